@@ -1,0 +1,1 @@
+"""The only place that knows NumPy from CuPy: FFT plans, tile kernels, the devices found."""

@@ -1,0 +1,1 @@
+"""Arrays in, arrays out: preparation, search images, correlation, peaks, evaluation."""

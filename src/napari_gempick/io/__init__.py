@@ -1,0 +1,1 @@
+"""Files to model values and back: micrographs, stacks, maps, coordinates."""

@@ -1,0 +1,1 @@
+"""Frozen values that every layer shares: geometry, settings, bank, score maps, picks, errors."""

@@ -1,0 +1,55 @@
+"""Picks and candidates: positions with score, view, section and in-plane angle."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, eq=False)
+class Picks:
+    """Particles of one micrograph, in descending order of score; candidates for picks have the same fields.
+
+    Attributes
+    ----------
+    x, y : (n,) float64
+        Particle centre, unbinned pixels of the micrograph's file, 0-based, pixel centres, row 0 first; sub-pixel.
+    map_x, map_y : (n,) int32
+        Integer position on the score map (distances between picks are measured here).
+    score : (n,) float32
+        The score map's value at (map_y, map_x).
+    k : (n,) int32
+        Full-bank number of the search image, -1 where unknown.
+    view : (n,) int32
+        0-based number of the named view.
+    section : (n,) int32
+        0-based template, counted over all stacks.
+    psi : (n,) float64
+        In-plane angle, degrees, counter-clockwise on screen.
+    """
+
+    x: NDArray[np.float64]
+    y: NDArray[np.float64]
+    map_x: NDArray[np.int32]
+    map_y: NDArray[np.int32]
+    score: NDArray[np.float32]
+    k: NDArray[np.int32]
+    view: NDArray[np.int32]
+    section: NDArray[np.int32]
+    psi: NDArray[np.float64]
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    def take(self, which: NDArray[Any] | slice) -> Picks:
+        """Return the picks that an index array, a boolean array or a slice selects."""
+        return Picks(**{field.name: getattr(self, field.name)[which] for field in fields(self)})
+
+    @classmethod
+    def empty(cls) -> Picks:
+        """Return no picks at all."""
+        types = (np.float64, np.float64, np.int32, np.int32, np.float32, np.int32, np.int32, np.int32, np.float64)
+        return cls(*(np.zeros(0, dtype) for dtype in types))

@@ -1,0 +1,1 @@
+"""Threads around the engine: producer, consumers, reduction, progress, cancel."""
