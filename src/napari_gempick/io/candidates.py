@@ -1,0 +1,134 @@
+"""Candidate files: every local maximum of a score map, from which picks are made again without correlating."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from napari_gempick.io.star import numbers, read_tables, write_tables
+from napari_gempick.model.errors import InputError
+from napari_gempick.model.picks import Picks
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from napari_gempick.io.star import Table
+
+_GENERAL, _VIEWS, _ROWS = "candidates_general", "views", "candidates"
+_FIRST_CLASS = 1  # RELION counts classes from 1
+_COLUMNS = {  # field of Picks: label, format; x, y and psi keep every digit, so that picks made again are the same
+    "x": ("rlnCoordinateX", "%r"),
+    "y": ("rlnCoordinateY", "%r"),
+    "map_x": ("gempickMapX", "%d"),
+    "map_y": ("gempickMapY", "%d"),
+    "score": ("rlnAutopickFigureOfMerit", "%.9g"),
+    "k": ("gempickSearchImage", "%d"),
+    "view": ("gempickView", "%d"),
+    "section": ("rlnClassNumber", "%d"),
+    "psi": ("rlnAnglePsi", "%r"),
+}
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """The local maxima of one micrograph's score map and what is needed to pick from them.
+
+    Attributes
+    ----------
+    picks : Picks
+        In the order in which they were written: descending score.
+    view_names : tuple of str
+        `picks.view` counts them from 0.
+    file_shape : tuple of int
+        (ny, nx) of the micrograph's file.
+    map_shape : tuple of int
+        (ny, nx) of the score map.
+    pixel_size : float
+        Å, of the file.
+    map_pixel_size : float
+        Å, of the score map.
+    floor : float
+        Local maxima below this score were left out.
+    """
+
+    picks: Picks
+    view_names: tuple[str, ...]
+    file_shape: tuple[int, int]
+    map_shape: tuple[int, int]
+    pixel_size: float
+    map_pixel_size: float
+    floor: float
+
+
+def write_candidates(path: Path | str, candidates: Candidates) -> None:
+    """Write candidates/STEM.star atomically; `read_candidates` returns the same values to the last bit.
+
+    Raises
+    ------
+    OutputError
+        The file cannot be written.
+    """
+    general = {
+        "gempickFileSizeX": str(candidates.file_shape[1]),
+        "gempickFileSizeY": str(candidates.file_shape[0]),
+        "gempickMapSizeX": str(candidates.map_shape[1]),
+        "gempickMapSizeY": str(candidates.map_shape[0]),
+        "rlnMicrographPixelSize": repr(float(candidates.pixel_size)),
+        "gempickMapPixelSize": repr(float(candidates.map_pixel_size)),
+        "gempickGridRatio": repr(float(candidates.map_pixel_size) / float(candidates.pixel_size)),
+        "gempickFloor": repr(float(candidates.floor)),
+    }
+    views = {
+        "gempickView": [str(number) for number in range(len(candidates.view_names))],
+        "gempickViewName": list(candidates.view_names),
+    }
+    picks = replace(candidates.picks, section=candidates.picks.section + _FIRST_CLASS)
+    rows = {
+        label: [form % value for value in getattr(picks, field).tolist()] for field, (label, form) in _COLUMNS.items()
+    }
+    write_tables(path, {_GENERAL: general, _VIEWS: views, _ROWS: rows})
+
+
+def read_candidates(path: Path | str) -> Candidates:
+    """Read candidates/STEM.star.
+
+    Raises
+    ------
+    InputError
+        The file is missing, damaged, or no candidate file.
+    """
+    tables = read_tables(path)
+    try:
+        general, names, rows = tables[_GENERAL], tables[_VIEWS]["gempickViewName"], tables[_ROWS]
+        empty = Picks.empty()
+        picks = Picks(
+            **{
+                field: numbers(rows, label, path).astype(getattr(empty, field).dtype)
+                for field, (label, _) in _COLUMNS.items()
+            }
+        )
+        return Candidates(
+            picks=replace(picks, section=picks.section - _FIRST_CLASS),
+            view_names=tuple(names),
+            file_shape=(_whole(general, "gempickFileSizeY", path), _whole(general, "gempickFileSizeX", path)),
+            map_shape=(_whole(general, "gempickMapSizeY", path), _whole(general, "gempickMapSizeX", path)),
+            pixel_size=_value(general, "rlnMicrographPixelSize", path),
+            map_pixel_size=_value(general, "gempickMapPixelSize", path),
+            floor=_value(general, "gempickFloor", path),
+        )
+    except KeyError as error:
+        raise InputError(
+            f"{path} is no candidate file of this program ({error.args[0]} is missing); "
+            "give a file of the candidates folder, or pick again.",
+            path,
+        ) from error
+
+
+def _value(table: Table, label: str, path: Path | str) -> float:
+    return float(numbers(table, label, path)[0])
+
+
+def _whole(table: Table, label: str, path: Path | str) -> int:
+    return int(np.rint(_value(table, label, path)))

@@ -1,0 +1,195 @@
+"""Find the micrographs that files, folders, globs and STAR lists name, and the name that each one's results get."""
+
+from __future__ import annotations
+
+import glob
+import os
+import re
+from collections import Counter
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
+
+from napari_gempick.io.star import read_tables
+from napari_gempick.model.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+_SUFFIX = re.compile(r"\.(mrcs?(\.gz|\.bz2)?|tiff?)$", re.IGNORECASE)
+_GLOB = re.compile(r"[*?\[]")
+
+
+@dataclass(frozen=True)
+class MicrographFile:
+    """A micrograph's file and where its results go.
+
+    Attributes
+    ----------
+    path : Path
+        Absolute; symbolic links are kept as they are. The file need not exist.
+    relative : PurePosixPath
+        Below the output folder, with the file name: "grid1/mic_001.mrc".
+    whole_name : bool
+        Results keep the file's suffix in their names, for another micrograph has the same stem.
+    """
+
+    path: Path
+    relative: PurePosixPath
+    whole_name: bool = False
+
+    @property
+    def stem(self) -> str:
+        """The file name without .mrc, .mrcs, .tif, .tiff, .mrc.gz or .mrc.bz2; with it where two would be equal."""
+        return self.path.name if self.whole_name else _SUFFIX.sub("", self.path.name)
+
+    @property
+    def output_stem(self) -> str:
+        """What the names of its results begin with, below the output folder: "grid1/mic_001"; unique in a listing."""
+        return str(self.relative.parent / self.stem)
+
+
+def find_micrographs(inputs: Sequence[str | Path], *, skip: Sequence[str | Path] = ()) -> list[MicrographFile]:
+    """List micrographs in the order given, sorted within a folder or a glob, each file once.
+
+    Parameters
+    ----------
+    inputs : sequence of str or Path
+        Each is a file, a folder (searched with its subfolders; hidden ones are skipped), a glob pattern (``**`` too),
+        or a .star file with the column rlnMicrographName, whose relative paths start at the current folder or else at
+        the STAR file's folder or one of its parents.
+    skip : sequence of str or Path
+        Folders to leave out of the folders and globs that hold them, such as the output folder.
+
+    Returns
+    -------
+    list of MicrographFile
+        A named file that does not exist is among them: reading it fails, and the others go on.
+        `relative` keeps the folders below the common parent of all inputs.
+
+    Raises
+    ------
+    InputError
+        No input, a folder without micrographs, a glob without matches, or a STAR file that is unreadable or lists none.
+    """
+    if not inputs:
+        raise InputError("no micrographs are given; name files, folders, globs or a STAR file.")
+    skipped = tuple(os.path.abspath(folder) for folder in skip)
+    roots: list[str] = []
+    paths: dict[str, None] = {}
+    for given in inputs:
+        for root, path in _expand(given, skipped):
+            roots.append(root)
+            paths.setdefault(path)
+    base = _common_folder(roots)
+    files = [MicrographFile(Path(path), _relative(path, base)) for path in paths]
+    return _without_collisions(files)
+
+
+def _expand(given: str | Path, skipped: tuple[str, ...]) -> Iterator[tuple[str, str]]:
+    """Yield (folder whose structure is kept, absolute path of a micrograph) for one input."""
+    text = os.fspath(given)
+    if os.path.isdir(text):
+        yield from _in_folder(text, skipped)
+    elif text.lower().endswith(".star"):
+        for path in _listed(Path(text)):
+            yield os.path.dirname(path), path
+    elif _GLOB.search(text) and not os.path.lexists(text):
+        yield from _matching(text, skipped)
+    else:
+        path = os.path.abspath(text)
+        yield os.path.dirname(path), path
+
+
+def _in_folder(folder: str, skipped: tuple[str, ...]) -> Iterator[tuple[str, str]]:
+    root = os.path.abspath(folder)
+    skipped = _inside(root, skipped)
+    found: list[str] = []
+    seen: set[str] = set()
+    for where, folders, names in os.walk(root, followlinks=True):
+        real = os.path.realpath(where)
+        if real in seen or _is_below(where, skipped):
+            folders.clear()
+            continue
+        seen.add(real)
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        found += [os.path.join(where, name) for name in names if _is_micrograph(name)]
+    if not found:
+        raise InputError(
+            f"{folder} has no micrographs (.mrc, .tif, .mrc.gz, .mrc.bz2) in it; name another folder.", folder
+        )
+    for path in sorted(found, key=_by_parts):
+        yield root, path
+
+
+def _matching(pattern: str, skipped: tuple[str, ...]) -> Iterator[tuple[str, str]]:
+    fixed = pattern[: _GLOB.search(pattern).start()]  # type: ignore[union-attr]
+    root = os.path.abspath(os.path.dirname(fixed))
+    skipped = _inside(root, skipped)
+    matches = (os.path.abspath(match) for match in glob.glob(pattern, recursive=True))
+    found = [path for path in matches if _is_micrograph(os.path.basename(path)) and not _is_below(path, skipped)]
+    found = [path for path in found if not os.path.isdir(path)]
+    if not found:
+        raise InputError(
+            f"the pattern {pattern} matches no micrograph (.mrc, .tif, .mrc.gz, .mrc.bz2); "
+            "check it, and quote it so that the shell leaves it alone.",
+            pattern,
+        )
+    for path in sorted(found, key=_by_parts):
+        yield root, path
+
+
+def _listed(star: Path) -> list[str]:
+    tables = read_tables(star)
+    preferred = [name for name in ("micrographs", "coordinate_files") if name in tables]
+    for name in [*preferred, *tables]:
+        names = tables[name].get("rlnMicrographName")
+        if names:
+            folders = [Path(), *star.absolute().parents]
+            return [os.path.abspath(_resolve(name, folders)) for name in dict.fromkeys(names)]
+    raise InputError(f"{star} lists no micrographs (_rlnMicrographName); give another STAR file.", star)
+
+
+def _resolve(name: str, folders: Sequence[Path]) -> Path:
+    """Return the first of the folders' files of that name that exists, or else the one below the current folder."""
+    return next((folder / name for folder in folders if (folder / name).exists()), Path(name))
+
+
+def _is_micrograph(name: str) -> bool:
+    return not name.startswith(".") and _SUFFIX.search(name) is not None
+
+
+def _is_below(path: str, folders: tuple[str, ...]) -> bool:
+    return any(path == folder or path.startswith(os.path.join(folder, "")) for folder in folders)
+
+
+def _inside(root: str, skipped: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the folders below `root`; the root itself was asked for."""
+    return tuple(folder for folder in skipped if not _is_below(root, (folder,)))
+
+
+def _by_parts(path: str) -> list[str]:
+    return path.split(os.sep)
+
+
+def _common_folder(folders: Sequence[str]) -> str:
+    try:
+        return os.path.commonpath(folders)
+    except ValueError:  # several drives
+        return ""
+
+
+def _relative(path: str, base: str) -> PurePosixPath:
+    if not base:
+        drive, rest = os.path.splitdrive(path)
+        return PurePosixPath(drive.replace(":", "").strip("\\/") or ".", *Path(rest).parts[1:])
+    return PurePosixPath(*Path(os.path.relpath(path, base)).parts)
+
+
+def _without_collisions(files: list[MicrographFile]) -> list[MicrographFile]:
+    """Keep the suffix of files whose results would get the same names, until all names differ."""
+    while True:
+        counts = Counter(file.output_stem for file in files)
+        if all(counts[file.output_stem] == 1 or file.whole_name for file in files):
+            return files
+        files = [replace(file, whole_name=file.whole_name or counts[file.output_stem] > 1) for file in files]

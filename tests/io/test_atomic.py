@@ -1,0 +1,50 @@
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+
+from napari_gempick.io.atomic import atomic_path, write_text
+from napari_gempick.model.errors import OutputError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def test_a_failed_write_leaves_the_old_file_and_no_temporary_one(tmp_path: Path) -> None:
+    path = tmp_path / "picks.star"
+    write_text(path, "old")
+    with pytest.raises(RuntimeError), atomic_path(path) as temporary:
+        temporary.write_text("half")
+        raise RuntimeError
+    assert path.read_text() == "old"
+    assert os.listdir(tmp_path) == ["picks.star"]
+
+
+def test_missing_folders_are_made_and_permissions_are_those_of_any_new_file(tmp_path: Path) -> None:
+    path = tmp_path / "a" / "b" / "new.txt"
+    write_text(path, "é\n")
+    plain = tmp_path / "plain.txt"
+    plain.touch()
+    assert path.read_bytes() == "é\n".encode()
+    assert path.stat().st_mode == plain.stat().st_mode
+
+
+def test_a_name_that_is_no_utf8_keeps_its_bytes(tmp_path: Path) -> None:
+    write_text(tmp_path / "a.txt", os.fsdecode(b"m\xe9.mrc\n"))
+    assert (tmp_path / "a.txt").read_bytes() == b"m\xe9.mrc\n"
+
+
+def test_a_folder_that_cannot_be_made_is_one_sentence_with_the_file(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OutputError, match=r"Cannot write .*out\.txt") as caught:
+        write_text(tmp_path / "file" / "out.txt", "x")
+    assert caught.value.path == str(tmp_path / "file" / "out.txt")
+
+
+def test_a_folder_in_the_place_of_the_file_is_an_output_error(tmp_path: Path) -> None:
+    (tmp_path / "taken" / "inside").mkdir(parents=True)
+    with pytest.raises(OutputError, match="taken"):
+        write_text(tmp_path / "taken", "x")
+    assert os.listdir(tmp_path) == ["taken"]

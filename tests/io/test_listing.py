@@ -1,0 +1,152 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path, PurePosixPath
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from napari_gempick.io.listing import MicrographFile, _without_collisions, find_micrographs
+from napari_gempick.io.star import write_tables
+from napari_gempick.model.errors import InputError
+
+
+@pytest.fixture
+def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    for name in ("grid1/b.mrc", "grid1/a.mrc", "grid2/a.mrc", "grid2/deep er/c.mrc.gz", "grid2/.hidden.mrc"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    for name in ("grid1/notes.txt", "grid1/.cache/x.mrc"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def stems(*inputs: str | Path, **options: object) -> list[str]:
+    return [file.output_stem for file in find_micrographs(inputs, **options)]  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("name", "stem"),
+    [
+        ("m.mrc", "m"),
+        ("m.MRC", "m"),
+        ("m.mrcs", "m"),
+        ("m.v2.tif", "m.v2"),
+        ("m.tiff", "m"),
+        ("m.mrc.gz", "m"),
+        ("m.mrc.bz2", "m"),
+        ("m.dat", "m.dat"),
+    ],
+)
+def test_stem(name: str, stem: str) -> None:
+    file = MicrographFile(Path("/x") / name, PurePosixPath("g") / name)
+    assert (file.stem, file.output_stem) == (stem, f"g/{stem}")
+
+
+def test_a_flat_folder_is_sorted_and_gives_plain_names_without_hidden_files(tree: Path) -> None:
+    files = find_micrographs(["grid1"])
+    assert [file.path for file in files] == [tree / "grid1/a.mrc", tree / "grid1/b.mrc"]
+    assert [str(file.relative) for file in files] == ["a.mrc", "b.mrc"]
+
+
+def test_equal_names_in_two_folders_keep_their_folders(tree: Path) -> None:
+    assert stems("grid2", "grid1") == ["grid2/a", "grid2/deep er/c", "grid1/a", "grid1/b"]
+    assert stems("grid1/a.mrc", "grid2/a.mrc") == ["grid1/a", "grid2/a"]
+
+
+def test_subfolders_of_one_folder_are_kept(tree: Path) -> None:
+    assert stems("grid2") == ["a", "deep er/c"]
+    (tree / "grid2/a.mrc").unlink()
+    assert stems("grid2") == ["deep er/c"]
+
+
+def test_files_keep_their_order_and_a_file_given_twice_is_listed_once(tree: Path) -> None:
+    assert stems("grid1/b.mrc", "grid1/a.mrc", tree / "grid1" / ".." / "grid1" / "b.mrc", "grid1") == ["b", "a"]
+
+
+def test_globs(tree: Path) -> None:
+    assert stems("grid*/a.mrc") == ["grid1/a", "grid2/a"]
+    assert stems("**/*.mrc*") == ["grid1/a", "grid1/b", "grid2/a", "grid2/deep er/c"]
+    assert stems("grid1/*") == ["a", "b"]
+
+
+def test_a_file_with_brackets_in_its_name_is_a_file(tree: Path) -> None:
+    (tree / "m[1].mrc").touch()
+    assert stems("m[1].mrc") == ["m[1]"]
+
+
+def test_the_output_folder_is_skipped(tree: Path) -> None:
+    (tree / "grid1/out/maps").mkdir(parents=True)
+    (tree / "grid1/out/maps/a_ncc.mrc").touch()
+    assert stems("grid1", skip=["grid1/out"]) == ["a", "b"]
+    assert stems("grid1/**", skip=["grid1/out"]) == ["a", "b"]
+    assert stems("grid1", skip=["grid1"]) == ["a", "b", "out/maps/a_ncc"]
+    assert stems("grid1/*.mrc", "grid1/out/maps/a_ncc.mrc", skip=["."]) == ["a", "b", "out/maps/a_ncc"]
+
+
+def test_a_named_file_that_does_not_exist_is_listed(tree: Path) -> None:
+    assert stems("grid1/a.mrc", "grid1/gone.mrc") == ["a", "gone"]
+
+
+def test_equal_stems_in_one_folder_keep_their_suffix(tree: Path) -> None:
+    (tree / "grid1/a.tif").touch()
+    (tree / "grid1/a.mrc.tif").touch()
+    assert stems("grid1") == ["a.mrc", "a.mrc.tif", "a.tif", "b"]
+
+
+def test_links_to_folders_are_followed_once(tree: Path) -> None:
+    os.symlink(tree / "grid1", tree / "grid2" / "link")
+    os.symlink(tree / "grid2", tree / "grid2" / "loop")
+    assert stems("grid2") == ["a", "deep er/c", "link/a", "link/b"]
+
+
+@pytest.mark.parametrize("block", ["micrographs", "coordinate_files", "", "particles"])
+def test_star_lists(tree: Path, block: str) -> None:
+    names = ["grid2/deep er/c.mrc.gz", str(tree / "grid1/a.mrc"), "grid2/deep er/c.mrc.gz", "grid1/gone.mrc"]
+    tables = {"optics": {"rlnOpticsGroup": ["1"]}, block: {"rlnMicrographName": names}}
+    write_tables(tree / "list.star", tables)
+    assert stems("list.star") == ["grid2/deep er/c", "grid1/a", "grid1/gone"]
+
+
+def test_relative_names_in_a_star_file_are_found_from_its_parents(
+    tree: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_tables(tree / "Ctf/job1/m.star", {"micrographs": {"rlnMicrographName": ["grid1/a.mrc", "grid1/b.mrc"]}})
+    monkeypatch.chdir(tmp_path_factory.mktemp("elsewhere"))
+    assert [file.path for file in find_micrographs([tree / "Ctf/job1/m.star"])] == [
+        tree / "grid1/a.mrc",
+        tree / "grid1/b.mrc",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("given_input", "message"),
+    [("grid1/.cache/empty", "no micrographs"), ("grid9/*.mrc", "matches no micrograph"), ("none.star", "not exist")],
+)
+def test_what_leads_to_no_micrograph_is_an_error(tree: Path, given_input: str, message: str) -> None:
+    (tree / "grid1/.cache/empty").mkdir()
+    with pytest.raises(InputError, match=message):
+        find_micrographs([given_input])
+
+
+def test_a_star_file_without_micrographs_and_no_input_at_all(tree: Path) -> None:
+    write_tables(tree / "list.star", {"micrographs": {"rlnMicrographName": []}})
+    with pytest.raises(InputError, match="lists no micrographs"):
+        find_micrographs(["list.star"])
+    with pytest.raises(InputError, match="no micrographs are given"):
+        find_micrographs([])
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(["a", "a.mrc", "b"]), st.sampled_from([".mrc", ".tif", ".mrc.gz", ".mrcs", ""])),
+        unique_by="".join,
+    )
+)
+def test_output_stems_are_always_unique(names: list[tuple[str, str]]) -> None:
+    files = [MicrographFile(Path("/x") / "".join(name), PurePosixPath("".join(name))) for name in names]
+    found = [file.output_stem for file in _without_collisions(files)]
+    assert len(set(found)) == len(names)

@@ -1,0 +1,177 @@
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+from gemmi import cif
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+from napari_gempick.io.star import numbers, quote, read_table, read_tables, write_tables
+from napari_gempick.model.errors import InputError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+RELION_30 = """
+# RELION; version 3.0.8
+
+data_
+
+loop_|
+_rlnCoordinateX #1|
+_rlnCoordinateY #2|
+_rlnImageName #3|
+_rlnComment #4
+  1724.000000   192.500000 000001@Extract/job007/Micrographs/a#1.mrcs  None
+   924.000000  1042.000000 000002@Extract/job007/Micrographs/a#1.mrcs  "two words"|
+|
+""".replace("|", " ")
+
+RELION_31 = """
+# version 30001
+
+data_optics
+
+loop_|
+_rlnOpticsGroupName #1|
+_rlnOpticsGroup #2|
+_rlnMicrographPixelSize #3|
+opticsGroup1            1     0.885000|
+|
+
+# version 30001
+
+data_micrographs
+
+loop_|
+_rlnMicrographName #1|
+_rlnOpticsGroup #2|
+data_run1/Grid é/20170629_00021.mrc            1|
+save_me/ü.mrc            1|
+'My Data/with $ and it's.mrc'            1|
+$HOME/x.mrc 1
+|
+""".replace("|", " ")
+
+RELION_LIST = """
+data_general
+
+_rlnFinalResolution                     3.100000
+_rlnMaskName            "my mask.mrc"
+
+"""
+
+
+def written(tmp_path: Path, text: str) -> Path:
+    path = tmp_path / "my file.star"
+    path.write_bytes(text.encode())
+    return path
+
+
+def test_one_unnamed_block_as_relion_30_writes_it(tmp_path: Path) -> None:
+    table = read_table(written(tmp_path, RELION_30), None, ["rlnCoordinateX"])
+    assert numbers(table, "rlnCoordinateX", "x").tolist() == [1724, 924]
+    assert table["rlnImageName"][0] == "000001@Extract/job007/Micrographs/a#1.mrcs"
+    assert table["rlnComment"] == ["None", "two words"]
+    assert list(read_tables(written(tmp_path, RELION_30))) == [""]
+
+
+@pytest.mark.parametrize("line_end", ["\n", "\r\n"])
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+def test_optics_and_micrographs_as_relion_31_writes_them(tmp_path: Path, line_end: str, mark: str) -> None:
+    path = written(tmp_path, mark + RELION_31.replace("\n", line_end))
+    with pytest.raises(InputError, match="line 17: wrong number of values"):  # a space without quotes parts two words
+        read_tables(path)
+    path = written(tmp_path, mark + RELION_31.replace("Grid é", "Grid_é").replace("\n", line_end))
+    table = read_table(path, "micrographs")
+    expected = ["data_run1/Grid_é/20170629_00021.mrc", "save_me/ü.mrc", "My Data/with $ and it's.mrc", "$HOME/x.mrc"]
+    assert table["rlnMicrographName"] == expected
+    assert read_table(path, None, ["rlnMicrographPixelSize"])["rlnOpticsGroupName"] == ["opticsGroup1"]
+
+
+def test_one_column_of_names_that_look_like_blocks(tmp_path: Path) -> None:
+    path = written(tmp_path, "data_\n\nloop_\n_rlnMicrographName #1\ndata_a/1.mrc\ndata_a/2.mrc\n")
+    assert read_tables(path) == {"": {"rlnMicrographName": ["data_a/1.mrc", "data_a/2.mrc"]}}
+
+
+def test_pairs(tmp_path: Path) -> None:
+    table = read_table(written(tmp_path, RELION_LIST), "general")
+    assert table == {"rlnFinalResolution": ["3.100000"], "rlnMaskName": ["my mask.mrc"]}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("data_\nloop_\n_a\n_b\n1 2 3\n", r"line 2: wrong number of values in the loop"),
+        ("data_\n_a 1\n\n'open\n", r"line 4: parse error"),
+        ("_a 1\n", r"line 1: expected block header"),
+        ("data_x\n_a 1\n_a 2\n", r"duplicate tag _a"),
+        ("data_x\n_a 1\ndata_x\n_b 1\n", r"duplicate block name: x"),
+        ("data_x\n\0\n", r"line 2: "),
+    ],
+)
+def test_malformed(tmp_path: Path, text: str, message: str) -> None:
+    path = written(tmp_path, text)
+    with pytest.raises(InputError, match=rf"my file\.star is not a readable STAR file \(.*{message}") as caught:
+        read_tables(path)
+    assert caught.value.path == str(path)
+
+
+def test_not_text_missing_and_folder(tmp_path: Path) -> None:
+    (tmp_path / "b.star").write_bytes(b"\xff\xfe\x00data_")
+    for name, message in (("b.star", "not a text file"), ("c.star", "does not exist"), (".", "is a folder")):
+        with pytest.raises(InputError, match=message):
+            read_tables(tmp_path / name)
+
+
+def test_what_is_missing_is_named(tmp_path: Path) -> None:
+    path = written(tmp_path, RELION_31.replace("Grid é", "Grid"))
+    with pytest.raises(InputError, match="no block data_particles but data_optics, data_micrographs"):
+        read_table(path, "particles")
+    with pytest.raises(InputError, match="no table with the column _rlnCoordinateX;"):
+        read_table(path, None, ["rlnOpticsGroup", "rlnCoordinateX"])
+    with pytest.raises(InputError, match="_rlnMicrographName"):
+        read_table(path, "optics", ["rlnMicrographName"])
+    with pytest.raises(InputError, match="no table"):
+        read_table(written(tmp_path, ""), None, ["rlnCoordinateX"])
+
+
+def test_what_is_no_number_is_named(tmp_path: Path) -> None:
+    path = written(tmp_path, "data_\nloop_\n_a\n1\nhello\n")
+    with pytest.raises(InputError, match="_a in row 2 is 'hello', which is not a number"):
+        numbers(read_table(path), "a", path)
+
+
+WORDS = st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Cs"]), max_size=20)
+
+
+@settings(deadline=None, max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.tuples(WORDS, WORDS), max_size=5), WORDS)
+@example([("a b", "it's"), ('"a\' b" c', ""), ("data_x", "data_x/y"), ("é ü", " ")], "$x")
+@example([("loop_", "stop_"), ("?", "."), (";x", "#x"), ("_x", "[x]"), ("\u00a0", "a\u2003b")], "save_")
+def test_any_text_survives(tmp_path: Path, rows: list[tuple[str, str]], value: str) -> None:
+    path = tmp_path / "t.star"
+    columns = {"a": [row[0] for row in rows], "gempickB": [row[1] for row in rows]}
+    write_tables(path, {"": columns, "list": {"a": value, "b": "1"}})
+    assert read_tables(path) == {"": columns, "list": {"a": [value], "b": ["1"]}}
+    first = path.read_bytes()
+    write_tables(path, {"": columns, "list": {"a": value, "b": "1"}})
+    assert path.read_bytes() == first
+    assert os.listdir(tmp_path) == ["t.star"]
+
+
+@pytest.mark.parametrize("value", ["a b", "it's", 'a"b', 'a\'b "c"', "é x", "", "x y'"])
+def test_quotes_are_such_that_relion_reads_them(value: str) -> None:
+    """RELION ends a quoted word at the first quote of its kind before white space, and reads no text fields."""
+    quoted = quote(value)
+    inner = quoted[1:-1] if quoted[:1] in ("'", '"') else quoted
+    assert inner == value
+    assert cif.as_string(quoted) == value
+
+
+def test_the_layout_is_relions(tmp_path: Path) -> None:
+    write_tables(tmp_path / "t.star", {"general": {"rlnA": "1"}, "": {"rlnX": ["1", "2"], "rlnName": ["a b", "c"]}})
+    text = '\ndata_general\n\n_rlnA 1\n\ndata_\n\nloop_\n_rlnX #1\n_rlnName #2\n1 "a b"\n2 c\n\n'
+    assert (tmp_path / "t.star").read_text() == text
