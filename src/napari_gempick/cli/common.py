@@ -1,0 +1,187 @@
+"""What the sub-commands share: errors as sentences, JSON output, options made from the settings, progress."""
+
+from __future__ import annotations
+
+import functools
+import json
+import logging
+import sys
+import time
+from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
+
+import click
+
+from napari_gempick.model.errors import Cancelled, GempickError
+from napari_gempick.model.settings import PickSettings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from pydantic.fields import FieldInfo
+
+EXIT_SOME_FAILED, EXIT_FAILED = 1, 2
+
+
+def say(message: str) -> None:
+    """Print a message for the person at the terminal, on stderr."""
+    click.echo(message, err=True)
+
+
+def print_json(result: Any) -> None:
+    """Print a machine-readable result on stdout."""
+    click.echo(json.dumps(result, indent=2, ensure_ascii=False))
+
+
+def command_errors(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add `--debug`, and turn an error of ours into one sentence on stderr and exit status 2.
+
+    A function that returns a number ends with it as exit status.
+    """
+
+    @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+    @functools.wraps(function)
+    def wrapped(*args: Any, debug: bool, **kwargs: Any) -> None:
+        logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # damaged files get our own sentence
+        try:
+            status = function(*args, **kwargs)
+        except Cancelled as error:
+            say(error.sentence)
+            sys.exit(130)
+        except GempickError as error:
+            if debug:
+                raise
+            say(f"Error: {error.sentence}")
+            sys.exit(EXIT_FAILED)
+        sys.exit(status or 0)
+
+    return wrapped
+
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print a machine-readable result on stdout.")
+
+
+def _option(name: str, info: FieldInfo) -> Callable[[Any], Any]:
+    """Make the command-line option of one setting."""
+    extra = info.json_schema_extra if isinstance(info.json_schema_extra, dict) else {}
+    unit, metavar = extra.get("unit"), extra.get("metavar")
+    annotation = info.annotation
+    kinds = [kind for kind in get_args(annotation) if kind is not type(None)] or [annotation]
+    flag = "--" + name.replace("_", "-")
+    help_text = (info.description or "") + (f" [{unit}]" if unit else "")
+    default = info.default
+    if annotation is bool:
+        return click.option(flag + "/--no-" + flag[2:], name, default=None, help=help_text)
+    if default not in (None, (), False):
+        shown = " ".join(default) if isinstance(default, tuple) else f"{default:g}" if isinstance(default, float) else default
+        help_text += f" [default: {shown}]"
+    if get_origin(annotation) is tuple:
+        return click.option(flag, name, multiple=True, metavar=str(metavar), help=help_text)
+    if get_origin(annotation) is Literal:
+        return click.option(flag, name, type=click.Choice(get_args(annotation)), default=None, help=help_text)
+    kind = kinds[0] if kinds[0] in (int, float) else str
+    return click.option(flag, name, type=kind, default=None, metavar=str(metavar) if metavar else None, help=help_text)
+
+
+def settings_options(names: Iterable[str] | None = None) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Add an option for each of the settings named (default: all); absent ones come as None or ()."""
+    fields = PickSettings.model_fields
+
+    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
+        for name in reversed(list(names or fields)):
+            function = _option(name, fields[name])(function)
+        return function
+
+    return decorate
+
+
+def given(values: dict[str, Any]) -> dict[str, Any]:
+    """Return the settings that were given on the command line."""
+    return {name: value for name, value in values.items() if value is not None and value != ()}
+
+
+class VariadicCommand(click.Command):
+    """Lets one `--threshold`, `--mask` or `--templates` be followed by several NAME=VALUE.
+
+    Files without a name after `--templates` are taken as templates when micrographs stand before the option.
+    """
+
+    variadic = ("--templates", "--mask", "--threshold")
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Repeat the option before each further value."""
+        flags = {flag for parameter in self.params for flag in (*parameter.opts, *parameter.secondary_opts)}
+        switches = {
+            flag
+            for parameter in self.params
+            if isinstance(parameter, click.Option) and parameter.is_flag
+            for flag in (*parameter.opts, *parameter.secondary_opts)
+        }
+        out: list[str] = []
+        position, seen_positional = 0, False
+        while position < len(args):
+            word = args[position]
+            out.append(word)
+            position += 1
+            if word not in flags:
+                seen_positional = seen_positional or not word.startswith("-")
+                continue
+            if word in switches or position >= len(args):
+                continue
+            out.append(args[position])
+            position += 1
+            if word not in self.variadic:
+                continue
+            while position < len(args) and not args[position].startswith("-"):
+                value = args[position]
+                if not (_is_named(value) or (word == "--templates" and seen_positional)):
+                    break
+                out += [word, value]
+                position += 1
+        return super().parse_args(ctx, out)
+
+
+def _is_named(text: str) -> bool:
+    from napari_gempick.model.settings import split_name
+
+    return split_name(text)[0] is not None
+
+
+class ProgressPrinter:
+    """Progress with time left: a bar on a terminal, otherwise a plain line every few seconds; all on stderr."""
+
+    EVERY_SECONDS = 10.0
+
+    def __init__(self, label: str) -> None:
+        self._label = label
+        self._start = self._last = time.monotonic()
+        self._bar: Any = None
+        if sys.stderr.isatty():
+            from rich.console import Console
+            from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+            self._bar = Progress(
+                TextColumn("{task.description}"),
+                BarColumn(),
+                TextColumn("{task.percentage:3.0f} %"),
+                TimeRemainingColumn(),
+                console=Console(stderr=True),
+                transient=True,
+            )
+            self._task = self._bar.add_task(label, total=1.0)
+            self._bar.start()
+
+    def update(self, share: float, what: str = "") -> None:
+        """Show that `share` (0..1) of the work is done."""
+        if self._bar is not None:
+            self._bar.update(self._task, completed=share, description=what or self._label)
+            return
+        now = time.monotonic()
+        if now - self._last >= self.EVERY_SECONDS and share > 0:
+            self._last = now
+            left = (now - self._start) * (1 - share) / share
+            say(f"{what or self._label}: {100 * share:.0f} %, {left:.0f} s left")
+
+    def close(self) -> None:
+        """Remove the bar."""
+        if self._bar is not None:
+            self._bar.stop()

@@ -1,0 +1,112 @@
+"""gempick pick."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from napari_gempick.cli.common import (
+    EXIT_FAILED,
+    EXIT_SOME_FAILED,
+    ProgressPrinter,
+    VariadicCommand,
+    command_errors,
+    given,
+    json_option,
+    print_json,
+    say,
+    settings_options,
+)
+
+if TYPE_CHECKING:
+    from napari_gempick.run.pipeline import Progress
+
+
+@click.command("pick", cls=VariadicCommand)
+@click.argument("micrographs", nargs=-1, required=True, metavar="MICROGRAPH...")
+@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="Folder for the results.")
+@settings_options()
+@click.option(
+    "--config",
+    type=click.Path(path_type=Path),
+    help="Settings from a JSON file, such as the run.json of an earlier run; options given here win.",
+)
+@click.option("--overwrite", is_flag=True, help="Replace results that the output folder holds.")
+@click.option("--resume", is_flag=True, help="Keep the micrographs that are done and go on with the others.")
+@json_option
+@command_errors
+def command(
+    micrographs: tuple[str, ...],
+    output: Path,
+    config: Path | None,
+    overwrite: bool,
+    resume: bool,
+    as_json: bool,
+    **options: Any,
+) -> int:
+    """Pick particles in micrographs (files, folders, globs, or a STAR file listing them).
+
+    Writes for each micrograph STEM_autopick.star and candidates/STEM.star, and for all of them autopick.star and
+    run.json. Scores are normalised cross-correlations in [-1, 1].
+    """
+    from napari_gempick.io.listing import find_micrographs
+    from napari_gempick.job.pick import pick_files
+    from napari_gempick.job.settings_file import read_settings
+    from napari_gempick.model.errors import SettingsError
+    from napari_gempick.model.settings import make_settings
+
+    if overwrite and resume:
+        raise SettingsError("--overwrite and --resume exclude each other; give one of them.")
+    settings = make_settings({**(read_settings(config) if config else {}), **given(options)})
+    files = find_micrographs(micrographs, skip=[output])
+    cancel = threading.Event()
+    previous = signal.signal(signal.SIGINT, lambda *_: cancel.set())
+    printer = ProgressPrinter("Picking")
+
+    def show(progress: Progress) -> None:
+        what = f"Picking {min(progress.finished + 1, progress.total)} of {progress.total}"
+        printer.update((progress.finished + progress.share) / progress.total, what)
+
+    try:
+        run = pick_files(
+            settings, files, output, overwrite=overwrite, resume=resume, cancel=cancel, progress=show, said=say
+        )
+    finally:
+        printer.close()
+        signal.signal(signal.SIGINT, previous)
+    rows = run["micrographs"]
+    failed = sum("error" in row for row in rows)
+    if as_json:
+        print_json(run)
+    else:
+        _print_table(run, output)
+    return 0 if not failed else EXIT_FAILED if failed == len(rows) else EXIT_SOME_FAILED
+
+
+def _print_table(run: dict[str, Any], output: Path) -> None:
+    """Print picks per micrograph and view."""
+    from rich.console import Console
+    from rich.table import Table
+
+    views = [view["name"] for view in run["views"]]
+    table = Table(box=None, pad_edge=False)
+    table.add_column("micrograph")
+    for name in ["picks", *(views if len(views) > 1 else []), "best score", "s"]:
+        table.add_column(name, justify="right")
+    good = [row for row in run["micrographs"] if "error" not in row]
+    for row in run["micrographs"]:
+        if "error" in row:
+            table.add_row(row["name"], "failed")
+            continue
+        best = "-" if row["best_score"] is None else f"{row['best_score']:.3f}"
+        per_view = [str(row["picks_per_view"][name]) for name in views] if len(views) > 1 else []
+        table.add_row(row["name"], str(row["picks"]), *per_view, best, f"{row.get('seconds', 0):.1f}")
+    if len(good) > 1:
+        per_view = [str(sum(r["picks_per_view"][name] for r in good)) for name in views] if len(views) > 1 else []
+        table.add_row("all", str(sum(r["picks"] for r in good)), *per_view)
+    Console(width=110).print(table)
+    click.echo(f"Results are in {output}.")

@@ -1,0 +1,88 @@
+"""What the engine asks of a device."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    Array = Any
+    Rect = tuple[slice, slice]
+
+
+class TileWorker(Protocol):
+    """The primitives of the tiled correlation on one device, used by one host thread.
+
+    Arrays stay on the device. Precisions are "single" and "double"; double is for tiles whose grey levels span too much
+    for single precision. Scores and indices are float32 and int32 always.
+    """
+
+    def spectrum(self, block: Array, precision: str) -> Array:
+        """Return the half-spectrum of a host array (y, x), padded with zeros to the tile."""
+
+    def template_spectra(self, blocks: Sequence[Array], precision: str) -> Array:
+        """Return the conjugated half-spectra of host arrays (y, x), one for each."""
+
+    def reciprocal_sigma(
+        self, tile: Array, squares: Array, masks: Array, valid: tuple[int, int], floor: float, precision: str
+    ) -> list[Array]:
+        """Return 1 / local standard deviation under each mask, 0 where it is below `floor`.
+
+        Parameters
+        ----------
+        tile, squares : half-spectra of the tile's grey levels and of their squares
+        masks : conjugated half-spectra of weights / (N fy fx)
+        valid : (height, width) of the positions that the tile's transform gives without wrap-around
+        floor : standard deviation that counts as none
+
+        Returns
+        -------
+        list of (height, width) float32
+        """
+
+    def score(
+        self,
+        tile: Array,
+        templates: Array,
+        ks: Sequence[int],
+        sigmas: Sequence[Array],
+        rects: Sequence[Rect],
+        best: Array,
+        index: Array,
+        precision: str,
+    ) -> None:
+        """Correlate each template with the tile, scale, and raise `best` and `index` where a score is larger.
+
+        `ks` ascend, so that the smaller k keeps a tie. Template i is scored in `rects[i]` of the valid positions only.
+        """
+
+    def new_maps(self, shape: tuple[int, int]) -> tuple[Array, Array]:
+        """Return a score map of -2, below every score (float32), and an index map of -1 (int32)."""
+
+    def to_host(self, array: Array) -> Array:
+        """Return the array as a NumPy array."""
+
+
+class Device(Protocol):
+    """A CPU or a GPU, as one item of `--devices`."""
+
+    name: str
+    batch: int
+    """Search images a worker takes at a time."""
+    threads: int
+    """Host threads that serve it, each with its own worker."""
+    keeps_maps: bool
+    """Whether a worker holds its maps until the end, as GPUs do, or hands each tile's over after every batch."""
+
+    def worker(self, fft_shape: tuple[int, int]) -> TileWorker:
+        """Return a worker for the calling thread.
+
+        Raises
+        ------
+        DeviceError
+            The device cannot be used.
+        """
+
+    def describe(self) -> dict[str, Any]:
+        """Return what run.json says about the device."""

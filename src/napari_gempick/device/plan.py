@@ -1,0 +1,152 @@
+"""The plan: tile shape and FFTW wisdom, made once, stored, and the same for every process that uses it.
+
+FFTW_MEASURE chooses by timing, so two processes that plan for themselves may differ in the last bits of a score.
+The wisdom of the first one is stored in the user's cache (or a file of the caller's choice) and read by all others.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import hashlib
+import json
+import os
+import platform
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from filelock import FileLock
+from platformdirs import user_cache_path
+
+from napari_gempick.model.errors import SettingsError
+
+try:
+    import pyfftw
+except ImportError:  # scipy.fft serves instead; see fft.py
+    pyfftw = None
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_planner = threading.RLock()
+
+
+@functools.cache
+def cpu_model() -> str:
+    """Return the processor's name."""
+    with contextlib.suppress(OSError), open("/proc/cpuinfo", encoding="utf-8") as lines:
+        fields = dict(line.split(":", 1) for line in lines if ":" in line)
+        for key, value in fields.items():
+            if key.strip() == "model name":
+                return value.strip()
+    return platform.processor() or platform.machine()
+
+
+def library_versions() -> dict[str, str]:
+    """Return what decides the last bits of a score on the CPU: processor, NumPy and FFT library."""
+    if pyfftw is None:
+        import scipy
+
+        fft = f"scipy {scipy.__version__}"
+    else:
+        fft = f"pyfftw {pyfftw.__version__}, {pyfftw.fftw_version}"
+    return {"cpu": cpu_model(), "numpy": np.__version__, "fft": fft}
+
+
+def cache_folder() -> Path:
+    """Return the folder of stored plans: $GEMPICK_CACHE, else the user's cache folder."""
+    return Path(os.environ.get("GEMPICK_CACHE") or user_cache_path("napari-gempick"))
+
+
+class PlanStore:
+    """Stored plans of one processor and one set of library versions.
+
+    Parameters
+    ----------
+    path : Path, optional
+        The plan file. Default: one in the user's cache, named after processor and versions.
+    """
+
+    def __init__(self, path: Path | None = None) -> None:
+        versions = library_versions()
+        if path is None:
+            digest = hashlib.blake2b(json.dumps(versions).encode(), digest_size=6).hexdigest()
+            path = cache_folder() / f"plan-{digest}.json"
+        self.path = path
+        self._versions = versions
+        self._wisdom: list[str] | None = None
+        self._tiles: dict[str, list[int]] = {}
+        self._stored = True
+        self._read()
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """What run.json says about the plan."""
+        digest = hashlib.blake2b(json.dumps(self._wisdom).encode(), digest_size=8).hexdigest()
+        return {"file": str(self.path), "stored": self._stored, "wisdom": digest, **self._versions}
+
+    def _read(self) -> None:
+        try:
+            stored = json.loads(self.path.read_text(encoding="utf-8"))
+            self._tiles.update({str(key): [int(n) for n in value] for key, value in stored["tiles"].items()})
+            wisdom = [str(text) for text in stored["wisdom"]] if stored["wisdom"] else None
+        except FileNotFoundError:
+            return
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise SettingsError(
+                f"The plan file {self.path} cannot be read ({error}); delete it and it is made anew.", self.path
+            ) from error
+        if wisdom and wisdom != self._wisdom and pyfftw is not None:
+            pyfftw.import_wisdom(tuple(text.encode("ascii") for text in wisdom))
+            self._wisdom = wisdom
+
+    def _write(self) -> None:
+        temporary = self.path.with_suffix(f".{os.getpid()}.tmp")
+        text = json.dumps({"versions": self._versions, "tiles": self._tiles, "wisdom": self._wisdom}, indent=1)
+        temporary.write_text(text, encoding="utf-8")
+        temporary.replace(self.path)
+
+    @contextlib.contextmanager
+    def _locked(self) -> Any:
+        """Hold the plan file against other processes; without a place to write, plan for this process alone."""
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            lock = FileLock(f"{self.path}.lock")
+            lock.acquire()
+        except OSError:
+            self._stored = False
+            yield
+            return
+        try:
+            self._read()
+            yield
+            self._write()
+        finally:
+            lock.release()
+
+    def fftw(self, make: Callable[[tuple[str, ...]], Any]) -> Any:
+        """Return the FFTW plan that `make(flags)` builds, from stored wisdom where there is some.
+
+        Planning overwrites the arrays that `make` plans on: fill them afterwards.
+        """
+        with _planner:
+            try:
+                return make(("FFTW_MEASURE", "FFTW_WISDOM_ONLY"))
+            except RuntimeError:
+                pass
+            with self._locked():
+                plan = make(("FFTW_MEASURE",))
+                self._wisdom = [text.decode("ascii") for text in pyfftw.export_wisdom()]
+            return plan
+
+    def tile_shape(self, key: str, choose: Callable[[], tuple[int, int]]) -> tuple[int, int]:
+        """Return the stored tile shape of `key`, or store what `choose` returns."""
+        with _planner:
+            if key not in self._tiles:
+                with self._locked():
+                    if key not in self._tiles:
+                        self._tiles[key] = list(choose())
+            height, width = self._tiles[key]
+            return height, width

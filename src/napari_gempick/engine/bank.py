@@ -1,0 +1,230 @@
+"""The bank of search images: every template of every view at every in-plane angle, under its rotated mask."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import threading
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from napari_gempick.engine.sampling import ContinuousImage
+from napari_gempick.model.errors import InputError, SettingsError
+from napari_gempick.model.geometry import Extent
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from numpy.typing import NDArray
+
+    from napari_gempick.engine.masks import Mask
+    from napari_gempick.model.bank import BankIndex
+
+
+@dataclass(frozen=True, eq=False)
+class Section:
+    """One template: image, pixel size, and the mask that turns with it.
+
+    Attributes
+    ----------
+    image : (h, w) float32
+        Contrast as in the micrograph (already inverted where templates are protein-bright).
+    pixel_size : float
+        Å.
+    mask : Mask
+        Sections of a view may share one object.
+    name : str
+        For messages: file and section.
+    """
+
+    image: NDArray[np.float32]
+    pixel_size: float
+    mask: Mask
+    name: str
+
+
+@dataclass(frozen=True, eq=False)
+class MaskGroup:
+    """Search images whose rotated masks are equal, byte for byte.
+
+    Attributes
+    ----------
+    ks : (n,) int32
+        Their full-bank numbers, ascending.
+    extent : Extent
+        Of the support.
+    area : float
+        N = sum of the weights.
+    """
+
+    ks: NDArray[np.int32]
+    extent: Extent
+    area: float
+
+
+class _Store:
+    """Arrays kept up to a number of bytes, the least recently used given up first; safe between threads."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit, self._held = limit, 0
+        self._arrays: OrderedDict[int, NDArray[np.float32]] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def get(self, key: int, make: Callable[[], NDArray[np.float32]]) -> NDArray[np.float32]:
+        with self._lock:
+            if key in self._arrays:
+                self._arrays.move_to_end(key)
+                return self._arrays[key]
+        array = make()
+        with self._lock:
+            if key not in self._arrays and array.nbytes <= self._limit:
+                self._arrays[key] = array
+                self._held += array.nbytes
+                while self._held > self._limit:
+                    self._held -= self._arrays.popitem(last=False)[1].nbytes
+        return array
+
+
+class Bank:
+    """Search images on one grid, made when asked for and kept while memory allows.
+
+    Parameters
+    ----------
+    index : BankIndex
+        Views, sections and angles.
+    sections : sequence of Section
+        One per section of the index, views in order.
+    spacing : float
+        Å; pixel size of the searched grid.
+    lowpass, highpass : float, optional
+        Å; applied to the templates before masking.
+    memory : int
+        Bytes of rotated templates and masks to keep.
+
+    Attributes
+    ----------
+    extent : Extent
+        Of the union of all supports: every template is given in this box.
+    groups : list of MaskGroup
+        Distinct masks, in the order of their smallest k.
+    """
+
+    def __init__(
+        self,
+        index: BankIndex,
+        sections: Sequence[Section],
+        spacing: float,
+        *,
+        lowpass: float | None = None,
+        highpass: float | None = None,
+        memory: int = 256 * 2**20,
+    ) -> None:
+        if len(sections) != index.n_sections or not sections:
+            raise SettingsError("There are no templates; give at least one with --templates.")
+        self.index = index
+        self._sections = list(sections)
+        self._spacing = spacing
+        self._filters = (lowpass, highpass)
+        self._images: OrderedDict[int, ContinuousImage] = OrderedDict()
+        self._images_lock = threading.Lock()
+        self._templates, self._masks = _Store(memory), _Store(memory // 4)
+        self._group_masks()
+
+    def _group_masks(self) -> None:
+        """Find equal masks by content, and the box that holds all of them."""
+        n_rotations = self.index.n_rotations
+        known: dict[tuple[int, int], int] = {}
+        by_content: dict[bytes, int] = {}
+        ks: list[list[int]] = []
+        self._details: list[tuple[Extent, float]] = []
+        for k in range(len(self.index)):
+            section, rotation = divmod(k, n_rotations)
+            mask = self._sections[section].mask
+            key = (id(mask), rotation if mask.rotates else 0)
+            group = known.get(key)
+            if group is None:
+                weights, extent = mask.sample(rotation * self.index.angle_step, self._spacing)
+                content = hashlib.blake2b(weights.tobytes(), digest_size=16)
+                content.update(repr((weights.shape, extent)).encode())
+                group = by_content.setdefault(content.digest(), len(ks))
+                known[key] = group
+                if group == len(ks):
+                    ks.append([])
+                    self._details.append((extent, float(weights.sum(dtype=np.float64))))
+            ks[group].append(k)
+        self.groups = [
+            MaskGroup(np.array(members, np.int32), extent, area)
+            for members, (extent, area) in zip(ks, self._details, strict=True)
+        ]
+        self.group_of = np.empty(len(self.index), np.int32)
+        for number, group_ in enumerate(self.groups):
+            self.group_of[group_.ks] = number
+        self.extent = self.groups[0].extent
+        for group_ in self.groups[1:]:
+            self.extent = self.extent.union(group_.extent)
+
+    @functools.cached_property
+    def core(self) -> NDArray[np.float32]:
+        """The smallest weight of any mask at each pixel of the box, (h, w) float32."""
+        core = self.mask(0)
+        for group in range(1, len(self.groups)):
+            core = np.minimum(core, self.mask(group))
+        return core
+
+    def mask(self, group: int) -> NDArray[np.float32]:
+        """Return the weights of a group in the bank's box, (h, w) float32."""
+        return self._masks.get(group, lambda: self._make_mask(group))
+
+    def _make_mask(self, group: int) -> NDArray[np.float32]:
+        section, rotation = divmod(int(self.groups[group].ks[0]), self.index.n_rotations)
+        weights, extent = self._sections[section].mask.sample(rotation * self.index.angle_step, self._spacing)
+        box = np.zeros(self.extent.box, np.float32)
+        y, x = self.extent.top - extent.top, self.extent.left - extent.left
+        box[y : y + weights.shape[0], x : x + weights.shape[1]] = weights
+        return box
+
+    def template(self, k: int) -> NDArray[np.float32]:
+        """Return (T - mu) M / (N sT) of search image k in the bank's box, (h, w) float32.
+
+        Its correlation with the micrograph, divided by the local standard deviation, is the NCC (Roseman 2003).
+
+        Raises
+        ------
+        InputError
+            The template is constant under its mask.
+        """
+        return self._templates.get(k, lambda: self._make_template(k))
+
+    def unmasked(self, k: int) -> NDArray[np.float32]:
+        """Return the rotated template of search image k without its mask, in the bank's box, (h, w) float32."""
+        section, rotation = divmod(k, self.index.n_rotations)
+        return self._continuous(section).sample(rotation * self.index.angle_step, self._spacing, self.extent)
+
+    def _make_template(self, k: int) -> NDArray[np.float32]:
+        group = self.groups[self.group_of[k]]
+        weights = self.mask(int(self.group_of[k])).astype(np.float64)
+        image = self.unmasked(k).astype(np.float64)
+        mean = (image * weights).sum() / group.area
+        image -= mean
+        deviation = np.sqrt((image * image * weights).sum() / group.area)
+        if not deviation > 1e-6 * (abs(mean) + np.abs(image * weights).max()):
+            section = self._sections[k // self.index.n_rotations]
+            raise InputError(f"{section.name} is constant under its mask; give another template or a larger mask.")
+        return (image * weights / (group.area * deviation)).astype(np.float32)
+
+    def _continuous(self, section: int) -> ContinuousImage:
+        with self._images_lock:
+            image = self._images.pop(section, None)
+            if image is None:
+                source = self._sections[section]
+                lowpass, highpass = self._filters
+                image = ContinuousImage(
+                    source.image, source.pixel_size, lowpass=lowpass, highpass=highpass, finest=self._spacing
+                )
+            self._images[section] = image
+            while len(self._images) > 64:
+                self._images.popitem(last=False)
+        return image

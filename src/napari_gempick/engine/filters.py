@@ -1,0 +1,42 @@
+"""Radial filters in Fourier space, the same for micrographs and templates, on any grid."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+LOWPASS_START = 0.8
+HIGHPASS_START, HIGHPASS_END = 0.8, 1.2
+
+
+def frequencies(shape: tuple[int, int], pixel_size: float) -> NDArray[np.float32]:
+    """Return the spatial frequency in 1/Å of every element of the half-spectrum of an image of `shape` (y, x)."""
+    fy = np.fft.fftfreq(shape[0], pixel_size)
+    fx = np.fft.rfftfreq(shape[1], pixel_size)
+    return np.hypot(fy[:, None], fx[None, :]).astype(np.float32)
+
+
+def _falling(frequency: NDArray[np.float32], start: float, end: float) -> NDArray[np.float32]:
+    """Raised cosine: 1 up to `start`, 0 from `end` on."""
+    position = np.clip((frequency - start) / (end - start), 0, 1)
+    return (0.5 * (1 + np.cos(np.pi * position))).astype(np.float32)
+
+
+def transfer(
+    frequency: NDArray[np.float32], lowpass: float | None, highpass: float | None
+) -> NDArray[np.float32]:
+    """Return the filter's amplitude at each frequency (1/Å).
+
+    The low-pass is a raised cosine from 0.8 / `lowpass` to 1 / `lowpass`, where it is zero: a grid with its Nyquist
+    frequency there loses nothing. The high-pass is one from 0.8 / `highpass` to 1.2 / `highpass`, half in the middle.
+    """
+    amplitude = np.ones_like(frequency)
+    if lowpass is not None:
+        amplitude *= _falling(frequency, LOWPASS_START / lowpass, 1 / lowpass)
+    if highpass is not None:
+        amplitude *= 1 - _falling(frequency, HIGHPASS_START / highpass, HIGHPASS_END / highpass)
+    return amplitude

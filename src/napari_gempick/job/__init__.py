@@ -1,0 +1,1 @@
+"""Whole picking jobs: settings and files in, the engine, files out."""

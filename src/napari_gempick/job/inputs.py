@@ -1,0 +1,295 @@
+"""From settings to what the engine needs: views with templates and masks, banks, micrograph loaders."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections import OrderedDict
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_gempick.engine.bank import Bank, Section
+from napari_gempick.engine.masks import ImageMask, Mask, ShapeMask, automatic_weights, parse_shape
+from napari_gempick.io.micrograph import as_float32, read_micrograph, require_pixel_size
+from napari_gempick.io.stack import read_mask, read_stack
+from napari_gempick.model.bank import BankIndex
+from napari_gempick.model.errors import InputError, SettingsError
+from napari_gempick.model.geometry import Grid, coarsest_ratio
+from napari_gempick.model.settings import PickSettings, split_name
+from napari_gempick.run.pipeline import Source
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+BANKS_KEPT = 2
+BOX_OVER_DIAMETER = 1.5
+
+
+@dataclass(frozen=True, eq=False)
+class View:
+    """A named view: its templates, and the mask of each (one for all, or as many).
+
+    Attributes
+    ----------
+    name : str
+    templates : tuple of (h, w) float32
+    names : tuple of str
+        For messages, one for each template.
+    pixel_size : float
+        Å.
+    mask : str
+        A shape, `auto`, or `file` with `mask_weights`.
+    mask_weights : (n, h, w) float32, optional
+        n = 1 or the number of templates.
+    """
+
+    name: str
+    templates: tuple[NDArray[np.float32], ...]
+    names: tuple[str, ...]
+    pixel_size: float
+    mask: str = "auto"
+    mask_weights: NDArray[np.float32] | None = None
+
+
+def read_views(settings: PickSettings) -> list[View]:
+    """Read the template and mask files that the settings name.
+
+    Raises
+    ------
+    SettingsError
+        No templates, or a mask for a view that there is not.
+    InputError
+        A file cannot be used, or no pixel size is known.
+    """
+    if not settings.templates:
+        raise SettingsError("There are no templates; give at least one with --templates [NAME=]FILE.")
+    found: OrderedDict[str, list[tuple[NDArray[np.float32], str, float]]] = OrderedDict()
+    for text in settings.templates:
+        name, path = split_name(text)
+        stack = read_stack(path, settings.template_pixel_size)
+        if stack.pixel_size is None:
+            raise InputError(
+                f"{path} has no pixel size in its header; give --template-pixel-size in Å.", path
+            )
+        rows = found.setdefault(name or Path(path).name.split(".")[0], [])
+        rows += [(image, f"section {i + 1} of {path}", stack.pixel_size) for i, image in enumerate(stack.data)]
+    masks: dict[str | None, str] = {None: "auto"}
+    for text in settings.mask:
+        name, value = split_name(text)
+        if name is not None and name not in found:
+            raise SettingsError(f"--mask {text}: there is no view {name!r}; the views are {', '.join(found)}.")
+        masks[name] = value
+    views = []
+    for name, rows in found.items():
+        sizes = {size for _, _, size in rows}
+        if len(sizes) > 1:
+            raise InputError(
+                f"The templates of view {name!r} have different pixel sizes ({', '.join(f'{s:g}' for s in sorted(sizes))} Å);"
+                " give them different names or --template-pixel-size."
+            )
+        mask = masks.get(name, masks[None])
+        views.append(_view(name, rows, mask, settings))
+    return views
+
+
+def _view(
+    name: str, rows: list[tuple[NDArray[np.float32], str, float]], mask: str, settings: PickSettings
+) -> View:
+    images, names, sizes = zip(*rows, strict=True)
+    weights = None
+    if mask.lower() == "auto" and settings.diameter is not None:
+        mask = f"circle:{settings.diameter:g}"
+    if mask.lower() != "auto" and parse_shape(mask) is None:
+        stack = read_mask(mask, sizes[0])
+        if len(stack.data) not in (1, len(images)):
+            raise InputError(
+                f"{mask} has {len(stack.data)} masks for {len(images)} templates of view {name!r}; give one, or one each.",
+                mask,
+            )
+        for image, which in zip(images, names, strict=True):
+            if image.shape != stack.data.shape[1:]:
+                raise InputError(
+                    f"The mask {mask} is {stack.data.shape[2]} x {stack.data.shape[1]} pixels but {which} is "
+                    f"{image.shape[1]} x {image.shape[0]}; give a mask of the template's size.",
+                    mask,
+                )
+        mask, weights = "file", stack.data
+    return View(name, images, names, sizes[0], mask, weights)
+
+
+class BankMaker:
+    """Makes the bank for any grid and keeps the last ones.
+
+    Parameters
+    ----------
+    settings : PickSettings
+    views : list of View
+    """
+
+    def __init__(self, settings: PickSettings, views: list[View]) -> None:
+        self._settings, self.views = settings, views
+        self.index = BankIndex(
+            tuple(view.name for view in views),
+            tuple(len(view.templates) for view in views),
+            settings.angle_step,
+            settings.angle_range,
+        )
+        self._banks: OrderedDict[tuple[float, bool, float | None], Bank] = OrderedDict()
+        self.diameter = settings.diameter or max(self._area_diameter(view) for view in views)
+
+    def _masks(self, view: View, *, coarse: bool) -> list[Mask]:
+        """Return a mask for each template of a view; equal ones are one object."""
+        settings = self._settings
+        shape = parse_shape(view.mask)
+        if shape is not None:
+            mask: Mask = ShapeMask(*shape, settings.mask_edge, coarse=coarse)
+            height, width = (n * view.pixel_size for n in view.templates[0].shape)
+            along_x, along_y = shape[1]
+            if along_x > width + 2 * view.pixel_size or along_y > height + 2 * view.pixel_size:
+                raise SettingsError(
+                    f"The mask {view.mask} is larger than the template of view {view.name!r} ({width:g} x {height:g} Å); "
+                    "give a smaller mask, or check the template's pixel size."
+                )
+            return [mask] * len(view.templates)
+        soft = settings.mask_rotation == "soft"
+        if view.mask_weights is not None:
+            made = [ImageMask(w, view.pixel_size, soft=soft, coarse=coarse) for w in view.mask_weights]
+            return list(made) if len(made) > 1 else [made[0]] * len(view.templates)
+        return [
+            ImageMask(automatic_weights(image), view.pixel_size, soft=soft, coarse=coarse) for image in view.templates
+        ]
+
+    def _area_diameter(self, view: View) -> float:
+        """Return the diameter in Å of the circle with the largest mask's area."""
+        spacing = view.pixel_size
+        areas = [float(mask.sample(0, spacing)[0].sum()) for mask in dict.fromkeys(self._masks(view, coarse=False))]
+        return 2 * math.sqrt(max(areas) / math.pi) * spacing
+
+    def lowpass(self, grid: Grid) -> float | None:
+        """Return the low-pass in Å on a grid: the one asked for, and never finer than what the grid can hold."""
+        if grid.ratio == 1:
+            return self._settings.lowpass
+        return max(self._settings.lowpass or 0.0, 2 * grid.map_pixel_size)
+
+    def __call__(self, grid: Grid) -> Bank:
+        """Return the bank for a grid."""
+        key = (round(grid.map_pixel_size, 9), grid.ratio > 1, self.lowpass(grid))
+        bank = self._banks.pop(key, None)
+        if bank is None:
+            sign = np.float32(-1 if self._settings.contrast == "opposite" else 1)
+            sections = [
+                Section(image * sign, view.pixel_size, mask, which)
+                for view in self.views
+                for image, mask, which in zip(
+                    view.templates, self._masks(view, coarse=grid.ratio > 1), view.names, strict=True
+                )
+            ]
+            bank = Bank(
+                self.index,
+                sections,
+                grid.map_pixel_size,
+                lowpass=self.lowpass(grid),
+                highpass=self._settings.highpass,
+            )
+        self._banks[key] = bank
+        while len(self._banks) > BANKS_KEPT:
+            self._banks.popitem(last=False)
+        return bank
+
+    def box_size(self, pixel_size: float) -> int:
+        """Return the box size in pixels of the micrograph: 1.5 diameters, even."""
+        return 2 * math.ceil(BOX_OVER_DIAMETER * self.diameter / pixel_size / 2)
+
+    def record(self) -> list[dict[str, Any]]:
+        """Return what run.json says about the views, in the order of their sections."""
+        return [
+            {
+                "name": view.name,
+                "sections": len(view.templates),
+                "pixel_size": view.pixel_size,
+                "mask": view.mask,
+                "checksum": _checksum(view),
+            }
+            for view in self.views
+        ]
+
+
+def _checksum(view: View) -> str:
+    digest = hashlib.blake2b(digest_size=16)
+    for image in view.templates:
+        digest.update(repr(image.shape).encode())
+        digest.update(np.ascontiguousarray(image).tobytes())
+    if view.mask_weights is not None:
+        digest.update(view.mask_weights.tobytes())
+    return digest.hexdigest()
+
+
+def choose_grid(settings: PickSettings, shape: tuple[int, int], pixel_size: float) -> Grid:
+    """Return the grid to search a micrograph of `shape` (ny, nx) on.
+
+    Raises
+    ------
+    SettingsError
+        The grid setting is no ratio, or coarser than the low-pass allows.
+    """
+    text = settings.grid.strip().lower()
+    allowed = coarsest_ratio(settings.lowpass, pixel_size)
+    if text == "auto":
+        ratio = allowed
+    elif text == "full":
+        ratio = Fraction(1)
+    else:
+        try:
+            ratio = Fraction(text).limit_denominator(64)
+        except (ValueError, ZeroDivisionError):
+            raise SettingsError(f"--grid {settings.grid}: write auto, full or a ratio such as 2 or 9/4.") from None
+        if ratio < 1:
+            raise SettingsError(f"--grid {settings.grid}: the ratio must be at least 1.")
+    return Grid(shape, pixel_size, ratio)
+
+
+def loader(path: Path, settings: PickSettings, makers: BankMaker) -> Source:
+    """Read one micrograph for the search; errors as io.micrograph."""
+    micrograph = read_micrograph(path, settings.pixel_size)
+    pixel_size = require_pixel_size(micrograph)
+    image, replaced = as_float32(micrograph, settings.bad_pixels)
+    notes = micrograph.warnings
+    if replaced:
+        notes = (*notes, f"{replaced} NaN or infinite pixels were replaced by the median.")
+    shape = (int(image.shape[0]), int(image.shape[1]))
+    grid = choose_grid(settings, shape, pixel_size)
+    return Source(image, grid, makers.lowpass(grid), settings.highpass, notes)
+
+
+def read_exclusion(settings: PickSettings, path: Path, shape: tuple[int, int]) -> NDArray[np.bool_] | None:
+    """Return where no pick may lie on a micrograph, (ny, nx) bool; None without a mask.
+
+    `exclude` is a mask file for every micrograph, or a folder with one mask for each, of the same stem.
+
+    Raises
+    ------
+    InputError
+        The mask is missing or of another size.
+    """
+    if settings.exclude is None:
+        return None
+    source = Path(settings.exclude)
+    if source.is_dir():
+        stem = path.name.split(".")[0]
+        found = sorted(p for p in source.iterdir() if p.name.split(".")[0] == stem and not p.name.startswith("."))
+        if not found:
+            raise InputError(f"{source} has no exclusion mask called {stem}; add one, or leave out --exclude.", source)
+        source = found[0]
+    mask = read_micrograph(source, 1.0).data
+    if mask.shape != shape:
+        raise InputError(
+            f"The exclusion mask {source} is {mask.shape[1]} x {mask.shape[0]} pixels but {path.name} is "
+            f"{shape[1]} x {shape[0]}; give a mask of the micrograph's size.",
+            source,
+        )
+    excluded: NDArray[np.bool_] = np.asarray(mask) != 0
+    return excluded

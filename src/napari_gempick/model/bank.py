@@ -1,0 +1,59 @@
+"""Numbers of the search images: which view, section and in-plane angle each k stands for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_gempick.model.geometry import rotation_count
+
+
+@dataclass(frozen=True)
+class BankIndex:
+    """Full-bank numbering: k = section * n_rotations + rotation, sections counted over all views in order.
+
+    Attributes
+    ----------
+    view_names : tuple of str
+        Named views, in order.
+    sections_per_view : tuple of int
+        How many templates (stack sections) each view has.
+    angle_step, angle_range : float
+        Degrees; psi = rotation * angle_step.
+    """
+
+    view_names: tuple[str, ...]
+    sections_per_view: tuple[int, ...]
+    angle_step: float
+    angle_range: float
+
+    @property
+    def n_rotations(self) -> int:
+        """In-plane angles per section."""
+        return rotation_count(self.angle_step, self.angle_range)
+
+    @property
+    def n_sections(self) -> int:
+        """Templates over all views."""
+        return sum(self.sections_per_view)
+
+    def __len__(self) -> int:
+        return self.n_sections * self.n_rotations
+
+    def section(self, k: NDArray[np.int32]) -> NDArray[np.int32]:
+        """Return the 0-based section of each k, counted over all views; -1 for k = -1."""
+        k = np.asarray(k)
+        return np.where(k < 0, -1, k // self.n_rotations).astype(np.int32)
+
+    def view(self, k: NDArray[np.int32]) -> NDArray[np.int32]:
+        """Return the 0-based view of each k; -1 for k = -1."""
+        ends = np.cumsum(self.sections_per_view)
+        section = self.section(k)
+        return np.where(section < 0, -1, np.searchsorted(ends, section, side="right")).astype(np.int32)
+
+    def psi(self, k: NDArray[np.int32]) -> NDArray[np.float64]:
+        """Return psi in degrees of each k; 0 for k = -1."""
+        k = np.asarray(k)
+        return np.where(k < 0, 0.0, (k % self.n_rotations) * float(self.angle_step))

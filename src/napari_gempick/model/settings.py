@@ -1,0 +1,175 @@
+"""Every parameter of a picking run, declared once: the command line, the window, job files and JSON read this."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from napari_gempick.model.errors import SettingsError
+
+
+def _setting(default: Any, help: str, *, unit: str | None = None, metavar: str | None = None, **limits: Any) -> Any:
+    """Declare one parameter: default, help, unit, how its value is written, limits."""
+    return Field(default, description=help, json_schema_extra={"unit": unit, "metavar": metavar}, **limits)
+
+
+def split_name(text: str) -> tuple[str | None, str]:
+    """Split `NAME=VALUE`; the name is None where there is none (a path may contain `=` after a separator)."""
+    name, separator, value = text.partition("=")
+    if separator and name and not any(mark in name for mark in "/\\"):
+        return name, value
+    return None, text
+
+
+class PickSettings(BaseModel):
+    """Settings of a picking run. Lengths are in Å, angles in degrees, scores in [-1, 1]."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    templates: tuple[str, ...] = _setting(
+        (),
+        "Template image or stack (MRC, MRCS, TIFF). NAME is the view: thresholds, colours and maps go by it. "
+        "The sections of a stack are the templates of one view.",
+        metavar="[NAME=]FILE",
+    )
+    mask: tuple[str, ...] = _setting(
+        ("auto",),
+        "Mask of all views, or of the view NAME: a file (weights 0 to 1, in the template's pixels), a shape in Å "
+        "(A along x, B along y at psi 0), or auto: the circle of --diameter, else from the template itself.",
+        metavar="[NAME=]FILE|circle:D|ellipse:AxB|rectangle:AxB|auto",
+    )
+    diameter: float | None = _setting(
+        None, "The particle's diameter: sets the defaults of mask, minimum distance, border and box.", unit="Å", gt=0
+    )
+    pixel_size: float | None = _setting(
+        None, "Pixel size of the micrographs. Default: the file headers.", unit="Å", gt=0
+    )
+    template_pixel_size: float | None = _setting(
+        None, "Pixel size of the templates and masks. Default: the file headers.", unit="Å", gt=0
+    )
+    angle_step: float = _setting(
+        4.0, "Step of the in-plane angle psi; 0: no rotation, every section is used as it is.", unit="degrees", ge=0
+    )
+    angle_range: float = _setting(
+        360.0, "All multiples of the step below this are searched.", unit="degrees", gt=0, le=360
+    )
+    contrast: Literal["same", "opposite"] = _setting(
+        "same",
+        "same: templates look like the micrograph's particles (averages cut from micrographs); "
+        "opposite: templates are protein-bright and the particles are dark.",
+    )
+    lowpass: float | None = _setting(
+        None, "Low-pass of micrographs and templates: full up to 0.8 / value, zero from 1 / value on.", unit="Å", gt=0
+    )
+    highpass: float | None = _setting(
+        None, "High-pass of micrographs and templates: half amplitude at 1 / value.", unit="Å", gt=0
+    )
+    grid: str = _setting(
+        "auto",
+        "Searched grid: auto (the coarsest that the low-pass allows), full (the file's pixels), or the ratio of map "
+        "pixel to file pixel, such as 2 or 9/4.",
+        metavar="auto|full|RATIO",
+    )
+    mask_edge: float | None = _setting(
+        None,
+        "Width of the soft edge of shape masks, centred on the outline. Default: 0 (binary) on the full grid; "
+        "never less than two map pixels on a coarser one.",
+        unit="Å",
+        ge=0,
+    )
+    mask_rotation: Literal["binary", "soft"] = _setting(
+        "binary",
+        "Binary mask files after rotation: cut at 0.5 again, or kept soft as interpolated. "
+        "Masks on a coarser grid are always soft.",
+    )
+    threshold: tuple[str, ...] = _setting(
+        ("0.4",), "Lowest score of a pick, for all views or for the view NAME.", metavar="X|NAME=X"
+    )
+    max_threshold: float | None = _setting(
+        None, "Picks above this score are dropped; their neighbours stay suppressed.", ge=-1, le=1
+    )
+    min_distance: float | None = _setting(
+        None, "Smallest distance between picks. Default: half the particle's diameter.", unit="Å", ge=0
+    )
+    border: float | None = _setting(
+        None, "Picks closer than this to the edge of the micrograph are dropped. Default: 0.", unit="Å", ge=0
+    )
+    max_picks: int | None = _setting(None, "At most this many picks per micrograph, the best ones.", ge=0)
+    exclude: str | None = _setting(
+        None,
+        "Mask of the micrograph's size (or a folder of masks named like the micrographs): no picks where it is not 0.",
+        metavar="FILE|FOLDER",
+    )
+    bad_pixels: Literal["error", "replace"] = _setting(
+        "error", "NaN or infinite pixels: refuse the micrograph, or replace them by its median."
+    )
+    devices: str = _setting(
+        "auto",
+        "Devices that share the work. auto: all GPUs, else the CPU.",
+        metavar="auto|cpu|cpu,cpu|cuda:0,cuda:1|...",
+    )
+    threads: int = _setting(0, "CPU threads in all; 0: the cores that this process may use.", ge=0)
+    save_maps: bool = _setting(False, "Save score and index maps.")
+    per_view_maps: bool = _setting(False, "Save a pair of maps for each named view as well.")
+    format: tuple[str, ...] = _setting(("star",), "Coordinate formats to write, comma-separated.", metavar="star,box,csv")
+    candidate_floor: float = _setting(
+        0.1, "Candidates are kept down to this score, or to the threshold where that is lower.", ge=-1, le=1
+    )
+
+    @field_validator("lowpass", "highpass", "mask_edge", mode="before")
+    @classmethod
+    def _zero_is_off(cls, value: Any) -> Any:
+        return None if value in (0, "0") else value
+
+    @model_validator(mode="after")
+    def _consistent(self) -> PickSettings:
+        self.thresholds(())
+        if self.lowpass and self.highpass and self.highpass <= self.lowpass:
+            raise ValueError(f"highpass {self.highpass:g} Å must be larger than lowpass {self.lowpass:g} Å")
+        return self
+
+    def thresholds(self, view_names: tuple[str, ...]) -> dict[str | None, float]:
+        """Return the lowest score for each named view; the key None holds the value for all others.
+
+        Raises
+        ------
+        SettingsError
+            A value is no number in [-1, 1], or a name is no view (checked when `view_names` is not empty).
+        """
+        values: dict[str | None, float] = {None: 0.4}
+        for text in self.threshold:
+            name, value = split_name(text)
+            try:
+                number = float(value)
+            except ValueError:
+                raise ValueError(f"threshold {text!r} is not a number; write 0.4 or NAME=0.4") from None
+            if not -1 <= number <= 1:
+                raise ValueError(f"threshold {text!r} must lie between -1 and 1")
+            if view_names and name is not None and name not in view_names:
+                raise SettingsError(f"--threshold {text}: there is no view {name!r}; the views are {', '.join(view_names)}.")
+            values[name] = number
+        return values
+
+    def threshold_of(self, view_names: tuple[str, ...]) -> list[float]:
+        """Return one threshold per view, in the order of `view_names`."""
+        values = self.thresholds(view_names)
+        return [values.get(name, values[None]) for name in view_names]
+
+
+def make_settings(values: dict[str, Any]) -> PickSettings:
+    """Build settings from plain values.
+
+    Raises
+    ------
+    SettingsError
+        One sentence that names each wrong setting.
+    """
+    try:
+        return PickSettings.model_validate(values)
+    except ValidationError as error:
+        problems = []
+        for item in error.errors():
+            where = "--" + "-".join(str(part) for part in item["loc"][:1]).replace("_", "-") if item["loc"] else "settings"
+            problems.append(f"{where}: {item['msg'].removeprefix('Value error, ')}")
+        raise SettingsError("Wrong settings: " + "; ".join(problems) + ".") from error

@@ -1,0 +1,114 @@
+"""Run one search on all devices: a thread per core or GPU, one queue, a failed device's work goes to the others."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from napari_gempick.engine.correlate import Search, TileCache, consume
+from napari_gempick.model.errors import Cancelled, DeviceError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from napari_gempick.device.base import Device, TileWorker
+    from napari_gempick.model.scores import ScoreMap
+
+POLL_SECONDS = 0.05
+
+
+@dataclass
+class DevicePool:
+    """Devices of a run, their workers (kept between micrographs of one tile shape) and those that failed.
+
+    Attributes
+    ----------
+    devices : sequence of Device
+        All that were asked for.
+    failed : dict of str to str
+        Device name and reason; such a device gets no more work.
+    """
+
+    devices: Sequence[Device]
+    failed: dict[str, str] = field(default_factory=dict)
+    _workers: dict[tuple[int, int, tuple[int, int]], TileWorker] = field(default_factory=dict)
+
+    def worker(self, number: int, thread: int, fft_shape: tuple[int, int]) -> TileWorker:
+        """Return the worker of a device's thread for a tile shape; called on that thread."""
+        key = (number, thread, fft_shape)
+        if key not in self._workers:
+            for old in [old for old in self._workers if old[:2] == key[:2]]:
+                del self._workers[old]
+            self._workers[key] = self.devices[number].worker(fft_shape)
+        return self._workers[key]
+
+    def alive(self) -> list[int]:
+        """Return the numbers of the devices that have not failed."""
+        return [i for i, device in enumerate(self.devices) if device.name not in self.failed]
+
+
+def run_search(
+    search: Search,
+    pool: DevicePool,
+    *,
+    cancel: threading.Event | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> ScoreMap:
+    """Score every search image of `search` on the pool's devices; blocks until done.
+
+    Parameters
+    ----------
+    cancel : threading.Event, optional
+        Set it to stop; noticed after the tile in hand.
+    progress : callable, optional
+        `progress(done, total)` in search images, on the calling thread.
+
+    Raises
+    ------
+    Cancelled
+        `cancel` was set.
+    DeviceError
+        No device is left.
+    """
+    stop = threading.Event()
+    crashes: list[BaseException] = []
+
+    def should_stop() -> bool:
+        return stop.is_set() or (cancel is not None and cancel.is_set())
+
+    def work(number: int, thread: int, cache: TileCache, first_tile: int) -> None:
+        device = pool.devices[number]
+        try:
+            worker = pool.worker(number, thread, search.fft_shape)
+            consume(search, device, cache, worker, first_tile, lambda: should_stop() or device.name in pool.failed)
+        except (DeviceError, MemoryError) as error:
+            pool.failed.setdefault(device.name, str(error) or "out of memory")
+        except BaseException as error:
+            crashes.append(error)
+            stop.set()
+
+    while search.remaining:
+        alive = pool.alive()
+        if not alive:
+            reasons = "; ".join(f"{name}: {reason}" for name, reason in pool.failed.items())
+            raise DeviceError(f"No device is left ({reasons}); free memory or choose other devices with --devices.")
+        threads = []
+        n_threads = sum(pool.devices[i].threads for i in alive)
+        for i in alive:
+            cache = TileCache(search)
+            for thread in range(pool.devices[i].threads):
+                first_tile = len(threads) * len(search.tiles) // n_threads
+                threads.append(threading.Thread(target=work, args=(i, thread, cache, first_tile), daemon=True))
+        for started in threads:
+            started.start()
+        for started in threads:
+            while started.is_alive():
+                started.join(POLL_SECONDS)
+                if progress is not None:
+                    progress(search.done, search.total)
+        if crashes:
+            raise crashes[0]
+        if cancel is not None and cancel.is_set():
+            raise Cancelled("Stopped.")
+    return search.result()
