@@ -16,6 +16,7 @@ from napari_gempick.model.settings import PickSettings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+    from pathlib import Path
 
     from pydantic.fields import FieldInfo
 
@@ -57,6 +58,38 @@ def command_errors(function: Callable[..., Any]) -> Callable[..., Any]:
     return wrapped
 
 
+def exit_status(run: dict[str, Any]) -> int:
+    """Return 0 when every micrograph of a run is done, 1 when some failed, 2 when all did."""
+    failed = sum("error" in row for row in run["micrographs"])
+    return 0 if not failed else EXIT_FAILED if failed == len(run["micrographs"]) else EXIT_SOME_FAILED
+
+
+def print_picks(run: dict[str, Any], folder: Path) -> None:
+    """Print the picks of a run, per micrograph and view."""
+    from rich.console import Console
+    from rich.table import Table
+
+    views = [view["name"] for view in run["views"]]
+    several = views if len(views) > 1 else []
+    table = Table(box=None, pad_edge=False)
+    table.add_column("micrograph")
+    for name in ["picks", *several, "best score", "search s"]:
+        table.add_column(name, justify="right")
+    good = [row for row in run["micrographs"] if "error" not in row]
+    for row in run["micrographs"]:
+        if "error" in row:
+            table.add_row(row["name"], "failed")
+            continue
+        best = "-" if row["best_score"] is None else f"{row['best_score']:.3f}"
+        seconds = f"{row['seconds']:.1f}" if "seconds" in row else "-"
+        table.add_row(row["name"], str(row["picks"]), *(str(row["picks_per_view"][v]) for v in several), best, seconds)
+    if len(good) > 1:
+        sums = (str(sum(row["picks_per_view"][view] for row in good)) for view in several)
+        table.add_row("all", str(sum(row["picks"] for row in good)), *sums)
+    Console(width=110).print(table)
+    click.echo(f"Results are in {folder}.")
+
+
 json_option = click.option("--json", "as_json", is_flag=True, help="Print a machine-readable result on stdout.")
 
 
@@ -72,7 +105,13 @@ def _option(name: str, info: FieldInfo) -> Callable[[Any], Any]:
     if annotation is bool:
         return click.option(flag + "/--no-" + flag[2:], name, default=None, help=help_text)
     if default not in (None, (), False):
-        shown = " ".join(default) if isinstance(default, tuple) else f"{default:g}" if isinstance(default, float) else default
+        shown = (
+            " ".join(default)
+            if isinstance(default, tuple)
+            else f"{default:g}"
+            if isinstance(default, float)
+            else default
+        )
         help_text += f" [default: {shown}]"
     if get_origin(annotation) is tuple:
         return click.option(flag, name, multiple=True, metavar=str(metavar), help=help_text)

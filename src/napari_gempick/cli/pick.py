@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from napari_gempick.cli.common import (
-    EXIT_FAILED,
-    EXIT_SOME_FAILED,
     ProgressPrinter,
     VariadicCommand,
     command_errors,
+    exit_status,
     given,
     json_option,
     print_json,
+    print_picks,
     say,
     settings_options,
 )
@@ -78,35 +78,8 @@ def command(
     finally:
         printer.close()
         signal.signal(signal.SIGINT, previous)
-    rows = run["micrographs"]
-    failed = sum("error" in row for row in rows)
     if as_json:
         print_json(run)
     else:
-        _print_table(run, output)
-    return 0 if not failed else EXIT_FAILED if failed == len(rows) else EXIT_SOME_FAILED
-
-
-def _print_table(run: dict[str, Any], output: Path) -> None:
-    """Print picks per micrograph and view."""
-    from rich.console import Console
-    from rich.table import Table
-
-    views = [view["name"] for view in run["views"]]
-    table = Table(box=None, pad_edge=False)
-    table.add_column("micrograph")
-    for name in ["picks", *(views if len(views) > 1 else []), "best score", "s"]:
-        table.add_column(name, justify="right")
-    good = [row for row in run["micrographs"] if "error" not in row]
-    for row in run["micrographs"]:
-        if "error" in row:
-            table.add_row(row["name"], "failed")
-            continue
-        best = "-" if row["best_score"] is None else f"{row['best_score']:.3f}"
-        per_view = [str(row["picks_per_view"][name]) for name in views] if len(views) > 1 else []
-        table.add_row(row["name"], str(row["picks"]), *per_view, best, f"{row.get('seconds', 0):.1f}")
-    if len(good) > 1:
-        per_view = [str(sum(r["picks_per_view"][name] for r in good)) for name in views] if len(views) > 1 else []
-        table.add_row("all", str(sum(r["picks"] for r in good)), *per_view)
-    Console(width=110).print(table)
-    click.echo(f"Results are in {output}.")
+        print_picks(run, output)
+    return exit_status(run)

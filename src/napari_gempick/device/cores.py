@@ -13,8 +13,8 @@ _CGROUP = Path("/sys/fs/cgroup")
 def _cgroup_quota() -> int | None:
     """Return the CPU quota of the control group (v2 or v1) in whole cores, None without one."""
     with contextlib.suppress(OSError, ValueError):
-        quota, period = (_CGROUP / "cpu.max").read_text(encoding="ascii").split()[:2]
-        return None if quota == "max" else max(1, math.ceil(int(quota) / int(period)))
+        limit, span = (_CGROUP / "cpu.max").read_text(encoding="ascii").split()[:2]
+        return None if limit == "max" else max(1, math.ceil(int(limit) / int(span)))
     with contextlib.suppress(OSError, ValueError):
         quota = int((_CGROUP / "cpu/cpu.cfs_quota_us").read_text(encoding="ascii"))
         period = int((_CGROUP / "cpu/cpu.cfs_period_us").read_text(encoding="ascii"))

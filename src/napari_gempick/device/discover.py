@@ -90,4 +90,5 @@ def _open_gpu(item: str, name: str) -> Device:
         )
     from napari_gempick.device.gpu import GpuDevice
 
-    return GpuDevice(int(item[5:]), name)
+    device: Device = GpuDevice(int(item[5:]), name)
+    return device

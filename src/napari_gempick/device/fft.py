@@ -19,7 +19,10 @@ if TYPE_CHECKING:
 
     Array = Any
 
-PRECISIONS = {"single": (np.dtype(np.float32), np.dtype(np.complex64)), "double": (np.dtype(np.float64), np.dtype(np.complex128))}
+PRECISIONS: dict[str, tuple[np.dtype[Any], np.dtype[Any]]] = {
+    "single": (np.dtype(np.float32), np.dtype(np.complex64)),
+    "double": (np.dtype(np.float64), np.dtype(np.complex128)),
+}
 
 
 class TileFFT(Protocol):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import hashlib
+import importlib
 import json
 import os
 import platform
@@ -22,8 +23,9 @@ from platformdirs import user_cache_path
 
 from napari_gempick.model.errors import SettingsError
 
+pyfftw: Any
 try:
-    import pyfftw
+    pyfftw = importlib.import_module("pyfftw")
 except ImportError:  # scipy.fft serves instead; see fft.py
     pyfftw = None
 

@@ -13,7 +13,6 @@ import numpy as np
 
 from napari_gempick.engine.sampling import ContinuousImage
 from napari_gempick.model.errors import InputError, SettingsError
-from napari_gempick.model.geometry import Extent
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -22,6 +21,7 @@ if TYPE_CHECKING:
 
     from napari_gempick.engine.masks import Mask
     from napari_gempick.model.bank import BankIndex
+    from napari_gempick.model.geometry import Extent
 
 
 @dataclass(frozen=True, eq=False)
@@ -213,7 +213,8 @@ class Bank:
         if not deviation > 1e-6 * (abs(mean) + np.abs(image * weights).max()):
             section = self._sections[k // self.index.n_rotations]
             raise InputError(f"{section.name} is constant under its mask; give another template or a larger mask.")
-        return (image * weights / (group.area * deviation)).astype(np.float32)
+        scaled: NDArray[np.float32] = (image * weights / (group.area * deviation)).astype(np.float32)
+        return scaled
 
     def _continuous(self, section: int) -> ContinuousImage:
         with self._images_lock:

@@ -73,12 +73,12 @@ class Search:
         if min(positions) < 1:
             spacing = prepared.grid.map_pixel_size
             raise InputError(
-                f"The masked template ({box[1] * spacing:.0f} x {box[0] * spacing:.0f} Å) is larger than the micrograph "
-                f"({self._image.shape[1] * spacing:.0f} x {self._image.shape[0] * spacing:.0f} Å); "
+                f"The masked template ({box[1] * spacing:.0f} x {box[0] * spacing:.0f} Å) is larger than the "
+                f"micrograph ({self._image.shape[1] * spacing:.0f} x {self._image.shape[0] * spacing:.0f} Å); "
                 "check both pixel sizes or give a smaller mask."
             )
         key = f"{positions[0]}x{positions[1]}+{box[0]}x{box[1]}"
-        choose = lambda: choose_fft_shape(positions, box)  # noqa: E731
+        choose = functools.partial(choose_fft_shape, positions, box)
         self.fft_shape = choose() if tile_shape is None else tile_shape(key, choose)
         self.valid = (self.fft_shape[0] - box[0] + 1, self.fft_shape[1] - box[1] + 1)
         self.tiles = layout(self._image.shape, smallest, bank.extent, self.fft_shape)
@@ -194,14 +194,12 @@ class TileCache:
             self._spectra[key] = worker.spectrum(block, precision)
         return self._spectra[key]
 
-    def sigma(
-        self, worker: TileWorker, group: int, tile: int, precision: str, mask_spectrum: Callable[[], Any]
-    ) -> Any:
+    def sigma(self, worker: TileWorker, group: int, tile: int, precision: str, mask_spectrum: Callable[[], Any]) -> Any:
         """Return 1 / local standard deviation under a shared mask, computed once."""
         with self._locks[tile]:
             if (group, tile) not in self._sigmas:
-                spectra = [self._spectrum(worker, tile, precision, squares) for squares in (False, True)]
-                found = worker.reciprocal_sigma(*spectra, mask_spectrum(), self._search.valid, FLOOR, precision)
+                plain, squared = (self._spectrum(worker, tile, precision, squares) for squares in (False, True))
+                found = worker.reciprocal_sigma(plain, squared, mask_spectrum(), self._search.valid, FLOOR, precision)
                 self._sigmas[group, tile] = found[0]
             return self._sigmas[group, tile]
 
@@ -286,8 +284,8 @@ def _process(
         how = precision.statistics
         sigmas = {g: cache.sigma(worker, g, tile, how, functools.partial(mask_spectra, (g,), how)) for g in shared}
         if own:
-            spectra = [cache.spectrum(worker, tile, how, squares=squares) for squares in (False, True)]
-            found = worker.reciprocal_sigma(*spectra, mask_spectra(own, how), search.valid, FLOOR, how)
+            plain, squared = (cache.spectrum(worker, tile, how, squares=squares) for squares in (False, True))
+            found = worker.reciprocal_sigma(plain, squared, mask_spectra(own, how), search.valid, FLOOR, how)
             sigmas.update(zip(own, found, strict=True))
         score, index = maps.get(tile) or worker.new_maps(search.tiles[tile].shape)
         worker.score(

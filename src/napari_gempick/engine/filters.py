@@ -17,18 +17,18 @@ def frequencies(shape: tuple[int, int], pixel_size: float) -> NDArray[np.float32
     """Return the spatial frequency in 1/Å of every element of the half-spectrum of an image of `shape` (y, x)."""
     fy = np.fft.fftfreq(shape[0], pixel_size)
     fx = np.fft.rfftfreq(shape[1], pixel_size)
-    return np.hypot(fy[:, None], fx[None, :]).astype(np.float32)
+    radius: NDArray[np.float32] = np.hypot(fy[:, None], fx[None, :]).astype(np.float32)
+    return radius
 
 
 def _falling(frequency: NDArray[np.float32], start: float, end: float) -> NDArray[np.float32]:
-    """Raised cosine: 1 up to `start`, 0 from `end` on."""
+    """Return a raised cosine: 1 up to `start`, 0 from `end` on."""
     position = np.clip((frequency - start) / (end - start), 0, 1)
-    return (0.5 * (1 + np.cos(np.pi * position))).astype(np.float32)
+    amplitude: NDArray[np.float32] = (0.5 * (1 + np.cos(np.pi * position))).astype(np.float32)
+    return amplitude
 
 
-def transfer(
-    frequency: NDArray[np.float32], lowpass: float | None, highpass: float | None
-) -> NDArray[np.float32]:
+def transfer(frequency: NDArray[np.float32], lowpass: float | None, highpass: float | None) -> NDArray[np.float32]:
     """Return the filter's amplitude at each frequency (1/Å).
 
     The low-pass is a raised cosine from 0.8 / `lowpass` to 1 / `lowpass`, where it is zero: a grid with its Nyquist

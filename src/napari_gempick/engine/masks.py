@@ -33,7 +33,7 @@ class Mask(Protocol):
     """Å; the largest extent of the support."""
 
     def sample(self, psi: float, spacing: float) -> tuple[NDArray[np.float32], Extent]:
-        """Return the weights at psi (degrees) on a grid of `spacing` Å, cut to the support, and the support's extent."""
+        """Return the weights at psi (degrees) on a grid of `spacing` Å, cut to their support, and its extent."""
 
 
 def crop_to_support(weights: NDArray[np.float32], centre: tuple[int, int]) -> tuple[NDArray[np.float32], Extent]:
@@ -41,7 +41,12 @@ def crop_to_support(weights: NDArray[np.float32], centre: tuple[int, int]) -> tu
     rows, columns = np.nonzero(weights.any(axis=1))[0], np.nonzero(weights.any(axis=0))[0]
     if not rows.size:
         raise SettingsError("The mask is empty on the searched grid; give a larger one.")
-    y0, y1, x0, x1 = min(rows[0], centre[0]), max(rows[-1], centre[0]), min(columns[0], centre[1]), max(columns[-1], centre[1])
+    y0, y1, x0, x1 = (
+        min(rows[0], centre[0]),
+        max(rows[-1], centre[0]),
+        min(columns[0], centre[1]),
+        max(columns[-1], centre[1]),
+    )
     extent = Extent(int(centre[0] - y0), int(centre[1] - x0), int(y1 - centre[0]), int(x1 - centre[1]))
     return np.ascontiguousarray(weights[y0 : y1 + 1, x0 : x1 + 1], dtype=np.float32), extent
 
@@ -166,9 +171,13 @@ def automatic_weights(template: NDArray[np.float32]) -> NDArray[np.float32]:
     border = np.ones(image.shape, bool)
     border[rim:-rim, rim:-rim] = False
     deviation = np.abs(ndimage.gaussian_filter(image - image[border].mean(), max(1.0, min(height, width) / 48)))
-    level = max(2.5 * float(deviation[border].std() + deviation[border].mean()), 0.3 * float(np.quantile(deviation, 0.95)))
+    level = max(
+        2.5 * float(deviation[border].std() + deviation[border].mean()), 0.3 * float(np.quantile(deviation, 0.95))
+    )
     level = min(level, 0.6 * float(deviation.max()))
-    inside = ndimage.binary_closing(np.pad(deviation > level, rim + 2), iterations=rim + 1)[rim + 2 : -rim - 2, rim + 2 : -rim - 2]
+    inside = ndimage.binary_closing(np.pad(deviation > level, rim + 2), iterations=rim + 1)[
+        rim + 2 : -rim - 2, rim + 2 : -rim - 2
+    ]
     labels, count = ndimage.label(ndimage.binary_fill_holes(inside))
     if count == 0:
         return np.ones(image.shape, np.float32)

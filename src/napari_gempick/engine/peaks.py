@@ -89,9 +89,7 @@ def _vertex(
     return np.where(use, np.clip(offset, -0.5, 0.5), 0.0)
 
 
-def select(
-    candidates: Picks, selection: Selection, grid: Grid, excluded: NDArray[np.bool_] | None = None
-) -> Picks:
+def select(candidates: Picks, selection: Selection, grid: Grid, excluded: NDArray[np.bool_] | None = None) -> Picks:
     """Return the picks among candidates, best first.
 
     In this order: the threshold of each candidate's own view, the distance to better ones, then the upper threshold,

@@ -107,7 +107,8 @@ class ContinuousImage:
         if not self._filtered and psi % 360 == 0 and math.isclose(spacing, self.pixel_size, rel_tol=1e-6):
             rows = np.clip(np.arange(cy - extent.top, cy + extent.bottom + 1), 0, self.shape[0] - 1)
             columns = np.clip(np.arange(cx - extent.left, cx + extent.right + 1), 0, self.shape[1] - 1)
-            return self._image[np.ix_(rows, columns)]
+            exact: NDArray[np.float32] = self._image[np.ix_(rows, columns)]
+            return exact
         if self._coefficients is None:
             self._coefficients, self._before = self._oversampled()
         scale = OVERSAMPLING * spacing / self.pixel_size
@@ -115,7 +116,5 @@ class ContinuousImage:
         centre = np.array([OVERSAMPLING * (cy + self._before[0]), OVERSAMPLING * (cx + self._before[1])], float)
         offset = centre - matrix @ np.array([extent.top, extent.left], float)
         out = np.empty((height, width), np.float32)
-        affine_transform(
-            self._coefficients, matrix, offset, output=out, order=3, mode="mirror", prefilter=False
-        )
+        affine_transform(self._coefficients, matrix, offset, output=out, order=3, mode="mirror", prefilter=False)
         return out

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -16,9 +17,7 @@ if TYPE_CHECKING:
 FAST_LENGTHS = tuple(
     sorted(
         n
-        for n in (
-            2**a * 3**b * 5**c * 7**d for a in range(4, 13) for b in range(4) for c in range(3) for d in range(2)
-        )
+        for n in (2**a * 3**b * 5**c * 7**d for a in range(4, 13) for b in range(4) for c in range(3) for d in range(2))
         if 16 <= n <= 8192
     )
 )
@@ -27,7 +26,7 @@ FLOOR = 1e-4
 """A local standard deviation below this (in units of the micrograph's) counts as none: the score is 0."""
 
 ROUNDING = 5e-7
-"""Largest error of a single-precision FFT correlation relative to the root mean square of its output (measured: less)."""
+"""Largest error of a single-precision FFT correlation relative to its root mean square (measured: less)."""
 
 TOLERANCE = 4e-5
 """Largest error of a score that single precision may cause; tiles where the bound is larger run in double precision."""
@@ -131,7 +130,7 @@ def layout(shape: tuple[int, int], smallest: Extent, extent: Extent, fft_shape: 
         length = span.stop - span.start
         count = math.ceil(length / size)
         edges = [span.start + round(i * length / count) for i in range(count + 1)] if count else []
-        return [slice(a, b) for a, b in zip(edges[:-1], edges[1:], strict=True)]
+        return [slice(a, b) for a, b in itertools.pairwise(edges)]
 
     return [
         Tile(row, column, row.start - extent.top, column.start - extent.left)

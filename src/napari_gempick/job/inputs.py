@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 BANKS_KEPT = 2
-BOX_OVER_DIAMETER = 1.5
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,9 +71,7 @@ def read_views(settings: PickSettings) -> list[View]:
         name, path = split_name(text)
         stack = read_stack(path, settings.template_pixel_size)
         if stack.pixel_size is None:
-            raise InputError(
-                f"{path} has no pixel size in its header; give --template-pixel-size in Å.", path
-            )
+            raise InputError(f"{path} has no pixel size in its header; give --template-pixel-size in Å.", path)
         rows = found.setdefault(name or Path(path).name.split(".")[0], [])
         rows += [(image, f"section {i + 1} of {path}", stack.pixel_size) for i, image in enumerate(stack.data)]
     masks: dict[str | None, str] = {None: "auto"}
@@ -88,17 +85,15 @@ def read_views(settings: PickSettings) -> list[View]:
         sizes = {size for _, _, size in rows}
         if len(sizes) > 1:
             raise InputError(
-                f"The templates of view {name!r} have different pixel sizes ({', '.join(f'{s:g}' for s in sorted(sizes))} Å);"
-                " give them different names or --template-pixel-size."
+                f"The templates of view {name!r} have different pixel sizes "
+                f"({', '.join(f'{size:g}' for size in sorted(sizes))} Å); give them different names or --template-pixel-size."
             )
         mask = masks.get(name, masks[None])
         views.append(_view(name, rows, mask, settings))
     return views
 
 
-def _view(
-    name: str, rows: list[tuple[NDArray[np.float32], str, float]], mask: str, settings: PickSettings
-) -> View:
+def _view(name: str, rows: list[tuple[NDArray[np.float32], str, float]], mask: str, settings: PickSettings) -> View:
     images, names, sizes = zip(*rows, strict=True)
     weights = None
     if mask.lower() == "auto" and settings.diameter is not None:
@@ -107,7 +102,8 @@ def _view(
         stack = read_mask(mask, sizes[0])
         if len(stack.data) not in (1, len(images)):
             raise InputError(
-                f"{mask} has {len(stack.data)} masks for {len(images)} templates of view {name!r}; give one, or one each.",
+                f"{mask} has {len(stack.data)} masks for {len(images)} templates of view {name!r}; "
+                "give one, or one each.",
                 mask,
             )
         for image, which in zip(images, names, strict=True):
@@ -151,8 +147,8 @@ class BankMaker:
             along_x, along_y = shape[1]
             if along_x > width + 2 * view.pixel_size or along_y > height + 2 * view.pixel_size:
                 raise SettingsError(
-                    f"The mask {view.mask} is larger than the template of view {view.name!r} ({width:g} x {height:g} Å); "
-                    "give a smaller mask, or check the template's pixel size."
+                    f"The mask {view.mask} is larger than the template of view {view.name!r} "
+                    f"({width:g} x {height:g} Å); give a smaller mask, or check the template's pixel size."
                 )
             return [mask] * len(view.templates)
         soft = settings.mask_rotation == "soft"
@@ -199,10 +195,6 @@ class BankMaker:
         while len(self._banks) > BANKS_KEPT:
             self._banks.popitem(last=False)
         return bank
-
-    def box_size(self, pixel_size: float) -> int:
-        """Return the box size in pixels of the micrograph: 1.5 diameters, even."""
-        return 2 * math.ceil(BOX_OVER_DIAMETER * self.diameter / pixel_size / 2)
 
     def record(self) -> list[dict[str, Any]]:
         """Return what run.json says about the views, in the order of their sections."""

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,4 +54,5 @@ class Picks:
     def empty(cls) -> Picks:
         """Return no picks at all."""
         types = (np.float64, np.float64, np.int32, np.int32, np.float32, np.int32, np.int32, np.int32, np.float64)
-        return cls(*(np.zeros(0, dtype) for dtype in types))
+        none: Any = [np.zeros(0, dtype) for dtype in types]
+        return cls(*none)

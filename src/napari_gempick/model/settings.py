@@ -112,7 +112,9 @@ class PickSettings(BaseModel):
     threads: int = _setting(0, "CPU threads in all; 0: the cores that this process may use.", ge=0)
     save_maps: bool = _setting(False, "Save score and index maps.")
     per_view_maps: bool = _setting(False, "Save a pair of maps for each named view as well.")
-    format: tuple[str, ...] = _setting(("star",), "Coordinate formats to write, comma-separated.", metavar="star,box,csv")
+    format: tuple[str, ...] = _setting(
+        ("star",), "Coordinate formats to write, comma-separated.", metavar="star,box,csv"
+    )
     candidate_floor: float = _setting(
         0.1, "Candidates are kept down to this score, or to the threshold where that is lower.", ge=-1, le=1
     )
@@ -147,7 +149,9 @@ class PickSettings(BaseModel):
             if not -1 <= number <= 1:
                 raise ValueError(f"threshold {text!r} must lie between -1 and 1")
             if view_names and name is not None and name not in view_names:
-                raise SettingsError(f"--threshold {text}: there is no view {name!r}; the views are {', '.join(view_names)}.")
+                raise SettingsError(
+                    f"--threshold {text}: there is no view {name!r}; the views are {', '.join(view_names)}."
+                )
             values[name] = number
         return values
 
@@ -170,6 +174,8 @@ def make_settings(values: dict[str, Any]) -> PickSettings:
     except ValidationError as error:
         problems = []
         for item in error.errors():
-            where = "--" + "-".join(str(part) for part in item["loc"][:1]).replace("_", "-") if item["loc"] else "settings"
+            where = (
+                "--" + "-".join(str(part) for part in item["loc"][:1]).replace("_", "-") if item["loc"] else "settings"
+            )
             problems.append(f"{where}: {item['msg'].removeprefix('Value error, ')}")
         raise SettingsError("Wrong settings: " + "; ".join(problems) + ".") from error

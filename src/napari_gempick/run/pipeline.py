@@ -165,7 +165,10 @@ def search_all(
                 continue
             notes = source.notes
             if prepared.outliers_replaced:
-                notes = (*notes, f"{prepared.outliers_replaced} outlier pixels were replaced by their neighbours' median.")
+                notes = (
+                    *notes,
+                    f"{prepared.outliers_replaced} outlier pixels were replaced by their neighbours' median.",
+                )
             yield Outcome(number, scores, maps, notes=notes, seconds=time.monotonic() - started)
     finally:
         stop.set()
@@ -186,15 +189,12 @@ def _search_one(
     parts: list[int | None] = list(range(n_views)) if per_view and n_views > 1 else [None]
     maps = []
     for part, view in enumerate(parts):
+
+        def share(done: int, total: int, part: int = part) -> None:
+            report((part + done / total) / len(parts))
+
         search = Search(prepared, bank, tile_shape, view=view)
-        maps.append(
-            run_search(
-                search,
-                pool,
-                cancel=cancel,
-                progress=lambda done, total, part=part: report((part + done / total) / len(parts)),
-            )
-        )
+        maps.append(run_search(search, pool, cancel=cancel, progress=share))
     total = maps[0]
     for other in maps[1:]:
         total = total.merged(other)

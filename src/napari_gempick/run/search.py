@@ -93,7 +93,7 @@ def run_search(
         if not alive:
             reasons = "; ".join(f"{name}: {reason}" for name, reason in pool.failed.items())
             raise DeviceError(f"No device is left ({reasons}); free memory or choose other devices with --devices.")
-        threads = []
+        threads: list[threading.Thread] = []
         n_threads = sum(pool.devices[i].threads for i in alive)
         for i in alive:
             cache = TileCache(search)

@@ -1,0 +1,39 @@
+"""gempick retune."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from napari_gempick.cli.common import (
+    VariadicCommand,
+    command_errors,
+    exit_status,
+    given,
+    json_option,
+    print_json,
+    print_picks,
+    say,
+    settings_options,
+)
+from napari_gempick.job.retune import RETUNABLE, retune
+
+
+@click.command("retune", cls=VariadicCommand)
+@click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
+@settings_options(RETUNABLE)
+@json_option
+@command_errors
+def command(folder: Path, as_json: bool, **options: Any) -> int:
+    """Choose new picks from the candidates in DIR, the output of gempick pick: no correlation is computed.
+
+    Settings that are not given stay as they were. The coordinate files, autopick.star and run.json are replaced.
+    """
+    run = retune(folder, given(options), say)
+    if as_json:
+        print_json(run)
+    else:
+        print_picks(run, folder)
+    return exit_status(run)

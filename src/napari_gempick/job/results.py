@@ -1,0 +1,239 @@
+"""The output folder of a run: coordinates, candidates, maps, index and run.json."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_gempick import __version__
+from napari_gempick.engine.peaks import Selection, find_candidates, select
+from napari_gempick.io.atomic import write_text
+from napari_gempick.io.candidates import Candidates, write_candidates
+from napari_gempick.io.coordinates import FORMATS, PicksInfo, write_autopick_index
+from napari_gempick.io.mrc import write_mrc
+from napari_gempick.job.inputs import read_exclusion
+from napari_gempick.model.errors import OutputError, SettingsError
+from napari_gempick.model.geometry import Grid
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from napari_gempick.io.listing import MicrographFile
+    from napari_gempick.model.picks import Picks
+    from napari_gempick.model.scores import ScoreMap
+    from napari_gempick.model.settings import PickSettings
+
+RUN_FILE, INDEX_FILE = "run.json", "autopick.star"
+NOT_REPRODUCING = ("devices", "threads", "format", "save_maps", "per_view_maps")
+"""Settings that do not change which picks come out."""
+
+
+BOX_OVER_DIAMETER = 1.5
+
+
+class Results:
+    """The output folder of a run.
+
+    Parameters
+    ----------
+    folder : Path
+    settings : PickSettings
+    diameter : float
+        The particle's, Å.
+    """
+
+    def __init__(self, folder: Path, settings: PickSettings, diameter: float) -> None:
+        self.folder, self._settings, self._diameter = folder, settings, diameter
+
+    def _path(self, micrograph: MicrographFile, suffix: str, below: str = "") -> Path:
+        return self.folder / below / f"{micrograph.output_stem}{suffix}"
+
+    def coordinates(self, micrograph: MicrographFile) -> Path:
+        """Return the path of a micrograph's STAR file."""
+        return self._path(micrograph, FORMATS["star"].suffix)
+
+    def candidates(self, micrograph: MicrographFile) -> Path:
+        """Return the path of a micrograph's candidates."""
+        return self._path(micrograph, ".star", "candidates")
+
+    def is_done(self, micrograph: MicrographFile) -> bool:
+        """Return whether a micrograph's results are complete."""
+        return self.coordinates(micrograph).exists() and self.candidates(micrograph).exists()
+
+    def prepare(self, views: list[dict[str, Any]], *, overwrite: bool, resume: bool) -> dict[str, Any] | None:
+        """Check the folder; return the earlier run.json when resuming with the same settings and `views`.
+
+        Raises
+        ------
+        SettingsError
+            It holds results and neither flag is given, or the earlier run had other settings.
+        """
+        run_file = self.folder / RUN_FILE
+        if self.folder.exists() and not self.folder.is_dir():
+            raise OutputError(f"{self.folder} is a file; give -o a folder.", self.folder)
+        present = [name for name in (RUN_FILE, INDEX_FILE, "candidates") if (self.folder / name).exists()]
+        if not present or overwrite:
+            return None
+        if not resume:
+            raise SettingsError(
+                f"{self.folder} already holds results ({', '.join(present)}); use --resume to go on, --overwrite to "
+                "replace them, or another folder.",
+                self.folder,
+            )
+        if not run_file.exists():
+            raise SettingsError(f"{run_file} is missing, so nothing can be resumed; use --overwrite.", run_file)
+        earlier = read_run(self.folder)
+        mine = json.loads(self._settings.model_dump_json())
+        changed = [
+            name
+            for name, value in mine.items()
+            if name not in NOT_REPRODUCING and earlier.get("settings", {}).get(name) != value
+        ]
+        if changed or earlier.get("views") != views:
+            what = ", ".join("--" + name.replace("_", "-") for name in changed) or "the templates"
+            raise SettingsError(
+                f"{self.folder} was made with other settings ({what}); use --overwrite or another folder."
+            )
+        return earlier
+
+    def write(self, micrograph: MicrographFile, scores: ScoreMap, per_view: Sequence[ScoreMap]) -> dict[str, Any]:
+        """Write one micrograph's results; return its line in run.json. The STAR file comes last: it marks the end."""
+        settings, grid = self._settings, scores.grid
+        names = scores.bank.view_names
+        floor = min([settings.candidate_floor, *settings.threshold_of(names)])
+        shape = (int(scores.score.shape[0]), int(scores.score.shape[1]))
+        found = find_candidates(scores, floor)
+        candidates = Candidates(found, names, grid.file_shape, shape, grid.pixel_size, grid.map_pixel_size, floor)
+        if settings.save_maps or settings.per_view_maps:
+            self._write_maps(micrograph, "", scores)
+            for view, maps in enumerate(per_view):
+                self._write_maps(micrograph, f"_{names[view]}", maps)
+        write_candidates(self.candidates(micrograph), candidates)
+        return self.write_picks(micrograph, candidates)
+
+    def write_picks(self, micrograph: MicrographFile, candidates: Candidates) -> dict[str, Any]:
+        """Choose picks among a micrograph's candidates and write them, the STAR file last; return the run.json line.
+
+        Raises
+        ------
+        SettingsError
+            A threshold lies below the floor of the candidates.
+        InputError
+            The exclusion mask cannot be used.
+        """
+        thresholds = self._settings.threshold_of(candidates.view_names)
+        if min(thresholds) < candidates.floor:
+            raise SettingsError(
+                f"{self.candidates(micrograph)} holds candidates down to {candidates.floor:g}, above the threshold "
+                f"{min(thresholds):g}; pick again with --candidate-floor {min(thresholds):g}.",
+                self.candidates(micrograph),
+            )
+        grid = Grid(candidates.file_shape, candidates.pixel_size)
+        excluded = read_exclusion(self._settings, micrograph.path, candidates.file_shape)
+        picks = select(candidates.picks, self._selection(candidates), grid, excluded)
+        info = PicksInfo(candidates.pixel_size, self.box_size(candidates.pixel_size), candidates.view_names)
+        for name in sorted(formats_of(self._settings), key=lambda name: name == "star"):
+            FORMATS[name].write(self._path(micrograph, FORMATS[name].suffix), picks, info)
+        return {
+            "name": micrograph.output_stem,
+            "path": str(micrograph.path),
+            **describe(picks, candidates),
+        }
+
+    def box_size(self, pixel_size: float) -> int:
+        """Return the box size in pixels of the micrograph: 1.5 diameters, even."""
+        return 2 * math.ceil(BOX_OVER_DIAMETER * self._diameter / pixel_size / 2)
+
+    def _selection(self, candidates: Candidates) -> Selection:
+        settings = self._settings
+        distance = self._diameter / 2 if settings.min_distance is None else settings.min_distance
+        border = settings.border if settings.border is not None else (settings.diameter or 0.0) / 2
+        return Selection(
+            thresholds=settings.threshold_of(candidates.view_names),
+            min_distance=distance / candidates.map_pixel_size,
+            max_threshold=settings.max_threshold,
+            border=border / candidates.pixel_size,
+            max_picks=settings.max_picks,
+        )
+
+    def _write_maps(self, micrograph: MicrographFile, which: str, maps: ScoreMap) -> None:
+        pixel_size = maps.grid.map_pixel_size
+        write_mrc(self._path(micrograph, f"{which}_ncc.mrc", "maps"), maps.score, pixel_size)
+        write_mrc(self._path(micrograph, f"{which}_index.mrc", "maps"), maps.index.astype(np.float32), pixel_size)
+
+    def write_index(self, micrographs: Sequence[MicrographFile]) -> None:
+        """Write the list of all coordinate files that are there, sorted by name."""
+        ordered = sorted(micrographs, key=lambda item: item.output_stem)
+        rows = [(_shown(m.path), _shown(self.coordinates(m))) for m in ordered if self.coordinates(m).exists()]
+        write_autopick_index(self.folder / INDEX_FILE, rows)
+
+    def write_run(self, extra: dict[str, Any]) -> dict[str, Any]:
+        """Write run.json: version and settings, then `extra`; return its content."""
+        run = {
+            "program": f"napari-gempick {__version__}",
+            "settings": json.loads(self._settings.model_dump_json()),
+            "diameter": self._diameter,
+            **extra,
+        }
+        write_text(self.folder / RUN_FILE, json.dumps(run, indent=1, ensure_ascii=False) + "\n")
+        return run
+
+
+def _shown(path: Path) -> Path:
+    """Return the path relative to the current folder when it lies below it, else absolute."""
+    path = Path(os.path.abspath(path))
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+
+
+def describe(picks: Picks, candidates: Candidates) -> dict[str, Any]:
+    """Return what run.json says about a micrograph's picks."""
+    best = candidates.picks.score
+    return {
+        "picks": len(picks),
+        "picks_per_view": {name: int((picks.view == i).sum()) for i, name in enumerate(candidates.view_names)},
+        "best_score": float(best[0]) if len(best) else None,
+        "candidates": len(best),
+        "shape": list(candidates.file_shape),
+        "pixel_size": candidates.pixel_size,
+        "map_pixel_size": candidates.map_pixel_size,
+    }
+
+
+def formats_of(settings: PickSettings) -> list[str]:
+    """Return the coordinate formats to write; STAR is always among them.
+
+    Raises
+    ------
+    SettingsError
+        A format is unknown.
+    """
+    names = [name.strip().lower() for text in settings.format for name in text.split(",") if name.strip()]
+    unknown = [name for name in names if name not in FORMATS]
+    if unknown:
+        raise SettingsError(f"--format {','.join(unknown)}: choose from {', '.join(FORMATS)}.")
+    return list(dict.fromkeys(["star", *names]))
+
+
+def read_run(folder: Path) -> dict[str, Any]:
+    """Read run.json.
+
+    Raises
+    ------
+    SettingsError
+        It is missing or damaged.
+    """
+    path = folder / RUN_FILE
+    try:
+        run = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise SettingsError(f"{path} is missing; {folder} is no folder of results.", path) from None
+    except (OSError, ValueError) as error:
+        raise SettingsError(f"{path} cannot be read ({error}); run again with --overwrite.", path) from error
+    if not isinstance(run, dict) or not isinstance(run.get("settings"), dict):
+        raise SettingsError(f"{path} is no run.json of gempick; run again with --overwrite.", path)
+    return run
