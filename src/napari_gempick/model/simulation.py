@@ -10,6 +10,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from napari_gempick.model.errors import SettingsError
 
+VIEWS = ("side", "top")
+"""Views that have a template and a mask; the truth may call a particle `ignore` as well."""
+
 SHORTEST_SIDE, LONGEST_SIDE = 64, 16384
 """Pixels; the simulation holds several float32 arrays of the micrograph's size."""
 
@@ -29,7 +32,7 @@ class SimulateSettings(BaseModel):
         "1024", "Size of a micrograph: columns x rows, or one number for a square.", unit="px", metavar="N|NXxNY"
     )
     pixel_size: float = _setting(4.4, "Pixel size of the micrographs.", unit="Å", ge=0.5, le=10)
-    seed: int = _setting(0, "Seed of the random numbers: equal settings and seed give equal files.", ge=0)
+    seed: int = _setting(0, "Seed of the random numbers: equal settings and seed give equal files. Default: 0.", ge=0)
     particles: int = _setting(30, "Particles on each micrograph, those of the view `ignore` included.", ge=0, le=10000)
     top_fraction: float = _setting(0.3, "Share of top views; the others are side views.", ge=0, le=1)
     ignore_fraction: float = _setting(
@@ -48,11 +51,13 @@ class SimulateSettings(BaseModel):
     amplitude_contrast: float = _setting(0.1, "Amplitude contrast.", ge=0, le=1)
     b_factor: float = _setting(300.0, "Envelope of the contrast transfer: exp(-B s²/4).", unit="Å²", ge=0, le=10000)
     snr: float = _setting(
-        0.5, "Variance of a noise-free side view under its mask over the variance of the noise.", gt=0, le=1e6
+        0.5, "Variance of the side template under its mask over the variance of the noise.", gt=0, le=1e6
     )
     structural_noise: float = _setting(
-        0.6, "Share of the noise's variance that comes from the ice and passes the lens; the rest is the camera's.",
-        ge=0, le=1,
+        0.6,
+        "Share of the noise's variance that comes from the ice and passes the lens; the rest is the camera's.",
+        ge=0,
+        le=1,
     )
     ice_gradient: float = _setting(
         250.0, "Change of the ice thickness across a micrograph, in a random direction.", unit="Å", ge=0, le=3000
@@ -61,12 +66,12 @@ class SimulateSettings(BaseModel):
     carbon: bool = _setting(
         True, "The edge of a carbon film on every second micrograph (the 1st, the 3rd, ...), or on none. Default: with."
     )
-    hot_pixels: int = _setting(0, "Hot pixels on each micrograph.", ge=0, le=10000)
+    hot_pixels: int = _setting(0, "Hot pixels on each micrograph. Default: 0.", ge=0, le=10000)
     template_pixel_size: float | None = _setting(
         None, "Pixel size of the templates and masks. Default: the micrographs'.", unit="Å", ge=0.5, le=20
     )
     map_pixel_size: float | None = _setting(
-        None, "Pixel size of the 3D map. Default: the templates'.", unit="Å", ge=0.5, le=20
+        None, "Pixel size of the 3D map. Default: the templates', but at least 4 Å.", unit="Å", ge=0.5, le=20
     )
     dtype: Literal["float32", "float16", "int8"] = _setting(
         "float32", "Pixel type of the micrographs. int8: 20 grey levels per standard deviation, clipped."
@@ -89,7 +94,9 @@ class SimulateSettings(BaseModel):
     @model_validator(mode="after")
     def _consistent(self) -> SimulateSettings:
         if self.defocus_spread >= self.defocus:
-            raise ValueError(f"defocus-spread {self.defocus_spread:g} µm must be below the defocus of {self.defocus:g} µm")
+            raise ValueError(
+                f"defocus-spread {self.defocus_spread:g} µm must be below the defocus of {self.defocus:g} µm"
+            )
         return self
 
     @property
@@ -106,7 +113,7 @@ class SimulateSettings(BaseModel):
     @property
     def map_spacing(self) -> float:
         """Å per voxel of the map."""
-        return self.map_pixel_size or self.template_spacing
+        return self.map_pixel_size or max(4.0, self.template_spacing)
 
     def has_carbon(self, index: int) -> bool:
         """Return whether micrograph `index` (from 0) shows the edge of a carbon film."""

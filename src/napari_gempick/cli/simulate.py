@@ -1,0 +1,118 @@
+"""gempick simulate: micrographs with known particles, and the templates, masks and map that go with them."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from napari_gempick.cli.common import ProgressPrinter, _option, command_errors, given, json_option, print_json, say
+from napari_gempick.model.errors import OutputError
+from napari_gempick.model.simulation import VIEWS, SimulateSettings, make_simulate_settings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+
+    from napari_gempick.engine.scene import Particle
+
+SETTINGS_FILE = "simulation.json"
+MAP_FILE = "map.mrc"
+
+
+def _settings_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    for name, info in reversed(SimulateSettings.model_fields.items()):
+        function = _option(name, info)(function)
+    return function
+
+
+@click.command("simulate")
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path, file_okay=False), required=True, help="Folder for the files."
+)
+@_settings_options
+@click.option("--overwrite", is_flag=True, help="Replace files of an earlier simulation.")
+@json_option
+@command_errors
+def command(output: Path, overwrite: bool, as_json: bool, **options: Any) -> None:
+    """Make micrographs with known particles.
+
+    The particle is a hollow cylinder like keyhole limpet haemocyanin: rectangles (side views) and rings (top views),
+    dark on a noisy background. Written to the folder: micrograph_001.mrc and micrograph_001_truth.csv (x, y, view, psi)
+    and so on, map.mrc (protein positive), template_side.mrc and template_top.mrc (the micrographs' contrast),
+    mask_side.mrc and mask_top.mrc, and simulation.json with all settings.
+    """
+    from napari_gempick.engine import simulate
+    from napari_gempick.engine.phantom import klh
+    from napari_gempick.io.atomic import write_text
+    from napari_gempick.io.stack import write_mrc
+
+    settings = make_simulate_settings(given(options))
+    names = [f"micrograph_{index + 1:03d}" for index in range(settings.count)]
+    _refuse_existing(output, names, overwrite)
+    progress = ProgressPrinter("Simulating")
+    micrographs = []
+    try:
+        for index, name in enumerate(names):
+            micrographs.append(_write_micrograph(output, name, settings, index))
+            progress.update((index + 1) / len(names))
+    finally:
+        progress.close()
+    for view in VIEWS:
+        write_mrc(output / f"template_{view}.mrc", simulate.template(view, settings), settings.template_spacing)
+        write_mrc(output / f"mask_{view}.mrc", simulate.mask(view, settings), settings.template_spacing)
+    box = settings.box(settings.map_spacing)
+    write_mrc(output / MAP_FILE, klh().density(box, settings.map_spacing), settings.map_spacing)
+    record = {
+        "settings": settings.model_dump(),
+        "micrographs": micrographs,
+        "templates": {view: f"template_{view}.mrc" for view in VIEWS},
+        "masks": {view: f"mask_{view}.mrc" for view in VIEWS},
+        "map": MAP_FILE,
+    }
+    write_text(output / SETTINGS_FILE, json.dumps(record, indent=2) + "\n")
+    if as_json:
+        print_json({"output": str(output), **record})
+    else:
+        say(f"Micrographs with {settings.particles} particles each: {len(names)}, in {output}.")
+
+
+def _refuse_existing(output: Path, names: list[str], overwrite: bool) -> None:
+    files = [f"{name}{end}" for name in names for end in (".mrc", "_truth.csv")]
+    files += [f"{kind}_{view}.mrc" for kind in ("template", "mask") for view in VIEWS]
+    for file in (*files, MAP_FILE, SETTINGS_FILE):
+        if (output / file).exists() and not overwrite:
+            path = output / file
+            raise OutputError(f"{path} exists already; add --overwrite or choose another folder.", path)
+
+
+def _write_micrograph(output: Path, name: str, settings: SimulateSettings, index: int) -> dict[str, Any]:
+    """Simulate and write one micrograph and its truth; return its entry in simulation.json."""
+    from napari_gempick.engine import simulate
+    from napari_gempick.io.atomic import write_text
+    from napari_gempick.io.stack import write_mrc
+
+    made = simulate.simulate_micrograph(settings, index)
+    entry: dict[str, Any] = {
+        "file": f"{name}.mrc",
+        "truth": f"{name}_truth.csv",
+        "defocus": round(made.defocus, 4),
+        "carbon": made.carbon,
+        "particles": dict(sorted(Counter(particle.view for particle in made.particles).items())),
+    }
+    pixels: NDArray[Any] = made.image
+    if settings.dtype == "int8":
+        pixels, middle, step = simulate.grey_levels(made.image)
+        entry |= {"grey_offset": round(middle, 5), "grey_step": round(step, 7)}
+    write_mrc(output / entry["file"], pixels.astype(settings.dtype), settings.pixel_size)
+    write_text(output / entry["truth"], _truth_csv(made.particles))
+    return entry
+
+
+def _truth_csv(particles: list[Particle]) -> str:
+    rows = [f"{p.x:.2f},{p.y:.2f},{p.view},{p.psi:.2f}" for p in particles]
+    return "\n".join(["x,y,view,psi", *rows]) + "\n"

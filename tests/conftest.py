@@ -1,0 +1,49 @@
+"""What all tests share: a private plan cache, the real data, small helpers."""
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+settings.register_profile(
+    "gempick", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+settings.load_profile("gempick")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def plan_cache(tmp_path_factory):
+    """Stored plans of the test run, apart from the user's."""
+    folder = tmp_path_factory.mktemp("plans")
+    os.environ["GEMPICK_CACHE"] = str(folder)
+    yield folder
+    del os.environ["GEMPICK_CACHE"]
+
+
+@pytest.fixture(scope="session")
+def plans(plan_cache):
+    from napari_gempick.device.plan import PlanStore
+
+    return PlanStore()
+
+
+def real_data_folder():
+    """Folder of the real micrographs, None where they are absent."""
+    given = os.environ.get("GEMPICK_TEST_DATA")
+    folder = Path(given) if given else Path(__file__).parents[2] / "shared" / "data"
+    return folder if (folder / "klh" / "klh_001.mrc").exists() else None
+
+
+@pytest.fixture(scope="session")
+def real_data():
+    folder = real_data_folder()
+    if folder is None:
+        message = "no real micrographs: set GEMPICK_TEST_DATA or put them at ../shared/data"
+        if os.environ.get("CI") and not os.environ.get("GEMPICK_ALLOW_SKIP"):
+            pytest.fail(message)
+        pytest.skip(message)
+    return folder

@@ -1,0 +1,56 @@
+"""Small banks and searches for the tests."""
+
+import numpy as np
+
+from napari_gempick.device.cpu import CpuDevice
+from napari_gempick.engine.bank import Bank, Section
+from napari_gempick.engine.correlate import Search
+from napari_gempick.engine.masks import ImageMask
+from napari_gempick.engine.prepare import prepare
+from napari_gempick.model.bank import BankIndex
+from napari_gempick.model.geometry import Grid
+from napari_gempick.run.search import DevicePool, run_search
+
+
+def bank_of(templates, masks, *, step=0, full=360, spacing=1.0, pixel_size=1.0, names=("view",), per_view=None, **more):
+    """A bank of templates (arrays) under masks (arrays, or mask objects)."""
+    made = [
+        ImageMask(mask, pixel_size, soft=True, coarse=False) if isinstance(mask, np.ndarray) else mask for mask in masks
+    ]
+    sections = [
+        Section(np.asarray(t, np.float32), pixel_size, m, f"section {i}")
+        for i, (t, m) in enumerate(zip(templates, made, strict=True))
+    ]
+    return Bank(BankIndex(names, per_view or (len(sections),), step, full), sections, spacing, **more)
+
+
+def search(image, bank, plans, *, grid=None, threads=2, devices=None, tile=None, **more):
+    """Search an image; returns the score map."""
+    grid = grid or Grid(image.shape, 1.0)
+    prepared = prepare(np.asarray(image, np.float32), grid, **more)
+    chooser = plans.tile_shape if tile is None else (lambda key, choose: tile)
+    pool = DevicePool(devices or [CpuDevice(threads, plans)])
+    return run_search(Search(prepared, bank, chooser), pool)
+
+
+class Blobs:
+    """A lopsided particle made of Gaussians, known everywhere: the truth for positions and angles.
+
+    Positions and widths in Å about the particle's centre, x right, y down.
+    """
+
+    PARTS = ((0.0, 0.0, 16.0, 1.0), (34.0, 6.0, 8.0, 0.8), (-22.0, 26.0, 7.0, -0.6), (10.0, -36.0, 9.0, 0.7))
+
+    @classmethod
+    def image(cls, shape, pixel_size, centres, psis=None):
+        """Render copies at `centres` (x, y in pixels), turned by psi counter-clockwise on screen, on a (ny, nx) grid."""
+        y, x = np.mgrid[: shape[0], : shape[1]] * pixel_size
+        out = np.zeros(shape)
+        for (cx, cy), psi in zip(centres, psis if psis is not None else [0.0] * len(centres), strict=True):
+            cosine, sine = np.cos(np.radians(psi)), np.sin(np.radians(psi))
+            for px, py, width, height in cls.PARTS:
+                # y points down: counter-clockwise on screen takes (1, 0) to (cos, -sin)
+                bx, by = px * cosine + py * sine, -px * sine + py * cosine
+                r2 = (x - cx * pixel_size - bx) ** 2 + (y - cy * pixel_size - by) ** 2
+                out += height * np.exp(-r2 / (2 * width**2))
+        return out.astype(np.float32)
