@@ -43,7 +43,7 @@ class Blobs:
 
     @classmethod
     def image(cls, shape, pixel_size, centres, psis=None):
-        """Render copies at `centres` (x, y in pixels), turned by psi counter-clockwise on screen, on a (ny, nx) grid."""
+        """Render copies at `centres` (x, y in pixels), turned by psi counter-clockwise on screen."""
         y, x = np.mgrid[: shape[0], : shape[1]] * pixel_size
         out = np.zeros(shape)
         for (cx, cy), psi in zip(centres, psis if psis is not None else [0.0] * len(centres), strict=True):

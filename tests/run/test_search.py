@@ -1,0 +1,142 @@
+"""Threads and devices: the same bytes whoever does the work, failures that move on, cancelling."""
+
+import threading
+import time
+
+import numpy as np
+import pytest
+
+from helpers import bank_of
+from napari_gempick.device.cpu import CpuDevice
+from napari_gempick.engine.correlate import Search
+from napari_gempick.engine.masks import ShapeMask
+from napari_gempick.engine.prepare import prepare
+from napari_gempick.model.errors import Cancelled, DeviceError
+from napari_gempick.model.geometry import Grid
+from napari_gempick.run.search import DevicePool, run_search
+
+TILE = (64, 80)
+
+
+@pytest.fixture(scope="module")
+def problem():
+    rng = np.random.default_rng(0)
+    image = rng.standard_normal((150, 170)).astype(np.float32)
+    templates = list(rng.standard_normal((3, 21, 21)).astype(np.float32))
+    masks = [
+        ShapeMask("circle", (19.0, 19.0), None, coarse=False),
+        ShapeMask("rectangle", (19.0, 11.0), None, coarse=False),
+        np.ones((21, 21), np.float32),
+    ]
+    bank = bank_of(templates, masks, step=24)
+    return prepare(image, Grid(image.shape, 1.0)), bank
+
+
+def run(problem, devices, **more):
+    prepared, bank = problem
+    return run_search(Search(prepared, bank, lambda key, choose: TILE), DevicePool(devices), **more)
+
+
+def same(one, other):
+    return one.score.tobytes() == other.score.tobytes() and one.index.tobytes() == other.index.tobytes()
+
+
+class Keeping(CpuDevice):
+    """A device that holds its maps until the end, as GPUs do, in larger batches."""
+
+    keeps_maps = True
+    batch = 13
+
+
+class Broken(CpuDevice):
+    """A device that fails after some calls."""
+
+    def __init__(self, calls, error, plans, **more):
+        super().__init__(1, plans, "cpu#broken", **more)
+        self._left, self._error = calls, error
+
+    def worker(self, fft_shape):
+        worker = super().worker(fft_shape)
+        inner = worker.score
+
+        def score(*args):
+            self._left -= 1
+            if self._left < 0:
+                raise self._error
+            inner(*args)
+
+        worker.score = score
+        return worker
+
+
+class KeepingBroken(Broken):
+    keeps_maps = True
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda plans: [CpuDevice(4, plans)],
+        lambda plans: [CpuDevice(1, plans, "cpu#1"), CpuDevice(1, plans, "cpu#2")],
+        lambda plans: [CpuDevice(3, plans, "cpu#1"), Keeping(1, plans, "cpu#2")],
+        lambda plans: [Keeping(2, plans)],
+    ],
+)
+def test_same_bytes_however_the_work_is_shared(problem, plans, make):
+    assert same(run(problem, [CpuDevice(1, plans)]), run(problem, make(plans)))
+
+
+@pytest.mark.parametrize("kind", [Broken, KeepingBroken])
+@pytest.mark.parametrize("calls", [0, 1, 17])
+def test_a_failed_devices_work_moves_on(problem, plans, kind, calls):
+    whole = run(problem, [CpuDevice(1, plans)])
+    prepared, bank = problem
+    pool = DevicePool([kind(calls, DeviceError("it broke"), plans), CpuDevice(1, plans)])
+    search = Search(prepared, bank, lambda key, choose: TILE)
+    assert same(whole, run_search(search, pool))
+    assert search.done == search.total
+    assert pool.failed in ({}, {"cpu#broken": "it broke"})  # a quick partner may leave it nothing to do
+    if calls == 0:
+        assert len(pool.alive()) in (1, 2)
+
+
+def test_no_device_left_is_reported_once(problem, plans):
+    with pytest.raises(DeviceError, match=r"No device is left \(cpu#broken: it broke\)"):
+        run(problem, [Broken(3, DeviceError("it broke"), plans)])
+
+
+def test_lack_of_memory_fails_the_device_only(problem, plans):
+    with pytest.raises(DeviceError, match="out of memory"):
+        run(problem, [Broken(3, MemoryError(), plans)])
+
+
+def test_a_programming_error_stops_the_run(problem, plans):
+    with pytest.raises(ZeroDivisionError):
+        run(problem, [Broken(2, ZeroDivisionError(), plans), CpuDevice(1, plans)])
+
+
+def test_cancel_stops_soon(plans):
+    rng = np.random.default_rng(0)
+    image = rng.standard_normal((1500, 1500)).astype(np.float32)
+    bank = bank_of([rng.standard_normal((41, 41))], [ShapeMask("circle", (39.0, 39.0), None, coarse=False)], step=0.5)
+    prepared = prepare(image, Grid(image.shape, 1.0))
+    cancel = threading.Event()
+    seen = []
+
+    def progress(done, total):
+        seen.append((done, total))
+        if done:
+            cancel.set()
+            stopped.append(time.monotonic())
+
+    stopped = []
+    with pytest.raises(Cancelled):
+        run_search(
+            Search(prepared, bank, plans.tile_shape),
+            DevicePool([CpuDevice(2, plans)]),
+            cancel=cancel,
+            progress=progress,
+        )
+    assert time.monotonic() - stopped[0] < 5
+    assert 0 < seen[-1][0] < seen[-1][1]
+    assert threading.active_count() < 10
