@@ -92,7 +92,7 @@ def test_fourier_crop_is_exact_below_nyquist(ratio, shape):
     every = prepared.image[:: ratio.denominator, :: ratio.denominator]
     expected = image[::step, ::step]
     assert prepared.image.shape == prepared.grid.shape
-    assert np.abs(every[: expected.shape[0], : expected.shape[1]] - expected).max() < 2e-3
+    assert np.abs(every[: expected.shape[0], : expected.shape[1]] - expected).max() < 5e-3
 
 
 def test_no_filter_leaves_the_pixels():

@@ -124,40 +124,39 @@ class PickSettings(BaseModel):
     def _zero_is_off(cls, value: Any) -> Any:
         return None if value in (0, "0") else value
 
+    @field_validator("threshold")
+    @classmethod
+    def _threshold_values(cls, texts: tuple[str, ...]) -> tuple[str, ...]:
+        for text in texts:
+            try:
+                number = float(split_name(text)[1])
+            except ValueError:
+                raise ValueError(f"{text!r} is not a number; write 0.4 or NAME=0.4") from None
+            if not -1 <= number <= 1:
+                raise ValueError(f"{text!r} must lie between -1 and 1")
+        return texts
+
     @model_validator(mode="after")
     def _consistent(self) -> PickSettings:
-        self.thresholds(())
         if self.lowpass and self.highpass and self.highpass <= self.lowpass:
             raise ValueError(f"highpass {self.highpass:g} Å must be larger than lowpass {self.lowpass:g} Å")
         return self
 
-    def thresholds(self, view_names: tuple[str, ...]) -> dict[str | None, float]:
-        """Return the lowest score for each named view; the key None holds the value for all others.
+    def threshold_of(self, view_names: tuple[str, ...]) -> list[float]:
+        """Return the lowest score of each named view, in their order.
 
         Raises
         ------
         SettingsError
-            A value is no number in [-1, 1], or a name is no view (checked when `view_names` is not empty).
+            A threshold is for a name that is no view.
         """
         values: dict[str | None, float] = {None: 0.4}
         for text in self.threshold:
             name, value = split_name(text)
-            try:
-                number = float(value)
-            except ValueError:
-                raise ValueError(f"threshold {text!r} is not a number; write 0.4 or NAME=0.4") from None
-            if not -1 <= number <= 1:
-                raise ValueError(f"threshold {text!r} must lie between -1 and 1")
-            if view_names and name is not None and name not in view_names:
-                raise SettingsError(
-                    f"--threshold {text}: there is no view {name!r}; the views are {', '.join(view_names)}."
-                )
-            values[name] = number
-        return values
-
-    def threshold_of(self, view_names: tuple[str, ...]) -> list[float]:
-        """Return one threshold per view, in the order of `view_names`."""
-        values = self.thresholds(view_names)
+            if name is not None and name not in view_names:
+                known = ", ".join(view_names)
+                raise SettingsError(f"--threshold {text}: there is no view {name!r}; the views are {known}.")
+            values[name] = float(value)
         return [values.get(name, values[None]) for name in view_names]
 
 

@@ -1,0 +1,79 @@
+"""Real micrographs: KLH, both views, with the command and the rules that its truth states."""
+
+import csv
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from napari_gempick.cli import main
+from napari_gempick.io.coordinates import read_coordinates
+
+pytestmark = pytest.mark.realdata
+
+TOLERANCE, EDGE, IGNORE_RADIUS = 40, 110, 100
+
+
+def pick_klh(folder, out, *more):
+    micrographs = [str(folder / f"klh/klh_00{n}.mrc") for n in (1, 2)]
+    arguments = ["--templates", f"side={folder}/klh/klh_side_average_4.4A.mrc"]
+    arguments += ["--templates", f"top={folder}/klh/klh_top_average_4.4A.mrc"]
+    arguments += ["--mask", "side=rectangle:405x405", "--mask", "top=circle:370", "--angle-step", "6"]
+    arguments += ["--threshold", "0.4", "--min-distance", "180", *more, "-o", str(out)]
+    result = CliRunner().invoke(main, ["pick", *micrographs, *arguments], catch_exceptions=False)
+    assert result.exit_code == 0, result.stderr
+
+
+def score_klh(folder, out):
+    """Matched, picked, true; right views; psi differences of side views modulo 90."""
+    matched = picked = true = right = 0
+    turns = []
+    for name in ("klh_001", "klh_002"):
+        with open(folder / f"klh/{name}_truth.csv", encoding="utf-8") as lines:
+            rows = list(csv.DictReader(lines))
+        truth = np.array([(float(row["x"]), float(row["y"])) for row in rows])
+        ignored = truth[[row["view"] == "ignore" for row in rows]]
+
+        def counted(points, ignored=ignored):
+            inside = ((points >= EDGE) & (points <= 2047 - EDGE)).all(axis=1)
+            far = [np.hypot(*(ignored - point).T).min(initial=1e9) > IGNORE_RADIUS for point in points]
+            return np.nonzero(inside & np.array(far))[0]
+
+        picks = read_coordinates(out / f"{name}_autopick.star").picks
+        points = np.column_stack([picks.x, picks.y])
+        mine, theirs = counted(points), [i for i in counted(truth) if rows[i]["view"] != "ignore"]
+        distance = np.hypot(*(points[mine][:, None] - truth[theirs][None]).transpose(2, 0, 1))
+        used, taken = set(), set()
+        for a, b in sorted(np.ndindex(*distance.shape), key=lambda pair, d=distance: d[pair]):
+            if distance[a, b] > TOLERANCE or a in used or b in taken:
+                continue
+            used.add(a)
+            taken.add(b)
+            row, i = rows[theirs[b]], mine[a]
+            right += row["view"] == ("side", "top")[picks.section[i]]
+            if row["view"] == "side" and picks.section[i] == 0:
+                turn = (picks.psi[i] + float(row["inplane_deg"])) % 90
+                turns.append(min(turn, 90 - turn))
+        matched, picked, true = matched + len(used), picked + len(mine), true + len(theirs)
+    return 2 * matched / (picked + true), right / matched, np.array(turns)
+
+
+def test_klh_both_views(real_data, tmp_path):
+    pick_klh(real_data, tmp_path / "out", "--lowpass", "10")
+    f1, right, turns = score_klh(real_data, tmp_path / "out")
+    assert f1 >= 0.95 and right >= 0.95
+    assert len(turns) >= 20 and np.mean(turns <= 9) >= 0.9
+
+
+def test_klh_cropped_grid_finds_what_the_full_grid_finds(real_data, tmp_path):
+    """Under the same low-pass and the same masks, at least 98 % within one coarse pixel, both ways."""
+    soft = ("--lowpass", "10", "--mask-edge", "10", "--angle-step", "12")
+    pick_klh(real_data, tmp_path / "coarse", *soft)
+    pick_klh(real_data, tmp_path / "full", *soft, "--grid", "full")
+    found = total = 0
+    for name in ("klh_001", "klh_002"):
+        both = [read_coordinates(tmp_path / which / f"{name}_autopick.star").picks for which in ("coarse", "full")]
+        distance = np.hypot(both[0].x[:, None] - both[1].x, both[0].y[:, None] - both[1].y)
+        for axis in (0, 1):
+            found += int((distance.min(axis=axis) <= 9 / 4).sum())
+            total += distance.shape[1 - axis]
+    assert total > 90 and found >= 0.98 * total
