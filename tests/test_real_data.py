@@ -5,6 +5,7 @@ import csv
 import numpy as np
 import pytest
 from click.testing import CliRunner
+
 from napari_gempick.cli import main
 from napari_gempick.io.coordinates import read_coordinates
 

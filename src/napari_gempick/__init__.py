@@ -1,5 +1,63 @@
-"""napari-gempick: template-matching particle picking for cryo-electron micrographs."""
+"""napari-gempick: template-matching particle picking for cryo-electron micrographs.
+
+`import napari_gempick as gp` loads nothing else; the names below are loaded when they are first used.
+"""
 
 from __future__ import annotations
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from napari_gempick.io.micrograph import read_micrograph
+    from napari_gempick.io.read_coordinates import read_coordinates
+    from napari_gempick.io.stack import read_stack
+    from napari_gempick.job.arrays import Picked, pick, repick
+    from napari_gempick.job.pick import pick_files
+    from napari_gempick.job.retune import retune
+    from napari_gempick.model.errors import GempickError
+    from napari_gempick.model.picks import Picks
+    from napari_gempick.model.scores import ScoreMap
+    from napari_gempick.model.settings import PickSettings
+
 __version__ = "0.1.0"
+
+_PUBLIC = {
+    "GempickError": "model.errors",
+    "PickSettings": "model.settings",
+    "Picked": "job.arrays",
+    "Picks": "model.picks",
+    "ScoreMap": "model.scores",
+    "pick": "job.arrays",
+    "pick_files": "job.pick",
+    "read_coordinates": "io.read_coordinates",
+    "read_micrograph": "io.micrograph",
+    "read_stack": "io.stack",
+    "repick": "job.arrays",
+    "retune": "job.retune",
+}
+__all__ = [
+    "GempickError",
+    "PickSettings",
+    "Picked",
+    "Picks",
+    "ScoreMap",
+    "__version__",
+    "pick",
+    "pick_files",
+    "read_coordinates",
+    "read_micrograph",
+    "read_stack",
+    "repick",
+    "retune",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _PUBLIC:
+        return getattr(import_module(f"napari_gempick.{_PUBLIC[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__

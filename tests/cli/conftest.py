@@ -11,13 +11,13 @@ from click.testing import CliRunner
 from helpers import Blobs
 from napari_gempick.io.stack import write_mrc
 
-CENTRES = [(60.3, 60.7), (180.2, 70.1), (70.0, 190.4), (190.6, 180.2)]
-PSIS = [0.0, 60.0, 120.0, 210.0]
+PLANTED = {(60.3, 60.7): 0.0, (180.2, 70.1): 60.0, (70.0, 190.4): 120.0, (190.6, 180.2): 210.0}
+"""Centre (x, y) in pixels: psi in degrees."""
 
 
 def micrograph(seed, scale=1.0):
     noise = np.random.default_rng(seed).standard_normal((250, 260)).astype(np.float32)
-    return -scale * Blobs.image((250, 260), 2.0, CENTRES, PSIS) + 0.3 * noise
+    return -scale * Blobs.image((250, 260), 2.0, list(PLANTED), list(PLANTED.values())) + 0.3 * noise
 
 
 @pytest.fixture
@@ -64,6 +64,11 @@ def gempick(plan_cache):
 
 
 BASIC = ("--templates", "particle=particle.mrc", "--mask", "circle:130", "--angle-step", "15", "--threshold", "0.5")
+
+
+@pytest.fixture
+def planted():
+    return PLANTED
 
 
 @pytest.fixture

@@ -17,15 +17,13 @@ from napari_gempick.io.stack import write_mrc
 ALL = ("grid1", "grid2")
 
 
-def test_outputs_and_positions(data, gempick, basic):
+def test_outputs_and_positions(data, gempick, basic, planted):
     done = gempick("pick", *ALL, *basic, "--save-maps", "--format", "star,box,csv", "-o", "out", "--json", check=0)
     run = json.loads(done.stdout)
     assert run == json.loads((data / "out/run.json").read_text())
     assert run["state"] == "complete" and [row["picks"] for row in run["micrographs"]] == [4, 4, 4]
-    from conftest import CENTRES, PSIS  # the planted truth
-
     picks = read_coordinates(data / "out/grid1/mic_autopick.star").picks
-    for (x, y), psi in zip(CENTRES, PSIS, strict=True):
+    for (x, y), psi in planted.items():
         i = np.hypot(picks.x - x, picks.y - y).argmin()
         assert np.hypot(picks.x[i] - x, picks.y[i] - y) < 0.6
         assert abs((picks.psi[i] - psi + 180) % 360 - 180) <= 15

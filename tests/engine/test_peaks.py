@@ -21,7 +21,7 @@ def score_map(score, index=None, **grid):
 
 def picks_of(score, thresholds=(0.4, 0.4), distance=5.0, index=None, excluded=None, **more):
     maps = score_map(score, index)
-    return select(find_candidates(maps, 0.1), Selection(thresholds, distance, **more), maps.grid, excluded)
+    return select(find_candidates(maps, 0.1), Selection(thresholds, distance, **more), maps.grid.file_shape, excluded)
 
 
 def peaks(shape, *places):

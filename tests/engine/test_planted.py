@@ -36,7 +36,7 @@ def test_position_and_angle_without_bias(plans, size, template_pixel, ratio, low
     mask = ShapeMask("circle", (130.0, 130.0), None, coarse=grid.ratio > 1)
     bank = bank_of([template], [mask], step=3, spacing=grid.map_pixel_size, pixel_size=template_pixel, lowpass=lowpass)
     result = search(image, bank, plans, grid=grid, lowpass=lowpass)
-    picks = select(find_candidates(result, 0.3), Selection([0.8], 40 / float(ratio)), grid)
+    picks = select(find_candidates(result, 0.3), Selection([0.8], 40 / float(ratio)), grid.file_shape)
     assert len(picks) == len(centres)
     offsets, turns = [], []
     for (x, y), psi in zip(centres, PSIS, strict=True):

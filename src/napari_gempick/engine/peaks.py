@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from napari_gempick.model.geometry import Grid
     from napari_gempick.model.scores import ScoreMap
 
 
@@ -89,7 +88,9 @@ def _vertex(
     return np.where(use, np.clip(offset, -0.5, 0.5), 0.0)
 
 
-def select(candidates: Picks, selection: Selection, grid: Grid, excluded: NDArray[np.bool_] | None = None) -> Picks:
+def select(
+    candidates: Picks, selection: Selection, file_shape: tuple[int, int], excluded: NDArray[np.bool_] | None = None
+) -> Picks:
     """Return the picks among candidates, best first.
 
     In this order: the threshold of each candidate's own view, the distance to better ones, then the upper threshold,
@@ -100,14 +101,15 @@ def select(candidates: Picks, selection: Selection, grid: Grid, excluded: NDArra
     candidates : Picks
         From find_candidates, or read back from a file.
     selection : Selection
-    grid : Grid
+    file_shape : (ny, nx)
+        Of the micrograph's file.
     excluded : (ny, nx) bool, optional
         Pixels of the micrograph's file where no pick may lie.
     """
     thresholds = np.asarray(selection.thresholds, np.float64)
     reaching = candidates.take(candidates.score >= thresholds[candidates.view].astype(np.float32))
     picks = reaching.take(suppress(reaching.map_y, reaching.map_x, selection.min_distance))
-    ny, nx = grid.file_shape
+    ny, nx = file_shape
     keep = np.ones(len(picks), bool)
     if selection.max_threshold is not None:
         keep &= picks.score <= np.float32(selection.max_threshold)

@@ -23,6 +23,8 @@ from napari_gempick.model.settings import PickSettings, split_name
 from napari_gempick.run.pipeline import Source
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
 BANKS_KEPT = 2
@@ -74,47 +76,80 @@ def read_views(settings: PickSettings) -> list[View]:
             raise InputError(f"{path} has no pixel size in its header; give --template-pixel-size in Å.", path)
         rows = found.setdefault(name or Path(path).name.split(".")[0], [])
         rows += [(image, f"section {i + 1} of {path}", stack.pixel_size) for i, image in enumerate(stack.data)]
-    masks: dict[str | None, str] = {None: "auto"}
-    for text in settings.mask:
-        name, value = split_name(text)
-        if name is not None and name not in found:
-            raise SettingsError(f"--mask {text}: there is no view {name!r}; the views are {', '.join(found)}.")
-        masks[name] = value
+    specs = masks_of_views(settings, tuple(found))
     views = []
     for name, rows in found.items():
         sizes = {size for _, _, size in rows}
         if len(sizes) > 1:
             raise InputError(
                 f"The templates of view {name!r} have different pixel sizes "
-                f"({', '.join(f'{size:g}' for size in sorted(sizes))} Å); give them different names or --template-pixel-size."
+                f"({', '.join(f'{size:g}' for size in sorted(sizes))} Å); "
+                "give them different names or --template-pixel-size."
             )
-        mask = masks.get(name, masks[None])
-        views.append(_view(name, rows, mask, settings))
+        views.append(view_of(name, rows, specs[name], settings))
     return views
 
 
-def _view(name: str, rows: list[tuple[NDArray[np.float32], str, float]], mask: str, settings: PickSettings) -> View:
+def masks_of_views(settings: PickSettings, view_names: tuple[str, ...]) -> dict[str, str]:
+    """Return the mask that the settings say for each view.
+
+    Raises
+    ------
+    SettingsError
+        A mask is for a name that is no view.
+    """
+    masks: dict[str | None, str] = {None: "auto"}
+    for text in settings.mask:
+        name, value = split_name(text)
+        if name is not None and name not in view_names:
+            known = ", ".join(view_names)
+            raise SettingsError(f"--mask {text}: there is no view {name!r}; the views are {known}.")
+        masks[name] = value
+    return {name: masks.get(name, masks[None]) for name in view_names}
+
+
+def view_of(
+    name: str,
+    rows: Sequence[tuple[NDArray[np.float32], str, float]],
+    mask: str,
+    settings: PickSettings,
+    weights: NDArray[np.float32] | None = None,
+) -> View:
+    """Return a view of templates (image, name for messages, pixel size) under a mask.
+
+    Parameters
+    ----------
+    mask : str
+        A shape, `auto`, or a file; not used when `weights` are given.
+    weights : (h, w) or (n, h, w) float32, optional
+        The mask, one for all templates or one for each.
+
+    Raises
+    ------
+    InputError
+        The mask does not fit the templates.
+    """
     images, names, sizes = zip(*rows, strict=True)
-    weights = None
-    if mask.lower() == "auto" and settings.diameter is not None:
-        mask = f"circle:{settings.diameter:g}"
-    if mask.lower() != "auto" and parse_shape(mask) is None:
-        stack = read_mask(mask, sizes[0])
-        if len(stack.data) not in (1, len(images)):
+    source = mask
+    if weights is not None:
+        weights, source = weights.reshape(-1, *weights.shape[-2:]), "the mask"
+    elif mask.lower() == "auto":
+        mask = "auto" if settings.diameter is None else f"circle:{settings.diameter:g}"
+    elif parse_shape(mask) is None:
+        weights = read_mask(mask, sizes[0]).data
+    if weights is None:
+        return View(name, images, names, sizes[0], mask)
+    if len(weights) not in (1, len(images)):
+        raise InputError(
+            f"{source} has {len(weights)} masks for {len(images)} templates of view {name!r}; give one, or one each."
+        )
+    for image, which in zip(images, names, strict=True):
+        if image.shape != weights.shape[1:]:
             raise InputError(
-                f"{mask} has {len(stack.data)} masks for {len(images)} templates of view {name!r}; "
-                "give one, or one each.",
-                mask,
+                f"{source} is {weights.shape[2]} x {weights.shape[1]} pixels but {which} is {image.shape[1]} x "
+                f"{image.shape[0]}; give a mask of the template's size."
             )
-        for image, which in zip(images, names, strict=True):
-            if image.shape != stack.data.shape[1:]:
-                raise InputError(
-                    f"The mask {mask} is {stack.data.shape[2]} x {stack.data.shape[1]} pixels but {which} is "
-                    f"{image.shape[1]} x {image.shape[0]}; give a mask of the template's size.",
-                    mask,
-                )
-        mask, weights = "file", stack.data
-    return View(name, images, names, sizes[0], mask, weights)
+    return View(name, images, names, sizes[0], "file", weights)
 
 
 class BankMaker:

@@ -18,7 +18,6 @@ from napari_gempick.io.coordinates import FORMATS, PicksInfo, write_autopick_ind
 from napari_gempick.io.mrc import write_mrc
 from napari_gempick.job.inputs import read_exclusion
 from napari_gempick.model.errors import OutputError, SettingsError
-from napari_gempick.model.geometry import Grid
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -105,7 +104,7 @@ class Results:
         """Write one micrograph's results; return its line in run.json. The STAR file comes last: it marks the end."""
         settings, grid = self._settings, scores.grid
         names = scores.bank.view_names
-        floor = min([settings.candidate_floor, *settings.threshold_of(names)])
+        floor = candidate_floor(settings, names)
         shape = (int(scores.score.shape[0]), int(scores.score.shape[1]))
         found = find_candidates(scores, floor)
         candidates = Candidates(found, names, grid.file_shape, shape, grid.pixel_size, grid.map_pixel_size, floor)
@@ -133,9 +132,15 @@ class Results:
                 f"{min(thresholds):g}; pick again with --candidate-floor {min(thresholds):g}.",
                 self.candidates(micrograph),
             )
-        grid = Grid(candidates.file_shape, candidates.pixel_size)
+        selection = selection_for(
+            self._settings,
+            candidates.view_names,
+            self._diameter,
+            candidates.pixel_size,
+            candidates.map_pixel_size,
+        )
         excluded = read_exclusion(self._settings, micrograph.path, candidates.file_shape)
-        picks = select(candidates.picks, self._selection(candidates), grid, excluded)
+        picks = select(candidates.picks, selection, candidates.file_shape, excluded)
         info = PicksInfo(candidates.pixel_size, self.box_size(candidates.pixel_size), candidates.view_names)
         for name in sorted(formats_of(self._settings), key=lambda name: name == "star"):
             FORMATS[name].write(self._path(micrograph, FORMATS[name].suffix), picks, info)
@@ -148,18 +153,6 @@ class Results:
     def box_size(self, pixel_size: float) -> int:
         """Return the box size in pixels of the micrograph: 1.5 diameters, even."""
         return 2 * math.ceil(BOX_OVER_DIAMETER * self._diameter / pixel_size / 2)
-
-    def _selection(self, candidates: Candidates) -> Selection:
-        settings = self._settings
-        distance = self._diameter / 2 if settings.min_distance is None else settings.min_distance
-        border = settings.border if settings.border is not None else (settings.diameter or 0.0) / 2
-        return Selection(
-            thresholds=settings.threshold_of(candidates.view_names),
-            min_distance=distance / candidates.map_pixel_size,
-            max_threshold=settings.max_threshold,
-            border=border / candidates.pixel_size,
-            max_picks=settings.max_picks,
-        )
 
     def _write_maps(self, micrograph: MicrographFile, which: str, maps: ScoreMap) -> None:
         pixel_size = maps.grid.map_pixel_size
@@ -188,6 +181,26 @@ def _shown(path: Path) -> Path:
     """Return the path relative to the current folder when it lies below it, else absolute."""
     path = Path(os.path.abspath(path))
     return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+
+
+def candidate_floor(settings: PickSettings, view_names: tuple[str, ...]) -> float:
+    """Return the score down to which candidates are kept: the setting, or the lowest threshold where that is lower."""
+    return min([settings.candidate_floor, *settings.threshold_of(view_names)])
+
+
+def selection_for(
+    settings: PickSettings, view_names: tuple[str, ...], diameter: float, pixel_size: float, map_pixel_size: float
+) -> Selection:
+    """Return how picks are chosen; `diameter` and the pixel sizes of file and map in Å."""
+    distance = diameter / 2 if settings.min_distance is None else settings.min_distance
+    border = settings.border if settings.border is not None else (settings.diameter or 0.0) / 2
+    return Selection(
+        thresholds=settings.threshold_of(view_names),
+        min_distance=distance / map_pixel_size,
+        max_threshold=settings.max_threshold,
+        border=border / pixel_size,
+        max_picks=settings.max_picks,
+    )
 
 
 def describe(picks: Picks, candidates: Candidates) -> dict[str, Any]:

@@ -1,0 +1,126 @@
+"""Picking on arrays, for notebooks: the same steps as the command line, without files."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from napari_gempick.device.discover import open_devices
+from napari_gempick.device.plan import PlanStore
+from napari_gempick.engine.peaks import find_candidates, select
+from napari_gempick.job.inputs import BankMaker, View, choose_grid, masks_of_views, view_of
+from napari_gempick.job.results import candidate_floor, selection_for
+from napari_gempick.model.errors import InputError, SettingsError
+from napari_gempick.model.settings import PickSettings
+from napari_gempick.run.pipeline import Source, search_all
+from napari_gempick.run.search import DevicePool
+
+if TYPE_CHECKING:
+    import threading
+    from collections.abc import Callable, Mapping
+
+    from numpy.typing import ArrayLike, NDArray
+
+    from napari_gempick.model.picks import Picks
+    from napari_gempick.model.scores import ScoreMap
+    from napari_gempick.run.pipeline import Progress
+
+
+__all__ = ["Picked", "pick", "repick"]
+
+
+@dataclass(frozen=True, eq=False)
+class Picked:
+    """What was found on one micrograph.
+
+    Attributes
+    ----------
+    picks : Picks
+        Best first.
+    candidates : Picks
+        Every local maximum down to the settings' floor; `repick` chooses among them.
+    scores : ScoreMap
+        NCC and index maps on the searched grid.
+    diameter : float
+        The particle's, Å: of the settings, or of the masks.
+    """
+
+    picks: Picks
+    candidates: Picks
+    scores: ScoreMap
+    diameter: float
+
+
+def pick(
+    image: ArrayLike,
+    templates: Mapping[str, ArrayLike],
+    settings: PickSettings | None = None,
+    *,
+    masks: Mapping[str, ArrayLike] | None = None,
+    excluded: NDArray[np.bool_] | None = None,
+    cancel: threading.Event | None = None,
+    progress: Callable[[Progress], None] | None = None,
+) -> Picked:
+    """Pick one micrograph.
+
+    Parameters
+    ----------
+    image : (ny, nx) array
+        Row 0 first, any real dtype, finite.
+    templates : mapping of view name to (h, w) or (n, h, w) array
+        A stack's sections are the templates of one view.
+    settings : PickSettings, optional
+        `pixel_size` (Å) is required; `template_pixel_size` defaults to it. Lists of files in it are not used, except
+        masks given as files.
+    masks : mapping of view name to (h, w) or (n, h, w) array, optional
+        Weights 0..1; other views have the mask that the settings say.
+    excluded : (ny, nx) bool, optional
+        Where no pick may lie.
+    cancel, progress
+        See run.pipeline.search_all.
+
+    Raises
+    ------
+    GempickError
+        Settings, templates or the image cannot be used; the search was cancelled.
+    """
+    settings = settings or PickSettings()
+    if settings.pixel_size is None:
+        raise SettingsError("The pixel size of the array is unknown; give PickSettings(pixel_size=...) in Å.")
+    pixels = np.ascontiguousarray(image, dtype=np.float32)
+    if pixels.ndim != 2 or not np.isfinite(pixels).all() or pixels.min() == pixels.max():
+        raise InputError("The micrograph must be a 2D array of finite numbers that are not all equal.")
+    template_pixel_size = settings.template_pixel_size or settings.pixel_size
+    specs = masks_of_views(settings, tuple(templates))
+    views: list[View] = []
+    for name, stack in templates.items():
+        sections = np.asarray(stack, np.float32)
+        sections = sections[None] if sections.ndim == 2 else sections
+        rows = [(section, f"template {i + 1} of {name}", template_pixel_size) for i, section in enumerate(sections)]
+        weights = None if masks is None or name not in masks else np.asarray(masks[name], np.float32)
+        views.append(view_of(name, rows, specs[name], settings, weights))
+    makers = BankMaker(settings, views)
+    grid = choose_grid(settings, (pixels.shape[0], pixels.shape[1]), settings.pixel_size)
+    plans = PlanStore()
+    pool = DevicePool(open_devices(settings.devices, settings.threads, plans))
+    source = Source(pixels, grid, makers.lowpass(grid), settings.highpass)
+    (outcome,) = search_all(
+        [lambda: source], makers, pool, tile_shape=plans.tile_shape, cancel=cancel, progress=progress
+    )
+    if outcome.error is not None:
+        raise outcome.error
+    assert outcome.scores is not None
+    candidates = find_candidates(outcome.scores, candidate_floor(settings, makers.index.view_names))
+    found = Picked(candidates, candidates, outcome.scores, makers.diameter)
+    return repick(found, settings, excluded=excluded)
+
+
+def repick(found: Picked, settings: PickSettings, *, excluded: NDArray[np.bool_] | None = None) -> Picked:
+    """Choose picks among the candidates again: thresholds, distance, border, number. No correlation is computed."""
+    grid = found.scores.grid
+    names = found.scores.bank.view_names
+    selection = selection_for(settings, names, found.diameter, grid.pixel_size, grid.map_pixel_size)
+    picks = select(found.candidates, selection, grid.file_shape, excluded)
+    return Picked(picks, found.candidates, found.scores, found.diameter)
