@@ -1,0 +1,275 @@
+"""gempick evaluate."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from napari_gempick.cli.common import command_errors, json_option, print_json, say
+from napari_gempick.engine import rates
+from napari_gempick.engine.evaluate import Rules
+from napari_gempick.io.coordinate_sets import TRUTH_FILES, read_entries, stem_of
+from napari_gempick.job.evaluate import Evaluated, evaluate_set, recall_rows, some
+from napari_gempick.job.evaluation_files import OUTPUTS, refuse_existing, write_report
+from napari_gempick.model.errors import SettingsError
+from napari_gempick.model.settings import split_name
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+
+def _shape(context: click.Context, option: click.Parameter, value: str | None) -> tuple[int, int] | None:
+    if value is None:
+        return None
+    found = re.fullmatch(r"([1-9]\d*),([1-9]\d*)", value)
+    if found is None:
+        raise click.BadParameter(f"{value!r} is not NY,NX, rows and columns, such as 4096,5760.", context, option)
+    return int(found[1]), int(found[2])
+
+
+@click.command("evaluate")
+@click.argument("paths", nargs=-1, required=True, metavar="[NAME=]PICKS... TRUTH")
+@click.option(
+    "--tolerance",
+    type=click.FloatRange(min=0, min_open=True),
+    required=True,
+    metavar="PX",
+    help="Largest distance between a pick and the particle it finds. [px of the micrograph]",
+)
+@click.option(
+    "--edge",
+    type=click.FloatRange(min=0),
+    default=0.0,
+    metavar="PX",
+    help="Picks and truth nearer than this to the edge of the micrograph are not counted. [px; default: 0]",
+)
+@click.option(
+    "--ignore-radius",
+    type=click.FloatRange(min=0),
+    metavar="PX",
+    help="Picks and truth within this of truth whose view is `ignore` are not counted. [px; default: the tolerance]",
+)
+@click.option(
+    "--recall-on",
+    metavar="COLUMN=VALUE",
+    help="Recall counts only the truth with this value in a column; precision counts all. [default: all]",
+)
+@click.option(
+    "--psi-modulo",
+    type=click.FloatRange(min=0, min_open=True, max=360),
+    default=360.0,
+    metavar="DEGREES",
+    help="Errors of psi are also given modulo this, for particles with a symmetry axis. [degrees; default: 360]",
+)
+@click.option(
+    "--shape",
+    callback=_shape,
+    metavar="NY,NX",
+    help="Size of the micrographs, rows and columns. [px; default: from the results, or a micrograph beside the truth]",
+)
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Folder for evaluation.json, matches.csv, and the curves as pr.csv, roc.csv, pr.png, roc.png.",
+)
+@click.option("--overwrite", is_flag=True, help="Replace the files of an earlier evaluation.")
+@json_option
+@command_errors
+def command(
+    paths: tuple[str, ...],
+    tolerance: float,
+    edge: float,
+    ignore_radius: float | None,
+    recall_on: str | None,
+    psi_modulo: float,
+    shape: tuple[int, int] | None,
+    output: Path | None,
+    overwrite: bool,
+    as_json: bool,
+) -> None:
+    """Compare picks with a truth: precision, recall, F1, distances, views, angles.
+
+    PICKS is a coordinate file (STAR, CSV, EMAN .box), a folder of results, or an autopick.star; several are compared
+    side by side. TRUTH, the last argument, is a CSV file (x, y in px; optional view, psi or inplane_deg) or a folder of
+    them. Both are paired by the micrograph's name: STEM_autopick.star with STEM_truth.csv or STEM.csv.
+
+    Picks and truth match one to one, nearest first. Curves show what a threshold on the score would give. Picking has
+    no true negatives, so the ROC curve shows recall against the false positives per micrograph, and against the false
+    positives over all picks at the lowest threshold.
+    """
+    if len(paths) < 2:
+        raise click.UsageError("Give picks and, as the last argument, the truth.")
+    numbers = (tolerance, edge, ignore_radius or 0.0, psi_modulo)
+    if not all(math.isfinite(number) for number in numbers):
+        raise SettingsError("--tolerance, --edge, --ignore-radius and --psi-modulo must be finite numbers.")
+    if output is not None:
+        refuse_existing(output, overwrite)
+    rules = Rules(tolerance, edge, tolerance if ignore_radius is None else ignore_radius)
+    truths, _ = read_entries(Path(paths[-1]), TRUTH_FILES)
+    sets = {}
+    for name, path in _named(paths[:-1]).items():
+        sets[name] = evaluate_set(name, path, truths, rules, recall_rows(truths, recall_on), shape)
+    result: dict[str, Any] = {
+        "truth_path": paths[-1],
+        "tolerance_px": tolerance,
+        "edge_px": edge,
+        "ignore_radius_px": rules.ignore_radius,
+        "recall_on": recall_on,
+        "psi_modulo_deg": psi_modulo,
+    }
+    reports = [_report(one, psi_modulo) for one in sets.values()]
+    if len(reports) == 1:
+        result |= {key: value for key, value in reports[0].items() if not isinstance(value, (list, dict))}
+    result = _without_nan({**result, "sets": reports})
+    if output is not None:
+        write_report(output, result, sets)
+        say(f"Wrote {', '.join(OUTPUTS)} to {output}.")
+    if as_json:
+        print_json(result)
+    else:
+        click.echo("\n".join(_tables(result)))
+
+
+def _named(texts: Iterable[str]) -> dict[str, Path]:
+    """Return the sets of picks by name: the one given, else that of the folder or file."""
+    out: dict[str, Path] = {}
+    for text in texts:
+        name, rest = (None, text) if Path(text).exists() else split_name(text)
+        path = Path(rest)
+        if name is None:
+            whole = path.absolute()
+            name = whole.parent.name if whole.name == "autopick.star" else stem_of(whole.name)
+            name = text if name in out else name
+        if name in out:
+            raise SettingsError(f"Two sets of picks have the name {name}; give NAME=PATH for each.", path)
+        out[name] = path
+    return out
+
+
+def _report(one: Evaluated, psi_modulo: float) -> dict[str, Any]:
+    """Return what there is to say about a set of picks; say at once what a person must not miss."""
+    matchings = list(one.matchings.values())
+    views = rates.summarise_views(matchings, list(dict.fromkeys((360.0, psi_modulo))))
+    known, right = sum(view.view_known for view in views), sum(view.view_right for view in views)
+    curve = rates.score_curve(matchings)
+    notes, warnings = list(one.notes), []
+    if one.other_reading is not None:
+        how, matched, written = one.other_reading
+        warnings.append(
+            f"The coordinates of {one.path} fit much better when read as {how}: {matched} picks match instead of "
+            f"{written}. The numbers are for the coordinates as they are; mend them and evaluate again."
+        )
+    named = [view for view in views if view.picks], [view for view in views if view.truth]
+    if all(named) and not known and any(view.picks_matched for view in views):
+        notes.append(
+            f"Views are not compared: the picks have {some(v.name for v in named[0])}, the truth has "
+            f"{some(v.name for v in named[1])}."
+        )
+    for sentence in (*notes, *(f"Warning: {warning}" for warning in warnings)):
+        say(f"{one.name}: {sentence}")
+    best = curve.best
+    return {
+        "name": one.name,
+        "path": str(one.path),
+        **_numbers(rates.summarise(matchings)),
+        "right_view": right / known if known else math.nan,
+        "best_f1": math.nan if best is None else float(curve.f1[best]),
+        "best_threshold": math.nan if best is None else float(curve.threshold[best]),
+        "notes": notes,
+        "warnings": warnings,
+        "per_view": [_numbers(view) for view in views],
+        "per_micrograph": [
+            {"micrograph": name, **_numbers(rates.summarise([matching]))} for name, matching in one.matchings.items()
+        ],
+    }
+
+
+def _numbers(summary: rates.Summary | rates.ViewSummary) -> dict[str, Any]:
+    """Return the fields and the rates of a summary."""
+    rates = ("precision", "recall", "f1", "right_view")
+    return {**dataclasses.asdict(summary), **{r: getattr(summary, r) for r in rates if hasattr(summary, r)}}
+
+
+def _without_nan(value: Any) -> Any:
+    """Return the value with None for numbers that JSON does not have."""
+    if isinstance(value, dict):
+        return {key: _without_nan(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_without_nan(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _tables(result: dict[str, Any]) -> Iterator[str]:
+    """Yield the lines of the tables for a person."""
+    sets = result["sets"]
+    rules = f"tolerance {result['tolerance_px']:g} px, edge {result['edge_px']:g} px"
+    yield f"{rules}, ignore radius {result['ignore_radius_px']:g} px" + (
+        f", recall on {result['recall_on']}" if result["recall_on"] else ""
+    )
+    rates = ("picks", "matched", "precision", "recall_truth", "recall_matched", "recall", "f1")
+    distances = ("mean_distance", "rms_distance")
+    best = ("best_f1", "best_threshold")
+    yield from _table(sets, ("name", "micrographs", *rates, *distances, "right_view", *best))
+    several = ("name",) if len(sets) > 1 else ()
+    views = [
+        {**view, "view": view["name"], "name": one["name"], **_angles(view)} for one in sets for view in one["per_view"]
+    ]
+    angle_columns = tuple(dict.fromkeys(key for view in views for key in _angles(view)))
+    view_rates = ("picks", "picks_matched", "precision", "truth", "truth_matched", "recall", "right_view")
+    if views:
+        yield from _table(views, ("view", *several, *view_rates, *angle_columns))
+    micrographs = [{**row, "name": one["name"]} for one in sets for row in one["per_micrograph"]]
+    if len(micrographs) > len(sets):
+        yield from _table(micrographs, ("micrograph", *several, *rates, *distances))
+
+
+def _angles(view: dict[str, Any]) -> dict[str, float]:
+    return {
+        f"{heading} mod {error['period']:g}": error[key]
+        for error in view["angles"]
+        for heading, key in (("|dpsi|", "median"), ("90 %", "percentile_90"))
+    }
+
+
+_HEADINGS = {
+    "name": "set",
+    "recall_truth": "truth",
+    "recall_matched": "found",
+    "picks_matched": "matched",
+    "truth_matched": "found",
+    "f1": "F1",
+    "mean_distance": "mean px",
+    "rms_distance": "RMS px",
+    "right_view": "right view",
+    "best_f1": "best F1",
+    "best_threshold": "at score",
+}
+
+
+def _table(rows: Sequence[dict[str, Any]], columns: Sequence[str]) -> Iterator[str]:
+    """Yield a blank line, a heading and aligned rows; columns without any value are left out."""
+    columns = [column for column in columns if any(row.get(column) is not None for row in rows)]
+    cells = [[_HEADINGS.get(column, column) for column in columns]]
+    cells += [[_cell(row.get(column), column) for column in columns] for row in rows]
+    widths = [max(len(line[i]) for line in cells) for i in range(len(columns))]
+    text = [isinstance(rows[0].get(column), str) for column in columns]
+    yield ""
+    for line in cells:
+        aligned = (c.ljust(w) if t else c.rjust(w) for c, w, t in zip(line, widths, text, strict=True))
+        yield "  ".join(aligned).rstrip()
+
+
+def _cell(value: Any, column: str) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, float):
+        return (
+            f"{value:.1f}" if " mod " in column else f"{value:.2f}" if column.endswith("distance") else f"{value:.3f}"
+        )
+    return str(value)

@@ -1,0 +1,117 @@
+"""The coordinates of many micrographs: from a file, a folder or RELION's list, and which belong together."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections import defaultdict
+from dataclasses import dataclass
+from pathlib import Path, PurePath
+from typing import TYPE_CHECKING
+
+from napari_gempick.io.read_coordinates import CoordinateSet, read_autopick_index, read_coordinates
+from napari_gempick.io.star import read_tables
+from napari_gempick.model.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+PICK_FILES = ("*_autopick.star", "*.star", "*.box", "*.csv", "*.tsv")
+TRUTH_FILES = ("*_truth.csv", "*.csv", "*.star", "*.box")
+REPORT = "evaluation.json"
+"""A folder that holds it holds tables of an evaluation, no coordinates."""
+
+_SUFFIX = re.compile(r"\.(star|csv|tsv|txt|box|tiff?|eer|mrcs?(\.gz|\.bz2)?)$", re.IGNORECASE)
+_ENDING = re.compile(r"_(autopick|truth|picks)$")
+
+
+@dataclass(frozen=True, eq=False)
+class Entry:
+    """Coordinates of one micrograph: its name below what was given, the place that it has in full, and the file."""
+
+    name: str
+    parts: tuple[str, ...]
+    path: Path
+    found: CoordinateSet
+
+
+def read_entries(path: Path, patterns: Sequence[str]) -> tuple[list[Entry], bool]:
+    """Return the coordinates of every micrograph that a file or folder holds, and whether that is meant to be all."""
+    if path.is_dir():
+        files = _in_folder(path, patterns)
+        return [entry for file in files for entry in _entries(file, file.relative_to(path), file)], True
+    if path.suffix.lower() == ".star" and any("rlnMicrographCoordinates" in t for t in read_tables(path).values()):
+        rows = read_autopick_index(path)
+        return [e for mic, file in rows for e in _entries(_listed(path, file), Path(mic), Path(mic).absolute())], True
+    entries = list(_entries(path, Path(path.name), path))
+    return entries, len(entries) != 1
+
+
+def _in_folder(folder: Path, patterns: Sequence[str]) -> list[Path]:
+    for pattern in patterns:
+        files = [
+            file
+            for file in sorted(folder.rglob(pattern))
+            if not {"candidates", "maps"} & set(file.relative_to(folder).parts[:-1])
+            and not file.name.startswith(".")
+            and file.name != "autopick.star"
+            and not (file.parent / REPORT).exists()
+        ]
+        if files:
+            return files
+    raise InputError(f"{folder} holds no coordinate files ({', '.join(patterns)}); give another folder.", folder)
+
+
+def _listed(index: Path, name: str) -> Path:
+    """Return a coordinate file that RELION's list names: from the current folder, or from one above the list."""
+    places = [folder / name for folder in (Path(), *index.absolute().parents)]
+    found = next((place for place in places if place.exists()), None)
+    if found is None:
+        raise InputError(f"{index} lists {name}, which does not exist; run from RELION's project folder.", index)
+    return found
+
+
+def _entries(file: Path, relative: PurePath, place: Path) -> Iterator[Entry]:
+    for micrograph, found in read_coordinates(file).by_micrograph().items():
+        name, whole = (PurePath(micrograph),) * 2 if micrograph else (relative, place.absolute())
+        stem = stem_of(name.name)
+        yield Entry(name.with_name(stem).as_posix(), (*whole.parts[:-1], stem), file, found)
+
+
+def stem_of(name: str) -> str:
+    """Return the micrograph's name that a file name stands for: without suffix, _autopick, _truth or _picks."""
+    return _ENDING.sub("", _SUFFIX.sub("", name)) or name
+
+
+def pair(picks: Sequence[Entry], truths: Sequence[Entry]) -> dict[int, int]:
+    """Return truth number -> picks number: of equal stems those of equal relative path, else of most common folders."""
+    by_stem: dict[str, list[int]] = defaultdict(list)
+    for number, truth in enumerate(truths):
+        by_stem[truth.parts[-1]].append(number)
+
+    def closeness(pick: int, truth: int) -> tuple[bool, int]:
+        ends = zip(reversed(picks[pick].parts), reversed(truths[truth].parts), strict=False)
+        common = sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], ends))
+        return picks[pick].name == truths[truth].name, common
+
+    claims: dict[int, list[int]] = defaultdict(list)
+    for pick, entry in enumerate(picks):
+        rated = sorted(by_stem[entry.parts[-1]], key=lambda truth: closeness(pick, truth), reverse=True)
+        _refuse_tie(entry, [truths[i] for i in rated], [closeness(pick, i) for i in rated])
+        if rated:
+            claims[rated[0]].append(pick)
+    pairs = {}
+    for number, those in claims.items():
+        rated = sorted(those, key=lambda pick: closeness(pick, number), reverse=True)
+        _refuse_tie(truths[number], [picks[i] for i in rated], [closeness(i, number) for i in rated])
+        pairs[number] = rated[0]
+    return pairs
+
+
+def _refuse_tie(entry: Entry, others: Sequence[Entry], closeness: Sequence[tuple[bool, int]]) -> None:
+    if len(others) > 1 and closeness[0] == closeness[1]:
+        raise InputError(
+            f"{entry.path} fits {others[0].path} ({others[0].name}) as well as {others[1].path} ({others[1].name}); "
+            "give picks and truth the same folders.",
+            entry.path,
+        )

@@ -1,0 +1,192 @@
+"""Evaluate a set of picks against the truth: from files to matchings."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_gempick.engine.evaluate import Matching, Particles, Rules, match
+from napari_gempick.engine.readings import better_reading
+from napari_gempick.io.coordinate_sets import PICK_FILES, Entry, pair, read_entries
+from napari_gempick.io.coordinates import read_candidates
+from napari_gempick.io.image import open_image
+from napari_gempick.job.results import read_run
+from napari_gempick.model.errors import InputError, SettingsError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+_MICROGRAPHS = (".mrc", ".tif", ".tiff", ".mrcs", ".mrc.gz", ".mrc.bz2")
+_NAMES_SHOWN = 5
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluated:
+    """A set of picks: a matching for each micrograph, by name, and what there is to say about it."""
+
+    name: str
+    path: Path
+    matchings: dict[str, Matching]
+    notes: list[str]
+    other_reading: tuple[str, int, int] | None
+
+
+def evaluate_set(
+    name: str,
+    path: Path,
+    truths: Sequence[Entry],
+    rules: Rules,
+    recall_rows: Sequence[NDArray[np.bool_]],
+    shape: tuple[int, int] | None,
+) -> Evaluated:
+    """Match the picks of a file or folder with the truths.
+
+    Parameters
+    ----------
+    name, path : str and Path
+        The set of picks.
+    truths : sequence of Entry
+    rules : Rules
+    recall_rows : sequence of (n,) bool
+        For each truth, the rows that recall is measured on.
+    shape : (ny, nx), optional
+        Of all micrographs, px; by default it is looked up.
+
+    Raises
+    ------
+    InputError
+        A file cannot be read, nothing fits, or the size of a micrograph is needed and not known.
+    """
+    _run.cache_clear()
+    entries, whole_list = read_entries(path, PICK_FILES)
+    pairs = pair(entries, truths)
+    if not pairs:
+        raise InputError(
+            f"{path} has picks of {some(e.name for e in entries)}, but the truth is of "
+            f"{some(t.name for t in truths)}; no name fits, so rename the files or give others.",
+            path,
+        )
+    notes = []
+    spare = [entry.name for number, entry in enumerate(entries) if number not in pairs.values()]
+    if spare:
+        notes.append(f"Not counted, for there is no truth: picks of {some(spare)}.")
+    missing = [truth.name for number, truth in enumerate(truths) if number not in pairs]
+    if missing and whole_list:
+        notes.append(f"Counted as nothing found, for there are no picks: {some(missing)}.")
+    matchings, readings = {}, []
+    for number, truth in enumerate(truths):
+        if number not in pairs and not whole_list:
+            continue
+        entry = entries[pairs[number]] if number in pairs else None
+        size = shape or _size(entry, truth)
+        if size is None and rules.edge > 0:
+            raise InputError(
+                f"The size of {truth.name} is not known, and --edge needs it; give --shape NY,NX.", truth.path
+            )
+        picks = Particles.at([], []) if entry is None else _particles(entry, _view_names(entry))
+        true = _particles(truth, [])
+        matchings[truth.name] = match(picks, true, rules, shape=size, for_recall=recall_rows[number])
+        readings.append((picks, true, size))
+    return Evaluated(name, path, matchings, notes, better_reading(readings, rules.tolerance))
+
+
+def some(names: Iterable[str]) -> str:
+    """Return the first of the names for a sentence, and how many more there are."""
+    listed = list(names)
+    more = f" and {len(listed) - _NAMES_SHOWN} more" if len(listed) > _NAMES_SHOWN else ""
+    return (", ".join(listed[:_NAMES_SHOWN]) or "nothing") + more
+
+
+def recall_rows(truths: Sequence[Entry], recall_on: str | None) -> list[NDArray[np.bool_]]:
+    """Return which rows of each truth recall is measured on."""
+    if recall_on is None:
+        return [np.ones(len(truth.found.picks), np.bool_) for truth in truths]
+    column, equals, value = recall_on.partition("=")
+    if not equals:
+        raise SettingsError(f"--recall-on {recall_on} is not COLUMN=VALUE, such as source=both.")
+    rows, values = [], set()
+    for truth in truths:
+        cells = truth.found.columns.get(column, truth.found.columns.get(column.lower()))
+        if cells is None:
+            known = ", ".join(truth.found.columns)
+            raise InputError(f"{truth.path} has no column {column} for --recall-on; it has {known}.", truth.path)
+        rows.append(np.array([cell == value for cell in cells], np.bool_))
+        values.update(cells)
+    if values and value not in values:
+        raise SettingsError(f"--recall-on {recall_on}: no truth has this value; there are {some(sorted(values))}.")
+    return rows
+
+
+def _particles(entry: Entry, by_section: Sequence[str]) -> Particles:
+    """Return picks or truth with the names of their views: from the file itself, else by section."""
+    picks, columns = entry.found.picks, entry.found.columns
+    views: Sequence[str] = ["" for _ in range(len(picks))]
+    if "view" in columns:
+        views = columns["view"]
+    elif "gempickView" in columns:
+        views = [_item(entry.found.view_names, view) for view in picks.view.tolist()]
+    elif by_section:
+        views = [_item(by_section, section) for section in picks.section.tolist()]
+    return Particles.at(picks.x, picks.y, score=picks.score, view=views, psi=picks.psi)
+
+
+def _item(names: Sequence[str], number: int) -> str:
+    return names[number] if 0 <= number < len(names) else ""
+
+
+@functools.cache
+def _run(folder: Path) -> tuple[list[str], dict[str, Any]]:
+    """Return the view of every section, and the rows of the micrographs by name, that a folder's run.json gives."""
+    try:
+        run = read_run(folder)
+    except SettingsError:  # none, or another program's
+        return [], {}
+    sections = [view["name"] for view in run.get("views", []) for _ in range(view["sections"])]
+    return sections, {row["name"]: row for row in run.get("micrographs", [])}
+
+
+def _results(entry: Entry) -> tuple[list[str], dict[str, Any], Path | None]:
+    """Return the view of every section, the row of run.json and the candidate file that belong to picks, if any."""
+    file = entry.path.absolute()
+    stem = file.name.removesuffix("_autopick.star")
+    for folder in file.parents:
+        name = file.relative_to(folder).with_name(stem).as_posix()
+        sections, rows = _run(folder)
+        candidates = folder / "candidates" / f"{name}.star"
+        if name in rows or candidates.exists():
+            return sections, rows.get(name, {}), candidates if candidates.exists() else None
+    return [], {}, None
+
+
+def _view_names(entry: Entry) -> Sequence[str]:
+    sections, _, candidates = _results(entry)
+    if sections or candidates is None or (entry.found.picks.section < 0).all():
+        return sections
+    stored = read_candidates(candidates)
+    names = {
+        s: stored.view_names[v] for s, v in zip(stored.picks.section.tolist(), stored.picks.view.tolist(), strict=True)
+    }
+    return [names.get(section, "") for section in range(max(names, default=-1) + 1)]
+
+
+def _size(entry: Entry | None, truth: Entry) -> tuple[int, int] | None:
+    """Return (ny, nx) of a micrograph: from run.json, the candidates, or a micrograph beside the truth."""
+    if entry is not None:
+        _, row, candidates = _results(entry)
+        if "shape" in row:
+            return row["shape"][0], row["shape"][1]
+        candidates = entry.path if "gempickView" in entry.found.columns else candidates
+        if candidates is not None:
+            return read_candidates(candidates).file_shape
+    for suffix in _MICROGRAPHS:
+        path = truth.path.with_name(truth.parts[-1] + suffix)
+        if path.exists():
+            ny, nx = open_image(path, single=True).data.shape[1:]
+            return int(ny), int(nx)
+    return None

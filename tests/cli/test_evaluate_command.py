@@ -1,0 +1,347 @@
+"""`gempick evaluate` as a user calls it, on files as `gempick pick` and others write them."""
+
+from __future__ import annotations
+
+import csv
+import json
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+import tifffile
+from click.testing import CliRunner, Result
+
+from napari_gempick.cli import main
+from napari_gempick.io.coordinates import (
+    Candidates,
+    write_autopick,
+    write_autopick_index,
+    write_box,
+    write_candidates,
+    write_csv,
+)
+from napari_gempick.model.picks import Picks
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+SHAPE = (1000, 1400)
+VIEWS = ("side", "top")
+OUTPUTS = {"evaluation.json", "matches.csv", "pr.csv", "roc.csv", "pr.png", "roc.png"}
+
+
+def evaluate(*arguments: object, tolerance: float = 20) -> Result:
+    return CliRunner().invoke(main, ["evaluate", *map(str, arguments), "--tolerance", str(tolerance)])
+
+
+def evaluated(*arguments: object, **options: float) -> dict:
+    result = evaluate(*arguments, "--json", **options)
+    assert result.exit_code == 0, result.stderr
+    return json.loads(result.stdout)
+
+
+def some_picks(positions, sections=None) -> Picks:
+    x, y = np.array(positions, float).reshape(-1, 2).T
+    whole, score = np.zeros(len(x), np.int32), np.linspace(0.9, 0.5, len(x), dtype=np.float32)
+    section = whole if sections is None else np.array(sections, np.int32)
+    return Picks(x, y, whole, whole, score, whole, whole, section, np.zeros(len(x)))
+
+
+def write_truth(path: Path, positions, **columns) -> Path:
+    rows = [{"x": x, "y": y, **{k: v[i] for k, v in columns.items()}} for i, (x, y) in enumerate(positions)]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", newline="") as stream:
+        writer = csv.DictWriter(stream, ["x", "y", *columns])
+        writer.writeheader()
+        writer.writerows(rows)
+    return path
+
+
+def write_run(folder: Path, names) -> None:
+    """run.json as `gempick pick` writes it, as far as it matters: sections 1 and 2 are side views, 3 is a top view."""
+    views = [{"name": "side", "sections": 2}, {"name": "top", "sections": 1}]
+    rows = [{"name": name, "path": f"/data/{name}.mrc", "picks": 1, "shape": list(SHAPE)} for name in names]
+    (folder / "run.json").write_text(json.dumps({"settings": {}, "views": views, "micrographs": rows}))
+
+
+@pytest.fixture
+def places() -> np.ndarray:
+    rng = np.random.default_rng(1)
+    return np.stack((rng.permutation(np.arange(100, 1300, 60)), rng.integers(100, 900, 20)), axis=1).astype(float)
+
+
+@pytest.fixture
+def results(tmp_path, places) -> Path:
+    """A folder of results: a.mrc with 19 of 20 particles and 1 wrong pick, b.mrc with 10 and 2."""
+    folder = tmp_path / "out"
+    a = np.concatenate((places[:19] + np.array([3, 4]), [[700, 20]]))
+    b = np.concatenate((places[:10], [[650, 950], [640, 20]]))
+    write_autopick(folder / "a_autopick.star", some_picks(a, [2, *[0] * 9, *[1] * 10]), pixel_size=2.0)
+    write_autopick(folder / "b_autopick.star", some_picks(b, [0] * 12), pixel_size=2.0)
+    write_run(folder, ["a", "b"])
+    return folder
+
+
+@pytest.fixture
+def truth(tmp_path, places) -> Path:
+    folder = tmp_path / "truth"
+    psi = [f"{(10 * i) % 360}" for i in range(20)]
+    write_truth(
+        folder / "a_truth.csv", places, view=["top"] + ["side"] * 19, psi=psi, source=["one"] * 5 + ["two"] * 15
+    )
+    write_truth(folder / "b_truth.csv", places[:10], view=["side"] * 10, psi=psi[:10], source=["two"] * 10)
+    return folder
+
+
+def test_a_folder_of_results(results, truth):
+    found = evaluated(results, truth)
+    assert (found["micrographs"], found["picks"], found["truth"], found["matched"]) == (2, 32, 30, 29)
+    assert found["precision"] == 29 / 32 and found["recall"] == 29 / 30 and found["truth_path"] == str(truth)
+    assert found["f1"] == pytest.approx(2 * 29 / (32 + 30))
+    assert found["mean_distance"] == pytest.approx(5 * 19 / 29)
+    assert found["rms_distance"] == pytest.approx(np.sqrt(25 * 19 / 29))
+    (only,) = found["sets"]
+    assert only["name"] == "out" and only["warnings"] == [] and only["notes"] == []
+    assert {row["micrograph"]: row["picks"] for row in only["per_micrograph"]} == {"a": 20, "b": 12}
+    assert only["per_micrograph"][1]["recall"] == 1
+
+
+def test_views_come_from_run_json_by_section(results, truth):
+    found = evaluated(results, truth)
+    assert found["right_view"] == 1
+    side, top = found["sets"][0]["per_view"]
+    assert (side["name"], side["truth"], side["truth_matched"], side["picks"]) == ("side", 29, 28, 31)
+    assert (top["name"], top["truth"], top["picks"], top["precision"], top["recall"]) == ("top", 1, 1, 1, 1)
+
+
+def test_angles_modulo_a_symmetry(results, truth):
+    (side, _) = evaluated(results, truth, "--psi-modulo", "90")["sets"][0]["per_view"]
+    whole, quarter = side["angles"]
+    errors = np.array([10 * i for i in [*range(1, 19), *range(10)]])  # the picks' psi is 0
+    assert (whole["period"], whole["pairs"], whole["median"]) == (360, 28, np.median(errors))
+    assert whole["percentile_90"] == pytest.approx(np.percentile(errors, 90))
+    assert quarter["period"] == 90
+    assert quarter["median"] == np.median(np.minimum(errors % 90, 90 - errors % 90))
+
+
+def test_views_come_from_the_candidates_where_there_is_no_run_json(results, truth, places):
+    (results / "run.json").unlink()
+    picks = replace(some_picks(places, [2, *[1] * 19]), view=np.array([1, *[0] * 19], np.int32))
+    write_candidates(results / "candidates" / "a.star", Candidates(picks, VIEWS, SHAPE, SHAPE, 2.0, 2.0, 0.1))
+    found = evaluated(results / "a_autopick.star", truth / "a_truth.csv", "--edge", "30")
+    assert {view["name"]: view["picks"] for view in found["sets"][0]["per_view"]} == {"side": 9, "top": 1}
+    assert found["picks"] == 19  # the wrong pick is 20 px from the edge that the candidate file tells
+    candidates = evaluated(results / "candidates" / "a.star", truth, "--edge", "30")
+    assert (candidates["precision"], candidates["recall"], candidates["right_view"]) == (1, 1, 1)
+
+
+def test_the_index_of_relion(results, truth, monkeypatch):
+    rows = [(f"/data/{name}.mrc", f"out/{name}_autopick.star") for name in "ab"]
+    write_autopick_index(results / "autopick.star", rows)
+    monkeypatch.chdir(truth)  # the list's paths start two folders up
+    found = evaluated(results / "autopick.star", truth)
+    assert found["sets"][0]["name"] == "out" and found["matched"] == 29 and found["right_view"] == 1
+    (results / "b_autopick.star").unlink()
+    result = evaluate(results / "autopick.star", truth)
+    assert result.exit_code == 2 and "b_autopick.star, which does not exist" in result.stderr
+
+
+def test_one_file_of_each_kind(tmp_path, results, truth, places):
+    write_box(tmp_path / "a.box", some_picks(places), 90)
+    write_csv(tmp_path / "a.csv", some_picks(places), VIEWS)
+    (tmp_path / "all.star").write_text(
+        "data_particles\nloop_\n_rlnMicrographName\n_rlnCoordinateX\n_rlnCoordinateY\n"
+        + "".join(f"mics/{name}.mrc {x} {y}\n" for name in "abc" for x, y in places)
+    )
+    assert evaluated(tmp_path / "a.box", truth)["recall"] == 1
+    assert evaluated(tmp_path / "a.csv", truth / "a_truth.csv")["precision"] == 1
+    assert evaluated(results / "a_autopick.star", truth)["truth"] == 20
+    found = evaluated(tmp_path / "all.star", truth)
+    assert (found["micrographs"], found["picks"], found["matched"]) == (2, 40, 30)
+    assert found["sets"][0]["notes"] == ["Not counted, for there is no truth: picks of mics/c."]
+
+
+def test_what_has_no_partner_is_said(results, truth, places):
+    write_truth(truth / "c_truth.csv", places)
+    (truth / "b_truth.csv").unlink()
+    result = evaluate(results, truth, "--json")
+    found = json.loads(result.stdout)
+    assert (found["picks"], found["truth"], found["micrographs"]) == (20, 40, 2)
+    assert "Not counted, for there is no truth: picks of b." in result.stderr
+    assert "Counted as nothing found, for there are no picks: c." in result.stderr
+    assert evaluated(results / "a_autopick.star", truth)["truth"] == 20
+
+
+def test_nothing_fits(results, truth):
+    result = evaluate(results / "a_autopick.star", truth / "b_truth.csv")
+    assert result.exit_code == 2 and result.stdout == ""
+    assert "a_autopick.star has picks of a, but the truth is of b" in result.stderr
+
+
+def test_equal_names_in_other_folders(tmp_path, places):
+    for folder, count in (("grid1", 20), ("grid2", 5)):
+        write_autopick(tmp_path / "out" / folder / "mic_autopick.star", some_picks(places[:count]), pixel_size=2.0)
+        write_truth(tmp_path / "truth" / folder / "mic.csv", places[:count])
+    found = evaluated(tmp_path / "out", tmp_path / "truth")
+    assert (found["precision"], found["recall"], found["micrographs"]) == (1, 1, 2)
+    assert [row["micrograph"] for row in found["sets"][0]["per_micrograph"]] == ["grid1/mic", "grid2/mic"]
+    single = evaluated(tmp_path / "out" / "grid2" / "mic_autopick.star", tmp_path / "truth")
+    assert (single["truth"], single["matched"]) == (5, 5)
+    assert evaluated(tmp_path / "out" / "grid1", tmp_path / "truth")["sets"][0]["per_micrograph"][0]["picks"] == 20
+    flat = write_truth(tmp_path / "flat" / "mic_truth.csv", places)
+    result = evaluate(tmp_path / "out", flat)
+    assert result.exit_code == 2 and "fits" in result.stderr and "as well as" in result.stderr
+
+
+def test_edge_and_ignore_radius(tmp_path, places):
+    marks = [[400.0, 40.0], [650.0, 500.0]]
+    views = ["side"] * 20 + ["ignore"] * 2
+    near = int((np.hypot(*(places - marks[1]).T) <= 150).sum())
+    inner = int(((places >= 120) & (places <= np.array(SHAPE[::-1]) - 1 - 120)).all(axis=1).sum())
+    truth = write_truth(tmp_path / "a_truth.csv", np.concatenate((places, marks)), view=views)
+    picks = tmp_path / "a.csv"
+    write_csv(picks, some_picks(np.concatenate((places, marks))))
+    assert evaluated(picks, truth)["precision"] == 1  # the tolerance is the radius by default
+    assert evaluated(picks, truth, "--ignore-radius", "0.5")["precision"] == 1
+    assert evaluated(picks, truth, "--ignore-radius", "150")["truth"] == 20 - near < 20
+    result = evaluate(picks, truth, "--edge", "120")
+    assert result.exit_code == 2 and "give --shape NY,NX" in result.stderr
+    found = evaluated(picks, truth, "--edge", "120", "--shape", f"{SHAPE[0]},{SHAPE[1]}")
+    assert (found["truth"], found["picks"]) == (inner, inner)
+    tifffile.imwrite(tmp_path / "a.tif", np.zeros(SHAPE, np.uint8))
+    assert evaluated(picks, truth, "--edge", "120")["truth"] == inner
+
+
+def test_recall_on_a_column(results, truth):
+    found = evaluated(results, truth, "--recall-on", "source=one")
+    assert (found["recall_truth"], found["recall_matched"], found["recall"]) == (5, 5, 1)
+    assert found["precision"] == 29 / 32 and found["truth"] == 30
+    assert found["f1"] == pytest.approx(2 * 29 / 32 / (29 / 32 + 1))
+    for wrong, words in (("kind=one", "has no column kind"), ("source=three", "one, two"), ("source", "COLUMN=VALUE")):
+        result = evaluate(results, truth, "--recall-on", wrong)
+        assert result.exit_code == 2 and words in result.stderr
+
+
+def test_a_flip_is_noticed(tmp_path, truth, places):
+    flipped = places.copy()
+    flipped[:, 1] = SHAPE[0] - 1 - places[:, 1]
+    write_csv(tmp_path / "a.csv", some_picks(flipped))
+    result = evaluate(tmp_path / "a.csv", truth, "--shape", "1000,1400", "--json")
+    (warning,) = json.loads(result.stdout)["sets"][0]["warnings"]
+    assert "flipped in y" in warning and "20 picks match instead of" in warning
+    assert warning in result.stderr
+    write_csv(tmp_path / "a.csv", some_picks(places[:, ::-1]))
+    assert "x and y exchanged" in evaluate(tmp_path / "a.csv", truth).stderr
+
+
+def test_a_run_json_of_another_program_is_left_alone(tmp_path, results, truth):
+    (tmp_path / "run.json").write_text('{"views": 3}')
+    (results / "run.json").unlink()
+    assert evaluated(results, truth)["right_view"] is None
+
+
+def test_several_sets_and_all_files(tmp_path, results, truth, places):
+    write_csv(tmp_path / "other" / "a.csv", some_picks(places[:8]), ())
+    arguments = (results, f"hand={tmp_path / 'other'}", truth, "-o", tmp_path / "report")
+    result = evaluate(*arguments)
+    assert result.exit_code == 0, result.stderr
+    assert {path.name for path in (tmp_path / "report").iterdir()} == OUTPUTS
+    table = result.stdout.splitlines()
+    assert table[2].split()[:3] == ["set", "micrographs", "picks"]
+    assert [line.split()[0] for line in table[3:5]] == ["out", "hand"]
+    written = json.loads((tmp_path / "report" / "evaluation.json").read_text())
+    assert [one["name"] for one in written["sets"]] == ["out", "hand"]
+    assert "precision" not in written and written["sets"][1]["precision"] == 1
+    assert evaluate(*arguments).exit_code == 2
+    assert "exists already; add --overwrite" in evaluate(*arguments).stderr
+    first = {name: (tmp_path / "report" / name).read_bytes() for name in OUTPUTS}
+    assert evaluate(*arguments, "--overwrite").exit_code == 0
+    assert {name: (tmp_path / "report" / name).read_bytes() for name in OUTPUTS} == first
+    assert evaluate(results, results, truth).exit_code == 0
+    assert "give NAME=PATH" in evaluate(results, results, results, truth).stderr
+
+
+def test_tables_of_matches_and_curves(tmp_path, results, truth, places):
+    assert evaluate(results, truth, "-o", tmp_path / "report", "--edge", "30").exit_code == 0
+
+    def rows(name):
+        with (tmp_path / "report" / name).open(newline="") as stream:
+            return list(csv.DictReader(stream))
+
+    matches = rows("matches.csv")
+    columns = "micrograph x y score view psi matched distance truth_x truth_y truth_view"
+    assert list(matches[0])[:11] == columns.split()
+    assert len(matches) == 32
+    first = matches[0]
+    assert (first["micrograph"], first["matched"], first["view"], first["truth_view"]) == ("a", "1", "top", "top")
+    assert float(first["distance"]) == 5 and float(first["truth_x"]) == places[0, 0]
+    assert sum(int(row["matched"]) for row in matches) == 29
+    assert sum(row["counted"] == "0" for row in matches) == 2  # both wrong picks at y = 20
+    assert matches[19]["distance"] == matches[19]["truth_x"] == ""
+    curve = rows("pr.csv")
+    thresholds = [float(row["threshold"]) for row in curve]
+    assert thresholds == sorted(set(thresholds), reverse=True)
+    assert float(curve[-1]["precision"]) == pytest.approx(29 / 30)
+    assert float(curve[-1]["recall"]) == pytest.approx(29 / 30)
+    froc = rows("roc.csv")
+    assert float(froc[-1]["false_per_micrograph"]) == 0.5
+    assert float(froc[-1]["false_positive_rate"]) == pytest.approx(1 / 30)
+
+
+def test_picks_without_scores(tmp_path, truth, places):
+    write_box(tmp_path / "a.box", some_picks(places[:10]), 90)
+    assert evaluate(tmp_path / "a.box", truth, "-o", tmp_path / "report").exit_code == 0
+    lines = (tmp_path / "report" / "pr.csv").read_text().splitlines()
+    assert len(lines) == 2 and lines[1].startswith("a,,1,0.5,")
+    found = json.loads((tmp_path / "report" / "evaluation.json").read_text())
+    assert found["best_threshold"] is None and found["best_f1"] == pytest.approx(2 / 3)
+
+
+def test_no_picks_at_all(tmp_path, truth):
+    write_autopick(tmp_path / "out" / "a_autopick.star", Picks.empty(), pixel_size=2.0)
+    found = evaluated(tmp_path / "out", truth, "-o", tmp_path / "report")
+    assert (found["precision"], found["recall"], found["f1"]) == (None, 0, 0)
+    assert (tmp_path / "report" / "pr.png").stat().st_size > 1000
+
+
+def test_views_of_other_names(tmp_path, truth, places):
+    write_csv(tmp_path / "a.csv", some_picks(places), ("average",))
+    found = evaluated(tmp_path / "a.csv", truth)
+    assert found["right_view"] is None
+    assert found["sets"][0]["notes"] == ["Views are not compared: the picks have average, the truth has side, top."]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("out",), "the last argument, the truth"),
+        (("nowhere", "truth"), "nowhere"),
+        (("out", "nowhere.csv"), "nowhere.csv does not exist"),
+        (("truth", "empty"), "empty holds no coordinate files"),
+        (("out", "truth", "--shape", "100"), "NY,NX"),
+        (("out", "truth", "--edge", "nan"), "finite"),
+        (("out", "bad/a_truth.csv"), "row 1 has no finite position"),
+    ],
+)
+def test_errors_are_sentences(tmp_path, results, truth, monkeypatch, arguments, words):
+    (tmp_path / "empty").mkdir()
+    write_truth(tmp_path / "bad" / "a_truth.csv", [("", 3)])
+    monkeypatch.chdir(tmp_path)
+    result = evaluate(*arguments)
+    assert result.exit_code == 2 and words in result.stderr and "Traceback" not in result.stderr
+
+
+def test_a_report_among_the_truth_is_no_truth(truth, results):
+    for name in "ab":
+        (truth / f"{name}_truth.csv").rename(truth / f"{name}.csv")
+    assert evaluate(results, truth, "-o", truth / "report").exit_code == 0
+    assert evaluated(results, truth)["sets"][0]["notes"] == []
+
+
+@pytest.mark.realdata
+def test_real_truth_against_itself(real_data):
+    klh = evaluated(real_data / "klh", real_data / "klh", "--edge", 110, "--ignore-radius", 100, tolerance=40)
+    assert (klh["precision"], klh["recall"], klh["right_view"], klh["truth"]) == (1, 1, 1, 42)
+    betagal = evaluated(real_data / "betagal", real_data / "betagal", "--recall-on", "source=both", tolerance=45)
+    assert (betagal["truth"], betagal["recall_truth"]) == (1411, 1042)
