@@ -94,7 +94,7 @@ class PlanStore:
             stored = json.loads(self.path.read_text(encoding="utf-8"))
             self._tiles.update({str(key): [int(n) for n in value] for key, value in stored["tiles"].items()})
             wisdom = [str(text) for text in stored["wisdom"]] if stored["wisdom"] else None
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise SettingsError(

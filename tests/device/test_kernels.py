@@ -1,0 +1,120 @@
+"""The CUDA kernels without a GPU: nvcc compiles them, and a C++ compiler runs them against NumPy."""
+
+import ctypes
+import shutil
+import subprocess
+from importlib.resources import files
+
+import numpy as np
+import pytest
+
+SOURCE = files("napari_gempick.device").joinpath("kernels.cu")
+
+HARNESS = r"""
+#include <cmath>
+#include <cstddef>
+#define __global__
+#define __device__
+struct Index { int x, y; };
+static Index blockIdx, blockDim, threadIdx;
+#include "kernels.cu"
+#define LAUNCH(name, width, height, ...)                                                  \
+    blockDim = {8, 4};                                                                    \
+    for (blockIdx.y = 0; blockIdx.y * blockDim.y < height; ++blockIdx.y)                  \
+        for (blockIdx.x = 0; blockIdx.x * blockDim.x < width; ++blockIdx.x)               \
+            for (threadIdx.y = 0; threadIdx.y < blockDim.y; ++threadIdx.y)                \
+                for (threadIdx.x = 0; threadIdx.x < blockDim.x; ++threadIdx.x)            \
+                    name(__VA_ARGS__);
+#define SCORE(suffix, real)                                                               \
+    extern "C" void run_score_##suffix(const real *p, const unsigned long long *s,        \
+                                       const int *k, const int *r, int n, int fy, int fx, \
+                                       int vx, int h, int w, float *b, int *i)            \
+    { LAUNCH(score_maximum_##suffix, w, h, p, s, k, r, n, fy, fx, vx, h, w, b, i) }       \
+    extern "C" void run_deviation_##suffix(const real *m, const real *q, double f, int n, \
+                                           int fy, int fx, int vy, int vx, float *o)      \
+    { LAUNCH(reciprocal_deviation_##suffix, vx, vy, m, q, (real)f, n, fy, fx, vy, vx, o) }
+SCORE(single, float)
+SCORE(double, double)
+"""
+
+TYPES = {"single": np.float32, "double": np.float64}
+
+
+def architectures(nvcc):
+    listed = subprocess.run([nvcc, "--list-gpu-arch"], capture_output=True, text=True, check=True).stdout
+    numbers = sorted({int("".join(c for c in line if c.isdigit())) for line in listed.split() if line[-1].isdigit()})
+    return [f"sm_{number}" for number in numbers]
+
+
+@pytest.mark.skipif(shutil.which("nvcc") is None, reason="no nvcc")
+def test_every_architecture_compiles(tmp_path):
+    nvcc = shutil.which("nvcc")
+    found = architectures(nvcc)
+    assert "sm_75" in found and "sm_90" in found
+    for architecture in (found[0], "sm_75", "sm_80", "sm_90", found[-1]):
+        out = tmp_path / f"{architecture}.cubin"
+        command = [nvcc, "-cubin", f"-arch={architecture}", "-Werror=all-warnings", str(SOURCE), "-o", str(out)]
+        done = subprocess.run(command, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        assert out.stat().st_size > 1000
+
+
+@pytest.fixture(scope="module")
+def kernels(tmp_path_factory):
+    """The kernels as ordinary functions that loop over the threads."""
+    compiler = shutil.which("g++") or shutil.which("c++")
+    if compiler is None:
+        pytest.skip("no C++ compiler")
+    folder = tmp_path_factory.mktemp("kernels")
+    (folder / "kernels.cu").write_text(SOURCE.read_text())
+    (folder / "harness.cpp").write_text(HARNESS)
+    library = folder / "kernels.so"
+    subprocess.run([compiler, "-O1", "-shared", "-fPIC", str(folder / "harness.cpp"), "-o", str(library)], check=True)
+    return ctypes.CDLL(str(library))
+
+
+def pointer(array):
+    return array.ctypes.data_as(ctypes.c_void_p)
+
+
+@pytest.mark.parametrize("precision", ["single", "double"])
+def test_score_maximum(kernels, precision):
+    rng = np.random.default_rng(0)
+    n, fy, fx, vy, vx, height, width = 5, 21, 24, 18, 19, 17, 13
+    product = rng.integers(-9, 10, (n, fy, fx)).astype(TYPES[precision])
+    sigmas = [rng.integers(0, 3, (vy, vx)).astype(np.float32) for _ in range(n)]
+    addresses = np.array([sigma.ctypes.data for sigma in sigmas], np.uint64)
+    ks = np.array([2, 3, 7, 11, 40], np.int32)
+    rects = np.array([[0, 17, 0, 13], [2, 9, 0, 13], [0, 17, 5, 5], [3, 17, 1, 12], [0, 17, 0, 13]], np.int32)
+    best, index = rng.integers(-9, 10, (height, width)).astype(np.float32), np.full((height, width), 1, np.int32)
+    expected, holder = best.copy(), index.copy()
+    for i in range(n):
+        rows, columns = slice(*rects[i, :2]), slice(*rects[i, 2:])
+        score = (product[i, rows, columns] * sigmas[i][rows, columns]).astype(np.float32)
+        better = score > expected[rows, columns]
+        expected[rows, columns][better] = score[better]
+        holder[rows, columns][better] = ks[i]
+    arguments = [pointer(a) for a in (product, addresses, ks, rects)]
+    getattr(kernels, f"run_score_{precision}")(
+        *arguments, *(ctypes.c_int(v) for v in (n, fy, fx, vx, height, width)), pointer(best), pointer(index)
+    )
+    assert np.array_equal(best, expected) and np.array_equal(index, holder)
+
+
+@pytest.mark.parametrize("precision", ["single", "double"])
+def test_reciprocal_deviation(kernels, precision):
+    rng = np.random.default_rng(0)
+    n, fy, fx, vy, vx = 3, 12, 16, 9, 11
+    mean = rng.standard_normal((n, fy, fx)).astype(TYPES[precision])
+    square = (mean**2 + np.maximum(rng.standard_normal((n, fy, fx)), 0)).astype(TYPES[precision])
+    out = np.full((n, vy, vx), -1, np.float32)
+    getattr(kernels, f"run_deviation_{precision}")(
+        pointer(mean),
+        pointer(square),
+        ctypes.c_double(0.01),
+        *(ctypes.c_int(v) for v in (n, fy, fx, vy, vx)),
+        pointer(out),
+    )
+    variance = (square - mean**2)[:, :vy, :vx]
+    expected = np.where(variance > TYPES[precision](0.01), 1 / np.sqrt(np.maximum(variance, 0.01)), 0)
+    assert np.allclose(out, expected, rtol=1e-5)
