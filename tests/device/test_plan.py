@@ -24,7 +24,9 @@ from napari_gempick.device.fft import FftwTile
 tile = FftwTile((96, 80), "single", PlanStore(Path(sys.argv[1])))
 block = np.random.default_rng(0).standard_normal((96, 80))
 spectrum = tile.spectrum(block)
-print(hashlib.sha1(spectrum.tobytes() + tile.correlate(spectrum, spectrum).tobytes()).hexdigest())
+tile.correlate(spectrum, spectrum)
+rows = b"".join(tile.rows(first).tobytes() for first in (0, 64))
+print(hashlib.sha1(spectrum.tobytes() + rows).hexdigest())
 """
 
 
@@ -71,7 +73,8 @@ def test_both_libraries_correlate_alike(plans, precision, monkeypatch):
         monkeypatch.setattr(fft, "pyfftw", library)
         tile = fft.cpu_tile((48, 50), precision, plans)
         kinds.add(type(tile))
-        found = tile.correlate(tile.spectrum(image), tile.spectrum(template, conjugate=True))
+        tile.correlate(tile.spectrum(image), tile.spectrum(template, conjugate=True))
+        found = tile.rows(0)
         assert np.abs(found - expected).max() < {"single": 0.5, "double": 1e-9}[precision]
     assert len(kinds) == 2
 

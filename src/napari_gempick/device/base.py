@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from contextlib import AbstractContextManager
 
     Array = Any
     Rect = tuple[slice, slice]
@@ -48,13 +49,24 @@ class TileWorker(Protocol):
         ks: Sequence[int],
         sigmas: Sequence[Array],
         rects: Sequence[Rect],
-        best: Array,
-        index: Array,
+        maps: tuple[Array, Array],
+        guard: AbstractContextManager[Any],
         precision: str,
     ) -> None:
-        """Correlate each template with the tile, scale, and raise `best` and `index` where a score is larger.
+        """Correlate each template with the tile, scale, and raise the maps where a score is larger.
 
-        `ks` ascend, so that the smaller k keeps a tie. Template i is scored in `rects[i]` of the valid positions only.
+        Parameters
+        ----------
+        ks : ascending
+            Full-bank numbers; the smaller one keeps a tie, also with what the maps hold.
+        sigmas : of (height, width)
+            For each template; templates that share a mask share the object, and then every one of a call does.
+        rects
+            Where each template is scored.
+        maps : score (float32) and index (int32), (height, width)
+            Of the device: from new_maps, or a part of arrays that the CPU's workers share.
+        guard : context manager
+            To be held while the maps are touched.
         """
 
     def new_maps(self, shape: tuple[int, int]) -> tuple[Array, Array]:
@@ -68,12 +80,12 @@ class Device(Protocol):
     """A CPU or a GPU, as one item of `--devices`."""
 
     name: str
-    batch: int
-    """Search images a worker takes at a time."""
+    unit: int
+    """Search images that it works on best together, at most 255."""
     threads: int
     """Host threads that serve it, each with its own worker."""
     keeps_maps: bool
-    """Whether a worker holds its maps until the end, as GPUs do, or hands each tile's over after every batch."""
+    """Whether a worker holds its maps until the end, as GPUs do, or hands each tile's over after every unit."""
 
     def worker(self, fft_shape: tuple[int, int]) -> TileWorker:
         """Return a worker for the calling thread.

@@ -6,28 +6,44 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_gempick.device.fft import PRECISIONS, TileFFT, cpu_tile
+from napari_gempick.device.fft import ROWS, TileFFT, cpu_tile
 from napari_gempick.device.plan import cpu_model
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
+    from contextlib import AbstractContextManager
 
     from numpy.typing import NDArray
 
     from napari_gempick.device.base import Rect
     from napari_gempick.device.plan import PlanStore
 
-BATCH = 8
-ROWS = 64
+    Maps = tuple[NDArray[np.float32], NDArray[np.int32]]
+
+UNSCORED = -2.0
+"""Below every score."""
 
 
-def _assign(
-    index: NDArray[np.int32], value: int | NDArray[np.int32], where: NDArray[np.bool_], scratch: NDArray[np.int32]
-) -> None:
-    """Set `index` to `value` where told, by arithmetic: ten times faster than a masked copy with a dense mask."""
-    np.subtract(value, index, out=scratch)
-    np.multiply(scratch, where, out=scratch)
-    np.add(index, scratch, out=index)
+def raise_maps(best: NDArray[np.float32], holder: NDArray[np.int32], score: Any, index: Any) -> None:
+    """Take the larger score, in a tie the smaller k, into `best` and `holder`; all (y, x), `index` is used up."""
+    better = score > best
+    equal = score == best
+    if equal.any():
+        better |= equal & (index < holder)
+    np.maximum(best, score, out=best)
+    index -= holder  # by arithmetic: a masked copy with a dense mask is several times slower
+    index *= better
+    holder += index
+
+
+def _row_blocks(rect: Rect) -> Iterator[tuple[int, Rect, Rect]]:
+    """Cut a rectangle at multiples of ROWS: first row of the transform's block, the part, the part's own indices."""
+    rows, columns = rect
+    if columns.start >= columns.stop:
+        return
+    for first in range(rows.start - rows.start % ROWS, rows.stop, ROWS):
+        part = slice(max(first, rows.start), min(first + ROWS, rows.stop))
+        yield first, (part, columns), (slice(part.stop - part.start), columns)
 
 
 class CpuWorker:
@@ -36,9 +52,13 @@ class CpuWorker:
     def __init__(self, fft_shape: tuple[int, int], plans: PlanStore) -> None:
         self._shape, self._plans = fft_shape, plans
         self._ffts: dict[str, TileFFT] = {}
-        self._raised = np.empty(fft_shape, bool)
-        self._score = np.empty((ROWS, fft_shape[1]), np.float32)
-        self._change = np.empty((ROWS, fft_shape[1]), np.int32)
+        width = fft_shape[1]
+        self._best: dict[np.dtype[Any], NDArray[Any]] = {np.dtype(np.float32): np.empty(fft_shape, np.float32)}
+        self._holder = np.empty(fft_shape, np.uint8)  # 1 + place in the unit of the best so far, 0 for none
+        self._index = np.empty((ROWS, width), np.int32)
+        self._raised = np.empty((ROWS, width), bool)
+        self._place = np.empty((ROWS, width), np.uint8)
+        self._score = np.empty((ROWS, width), np.float32)
 
     def _fft(self, precision: str) -> TileFFT:
         if precision not in self._ffts:
@@ -59,19 +79,23 @@ class CpuWorker:
     ) -> list[NDArray[np.float32]]:
         """See base.TileWorker."""
         fft = self._fft(precision)
-        region = (slice(valid[0]), slice(valid[1]))
-        smallest = PRECISIONS[precision][0].type(floor * floor)
+        smallest = fft.real.type(floor * floor)
         found = []
         for mask in masks:
-            mean = fft.correlate(tile, mask, slot=0)[region]
-            variance = fft.correlate(squares, mask, slot=1)[region]
-            np.multiply(mean, mean, out=mean)
-            np.subtract(variance, mean, out=variance)
-            flat = np.less_equal(variance, smallest, out=self._raised[region])
-            np.copyto(variance, np.inf, where=flat)
-            np.sqrt(variance, out=variance)
+            fft.correlate(tile, mask, slot=0)
+            fft.correlate(squares, mask, slot=1)
             out = np.empty(valid, np.float32)
-            found.append(np.divide(1, variance, out=out, casting="same_kind"))
+            for first in range(0, valid[0], ROWS):
+                part = out[first : first + ROWS]
+                region = slice(len(part)), slice(valid[1])
+                mean, variance = fft.rows(first, slot=0)[region], fft.rows(first, slot=1)[region]
+                np.multiply(mean, mean, out=mean)
+                np.subtract(variance, mean, out=variance)
+                flat = np.less_equal(variance, smallest, out=self._raised[region])
+                np.copyto(variance, np.inf, where=flat)
+                np.sqrt(variance, out=variance)
+                np.divide(1, variance, out=part, casting="same_kind")
+            found.append(out)
         return found
 
     def score(
@@ -81,27 +105,69 @@ class CpuWorker:
         ks: Sequence[int],
         sigmas: Sequence[NDArray[np.float32]],
         rects: Sequence[Rect],
-        best: NDArray[np.float32],
-        index: NDArray[np.int32],
+        maps: Maps,
+        guard: AbstractContextManager[Any],
         precision: str,
     ) -> None:
-        """See base.TileWorker."""
-        fft = self._fft(precision)
-        for template, k, sigma, rect in zip(templates, ks, sigmas, rects, strict=True):
-            product = fft.correlate(tile, template)
-            rows, columns = rect
-            for first in range(rows.start, rows.stop, ROWS):  # few enough rows for all passes to stay in cache
-                part = slice(first, min(first + ROWS, rows.stop)), columns
-                block = slice(part[0].stop - first), columns
-                score = product[part] if product.dtype == np.float32 else self._score[block]
-                np.multiply(product[part], sigma[part], out=score, casting="same_kind")
-                raised = np.greater(score, best[part], out=self._raised[block])
-                np.maximum(score, best[part], out=best[part])
-                _assign(index[part], k, raised, self._change[block])
+        """See base.TileWorker.
 
-    def new_maps(self, shape: tuple[int, int]) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
+        Where all templates share one mask, their unscaled correlations are compared: 1 / sigma, a common factor that is
+        not negative, scales the maximum alone. Its zeros go to the smallest k, as they would one by one.
+        """
+        fft = self._fft(precision)
+        shape = maps[0].shape
+        common = sigmas[0] if all(sigma is sigmas[0] for sigma in sigmas) else None
+        best = self._array(np.dtype(np.float32) if common is None else fft.real, shape)
+        holder = self._holder[: shape[0], : shape[1]]
+        best.fill(-np.inf)
+        holder.fill(0)
+        for place, (template, sigma, rect) in enumerate(zip(templates, sigmas, rects, strict=True), 1):
+            fft.correlate(tile, template)
+            for first, part, block in _row_blocks(rect):
+                score = fft.rows(first)[part[0].start - first : part[0].stop - first, part[1]]
+                if common is None:
+                    score = np.multiply(score, sigma[part], out=self._score[block], casting="same_kind")
+                raised, places = self._raised[block], self._place[block]
+                np.greater(score, best[part], out=raised)
+                np.maximum(score, best[part], out=best[part])
+                np.multiply(raised.view(np.uint8), np.uint8(place), out=places)
+                np.maximum(holder[part], places, out=holder[part])
+        numbers = np.array([-1, *ks], np.int32)
+        with guard:
+            for first in range(0, shape[0], ROWS):
+                part = slice(first, min(first + ROWS, shape[0])), slice(shape[1])
+                scale = None if common is None else common[part]
+                self._raise_maps(best[part], holder[part], scale, numbers, maps, part)
+
+    def _raise_maps(
+        self,
+        best: NDArray[Any],
+        holder: NDArray[np.uint8],
+        scale: NDArray[np.float32] | None,
+        numbers: NDArray[np.int32],
+        maps: Maps,
+        part: Rect,
+    ) -> None:
+        """Let some rows of a unit's best (all in the cache) meet the maps."""
+        if scale is not None:
+            if not scale.all():
+                np.minimum(holder, 1, out=holder, where=scale == 0)
+            if not holder.all():
+                best[holder == 0] = UNSCORED
+                scale = np.where(holder == 0, np.float32(1), scale)
+            best = np.multiply(best, scale, out=self._score[: len(best), : best.shape[1]], casting="same_kind")
+        index = np.take(numbers, holder, out=self._index[: len(best), : best.shape[1]], mode="clip")
+        raise_maps(maps[0][part], maps[1][part], best, index)
+
+    def _array(self, dtype: np.dtype[Any], shape: tuple[int, int]) -> NDArray[Any]:
+        """Return scratch of a tile's positions."""
+        if dtype not in self._best:
+            self._best[dtype] = np.empty(self._shape, dtype)
+        return self._best[dtype][: shape[0], : shape[1]]
+
+    def new_maps(self, shape: tuple[int, int]) -> Maps:
         """See base.TileWorker."""
-        return np.full(shape, -2, np.float32), np.full(shape, -1, np.int32)
+        return np.full(shape, UNSCORED, np.float32), np.full(shape, -1, np.int32)
 
     def to_host(self, array: Any) -> Any:
         """See base.TileWorker."""
@@ -111,7 +177,7 @@ class CpuWorker:
 class CpuDevice:
     """Some cores of this machine. See base.Device."""
 
-    batch = BATCH
+    unit = 16
     keeps_maps = False
 
     def __init__(self, threads: int, plans: PlanStore, name: str = "cpu") -> None:

@@ -1,12 +1,14 @@
-"""Real FFTs of tiles: FFTW, scipy.fft where pyfftw is absent, cuFFT; one interface, one owner thread each.
+"""Real FFTs of tiles on the CPU: FFTW, or scipy.fft where pyfftw is absent; one owner thread each.
 
-Spectra are half-spectra of shape (..., fy, fx // 2 + 1). Inverse transforms are not normalised by FFTW and are by the
-others, so the interface fixes it: `correlate` returns fy * fx times the correlation for every library; the engine folds
-the factor into what it multiplies with anyway.
+A correlation is the inverse transform of a product of half-spectra (fy, fx // 2 + 1). It runs in two stages: all
+columns at once, then the rows in blocks of ROWS, so that what is done with a block finds it in the cache, and rows that
+no position needs are never transformed. Inverse transforms are not normalised: the engine folds
+1 / (fy fx) into the tile.
 """
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -15,63 +17,97 @@ import scipy.fft
 from napari_gempick.device.plan import pyfftw
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from napari_gempick.device.plan import PlanStore
 
-    Array = Any
+    Array = NDArray[Any]
 
 PRECISIONS: dict[str, tuple[np.dtype[Any], np.dtype[Any]]] = {
     "single": (np.dtype(np.float32), np.dtype(np.complex64)),
     "double": (np.dtype(np.float64), np.dtype(np.complex128)),
 }
+ROWS = 64
 
 
 class TileFFT(Protocol):
     """Transforms of one tile shape and precision."""
 
     shape: tuple[int, int]
+    real: np.dtype[Any]
 
     def spectrum(self, block: Array, *, conjugate: bool = False) -> Array:
         """Return the half-spectrum of a (y, x) block padded with zeros to the tile, as a new array."""
 
-    def correlate(self, tile: Array, template: Array, slot: int = 0) -> Array:
-        """Return the unnormalised inverse transform of `tile * template` in the scratch array number `slot`.
+    def correlate(self, tile: Array, template: Array, slot: int = 0) -> None:
+        """Begin the correlation of a tile with a template (a conjugated spectrum); `slot` 0 or 1 holds it."""
 
-        `template` is a conjugated spectrum. The (fy, fx) result is overwritten by the next call with the same slot.
+    def rows(self, first: int, slot: int = 0) -> Array:
+        """Return rows first .. first + ROWS of the correlation, (up to ROWS, fx).
+
+        Each block once, `first` a multiple of ROWS; overwritten by the next call with the same slot.
         """
 
 
 class FftwTile:
     """FFTW through pyfftw, one thread, plans from the store's wisdom."""
 
-    def __init__(self, shape: tuple[int, int], precision: str, plans: PlanStore, slots: int = 2) -> None:
+    def __init__(self, shape: tuple[int, int], precision: str, plans: PlanStore) -> None:
         self.shape = shape
-        real, complex_ = PRECISIONS[precision]
-        height, width = shape
-        self._half = pyfftw.empty_aligned((height, width // 2 + 1), dtype=complex_)
-        self._real = [pyfftw.empty_aligned(shape, dtype=real) for _ in range(slots)]
+        self.real, self._complex = PRECISIONS[precision]
+        self._plans = plans
+        self._slots: dict[int, tuple[Array, Any, list[tuple[Any, Array]]]] = {}
+        self._padded: dict[int, tuple[Array, Any]] = {}
+        half, _, _ = self._slot(0)
+        self._columns = self._plan(half, half, (0,), "FFTW_FORWARD")
 
-        def plan(source: Array, target: Array, direction: str, *extra: str) -> Any:
-            return plans.fftw(
-                lambda flags: pyfftw.FFTW(source, target, axes=(0, 1), direction=direction, flags=(*flags, *extra))
-            )
+    def _plan(self, source: Array, target: Array, axes: tuple[int, ...], direction: str, *extra: str) -> Any:
+        return self._plans.fftw(
+            lambda flags: pyfftw.FFTW(source, target, axes=axes, direction=direction, flags=(*flags, *extra))
+        )
 
-        self._forward = plan(self._real[0], self._half, "FFTW_FORWARD")
-        self._inverse = [plan(self._half, out, "FFTW_BACKWARD", "FFTW_DESTROY_INPUT") for out in self._real]
+    def _slot(self, slot: int) -> tuple[Array, Any, list[tuple[Any, Array]]]:
+        """Return a slot's half-spectrum, the plan of its columns, and plan and output of each block of rows."""
+        if slot not in self._slots:
+            height, width = self.shape
+            half = pyfftw.empty_aligned((height, width // 2 + 1), dtype=self._complex)
+            columns = self._plan(half, half, (0,), "FFTW_BACKWARD")
+            out = pyfftw.empty_aligned((min(ROWS, height), width), dtype=self.real)
+            blocks = []
+            for first in range(0, height, ROWS):
+                part = half[first : first + ROWS]
+                target = out[: len(part)]
+                blocks.append((self._plan(part, target, (1,), "FFTW_BACKWARD", "FFTW_DESTROY_INPUT"), target))
+            self._slots[slot] = half, columns, blocks
+        return self._slots[slot]
 
     def spectrum(self, block: Array, *, conjugate: bool = False) -> Array:
-        """See TileFFT."""
-        scratch = self._real[0]
-        scratch[:] = 0
-        scratch[: block.shape[0], : block.shape[1]] = block
-        self._forward.execute()
-        out = pyfftw.empty_aligned(self._half.shape, dtype=self._half.dtype)
-        return np.conjugate(self._half, out=out) if conjugate else np.positive(self._half, out=out)
+        """See TileFFT; rows of zeros below the block are not transformed."""
+        half = self._slots[0][0]
+        height, width = block.shape
+        if height not in self._padded:
+            padded = pyfftw.empty_aligned((height, self.shape[1]), dtype=self.real)
+            self._padded[height] = padded, self._plan(padded, half[:height], (1,), "FFTW_FORWARD")
+        padded, rows = self._padded[height]
+        padded[:, :width] = block
+        padded[:, width:] = 0
+        rows.execute()
+        half[height:] = 0
+        self._columns.execute()
+        out: Array = pyfftw.empty_aligned(half.shape, dtype=half.dtype)
+        return np.conjugate(half, out=out) if conjugate else np.positive(half, out=out)
 
-    def correlate(self, tile: Array, template: Array, slot: int = 0) -> Array:
+    def correlate(self, tile: Array, template: Array, slot: int = 0) -> None:
         """See TileFFT."""
-        np.multiply(tile, template, out=self._half)
-        self._inverse[slot].execute()
-        return self._real[slot]
+        half, columns, _ = self._slot(slot)
+        np.multiply(tile, template, out=half)
+        columns.execute()
+
+    def rows(self, first: int, slot: int = 0) -> Array:
+        """See TileFFT."""
+        plan, out = self._slots[slot][2][first // ROWS]
+        plan.execute()
+        return out
 
 
 class ScipyTile:
@@ -79,19 +115,52 @@ class ScipyTile:
 
     def __init__(self, shape: tuple[int, int], precision: str) -> None:
         self.shape = shape
-        self._types = PRECISIONS[precision]
+        self.real, _ = PRECISIONS[precision]
+        self._slots: dict[int, Array] = {}
 
     def spectrum(self, block: Array, *, conjugate: bool = False) -> Array:
         """See TileFFT."""
-        half = scipy.fft.rfft2(block.astype(self._types[0], copy=False), s=self.shape)
+        half: Array = scipy.fft.rfft2(block.astype(self.real, copy=False), s=self.shape)
         return np.conjugate(half, out=half) if conjugate else half
 
-    def correlate(self, tile: Array, template: Array, slot: int = 0) -> Array:
+    def correlate(self, tile: Array, template: Array, slot: int = 0) -> None:
         """See TileFFT."""
         product = np.multiply(tile, template)
-        return scipy.fft.irfft2(product, s=self.shape, norm="forward", overwrite_x=True)
+        self._slots[slot] = scipy.fft.ifft(product, axis=0, norm="forward", overwrite_x=True)
+
+    def rows(self, first: int, slot: int = 0) -> Array:
+        """See TileFFT."""
+        out: Array = scipy.fft.irfft(self._slots[slot][first : first + ROWS], n=self.shape[1], axis=1, norm="forward")
+        return out
 
 
 def cpu_tile(shape: tuple[int, int], precision: str, plans: PlanStore) -> TileFFT:
     """Return the fastest transform that is installed."""
     return ScipyTile(shape, precision) if pyfftw is None else FftwTile(shape, precision, plans)
+
+
+def full_size_inverse(size: int, plans: PlanStore, repeats: int = 7) -> float:
+    """Return the median seconds of one plain (size, size) float32 inverse transform, FFTW_MEASURE, one thread."""
+    length = scipy.fft.next_fast_len(size, real=True)
+    half = np.ones((length, length // 2 + 1), np.complex64)
+    if pyfftw is None:
+
+        def run() -> Any:
+            return scipy.fft.irfft2(half, s=(length, length))
+
+    else:
+        source = pyfftw.empty_aligned(half.shape, dtype=half.dtype)
+        target = pyfftw.empty_aligned((length, length), dtype=np.float32)
+        plan = plans.fftw(
+            lambda flags: pyfftw.FFTW(
+                source, target, axes=(0, 1), direction="FFTW_BACKWARD", flags=(*flags, "FFTW_DESTROY_INPUT")
+            )
+        )
+        source[:] = half
+        run = plan.execute
+    times = []
+    for _ in range(repeats):
+        started = time.perf_counter()
+        run()
+        times.append(time.perf_counter() - started)
+    return float(np.median(times))

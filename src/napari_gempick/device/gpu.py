@@ -14,13 +14,14 @@ from napari_gempick.model.errors import DeviceError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from contextlib import AbstractContextManager
 
     from napari_gempick.device.base import Rect
 
     Array = Any
     Method = TypeVar("Method", bound=Callable[..., Any])
 
-BATCH = 32
+UNIT = 32
 """Search images per transform; the same on every device, so that cuFFT takes the same plan."""
 BLOCK = (64, 4)
 
@@ -92,11 +93,12 @@ class GpuWorker:
         ks: Sequence[int],
         sigmas: Sequence[Array],
         rects: Sequence[Rect],
-        best: Array,
-        index: Array,
+        maps: tuple[Array, Array],
+        guard: AbstractContextManager[Any],
         precision: str,
     ) -> None:
-        """See base.TileWorker; without memory for all templates at once the batch is halved and the work goes on."""
+        """See base.TileWorker; without memory for all templates at once, half as many are transformed at a time."""
+        best, index = maps
         first = 0
         while first < len(ks):
             last = min(first + self._device.chunk, len(ks))
@@ -130,14 +132,14 @@ class GpuWorker:
 class GpuDevice:
     """One logical device on a GPU. See base.Device."""
 
-    batch = BATCH
+    unit = UNIT
     threads = 1
     keeps_maps = True
 
     def __init__(self, number: int, name: str) -> None:
         self.number, self.name = number, name
-        self.chunk = BATCH
-        """Search images per transform now; smaller than the batch after the memory ran out."""
+        self.chunk = UNIT
+        """Search images per transform now; smaller than the unit after the memory ran out."""
 
     def halve(self) -> bool:
         """Halve the chunk; False when it is 1 already."""
@@ -160,6 +162,6 @@ class GpuDevice:
             "name": self.name,
             "model": properties["name"].decode(),
             "cupy": cupy.__version__,
-            "batch": BATCH,
-            "batch_after_lack_of_memory": self.chunk if self.chunk < BATCH else None,
+            "unit": UNIT,
+            "unit_after_lack_of_memory": self.chunk if self.chunk < UNIT else None,
         }

@@ -11,6 +11,7 @@ one queue; the maximum of their maps, the smaller k in a tie, does not depend on
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import threading
 from collections import deque
@@ -18,12 +19,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_gempick.device.cpu import raise_maps
 from napari_gempick.engine.tiles import FLOOR, PrecisionRule, choose_fft_shape, layout
 from napari_gempick.model.errors import InputError
 from napari_gempick.model.scores import ScoreMap
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from numpy.typing import NDArray
 
@@ -36,7 +38,7 @@ if TYPE_CHECKING:
 
 UNSCORED = np.float32(-2)
 SHARED_FROM = 12
-"""Masks that this many search images share have their local statistics kept, the others computed with each batch."""
+"""Masks that this many search images share have their local statistics kept, the others computed with each unit."""
 SHARED_STATISTICS_BYTES = 2**29
 
 
@@ -53,6 +55,8 @@ class Search:
         `tile_shape(key, choose)` returns the stored transform lengths of this problem (see device.plan.PlanStore).
     view : int, optional
         Search this view alone.
+    unit : int
+        Search images that are worked on together.
 
     Raises
     ------
@@ -61,7 +65,13 @@ class Search:
     """
 
     def __init__(
-        self, prepared: Prepared, bank: Bank, tile_shape: ShapeChooser | None = None, view: int | None = None
+        self,
+        prepared: Prepared,
+        bank: Bank,
+        tile_shape: ShapeChooser | None = None,
+        *,
+        view: int | None = None,
+        unit: int = 8,
     ) -> None:
         self.bank, self._prepared, self._image = bank, prepared, prepared.image
         smallest = bank.groups[0].extent
@@ -89,9 +99,8 @@ class Search:
         self._index = np.full(self._image.shape, -1, np.int32)
         self._locks = [threading.Lock() for _ in self.tiles]
         self._queue_lock = threading.Lock()
-        views = bank.index.view(np.arange(len(bank.index), dtype=np.int32))
-        self._queue = deque(int(k) for group in bank.groups for k in group.ks if view is None or views[k] == view)
-        self.total, self.done = len(self._queue), 0
+        self._queue = deque(self._units(view, unit))
+        self.total, self.done = sum(len(unit) for unit in self._queue), 0
 
     def block(self, tile: int) -> NDArray[np.float64]:
         """Return the centred input of a tile, (fy, fx) float64."""
@@ -101,16 +110,39 @@ class Search:
         """Return the precisions that a tile needs."""
         return self._rule(block, self.tiles[tile])
 
-    def take(self, count: int) -> list[int]:
-        """Return the next search images, ascending; none when the queue is empty."""
-        with self._queue_lock:
-            return sorted(self._queue.popleft() for _ in range(min(count, len(self._queue))))
+    def _units(self, view: int | None, unit: int) -> Iterator[tuple[int, ...]]:
+        """Cut the bank into units of work, ascending inside; always the same ones, whoever does them.
 
-    def give_back(self, ks: Sequence[int]) -> None:
-        """Return search images that a worker could not finish."""
+        The templates of a unit share one mask whose statistics are kept, or all compute their masks' with the unit.
+        """
+        bank = self.bank
+        views = bank.index.view(np.arange(len(bank.index), dtype=np.int32))
+
+        def pieces(ks: list[int]) -> Iterator[tuple[int, ...]]:
+            while ks:
+                size = unit if len(ks) >= 8 * unit else max(1, unit // 2)  # smaller towards the end, to end together
+                yield tuple(sorted(ks[:size]))
+                ks = ks[size:]
+
+        single: list[int] = []
+        for number, group in enumerate(bank.groups):
+            ks = [int(k) for k in group.ks if view is None or views[k] == view]
+            if number in self.shared_groups:
+                yield from pieces(ks)
+            else:
+                single += ks
+        yield from pieces(single)
+
+    def take(self) -> tuple[int, ...] | None:
+        """Return the next unit, None when the queue is empty."""
         with self._queue_lock:
-            self._queue.extendleft(reversed(ks))
-            self.done = min(self.done, self.total - len(self._queue))
+            return self._queue.popleft() if self._queue else None
+
+    def give_back(self, units: Sequence[tuple[int, ...]]) -> None:
+        """Return units that a worker could not finish."""
+        with self._queue_lock:
+            self._queue.extendleft(reversed(units))
+            self.done = min(self.done, self.total - sum(len(unit) for unit in self._queue))
 
     @property
     def remaining(self) -> bool:
@@ -133,18 +165,14 @@ class Search:
         rows, columns = self._scored[self.bank.group_of[k]]
         return clip(rows, place.rows), clip(columns, place.columns)
 
-    def merge(self, tile: int, score: NDArray[np.float32], index: NDArray[np.int32]) -> None:
-        """Take over a worker's maps of one tile (used up): the larger score, in a tie the smaller k."""
+    def maps(self, tile: int) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
+        """Return a tile's part of the score and index maps; hold `guard` to touch them."""
         place = self.tiles[tile]
-        with self._locks[tile]:
-            best, holder = self._score[place.rows, place.columns], self._index[place.rows, place.columns]
-            better = score == best
-            better &= index < holder
-            better |= score > best
-            np.maximum(best, score, out=best)
-            index -= holder  # a masked copy would be several times slower
-            index *= better
-            holder += index
+        return self._score[place.rows, place.columns], self._index[place.rows, place.columns]
+
+    def guard(self, tile: int) -> threading.Lock:
+        """Return the lock of a tile's part of the maps."""
+        return self._locks[tile]
 
     def result(self) -> ScoreMap:
         """Return the maps; complete once all search images are done."""
@@ -230,23 +258,24 @@ def consume(
     Work that an error interrupts is given back before the error goes on. Workers begin at different tiles
     (`first_tile`), so that they do not wait for each other's shared statistics.
     """
-    held: list[int] = []
+    held: list[tuple[int, ...]] = []
     maps: dict[int, tuple[Any, Any]] = {}
     try:
-        while not should_stop() and (ks := search.take(device.batch)):
-            held += ks
-            _process(search, device, cache, worker, ks, first_tile, maps, should_stop)
+        while not should_stop() and (unit := search.take()):
+            held.append(unit)
+            _process(search, device, cache, worker, unit, first_tile, maps, should_stop)
+            search.count_done(len(unit))
             if not device.keeps_maps:
                 held.clear()
-            search.count_done(len(ks))
         for tile, (score, index) in maps.items():
-            search.merge(tile, worker.to_host(score), worker.to_host(index))
+            with search.guard(tile):
+                raise_maps(*search.maps(tile), worker.to_host(score), worker.to_host(index))
         held.clear()
     except Stopped:
         pass
     finally:
         if held:
-            search.give_back(sorted(held))
+            search.give_back(held)
 
 
 def _process(
@@ -285,20 +314,17 @@ def _process(
         sigmas = {g: cache.sigma(worker, g, tile, how, functools.partial(mask_spectra, (g,), how)) for g in shared}
         if own:
             plain, squared = (cache.spectrum(worker, tile, how, squares=squares) for squares in (False, True))
-            found = worker.reciprocal_sigma(plain, squared, mask_spectra(own, how), search.valid, FLOOR, how)
-            sigmas.update(zip(own, found, strict=True))
-        score, index = maps.get(tile) or worker.new_maps(search.tiles[tile].shape)
+            computed = worker.reciprocal_sigma(plain, squared, mask_spectra(own, how), search.valid, FLOOR, how)
+            sigmas.update(zip(own, computed, strict=True))
+        if device.keeps_maps and tile not in maps:
+            maps[tile] = worker.new_maps(search.tiles[tile].shape)
         worker.score(
             cache.spectrum(worker, tile, precision.scores),
             template_spectra(precision.scores),
             ks,
             [sigmas[int(bank.group_of[k])] for k in ks],
             [search.rect(k, tile) for k in ks],
-            score,
-            index,
+            maps[tile] if device.keeps_maps else search.maps(tile),
+            contextlib.nullcontext() if device.keeps_maps else search.guard(tile),
             precision.scores,
         )
-        if device.keeps_maps:
-            maps[tile] = (score, index)
-        else:
-            search.merge(tile, score, index)

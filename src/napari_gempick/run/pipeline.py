@@ -193,7 +193,7 @@ def _search_one(
         def share(done: int, total: int, part: int = part) -> None:
             report((part + done / total) / len(parts))
 
-        search = Search(prepared, bank, tile_shape, view=view)
+        search = Search(prepared, bank, tile_shape, view=view, unit=pool.unit)
         maps.append(run_search(search, pool, cancel=cancel, progress=share))
     total = maps[0]
     for other in maps[1:]:

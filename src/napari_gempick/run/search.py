@@ -43,6 +43,11 @@ class DevicePool:
             self._workers[key] = self.devices[number].worker(fft_shape)
         return self._workers[key]
 
+    @property
+    def unit(self) -> int:
+        """Search images worked on together: what the most demanding device asks for."""
+        return max(device.unit for device in self.devices)
+
     def alive(self) -> list[int]:
         """Return the numbers of the devices that have not failed."""
         return [i for i, device in enumerate(self.devices) if device.name not in self.failed]

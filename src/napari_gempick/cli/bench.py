@@ -1,0 +1,90 @@
+"""gempick bench."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from napari_gempick.cli.common import command_errors, json_option, print_json, say
+from napari_gempick.run.bench import PAPER, Workload, measure, scaling
+
+
+@click.command("bench")
+@click.option("--micrograph-size", type=click.IntRange(64), default=4096, show_default=True, help="Side. [pixels]")
+@click.option("--template-size", type=click.IntRange(8), default=160, show_default=True, help="Side. [pixels]")
+@click.option("--templates", type=click.IntRange(1), default=24, show_default=True, help="Search images to measure.")
+@click.option(
+    "--masks",
+    type=click.Choice(["shared", "own"]),
+    default="shared",
+    show_default=True,
+    help="shared: one circle; own: a rectangle turned with each template, no two equal.",
+)
+@click.option(
+    "--threads", type=click.IntRange(0), default=1, show_default=True, help="CPU threads in all; 0: all cores."
+)
+@click.option("--devices", default="cpu", show_default=True, help="As in gempick pick.")
+@click.option("--scaling", "with_scaling", is_flag=True, help="Also measure 1, 2, 4, ... threads.")
+@click.option("--paper", is_flag=True, help="The published workload: 14,630 templates of 160² on 4096².")
+@click.option(
+    "--extrapolate",
+    type=click.IntRange(1),
+    help="Also state the time for this many templates, extrapolated from the measured ones.",
+)
+@json_option
+@command_errors
+def command(paper: bool, extrapolate: int | None, with_scaling: bool, as_json: bool, **options: Any) -> None:
+    """Measure the engine on random data: templates per second, and the cost of one in plain full-size inverse FFTs.
+
+    The plain FFT (FFTW, float32, MEASURE, one thread) is timed before and after in the same run. Figures that are
+    extrapolated say so.
+    """
+    if paper:
+        options |= PAPER if extrapolate is None else {**PAPER, "templates": options["templates"]}
+        extrapolate = extrapolate and PAPER["templates"]
+    work = Workload(**options)
+    figures = measure(work)
+    if with_scaling:
+        figures["scaling"] = scaling(work)
+    if extrapolate:
+        figures["extrapolated"] = {
+            "templates": extrapolate,
+            "seconds": (extrapolate * figures["ms_per_template"] + figures["once_per_micrograph_ms"]) / 1e3,
+            "extrapolated_from_templates": figures["workload"]["templates"],
+        }
+    if as_json:
+        print_json(figures)
+    else:
+        _print(figures)
+
+
+def _print(figures: dict[str, Any]) -> None:
+    work, tile = figures["workload"], figures["tile"]
+    rows = [
+        ("workload", f"{work['templates']} templates of {work['template_size']}² on {work['micrograph_size']}², "
+                     f"{work['masks']} masks"),
+        ("devices", ", ".join(f"{device['name']} ({device['model']})" for device in figures["devices"])),
+        ("threads", str(work["threads"])),
+        ("tiles", f"{tile['tiles']} of {tile['fft_shape'][0]} x {tile['fft_shape'][1]}"),
+        ("templates per second", f"{figures['templates_per_second']:.1f}"),
+        ("time per template", f"{figures['ms_per_template']:.2f} ms"),
+        ("plain inverse FFT", f"{figures['plain_fft_ms']:.2f} ms"),
+        ("core time per template in plain FFTs", f"{figures['ratio_to_plain_fft']:.2f}"),
+        ("once per micrograph", f"{figures['once_per_micrograph_ms']:.0f} ms"),
+        ("peak memory", f"{figures['peak_memory_mib']:.0f} MiB"),
+        ("bytes per template", f"{figures['bytes_per_template'] / 1e6:.0f} MB, "
+                               f"{100 * figures['share_of_copy_bandwidth']:.0f} % of a copy's bandwidth"),
+    ]  # fmt: skip
+    for row in figures.get("scaling", []):
+        rate, speed_up = row["templates_per_second"], row["speed_up"]
+        rows.append((f"{row['threads']} threads", f"{rate:.1f} templates/s, {speed_up:.2f} times one thread"))
+    if "extrapolated" in figures:
+        more = figures["extrapolated"]
+        rows.append((f"{more['templates']} templates", f"{more['seconds']:.0f} s, extrapolated, not measured"))
+    width = max(len(name) for name, _ in rows)
+    for name, value in rows:
+        click.echo(f"{name:<{width}}  {value}")
+    spread = figures["plain_fft_ms_before_after"]
+    if max(spread) > 1.2 * min(spread):
+        say("The plain FFT took very different times before and after: the machine is busy, so repeat the measurement.")

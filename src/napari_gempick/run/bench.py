@@ -1,0 +1,188 @@
+"""Measure the engine against one plain full-size inverse FFT of the same run."""
+
+from __future__ import annotations
+
+import resource
+import sys
+import threading
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_gempick.device.cores import usable_cores
+from napari_gempick.device.discover import open_devices
+from napari_gempick.device.fft import ROWS, full_size_inverse
+from napari_gempick.device.plan import PlanStore
+from napari_gempick.engine.bank import Bank, Section
+from napari_gempick.engine.correlate import Search
+from napari_gempick.engine.masks import ShapeMask
+from napari_gempick.engine.prepare import prepare
+from napari_gempick.model.bank import BankIndex
+from napari_gempick.model.geometry import Grid
+from napari_gempick.run.search import DevicePool, run_search
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from napari_gempick.engine.prepare import Prepared
+
+PAPER = {"micrograph_size": 4096, "template_size": 160, "templates": 14630}
+"""Hoang et al. 2013: 14,630 templates of 160² against one micrograph of 4096²."""
+
+
+@dataclass(frozen=True)
+class Workload:
+    """What to measure.
+
+    Attributes
+    ----------
+    micrograph_size, template_size : int
+        Sides in pixels.
+    templates : int
+        Search images measured.
+    masks : str
+        `shared`: one circle for all; `own`: a rectangle turned with each template, no two equal.
+    threads : int
+        CPU threads in all.
+    devices : str
+        As `--devices`.
+    """
+
+    micrograph_size: int = 4096
+    template_size: int = 160
+    templates: int = 24
+    masks: str = "shared"
+    threads: int = 1
+    devices: str = "cpu"
+
+
+class _TimedSearch(Search):
+    """Notes when search images are finished."""
+
+    finished: list[tuple[float, int]]
+
+    def count_done(self, count: int) -> None:
+        super().count_done(count)
+        self.finished.append((time.perf_counter(), count))
+
+
+def make_bank(work: Workload, count: int) -> Bank:
+    """Return `count` rotations of one random template under a circle, or under a rectangle turned with it."""
+    size = work.template_size
+    image = np.random.default_rng(0).standard_normal((size, size)).astype(np.float32)
+    if work.masks == "own":
+        mask = ShapeMask("rectangle", (0.7 * size, 0.6 * size), None, coarse=False)
+    else:
+        mask = ShapeMask("circle", (size - 1.0, size - 1.0), None, coarse=False)
+    full = 180.0 if work.masks == "own" else 360.0  # a rectangle looks the same after half a turn
+    index = BankIndex(("template",), (1,), full / count, full)
+    return Bank(index, [Section(image, 1.0, mask, "the template")], 1.0)
+
+
+def copy_bandwidth() -> float:
+    """Return the bytes per second of a large single-threaded copy, read and write counted."""
+    source = np.ones(2**25, np.float32)
+    target = np.empty_like(source)
+    times = []
+    for _ in range(5):
+        started = time.perf_counter()
+        np.copyto(target, source)
+        times.append(time.perf_counter() - started)
+    return 2 * source.nbytes / min(times)
+
+
+def bytes_per_template(search: Search, masks: str) -> int:
+    """Return the bytes that one template moves through memory, by the method's count (docs/performance.md)."""
+    height, width = search.fft_shape
+    half = 8 * height * (width // 2 + 1)
+    inverse = 3 * half + 2 * half + half  # product: two in, one out; columns: in and out; rows: in
+    positions = sum(tile.shape[0] * tile.shape[1] for tile in search.tiles) // len(search.tiles)
+    reduction = positions * (4 + 4 + 1 + 1)
+    if masks == "own":
+        return len(search.tiles) * (3 * inverse + reduction + positions * (4 + 4))
+    return len(search.tiles) * (inverse + reduction)
+
+
+def measure(work: Workload, progress: Callable[[int, int], None] | None = None) -> dict[str, Any]:
+    """Run the workload and return its figures.
+
+    The time of a template is taken after each device has done a first round, which pays for what is done once per
+    micrograph (tile spectra, statistics of a shared mask); that is reported apart.
+    """
+    plans = PlanStore()
+    devices = open_devices(work.devices, work.threads, plans)
+    pool = DevicePool(devices)
+    threads = sum(device.threads for device in devices)
+    unit = pool.unit
+    round_size = unit * threads
+    timed = -(-work.templates // round_size) * round_size
+    size = work.micrograph_size
+    image = np.random.default_rng(1).standard_normal((size, size)).astype(np.float32)
+    started = time.perf_counter()
+    prepared = prepare(image, Grid((size, size), 1.0))
+    prepare_ms = 1e3 * (time.perf_counter() - started)
+    started = time.perf_counter()
+    bank = make_bank(work, timed + round_size)
+    bank_ms = 1e3 * (time.perf_counter() - started)
+    _warm(prepared, work, pool, plans)
+    plain = [full_size_inverse(size, plans)]
+    search = _TimedSearch(prepared, bank, plans.tile_shape, unit=unit)
+    search.finished = []
+    started = time.perf_counter()
+    run_search(search, pool, progress=progress)
+    total_ms = 1e3 * (time.perf_counter() - started)
+    plain.append(full_size_inverse(size, plans))
+    plain_ms = 1e3 * sum(plain) / 2
+    order = sorted(search.finished)
+    warm_up = order[threads - 1][0]
+    per_template = 1e3 * (order[-1][0] - warm_up) / sum(count for _, count in order[threads:])
+    bandwidth = copy_bandwidth()
+    moved = bytes_per_template(search, work.masks)
+    return {
+        "workload": {**vars(work), "templates": timed, "threads": threads},
+        "devices": [device.describe() for device in devices],
+        "plan": plans.record,
+        "tile": {"fft_shape": list(search.fft_shape), "tiles": len(search.tiles), "rows": ROWS, "unit": unit},
+        "templates_per_second": 1e3 / per_template,
+        "ms_per_template": per_template,
+        "plain_fft_ms": plain_ms,
+        "plain_fft_ms_before_after": [1e3 * seconds for seconds in plain],
+        "ratio_to_plain_fft": per_template * threads / plain_ms,
+        "once_per_micrograph_ms": max(0.0, total_ms - per_template * len(bank.index)),
+        "prepare_micrograph_ms": prepare_ms,
+        "make_bank_ms": bank_ms,
+        "peak_memory_mib": peak_memory_mib(),
+        "bytes_per_template": moved,
+        "copy_bandwidth_gb_s": bandwidth / 1e9,
+        "share_of_copy_bandwidth": moved / (per_template * threads * 1e-3) / bandwidth,
+    }
+
+
+def _warm(prepared: Prepared, work: Workload, pool: DevicePool, plans: PlanStore) -> None:
+    """Make plans and workers before the clock starts, on a search that is given up after its first tiles."""
+    bank = make_bank(work, pool.unit * sum(device.threads for device in pool.devices) + 1)
+    search = Search(prepared, bank, plans.tile_shape, unit=1)
+    for _ in range(len(search.tiles) and search.total - pool.unit):
+        search.take()
+    run_search(search, pool, cancel=threading.Event())
+
+
+def peak_memory_mib() -> float:
+    """Return the largest resident memory of this process so far, MiB."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / 1024 if sys.platform != "darwin" else peak / 2**20
+
+
+def scaling(work: Workload, most: int = 0) -> list[dict[str, Any]]:
+    """Return the figures for 1, 2, 4, ... threads, up to the cores that may be used."""
+    most = most or usable_cores()
+    counts = sorted({*(2**i for i in range(most.bit_length()) if 2**i <= most), most})
+    rows: list[dict[str, Any]] = []
+    for count in counts:
+        figures = measure(Workload(**{**vars(work), "threads": count}))
+        speed = figures["templates_per_second"]
+        first = rows[0]["templates_per_second"] if rows else speed
+        rows.append({"threads": count, "templates_per_second": speed, "speed_up": speed / first})
+    return rows
