@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 import oracle
 from helpers import bank_of, search
 from napari_gempick.device.cpu import CpuDevice
-from napari_gempick.engine.correlate import Search
 from napari_gempick.engine.masks import ShapeMask
 from napari_gempick.engine.prepare import prepare
+from napari_gempick.engine.search import Search
 from napari_gempick.model.geometry import Grid
 
 SPOILERS = ("nothing", "offset", "gradient", "outlier", "flat patch", "faint half", "gain")

@@ -8,9 +8,9 @@ import pytest
 
 from helpers import bank_of
 from napari_gempick.device.cpu import CpuDevice
-from napari_gempick.engine.correlate import Search
 from napari_gempick.engine.masks import ShapeMask
 from napari_gempick.engine.prepare import prepare
+from napari_gempick.engine.search import Search
 from napari_gempick.model.errors import Cancelled, DeviceError
 from napari_gempick.model.geometry import Grid
 from napari_gempick.run.search import DevicePool, run_search

@@ -103,61 +103,35 @@ class CpuWorker:
         tile: Any,
         templates: Any,
         ks: Sequence[int],
-        sigmas: Sequence[NDArray[np.float32]],
+        sigmas: Sequence[NDArray[np.float32]] | None,
         rects: Sequence[Rect],
         maps: Maps,
         guard: AbstractContextManager[Any],
         precision: str,
     ) -> None:
-        """See base.TileWorker.
-
-        Where all templates share one mask, their unscaled correlations are compared: 1 / sigma, a common factor that is
-        not negative, scales the maximum alone. Its zeros go to the smallest k, as they would one by one.
-        """
+        """See base.TileWorker."""
         fft = self._fft(precision)
         shape = maps[0].shape
-        common = sigmas[0] if all(sigma is sigmas[0] for sigma in sigmas) else None
-        best = self._array(np.dtype(np.float32) if common is None else fft.real, shape)
+        best = self._array(maps[0].dtype, shape)
         holder = self._holder[: shape[0], : shape[1]]
         best.fill(-np.inf)
         holder.fill(0)
-        for place, (template, sigma, rect) in enumerate(zip(templates, sigmas, rects, strict=True), 1):
+        for i, (template, rect) in enumerate(zip(templates, rects, strict=True)):
             fft.correlate(tile, template)
             for first, part, block in _row_blocks(rect):
                 score = fft.rows(first)[part[0].start - first : part[0].stop - first, part[1]]
-                if common is None:
-                    score = np.multiply(score, sigma[part], out=self._score[block], casting="same_kind")
+                if sigmas is not None:
+                    score = np.multiply(score, sigmas[i][part], out=self._score[block], casting="same_kind")
                 raised, places = self._raised[block], self._place[block]
                 np.greater(score, best[part], out=raised)
                 np.maximum(score, best[part], out=best[part])
-                np.multiply(raised.view(np.uint8), np.uint8(place), out=places)
+                np.multiply(raised.view(np.uint8), np.uint8(i + 1), out=places)
                 np.maximum(holder[part], places, out=holder[part])
         numbers = np.array([-1, *ks], np.int32)
         with guard:
-            for first in range(0, shape[0], ROWS):
-                part = slice(first, min(first + ROWS, shape[0])), slice(shape[1])
-                scale = None if common is None else common[part]
-                self._raise_maps(best[part], holder[part], scale, numbers, maps, part)
-
-    def _raise_maps(
-        self,
-        best: NDArray[Any],
-        holder: NDArray[np.uint8],
-        scale: NDArray[np.float32] | None,
-        numbers: NDArray[np.int32],
-        maps: Maps,
-        part: Rect,
-    ) -> None:
-        """Let some rows of a unit's best (all in the cache) meet the maps."""
-        if scale is not None:
-            if not scale.all():
-                np.minimum(holder, 1, out=holder, where=scale == 0)
-            if not holder.all():
-                best[holder == 0] = UNSCORED
-                scale = np.where(holder == 0, np.float32(1), scale)
-            best = np.multiply(best, scale, out=self._score[: len(best), : best.shape[1]], casting="same_kind")
-        index = np.take(numbers, holder, out=self._index[: len(best), : best.shape[1]], mode="clip")
-        raise_maps(maps[0][part], maps[1][part], best, index)
+            for _, part, block in _row_blocks((slice(0, shape[0]), slice(0, shape[1]))):
+                index = np.take(numbers, holder[part], out=self._index[block], mode="clip")
+                raise_maps(maps[0][part], maps[1][part], best[part], index)
 
     def _array(self, dtype: np.dtype[Any], shape: tuple[int, int]) -> NDArray[Any]:
         """Return scratch of a tile's positions."""
@@ -177,7 +151,7 @@ class CpuWorker:
 class CpuDevice:
     """Some cores of this machine. See base.Device."""
 
-    unit = 16
+    most = 32
     keeps_maps = False
 
     def __init__(self, threads: int, plans: PlanStore, name: str = "cpu") -> None:

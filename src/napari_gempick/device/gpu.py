@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     Array = Any
     Method = TypeVar("Method", bound=Callable[..., Any])
 
-UNIT = 32
+MOST = 32
 """Search images per transform; the same on every device, so that cuFFT takes the same plan."""
 BLOCK = (64, 4)
 
@@ -91,13 +91,14 @@ class GpuWorker:
         tile: Array,
         templates: Array,
         ks: Sequence[int],
-        sigmas: Sequence[Array],
+        sigmas: Sequence[Array] | None,
         rects: Sequence[Rect],
         maps: tuple[Array, Array],
         guard: AbstractContextManager[Any],
         precision: str,
     ) -> None:
         """See base.TileWorker; without memory for all templates at once, half as many are transformed at a time."""
+        assert sigmas is not None
         best, index = maps
         first = 0
         while first < len(ks):
@@ -132,14 +133,14 @@ class GpuWorker:
 class GpuDevice:
     """One logical device on a GPU. See base.Device."""
 
-    unit = UNIT
+    most = MOST
     threads = 1
     keeps_maps = True
 
     def __init__(self, number: int, name: str) -> None:
         self.number, self.name = number, name
-        self.chunk = UNIT
-        """Search images per transform now; smaller than the unit after the memory ran out."""
+        self.chunk = MOST
+        """Search images per transform now; smaller after the memory ran out."""
 
     def halve(self) -> bool:
         """Halve the chunk; False when it is 1 already."""
@@ -162,6 +163,6 @@ class GpuDevice:
             "name": self.name,
             "model": properties["name"].decode(),
             "cupy": cupy.__version__,
-            "unit": UNIT,
-            "unit_after_lack_of_memory": self.chunk if self.chunk < UNIT else None,
+            "batch": MOST,
+            "batch_after_lack_of_memory": self.chunk if self.chunk < MOST else None,
         }

@@ -14,171 +14,24 @@ from __future__ import annotations
 import contextlib
 import functools
 import threading
-from collections import deque
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from napari_gempick.device.cpu import raise_maps
-from napari_gempick.engine.tiles import FLOOR, PrecisionRule, choose_fft_shape, layout
-from napari_gempick.model.errors import InputError
-from napari_gempick.model.scores import ScoreMap
+from napari_gempick.device.fft import PRECISIONS
+from napari_gempick.engine.tiles import FLOOR
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
 
     from napari_gempick.device.base import Device, TileWorker
-    from napari_gempick.engine.bank import Bank
-    from napari_gempick.engine.prepare import Prepared
+    from napari_gempick.engine.search import Search
     from napari_gempick.engine.tiles import Precision
 
-    ShapeChooser = Callable[[str, Callable[[], tuple[int, int]]], tuple[int, int]]
-
-UNSCORED = np.float32(-2)
-SHARED_FROM = 12
-"""Masks that this many search images share have their local statistics kept, the others computed with each unit."""
 SHARED_STATISTICS_BYTES = 2**29
-
-
-class Search:
-    """One micrograph against one bank; holds what the workers share.
-
-    Parameters
-    ----------
-    prepared : Prepared
-        The micrograph on the searched grid.
-    bank : Bank
-        Search images on the same grid.
-    tile_shape : callable, optional
-        `tile_shape(key, choose)` returns the stored transform lengths of this problem (see device.plan.PlanStore).
-    view : int, optional
-        Search this view alone.
-    unit : int
-        Search images that are worked on together.
-
-    Raises
-    ------
-    InputError
-        No position of the micrograph holds the whole support of any mask.
-    """
-
-    def __init__(
-        self,
-        prepared: Prepared,
-        bank: Bank,
-        tile_shape: ShapeChooser | None = None,
-        *,
-        view: int | None = None,
-        unit: int = 8,
-    ) -> None:
-        self.bank, self._prepared, self._image = bank, prepared, prepared.image
-        smallest = bank.groups[0].extent
-        for group in bank.groups[1:]:
-            smallest = smallest.intersection(group.extent)
-        rows, columns = smallest.scored(self._image.shape)
-        positions = (rows.stop - rows.start, columns.stop - columns.start)
-        box = bank.extent.box
-        if min(positions) < 1:
-            spacing = prepared.grid.map_pixel_size
-            raise InputError(
-                f"The masked template ({box[1] * spacing:.0f} x {box[0] * spacing:.0f} Å) is larger than the "
-                f"micrograph ({self._image.shape[1] * spacing:.0f} x {self._image.shape[0] * spacing:.0f} Å); "
-                "check both pixel sizes or give a smaller mask."
-            )
-        key = f"{positions[0]}x{positions[1]}+{box[0]}x{box[1]}"
-        choose = functools.partial(choose_fft_shape, positions, box)
-        self.fft_shape = choose() if tile_shape is None else tile_shape(key, choose)
-        self.valid = (self.fft_shape[0] - box[0] + 1, self.fft_shape[1] - box[1] + 1)
-        self.tiles = layout(self._image.shape, smallest, bank.extent, self.fft_shape)
-        self._scored = [group.extent.scored(self._image.shape) for group in bank.groups]
-        self._rule = PrecisionRule(self._image, bank.core, max(group.area for group in bank.groups))
-        self.shared_groups = frozenset(g for g, group in enumerate(bank.groups) if len(group.ks) >= SHARED_FROM)
-        self._score = np.full(self._image.shape, UNSCORED, np.float32)
-        self._index = np.full(self._image.shape, -1, np.int32)
-        self._locks = [threading.Lock() for _ in self.tiles]
-        self._queue_lock = threading.Lock()
-        self._queue = deque(self._units(view, unit))
-        self.total, self.done = sum(len(unit) for unit in self._queue), 0
-
-    def block(self, tile: int) -> NDArray[np.float64]:
-        """Return the centred input of a tile, (fy, fx) float64."""
-        return self.tiles[tile].block(self._image, self.fft_shape)
-
-    def precision(self, tile: int, block: NDArray[np.float64]) -> Precision:
-        """Return the precisions that a tile needs."""
-        return self._rule(block, self.tiles[tile])
-
-    def _units(self, view: int | None, unit: int) -> Iterator[tuple[int, ...]]:
-        """Cut the bank into units of work, ascending inside; always the same ones, whoever does them.
-
-        The templates of a unit share one mask whose statistics are kept, or all compute their masks' with the unit.
-        """
-        bank = self.bank
-        views = bank.index.view(np.arange(len(bank.index), dtype=np.int32))
-
-        def pieces(ks: list[int]) -> Iterator[tuple[int, ...]]:
-            while ks:
-                size = unit if len(ks) >= 8 * unit else max(1, unit // 2)  # smaller towards the end, to end together
-                yield tuple(sorted(ks[:size]))
-                ks = ks[size:]
-
-        single: list[int] = []
-        for number, group in enumerate(bank.groups):
-            ks = [int(k) for k in group.ks if view is None or views[k] == view]
-            if number in self.shared_groups:
-                yield from pieces(ks)
-            else:
-                single += ks
-        yield from pieces(single)
-
-    def take(self) -> tuple[int, ...] | None:
-        """Return the next unit, None when the queue is empty."""
-        with self._queue_lock:
-            return self._queue.popleft() if self._queue else None
-
-    def give_back(self, units: Sequence[tuple[int, ...]]) -> None:
-        """Return units that a worker could not finish."""
-        with self._queue_lock:
-            self._queue.extendleft(reversed(units))
-            self.done = min(self.done, self.total - sum(len(unit) for unit in self._queue))
-
-    @property
-    def remaining(self) -> bool:
-        """Whether search images wait in the queue."""
-        return bool(self._queue)
-
-    def count_done(self, count: int) -> None:
-        """Count finished search images."""
-        with self._queue_lock:
-            self.done += count
-
-    def rect(self, k: int, tile: int) -> tuple[slice, slice]:
-        """Return the part of a tile's positions at which the support of k's mask lies inside the image."""
-        place = self.tiles[tile]
-
-        def clip(scored: slice, span: slice) -> slice:
-            start = max(scored.start, span.start) - span.start
-            return slice(start, max(start, min(scored.stop, span.stop) - span.start))
-
-        rows, columns = self._scored[self.bank.group_of[k]]
-        return clip(rows, place.rows), clip(columns, place.columns)
-
-    def maps(self, tile: int) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
-        """Return a tile's part of the score and index maps; hold `guard` to touch them."""
-        place = self.tiles[tile]
-        return self._score[place.rows, place.columns], self._index[place.rows, place.columns]
-
-    def guard(self, tile: int) -> threading.Lock:
-        """Return the lock of a tile's part of the maps."""
-        return self._locks[tile]
-
-    def result(self) -> ScoreMap:
-        """Return the maps; complete once all search images are done."""
-        score = np.clip(self._score, -1, 1)
-        score[self._index < 0] = -1
-        return ScoreMap(score, self._index, self._prepared.grid, self.bank.index)
 
 
 class TileCache:
@@ -250,27 +103,33 @@ def consume(
     device: Device,
     cache: TileCache,
     worker: TileWorker,
+    *,
+    workers: int,
     first_tile: int,
     should_stop: Callable[[], bool],
 ) -> None:
-    """Take search images from the queue until it is empty; one call per host thread.
+    """Take search images from the queue until it is empty; one call per host thread, one of `workers`.
 
     Work that an error interrupts is given back before the error goes on. Workers begin at different tiles
     (`first_tile`), so that they do not wait for each other's shared statistics.
     """
-    held: list[tuple[int, ...]] = []
+    held: list[int] = []
     maps: dict[int, tuple[Any, Any]] = {}
     try:
-        while not should_stop() and (unit := search.take()):
-            held.append(unit)
-            _process(search, device, cache, worker, unit, first_tile, maps, should_stop)
-            search.count_done(len(unit))
+        while not should_stop() and (ks := search.take(workers, device.most)):
+            held += ks
+            _process(search, device, cache, worker, ks, first_tile, maps, should_stop)
+            search.count_done(len(ks))
             if not device.keeps_maps:
                 held.clear()
+                search.finish(ks)
         for tile, (score, index) in maps.items():
             with search.guard(tile):
                 raise_maps(*search.maps(tile), worker.to_host(score), worker.to_host(index))
-        held.clear()
+        if held and not should_stop():
+            for group in {int(search.bank.group_of[k]) for k in held}:
+                search.finish([k for k in held if search.bank.group_of[k] == group])
+            held.clear()
     except Stopped:
         pass
     finally:
@@ -316,15 +175,25 @@ def _process(
             plain, squared = (cache.spectrum(worker, tile, how, squares=squares) for squares in (False, True))
             computed = worker.reciprocal_sigma(plain, squared, mask_spectra(own, how), search.valid, FLOOR, how)
             sigmas.update(zip(own, computed, strict=True))
-        if device.keeps_maps and tile not in maps:
-            maps[tile] = worker.new_maps(search.tiles[tile].shape)
+        real = PRECISIONS[precision.scores][0]
+        scales: list[Any] | None = [sigmas[int(bank.group_of[k])] for k in ks]
+        guard: Any = search.guard(tile)
+        if device.keeps_maps:
+            if tile not in maps:
+                maps[tile] = worker.new_maps(search.tiles[tile].shape)
+            target, guard = maps[tile], contextlib.nullcontext()
+        elif shared:
+            (group,) = shared
+            target, scales = search.raw(group, tile, sigmas[group], real), None
+        else:
+            target = search.maps(tile)
         worker.score(
             cache.spectrum(worker, tile, precision.scores),
             template_spectra(precision.scores),
             ks,
-            [sigmas[int(bank.group_of[k])] for k in ks],
+            scales,
             [search.rect(k, tile) for k in ks],
-            maps[tile] if device.keeps_maps else search.maps(tile),
-            contextlib.nullcontext() if device.keeps_maps else search.guard(tile),
+            target,
+            guard,
             precision.scores,
         )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import resource
 import sys
-import threading
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -16,9 +15,9 @@ from napari_gempick.device.discover import open_devices
 from napari_gempick.device.fft import ROWS, full_size_inverse
 from napari_gempick.device.plan import PlanStore
 from napari_gempick.engine.bank import Bank, Section
-from napari_gempick.engine.correlate import Search
 from napari_gempick.engine.masks import ShapeMask
 from napari_gempick.engine.prepare import prepare
+from napari_gempick.engine.search import Search
 from napari_gempick.model.bank import BankIndex
 from napari_gempick.model.geometry import Grid
 from napari_gempick.run.search import DevicePool, run_search
@@ -115,20 +114,18 @@ def measure(work: Workload, progress: Callable[[int, int], None] | None = None) 
     devices = open_devices(work.devices, work.threads, plans)
     pool = DevicePool(devices)
     threads = sum(device.threads for device in devices)
-    unit = pool.unit
-    round_size = unit * threads
-    timed = -(-work.templates // round_size) * round_size
+    first_round = sum(device.most * device.threads for device in devices)
     size = work.micrograph_size
     image = np.random.default_rng(1).standard_normal((size, size)).astype(np.float32)
     started = time.perf_counter()
     prepared = prepare(image, Grid((size, size), 1.0))
     prepare_ms = 1e3 * (time.perf_counter() - started)
     started = time.perf_counter()
-    bank = make_bank(work, timed + round_size)
+    bank = make_bank(work, work.templates + first_round)
     bank_ms = 1e3 * (time.perf_counter() - started)
     _warm(prepared, work, pool, plans)
     plain = [full_size_inverse(size, plans)]
-    search = _TimedSearch(prepared, bank, plans.tile_shape, unit=unit)
+    search = _TimedSearch(prepared, bank, plans.tile_shape)
     search.finished = []
     started = time.perf_counter()
     run_search(search, pool, progress=progress)
@@ -141,10 +138,10 @@ def measure(work: Workload, progress: Callable[[int, int], None] | None = None) 
     bandwidth = copy_bandwidth()
     moved = bytes_per_template(search, work.masks)
     return {
-        "workload": {**vars(work), "templates": timed, "threads": threads},
+        "workload": {**vars(work), "threads": threads, "templates": sum(count for _, count in order[threads:])},
         "devices": [device.describe() for device in devices],
         "plan": plans.record,
-        "tile": {"fft_shape": list(search.fft_shape), "tiles": len(search.tiles), "rows": ROWS, "unit": unit},
+        "tile": {"fft_shape": list(search.fft_shape), "tiles": len(search.tiles), "rows": ROWS},
         "templates_per_second": 1e3 / per_template,
         "ms_per_template": per_template,
         "plain_fft_ms": plain_ms,
@@ -161,12 +158,10 @@ def measure(work: Workload, progress: Callable[[int, int], None] | None = None) 
 
 
 def _warm(prepared: Prepared, work: Workload, pool: DevicePool, plans: PlanStore) -> None:
-    """Make plans and workers before the clock starts, on a search that is given up after its first tiles."""
-    bank = make_bank(work, pool.unit * sum(device.threads for device in pool.devices) + 1)
-    search = Search(prepared, bank, plans.tile_shape, unit=1)
-    for _ in range(len(search.tiles) and search.total - pool.unit):
-        search.take()
-    run_search(search, pool, cancel=threading.Event())
+    """Make plans and workers before the clock starts, on one template for each thread."""
+    bank = make_bank(work, sum(device.threads for device in pool.devices))
+    search = Search(prepared, bank, plans.tile_shape)
+    run_search(search, pool)
 
 
 def peak_memory_mib() -> float:

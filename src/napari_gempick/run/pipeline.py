@@ -8,8 +8,8 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from napari_gempick.engine.correlate import Search
 from napari_gempick.engine.prepare import Prepared, prepare
+from napari_gempick.engine.search import Search
 from napari_gempick.model.errors import GempickError, InputError
 from napari_gempick.run.search import DevicePool, run_search
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_gempick.engine.bank import Bank
-    from napari_gempick.engine.correlate import ShapeChooser
+    from napari_gempick.engine.search import ShapeChooser
     from napari_gempick.model.geometry import Grid
     from napari_gempick.model.scores import ScoreMap
 
@@ -193,7 +193,7 @@ def _search_one(
         def share(done: int, total: int, part: int = part) -> None:
             report((part + done / total) / len(parts))
 
-        search = Search(prepared, bank, tile_shape, view=view, unit=pool.unit)
+        search = Search(prepared, bank, tile_shape, view=view)
         maps.append(run_search(search, pool, cancel=cancel, progress=share))
     total = maps[0]
     for other in maps[1:]:

@@ -6,13 +6,14 @@ import threading
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from napari_gempick.engine.correlate import Search, TileCache, consume
+from napari_gempick.engine.correlate import TileCache, consume
 from napari_gempick.model.errors import Cancelled, DeviceError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from napari_gempick.device.base import Device, TileWorker
+    from napari_gempick.engine.search import Search
     from napari_gempick.model.scores import ScoreMap
 
 POLL_SECONDS = 0.05
@@ -42,11 +43,6 @@ class DevicePool:
                 del self._workers[old]
             self._workers[key] = self.devices[number].worker(fft_shape)
         return self._workers[key]
-
-    @property
-    def unit(self) -> int:
-        """Search images worked on together: what the most demanding device asks for."""
-        return max(device.unit for device in self.devices)
 
     def alive(self) -> list[int]:
         """Return the numbers of the devices that have not failed."""
@@ -82,11 +78,19 @@ def run_search(
     def should_stop() -> bool:
         return stop.is_set() or (cancel is not None and cancel.is_set())
 
-    def work(number: int, thread: int, cache: TileCache, first_tile: int) -> None:
+    def work(number: int, thread: int, cache: TileCache, first_tile: int, n_threads: int) -> None:
         device = pool.devices[number]
         try:
             worker = pool.worker(number, thread, search.fft_shape)
-            consume(search, device, cache, worker, first_tile, lambda: should_stop() or device.name in pool.failed)
+            consume(
+                search,
+                device,
+                cache,
+                worker,
+                workers=n_threads,
+                first_tile=first_tile,
+                should_stop=lambda: should_stop() or device.name in pool.failed,
+            )
         except (DeviceError, MemoryError) as error:
             pool.failed.setdefault(device.name, str(error) or "out of memory")
         except BaseException as error:
@@ -104,7 +108,9 @@ def run_search(
             cache = TileCache(search)
             for thread in range(pool.devices[i].threads):
                 first_tile = len(threads) * len(search.tiles) // n_threads
-                threads.append(threading.Thread(target=work, args=(i, thread, cache, first_tile), daemon=True))
+                threads.append(
+                    threading.Thread(target=work, args=(i, thread, cache, first_tile, n_threads), daemon=True)
+                )
         for started in threads:
             started.start()
         for started in threads:
