@@ -32,6 +32,9 @@ except ImportError:  # scipy.fft serves instead; see fft.py
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+METHOD = "1"
+"""Counts changes of tile shapes and transforms: a stored plan of another number is not used."""
+
 _planner = threading.RLock()
 
 
@@ -47,14 +50,14 @@ def cpu_model() -> str:
 
 
 def library_versions() -> dict[str, str]:
-    """Return what decides the last bits of a score on the CPU: processor, NumPy and FFT library."""
+    """Return what decides the last bits of a score on the CPU: method, processor, NumPy and FFT library."""
     if pyfftw is None:
         import scipy
 
         fft = f"scipy {scipy.__version__}"
     else:
         fft = f"pyfftw {pyfftw.__version__}, {pyfftw.fftw_version}"
-    return {"cpu": cpu_model(), "numpy": np.__version__, "fft": fft}
+    return {"method": METHOD, "cpu": cpu_model(), "numpy": np.__version__, "fft": fft}
 
 
 def cache_folder() -> Path:

@@ -74,7 +74,7 @@ class Tile:
 def _length_cost(length: int) -> float:
     """Relative cost of a transform of this length, one axis: few factors of two and odd factors cost more."""
     cost = 1.0 + (0.06 if length % 16 else 0.02 if length % 32 else 0.0)
-    for prime, weight in ((3, 0.01), (5, 0.015), (7, 0.07)):
+    for prime, weight in ((3, 0.025), (5, 0.015), (7, 0.07)):
         while length % prime == 0:
             length //= prime
             cost += weight
@@ -84,11 +84,13 @@ def _length_cost(length: int) -> float:
 def tile_cost(height: int, width: int) -> float:
     """Return the modelled time in ns of one template on one tile: product, inverse transform, scale and maximum.
 
-    Fitted to FFTW on an x86 server core (benchmarks/tile_cost.py): about 2 ns per pixel while a tile stays in the
-    second-level cache, 0.3 ns more for every doubling beyond 2^17 pixels.
+    Fitted to measurements on one core of an x86 server (benchmarks/tile_cost.py): about 2 ns per pixel while a tile
+    stays in the second-level cache, 0.45 ns more for every doubling, and a steep rise where two spectra and the maxima
+    of a tile outgrow the third level.
     """
     pixels = height * width
-    per_pixel = 1.95 + 0.3 * max(0.0, math.log2(pixels) - 17)
+    doublings = math.log2(pixels)
+    per_pixel = max(1.9, 2.58 + 0.45 * (doublings - 19.17)) + 3 * max(0.0, doublings - 20.2)
     return 20_000 + pixels * per_pixel * _length_cost(height) * _length_cost(width)
 
 

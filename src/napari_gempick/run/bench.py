@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from napari_gempick.engine.prepare import Prepared
+    from napari_gempick.engine.search import ShapeChooser
 
 PAPER = {"micrograph_size": 4096, "template_size": 160, "templates": 14630}
 """Hoang et al. 2013: 14,630 templates of 160² against one micrograph of 4096²."""
@@ -57,14 +58,26 @@ class Workload:
     devices: str = "cpu"
 
 
-class _TimedSearch(Search):
+class TimedSearch(Search):
     """Notes when search images are finished."""
 
-    finished: list[tuple[float, int]]
+    def __init__(self, prepared: Prepared, bank: Bank, tile_shape: ShapeChooser | None = None) -> None:
+        super().__init__(prepared, bank, tile_shape)
+        self.finished: list[tuple[float, int]] = []
 
     def count_done(self, count: int) -> None:
+        """Count search images towards the progress, and note the time."""
         super().count_done(count)
         self.finished.append((time.perf_counter(), count))
+
+    def timed(self, rounds: int) -> int:
+        """Return how many search images came after so many first pieces."""
+        return sum(count for _, count in sorted(self.finished)[rounds:])
+
+    def seconds_per_template(self, rounds: int) -> float:
+        """Return the time of one, from the end of so many first pieces to the end of the search."""
+        ordered = sorted(self.finished)
+        return (ordered[-1][0] - ordered[rounds - 1][0]) / self.timed(rounds)
 
 
 def make_bank(work: Workload, count: int) -> Bank:
@@ -72,7 +85,7 @@ def make_bank(work: Workload, count: int) -> Bank:
     size = work.template_size
     image = np.random.default_rng(0).standard_normal((size, size)).astype(np.float32)
     if work.masks == "own":
-        mask = ShapeMask("rectangle", (0.7 * size, 0.6 * size), None, coarse=False)
+        mask = ShapeMask("rectangle", (0.76 * size, 0.65 * size), None, coarse=False)
     else:
         mask = ShapeMask("circle", (size - 1.0, size - 1.0), None, coarse=False)
     full = 180.0 if work.masks == "own" else 360.0  # a rectangle looks the same after half a turn
@@ -125,20 +138,17 @@ def measure(work: Workload, progress: Callable[[int, int], None] | None = None) 
     bank_ms = 1e3 * (time.perf_counter() - started)
     _warm(prepared, work, pool, plans)
     plain = [full_size_inverse(size, plans)]
-    search = _TimedSearch(prepared, bank, plans.tile_shape)
-    search.finished = []
+    search = TimedSearch(prepared, bank, plans.tile_shape)
     started = time.perf_counter()
     run_search(search, pool, progress=progress)
     total_ms = 1e3 * (time.perf_counter() - started)
     plain.append(full_size_inverse(size, plans))
     plain_ms = 1e3 * sum(plain) / 2
-    order = sorted(search.finished)
-    warm_up = order[threads - 1][0]
-    per_template = 1e3 * (order[-1][0] - warm_up) / sum(count for _, count in order[threads:])
+    per_template = 1e3 * search.seconds_per_template(threads)
     bandwidth = copy_bandwidth()
     moved = bytes_per_template(search, work.masks)
     return {
-        "workload": {**vars(work), "threads": threads, "templates": sum(count for _, count in order[threads:])},
+        "workload": {**vars(work), "threads": threads, "templates": search.timed(threads)},
         "devices": [device.describe() for device in devices],
         "plan": plans.record,
         "tile": {"fft_shape": list(search.fft_shape), "tiles": len(search.tiles), "rows": ROWS},
