@@ -1,0 +1,48 @@
+# Every target works from a fresh clone: it makes .venv and installs what it needs there, and nowhere else.
+# Needed before: Python >= 3.11 with venv, make, git.
+
+BIN := .venv/bin
+SCRIPTS := sample_data/demo.py docs/reference.py $(wildcard docs/figures/*.py)
+
+.PHONY: help demo test lint bench docs figures clean
+
+help:
+	@echo "make demo     pick the sample data and draw the picks, into demo_output/"
+	@echo "make test     run the tests (TESTS=tests/io for some of them)"
+	@echo "make lint     ruff, mypy, import-linter, typos"
+	@echo "make bench    measure templates per second on this computer (BENCH=--paper for the published workload)"
+	@echo "make docs     build the documentation into site/"
+	@echo "make figures  draw the figures of the documentation anew"
+	@echo "make clean    remove what the other targets made, .venv excepted"
+
+.venv/.installed-%: pyproject.toml tools/environment.sh
+	@sh tools/environment.sh $*
+
+demo: .venv/.installed-base
+	@$(BIN)/python sample_data/demo.py
+
+test: .venv/.installed-test
+	$(BIN)/python -m pytest $(TESTS)
+
+lint: .venv/.installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/mypy $(SCRIPTS)
+	$(BIN)/lint-imports
+	$(BIN)/typos
+
+bench: .venv/.installed-base
+	$(BIN)/gempick bench $(BENCH)
+
+docs: .venv/.installed-docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+figures: demo
+	$(BIN)/python docs/figures/ncc.py
+	$(BIN)/python docs/figures/psi.py
+	$(BIN)/python docs/figures/overlay.py
+
+clean:
+	rm -rf build dist site demo_output .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	find src tests docs sample_data -name __pycache__ -type d -prune -exec rm -rf {} +
