@@ -4,9 +4,9 @@ import numpy as np
 
 from napari_gempick.device.cpu import CpuDevice
 from napari_gempick.engine.bank import Bank, Section
-from napari_gempick.engine.search import Search
 from napari_gempick.engine.masks import ImageMask
 from napari_gempick.engine.prepare import prepare
+from napari_gempick.engine.search import Search
 from napari_gempick.model.bank import BankIndex
 from napari_gempick.model.geometry import Grid
 from napari_gempick.run.search import DevicePool, run_search
