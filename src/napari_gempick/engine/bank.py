@@ -120,7 +120,7 @@ class Bank:
         *,
         lowpass: float | None = None,
         highpass: float | None = None,
-        memory: int = 256 * 2**20,
+        memory: int = 128 * 2**20,
     ) -> None:
         if len(sections) != index.n_sections or not sections:
             raise SettingsError("There are no templates; give at least one with --templates.")
