@@ -41,9 +41,10 @@ def difference(ratio: Fraction, across: float, edge: float, plans: PlanStore) ->
     maps = []
     for r in (Fraction(1), ratio):
         grid = Grid((size, size), PIXEL, r)
-        mask = ShapeMask("circle", (across * coarse,) * 2, edge * coarse, coarse=False)
+        mask = ShapeMask("circle", (across * coarse,) * 2, edge * coarse)
         section = Section(template, PIXEL, mask, "the template")
-        bank = Bank(BankIndex(("view",), (1,), 40, 360), [section], grid.map_pixel_size, lowpass=2 * coarse)
+        index = BankIndex(("view",), (1,), 40, 360)
+        bank = Bank(index, [section], grid.map_pixel_size, lowpass=2 * coarse, oversampling=grid.oversampling)
         search = Search(prepare(image, grid, 2 * coarse), bank, plans.tile_shape)
         maps.append(run_search(search, DevicePool([CpuDevice(2, plans)])))
     full, cropped = maps

@@ -131,7 +131,7 @@ def test_shared_mask_statistics_are_computed_once(plans, monkeypatch):
             return worker
 
     image = rng.standard_normal((90, 90)).astype(np.float32)
-    circle = ShapeMask("circle", (21.0, 21.0), None, coarse=False)
+    circle = ShapeMask("circle", (21.0, 21.0))
     templates = rng.standard_normal((6, 25, 25)).astype(np.float32)
     bank = bank_of(list(templates), [circle] * 6, step=30)
     assert len(bank.groups) == 1, "a circular mask does not change under rotation"

@@ -33,7 +33,7 @@ def test_position_and_angle_without_bias(plans, size, template_pixel, ratio, low
     template = Blobs.image((size, size), template_pixel, [(size // 2, size // 2)])
     image, centres = planted(pixel_size)
     grid = Grid(image.shape, pixel_size, Fraction(ratio))
-    mask = ShapeMask("circle", (130.0, 130.0), None, coarse=grid.ratio > 1)
+    mask = ShapeMask("circle", (130.0, 130.0), 2 * grid.map_pixel_size if grid.ratio > 1 else 0.0)
     bank = bank_of([template], [mask], step=3, spacing=grid.map_pixel_size, pixel_size=template_pixel, lowpass=lowpass)
     result = search(image, bank, plans, grid=grid, lowpass=lowpass)
     picks = select(find_candidates(result, 0.3), Selection([0.8], 40 / float(ratio)), grid.file_shape)
@@ -54,9 +54,7 @@ def test_contrast_is_signed(plans):
     """A template of the wrong contrast finds nothing: the maximum is of the signed score."""
     image, _ = planted(2.0)
     template = Blobs.image((88, 88), 2.0, [(44, 44)])
-    bank = bank_of(
-        [-template], [ShapeMask("circle", (130.0, 130.0), None, coarse=False)], step=30, pixel_size=2.0, spacing=2.0
-    )
+    bank = bank_of([-template], [ShapeMask("circle", (130.0, 130.0))], step=30, pixel_size=2.0, spacing=2.0)
     result = search(image, bank, plans, grid=Grid(image.shape, 2.0))
     assert not len(find_candidates(result, 0.8))
 
@@ -73,8 +71,9 @@ def test_cropped_grid_gives_the_full_grids_scores(plans, ratio):
     maps = []
     for r in (1, ratio):
         grid = Grid(shape, pixel_size, Fraction(r))
-        mask = ShapeMask("circle", (diameter, diameter), 2 * pixel_size * ratio, coarse=r > 1)
-        bank = bank_of([template], [mask], step=40, spacing=grid.map_pixel_size, pixel_size=pixel_size, lowpass=lowpass)
+        mask = ShapeMask("circle", (diameter, diameter), 2 * pixel_size * ratio)
+        how = {"spacing": grid.map_pixel_size, "pixel_size": pixel_size, "lowpass": lowpass}
+        bank = bank_of([template], [mask], step=40, oversampling=grid.oversampling, **how)
         maps.append(search(image, bank, plans, grid=grid, lowpass=lowpass))
     full = maps[0].score[::ratio, ::ratio]
     assert full.shape == maps[1].score.shape

@@ -87,12 +87,31 @@ def test_fourier_crop_is_exact_below_nyquist(ratio, shape):
     image *= np.outer(*(np.hanning(n) ** 2 for n in shape))  # nothing at the edges, where the image ends
     image = (image - image.mean()).astype(np.float32)
     image /= image.std()
-    prepared = prepare(image, Grid(shape, 1.0, ratio))
+    prepared = prepare(image, Grid(shape, 1.0, ratio), lowpass=2 * float(ratio))
     step = ratio.numerator
-    every = prepared.image[:: ratio.denominator, :: ratio.denominator]
+    inside = slice(prepared.margin, -prepared.margin or None)
+    found = prepared.image[inside, inside]
+    every = found[:: ratio.denominator, :: ratio.denominator]
     expected = image[::step, ::step]
-    assert prepared.image.shape == prepared.grid.shape
+    assert found.shape == prepared.grid.shape
     assert np.abs(every[: expected.shape[0], : expected.shape[1]] - expected).max() < 5e-3
+
+
+def test_sums_of_squares_on_the_cropped_grid():
+    """Under a mask without high frequencies they are the full grid's, although a square has twice the band."""
+    rng = np.random.default_rng(0)
+    image = rng.standard_normal((200, 240)).astype(np.float32)
+    fine = prepare(image, Grid((200, 240), 1.0), lowpass=6.0).image
+    coarse = prepare(image, Grid((200, 240), 1.0, Fraction(3)), lowpass=6.0)
+    inside = slice(coarse.margin, -coarse.margin)
+    squares = (coarse.image**2 + coarse.square_correction)[inside, inside]
+    y, x = np.mgrid[:200, :240]
+    weights = np.exp(-((y - 99) ** 2 + (x - 120) ** 2) / (2 * 4.0**2))
+    expected = (fine**2 * weights).sum()
+    scale = fine[::3, ::3].std() / coarse.image[inside, inside].std()
+    assert (squares * weights[::3, ::3]).sum() * 9 * scale**2 == pytest.approx(expected, rel=1e-4)
+    plain = (coarse.image[inside, inside] ** 2 * weights[::3, ::3]).sum() * 9 * scale**2
+    assert abs(plain - expected) > 1e-3 * expected
 
 
 def test_no_filter_leaves_the_pixels():
@@ -121,9 +140,9 @@ def test_padding_is_continuous_around_the_edges():
         assert seam <= 2 * np.abs(np.diff(image, axis=axis)).max()
 
 
-@given(psi=st.floats(0, 360), diameter=st.floats(20, 60), spacing=st.floats(0.7, 4), coarse=st.booleans())
-def test_circle_is_the_same_at_every_angle(psi, diameter, spacing, coarse):
-    mask = ShapeMask("circle", (diameter, diameter), None, coarse=coarse)
+@given(psi=st.floats(0, 360), diameter=st.floats(20, 60), spacing=st.floats(0.7, 4), edge=st.sampled_from([0.0, 5.0]))
+def test_circle_is_the_same_at_every_angle(psi, diameter, spacing, edge):
+    mask = ShapeMask("circle", (diameter, diameter), edge)
     turned, extent = mask.sample(psi, spacing)
     assert np.array_equal(turned, mask.sample(0, spacing)[0])
     assert turned.shape == extent.box and turned.max() <= 1 and turned[extent.top, extent.left] == 1
@@ -132,10 +151,10 @@ def test_circle_is_the_same_at_every_angle(psi, diameter, spacing, coarse):
 @pytest.mark.parametrize(
     ("text", "area"), [("circle:60", np.pi * 900), ("ellipse:60x30", np.pi * 450), ("rectangle:60x30", 1800)]
 )
-@pytest.mark.parametrize("edge", [None, 6.0])
+@pytest.mark.parametrize("edge", [0.0, 6.0])
 @pytest.mark.parametrize("psi", [0, 30, 90])
 def test_shapes_have_their_area_and_direction(text, area, edge, psi):
-    mask = ShapeMask(*parse_shape(text), edge, coarse=False)
+    mask = ShapeMask(*parse_shape(text), edge)
     weights, extent = mask.sample(psi, 0.5)
     assert weights.sum() * 0.25 == pytest.approx(area, rel=0.03)
     if psi == 0 and "60x30" in text:
@@ -144,11 +163,10 @@ def test_shapes_have_their_area_and_direction(text, area, edge, psi):
         assert extent.bottom > 1.5 * extent.right
 
 
-def test_soft_edge_is_two_coarse_pixels_at_least():
-    mask = ShapeMask("circle", (80.0, 80.0), 1.0, coarse=True)
-    weights, extent = mask.sample(0, 4.0)
-    profile = weights[extent.top]
-    assert 2 <= np.count_nonzero((profile > 0) & (profile < 1)) <= 6
+def test_soft_edge_has_its_width():
+    weights, extent = ShapeMask("circle", (80.0, 80.0), 8.0).sample(0, 1.0)
+    profile = weights[extent.top, extent.left :]
+    assert np.all(profile[:36] == 1) and profile[40] == pytest.approx(0.5, abs=1e-3) and len(profile) <= 45
 
 
 @pytest.mark.parametrize("text", ["circle:", "circle:0", "ellipse:30", "rectangle:axb", "circle:-3"])
@@ -160,18 +178,18 @@ def test_wrong_shapes_are_refused(text):
 def test_radial_mask_files_do_not_rotate():
     y, x = np.mgrid[-12:13, -12:13]
     disc = (np.hypot(x, y) <= 9).astype(np.float32)
-    assert not ImageMask(disc, 1.0, soft=False, coarse=False).rotates
-    assert not ImageMask(np.clip(10 - np.hypot(x, y), 0, 1).astype(np.float32), 1.0, soft=False, coarse=False).rotates
-    assert ImageMask((abs(x) <= 4).astype(np.float32), 1.0, soft=False, coarse=False).rotates
+    assert not ImageMask(disc, 1.0, soft=False).rotates
+    assert not ImageMask(np.clip(10 - np.hypot(x, y), 0, 1).astype(np.float32), 1.0, soft=False).rotates
+    assert ImageMask((abs(x) <= 4).astype(np.float32), 1.0, soft=False).rotates
     disc[3, 12] = 0
-    assert ImageMask(disc, 1.0, soft=False, coarse=False).rotates
+    assert ImageMask(disc, 1.0, soft=False).rotates
 
 
 @pytest.mark.parametrize("soft", [False, True])
 def test_rotated_mask_files(soft):
     weights = np.zeros((41, 41), np.float32)
     weights[10:31, 15:26] = 1
-    mask = ImageMask(weights, 1.0, soft=soft, coarse=False)
+    mask = ImageMask(weights, 1.0, soft=soft)
     turned, extent = mask.sample(90, 1.0)
     assert turned.shape == (11, 21) and (extent.top, extent.left) == (5, 10)
     tilted, _ = mask.sample(30, 1.0)
@@ -183,7 +201,7 @@ def test_rotated_mask_files(soft):
 def test_no_support_is_clipped_by_rotation():
     full = np.ones((30, 30), np.float32)
     for psi in (0, 17, 45, 90):
-        weights, _ = ImageMask(full, 1.0, soft=False, coarse=False).sample(psi, 1.0)
+        weights, _ = ImageMask(full, 1.0, soft=False).sample(psi, 1.0)
         assert weights.sum() == pytest.approx(900, rel=0.05)
 
 
@@ -197,8 +215,8 @@ def test_automatic_mask_covers_the_particle():
 
 def test_bank_box_and_numbers():
     rng = np.random.default_rng(0)
-    rectangle = ShapeMask("rectangle", (21.0, 9.0), None, coarse=False)
-    circle = ShapeMask("circle", (15.0, 15.0), None, coarse=False)
+    rectangle = ShapeMask("rectangle", (21.0, 9.0))
+    circle = ShapeMask("circle", (15.0, 15.0))
     bank = bank_of(
         list(rng.standard_normal((3, 23, 23))), [rectangle, circle, circle], step=90, names=("a", "b"), per_view=(1, 2)
     )

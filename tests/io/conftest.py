@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import struct
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -78,11 +77,3 @@ def some_picks() -> Picks:
         section=np.array([0, 2, 1], np.int32),
         psi=np.array([330.0, 0.0, 359.9999]),
     )
-
-
-@pytest.fixture
-def real_data() -> Path:
-    folder = Path(os.environ.get("GEMPICK_TEST_DATA", Path(__file__).parents[3] / "shared" / "data"))
-    if not folder.is_dir():
-        pytest.skip("no real micrographs: set GEMPICK_TEST_DATA")
-    return folder

@@ -17,7 +17,7 @@ from napari_gempick.run.search import DevicePool
 @pytest.fixture
 def bank():
     rng = np.random.default_rng(1)
-    circle = ShapeMask("circle", (11.0, 11.0), None, coarse=False)
+    circle = ShapeMask("circle", (11.0, 11.0))
     return bank_of(list(rng.standard_normal((3, 13, 13))), [circle] * 3, step=90, names=("a", "b"), per_view=(1, 2))
 
 

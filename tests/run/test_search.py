@@ -24,8 +24,8 @@ def problem():
     image = rng.standard_normal((150, 170)).astype(np.float32)
     templates = list(rng.standard_normal((3, 21, 21)).astype(np.float32))
     masks = [
-        ShapeMask("circle", (19.0, 19.0), None, coarse=False),
-        ShapeMask("rectangle", (19.0, 11.0), None, coarse=False),
+        ShapeMask("circle", (19.0, 19.0)),
+        ShapeMask("rectangle", (19.0, 11.0)),
         np.ones((21, 21), np.float32),
     ]
     bank = bank_of(templates, masks, step=24)
@@ -117,7 +117,7 @@ def test_a_programming_error_stops_the_run(problem, plans):
 def test_cancel_stops_soon(plans):
     rng = np.random.default_rng(0)
     image = rng.standard_normal((1500, 1500)).astype(np.float32)
-    bank = bank_of([rng.standard_normal((41, 41))], [ShapeMask("circle", (39.0, 39.0), None, coarse=False)], step=0.5)
+    bank = bank_of([rng.standard_normal((41, 41))], [ShapeMask("circle", (39.0, 39.0))], step=0.5)
     prepared = prepare(image, Grid(image.shape, 1.0))
     cancel = threading.Event()
     seen = []

@@ -93,7 +93,7 @@ def print_picks(run: dict[str, Any], folder: Path) -> None:
 json_option = click.option("--json", "as_json", is_flag=True, help="Print a machine-readable result on stdout.")
 
 
-def _option(name: str, info: FieldInfo) -> Callable[[Any], Any]:
+def _option(name: str, info: FieldInfo, *, show_default: bool = True) -> Callable[[Any], Any]:
     """Make the command-line option of one setting."""
     extra = info.json_schema_extra if isinstance(info.json_schema_extra, dict) else {}
     unit, metavar = extra.get("unit"), extra.get("metavar")
@@ -104,7 +104,7 @@ def _option(name: str, info: FieldInfo) -> Callable[[Any], Any]:
     default = info.default
     if annotation is bool:
         return click.option(flag + "/--no-" + flag[2:], name, default=None, help=help_text)
-    if default not in (None, (), False):
+    if show_default and default is not None and default != ():
         shown = (
             " ".join(default)
             if isinstance(default, tuple)
@@ -121,13 +121,15 @@ def _option(name: str, info: FieldInfo) -> Callable[[Any], Any]:
     return click.option(flag, name, type=kind, default=None, metavar=str(metavar) if metavar else None, help=help_text)
 
 
-def settings_options(names: Iterable[str] | None = None) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+def settings_options(
+    names: Iterable[str] | None = None, *, show_defaults: bool = True
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Add an option for each of the settings named (default: all); absent ones come as None or ()."""
     fields = PickSettings.model_fields
 
     def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
         for name in reversed(list(names or fields)):
-            function = _option(name, fields[name])(function)
+            function = _option(name, fields[name], show_default=show_defaults)(function)
         return function
 
     return decorate

@@ -23,7 +23,7 @@ from napari_gempick.job.retune import RETUNABLE, retune
 
 @click.command("retune", cls=VariadicCommand)
 @click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
-@settings_options(RETUNABLE)
+@settings_options(RETUNABLE, show_defaults=False)
 @json_option
 @command_errors
 def command(folder: Path, as_json: bool, **options: Any) -> int:

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import math
 import threading
 from collections import OrderedDict
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import scipy.fft
 
+from napari_gempick.engine.filters import RINGING, crop_spectrum
 from napari_gempick.engine.sampling import ContinuousImage
 from napari_gempick.model.errors import InputError, SettingsError
+from napari_gempick.model.geometry import Extent
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -21,7 +25,6 @@ if TYPE_CHECKING:
 
     from napari_gempick.engine.masks import Mask
     from napari_gempick.model.bank import BankIndex
-    from napari_gempick.model.geometry import Extent
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,7 +58,7 @@ class MaskGroup:
     ks : (n,) int32
         Their full-bank numbers, ascending.
     extent : Extent
-        Of the support.
+        Of the support, on the grid on which templates and masks are multiplied (finer than a cropped one).
     area : float
         N = sum of the weights.
     """
@@ -101,6 +104,9 @@ class Bank:
         Å; pixel size of the searched grid.
     lowpass, highpass : float, optional
         Å; applied to the templates before masking.
+    oversampling : int
+        Above 1 for a cropped grid: templates and masks are multiplied on a grid so many times as fine, and the
+        products are Fourier-cropped. Their sums with a micrograph of that band are then the fine grid's.
     memory : int
         Bytes of rotated templates and masks to keep.
 
@@ -120,6 +126,7 @@ class Bank:
         *,
         lowpass: float | None = None,
         highpass: float | None = None,
+        oversampling: int = 1,
         memory: int = 128 * 2**20,
     ) -> None:
         if len(sections) != index.n_sections or not sections:
@@ -127,6 +134,7 @@ class Bank:
         self.index = index
         self._sections = list(sections)
         self._spacing = spacing
+        self._oversampling = oversampling
         self._filters = (lowpass, highpass)
         self._images: OrderedDict[int, ContinuousImage] = OrderedDict()
         self._images_lock = threading.Lock()
@@ -146,14 +154,15 @@ class Bank:
             key = (id(mask), rotation if mask.rotates else 0)
             group = known.get(key)
             if group is None:
-                weights, extent = mask.sample(rotation * self.index.angle_step, self._spacing)
+                weights, extent = self._sample(mask, rotation)
                 content = hashlib.blake2b(weights.tobytes(), digest_size=16)
                 content.update(repr((weights.shape, extent)).encode())
                 group = by_content.setdefault(content.digest(), len(ks))
                 known[key] = group
                 if group == len(ks):
                     ks.append([])
-                    self._details.append((extent, float(weights.sum(dtype=np.float64))))
+                    area = float(weights.sum(dtype=np.float64)) / self._oversampling**2
+                    self._details.append((extent, area))
             ks[group].append(k)
         self.groups = [
             MaskGroup(np.array(members, np.int32), extent, area)
@@ -162,9 +171,39 @@ class Bank:
         self.group_of = np.empty(len(self.index), np.int32)
         for number, group_ in enumerate(self.groups):
             self.group_of[group_.ks] = number
-        self.extent = self.groups[0].extent
-        for group_ in self.groups[1:]:
-            self.extent = self.extent.union(group_.extent)
+        reach = functools.reduce(Extent.union, (group_.extent for group_ in self.groups))
+        self.extent = reach
+        if self._oversampling > 1:
+            sides = (reach.top, reach.left, reach.bottom, reach.right)
+            self.extent = Extent(*(math.ceil(n / self._oversampling) + RINGING for n in sides))
+
+    def _sample(self, mask: Mask, rotation: int) -> tuple[NDArray[np.float32], Extent]:
+        """Return a mask's weights on the fine grid, and their extent there."""
+        return mask.sample(rotation * self.index.angle_step, self._spacing / self._oversampling)
+
+    @property
+    def _fine(self) -> Extent:
+        """The box on the fine grid."""
+        n = self._oversampling
+        e = self.extent
+        return Extent(n * e.top, n * e.left, n * e.bottom + n - 1, n * e.right + n - 1)
+
+    def _fine_mask(self, group: int) -> NDArray[np.float32]:
+        section, rotation = divmod(int(self.groups[group].ks[0]), self.index.n_rotations)
+        weights, extent = self._sample(self._sections[section].mask, rotation)
+        box = np.zeros(self._fine.box, np.float32)
+        y, x = self._fine.top - extent.top, self._fine.left - extent.left
+        box[y : y + weights.shape[0], x : x + weights.shape[1]] = weights
+        return box
+
+    def _crop(self, fine: NDArray[Any]) -> NDArray[np.float32]:
+        """Return the array on the searched grid, without what its Nyquist frequency excludes."""
+        if self._oversampling == 1:
+            return fine.astype(np.float32, copy=False)
+        shape = self.extent.box
+        spectrum = crop_spectrum(scipy.fft.rfft2(fine), fine.shape[0], shape)
+        cropped = scipy.fft.irfft2(spectrum, s=shape) / self._oversampling**2
+        return np.asarray(cropped, np.float32)
 
     @functools.cached_property
     def core(self) -> NDArray[np.float32]:
@@ -176,15 +215,7 @@ class Bank:
 
     def mask(self, group: int) -> NDArray[np.float32]:
         """Return the weights of a group in the bank's box, (h, w) float32."""
-        return self._masks.get(group, lambda: self._make_mask(group))
-
-    def _make_mask(self, group: int) -> NDArray[np.float32]:
-        section, rotation = divmod(int(self.groups[group].ks[0]), self.index.n_rotations)
-        weights, extent = self._sections[section].mask.sample(rotation * self.index.angle_step, self._spacing)
-        box = np.zeros(self.extent.box, np.float32)
-        y, x = self.extent.top - extent.top, self.extent.left - extent.left
-        box[y : y + weights.shape[0], x : x + weights.shape[1]] = weights
-        return box
+        return self._masks.get(group, lambda: self._crop(self._fine_mask(group)))
 
     def template(self, k: int) -> NDArray[np.float32]:
         """Return (T - mu) M / (N sT) of search image k in the bank's box, (h, w) float32.
@@ -198,23 +229,22 @@ class Bank:
         """
         return self._templates.get(k, lambda: self._make_template(k))
 
-    def unmasked(self, k: int) -> NDArray[np.float32]:
-        """Return the rotated template of search image k without its mask, in the bank's box, (h, w) float32."""
-        section, rotation = divmod(k, self.index.n_rotations)
-        return self._continuous(section).sample(rotation * self.index.angle_step, self._spacing, self.extent)
-
     def _make_template(self, k: int) -> NDArray[np.float32]:
-        group = self.groups[self.group_of[k]]
-        weights = self.mask(int(self.group_of[k])).astype(np.float64)
-        image = self.unmasked(k).astype(np.float64)
-        mean = (image * weights).sum() / group.area
+        section, rotation = divmod(k, self.index.n_rotations)
+        n = self._oversampling
+        spacing = self._spacing / n
+        image = (
+            self._continuous(section).sample(rotation * self.index.angle_step, spacing, self._fine).astype(np.float64)
+        )
+        weights = self._fine_mask(int(self.group_of[k])).astype(np.float64)
+        area = weights.sum()
+        mean = (image * weights).sum() / area
         image -= mean
-        deviation = np.sqrt((image * image * weights).sum() / group.area)
+        deviation = np.sqrt((image * image * weights).sum() / area)
         if not deviation > 1e-6 * (abs(mean) + np.abs(image * weights).max()):
-            section = self._sections[k // self.index.n_rotations]
-            raise InputError(f"{section.name} is constant under its mask; give another template or a larger mask.")
-        scaled: NDArray[np.float32] = (image * weights / (group.area * deviation)).astype(np.float32)
-        return scaled
+            name = self._sections[section].name
+            raise InputError(f"{name} is constant under its mask; give another template or a larger mask.")
+        return self._crop(image * weights * (n * n / (area * deviation)))
 
     def _continuous(self, section: int) -> ContinuousImage:
         with self._images_lock:

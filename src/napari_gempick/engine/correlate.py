@@ -71,7 +71,8 @@ class TileCache:
         key = (tile, precision, squares)
         if key not in self._spectra:
             block = self._block(tile)
-            block = block * (block if squares else 1.0) / block.size  # the inverse transform is not normalised
+            block = self._search.squares(tile, block) if squares else block
+            block = block / block.size  # the inverse transform is not normalised
             self._spectra[key] = worker.spectrum(block, precision)
         return self._spectra[key]
 

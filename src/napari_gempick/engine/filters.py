@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -11,6 +11,8 @@ if TYPE_CHECKING:
 
 LOWPASS_START = 0.8
 HIGHPASS_START, HIGHPASS_END = 0.8, 1.2
+RINGING = 8
+"""Pixels of a cropped grid around a mask's support, and around the micrograph, that its ringing may reach."""
 
 
 def frequencies(shape: tuple[int, int], pixel_size: float) -> NDArray[np.float32]:
@@ -19,6 +21,50 @@ def frequencies(shape: tuple[int, int], pixel_size: float) -> NDArray[np.float32
     fx = np.fft.rfftfreq(shape[1], pixel_size)
     radius: NDArray[np.float32] = np.hypot(fy[:, None], fx[None, :]).astype(np.float32)
     return radius
+
+
+def crop_spectrum(
+    spectrum: NDArray[np.complexfloating[Any, Any]], height: int, shape: tuple[int, int]
+) -> NDArray[np.complexfloating[Any, Any]]:
+    """Return the half-spectrum of the same image on a coarser grid that shares pixel (0, 0).
+
+    Parameters
+    ----------
+    spectrum : (height, nx // 2 + 1) complex
+        Half-spectrum of an image of `height` rows.
+    shape : (my, mx)
+        Of the coarser grid. What lies exactly at its Nyquist frequency is dropped, for it has no sign there.
+
+    Returns
+    -------
+    (my, mx // 2 + 1) complex
+        Its inverse transform is the image times (number of pixels before) / (after).
+    """
+    my, mx = shape
+    half = my // 2
+    cropped = np.empty((my, mx // 2 + 1), spectrum.dtype)
+    cropped[: my - half] = spectrum[: my - half, : mx // 2 + 1]
+    cropped[my - half :] = spectrum[height - half :, : mx // 2 + 1]
+    if my % 2 == 0:
+        cropped[half] = 0
+    if mx % 2 == 0:
+        cropped[:, mx // 2] = 0
+    return cropped
+
+
+def enlarge_spectrum(
+    spectrum: NDArray[np.complexfloating[Any, Any]], shape: tuple[int, int]
+) -> NDArray[np.complexfloating[Any, Any]]:
+    """Return the half-spectrum on a grid of twice as many pixels per side; the counterpart of `crop_spectrum`.
+
+    `shape` is (my, mx) of the image; its Nyquist frequency must be empty.
+    """
+    my, mx = shape
+    half = my // 2
+    large = np.zeros((2 * my, mx + 1), spectrum.dtype)
+    large[: my - half, : mx // 2 + 1] = spectrum[: my - half]
+    large[2 * my - half :, : mx // 2 + 1] = spectrum[my - half :]
+    return large
 
 
 def _falling(frequency: NDArray[np.float32], start: float, end: float) -> NDArray[np.float32]:

@@ -65,20 +65,18 @@ class ShapeMask:
     ----------
     kind : {"circle", "ellipse", "rectangle"}
     size : (along x, along y) at psi 0, Å
-    edge : float, optional
-        Å; full width of the raised-cosine edge centred on the outline. None: 0 on the full grid, 2 pixels on a coarser.
-    coarse : bool
-        On a cropped grid the edge is never narrower than two of its pixels.
+    edge : float
+        Å; full width of the raised-cosine edge centred on the outline; 0: binary.
     """
 
-    def __init__(self, kind: str, size: tuple[float, float], edge: float | None, *, coarse: bool) -> None:
-        self.kind, self.size, self.edge, self.coarse = kind, size, edge, coarse
+    def __init__(self, kind: str, size: tuple[float, float], edge: float = 0.0) -> None:
+        self.kind, self.size, self.edge = kind, size, edge
         self.rotates = kind == "rectangle" or size[0] != size[1]
         self.diameter = math.hypot(*size) if kind == "rectangle" else max(size)
 
     def sample(self, psi: float, spacing: float) -> tuple[NDArray[np.float32], Extent]:
         """See Mask."""
-        width = max(self.edge or 0.0, 2 * spacing if self.coarse else 0.0)
+        width = self.edge
         reach = math.ceil((self.diameter / 2 + width) / spacing) + 1
         grid = np.arange(-reach, reach + 1) * spacing
         matrix = rotation_matrix(psi if self.rotates else 0)
@@ -107,16 +105,18 @@ class ImageMask:
         Å.
     soft : bool
         Keep interpolated weights; else a binary mask is cut at 0.5 again after rotation.
-    coarse : bool
-        Sampled on a cropped grid: a binary mask is softened by two of its pixels and stays soft.
+    softening : float
+        Å; standard deviation of the Gaussian that a binary mask is smoothed by, after which it stays soft.
     """
 
-    def __init__(self, weights: NDArray[np.float32], pixel_size: float, *, soft: bool, coarse: bool) -> None:
+    def __init__(
+        self, weights: NDArray[np.float32], pixel_size: float, *, soft: bool = False, softening: float = 0.0
+    ) -> None:
         self._weights = np.asarray(weights, np.float32)
         self._pixel_size = pixel_size
         binary = bool(np.isin(self._weights, (0, 1)).all())
-        self._cut = binary and not soft and not coarse
-        self._soften = binary and coarse
+        self._softening = softening / pixel_size if binary else 0.0
+        self._cut = binary and not soft and not self._softening
         self.rotates = not _is_radial(self._weights)
         rows, columns = np.nonzero(self._weights)
         cy, cx = (n // 2 for n in self._weights.shape)
@@ -126,13 +126,13 @@ class ImageMask:
         """See Mask."""
         psi = psi if self.rotates else 0.0
         same_grid = math.isclose(spacing, self._pixel_size, rel_tol=1e-6)
-        if psi % 360 == 0 and same_grid and not self._soften:
+        if psi % 360 == 0 and same_grid and not self._softening:
             return crop_to_support(self._weights, (self._weights.shape[0] // 2, self._weights.shape[1] // 2))
         scale = spacing / self._pixel_size
-        pad = math.ceil(3 * scale) + 1
+        pad = math.ceil(max(scale, 4 * self._softening)) + 1
         source = np.pad(self._weights, pad)
-        if self._soften:
-            source = ndimage.gaussian_filter(source, 0.5 * scale, mode="constant")
+        if self._softening:
+            source = ndimage.gaussian_filter(source, self._softening, mode="constant")
         reach = math.ceil(max(source.shape) / scale / math.sqrt(2)) + 1
         matrix = rotation_matrix(psi) * scale
         centre = np.array([n // 2 + pad for n in self._weights.shape], float)

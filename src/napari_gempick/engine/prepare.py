@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import scipy.fft
 
-from napari_gempick.engine.filters import frequencies, transfer
+from napari_gempick.engine.filters import RINGING, crop_spectrum, enlarge_spectrum, frequencies, transfer
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from napari_gempick.model.geometry import Grid
 
 OUTLIER_SIGMA = 1e3
-MIN_MARGIN = 64
+MIN_MARGIN = 96
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,17 +26,23 @@ class Prepared:
 
     Attributes
     ----------
-    image : (my, mx) float32
+    image : (my + 2 margin, mx + 2 margin) float32
         Zero mean, unit standard deviation before filtering; the NCC does not depend on either.
     grid : Grid
         Where its pixels lie on the micrograph.
     outliers_replaced : int
         Pixels beyond 1e3 robust standard deviations, replaced by the median of their neighbours.
+    square_correction : float32 of the image's shape, optional
+        On a cropped grid: to be added to the squared image, so that sums of squares are the finest grid's.
+    margin : int
+        Pixels around the micrograph: on a cropped grid masks ring a little beyond their support.
     """
 
     image: NDArray[np.float32]
     grid: Grid
     outliers_replaced: int
+    square_correction: NDArray[np.float32] | None = None
+    margin: int = 0
 
 
 def normalise(image: NDArray[np.float32]) -> tuple[NDArray[np.float32], int]:
@@ -78,7 +84,8 @@ def _padded_length(n: int, multiple: int, margin: int) -> int:
 def pad_smoothly(image: NDArray[np.float32], shape: tuple[int, int]) -> NDArray[np.float32]:
     """Return the (y, x) image at the origin of a larger array that is continuous across the periodic edges.
 
-    The new rows fade from the mirror image of the end to the mirror image of the beginning; columns likewise.
+    A third of the new rows is the mirror image of the end and a third that of the beginning, so that what a filter
+    finds near an edge does not depend on how many there are; one fades into the other between. Columns likewise.
     """
     for axis in (0, 1):
         n = image.shape[axis]
@@ -88,7 +95,8 @@ def pad_smoothly(image: NDArray[np.float32], shape: tuple[int, int]) -> NDArray[
         mirrored = np.pad(image, [(extra, extra) if a == axis else (0, 0) for a in (0, 1)], mode="symmetric")
         before = np.take(mirrored, range(extra), axis=axis)
         after = np.take(mirrored, range(n + extra, n + 2 * extra), axis=axis)
-        weight = 0.5 * (1 - np.cos(np.pi * (np.arange(extra) + 1) / (extra + 1)))
+        place = np.clip(3 * (np.arange(extra) + 1) / (extra + 1) - 1, 0, 1)
+        weight = 0.5 * (1 - np.cos(np.pi * place))
         weight = weight.astype(image.dtype).reshape((-1, 1) if axis == 0 else (1, -1))
         image = np.concatenate([image, after * (1 - weight) + before * weight], axis=axis)
     return image
@@ -117,24 +125,33 @@ def prepare(
     ratio = grid.ratio
     if lowpass is None and highpass is None and ratio == 1:
         return Prepared(image, grid, replaced)
-    margin = max(MIN_MARGIN, math.ceil(2 * (highpass or 0) / grid.pixel_size))
+    margin = max(MIN_MARGIN, math.ceil(max(12 * (lowpass or 0), 2 * (highpass or 0)) / grid.pixel_size))
     ny, nx = (_padded_length(n, ratio.numerator, margin) for n in image.shape)
     my, mx = (int(n / ratio) for n in (ny, nx))
     spectrum = scipy.fft.rfft2(pad_smoothly(image, (ny, nx)), overwrite_x=True)
-    half = my // 2
-    keep_x = mx // 2 + 1
     if ratio != 1:
-        cropped = np.empty((my, keep_x), spectrum.dtype)
-        cropped[: my - half] = spectrum[: my - half, :keep_x]
-        cropped[my - half :] = spectrum[ny - half :, :keep_x]
-        spectrum = cropped
+        spectrum = crop_spectrum(spectrum, ny, (my, mx))
     spectrum *= transfer(frequencies((my, mx), grid.map_pixel_size), lowpass, highpass)
-    if ratio != 1:  # what lies exactly at the new Nyquist frequency cannot be told apart from its mirror: drop it
-        if my % 2 == 0:
-            spectrum[my // 2] = 0
-        if mx % 2 == 0:
-            spectrum[:, mx // 2] = 0
+    spectrum *= np.float32(my * mx / (ny * nx))
+    correction = None if ratio == 1 else _aliased_square(spectrum, (my, mx))
     filtered = scipy.fft.irfft2(spectrum, s=(my, mx), overwrite_x=True)
-    filtered *= np.float32(my * mx / (ny * nx))
-    height, width = grid.shape
-    return Prepared(np.ascontiguousarray(filtered[:height, :width]), grid, replaced)
+    margin = 0 if ratio == 1 else RINGING
+    window = np.ix_(*(np.arange(-margin, n + margin) % full for n, full in zip(grid.shape, (my, mx), strict=True)))
+    return Prepared(filtered[window], grid, replaced, None if correction is None else correction[window], margin)
+
+
+def _aliased_square(spectrum: NDArray[np.complex64], shape: tuple[int, int]) -> NDArray[np.float32]:
+    """Return (my, mx): the squared image freed of what folds over on its grid, minus the plain square.
+
+    A square has twice the image's band. It is taken on a grid twice as fine, where it fits, and cropped; so sums of
+    squares under a mask without high frequencies are those of the finest grid.
+    """
+    my, mx = shape
+    fine = scipy.fft.irfft2(enlarge_spectrum(spectrum, shape), s=(2 * my, 2 * mx), overwrite_x=True)
+    fine *= 4
+    plain = np.square(fine[::2, ::2])
+    squares = scipy.fft.rfft2(np.square(fine, out=fine), overwrite_x=True)
+    square: NDArray[np.float32] = scipy.fft.irfft2(crop_spectrum(squares, 2 * my, shape), s=shape, overwrite_x=True)
+    square *= np.float32(0.25)
+    square -= plain
+    return square

@@ -72,30 +72,32 @@ class Search:
         *,
         view: int | None = None,
     ) -> None:
-        self.bank, self._prepared, self._image = bank, prepared, prepared.image
-        smallest = bank.groups[0].extent
-        for group in bank.groups[1:]:
-            smallest = smallest.intersection(group.extent)
-        rows, columns = smallest.scored(self._image.shape)
+        self.bank, self._prepared = bank, prepared
+        self._scored = [prepared.grid.scored(group.extent) for group in bank.groups]
+        spans = [both for both in self._scored if both[0].start < both[0].stop and both[1].start < both[1].stop]
+        rows, columns = (
+            slice(min((s.start for s in axis), default=0), max((s.stop for s in axis), default=0))
+            for axis in ([both[0] for both in spans], [both[1] for both in spans])
+        )
         positions = (rows.stop - rows.start, columns.stop - columns.start)
         box = bank.extent.box
         if min(positions) < 1:
-            spacing = prepared.grid.map_pixel_size
+            spacing, shape = prepared.grid.map_pixel_size, prepared.grid.shape
             raise InputError(
                 f"The masked template ({box[1] * spacing:.0f} x {box[0] * spacing:.0f} Å) is larger than the "
-                f"micrograph ({self._image.shape[1] * spacing:.0f} x {self._image.shape[0] * spacing:.0f} Å); "
+                f"micrograph ({shape[1] * spacing:.0f} x {shape[0] * spacing:.0f} Å); "
                 "check both pixel sizes or give a smaller mask."
             )
         key = f"{positions[0]}x{positions[1]}+{box[0]}x{box[1]}"
         choose = functools.partial(choose_fft_shape, positions, box)
         self.fft_shape = choose() if tile_shape is None else tile_shape(key, choose)
         self.valid = (self.fft_shape[0] - box[0] + 1, self.fft_shape[1] - box[1] + 1)
-        self.tiles = layout(self._image.shape, smallest, bank.extent, self.fft_shape)
-        self._scored = [group.extent.scored(self._image.shape) for group in bank.groups]
-        self._rule = PrecisionRule(self._image, bank.core, max(group.area for group in bank.groups))
+        self.tiles = layout(rows, columns, bank.extent, self.fft_shape)
+        inside = slice(prepared.margin, -prepared.margin or None)
+        self._rule = PrecisionRule(prepared.image[inside, inside], bank.core, max(group.area for group in bank.groups))
         self.shared_groups = frozenset(g for g, group in enumerate(bank.groups) if len(group.ks) >= SHARED_FROM)
-        self._score = np.full(self._image.shape, UNSCORED, np.float32)
-        self._index = np.full(self._image.shape, -1, np.int32)
+        self._score = np.full(prepared.grid.shape, UNSCORED, np.float32)
+        self._index = np.full(prepared.grid.shape, -1, np.int32)
         self._guards = [threading.Lock() for _ in self.tiles]
         self._lock = threading.Lock()
         self._raw: dict[tuple[int, int], _Raw] = {}
@@ -109,7 +111,15 @@ class Search:
 
     def block(self, tile: int) -> NDArray[np.float64]:
         """Return the centred input of a tile, (fy, fx) float64."""
-        return self.tiles[tile].block(self._image, self.fft_shape)
+        return self.tiles[tile].block(self._prepared.image, self.fft_shape, margin=self._prepared.margin)
+
+    def squares(self, tile: int, block: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the squares of a tile's centred input, (fy, fx) float64, as their sums under a mask need them."""
+        correction = self._prepared.square_correction
+        if correction is None:
+            return block * block
+        margin = self._prepared.margin
+        return block * block + self.tiles[tile].block(correction, self.fft_shape, margin=margin, centre=False)
 
     def precision(self, tile: int, block: NDArray[np.float64]) -> Precision:
         """Return the precisions that a tile needs."""

@@ -57,17 +57,23 @@ class Tile:
         """Height and width of the positions."""
         return self.rows.stop - self.rows.start, self.columns.stop - self.columns.start
 
-    def block(self, image: NDArray[np.float32], fft_shape: tuple[int, int]) -> NDArray[np.float64]:
+    def block(
+        self, image: NDArray[np.float32], fft_shape: tuple[int, int], *, margin: int = 0, centre: bool = True
+    ) -> NDArray[np.float64]:
         """Return the (fy, fx) float64 input, centred on its mean over the image, 0 outside the image.
+
+        The image has `margin` pixels more on each side than the map.
 
         The NCC does not depend on the offset; without it the sums of squares keep more digits.
         """
-        y0, x0 = max(0, self.top), max(0, self.left)
-        y1, x1 = min(image.shape[0], self.top + fft_shape[0]), min(image.shape[1], self.left + fft_shape[1])
+        top, left = self.top + margin, self.left + margin
+        y0, x0 = max(0, top), max(0, left)
+        y1, x1 = min(image.shape[0], top + fft_shape[0]), min(image.shape[1], left + fft_shape[1])
         inside = image[y0:y1, x0:x1].astype(np.float64)
-        inside -= inside.mean()
+        if centre:
+            inside -= inside.mean()
         block = np.zeros(fft_shape)
-        block[y0 - self.top : y1 - self.top, x0 - self.left : x1 - self.left] = inside
+        block[y0 - top : y1 - top, x0 - left : x1 - left] = inside
         return block
 
 
@@ -120,12 +126,11 @@ def choose_fft_shape(positions: tuple[int, int], box: tuple[int, int]) -> tuple[
     return best[1], best[2]
 
 
-def layout(shape: tuple[int, int], smallest: Extent, extent: Extent, fft_shape: tuple[int, int]) -> list[Tile]:
-    """Cut the scored positions of an image of `shape` into tiles, row by row, nearly equal in size.
+def layout(rows: slice, columns: slice, extent: Extent, fft_shape: tuple[int, int]) -> list[Tile]:
+    """Cut the positions `rows` x `columns` of a map into tiles, row by row, nearly equal in size.
 
-    `smallest` is the least reach on each side of any mask (what it leaves may be scored), `extent` the bank's box.
+    `extent` is the bank's box around each position.
     """
-    rows, columns = smallest.scored(shape)
     box = extent.box
 
     def pieces(span: slice, size: int) -> list[slice]:

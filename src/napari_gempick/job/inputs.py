@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 BANKS_KEPT = 2
+SOFTENING = 0.6
+"""Standard deviation in map pixels that smooths binary mask files on a cropped grid: about a two-pixel edge."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -172,12 +174,15 @@ class BankMaker:
         self._banks: OrderedDict[tuple[float, bool, float | None], Bank] = OrderedDict()
         self.diameter = settings.diameter or max(self._area_diameter(view) for view in views)
 
-    def _masks(self, view: View, *, coarse: bool) -> list[Mask]:
-        """Return a mask for each template of a view; equal ones are one object."""
+    def _masks(self, view: View, map_pixel: float | None) -> list[Mask]:
+        """Return a mask for each template of a view; equal ones are one object.
+
+        `map_pixel` is the pixel size in Å of a cropped grid, where masks have a soft edge of two pixels at least.
+        """
         settings = self._settings
         shape = parse_shape(view.mask)
         if shape is not None:
-            mask: Mask = ShapeMask(*shape, settings.mask_edge, coarse=coarse)
+            mask: Mask = ShapeMask(*shape, max(settings.mask_edge or 0.0, 2 * (map_pixel or 0.0)))
             height, width = (n * view.pixel_size for n in view.templates[0].shape)
             along_x, along_y = shape[1]
             if along_x > width + 2 * view.pixel_size or along_y > height + 2 * view.pixel_size:
@@ -186,18 +191,17 @@ class BankMaker:
                     f"({width:g} x {height:g} Å); give a smaller mask, or check the template's pixel size."
                 )
             return [mask] * len(view.templates)
-        soft = settings.mask_rotation == "soft"
-        if view.mask_weights is not None:
-            made = [ImageMask(w, view.pixel_size, soft=soft, coarse=coarse) for w in view.mask_weights]
-            return list(made) if len(made) > 1 else [made[0]] * len(view.templates)
-        return [
-            ImageMask(automatic_weights(image), view.pixel_size, soft=soft, coarse=coarse) for image in view.templates
-        ]
+        weights = view.mask_weights
+        if weights is None:
+            weights = np.stack([automatic_weights(image) for image in view.templates])
+        soft, softening = settings.mask_rotation == "soft", SOFTENING * (map_pixel or 0.0)
+        made: list[Mask] = [ImageMask(w, view.pixel_size, soft=soft, softening=softening) for w in weights]
+        return made * len(view.templates) if len(made) == 1 else made
 
     def _area_diameter(self, view: View) -> float:
         """Return the diameter in Å of the circle with the largest mask's area."""
         spacing = view.pixel_size
-        areas = [float(mask.sample(0, spacing)[0].sum()) for mask in dict.fromkeys(self._masks(view, coarse=False))]
+        areas = [float(mask.sample(0, spacing)[0].sum()) for mask in dict.fromkeys(self._masks(view, None))]
         return 2 * math.sqrt(max(areas) / math.pi) * spacing
 
     def lowpass(self, grid: Grid) -> float | None:
@@ -211,12 +215,13 @@ class BankMaker:
         key = (round(grid.map_pixel_size, 9), grid.ratio > 1, self.lowpass(grid))
         bank = self._banks.pop(key, None)
         if bank is None:
+            coarse = grid.ratio > 1
             sign = np.float32(-1 if self._settings.contrast == "opposite" else 1)
             sections = [
                 Section(image * sign, view.pixel_size, mask, which)
                 for view in self.views
                 for image, mask, which in zip(
-                    view.templates, self._masks(view, coarse=grid.ratio > 1), view.names, strict=True
+                    view.templates, self._masks(view, grid.map_pixel_size if coarse else None), view.names, strict=True
                 )
             ]
             bank = Bank(
@@ -225,6 +230,7 @@ class BankMaker:
                 grid.map_pixel_size,
                 lowpass=self.lowpass(grid),
                 highpass=self._settings.highpass,
+                oversampling=grid.oversampling,
             )
         self._banks[key] = bank
         while len(self._banks) > BANKS_KEPT:
@@ -261,7 +267,7 @@ def choose_grid(settings: PickSettings, shape: tuple[int, int], pixel_size: floa
     Raises
     ------
     SettingsError
-        The grid setting is no ratio, or coarser than the low-pass allows.
+        The grid setting is no ratio of at least 1.
     """
     text = settings.grid.strip().lower()
     allowed = coarsest_ratio(settings.lowpass, pixel_size)

@@ -35,6 +35,25 @@ class Grid:
         return ny, nx
 
     @property
+    def oversampling(self) -> int:
+        """How many times finer than the map templates and masks are multiplied: the file's grid for ratios up to 4."""
+        return self.ratio.numerator if self.ratio.denominator == 1 and self.ratio <= 4 else 3
+
+    def scored(self, extent: Extent) -> tuple[slice, slice]:
+        """Return the rows and columns of the map at which a support lies inside the micrograph; they may be empty.
+
+        `extent` is the support's on the grid on which templates and masks are multiplied. A map position is scored
+        where the same position of that grid would be.
+        """
+        found = []
+        reaches = ((extent.top, extent.bottom), (extent.left, extent.right))
+        for n, (before, after) in zip(self.file_shape, reaches, strict=True):
+            start = math.ceil(Fraction(before, self.oversampling))
+            stop = math.floor((n - 1) / self.ratio - Fraction(after, self.oversampling)) + 1
+            found.append(slice(start, max(start, stop)))
+        return found[0], found[1]
+
+    @property
     def map_pixel_size(self) -> float:
         """Å per pixel of the map."""
         return self.pixel_size * float(self.ratio)
@@ -82,23 +101,7 @@ class Extent:
             max(self.right, other.right),
         )
 
-    def intersection(self, other: Extent) -> Extent:
-        """Return the least reach of both on each side."""
-        return Extent(
-            min(self.top, other.top),
-            min(self.left, other.left),
-            min(self.bottom, other.bottom),
-            min(self.right, other.right),
-        )
-
     @property
     def box(self) -> tuple[int, int]:
         """Height and width of the box that holds the support."""
         return self.top + self.bottom + 1, self.left + self.right + 1
-
-    def scored(self, shape: tuple[int, int]) -> tuple[slice, slice]:
-        """Return the positions of an image of `shape` at which the whole support lies inside it (may be empty)."""
-        ny, nx = shape
-        rows = slice(max(0, self.top), max(0, self.top, min(ny, ny - self.bottom)))
-        columns = slice(max(0, self.left), max(0, self.left, min(nx, nx - self.right)))
-        return rows, columns

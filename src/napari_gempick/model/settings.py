@@ -93,7 +93,10 @@ class PickSettings(BaseModel):
         None, "Smallest distance between picks. Default: half the particle's diameter.", unit="Å", ge=0
     )
     border: float | None = _setting(
-        None, "Picks closer than this to the edge of the micrograph are dropped. Default: 0.", unit="Å", ge=0
+        None,
+        "Picks closer than this to the edge of the micrograph are dropped. Default: half of --diameter, else 0.",
+        unit="Å",
+        ge=0,
     )
     max_picks: int | None = _setting(None, "At most this many picks per micrograph, the best ones.", ge=0)
     exclude: str | None = _setting(

@@ -32,7 +32,7 @@ class SimulateSettings(BaseModel):
         "1024", "Size of a micrograph: columns x rows, or one number for a square.", unit="px", metavar="N|NXxNY"
     )
     pixel_size: float = _setting(4.4, "Pixel size of the micrographs.", unit="Å", ge=0.5, le=10)
-    seed: int = _setting(0, "Seed of the random numbers: equal settings and seed give equal files. Default: 0.", ge=0)
+    seed: int = _setting(0, "Seed of the random numbers: equal settings and seed give equal files.", ge=0)
     particles: int = _setting(30, "Particles on each micrograph, those of the view `ignore` included.", ge=0, le=10000)
     top_fraction: float = _setting(0.3, "Share of top views; the others are side views.", ge=0, le=1)
     ignore_fraction: float = _setting(
@@ -66,7 +66,7 @@ class SimulateSettings(BaseModel):
     carbon: bool = _setting(
         True, "The edge of a carbon film on every second micrograph (the 1st, the 3rd, ...), or on none. Default: with."
     )
-    hot_pixels: int = _setting(0, "Hot pixels on each micrograph. Default: 0.", ge=0, le=10000)
+    hot_pixels: int = _setting(0, "Hot pixels on each micrograph.", ge=0, le=10000)
     template_pixel_size: float | None = _setting(
         None, "Pixel size of the templates and masks. Default: the micrographs'.", unit="Å", ge=0.5, le=20
     )

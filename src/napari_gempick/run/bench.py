@@ -85,9 +85,9 @@ def make_bank(work: Workload, count: int) -> Bank:
     size = work.template_size
     image = np.random.default_rng(0).standard_normal((size, size)).astype(np.float32)
     if work.masks == "own":
-        mask = ShapeMask("rectangle", (0.76 * size, 0.65 * size), None, coarse=False)
+        mask = ShapeMask("rectangle", (0.76 * size, 0.65 * size))
     else:
-        mask = ShapeMask("circle", (size - 1.0, size - 1.0), None, coarse=False)
+        mask = ShapeMask("circle", (size - 1.0, size - 1.0))
     full = 180.0 if work.masks == "own" else 360.0  # a rectangle looks the same after half a turn
     index = BankIndex(("template",), (1,), full / count, full)
     return Bank(index, [Section(image, 1.0, mask, "the template")], 1.0)
