@@ -137,6 +137,6 @@ def test_help_states_units_and_defaults():
         "[kV] [default: 300]",
         "[mm] [default: 2.7]",
         "[px] [default: 1024]",
-        "Default: 0.",
+        "[default: 0]",
     ):
         assert words in text

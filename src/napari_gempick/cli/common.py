@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from pathlib import Path
 
+    from pydantic import BaseModel
     from pydantic.fields import FieldInfo
 
 EXIT_SOME_FAILED, EXIT_FAILED = 1, 2
@@ -122,10 +123,10 @@ def _option(name: str, info: FieldInfo, *, show_default: bool = True) -> Callabl
 
 
 def settings_options(
-    names: Iterable[str] | None = None, *, show_defaults: bool = True
+    names: Iterable[str] | None = None, *, model: type[BaseModel] = PickSettings, show_defaults: bool = True
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Add an option for each of the settings named (default: all); absent ones come as None or ()."""
-    fields = PickSettings.model_fields
+    fields = model.model_fields
 
     def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
         for name in reversed(list(names or fields)):

@@ -9,13 +9,19 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from napari_gempick.cli.common import ProgressPrinter, _option, command_errors, given, json_option, print_json, say
+from napari_gempick.cli.common import (
+    ProgressPrinter,
+    command_errors,
+    given,
+    json_option,
+    print_json,
+    say,
+    settings_options,
+)
 from napari_gempick.model.errors import OutputError
 from napari_gempick.model.simulation import VIEWS, SimulateSettings, make_simulate_settings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from numpy.typing import NDArray
 
     from napari_gempick.engine.scene import Particle
@@ -24,17 +30,11 @@ SETTINGS_FILE = "simulation.json"
 MAP_FILE = "map.mrc"
 
 
-def _settings_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    for name, info in reversed(SimulateSettings.model_fields.items()):
-        function = _option(name, info)(function)
-    return function
-
-
 @click.command("simulate")
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path, file_okay=False), required=True, help="Folder for the files."
 )
-@_settings_options
+@settings_options(model=SimulateSettings)
 @click.option("--overwrite", is_flag=True, help="Replace files of an earlier simulation.")
 @json_option
 @command_errors
