@@ -14,9 +14,7 @@ from napari_gempick.run.search import DevicePool, run_search
 
 def bank_of(templates, masks, *, step=0, full=360, spacing=1.0, pixel_size=1.0, names=("view",), per_view=None, **more):
     """A bank of templates (arrays) under masks (arrays, or mask objects)."""
-    made = [
-        ImageMask(mask, pixel_size, soft=True) if isinstance(mask, np.ndarray) else mask for mask in masks
-    ]
+    made = [ImageMask(mask, pixel_size, soft=True) if isinstance(mask, np.ndarray) else mask for mask in masks]
     sections = [
         Section(np.asarray(t, np.float32), pixel_size, m, f"section {i}")
         for i, (t, m) in enumerate(zip(templates, made, strict=True))

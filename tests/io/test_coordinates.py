@@ -11,8 +11,6 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from napari_gempick.io.coordinates import (
-    FORMATS,
-    PicksInfo,
     read_autopick_index,
     read_coordinates,
     write_autopick,
@@ -226,7 +224,7 @@ def test_truth_tables(tmp_path: Path, delimiter: str) -> None:
         ("t.csv", "x,y\n1,1e300\n", "row 1 has no finite position"),
         ("t.star", "data_\nloop_\n_rlnMicrographName\na\n", "no table with _rlnCoordinateX"),
         ("t.star", "data_\nloop_\n_rlnCoordinateX\n_rlnCoordinateY\n1 nan\n", "row 1 has no finite"),
-        ("t.json", "{}", r"no suffix of a coordinate format \(.*\.box.*\.csv.*\.star"),
+        ("t.xyz", "{}", r"no suffix of a coordinate format \(.*\.box.*\.csv.*\.star"),
     ],
 )
 def test_what_cannot_be_read_is_said(tmp_path: Path, name: str, text: str, message: str) -> None:
@@ -234,14 +232,6 @@ def test_what_cannot_be_read_is_said(tmp_path: Path, name: str, text: str, messa
     with pytest.raises(InputError, match=message) as caught:
         read_coordinates(tmp_path / name)
     assert caught.value.path == str(tmp_path / name)
-
-
-def test_formats(tmp_path: Path, some_picks: Picks) -> None:
-    info = PicksInfo(pixel_size=1.5, box_size=64, view_names=("side", "top"))
-    for made in FORMATS.values():
-        made.write(tmp_path / ("mic" + made.suffix), some_picks, info)
-        np.testing.assert_allclose(read_coordinates(tmp_path / ("mic" + made.suffix)).picks.x, some_picks.x, atol=0.5)
-    assert sorted(os.listdir(tmp_path)) == ["mic.box", "mic.csv", "mic_autopick.star"]
 
 
 def test_a_failed_write_leaves_the_old_file(tmp_path: Path, some_picks: Picks, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,6 +10,7 @@ COMMANDS = {
     "pick": "Pick particles by template matching.",
     "retune": "New picks from saved candidates: no correlation.",
     "evaluate": "Compare picks with a truth.",
+    "convert": "Carry coordinates between programs.",
     "simulate": "Make micrographs with known particles.",
     "bench": "Measure templates per second against a plain FFT.",
     "devices": "List CPUs, GPUs and library versions.",

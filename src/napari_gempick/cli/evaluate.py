@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
 
-def _shape(context: click.Context, option: click.Parameter, value: str | None) -> tuple[int, int] | None:
+def parse_shape(context: click.Context, option: click.Parameter, value: str | None) -> tuple[int, int] | None:
+    """Read NY,NX."""
     if value is None:
         return None
     found = re.fullmatch(r"([1-9]\d*),([1-9]\d*)", value)
@@ -68,7 +69,7 @@ def _shape(context: click.Context, option: click.Parameter, value: str | None) -
 )
 @click.option(
     "--shape",
-    callback=_shape,
+    callback=parse_shape,
     metavar="NY,NX",
     help="Size of the micrographs, rows and columns. [px; default: from the results, or a micrograph beside the truth]",
 )

@@ -9,20 +9,47 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING
 
+from napari_gempick.io.formats import SUFFIXES
+from napari_gempick.io.formats.relion import is_index
 from napari_gempick.io.read_coordinates import CoordinateSet, read_autopick_index, read_coordinates
-from napari_gempick.io.star import read_tables
 from napari_gempick.model.errors import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-PICK_FILES = ("*_autopick.star", "*.star", "*.box", "*.csv", "*.tsv")
+_COMMON = (".txt", ".tab")
+PICK_FILES = tuple(f"*{suffix}" for suffix in (*(s for s in SUFFIXES if s not in (".json", *_COMMON)), *_COMMON))
+"""What to look for in a folder, the first that is there; plain .json files of other kinds are too frequent."""
 TRUTH_FILES = ("*_truth.csv", "*.csv", "*.star", "*.box")
 REPORT = "evaluation.json"
 """A folder that holds it holds tables of an evaluation, no coordinates."""
 
-_SUFFIX = re.compile(r"\.(star|csv|tsv|txt|box|tiff?|eer|mrcs?(\.gz|\.bz2)?)$", re.IGNORECASE)
-_ENDING = re.compile(r"_(autopick|truth|picks)$")
+_SUFFIX = re.compile(
+    r"(\.(star|csv|tsv|tab|txt|c?box|cs|pos|tiff?|eer|mrcs?(\.gz|\.bz2)?)|(_info)?\.json)$", re.IGNORECASE
+)
+_ENDING = re.compile(r"_(autopick|automatch|manualpick|topaz|truth|picks)$")
+
+
+@dataclass(frozen=True)
+class CoordinateFile:
+    """A file of coordinates and what its name says about the micrograph.
+
+    Attributes
+    ----------
+    path : Path
+        The file.
+    name : PurePath
+        Below the folder that was given, or the micrograph's name in RELION's list.
+    place : Path
+        The same in full.
+    micrograph : str
+        As RELION's list has it; "" for other files.
+    """
+
+    path: Path
+    name: PurePath
+    place: Path
+    micrograph: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,14 +64,26 @@ class Entry:
 
 def read_entries(path: Path, patterns: Sequence[str]) -> tuple[list[Entry], bool]:
     """Return the coordinates of every micrograph that a file or folder holds, and whether that is meant to be all."""
+    files, whole_list = find_files(path, patterns)
+    entries = [entry for file in files for entry in _entries(file)]
+    return entries, whole_list or len(entries) != 1
+
+
+def find_files(path: Path, patterns: Sequence[str]) -> tuple[list[CoordinateFile], bool]:
+    """Return the files of a folder, of RELION's list, or the one file given, and whether there may be several.
+
+    Raises
+    ------
+    InputError
+        A folder without such files, or a list of files that do not exist.
+    """
     if path.is_dir():
         files = _in_folder(path, patterns)
-        return [entry for file in files for entry in _entries(file, file.relative_to(path), file)], True
-    if path.suffix.lower() == ".star" and any("rlnMicrographCoordinates" in t for t in read_tables(path).values()):
+        return [CoordinateFile(file, file.relative_to(path), file.absolute()) for file in files], True
+    if is_index(path):
         rows = read_autopick_index(path)
-        return [e for mic, file in rows for e in _entries(_listed(path, file), Path(mic), Path(mic).absolute())], True
-    entries = list(_entries(path, Path(path.name), path))
-    return entries, len(entries) != 1
+        return [CoordinateFile(_listed(path, file), Path(mic), Path(mic).absolute(), mic) for mic, file in rows], True
+    return [CoordinateFile(path, Path(path.name), path.absolute())], False
 
 
 def _in_folder(folder: Path, patterns: Sequence[str]) -> list[Path]:
@@ -71,16 +110,22 @@ def _listed(index: Path, name: str) -> Path:
     return found
 
 
-def _entries(file: Path, relative: PurePath, place: Path) -> Iterator[Entry]:
-    for micrograph, found in read_coordinates(file).by_micrograph().items():
-        name, whole = (PurePath(micrograph),) * 2 if micrograph else (relative, place.absolute())
+def _entries(file: CoordinateFile) -> Iterator[Entry]:
+    for micrograph, found in read_coordinates(file.path).by_micrograph().items():
+        name, whole = (PurePath(micrograph),) * 2 if micrograph else (file.name, file.place)
         stem = stem_of(name.name)
-        yield Entry(name.with_name(stem).as_posix(), (*whole.parts[:-1], stem), file, found)
+        yield Entry(name.with_name(stem).as_posix(), (*whole.parts[:-1], stem), file.path, found)
 
 
 def stem_of(name: str) -> str:
     """Return the micrograph's name that a file name stands for: without suffix, _autopick, _truth or _picks."""
     return _ENDING.sub("", _SUFFIX.sub("", name)) or name
+
+
+def common_ending(one: Sequence[str], other: Sequence[str]) -> int:
+    """Return how many of the last parts of two paths are equal."""
+    ends = zip(reversed(one), reversed(other), strict=False)
+    return sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], ends))
 
 
 def pair(picks: Sequence[Entry], truths: Sequence[Entry]) -> dict[int, int]:
@@ -90,9 +135,7 @@ def pair(picks: Sequence[Entry], truths: Sequence[Entry]) -> dict[int, int]:
         by_stem[truth.parts[-1]].append(number)
 
     def closeness(pick: int, truth: int) -> tuple[bool, int]:
-        ends = zip(reversed(picks[pick].parts), reversed(truths[truth].parts), strict=False)
-        common = sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], ends))
-        return picks[pick].name == truths[truth].name, common
+        return picks[pick].name == truths[truth].name, common_ending(picks[pick].parts, truths[truth].parts)
 
     claims: dict[int, list[int]] = defaultdict(list)
     for pick, entry in enumerate(picks):

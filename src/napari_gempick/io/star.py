@@ -6,7 +6,9 @@ ASCII and names such as ``data_run1/mic.mrc`` without quotes, and it cannot read
 
 from __future__ import annotations
 
+import itertools
 import re
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,12 +20,14 @@ from napari_gempick.io.reading import readable
 from napari_gempick.model.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterator
 
     from numpy.typing import NDArray
 
 Table = dict[str, list[str]]
 """Columns by label without the leading underscore; a block of pairs is a table of one row."""
+Columns = Mapping[str, Sequence[str] | str]
+"""What is written: a loop's columns, or the values of a list of pairs."""
 
 _FLAGS = re.ASCII | re.IGNORECASE  # white space is ASCII's alone
 _PLAIN = re.compile(r"""(?!data_|save_|(?:loop|stop|global)_$)(?=[^"'#$;_\[\]])[!-~]+""", _FLAGS)
@@ -53,15 +57,7 @@ def read_tables(path: Path | str) -> dict[str, Table]:
     InputError
         The file is missing, unreadable, not text, or not STAR; the line is named where it is known.
     """
-    text = read_text(path, "STAR")
-    if _NEEDS_QUOTES.search(text):
-        text = _TOKEN.sub(_quote_odd, text)
-    try:
-        document = cif.read_string(text)
-    except (ValueError, RuntimeError) as error:
-        raise InputError(
-            f"{path} is not a readable STAR file ({_complaint(error)}); write it again, or mend that place.", path
-        ) from error
+    document = _parsed(read_text(path, "STAR"), path)
     return {block.name.strip(): _table(block) for block in document}
 
 
@@ -100,7 +96,7 @@ def read_table(path: Path | str, block: str | None = None, required: Iterable[st
     raise InputError(f"{path} has no table with the column {missing or ', '.join(required)}; give another file.", path)
 
 
-def write_tables(path: Path | str, tables: Mapping[str, Mapping[str, Sequence[str] | str]]) -> None:
+def write_tables(path: Path | str, tables: Mapping[str, Columns | Iterable[Columns]]) -> None:
     """Write a STAR file atomically; equal tables give equal bytes.
 
     Parameters
@@ -110,6 +106,7 @@ def write_tables(path: Path | str, tables: Mapping[str, Mapping[str, Sequence[st
     tables : mapping
         Block name (without ``data_``, "" for an unnamed block) to columns by label (without underscore). Columns are
         sequences of equal length and make a loop; where the first value is a plain str, the block is a list of pairs.
+        A long loop may come in pieces, one or more, which all have the same labels.
 
     Raises
     ------
@@ -117,9 +114,11 @@ def write_tables(path: Path | str, tables: Mapping[str, Mapping[str, Sequence[st
         The file cannot be written.
     """
     parts = []
-    for name, columns in tables.items():
-        pairs = any(isinstance(column, str) for column in columns.values())
-        parts.append(f"\ndata_{name}\n\n" + (_pairs(columns) if pairs else _loop(columns)))
+    for name, content in tables.items():
+        pieces = iter([content] if isinstance(content, Mapping) else content)
+        first = next(pieces)
+        pairs = any(isinstance(column, str) for column in first.values())
+        parts.append(f"\ndata_{name}\n\n" + (_pairs(first) if pairs else _loop(first, pieces)))
     write_text(path, "".join(parts))
 
 
@@ -178,6 +177,17 @@ def read_text(path: Path | str, kind: str) -> str:
         raise InputError(f"{path} is not a text file, so it is no {kind} file; give another file.", path) from error
 
 
+def _parsed(text: str, path: Path | str) -> cif.Document:
+    if _NEEDS_QUOTES.search(text):
+        text = _TOKEN.sub(_quote_odd, text)
+    try:
+        return cif.read_string(text)
+    except (ValueError, RuntimeError) as error:
+        raise InputError(
+            f"{path} is not a readable STAR file ({_complaint(error)}); write it again, or mend that place.", path
+        ) from error
+
+
 def _complaint(error: Exception) -> str:
     """Return "line 5: parse error" from gemmi's "string:5:0(26): parse error"."""
     found = re.fullmatch(r"string(?::(\d+))?[\d():]*\s*(.*)", str(error), re.DOTALL)
@@ -196,12 +206,20 @@ def _table(block: cif.Block) -> Table:
     table: Table = {}
     for item in block:
         if item.loop is not None:
-            width, values = len(item.loop.tags), item.loop.values
-            for column, tag in enumerate(item.loop.tags):
-                table[tag.removeprefix("_")] = [_plain(value) for value in values[column::width]]
+            for tag in item.loop.tags:
+                table[tag.removeprefix("_")] = list(_column(block.find_loop(tag)))
         elif item.pair is not None:
             table[item.pair[0].removeprefix("_")] = [_plain(item.pair[1])]
     return table
+
+
+def _column(values: Iterable[str]) -> Iterator[str]:
+    """Yield the values as they are meant; equal neighbours are one object, for long tables repeat themselves."""
+    last = meant = ""
+    for value in values:
+        if value != last:
+            last, meant = value, _plain(value)
+        yield meant
 
 
 def _plain(value: str) -> str:
@@ -209,12 +227,13 @@ def _plain(value: str) -> str:
     return str(cif.as_string(value)) if quoted else value
 
 
-def _pairs(columns: Mapping[str, Sequence[str] | str]) -> str:
+def _pairs(columns: Columns) -> str:
     return "".join(f"_{label} {quote(str(value))}\n" for label, value in columns.items())
 
 
-def _loop(columns: Mapping[str, Sequence[str] | str]) -> str:
-    labels = "".join(f"_{label} #{number}\n" for number, label in enumerate(columns, 1))
-    quoted = [[quote(value) for value in column] for column in columns.values()]
-    rows = "".join(" ".join(row) + "\n" for row in zip(*quoted, strict=True))
-    return f"loop_\n{labels}{rows}\n"
+def _loop(first: Columns, more: Iterable[Columns]) -> str:
+    lines = ["loop_\n", *(f"_{label} #{number}\n" for number, label in enumerate(first, 1))]
+    for columns in itertools.chain([first], more):
+        quoted = [[quote(value) for value in column] for column in columns.values()]
+        lines.append("".join(" ".join(row) + "\n" for row in zip(*quoted, strict=True)))
+    return "".join([*lines, "\n"])

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,12 +13,14 @@ from napari_gempick.engine.peaks import Selection, find_candidates, select
 from napari_gempick.io.atomic import write_text
 from napari_gempick.io.candidates import Candidates, write_candidates
 from napari_gempick.io.coordinates import FORMATS, PicksInfo, write_autopick_index
+from napari_gempick.io.micrograph_names import shown
 from napari_gempick.io.mrc import write_mrc
 from napari_gempick.job.inputs import read_exclusion
 from napari_gempick.model.errors import OutputError, SettingsError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from napari_gempick.io.listing import MicrographFile
     from napari_gempick.model.picks import Picks
@@ -141,7 +141,9 @@ class Results:
         )
         excluded = read_exclusion(self._settings, micrograph.path, candidates.file_shape)
         picks = select(candidates.picks, selection, candidates.file_shape, excluded)
-        info = PicksInfo(candidates.pixel_size, self.box_size(candidates.pixel_size), candidates.view_names)
+        box_size = self.box_size(candidates.pixel_size)
+        name, shape = shown(micrograph.path), candidates.file_shape
+        info = PicksInfo(candidates.pixel_size, box_size, candidates.view_names, name, shape)
         for name in sorted(formats_of(self._settings), key=lambda name: name == "star"):
             FORMATS[name].write(self._path(micrograph, FORMATS[name].suffix), picks, info)
         return {
@@ -162,7 +164,7 @@ class Results:
     def write_index(self, micrographs: Sequence[MicrographFile]) -> None:
         """Write the list of all coordinate files that are there, sorted by name."""
         ordered = sorted(micrographs, key=lambda item: item.output_stem)
-        rows = [(_shown(m.path), _shown(self.coordinates(m))) for m in ordered if self.coordinates(m).exists()]
+        rows = [(shown(m.path), shown(self.coordinates(m))) for m in ordered if self.coordinates(m).exists()]
         write_autopick_index(self.folder / INDEX_FILE, rows)
 
     def write_run(self, extra: dict[str, Any]) -> dict[str, Any]:
@@ -175,12 +177,6 @@ class Results:
         }
         write_text(self.folder / RUN_FILE, json.dumps(run, indent=1, ensure_ascii=False) + "\n")
         return run
-
-
-def _shown(path: Path) -> Path:
-    """Return the path relative to the current folder when it lies below it, else absolute."""
-    path = Path(os.path.abspath(path))
-    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
 
 def candidate_floor(settings: PickSettings, view_names: tuple[str, ...]) -> float:

@@ -1,0 +1,133 @@
+"""gempick convert."""
+
+from __future__ import annotations
+
+import math
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from napari_gempick.cli.common import EXIT_SOME_FAILED, command_errors, json_option, print_json, say
+from napari_gempick.cli.evaluate import parse_shape
+from napari_gempick.io.formats import FORMATS, format_named
+from napari_gempick.model.errors import SettingsError
+
+if TYPE_CHECKING:
+    from napari_gempick.io.formats import Format
+
+
+def _format(context: click.Context, option: click.Parameter, value: str | None) -> Format | None:
+    try:
+        return None if value is None else format_named(value)
+    except SettingsError as error:
+        raise click.BadParameter(error.sentence, context, option) from error
+
+
+def _factor(context: click.Context, option: click.Parameter, value: str) -> float:
+    """Read 2, 0.5 or 1/2."""
+    try:
+        number = float(Fraction(value))
+    except (ValueError, ZeroDivisionError, OverflowError):
+        number = math.nan
+    if not 0 < number < math.inf:
+        raise click.BadParameter(f"{value!r} is not a positive number or fraction, such as 2 or 1/2.", context, option)
+    return number
+
+
+_NAMES = ", ".join(FORMATS)
+
+
+@click.command(
+    "convert", epilog="Formats: " + "; ".join(f"{made.name}: {made.help}" for made in FORMATS.values()) + "."
+)
+@click.argument("paths", nargs=-1, required=True, metavar="IN... OUT")
+@click.option("--to", callback=_format, required=True, metavar="FORMAT", help=f"Format of OUT: {_NAMES}.")
+@click.option(
+    "--from",
+    "source",
+    callback=_format,
+    metavar="FORMAT",
+    help="Format of IN. [default: by suffix and content]",
+)
+@click.option(
+    "--bin",
+    "factor",
+    callback=_factor,
+    default="1",
+    metavar="FACTOR",
+    help="Multiply coordinates and box size, as for picks on micrographs binned by FACTOR that shall go to the full "
+    "ones; 1/2 goes the other way. [default: 1]",
+)
+@click.option("--swap-xy", is_flag=True, help="Exchange x and y, after --bin. psi goes with it.")
+@click.option("--flip-x", is_flag=True, help="x' = nx - 1 - x, after --swap-xy. psi goes with it.")
+@click.option("--flip-y", is_flag=True, help="y' = ny - 1 - y, after --swap-xy. psi goes with it.")
+@click.option(
+    "--shape",
+    callback=parse_shape,
+    metavar="NY,NX",
+    help="Size of the micrographs that OUT refers to, rows and columns. [px; default: from them, run.json, or IN]",
+)
+@click.option(
+    "--micrographs",
+    metavar="FOLDER|STAR|GLOB|CS",
+    help="The micrographs that OUT refers to, found by path and stem; a .cs table of exposures gives cryoSPARC's uids.",
+)
+@click.option(
+    "--name-table",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="CSV",
+    help="Columns name (as IN calls a micrograph, or its stem) and micrograph (its path).",
+)
+@click.option("--box", type=click.IntRange(min=1), metavar="PX", help="Box size of OUT. [px of OUT; default: as in IN]")
+@click.option("--allow-unmatched", is_flag=True, help="Leave out micrographs that --micrographs or --name-table lack.")
+@click.option("--overwrite", is_flag=True, help="Replace files.")
+@json_option
+@command_errors
+def command(
+    paths: tuple[str, ...],
+    to: Format,
+    source: Format | None,
+    factor: float,
+    swap_xy: bool,
+    flip_x: bool,
+    flip_y: bool,
+    as_json: bool,
+    **options: Any,
+) -> int:
+    """Convert coordinates between programs.
+
+    IN is one or more coordinate files, folders of them, RELION's autopick.star, or a folder of results of gempick pick.
+    OUT is a file, or a folder for formats that hold one micrograph in a file. Positions, scores, classes, views, angles
+    and box sizes survive as far as the format can hold them; what it loses is said.
+    """
+    from napari_gempick.job.convert import Conversion, convert
+    from napari_gempick.model.orientation import Orientation
+
+    if len(paths) < 2:
+        raise click.UsageError("Give coordinates and, as the last argument, where they shall go.")
+    orientation = Orientation(factor, swap_xy, flip_x, flip_y)
+    conversion = Conversion(to, source, orientation, box_size=options.pop("box"), **options)
+    report = convert([Path(path) for path in paths[:-1]], Path(paths[-1]), conversion)
+    for sentence in (*(one["error"] for one in report["failed"]), *report["loses"], *report["notes"]):
+        say(sentence)
+    if as_json:
+        print_json(report)
+    else:
+        click.echo("\n".join(_lines(report)))
+    return EXIT_SOME_FAILED if report["failed"] else 0
+
+
+def _lines(report: dict[str, Any]) -> list[str]:
+    """Return the report for a person."""
+    outside = "not known (no size of a micrograph)" if report["outside"] is None else report["outside"]
+    unmatched = len(report["unmatched"])
+    return [
+        f"{report['picks_in']} picks read, {report['picks_out']} written for {report['micrographs']} micrographs as "
+        f"{report['to']}: {report['output']}",
+        f"picks outside the micrograph: {outside}",
+        f"micrographs unmatched: {unmatched}" + (" (left out)" if unmatched else ""),
+        *([f"micrographs without picks: {report['without_picks']}"] if report["without_picks"] else []),
+        *([f"files that failed: {len(report['failed'])}"] if report["failed"] else []),
+    ]

@@ -1,0 +1,87 @@
+"""The coordinate formats of other programs, each a small module, and the registry of them all."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from napari_gempick.io.formats.base import Format, PicksInfo
+from napari_gempick.io.formats.cbox import CBOX
+from napari_gempick.io.formats.cryosparc import CRYOSPARC
+from napari_gempick.io.formats.eman1 import EMAN1
+from napari_gempick.io.formats.eman2 import EMAN2
+from napari_gempick.io.formats.gautomatch import GAUTOMATCH
+from napari_gempick.io.formats.gempicker import GEMPICKER, GEMPICKER_BOX
+from napari_gempick.io.formats.relion import PARTICLES, STAR
+from napari_gempick.io.formats.table import CSV, TSV
+from napari_gempick.io.formats.topaz import TOPAZ
+from napari_gempick.io.formats.xmipp import XMIPP
+from napari_gempick.io.reading import readable
+from napari_gempick.model.errors import InputError, SettingsError
+
+__all__ = ["FORMATS", "SUFFIXES", "Format", "PicksInfo", "format_named", "format_of"]
+
+_ALL = (
+    STAR,
+    PARTICLES,
+    GAUTOMATCH,
+    EMAN1,
+    EMAN2,
+    CBOX,
+    CRYOSPARC,
+    XMIPP,
+    GEMPICKER,
+    GEMPICKER_BOX,
+    TOPAZ,
+    TSV,
+    CSV,
+)
+FORMATS: dict[str, Format] = {made.name: made for made in _ALL}
+"""Formats by the name that ``--format``, ``--to`` and ``--from`` take."""
+SUFFIXES: tuple[str, ...] = tuple(
+    dict.fromkeys(sorted((suffix for made in _ALL for suffix in made.suffixes), key=lambda s: s.startswith(".")))
+)
+"""Endings of coordinate files; those that say more than the suffix come first."""
+_LONGEST_LINE = 4096
+
+
+def format_named(name: str) -> Format:
+    """Return the format of that name or alias, in any case.
+
+    Raises
+    ------
+    SettingsError
+        There is none.
+    """
+    wanted = name.strip().lower()
+    for made in _ALL:
+        if wanted in (made.name, *made.aliases):
+            return made
+    raise SettingsError(f"There is no coordinate format {name}; choose from {', '.join(FORMATS)}.")
+
+
+def format_of(path: Path | str) -> Format:
+    """Return the format of a file, by the longest ending of its name that is known, then by its first line.
+
+    Raises
+    ------
+    InputError
+        The ending belongs to no format, or the file cannot be read.
+    """
+    name = Path(path).name.lower()
+    fits = [(suffix, made) for made in _ALL for suffix in made.suffixes if name.endswith(suffix)]
+    if not fits:
+        known = ", ".join(sorted(suffix for suffix in SUFFIXES if suffix.startswith(".")))
+        raise InputError(f"{path} has no suffix of a coordinate format ({known}); rename it, or say --from.", path)
+    longest = max(len(suffix) for suffix, _ in fits)
+    left = [made for suffix, made in fits if len(suffix) == longest]
+    if len(left) > 1:
+        line = _first_line(path)
+        left = [made for made in left if made.first_line is not None and made.first_line.match(line)] or [
+            made for made in left if made.first_line is None
+        ]
+    return left[0]
+
+
+def _first_line(path: Path | str) -> str:
+    with readable(path), Path(path).open("rb") as stream:
+        return stream.readline(_LONGEST_LINE).decode("utf-8-sig", "replace")

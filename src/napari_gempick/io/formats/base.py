@@ -1,0 +1,183 @@
+"""What every coordinate format declares, and how numbers are written."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from napari_gempick.model.errors import SettingsError
+
+if TYPE_CHECKING:
+    import re
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from napari_gempick.io.formats.coordinate_set import CoordinateSet
+    from napari_gempick.model.orientation import Shape
+    from napari_gempick.model.picks import Picks
+
+Kept = Literal["score", "class", "view", "psi", "box size", "position", "folder"]
+"""What a pick has: the class is the number of the template, the view its name, the position its decimals."""
+
+
+@dataclass(frozen=True, eq=False)
+class PicksInfo:
+    """What a format may need besides the picks of one micrograph.
+
+    Attributes
+    ----------
+    pixel_size : float or None
+        Å, of the micrograph's file.
+    box_size : int or None
+        Pixels of the file.
+    view_names : tuple of str
+        `Picks.view` counts them from 0.
+    micrograph : str
+        Its name as a data set calls it, with folders and suffix; "" where it is not known.
+    shape : (ny, nx) or None
+        Of the micrograph, px.
+    number : int
+        Of the micrograph within the data set, from 1.
+    micrograph_uid, exposure_group : int or None
+        cryoSPARC's numbers of the micrograph and of its exposure group.
+    uids : (n,) uint64 or None
+        cryoSPARC's numbers of the picks.
+    """
+
+    pixel_size: float | None = None
+    box_size: int | None = None
+    view_names: tuple[str, ...] = ()
+    micrograph: str = ""
+    shape: Shape | None = None
+    number: int = 1
+    micrograph_uid: int | None = None
+    exposure_group: int | None = None
+    uids: NDArray[np.uint64] | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Format:
+    """A format of coordinate files.
+
+    Attributes
+    ----------
+    name : str
+        As in ``--format``, ``--to`` and ``--from``.
+    help : str
+        One line for the user.
+    suffix : str
+        What follows a micrograph's stem in the name of a file that we write.
+    read : callable
+        ``read(path, shape)`` returns a CoordinateSet; `shape` is (ny, nx) of the micrograph or None.
+    write : callable
+        ``write(path, picks, info)`` writes the picks of one micrograph atomically.
+    write_set : callable or None
+        ``write_set(path, [(picks, info), ...])`` writes a data set into one file; None where that cannot be.
+    holds : {"micrograph", "data set", "either"}
+        What one file holds.
+    loses : mapping of Kept to str
+        A sentence for everything that the format cannot hold; the rest survives.
+    suffixes : tuple of str
+        Endings of file names to read, lower case.
+    first_line : re.Pattern or None
+        Tells this format from others with the same suffix by the first line of a file.
+    aliases : tuple of str
+        Other names.
+    needs_shape : bool
+        Reading and writing need the micrograph's size.
+    """
+
+    name: str
+    help: str
+    suffix: str
+    read: Callable[[Path | str, Shape | None], CoordinateSet]
+    write: Callable[[Path | str, Picks, PicksInfo], None]
+    write_set: Callable[[Path | str, Sequence[tuple[Picks, PicksInfo]]], None] | None = None
+    holds: Literal["micrograph", "data set", "either"] = "micrograph"
+    loses: Mapping[Kept, str] = field(default_factory=dict)
+    suffixes: tuple[str, ...] = ()
+    first_line: re.Pattern[str] | None = None
+    aliases: tuple[str, ...] = ()
+    needs_shape: bool = False
+
+
+_WORDS: dict[Kept, str] = {
+    "score": "scores",
+    "class": "classes",
+    "view": "the names of views",
+    "psi": "angles (psi)",
+    "box size": "the box size",
+}
+
+
+def lost(program: str, *what: Kept) -> dict[Kept, str]:
+    """Return a sentence for everything that files of `program` cannot hold."""
+    sentences = {item: f"{program} has no place for {_WORDS[item]}." for item in what if item in _WORDS}
+    if "position" in what:
+        sentences["position"] = f"{program} has whole numbers: positions are rounded to pixels."
+    if "folder" in what:
+        sentences["folder"] = f"{program} has no place for the micrographs' folders."
+    return sentences
+
+
+def box_of(info: PicksInfo, program: str, path: Path | str) -> int:
+    """Return the box size in pixels.
+
+    Raises
+    ------
+    SettingsError
+        There is none.
+    """
+    if info.box_size is None:
+        raise SettingsError(f"{program} files need a box size; give --box in pixels or --diameter in Å.", path)
+    return info.box_size
+
+
+def shape_of(shape: Shape | None, program: str, path: Path | str) -> Shape:
+    """Return (ny, nx) of the micrograph.
+
+    Raises
+    ------
+    SettingsError
+        It is not known.
+    """
+    if shape is None:
+        raise SettingsError(
+            f"{path}: {program} files need the size of the micrograph; give --shape NY,NX or --micrographs.", path
+        )
+    return shape
+
+
+def fixed(values: NDArray[np.float64]) -> list[str]:
+    """Three decimals, and never a negative zero."""
+    return [f"{value:.3f}" for value in (np.round(values, 3) + 0.0).tolist()]
+
+
+def turned(psi: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Bring angles to [0, 360) as they will be rounded."""
+    return np.round(psi % 360.0, 3) % 360.0
+
+
+def exact(values: NDArray[np.float32]) -> list[str]:
+    """Nine digits, from which single precision comes back to the last bit."""
+    return [f"{value:.9g}" for value in values.tolist()]
+
+
+def whole(values: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Round to whole pixels, halves up."""
+    return np.floor(values + 0.5).astype(np.int64)
+
+
+def unknown_as(value: float, numbers: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Put a program's value for unknown scores in the place of NaN."""
+    return np.where(np.isnan(numbers), np.float32(value), numbers)
+
+
+def view_of(picks: Picks, info: PicksInfo, unknown: str = "") -> list[str]:
+    """Return the name of each pick's view."""
+    names = info.view_names
+    return [names[view] if 0 <= view < len(names) else unknown for view in picks.view.tolist()]

@@ -1,0 +1,85 @@
+"""crYOLO and its box manager: .cbox, a STAR file whose block cryolo has corners, sizes and confidences.
+
+The corner has the lowest x and y and may have decimals; the centre is corner + size / 2, as crYOLO itself counts.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from napari_gempick.io.formats.base import Format, box_of, exact, fixed, lost
+from napari_gempick.io.formats.coordinate_set import CoordinateSet, assemble, column, some_column
+from napari_gempick.io.star import read_table, write_tables
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from napari_gempick.io.formats.base import PicksInfo
+    from napari_gempick.model.picks import Picks
+
+_BLOCK = "cryolo"
+_X, _Y, _WIDTH, _HEIGHT, _CONFIDENCE = "CoordinateX", "CoordinateY", "Width", "Height", "Confidence"
+_NOTHING = "<NA>"  # what crYOLO writes where there is no value
+
+
+def write_cbox(path: Path | str, picks: Picks, info: PicksInfo) -> None:
+    """Write one micrograph's boxes, atomically: the blocks global, cryolo and cryolo_include.
+
+    Raises
+    ------
+    SettingsError
+        There is no box size.
+    OutputError
+        The file cannot be written.
+    """
+    size = box_of(info, "crYOLO .cbox", path)
+    sizes, nothing = [str(size)] * len(picks), [_NOTHING] * len(picks)
+    columns = {
+        _X: fixed(picks.x - size / 2),
+        _Y: fixed(picks.y - size / 2),
+        "CoordinateZ": nothing,
+        _WIDTH: sizes,
+        _HEIGHT: sizes,
+        "Depth": nothing,
+        "EstWidth": nothing,
+        "EstHeight": nothing,
+        _CONFIDENCE: [_NOTHING if text == "nan" else text for text in exact(picks.score)],
+        "NumBoxes": nothing,
+        "Angle": nothing,
+    }
+    write_tables(
+        path, {"global": {"cbox_format_version": "1.0"}, _BLOCK: columns, "cryolo_include": {"slice_index": []}}
+    )
+
+
+def read_cbox(path: Path | str) -> CoordinateSet:
+    """Read one micrograph's boxes.
+
+    Raises
+    ------
+    InputError
+        The file is missing, unreadable, or has no block cryolo with corners and sizes.
+    """
+    table = read_table(path, _BLOCK, (_X, _Y, _WIDTH, _HEIGHT))
+    width, height = (column(path, table, label) for label in (_WIDTH, _HEIGHT))
+    confidence = [("" if value == _NOTHING else value) for value in table.get(_CONFIDENCE, ())]
+    return assemble(
+        path,
+        table,
+        x=column(path, table, _X) + width / 2,
+        y=column(path, table, _Y) + height / 2,
+        score=some_column(path, {_CONFIDENCE: confidence} if _CONFIDENCE in table else {}, _CONFIDENCE),
+        extra={"box_size": width},
+    )
+
+
+CBOX = Format(
+    "cbox",
+    "crYOLO / box manager .cbox (corner, size, confidence)",
+    ".cbox",
+    lambda path, _: read_cbox(path),
+    write_cbox,
+    loses=lost("crYOLO .cbox", "class", "view", "psi"),
+    suffixes=(".cbox",),
+    aliases=("cryolo", "boxmanager"),
+)

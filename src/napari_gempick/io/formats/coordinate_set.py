@@ -1,0 +1,170 @@
+"""The particles that a coordinate file holds, and how a reader puts them together."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_gempick.io.star import parse_numbers
+from napari_gempick.model.errors import InputError
+from napari_gempick.model.picks import Picks
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from napari_gempick.io.star import Table
+
+NO_VIEW = "particle"
+"""The view of particles that a file tells no views of."""
+UNKNOWN = -999.0
+"""RELION's value for a hand-picked particle's score and angle."""
+_FARTHEST = 1e9
+
+
+@dataclass(frozen=True, eq=False)
+class CoordinateSet:
+    """The particles of a coordinate file, in the file's order.
+
+    Attributes
+    ----------
+    picks : Picks
+        What the file does not say is NaN (score, psi), -1 (k, section) or 0 (view); the map position is x, y rounded.
+    view_names : tuple of str
+        `picks.view` counts them from 0; one name, "particle", where the file tells no views apart.
+    columns : dict of list of str
+        Every column of a text file, by its label without underscore; rows as in `picks`.
+    micrographs : sequence of str or None
+        The micrograph's name in each row, where the file says it.
+    extra : dict of (n, ...) array
+        What else is known of each row: box_size (px), pixel_size (Å), shape (ny, nx), uid, micrograph_uid,
+        exposure_group (cryoSPARC's numbers).
+    """
+
+    picks: Picks
+    view_names: tuple[str, ...]
+    columns: dict[str, list[str]]
+    micrographs: Sequence[str] | None = None
+    extra: dict[str, NDArray[Any]] = field(default_factory=dict)
+
+    def by_micrograph(self) -> dict[str, CoordinateSet]:
+        """Split by micrograph, in order of first appearance; without names, or without picks, all are under ""."""
+        if self.micrographs is None or not len(self.micrographs):
+            return {"": self}
+        numbers: dict[str, int] = {}
+        number = np.array([numbers.setdefault(name, len(numbers)) for name in self.micrographs])
+        order = np.argsort(number, kind="stable")
+        ends = np.searchsorted(number[order], np.arange(len(numbers) + 1))
+        return {name: self._take(order[ends[i] : ends[i + 1]]) for name, i in numbers.items()}
+
+    def _take(self, rows: NDArray[np.intp]) -> CoordinateSet:
+        listed = rows.tolist()
+        return replace(
+            self,
+            picks=self.picks.take(rows),
+            columns={label: [values[row] for row in listed] for label, values in self.columns.items()},
+            micrographs=None if self.micrographs is None else [self.micrographs[row] for row in listed],
+            extra={name: values[rows] for name, values in self.extra.items()},
+        )
+
+    def common(self, name: str) -> Any:
+        """Return the most frequent finite value of something extra, None where there is none."""
+        values = self.extra.get(name)
+        if values is None or not len(values):
+            return None
+        if values.dtype.kind == "f":
+            values = values[np.isfinite(values)]
+            if not len(values):
+                return None
+        found, counts = np.unique(values, axis=0, return_counts=True)
+        return found[np.argmax(counts)].tolist()
+
+
+def column(path: Path | str, table: Table, label: str) -> NDArray[np.float64]:
+    """Return a column as numbers, empty cells as NaN.
+
+    Raises
+    ------
+    InputError
+        A value is no number.
+    """
+    return parse_numbers([value or "nan" for value in table[label]], f"the column {label}", path)
+
+
+def some_column(path: Path | str, table: Table, label: str) -> NDArray[np.float64] | None:
+    """Return a column as `column` does; None where there is no such column."""
+    return column(path, table, label) if label in table else None
+
+
+def view_numbers(views: Sequence[str]) -> tuple[tuple[str, ...], NDArray[np.float64]]:
+    """Return the names of the views in order of appearance, and the number of each row's view."""
+    named = [view or NO_VIEW for view in views]
+    names = tuple(dict.fromkeys(named)) or (NO_VIEW,)
+    number_of = {name: number for number, name in enumerate(names)}
+    return names, np.array([number_of[view] for view in named], dtype=np.float64)
+
+
+def assemble(
+    path: Path | str,
+    columns: Table,
+    *,
+    x: NDArray[np.float64],
+    y: NDArray[np.float64],
+    view_names: tuple[str, ...] = (NO_VIEW,),
+    score: NDArray[np.float64] | None = None,
+    psi: NDArray[np.float64] | None = None,
+    template: NDArray[np.float64] | None = None,
+    first_template: int = 1,
+    view: NDArray[np.float64] | None = None,
+    micrographs: Sequence[str] | None = None,
+    extra: Mapping[str, NDArray[Any] | None] | None = None,
+) -> CoordinateSet:
+    """Fill in what is unknown, and check that the positions can be positions.
+
+    Parameters
+    ----------
+    path : Path or str
+        For messages.
+    columns : dict of list of str
+        Every column as text.
+    x, y : (n,) float64
+        Centres, px, first pixel 0.
+    view_names, score, psi, template, view, micrographs, extra
+        As in CoordinateSet and Picks; psi in degrees, counter-clockwise on screen; -999 and NaN are unknown.
+    first_template : int
+        The number of the first template.
+
+    Raises
+    ------
+    InputError
+        A position is not finite, or too far away.
+    """
+    good = np.maximum(np.abs(x), np.abs(y)) < _FARTHEST
+    if not good.all():
+        row = int(np.argmin(good)) + 1
+        raise InputError(f"{path}: row {row} has no finite position; mend or remove that row.", path)
+    n = len(x)
+    sections = np.nan_to_num(_unknown_as_nan(template, n), nan=first_template - 1.0) - first_template
+    picks = Picks(
+        x=x,
+        y=y,
+        map_x=np.rint(x).astype(np.int32),
+        map_y=np.rint(y).astype(np.int32),
+        score=_unknown_as_nan(score, n).astype(np.float32),
+        k=np.full(n, -1, dtype=np.int32),
+        view=(np.zeros(n) if view is None else view).astype(np.int32),
+        section=sections.astype(np.int32),
+        psi=_unknown_as_nan(psi, n) % 360.0,
+    )
+    known = {name: values for name, values in (extra or {}).items() if values is not None}
+    return CoordinateSet(picks, view_names, columns, micrographs, known)
+
+
+def _unknown_as_nan(values: NDArray[np.float64] | None, n: int) -> NDArray[np.float64]:
+    if values is None:
+        return np.full(n, np.nan)
+    return np.where(values == UNKNOWN, np.nan, values)

@@ -1,0 +1,249 @@
+"""cryoSPARC: .cs, a structured NumPy array with one row for each pick or each micrograph; nothing is ever unpickled.
+
+location/center_x_frac = x / nx and location/center_y_frac = y / ny, with x and y as here: pixel centres counted from 0,
+row 0 the file's first. cryoSPARC shows that row at the bottom, so its display counts y from below, but the number is
+the row in the file (its developers draw center_y_frac * ny over imshow(origin="lower")). location/micrograph_shape is
+(ny, nx). template_idx counts from 0. angle_rad is psi in radians.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_gempick.io.atomic import atomic_path
+from napari_gempick.io.formats.base import Format, lost, shape_of
+from napari_gempick.io.formats.coordinate_set import CoordinateSet, assemble
+from napari_gempick.io.reading import readable
+from napari_gempick.model.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from napari_gempick.io.formats.base import PicksInfo
+    from napari_gempick.model.orientation import Shape
+    from napari_gempick.model.picks import Picks
+
+_PATH, _SHAPE = "location/micrograph_path", "location/micrograph_shape"
+_X, _Y = "location/center_x_frac", "location/center_y_frac"
+_MICROGRAPH_UID, _GROUP, _PIXEL = (
+    "location/micrograph_uid",
+    "location/exp_group_id",
+    "location/micrograph_psize_A",
+)
+_SCORE, _POWER, _TEMPLATE, _ANGLE = (
+    f"pick_stats/{name}" for name in ("ncc_score", "power", "template_idx", "angle_rad")
+)
+_EXPOSURE_PATH, _EXPOSURE_SHAPE, _EXPOSURE_PIXEL = (f"micrograph_blob/{name}" for name in ("path", "shape", "psize_A"))
+_EXPOSURE_GROUPS = ("mscope_params/exp_group_id", "ctf/exp_group_id")
+_LONGEST_HEADER = 200_000  # a table of exposures has a hundred fields; NumPy refuses headers above 10,000 by default
+
+
+@dataclass(frozen=True)
+class Exposure:
+    """A micrograph that a cryoSPARC table lists.
+
+    Attributes
+    ----------
+    path : str
+        As cryoSPARC has it: below its project folder.
+    shape : (ny, nx)
+        px.
+    pixel_size : float or None
+        Å.
+    uid : int
+        cryoSPARC's number, by which picks are keyed.
+    group : int
+        Its exposure group.
+    """
+
+    path: str
+    shape: Shape
+    pixel_size: float | None
+    uid: int
+    group: int
+
+
+def read_exposures(path: Path | str) -> list[Exposure]:
+    """Read a table of micrographs: any .cs file with micrograph_blob/path and shape.
+
+    Raises
+    ------
+    InputError
+        The file is missing, unreadable, or no such table.
+    """
+    rows = _load(path)
+    _require(path, rows, ("uid", _EXPOSURE_PATH, _EXPOSURE_SHAPE), "table of micrographs; export the exposures")
+    names = rows.dtype.names or ()
+    group = next((label for label in _EXPOSURE_GROUPS if label in names), None)
+    return [
+        Exposure(
+            _text(row[_EXPOSURE_PATH]),
+            (int(row[_EXPOSURE_SHAPE][0]), int(row[_EXPOSURE_SHAPE][1])),
+            float(row[_EXPOSURE_PIXEL]) if _EXPOSURE_PIXEL in names else None,
+            int(row["uid"]),
+            int(row[group]) if group else 0,
+        )
+        for row in rows
+    ]
+
+
+def write_cs(path: Path | str, sets: Sequence[tuple[Picks, PicksInfo]]) -> None:
+    """Write the picks of a data set with the fields location and pick_stats, atomically.
+
+    Picks keep their uid and their micrograph's where they have them; else both are made from the micrograph's name and
+    the row, always the same. The power, by which cryoSPARC lets picks be inspected, is the score again. Fields that no
+    pick has a value for are left out; an unknown template among known ones is 0.
+
+    Raises
+    ------
+    SettingsError
+        The size of a micrograph is not known.
+    OutputError
+        The file cannot be written.
+    """
+    n = sum(len(picks) for picks, _ in sets)
+    names = [info.micrograph.encode("utf-8", "surrogateescape") for _, info in sets]
+    fields: list[tuple[Any, ...]] = [
+        ("uid", "<u8"),
+        (_MICROGRAPH_UID, "<u8"),
+        (_GROUP, "<u4"),
+        (_PATH, f"S{max([1, *map(len, names)])}"),
+        (_SHAPE, "<u4", (2,)),
+        (_X, "<f4"),
+        (_Y, "<f4"),
+    ]
+    if all(info.pixel_size is not None for _, info in sets):
+        fields.append((_PIXEL, "<f4"))
+    if any(np.isfinite(picks.score).any() for picks, _ in sets):
+        fields += [(_SCORE, "<f4"), (_POWER, "<f4")]
+    if any((picks.section >= 0).any() for picks, _ in sets):
+        fields.append((_TEMPLATE, "<u4"))
+    if any(np.isfinite(picks.psi).any() for picks, _ in sets):
+        fields.append((_ANGLE, "<f4"))
+    rows = np.zeros(n, dtype=np.dtype(fields))
+    start = 0
+    for name, (picks, info) in zip(names, sets, strict=True):
+        _fill(rows[start : start + len(picks)], picks, info, name, path)
+        start += len(picks)
+    with atomic_path(path) as temporary, temporary.open("wb") as stream:
+        np.save(stream, rows, allow_pickle=False)
+
+
+def _fill(rows: NDArray[Any], picks: Picks, info: PicksInfo, name: bytes, path: Path | str) -> None:
+    """Fill in the rows of one micrograph."""
+    shape = shape_of(info.shape, "cryoSPARC .cs", path)
+    micrograph = _number(name) if info.micrograph_uid is None else info.micrograph_uid
+    values: dict[str, Any] = {
+        "uid": [_number(b"%d %d" % (micrograph, row)) for row in range(len(picks))] if info.uids is None else info.uids,
+        _MICROGRAPH_UID: micrograph,
+        _GROUP: info.exposure_group or 0,
+        _PATH: name,
+        _SHAPE: shape,
+        _X: picks.x / shape[1],
+        _Y: picks.y / shape[0],
+        _PIXEL: info.pixel_size,
+        _SCORE: picks.score,
+        _POWER: picks.score,
+        _TEMPLATE: np.maximum(picks.section, 0),
+        _ANGLE: np.deg2rad(picks.psi % 360.0),
+    }
+    for label in rows.dtype.names or ():
+        rows[label] = values[label]
+
+
+def read_cs(path: Path | str) -> CoordinateSet:
+    """Read the picks of a data set.
+
+    Raises
+    ------
+    InputError
+        The file is missing, unreadable, has Python objects in it, or no pick locations.
+    """
+    rows = _load(path)
+    names = rows.dtype.names or ()
+    if _X not in names and _EXPOSURE_PATH in names:
+        raise InputError(f"{path} is a table of micrographs without picks; give it with --micrographs.", path)
+    _require(
+        path, rows, (_X, _Y, _SHAPE), "table of picks; give the file with the locations (often a passthrough file)"
+    )
+    shape = rows[_SHAPE].astype(np.float64)
+
+    def some(label: str) -> NDArray[np.float64] | None:
+        return rows[label].astype(np.float64) if label in names else None
+
+    angle, template = some(_ANGLE), some(_TEMPLATE)
+    kept = {"uid": "uid", _MICROGRAPH_UID: "micrograph_uid", _GROUP: "exposure_group", _PIXEL: "pixel_size"}
+    extra = {name: rows[label] for label, name in kept.items() if label in names}
+    return assemble(
+        path,
+        {},
+        x=rows[_X] * shape[:, 1],
+        y=rows[_Y] * shape[:, 0],
+        score=some(_SCORE),
+        psi=None if angle is None else np.rad2deg(angle),
+        template=template,
+        first_template=0,
+        micrographs=_names(rows),
+        extra={**extra, "shape": rows[_SHAPE].astype(np.int64)},
+    )
+
+
+def _load(path: Path | str) -> NDArray[Any]:
+    try:
+        with readable(path):
+            rows = np.load(path, allow_pickle=False, max_header_size=_LONGEST_HEADER)
+    except (ValueError, EOFError, SyntaxError) as error:
+        raise InputError(
+            f"{path} is no .cs file of plain NumPy fields; save it again with cryosparc-tools (Dataset.save).", path
+        ) from error
+    if not isinstance(rows, np.ndarray) or rows.dtype.names is None or rows.ndim != 1:
+        raise InputError(f"{path} holds no table, so it is no .cs file of cryoSPARC; give another file.", path)
+    return rows
+
+
+def _require(path: Path | str, rows: NDArray[Any], labels: Sequence[str], what: str) -> None:
+    missing = [label for label in labels if label not in (rows.dtype.names or ())]
+    if missing:
+        raise InputError(f"{path} lacks {', '.join(missing)}, so it is no {what}.", path)
+
+
+def _text(value: Any) -> str:
+    """Return a path without the mark that cryoSPARC puts before paths beside the file."""
+    text = value.decode("utf-8", "surrogateescape") if isinstance(value, bytes) else str(value)
+    return text.removeprefix(">")
+
+
+def _names(rows: NDArray[Any]) -> list[str] | None:
+    """Return the micrograph of each row, by its path or else its uid."""
+    label = next((label for label in (_PATH, _MICROGRAPH_UID) if label in (rows.dtype.names or ())), None)
+    if label is None:
+        return None
+    values = rows[label].tolist()
+    text = {value: _text(value) for value in dict.fromkeys(values)}
+    return [text[value] for value in values]
+
+
+def _number(name: bytes) -> int:
+    return int.from_bytes(blake2b(name, digest_size=8).digest(), "little")
+
+
+CRYOSPARC = Format(
+    "cs",
+    "cryoSPARC .cs, one file for all micrographs (location, pick_stats)",
+    ".cs",
+    lambda path, _: read_cs(path),
+    lambda path, picks, info: write_cs(path, [(picks, info)]),
+    write_cs,
+    "data set",
+    loses=lost("cryoSPARC .cs", "view", "box size"),
+    suffixes=(".cs",),
+    aliases=("cryosparc",),
+    needs_shape=True,
+)

@@ -1,0 +1,166 @@
+"""Tables with a header, comma-, semicolon- or tab-separated: this program's own, and those that people make."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from typing import TYPE_CHECKING
+
+from napari_gempick.io.atomic import write_text
+from napari_gempick.io.formats.base import Format, exact, fixed, turned, view_of
+from napari_gempick.io.formats.coordinate_set import CoordinateSet, assemble, column, some_column, view_numbers
+from napari_gempick.io.star import read_text
+from napari_gempick.model.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from pathlib import Path
+
+    from napari_gempick.io.formats.base import PicksInfo
+    from napari_gempick.io.star import Table
+    from napari_gempick.model.picks import Picks
+
+_LINE = re.compile(r"[^\n]*\n|[^\n]+$")
+_COLUMNS = ("x", "y", "score", "view", "psi", "template", "box_size")
+_MICROGRAPH = "micrograph"
+_OTHER_NAMES = (_MICROGRAPH, "micrograph_name", "image_name", "rlnmicrographname")
+
+
+def write_table(path: Path | str, picks: Picks, info: PicksInfo, delimiter: str = ",") -> None:
+    """Write one micrograph's picks with a header, atomically: x, y, score, view, psi, template, box_size.
+
+    x and y are pixels as in `Picks`, the view is its name, psi is in degrees, the template is the section counted
+    from 1; what is unknown is left empty, and box_size is left out where it is unknown.
+
+    Raises
+    ------
+    OutputError
+        The file cannot be written.
+    """
+    _write(path, _labels([info]), _rows(picks, info), delimiter)
+
+
+def write_table_set(path: Path | str, sets: Sequence[tuple[Picks, PicksInfo]], delimiter: str = ",") -> None:
+    """Write the picks of a data set as `write_table` does, after a column with the micrograph's name.
+
+    Raises
+    ------
+    OutputError
+        The file cannot be written.
+    """
+    labels = _labels([info for _, info in sets])
+    rows = ((info.micrograph, *row) for picks, info in sets for row in _rows(picks, info))
+    _write(path, (_MICROGRAPH, *labels), rows, delimiter)
+
+
+def read_table_file(path: Path | str) -> CoordinateSet:
+    """Read a table with a header that has x and y.
+
+    Optional are score, view (text), psi or inplane_deg (clockwise on screen), template (counted from 1), box_size and
+    micrograph.
+
+    Raises
+    ------
+    InputError
+        The file is missing, unreadable, or has no such header.
+    """
+    text = read_text(path, "CSV")
+    header = next((line for line in text.splitlines() if line.strip()), "")
+    table = {label.lower(): values for label, values in columns_of(path, text, max(",;\t", key=header.count)).items()}
+    if "x" not in table or "y" not in table:
+        raise InputError(f"{path} has no header with the columns x and y; add one as its first line.", path)
+    psi = some_column(path, table, "psi")
+    if psi is None and "inplane_deg" in table:
+        psi = -column(path, table, "inplane_deg")
+    names, views = view_numbers(table.get("view", [""] * len(table["x"])))
+    return assemble(
+        path,
+        table,
+        x=column(path, table, "x"),
+        y=column(path, table, "y"),
+        view_names=names,
+        view=views,
+        score=some_column(path, table, "score"),
+        psi=psi,
+        template=some_column(path, table, "template"),
+        micrographs=next((table[name] for name in _OTHER_NAMES if name in table), None),
+        extra={"box_size": some_column(path, table, "box_size")},
+    )
+
+
+def columns_of(path: Path | str, text: str, delimiter: str) -> Table:
+    """Return the columns of a table by its header, all as text; empty lines do not count.
+
+    Raises
+    ------
+    InputError
+        A row has not as many values as the header.
+    """
+    lines = (match[0] for match in _LINE.finditer(text))
+    labels: list[str] = []
+    columns: list[list[str]] = []
+    last: list[str] = []
+    try:
+        for row in csv.reader(lines, delimiter=delimiter):
+            cells = [cell.strip() for cell in row]
+            if not any(cells):
+                continue
+            if not labels:
+                labels, columns, last = cells, [[] for _ in cells], cells
+                continue
+            if len(cells) != len(labels):
+                raise InputError(
+                    f"{path}: row {len(columns[0]) + 1} has {len(cells)} values, but the header has {len(labels)}; "
+                    "mend that row.",
+                    path,
+                )
+            # equal neighbours are one object, for long tables repeat themselves
+            last = [old if new == old else new for new, old in zip(cells, last, strict=True)]
+            for values, cell in zip(columns, last, strict=True):
+                values.append(cell)
+    except csv.Error as error:
+        raise InputError(f"{path} is not a readable CSV file ({error}); write it again.", path) from error
+    return dict(zip(labels, columns, strict=True))
+
+
+def _labels(infos: Sequence[PicksInfo]) -> tuple[str, ...]:
+    return _COLUMNS if any(info.box_size is not None for info in infos) else _COLUMNS[:-1]
+
+
+def _rows(picks: Picks, info: PicksInfo) -> Iterable[tuple[str, ...]]:
+    columns = (
+        fixed(picks.x),
+        fixed(picks.y),
+        ["" if text == "nan" else text for text in exact(picks.score)],
+        view_of(picks, info),
+        ["" if text == "nan" else text for text in fixed(turned(picks.psi))],
+        [str(section + 1) if section >= 0 else "" for section in picks.section.tolist()],
+        ["" if info.box_size is None else str(info.box_size)] * len(picks),
+    )
+    return zip(*columns, strict=True)
+
+
+def _write(path: Path | str, labels: Sequence[str], rows: Iterable[Sequence[str]], delimiter: str) -> None:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n", delimiter=delimiter)
+    writer.writerow(labels)
+    writer.writerows(row[: len(labels)] for row in rows)
+    write_text(path, text.getvalue())
+
+
+def _format(name: str, help: str, delimiter: str, suffixes: tuple[str, ...]) -> Format:
+    return Format(
+        name,
+        help,
+        "." + name,
+        lambda path, _: read_table_file(path),
+        lambda path, picks, info: write_table(path, picks, info, delimiter),
+        lambda path, sets: write_table_set(path, sets, delimiter),
+        "either",
+        suffixes=suffixes,
+    )
+
+
+CSV = _format("csv", "table with x, y, score, view, psi, template, box_size", ",", (".csv", ".txt", ".tab"))
+TSV = _format("tsv", "the same table, separated by tabs", "\t", (".tsv",))

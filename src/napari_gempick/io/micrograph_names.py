@@ -1,0 +1,191 @@
+"""Which micrograph a name in a coordinate file means: by path, by stem, or by a table of names."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections import defaultdict
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
+
+from napari_gempick.io.coordinate_sets import common_ending, stem_of
+from napari_gempick.io.formats.cryosparc import read_exposures
+from napari_gempick.io.formats.table import columns_of
+from napari_gempick.io.image import open_image
+from napari_gempick.io.listing import find_micrographs
+from napari_gempick.io.star import read_text
+from napari_gempick.model.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from napari_gempick.model.orientation import Shape
+
+USUAL_SUFFIX = ".mrc"
+_UID = re.compile(r"^\d{18,21}_")  # what cryoSPARC puts before the names of micrographs
+
+
+@dataclass(frozen=True)
+class Known:
+    """A micrograph and what is known about it.
+
+    Attributes
+    ----------
+    name : str
+        As a data set calls it: with folders and suffix.
+    stem : str
+        What the names of its results begin with: "grid1/mic".
+    path : Path or None
+        Its file, where that is at hand.
+    shape : (ny, nx) or None
+        px.
+    pixel_size : float or None
+        Å.
+    uid, group : int or None
+        cryoSPARC's numbers of the micrograph and its exposure group.
+    guessed : bool
+        The suffix of the name is a guess.
+    """
+
+    name: str
+    stem: str
+    path: Path | None = None
+    shape: Shape | None = None
+    pixel_size: float | None = None
+    uid: int | None = None
+    group: int | None = None
+    guessed: bool = False
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """The name's parts, the last one without suffix."""
+        name = PurePosixPath(self.name if self.path is None else self.path.as_posix())
+        return (*name.parts[:-1], stem_of(name.name))
+
+    def size(self) -> Shape | None:
+        """Return (ny, nx): as known, or from the header of the file.
+
+        Raises
+        ------
+        InputError
+            The file is missing or cannot be read.
+        """
+        if self.shape is not None or self.path is None:
+            return self.shape
+        ny, nx = open_image(self.path, single=True).data.shape[1:]
+        return int(ny), int(nx)
+
+
+class Micrographs:
+    """The micrographs that coordinates shall belong to.
+
+    Parameters
+    ----------
+    given : Path or str
+        A folder, a STAR file, a micrograph, a glob, or a .cs table of exposures.
+
+    Raises
+    ------
+    InputError
+        There are none, or the file cannot be read.
+    """
+
+    def __init__(self, given: Path | str) -> None:
+        self.given = str(given)
+        if self.given.lower().endswith(".cs"):
+            self.all = _exposures(Path(given))
+        else:
+            files = find_micrographs([given])
+            self.all = [Known(shown(file.path), file.output_stem, file.path) for file in files]
+        self._by_stem: dict[str, list[Known]] = defaultdict(list)
+        for known in self.all:
+            stem = known.parts[-1]
+            for name in dict.fromkeys((stem, _UID.sub("", stem))):
+                self._by_stem[name].append(known)
+
+    def find(self, parts: tuple[str, ...]) -> Known | None:
+        """Return the micrograph of that stem with the most folders in common, None where there is no such stem.
+
+        Parameters
+        ----------
+        parts : tuple of str
+            The name's parts, the last one without suffix; cryoSPARC's number before a name does not count.
+
+        Raises
+        ------
+        InputError
+            Several micrographs fit equally well.
+        """
+        stem = parts[-1]
+        fits = self._by_stem.get(stem) or self._by_stem.get(_UID.sub("", stem), [])
+        if not fits:
+            return None
+        rated = sorted(fits, key=lambda known: common_ending(known.parts[:-1], parts[:-1]), reverse=True)
+        ratings = [common_ending(known.parts[:-1], parts[:-1]) for known in rated[:2]]
+        if len(rated) > 1 and ratings[0] == ratings[1]:
+            raise InputError(
+                f"{'/'.join(parts)} can mean {rated[0].name} as well as {rated[1].name}; keep the folders in its name, "
+                "or say with --name-table which one.",
+                self.given,
+            )
+        return rated[0]
+
+
+def read_name_table(path: Path) -> dict[str, str]:
+    """Read a CSV table with the columns name (as in the coordinates) and micrograph (its path).
+
+    Returns
+    -------
+    dict
+        Micrograph by name, and by the name's stem where no other name has it.
+
+    Raises
+    ------
+    InputError
+        The file is missing, unreadable, or lacks a column.
+    """
+    table = columns_of(path, read_text(path, "CSV"), ",")
+    if "name" not in table or "micrograph" not in table:
+        raise InputError(f"{path} lacks the columns name and micrograph; add a first line name,micrograph.", path)
+    named = dict(zip(table["name"], table["micrograph"], strict=True))
+    stems: dict[str, set[str]] = defaultdict(set)
+    for name, micrograph in named.items():
+        stems[stem_of(PurePosixPath(name).name)].add(micrograph)
+    return {**{stem: next(iter(found)) for stem, found in stems.items() if len(found) == 1}, **named}
+
+
+def named(name: str, stem: str) -> Known:
+    """Return the micrograph of that name; a name without suffix gets the usual one."""
+    if stem_of(PurePosixPath(name).name) != PurePosixPath(name).name:
+        return Known(name, stem)
+    return Known(name + USUAL_SUFFIX, stem, guessed=True)
+
+
+def stems_below(names: Iterable[str]) -> dict[str, str]:
+    """Return each name's stem below the folder that all names have in common: "a/b/mic.mrc" gives "b/mic"."""
+    paths = {name: PurePosixPath(name) for name in names}
+    if len({path.is_absolute() for path in paths.values()}) > 1:
+        paths = {name: path.relative_to(path.anchor) for name, path in paths.items()}
+    base = os.path.commonpath([path.parent for path in paths.values()]) if paths else ""
+    return {
+        name: path.with_name(stem_of(path.name)).relative_to(base or PurePosixPath()).as_posix()
+        for name, path in paths.items()
+    }
+
+
+def shown(path: Path) -> str:
+    """Return a path relative to the current folder when it lies below it, else absolute."""
+    path = Path(os.path.abspath(path))
+    return (path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path).as_posix()
+
+
+def _exposures(path: Path) -> list[Known]:
+    listed = read_exposures(path)
+    if not listed:
+        raise InputError(f"{path} lists no micrographs; give another table.", path)
+    stems = stems_below(dict.fromkeys(one.path for one in listed))
+    return [
+        Known(one.path, stems[one.path], None, one.shape, one.pixel_size, one.uid, one.group)
+        for one in {one.path: one for one in listed}.values()
+    ]

@@ -1,0 +1,240 @@
+"""Carry coordinates from one program's files to another's, and say what happened to them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_gempick.io.formats import Format, PicksInfo
+from napari_gempick.io.formats.coordinate_set import NO_VIEW
+from napari_gempick.io.formats.relion import STAR
+from napari_gempick.job.convert_files import OutputFiles
+from napari_gempick.job.convert_parts import Part, PartReader
+from napari_gempick.job.evaluate import some
+from napari_gempick.model.errors import InputError, SettingsError
+from napari_gempick.model.orientation import Orientation
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from napari_gempick.io.formats.base import Kept
+    from napari_gempick.model.orientation import Shape
+    from napari_gempick.model.picks import Picks
+
+_COMPRESSED = (".gz", ".bz2")
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """What to do with coordinates on their way.
+
+    Attributes
+    ----------
+    to : Format
+    source : Format or None
+        Of the files to read; by default each file tells.
+    orientation : Orientation
+        How the grid changes.
+    shape : (ny, nx) or None
+        Of all micrographs that the result refers to, px; by default each one's is looked up.
+    micrographs : Path, str or None
+        The micrographs that the result refers to: folder, STAR file, glob, or .cs table of exposures.
+    name_table : Path or None
+        CSV with the columns name and micrograph.
+    box_size : int or None
+        Pixels of the result; by default as read.
+    allow_unmatched : bool
+        Leave out picks of micrographs that are not found, instead of refusing.
+    overwrite : bool
+        Replace files.
+    """
+
+    to: Format
+    source: Format | None = None
+    orientation: Orientation = field(default_factory=Orientation)
+    shape: Shape | None = None
+    micrographs: Path | str | None = None
+    name_table: Path | None = None
+    box_size: int | None = None
+    allow_unmatched: bool = False
+    overwrite: bool = False
+
+
+def convert(inputs: Sequence[Path], output: Path, conversion: Conversion) -> dict[str, Any]:
+    """Read coordinates, change their grid, and write them; return the report.
+
+    Parameters
+    ----------
+    inputs : sequence of Path
+        Coordinate files, folders of them, folders of results, or lists of coordinate files (autopick.star).
+    output : Path
+        A file, or a folder where the format holds one micrograph in a file and there are several.
+    conversion : Conversion
+
+    Returns
+    -------
+    dict
+        picks_in, picks_out, micrographs, outside (None where no size is known), unmatched (names), without_picks (of
+        the micrographs given), failed (path and error), loses and notes (sentences), files.
+
+    Raises
+    ------
+    SettingsError
+        Something is missing (a size, a box size), or micrographs are unmatched and may not be.
+    InputError
+        No input can be read.
+    OutputError
+        A file is there already, or cannot be written.
+    """
+    reader = PartReader(
+        conversion.source, conversion.orientation, conversion.shape, conversion.micrographs, conversion.name_table
+    )
+    parts = list(reader.read(inputs))
+    if not parts:
+        raise InputError(reader.failed[0]["error"], reader.failed[0]["path"])
+    matched = [part for part in parts if part.target is not None] if reader.maps_names else parts
+    unmatched = [part.known.name for part in parts if part.target is None] if reader.maps_names else []
+    if unmatched and not (conversion.allow_unmatched and matched):
+        raise SettingsError(_unmatched(unmatched, parts, conversion))
+    sets, outside = _sets(matched, conversion)
+    files = _write(output, conversion, matched, sets)
+    known = reader.micrographs.all if reader.micrographs is not None else []
+    found = {part.target.name for part in matched if part.target is not None}
+    return {
+        "to": conversion.to.name,
+        "output": str(output),
+        "micrographs": len(matched),
+        "picks_in": sum(len(part.found.picks) for part in parts),
+        "picks_out": sum(len(picks) for picks, _ in sets),
+        "outside": outside,
+        "unmatched": unmatched,
+        "without_picks": sum(one.name not in found for one in known),
+        "failed": reader.failed,
+        "loses": _loses(matched, conversion.to),
+        "notes": [*_notes(matched, conversion), *_outside_notes(matched, conversion, outside)],
+        "files": [str(file) for file in files],
+    }
+
+
+def _write(
+    output: Path, conversion: Conversion, parts: Sequence[Part], sets: Sequence[tuple[Picks, PicksInfo]]
+) -> list[Path]:
+    named = any(part.target is not None or not part.known.guessed for part in parts)
+    sources = [(_stem(part), part.file) for part in parts]
+    return OutputFiles(output, conversion.to, sources, named=named).write(sets, overwrite=conversion.overwrite)
+
+
+def _unmatched(unmatched: Sequence[str], parts: Sequence[Part], conversion: Conversion) -> str:
+    where = " and ".join(str(given) for given in (conversion.name_table, conversion.micrographs) if given is not None)
+    return (
+        f"{len(unmatched)} of {len(parts)} micrographs are not in {where}: {some(unmatched)}; check the names, give "
+        "--name-table, or add --allow-unmatched to leave them out."
+    )
+
+
+def _stem(part: Part) -> str:
+    return part.known.stem if part.target is None else part.target.stem
+
+
+def _sets(parts: Sequence[Part], conversion: Conversion) -> tuple[list[tuple[Picks, PicksInfo]], int | None]:
+    """Return what to write for each micrograph, and how many picks lie outside (None where no size is known)."""
+    orientation, sets, outside = conversion.orientation, [], []
+    for number, part in enumerate(parts, 1):
+        shape = _shape_after(part, conversion)
+        if shape is None and orientation.needs_shape:
+            raise SettingsError(
+                f"The size of {part.known.name} is not known, and flips need it; give --shape NY,NX or --micrographs.",
+                part.file,
+            )
+        picks = orientation.apply(part.found.picks, shape)
+        sets.append((picks, _info(part, conversion, shape, number)))
+        if shape is not None:
+            outside.append(_outside(picks, shape))
+    return sets, sum(outside) if outside else None
+
+
+def _shape_after(part: Part, conversion: Conversion) -> Shape | None:
+    """Return (ny, nx) of the micrograph that the result refers to."""
+    if conversion.shape is not None:
+        return conversion.shape
+    target = part.target
+    needed = conversion.orientation.needs_shape or conversion.to.needs_shape
+    if target is not None and (needed or target.path is None or target.path.suffix not in _COMPRESSED):
+        return target.size()
+    if part.known.shape is not None:
+        return conversion.orientation.shape_after(part.known.shape)
+    size = part.known.size() if needed else None
+    return None if size is None else conversion.orientation.shape_after(size)
+
+
+def _outside(picks: Picks, shape: Shape) -> int:
+    ny, nx = shape
+    inside = (picks.x >= -0.5) & (picks.x < nx - 0.5) & (picks.y >= -0.5) & (picks.y < ny - 0.5)
+    return int(np.count_nonzero(~inside))
+
+
+def _info(part: Part, conversion: Conversion, shape: Shape | None, number: int) -> PicksInfo:
+    found, scale, target = part.found, conversion.orientation.scale, part.target or part.known
+    box, pixel = found.common("box_size"), found.common("pixel_size") or part.known.pixel_size
+    size = conversion.box_size or (None if box is None else round(box * scale))
+    return PicksInfo(
+        pixel_size=target.pixel_size if part.target and target.pixel_size else pixel and pixel / scale,
+        box_size=size or None,
+        view_names=found.view_names,
+        micrograph=target.name,
+        shape=shape,
+        number=number,
+        micrograph_uid=found.common("micrograph_uid") if target.uid is None else target.uid,
+        exposure_group=found.common("exposure_group") if target.group is None else target.group,
+        uids=found.extra.get("uid"),
+    )
+
+
+def _loses(parts: Sequence[Part], to: Format) -> list[str]:
+    """Return a sentence for each thing that the picks have and the format has not."""
+    has: dict[Kept, bool] = dict.fromkeys(to.loses, False)
+    for part in parts:
+        picks, names = part.found.picks, part.found.view_names
+        now: dict[Kept, bool] = {
+            "score": bool(np.isfinite(picks.score).any()),
+            "class": bool((picks.section >= 0).any()),
+            "view": names != (NO_VIEW,),
+            "psi": bool(np.isfinite(picks.psi).any()),
+            "box size": part.found.common("box_size") is not None,
+            "position": bool((picks.x % 1).any() or (picks.y % 1).any()),
+            "folder": "/" in _stem(part),
+        }
+        has = {what: has[what] or now[what] for what in has}
+    return [sentence for what, sentence in to.loses.items() if has[what]]
+
+
+def _notes(parts: Sequence[Part], conversion: Conversion) -> list[str]:
+    notes = []
+    called = conversion.to is STAR or conversion.to.holds != "micrograph"
+    guessed = [part.known.name for part in parts if part.target is None and part.known.guessed]
+    if called and guessed:
+        notes.append(
+            f"The files say only the stems of micrographs; they are called {some(guessed)}: give --micrographs for "
+            "their right names."
+        )
+    keyed = all(part.target is not None and part.target.uid is not None for part in parts)
+    if conversion.to.name == "cs" and not keyed and any("micrograph_uid" not in part.found.extra for part in parts):
+        notes.append(
+            "The numbers (uid) of the micrographs are made up, so cryoSPARC cannot link the picks to its exposures; "
+            "give --micrographs with the .cs file of the exposures."
+        )
+    return notes
+
+
+def _outside_notes(parts: Sequence[Part], conversion: Conversion, outside: int | None) -> list[str]:
+    """Say that picks lie outside, and whether they would not with x and y exchanged."""
+    if not outside:
+        return []
+    exchanged = replace(conversion, orientation=replace(conversion.orientation, swap=not conversion.orientation.swap))
+    _, then = _sets(parts, exchanged)
+    hint = f" Exchanging x and y (--swap-xy) leaves {then}." if then is not None and then < outside / 2 else ""
+    total = sum(len(part.found.picks) for part in parts)
+    return [f"Outside their micrographs lie {outside} of {total} picks; check --bin, --swap-xy and the sizes.{hint}"]

@@ -1,0 +1,196 @@
+"""Read what shall be converted: coordinate files of any kind, as the picks of one micrograph after the other."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePath
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_gempick.io.candidates import read_candidates
+from napari_gempick.io.coordinate_sets import PICK_FILES, find_files, stem_of
+from napari_gempick.io.formats import format_of
+from napari_gempick.io.formats.coordinate_set import NO_VIEW
+from napari_gempick.io.micrograph_names import Known, Micrographs, named, read_name_table, shown, stems_below
+from napari_gempick.job.results import INDEX_FILE, RUN_FILE, read_run
+from napari_gempick.model.errors import GempickError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from napari_gempick.io.coordinate_sets import CoordinateFile
+    from napari_gempick.io.formats import Format
+    from napari_gempick.io.formats.coordinate_set import CoordinateSet
+    from napari_gempick.model.orientation import Orientation, Shape
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """The picks of one micrograph, as they were read.
+
+    Attributes
+    ----------
+    file : Path
+        Where they come from.
+    found : CoordinateSet
+        Without the columns of text.
+    known : Known
+        The micrograph as the coordinates or the results call it; `shape` is of the grid they refer to.
+    target : Known or None
+        The micrograph among those that were given, None where it is not among them or none were given.
+    """
+
+    file: Path
+    found: CoordinateSet
+    known: Known
+    target: Known | None
+
+
+class PartReader:
+    """Reads parts and finds out which micrograph each belongs to.
+
+    Parameters
+    ----------
+    source : Format or None
+        Of all files; by default each file tells.
+    orientation : Orientation
+    shape : (ny, nx), optional
+        Of all micrographs after the change of orientation, px.
+    micrographs : Path or str, optional
+        The micrographs that the coordinates shall belong to.
+    name_table : Path, optional
+        CSV table of names.
+
+    Raises
+    ------
+    InputError
+        The micrographs or the table cannot be read.
+    """
+
+    def __init__(
+        self,
+        source: Format | None,
+        orientation: Orientation,
+        shape: Shape | None,
+        micrographs: Path | str | None,
+        name_table: Path | None,
+    ) -> None:
+        self._source, self._orientation, self._shape = source, orientation, shape
+        self.micrographs = None if micrographs is None else Micrographs(micrographs)
+        self._table = None if name_table is None else read_name_table(name_table)
+        self.failed: list[dict[str, str]] = []
+
+    @property
+    def maps_names(self) -> bool:
+        """Whether names are looked up, so that one may be missing."""
+        return self.micrographs is not None or self._table is not None
+
+    def read(self, inputs: Sequence[Path]) -> Iterator[Part]:
+        """Yield the parts in the order of the inputs; a file that cannot be read is noted in `failed`.
+
+        Raises
+        ------
+        InputError
+            An input does not exist, or a folder holds no coordinates.
+        """
+        folders = [path if path.is_dir() else path.parent for path in inputs]
+        base = os.path.commonpath([os.path.abspath(folder) for folder in folders])
+        for path in inputs:
+            results = path.parent if path.name == INDEX_FILE and (path.parent / RUN_FILE).exists() else path
+            run = _Run(results)
+            patterns = PICK_FILES if self._source is None else [f"*{suffix}" for suffix in self._suffixes()]
+            files, _ = find_files(results, patterns)
+            listed = stems_below(file.micrograph for file in files if file.micrograph)
+            for file in files:
+                below = PurePath(os.path.relpath(file.place, base)) if not file.micrograph else file.name
+                known = run.known(file) or _of_file(file, below, listed)
+                try:
+                    yield from self._parts(file, known, run.sections)
+                except GempickError as error:
+                    self.failed.append({"path": str(file.path), "error": error.sentence})
+
+    def _suffixes(self) -> tuple[str, ...]:
+        assert self._source is not None
+        return self._source.suffixes or (self._source.suffix,)
+
+    def _parts(self, file: CoordinateFile, known: Known, sections: Sequence[str]) -> list[Part]:
+        made = self._source or format_of(file.path)
+        shape = self._shape_before(known) if made.needs_shape and made.holds == "micrograph" else None
+        sets = replace(made.read(file.path, shape), columns={}).by_micrograph()
+        stems = stems_below(name for name in sets if name)
+        parts = []
+        for name, found in sets.items():
+            one = named(name, stems[name]) if name else known
+            one = replace(one, shape=_shape(found.common("shape")) or one.shape)
+            found = _with_views(found, sections)
+            parts.append(Part(file.path, found, one, self._target(one)))
+        return parts
+
+    def _shape_before(self, known: Known) -> Shape | None:
+        target = self._target(known)
+        after = self._shape or (target.size() if target is not None else None)
+        return known.shape if after is None else self._orientation.shape_before(after)
+
+    def _target(self, known: Known) -> Known | None:
+        """Return the micrograph that a name means: by the table, then among those that were given."""
+        parts = known.parts
+        if self._table is not None:
+            name = self._table.get(known.name, self._table.get(known.stem, self._table.get(parts[-1])))
+            if name is None:
+                return None
+            path = Path(name)
+            if self.micrographs is None:
+                stem = stem_of(path.name)
+                return Known(name, stem, path if path.exists() else None)
+            parts = (*path.parts[:-1], stem_of(path.name))
+        return None if self.micrographs is None else self.micrographs.find(parts)
+
+
+class _Run:
+    """What the run.json of a folder of results says about its micrographs; nothing for other folders."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        run: dict[str, Any] = read_run(folder) if (folder / RUN_FILE).is_file() else {}
+        self.sections = [view["name"] for view in run.get("views", []) for _ in range(view["sections"])]
+        self._rows: dict[str, dict[str, Any]] = {row["name"]: row for row in run.get("micrographs", [])}
+
+    def known(self, file: CoordinateFile) -> Known | None:
+        name = file.name.with_name(stem_of(file.name.name)).as_posix()
+        candidates = self._folder / "candidates" / f"{name}.star"
+        row = self._rows.get(name, {})
+        if "shape" in row:
+            return Known(shown(Path(row["path"])), name, Path(row["path"]), _shape(row["shape"]), row["pixel_size"])
+        if candidates.is_file():
+            stored = read_candidates(candidates)
+            path = Path(row["path"]) if "path" in row else None
+            called = named(name, name) if path is None else Known(shown(path), name, path)
+            return replace(called, shape=stored.file_shape, pixel_size=stored.pixel_size)
+        return None
+
+
+def _of_file(file: CoordinateFile, below: PurePath, listed: dict[str, str]) -> Known:
+    """Return the micrograph that the name of a file, or the list that it stands in, means."""
+    if file.micrograph:
+        path = Path(file.micrograph)
+        return replace(named(file.micrograph, listed[file.micrograph]), path=path if path.exists() else None)
+    stem = below.with_name(stem_of(below.name)).as_posix()
+    return named(stem, stem)
+
+
+def _with_views(found: CoordinateSet, sections: Sequence[str]) -> CoordinateSet:
+    """Name the views by the templates, where the file names none."""
+    picks = found.picks
+    if found.view_names != (NO_VIEW,) or not sections or (picks.section >= len(sections)).any():
+        return found
+    if not len(picks) or picks.section.min() < 0:
+        return found
+    names = tuple(dict.fromkeys(sections))
+    number = np.array([names.index(name) for name in sections], dtype=np.int32)
+    return replace(found, picks=replace(picks, view=number[picks.section]), view_names=names)
+
+
+def _shape(values: Any) -> Shape | None:
+    return None if values is None else (int(values[0]), int(values[1]))
