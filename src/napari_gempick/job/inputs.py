@@ -171,18 +171,27 @@ class BankMaker:
             settings.angle_step,
             settings.angle_range,
         )
-        self._banks: OrderedDict[tuple[float, bool, float | None], Bank] = OrderedDict()
+        self._banks: OrderedDict[tuple[float, Fraction], Bank] = OrderedDict()
         self.diameter = settings.diameter or max(self._area_diameter(view) for view in views)
 
-    def _masks(self, view: View, map_pixel: float | None) -> list[Mask]:
-        """Return a mask for each template of a view; equal ones are one object.
+    def _edge(self, grid: Grid) -> float:
+        """Return the width of the soft edge of shape masks, Å.
 
-        `map_pixel` is the pixel size in Å of a cropped grid, where masks have a soft edge of two pixels at least.
+        By default it is two pixels of the coarsest grid that the low-pass allows, whichever grid is searched, so that
+        both give the same scores; without a low-pass shapes are binary.
         """
+        least = 2 * grid.map_pixel_size if grid.ratio > 1 else 0.0
+        if self._settings.mask_edge is not None:
+            return max(self._settings.mask_edge, least)
+        ratio = coarsest_ratio(self._settings.lowpass, grid.pixel_size)
+        return max(least, 2 * grid.pixel_size * float(ratio) if ratio > 1 else 0.0)
+
+    def _masks(self, view: View, edge: float, softening: float) -> list[Mask]:
+        """Return a mask for each template of a view; equal ones are one object. Edge and softening in Å, see masks."""
         settings = self._settings
         shape = parse_shape(view.mask)
         if shape is not None:
-            mask: Mask = ShapeMask(*shape, max(settings.mask_edge or 0.0, 2 * (map_pixel or 0.0)))
+            mask: Mask = ShapeMask(*shape, edge)
             height, width = (n * view.pixel_size for n in view.templates[0].shape)
             along_x, along_y = shape[1]
             if along_x > width + 2 * view.pixel_size or along_y > height + 2 * view.pixel_size:
@@ -194,14 +203,14 @@ class BankMaker:
         weights = view.mask_weights
         if weights is None:
             weights = np.stack([automatic_weights(image) for image in view.templates])
-        soft, softening = settings.mask_rotation == "soft", SOFTENING * (map_pixel or 0.0)
+        soft = settings.mask_rotation == "soft"
         made: list[Mask] = [ImageMask(w, view.pixel_size, soft=soft, softening=softening) for w in weights]
         return made * len(view.templates) if len(made) == 1 else made
 
     def _area_diameter(self, view: View) -> float:
         """Return the diameter in Å of the circle with the largest mask's area."""
         spacing = view.pixel_size
-        areas = [float(mask.sample(0, spacing)[0].sum()) for mask in dict.fromkeys(self._masks(view, None))]
+        areas = [float(mask.sample(0, spacing)[0].sum()) for mask in dict.fromkeys(self._masks(view, 0.0, 0.0))]
         return 2 * math.sqrt(max(areas) / math.pi) * spacing
 
     def lowpass(self, grid: Grid) -> float | None:
@@ -212,16 +221,16 @@ class BankMaker:
 
     def __call__(self, grid: Grid) -> Bank:
         """Return the bank for a grid."""
-        key = (round(grid.map_pixel_size, 9), grid.ratio > 1, self.lowpass(grid))
+        key = (round(grid.pixel_size, 9), grid.ratio)
         bank = self._banks.pop(key, None)
         if bank is None:
-            coarse = grid.ratio > 1
+            edge, softening = self._edge(grid), SOFTENING * grid.map_pixel_size if grid.ratio > 1 else 0.0
             sign = np.float32(-1 if self._settings.contrast == "opposite" else 1)
             sections = [
                 Section(image * sign, view.pixel_size, mask, which)
                 for view in self.views
                 for image, mask, which in zip(
-                    view.templates, self._masks(view, grid.map_pixel_size if coarse else None), view.names, strict=True
+                    view.templates, self._masks(view, edge, softening), view.names, strict=True
                 )
             ]
             bank = Bank(

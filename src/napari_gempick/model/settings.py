@@ -73,8 +73,8 @@ class PickSettings(BaseModel):
     )
     mask_edge: float | None = _setting(
         None,
-        "Width of the soft edge of shape masks, centred on the outline. Default: 0 (binary) on the full grid; "
-        "never less than two map pixels on a coarser one.",
+        "Width of the soft edge of shape masks, centred on the outline. Default: two pixels of the coarsest grid that "
+        "the low-pass allows, 0 (binary) without one; never less than two map pixels on a coarser grid.",
         unit="Å",
         ge=0,
     )
@@ -122,7 +122,7 @@ class PickSettings(BaseModel):
         0.1, "Candidates are kept down to this score, or to the threshold where that is lower.", ge=-1, le=1
     )
 
-    @field_validator("lowpass", "highpass", "mask_edge", mode="before")
+    @field_validator("lowpass", "highpass", mode="before")
     @classmethod
     def _zero_is_off(cls, value: Any) -> Any:
         return None if value in (0, "0") else value
