@@ -1,10 +1,11 @@
 """Compare the engine with what a user would pick instead, on the same data, one thread, adjacent in time.
 
-    python -m venv peers && peers/bin/pip install . scikit-image opencv-python-headless
+    python -m venv peers && peers/bin/pip install . scikit-image opencv-python-headless pytme
     peers/bin/python benchmarks/peers.py [--micrograph-size 4096] [--template-size 160] [--templates 4]
 
 Peers that are not installed are left out, visibly. All compute one score map for each template. scikit-image and OpenCV
-know no mask: their window is the whole square, so ours is given a square mask, and the scores must agree.
+know no mask: their window is the whole square, so ours is given a square mask, and the scores must agree. pytme is
+given rotations of one template, under a circle (FLCSphericalMask) or under a mask that turns with it (FLC), as ours is.
 """
 
 import os
@@ -24,7 +25,7 @@ from napari_gempick.engine.masks import ImageMask
 from napari_gempick.engine.prepare import prepare
 from napari_gempick.model.bank import BankIndex
 from napari_gempick.model.geometry import Grid
-from napari_gempick.run.bench import TimedSearch
+from napari_gempick.run.bench import TimedSearch, Workload, measure
 from napari_gempick.run.search import DevicePool, run_search
 
 
@@ -64,6 +65,40 @@ def ours(image: np.ndarray, templates: list[np.ndarray]) -> tuple[float, np.ndar
     return many.seconds_per_template(1), single
 
 
+def pytme_milliseconds(image: np.ndarray, template: np.ndarray) -> dict[str, float]:
+    """Milliseconds of one more rotation in pytme's two masked scores; nothing when it is not installed."""
+    try:
+        from tme.analyzer.aggregation import MaxScoreOverRotations
+        from tme.matching_data import MatchingData
+        from tme.matching_exhaustive import MATCHING_EXHAUSTIVE_REGISTER, match_exhaustive
+    except ImportError:
+        print("pytme is not installed: left out")
+        return {}
+    size = template.shape[0]
+    y, x = np.mgrid[:size, :size] - size // 2
+    mask = (np.hypot(x, y) < size / 2).astype(np.float32)
+    found = {}
+    for name in ("FLCSphericalMask", "FLC"):
+        setup, score = MATCHING_EXHAUSTIVE_REGISTER[name]
+        seconds = {}
+        for count in (1, 2, 10):  # the first also plans its transforms
+            angles = np.linspace(0, np.pi, count, endpoint=False)
+            turns = np.array([[[np.cos(a), -np.sin(a)], [np.sin(a), np.cos(a)]] for a in angles], np.float32)
+            data = MatchingData(target=image, template=template, template_mask=mask, rotations=turns)
+            started = time.perf_counter()
+            match_exhaustive(
+                data,
+                matching_score=score,
+                matching_setup=setup,
+                callback_class=MaxScoreOverRotations,
+                job_schedule=(1, 1),
+                interpolation_order=1,
+            )
+            seconds[count] = time.perf_counter() - started
+        found[name] = 1e3 * (seconds[10] - seconds[2]) / 8
+    return found
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--micrograph-size", type=int, default=4096)
@@ -91,6 +126,15 @@ def main() -> None:
             float(np.abs(match(image, templates[0]) - inside).max()) if found.shape == inside.shape else float("nan")
         )
         print(f"| {name} | {1e3 * median:.0f} | {median / seconds:.1f} | {apart:.1e} |", flush=True)
+    print()
+    print("| program, masked, rotations of one template | ms per rotation | times ours |")
+    print("|---|---|---|")
+    others = pytme_milliseconds(image, templates[0])
+    for masks, name in (("shared", "FLCSphericalMask"), ("own", "FLC")):
+        mine = measure(Workload(n, t, masks=masks))["ms_per_template"]
+        print(f"| napari-gempick, {masks} mask | {mine:.0f} | 1.0 |")
+        if name in others:
+            print(f"| pytme {name} | {others[name]:.0f} | {others[name] / mine:.1f} |", flush=True)
 
 
 if __name__ == "__main__":
