@@ -200,9 +200,7 @@ class BankMaker:
                     f"({width:g} x {height:g} Å); give a smaller mask, or check the template's pixel size."
                 )
             return [mask] * len(view.templates)
-        weights = view.mask_weights
-        if weights is None:
-            weights = np.stack([automatic_weights(image) for image in view.templates])
+        weights = [automatic_weights(t) for t in view.templates] if view.mask_weights is None else view.mask_weights
         soft = settings.mask_rotation == "soft"
         made: list[Mask] = [ImageMask(w, view.pixel_size, soft=soft, softening=softening) for w in weights]
         return made * len(view.templates) if len(made) == 1 else made
