@@ -62,7 +62,7 @@ def command(
     if overwrite and resume:
         raise SettingsError("--overwrite and --resume exclude each other; give one of them.")
     settings = make_settings({**(read_settings(config) if config else {}), **given(options)})
-    files = find_micrographs(micrographs, skip=[output])
+    files = find_micrographs(micrographs, skip=[output, output / "maps", output / "candidates"])
     cancel = threading.Event()
     previous = signal.signal(signal.SIGINT, lambda *_: cancel.set())
     printer = ProgressPrinter("Picking")

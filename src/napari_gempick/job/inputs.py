@@ -269,13 +269,7 @@ def _checksum(view: View) -> str:
 
 
 def choose_grid(settings: PickSettings, shape: tuple[int, int], pixel_size: float) -> Grid:
-    """Return the grid to search a micrograph of `shape` (ny, nx) on.
-
-    Raises
-    ------
-    SettingsError
-        The grid setting is no ratio of at least 1.
-    """
+    """Return the grid to search a micrograph of `shape` (ny, nx) on."""
     text = settings.grid.strip().lower()
     allowed = coarsest_ratio(settings.lowpass, pixel_size)
     if text == "auto":
@@ -283,12 +277,7 @@ def choose_grid(settings: PickSettings, shape: tuple[int, int], pixel_size: floa
     elif text == "full":
         ratio = Fraction(1)
     else:
-        try:
-            ratio = Fraction(text).limit_denominator(64)
-        except (ValueError, ZeroDivisionError):
-            raise SettingsError(f"--grid {settings.grid}: write auto, full or a ratio such as 2 or 9/4.") from None
-        if ratio < 1:
-            raise SettingsError(f"--grid {settings.grid}: the ratio must be at least 1.")
+        ratio = Fraction(text).limit_denominator(64)
     return Grid(shape, pixel_size, ratio)
 
 

@@ -11,12 +11,12 @@ import numpy as np
 from napari_gempick import __version__
 from napari_gempick.engine.peaks import Selection, find_candidates, select
 from napari_gempick.io.atomic import write_text
-from napari_gempick.io.candidates import Candidates, write_candidates
+from napari_gempick.io.candidates import Candidates, read_candidates, write_candidates
 from napari_gempick.io.coordinates import FORMATS, PicksInfo, write_autopick_index
 from napari_gempick.io.micrograph_names import shown
 from napari_gempick.io.mrc import write_mrc
 from napari_gempick.job.inputs import read_exclusion
-from napari_gempick.model.errors import OutputError, SettingsError
+from napari_gempick.model.errors import GempickError, OutputError, SettingsError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -61,8 +61,21 @@ class Results:
         return self._path(micrograph, ".star", "candidates")
 
     def is_done(self, micrograph: MicrographFile) -> bool:
-        """Return whether a micrograph's results are complete."""
-        return self.coordinates(micrograph).exists() and self.candidates(micrograph).exists()
+        """Return whether a micrograph's results are complete, readable and not older than the micrograph."""
+        settings = self._settings
+        wanted = [self.coordinates(micrograph), self.candidates(micrograph)]
+        if settings.save_maps or settings.per_view_maps:
+            wanted += self._map_paths(micrograph, "")
+        if not all(path.exists() for path in wanted):
+            return False
+        try:
+            candidates = read_candidates(self.candidates(micrograph))
+            changed = micrograph.path.stat().st_mtime_ns
+        except (GempickError, OSError):
+            return False
+        views = candidates.view_names if settings.per_view_maps and len(candidates.view_names) > 1 else ()
+        wanted += [path for view in views for path in self._map_paths(micrograph, f"_{view}")]
+        return all(path.exists() and path.stat().st_mtime_ns >= changed for path in wanted)
 
     def prepare(self, views: list[dict[str, Any]], *, overwrite: bool, resume: bool) -> dict[str, Any] | None:
         """Check the folder; return the earlier run.json when resuming with the same settings and `views`.
@@ -158,8 +171,13 @@ class Results:
 
     def _write_maps(self, micrograph: MicrographFile, which: str, maps: ScoreMap) -> None:
         pixel_size = maps.grid.map_pixel_size
-        write_mrc(self._path(micrograph, f"{which}_ncc.mrc", "maps"), maps.score, pixel_size)
-        write_mrc(self._path(micrograph, f"{which}_index.mrc", "maps"), maps.index.astype(np.float32), pixel_size)
+        score, index = self._map_paths(micrograph, which)
+        write_mrc(score, maps.score, pixel_size)
+        write_mrc(index, maps.index.astype(np.float32), pixel_size)
+
+    def _map_paths(self, micrograph: MicrographFile, which: str) -> list[Path]:
+        """Return the paths of the score and index maps of all views, or of the view that `which` names."""
+        return [self._path(micrograph, f"{which}_{kind}.mrc", "maps") for kind in ("ncc", "index")]
 
     def write_index(self, micrographs: Sequence[MicrographFile]) -> None:
         """Write the list of all coordinate files that are there, sorted by name."""

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from napari_gempick.model.errors import SettingsError
+
+LEAST_STEP = 0.01
+"""Degrees; a finer step than this is a slip of the pen, and its 36,000 rotations would fill the memory."""
 
 
 def _setting(default: Any, help: str, *, unit: str | None = None, metavar: str | None = None, **limits: Any) -> Any:
@@ -138,6 +142,25 @@ class PickSettings(BaseModel):
             if not -1 <= number <= 1:
                 raise ValueError(f"{text!r} must lie between -1 and 1")
         return texts
+
+    @field_validator("grid")
+    @classmethod
+    def _grid_value(cls, text: str) -> str:
+        if text.strip().lower() not in ("auto", "full"):
+            try:
+                ratio = Fraction(text)
+            except (ValueError, ZeroDivisionError):
+                raise ValueError(f"{text!r}: write auto, full or a ratio such as 2 or 9/4") from None
+            if ratio < 1:
+                raise ValueError(f"{text!r}: the ratio must be at least 1")
+        return text
+
+    @field_validator("angle_step")
+    @classmethod
+    def _step_value(cls, step: float) -> float:
+        if 0 < step < LEAST_STEP:
+            raise ValueError(f"{step:g} degrees is too small; give {LEAST_STEP:g} or more, or 0 for no rotation")
+        return step
 
     @model_validator(mode="after")
     def _consistent(self) -> PickSettings:

@@ -71,7 +71,10 @@ def format_of(path: Path | str) -> Format:
     fits = [(suffix, made) for made in _ALL for suffix in made.suffixes if name.endswith(suffix)]
     if not fits:
         known = ", ".join(sorted(suffix for suffix in SUFFIXES if suffix.startswith(".")))
-        raise InputError(f"{path} has no suffix of a coordinate format ({known}); rename it, or say --from.", path)
+        raise InputError(
+            f"{path} has no suffix of a coordinate format ({known}); rename it (gempick convert takes --from too).",
+            path,
+        )
     longest = max(len(suffix) for suffix, _ in fits)
     left = [made for suffix, made in fits if len(suffix) == longest]
     if len(left) > 1:

@@ -133,7 +133,11 @@ def box_of(info: PicksInfo, program: str, path: Path | str) -> int:
         There is none.
     """
     if info.box_size is None:
-        raise SettingsError(f"{program} files need a box size; give --box in pixels or --diameter in Å.", path)
+        raise SettingsError(
+            f"{program} files need a box size; give --box in pixels (gempick convert) "
+            "or --diameter in Å (gempick pick).",
+            path,
+        )
     return info.box_size
 
 
