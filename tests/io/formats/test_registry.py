@@ -65,7 +65,7 @@ def test_the_format_of_a_file(tmp_path: Path, name: str, line: str, found: str) 
 
 
 def test_the_format_of_nothing(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"no suffix of a coordinate format .*say --from"):
+    with pytest.raises(InputError, match=r"no suffix of a coordinate format .*takes --from"):
         format_of(tmp_path / "m.dat")
     with pytest.raises(InputError, match="does not exist"):
         format_of(tmp_path / "m.txt")
