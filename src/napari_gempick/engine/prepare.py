@@ -74,7 +74,7 @@ def normalise(image: NDArray[np.float32]) -> tuple[NDArray[np.float32], int]:
 
 
 def _padded_length(n: int, multiple: int, margin: int) -> int:
-    """Return a fast length that is a multiple of `multiple` (at most 24, so always fast enough) and holds n + margin."""
+    """Return a fast length that is a multiple of `multiple` (at most 24: fast enough) and holds n + margin."""
     return multiple * int(scipy.fft.next_fast_len(math.ceil((n + margin) / multiple), real=True))
 
 
