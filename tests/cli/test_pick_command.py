@@ -61,7 +61,7 @@ def test_same_bytes_whatever_shares_the_work(data, gempick, basic, contents):
         )
         (folder / "autopick.star").write_text((folder / "autopick.star").read_text().replace(name, "NAME"))
         results.append(contents(folder))
-    assert len(results[0]) == 13
+    assert len(results[0]) == 19
     for result in results[1:]:
         assert result == results[0]
 

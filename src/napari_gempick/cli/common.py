@@ -74,7 +74,8 @@ def print_picks(run: dict[str, Any], folder: Path) -> None:
     several = views if len(views) > 1 else []
     table = Table(box=None, pad_edge=False)
     table.add_column("micrograph")
-    for name in ["picks", *several, "best score", "search s"]:
+    estimated = any(row.get("estimated_fdr") for row in run["micrographs"])
+    for name in ["picks", *several, "best score", *(["false, est."] if estimated else []), "search s"]:
         table.add_column(name, justify="right")
     good = [row for row in run["micrographs"] if "error" not in row]
     for row in run["micrographs"]:
@@ -83,12 +84,22 @@ def print_picks(run: dict[str, Any], folder: Path) -> None:
             continue
         best = "-" if row["best_score"] is None else f"{row['best_score']:.3f}"
         seconds = f"{row['seconds']:.1f}" if "seconds" in row else "-"
-        table.add_row(row["name"], str(row["picks"]), *(str(row["picks_per_view"][v]) for v in several), best, seconds)
+        per_view = (str(row["picks_per_view"][view]) for view in several)
+        false = [_false_picks(row)] if estimated else []
+        table.add_row(row["name"], str(row["picks"]), *per_view, best, *false, seconds)
     if len(good) > 1:
         sums = (str(sum(row["picks_per_view"][view] for row in good)) for view in several)
         table.add_row("all", str(sum(row["picks"] for row in good)), *sums)
     Console(width=110).print(table)
     click.echo(f"Results are in {folder}.")
+
+
+def _false_picks(row: dict[str, Any]) -> str:
+    """Return the estimated share of false picks over all views, in per cent."""
+    rates, picks = row.get("estimated_fdr"), row["picks_per_view"]
+    if not rates or not row["picks"]:
+        return "-"
+    return f"{100 * sum(rates[view] * picks[view] for view in picks) / row['picks']:.1f} %"
 
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print a machine-readable result on stdout.")

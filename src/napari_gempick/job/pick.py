@@ -101,12 +101,13 @@ def pick_files(
             pool,
             tile_shape=plans.tile_shape,
             per_view=settings.per_view_maps,
+            decoys=settings.decoys,
             cancel=cancel,
             progress=progress,
         ):
             micrograph = todo[outcome.number]
             rows[micrograph.output_stem] = row = _finish(results, micrograph, outcome)
-            for sentence in ([row["error"]] if "error" in row else []) + row.get("notes", []):
+            for sentence in ([row["error"]] if "error" in row else []) + row.get("notes", []) + row.get("remarks", []):
                 said(sentence)
         state = "complete"
     finally:
@@ -129,7 +130,7 @@ def _finish(results: Results, micrograph: MicrographFile, outcome: Outcome) -> d
         if outcome.error is not None:
             raise outcome.error
         assert outcome.scores is not None
-        row = results.write(micrograph, outcome.scores, outcome.per_view)
+        row = results.write(micrograph, outcome.scores, outcome.per_view, outcome.decoys)
         row["seconds"] = round(outcome.seconds, 3)
     except OutputError:
         raise
