@@ -17,12 +17,14 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 TAIL = 20
-"""Highest decoys that give the slope of the tail; decoys are counted below them and extrapolated among and above."""
-DOUBT = 1.0
+LEAST_TAIL = 5
+"""Highest decoys that give the slope of the tail: a quarter of all, within these limits. Decoys are counted below them,
+and extrapolated among them and above."""
+DOUBT = 1.5
 """Standard deviations of chance that are taken off the excess over the decoys before it counts as particles."""
 WORST = 0.5
 """Largest estimated rate at which a threshold is ever chosen."""
-CHANCE = 1e-4
+CHANCE = 1e-3
 """Without a threshold whose number of picks chance explains less often than this, nothing is taken for a particle."""
 
 
@@ -36,13 +38,10 @@ class FalseRate:
         The picks' scores, descending: the thresholds at which something changes.
     expected : (n,) float64
         Expected number of false picks among those that reach each score.
-    most : (n,) float64
-        The same with what its own uncertainty may add: two standard deviations.
     """
 
     scores: NDArray[np.float64]
     expected: NDArray[np.float64]
-    most: NDArray[np.float64]
 
     @property
     def rate(self) -> NDArray[np.float64]:
@@ -58,7 +57,8 @@ class FalseRate:
     def found(self) -> bool:
         """Whether there are more high scores than chance explains."""
         count = np.arange(1, len(self.scores) + 1)
-        return bool((pdtrc(count - 1, self.most) < CHANCE).any())
+        most = self.expected + 2 * np.sqrt(self.expected)
+        return bool((pdtrc(count - 1, most) < CHANCE).any())
 
     @property
     def particles(self) -> float:
@@ -94,12 +94,10 @@ def false_rate(targets: NDArray[np.floating], decoys: NDArray[np.floating]) -> F
     scores = -np.sort(-np.asarray(targets, np.float64))
     false = -np.sort(-np.asarray(decoys, np.float64))
     expected = np.searchsorted(-false, -scores, side="right").astype(np.float64) + 1
-    most = expected + 2 * np.sqrt(expected + 1)
-    tail = false[:TAIL]
+    tail = false[: min(TAIL, max(LEAST_TAIL, len(false) // 4))]
     if len(tail) > 1 and tail[0] > tail[-1]:
         slope = float(np.mean(tail[:-1] - tail[-1]))  # of an exponential tail: its most likely value
         above = scores > tail[-1]
         steps = (scores[above] - tail[-1]) / slope
         expected[above] = (len(tail) + 1) * (1 + steps / len(tail)) ** -len(tail)
-        most[above] = len(tail) * np.exp(2 * (1 + steps) / np.sqrt(len(tail)) - steps)
-    return FalseRate(scores, expected, most)
+    return FalseRate(scores, expected)
