@@ -58,7 +58,7 @@ class PartReader:
     orientation : Orientation
     shape : (ny, nx), optional
         Of all micrographs after the change of orientation, px.
-    micrographs : Path or str, optional
+    micrographs : Path or str, or several, optional
         The micrographs that the coordinates shall belong to.
     name_table : Path, optional
         CSV table of names.
@@ -74,7 +74,7 @@ class PartReader:
         source: Format | None,
         orientation: Orientation,
         shape: Shape | None,
-        micrographs: Path | str | None,
+        micrographs: Path | str | Sequence[Path | str] | None,
         name_table: Path | None,
     ) -> None:
         self._source, self._orientation, self._shape = source, orientation, shape
