@@ -19,19 +19,12 @@ from napari_gempick.cli.common import (
     say,
     settings_options,
 )
-from napari_gempick.cli.evaluate import parse_shape
-from napari_gempick.io.formats import FORMATS, format_named
-from napari_gempick.model.errors import ProofError, SettingsError
+from napari_gempick.cli.options import parse_format, parse_shape
+from napari_gempick.io.formats import FORMATS
+from napari_gempick.model.errors import ProofError
 
 if TYPE_CHECKING:
     from napari_gempick.io.formats import Format
-
-
-def _format(context: click.Context, option: click.Parameter, value: str | None) -> Format | None:
-    try:
-        return None if value is None else format_named(value)
-    except SettingsError as error:
-        raise click.BadParameter(error.sentence, context, option) from error
 
 
 def _factor(context: click.Context, option: click.Parameter, value: str) -> float:
@@ -52,11 +45,11 @@ _PROVING = ("templates", "template_pixel_size", "mask", "diameter", "contrast")
 
 @click.command("convert", cls=VariadicCommand, epilog=_KINDS)
 @click.argument("paths", nargs=-1, required=True, metavar="IN... OUT")
-@click.option("--to", callback=_format, required=True, metavar="FORMAT", help=f"Format of OUT: {_NAMES}.")
+@click.option("--to", callback=parse_format, required=True, metavar="FORMAT", help=f"Format of OUT: {_NAMES}.")
 @click.option(
     "--from",
     "source",
-    callback=_format,
+    callback=parse_format,
     metavar="FORMAT",
     help="Format of IN. [default: by suffix and content]",
 )
