@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from napari_gempick.cli.common import command_errors, json_option, print_json, say
-from napari_gempick.cli.options import parse_shape
+from napari_gempick.cli.options import parse_format, parse_shape
 from napari_gempick.cli.tables import aligned
 from napari_gempick.engine import rates
 from napari_gempick.engine.evaluate import Rules
 from napari_gempick.io.coordinate_sets import TRUTH_FILES, read_entries
+from napari_gempick.job import compare
 from napari_gempick.job.evaluate import Evaluated, evaluate_set, recall_rows, some
 from napari_gempick.job.evaluation_files import OUTPUTS, refuse_existing, write_report
 from napari_gempick.job.results import INDEX_FILE
@@ -22,7 +23,9 @@ from napari_gempick.model.errors import SettingsError
 from napari_gempick.model.settings import split_name
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from napari_gempick.io.formats import Format
 
 
 @click.command("evaluate")
@@ -71,6 +74,26 @@ if TYPE_CHECKING:
     type=click.Path(path_type=Path, file_okay=False),
     help="Folder for evaluation.json, matches.csv, and the curves as pr.csv, roc.csv, pr.png, roc.png.",
 )
+@click.option(
+    "--compare",
+    "compared",
+    is_flag=True,
+    help="All arguments are sets of picks: compare every two of them; there is no truth.",
+)
+@click.option(
+    "--export",
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="FOLDER",
+    help="Write coordinates of what all sets have (consensus) and of what only one has (only_NAME); the truth is a set "
+    "named truth.",
+)
+@click.option(
+    "--export-format",
+    callback=parse_format,
+    default="star",
+    metavar="FORMAT",
+    help="Format of --export, as in gempick convert. [default: star]",
+)
 @click.option("--overwrite", is_flag=True, help="Replace the files of an earlier evaluation.")
 @json_option
 @command_errors
@@ -83,10 +106,13 @@ def command(
     psi_modulo: float,
     shape: tuple[int, int] | None,
     output: Path | None,
+    compared: bool,
+    export: Path | None,
+    export_format: Format,
     overwrite: bool,
     as_json: bool,
 ) -> None:
-    """Compare picks with a truth: precision, recall, F1, distances, views, angles.
+    """Compare picks with a truth: precision, recall, F1, distances, views, angles; or with one another.
 
     PICKS is a coordinate file (STAR, CSV, EMAN .box), a folder of results, or an autopick.star; several are compared
     side by side. TRUTH, the last argument, is a CSV file (x, y in px; optional view, psi or inplane_deg) or a folder of
@@ -95,12 +121,17 @@ def command(
     Picks and truth match one to one, nearest first. Curves show what a threshold on the score would give. Picking has
     no true negatives, so the ROC curve shows recall against the false positives per micrograph, and against the false
     positives over all picks at the lowest threshold.
+
+    With --compare there is no truth, and every two sets are compared: what both have, and what only one has.
     """
     if len(paths) < 2:
-        raise click.UsageError("Give picks and, as the last argument, the truth.")
+        raise click.UsageError("Give picks and, as the last argument, the truth; or two sets of picks with --compare.")
     numbers = (tolerance, edge, ignore_radius or 0.0, psi_modulo)
     if not all(math.isfinite(number) for number in numbers):
         raise SettingsError("--tolerance, --edge, --ignore-radius and --psi-modulo must be finite numbers.")
+    if compared:
+        _compare(_named(paths), tolerance, export, export_format, overwrite=overwrite, as_json=as_json)
+        return
     if output is not None:
         refuse_existing(output, overwrite)
     rules = Rules(tolerance, edge, tolerance if ignore_radius is None else ignore_radius)
@@ -123,10 +154,44 @@ def command(
     if output is not None:
         write_report(output, result, sets)
         say(f"Wrote {', '.join(OUTPUTS)} to {output}.")
+    if export is not None:
+        listed = {**compare.sets_of(_named(paths[:-1])), "truth": (Path(paths[-1]), TRUTH_FILES)}
+        _export(listed, compare.compare_sets(listed, tolerance), export, export_format, overwrite=overwrite)
     if as_json:
         print_json(result)
     else:
         click.echo("\n".join(_tables(result)))
+
+
+def _compare(
+    named: dict[str, Path], tolerance: float, export: Path | None, to: Format, *, overwrite: bool, as_json: bool
+) -> None:
+    """Compare sets with one another and print it."""
+    sets = compare.sets_of(named)
+    micrographs = compare.compare_sets(sets, tolerance)
+    result = compare.comparison(list(sets), micrographs)
+    if export is not None:
+        _export(sets, micrographs, export, to, overwrite=overwrite)
+    if as_json:
+        print_json({"tolerance_px": tolerance, **result})
+        return
+    click.echo(f"tolerance {tolerance:g} px, {result['micrographs']} micrographs")
+    columns = ("a", "b", "matched", "only_a", "only_b", "mean_distance")
+    click.echo("\n".join(aligned(result["pairs"], columns)))
+    views = [{"a": pair["a"], "b": pair["b"], **view} for pair in result["pairs"] for view in pair["per_view"]]
+    if views:
+        click.echo("\n".join(aligned(views, ("view", "a", "b", "matched_a", "matched_b", "only_a", "only_b"))))
+    if len(sets) > 2:
+        rows = [{"name": name, "picks": result["picks"][name], "alone": result["alone"][name]} for name in sets]
+        click.echo("\n".join(aligned(rows, ("name", "picks", "alone"))))
+        click.echo(f"\nIn all sets: {result['in_all']}")
+
+
+def _export(
+    sets: Iterable[str], micrographs: Sequence[compare.Compared], folder: Path, to: Format, *, overwrite: bool
+) -> None:
+    places = compare.export_sets(folder, list(sets), micrographs, to, overwrite=overwrite)
+    say(f"Wrote {', '.join(places)}.")
 
 
 def _named(texts: Iterable[str]) -> dict[str, Path]:

@@ -17,6 +17,11 @@ _HEADINGS = {
     "mean_distance": "mean px",
     "rms_distance": "RMS px",
     "right_view": "right view",
+    "only_a": "only a",
+    "only_b": "only b",
+    "matched_a": "matched a",
+    "matched_b": "matched b",
+    "alone": "in no other",
     "best_f1": "best F1",
     "best_threshold": "at score",
 }
