@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from napari_gempick.io.stack import read_stack
     from napari_gempick.job.arrays import Picked, pick, repick
     from napari_gempick.job.pick import pick_files
+    from napari_gempick.job.prove import verify
     from napari_gempick.job.retune import retune
     from napari_gempick.model.errors import GempickError
     from napari_gempick.model.picks import Picks
@@ -35,6 +36,7 @@ _PUBLIC = {
     "read_stack": "io.stack",
     "repick": "job.arrays",
     "retune": "job.retune",
+    "verify": "job.prove",
 }
 __all__ = [
     "GempickError",
@@ -50,6 +52,7 @@ __all__ = [
     "read_stack",
     "repick",
     "retune",
+    "verify",
 ]
 
 

@@ -11,6 +11,7 @@ COMMANDS = {
     "retune": "New picks from saved candidates: no correlation.",
     "evaluate": "Compare picks with a truth.",
     "convert": "Carry coordinates between programs.",
+    "extract": "Cut particles out of micrographs.",
     "simulate": "Make micrographs with known particles.",
     "bench": "Measure templates per second against a plain FFT.",
     "devices": "List CPUs, GPUs and library versions.",

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_gempick.io.listing import MicrographFile
+    from napari_gempick.job.prove import MicrographProof
     from napari_gempick.job.thresholds import Scores
     from napari_gempick.model.picks import Picks
     from napari_gempick.model.scores import ScoreMap
@@ -125,6 +126,7 @@ class Results:
         scores: ScoreMap,
         per_view: Sequence[ScoreMap] = (),
         inverted: ScoreMap | None = None,
+        proof: MicrographProof | None = None,
     ) -> dict[str, Any]:
         """Write one micrograph's results; return its line in run.json. The STAR file comes last: it marks the end."""
         settings, grid = self._settings, scores.grid
@@ -144,13 +146,19 @@ class Results:
             for view, maps in enumerate(per_view):
                 self._write_maps(micrograph, f"_{names[view]}", maps)
         write_candidates(self.candidates(micrograph), candidates)
-        return self.write_picks(micrograph, candidates)
+        return self.write_picks(micrograph, candidates, proof)
 
-    def write_picks(self, micrograph: MicrographFile, candidates: Candidates) -> dict[str, Any]:
+    def write_picks(
+        self, micrograph: MicrographFile, candidates: Candidates, proof: MicrographProof | None = None
+    ) -> dict[str, Any]:
         """Choose picks among a micrograph's candidates and write them, the STAR file last; return the run.json line.
+
+        With a `proof`, a file gets its name only when it does not prove wrong.
 
         Raises
         ------
+        ProofError
+            A file does not point at the particles.
         SettingsError
             A threshold lies below the floor of the candidates.
         InputError
@@ -165,13 +173,19 @@ class Results:
         box_size = self.box_size(candidates.pixel_size)
         info = PicksInfo(candidates.pixel_size, box_size, names, shown(micrograph.path), shape)
         for name in sorted(formats_of(self._settings), key=lambda name: name == "star"):
-            FORMATS[name].write(self._path(micrograph, FORMATS[name].suffix), picks, info)
+            path = self._path(micrograph, FORMATS[name].suffix)
+            if proof is None:
+                FORMATS[name].write(path, picks, info)
+            else:
+                proof.write(name, path, picks, info)
+        proven = {"proof": {name: made.sentence for name, made in proof.proofs.items()}} if proof is not None else {}
         return {
             "name": micrograph.output_stem,
             "path": str(micrograph.path),
             **describe(picks, candidates),
             **describe_thresholds(names, thresholds, scores),
             "remarks": [f"{micrograph.path}: {text}" for text in remarks(settings, names, thresholds, scores)],
+            **proven,
         }
 
     def check_floor(self, micrograph: MicrographFile, candidates: Candidates) -> None:

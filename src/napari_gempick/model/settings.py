@@ -14,9 +14,12 @@ LEAST_STEP = 0.01
 """Degrees; a finer step than this is a slip of the pen, and its 36,000 rotations would fill the memory."""
 
 
-def _setting(default: Any, help: str, *, unit: str | None = None, metavar: str | None = None, **limits: Any) -> Any:
+def declare(default: Any, help: str, *, unit: str | None = None, metavar: str | None = None, **limits: Any) -> Any:
     """Declare one parameter: default, help, unit, how its value is written, limits."""
     return Field(default, description=help, json_schema_extra={"unit": unit, "metavar": metavar}, **limits)
+
+
+_setting = declare
 
 
 def split_name(text: str) -> tuple[str | None, str]:
