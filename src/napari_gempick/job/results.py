@@ -16,7 +16,7 @@ from napari_gempick.io.candidates import Candidates, read_candidates, write_cand
 from napari_gempick.io.coordinates import FORMATS, PicksInfo, write_autopick_index
 from napari_gempick.io.micrograph_names import shown
 from napari_gempick.io.mrc import write_mrc
-from napari_gempick.job.inputs import read_exclusion
+from napari_gempick.job.exclusion import read_exclusion
 from napari_gempick.job.thresholds import NOTHING, decide, remarks, scores_of
 from napari_gempick.model.errors import GempickError, OutputError, SettingsError
 
@@ -166,7 +166,7 @@ class Results:
         """
         names, settings, shape = candidates.view_names, self._settings, candidates.file_shape
         self.check_floor(micrograph, candidates)
-        excluded = read_exclusion(settings, micrograph.path, shape)
+        excluded = read_exclusion(settings.exclude, self.folder, micrograph, shape)
         scores = self.scores(candidates, excluded)
         thresholds = decide(settings, names, scores)
         picks = select(candidates.picks, replace(self._selection(candidates), thresholds=thresholds), shape, excluded)
