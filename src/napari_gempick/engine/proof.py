@@ -14,9 +14,8 @@ from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy.ndimage import map_coordinates
 
-from napari_gempick.engine.sampling import rotation_matrix
+from napari_gempick.engine.particles import sample_turned, shrunk
 from napari_gempick.model.geometry import Grid
 from napari_gempick.model.orientation import Orientation
 from napari_gempick.model.picks import Places
@@ -151,11 +150,7 @@ class Evidence:
         self.shape, self.pixel_size = (int(image.shape[0]), int(image.shape[1])), pixel_size
         factor = max(1, int(diameter / pixel_size / _PIXELS_ACROSS))
         self._factor = factor
-        ny, nx = (n // factor for n in self.shape)
-        blocks = np.asarray(image[: ny * factor, : nx * factor], np.float32).reshape(ny, factor, nx, factor)
-        means = blocks.mean(axis=(1, 3), dtype=np.float64)
-        good = np.isfinite(means)
-        self._image = np.where(good, means, means[good].mean() if good.any() else 0.0).astype(np.float32)
+        self._image = shrunk(image, factor)
         bank = make_bank(Grid(self.shape, pixel_size, Fraction(factor)))
         self._views = _views_of(bank)
         self._round = _round(bank)
@@ -181,10 +176,7 @@ class Evidence:
 
     def _average(self, view: _View, x: Floats, y: Floats, psi: Floats) -> NDArray[np.float64]:
         """Return the mean of particles turned back by psi, each with zero mean and unit deviation under the mask."""
-        middle = (np.stack((y, x)) - (self._factor - 1) / 2) / self._factor
-        turns = np.stack([rotation_matrix(angle).T for angle in psi.tolist()])
-        where = np.einsum("nij,jp->inp", turns, view.steps) + middle[:, :, None]
-        boxes = map_coordinates(self._image, where, order=1, mode="nearest", output=np.float64)
+        boxes = sample_turned(self._image, self._factor, x, y, psi, view.steps)
         boxes -= (boxes @ view.weights)[:, None]
         deviation = np.sqrt((boxes**2) @ view.weights)
         boxes /= np.where(deviation > 0, deviation, 1.0)[:, None]
