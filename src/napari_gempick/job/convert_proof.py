@@ -64,7 +64,10 @@ class ConversionProof:
             Templates were given that cannot be used.
         """
         given = self._conversion.templates
-        if not self._conversion.proof or (given is None and self._run_settings is None):
+        if not self._conversion.proof:
+            return
+        if given is None and self._run_settings is None:
+            self.proof = Proof("not verifiable", why="there are no templates to look with, give --templates")
             return
         try:
             prover = Prover(given or make_settings(self._run_settings or {}))
