@@ -80,10 +80,15 @@ def shrunk(image: NDArray[Any], factor: int) -> Floats:
     Pixel i of the result lies at factor * i + (factor - 1) / 2.
     """
     ny, nx = (n // factor for n in image.shape)
-    blocks = np.asarray(image[: ny * factor, : nx * factor], np.float32).reshape(ny, factor, nx, factor)
-    means = blocks.mean(axis=(1, 3), dtype=np.float64)
+    means = np.zeros((ny, nx), np.float32)
+    for row in range(factor):
+        for column in range(factor):
+            means += image[row : ny * factor : factor, column : nx * factor : factor]
+    means /= factor**2
     good = np.isfinite(means)
-    return np.where(good, means, means[good].mean() if good.any() else 0.0).astype(np.float32)
+    if not good.all():
+        means[~good] = means[good].mean(dtype=np.float64) if good.any() else 0.0
+    return means
 
 
 def sample_turned(

@@ -17,7 +17,7 @@ from napari_gempick.model.settings import make_settings
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from napari_gempick.engine.proof import Evidence
+    from napari_gempick.engine.evidence import Evidence
     from napari_gempick.io.formats import PicksInfo
     from napari_gempick.job.convert import Conversion
     from napari_gempick.job.convert_parts import Part
