@@ -42,6 +42,7 @@ figures: demo
 	$(BIN)/python docs/figures/ncc.py
 	$(BIN)/python docs/figures/psi.py
 	$(BIN)/python docs/figures/overlay.py
+	$(BIN)/python docs/figures/sheet.py
 
 clean:
 	rm -rf build dist site demo_output .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
