@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from napari_gempick.job.arrays import Picked, pick, repick
     from napari_gempick.job.pick import pick_files
     from napari_gempick.job.prove import verify
+    from napari_gempick.job.project import Projections, project_files, project_map
     from napari_gempick.job.retune import retune
     from napari_gempick.model.errors import GempickError
     from napari_gempick.model.picks import Picks
@@ -28,9 +29,12 @@ _PUBLIC = {
     "PickSettings": "model.settings",
     "Picked": "job.arrays",
     "Picks": "model.picks",
+    "Projections": "job.project",
     "ScoreMap": "model.scores",
     "pick": "job.arrays",
     "pick_files": "job.pick",
+    "project_files": "job.project",
+    "project_map": "job.project",
     "read_coordinates": "io.read_coordinates",
     "read_micrograph": "io.micrograph",
     "read_stack": "io.stack",
@@ -43,10 +47,13 @@ __all__ = [
     "PickSettings",
     "Picked",
     "Picks",
+    "Projections",
     "ScoreMap",
     "__version__",
     "pick",
     "pick_files",
+    "project_files",
+    "project_map",
     "read_coordinates",
     "read_micrograph",
     "read_stack",
