@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from napari_gempick.io.read_coordinates import read_coordinates
     from napari_gempick.io.stack import read_stack
     from napari_gempick.job.arrays import Picked, pick, repick
+    from napari_gempick.job.average import Averages, average, average_files
     from napari_gempick.job.pick import pick_files
     from napari_gempick.job.prove import verify
     from napari_gempick.job.project import Projections, project_files, project_map
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _PUBLIC = {
+    "Averages": "job.average",
+    "average": "job.average",
+    "average_files": "job.average",
     "GempickError": "model.errors",
     "PickSettings": "model.settings",
     "Picked": "job.arrays",
@@ -43,6 +47,7 @@ _PUBLIC = {
     "verify": "job.prove",
 }
 __all__ = [
+    "Averages",
     "GempickError",
     "PickSettings",
     "Picked",
@@ -50,6 +55,8 @@ __all__ = [
     "Projections",
     "ScoreMap",
     "__version__",
+    "average",
+    "average_files",
     "pick",
     "pick_files",
     "project_files",

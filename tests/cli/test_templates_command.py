@@ -93,3 +93,54 @@ def test_planted_particles_are_found_with_projections(here, gempick):
         nearest = np.hypot(picks.x - x, picks.y - y).argmin()
         assert np.hypot(picks.x[nearest] - x, picks.y[nearest] - y) < 0.6
         assert abs((picks.psi[nearest] - psi + 180) % 360 - 180) <= step / 2
+
+
+def test_average_of_selected_picks(here, gempick):
+    """Two micrographs with picks of two views; the average of one view finds that view alone."""
+    rng, psis = np.random.default_rng(1), (10.0, 100.0, 215.0, 300.0)
+    places = [(70, 70), (70, 150), (150, 70), (150, 150)]
+    for number in (1, 2):
+        image = 60 * rng.standard_normal((220, 220)).astype(np.float32)
+        rows = ["x,y,view"]
+        for i, ((x, y), psi) in enumerate(zip(places, psis, strict=True)):
+            view = ("side", "top")[i % 2]
+            image -= klh().projection(euler_matrix(0, 90 * (view == "side"), psi), image.shape, SPACING, (x, y))
+            rows.append(f"{x + rng.uniform(-2, 2):.1f},{y + rng.uniform(-2, 2):.1f},{view}")
+        write_mrc(here / f"m{number}.mrc", image, SPACING)
+        (here / f"clicks/m{number}.csv").parent.mkdir(exist_ok=True)
+        (here / f"clicks/m{number}.csv").write_text("\n".join([*rows, "3,3,top"]) + "\n")
+    for view in ("side", "top"):
+        done = gempick(
+            "templates", "average", "m1.mrc", "m2.mrc", "clicks", "-o", f"{view}.mrc", "--select", f"view={view}",
+            "--diameter", 400, "--json", check=0,
+        )  # fmt: skip
+        made = json.loads(done.stdout)
+        assert made["particles"] == 4 and made["left_out_at_edges"] == 2 * (view == "top") and made["box"] == 76
+        particles = read_tables(here / f"{view}.star")["particles"]
+        assert len(set(particles["rlnMicrographName"])) == 2
+    templates = ("--templates", "side=side.mrc", "top=top.mrc", "--mask", "side=side_mask.mrc", "top=top_mask.mrc")
+    gempick("pick", "m1.mrc", *templates, "--angle-step", 10, "--threshold", 0.5, "-o", "out", check=0)
+    picks = read_coordinates(here / "out/m1_autopick.star").picks
+    assert len(picks) == 4
+    for i, (x, y) in enumerate(places):
+        nearest = np.hypot(picks.x - x, picks.y - y).argmin()
+        assert np.hypot(picks.x[nearest] - x, picks.y[nearest] - y) < 2.5 and picks.section[nearest] == i % 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (("--select", "view=none", "--box", "40"), "has no such picks"),
+        (("--select", "kind=1", "--box", "40"), "has no column kind"),
+        (("--select", "view", "--box", "40"), "COLUMN=VALUE"),
+        ((), "--box"),
+        (("--box", "40", "--use-psi"), "does not give psi"),
+        (("--box", "60", "--classes", "3"), "not enough for 3 classes"),
+    ],
+)
+def test_average_says_what_is_wrong(tmp_path, monkeypatch, gempick, arguments, sentence):
+    monkeypatch.chdir(tmp_path)
+    write_mrc(tmp_path / "m.mrc", np.random.default_rng(0).standard_normal((100, 100)).astype(np.float32), 2.0)
+    (tmp_path / "m.csv").write_text("x,y,view\n50,50,side\n45,55,side\n")
+    done = gempick("templates", "average", "m.mrc", "m.csv", "-o", "out.mrc", *arguments, check=2)
+    assert sentence in done.stderr and not (tmp_path / "out.mrc").exists()

@@ -38,7 +38,8 @@ class PickSettings(BaseModel):
     templates: tuple[str, ...] = _setting(
         (),
         "Template image or stack (MRC, MRCS, TIFF). NAME is the view: thresholds, colours and maps go by it. "
-        "The sections of a stack are the templates of one view.",
+        "The sections of a stack are the templates of one view; FILE[1,3,6-8] takes some of them, FILE[^2,5] leaves "
+        "some out.",
         metavar="[NAME=]FILE",
     )
     mask: tuple[str, ...] = _setting(

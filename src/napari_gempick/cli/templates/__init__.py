@@ -8,6 +8,7 @@ from napari_gempick.cli.lazy import LazyGroup
 
 COMMANDS = {
     "project": "Projections of a 3D map.",
+    "average": "References from clicked or earlier picks.",
 }
 
 
