@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from napari_gempick.job.arrays import Picked, pick, repick
     from napari_gempick.job.average import Averages, average, average_files
     from napari_gempick.job.pick import pick_files
-    from napari_gempick.job.prove import verify
     from napari_gempick.job.project import Projections, project_files, project_map
+    from napari_gempick.job.prove import verify
     from napari_gempick.job.retune import retune
     from napari_gempick.model.errors import GempickError
     from napari_gempick.model.picks import Picks

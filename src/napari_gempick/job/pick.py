@@ -80,6 +80,8 @@ def pick_files(
         else:
             todo.append(micrograph)
 
+    todo.sort(key=lambda micrograph: makers.preparation.group(micrograph.path))  # of equal CTF after one another
+
     def write_run(state: str) -> dict[str, Any]:
         return results.write_run(
             {
