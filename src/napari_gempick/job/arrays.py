@@ -11,12 +11,12 @@ from napari_gempick.device.discover import open_devices
 from napari_gempick.device.plan import PlanStore
 from napari_gempick.engine.exclusion import find_exclusion
 from napari_gempick.engine.peaks import find_candidates, select
-from napari_gempick.job.inputs import BankMaker, View, choose_grid, masks_of_views, view_of
+from napari_gempick.job.inputs import BankMaker, View, choose_grid, masks_of_views, source_of, view_of
 from napari_gempick.job.results import candidate_floor, selection_for
 from napari_gempick.job.thresholds import decide, scores_of
 from napari_gempick.model.errors import InputError, SettingsError
 from napari_gempick.model.settings import AUTO, PickSettings
-from napari_gempick.run.pipeline import Source, search_all
+from napari_gempick.run.pipeline import search_all
 from napari_gempick.run.search import DevicePool
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
     from napari_gempick.engine.fdr import FalseRate
+    from napari_gempick.model.ctf import Ctf
     from napari_gempick.model.picks import Picks
     from napari_gempick.model.scores import ScoreMap
     from napari_gempick.run.pipeline import Progress
@@ -75,6 +76,7 @@ def pick(
     *,
     masks: Mapping[str, ArrayLike] | None = None,
     excluded: NDArray[np.bool_] | None = None,
+    ctf: Ctf | None = None,
     cancel: threading.Event | None = None,
     progress: Callable[[Progress], None] | None = None,
 ) -> Picked:
@@ -93,6 +95,8 @@ def pick(
         Weights 0..1; other views have the mask that the settings say.
     excluded : (ny, nx) bool, optional
         Where no pick may lie.
+    ctf : Ctf, optional
+        The micrograph's; templates are then protein-bright, and multiplied by it.
     cancel, progress
         See run.pipeline.search_all.
 
@@ -120,7 +124,7 @@ def pick(
     grid = choose_grid(settings, (pixels.shape[0], pixels.shape[1]), settings.pixel_size)
     plans = PlanStore()
     pool = DevicePool(open_devices(settings.devices, settings.threads, plans))
-    source = Source(pixels, grid, makers.lowpass(grid), settings.highpass)
+    source = source_of(pixels, grid, settings, makers, ctf)
     (outcome,) = search_all(
         [lambda: source],
         makers,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import math
 from collections import OrderedDict
@@ -16,6 +17,7 @@ from napari_gempick.engine.bank import Bank, Section
 from napari_gempick.engine.masks import ImageMask, Mask, ShapeMask, automatic_weights, parse_shape
 from napari_gempick.io.micrograph import as_float32, read_micrograph, require_pixel_size
 from napari_gempick.io.stack import read_mask, read_stack
+from napari_gempick.job.preparation import Preparation
 from napari_gempick.model.bank import BankIndex
 from napari_gempick.model.errors import InputError, SettingsError
 from napari_gempick.model.geometry import Grid, coarsest_ratio
@@ -26,6 +28,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
+
+    from napari_gempick.engine.filters import Transfer
+    from napari_gempick.model.ctf import Ctf
 
 BANKS_KEPT = 2
 SOFTENING = 0.6
@@ -171,7 +176,8 @@ class BankMaker:
             settings.angle_step,
             settings.angle_range,
         )
-        self._banks: OrderedDict[tuple[float, Fraction], Bank] = OrderedDict()
+        self.preparation = Preparation(settings)
+        self._banks: OrderedDict[tuple[float, Fraction, Transfer | None], Bank] = OrderedDict()
         self.diameter = settings.diameter or max(self._area_diameter(view) for view in views)
 
     def _edge(self, grid: Grid) -> float:
@@ -217,9 +223,9 @@ class BankMaker:
             return self._settings.lowpass
         return max(self._settings.lowpass or 0.0, 2 * grid.map_pixel_size)
 
-    def __call__(self, grid: Grid) -> Bank:
-        """Return the bank for a grid."""
-        key = (round(grid.pixel_size, 9), grid.ratio)
+    def __call__(self, grid: Grid, transfer: Transfer | None = None) -> Bank:
+        """Return the bank for a grid, its templates filtered by `transfer` in the micrograph's frame."""
+        key = (round(grid.pixel_size, 9), grid.ratio, transfer)
         bank = self._banks.pop(key, None)
         if bank is None:
             edge, softening = self._edge(grid), SOFTENING * grid.map_pixel_size if grid.ratio > 1 else 0.0
@@ -238,6 +244,7 @@ class BankMaker:
                 lowpass=self.lowpass(grid),
                 highpass=self._settings.highpass,
                 oversampling=grid.oversampling,
+                transfer=transfer,
             )
         self._banks[key] = bank
         while len(self._banks) > BANKS_KEPT:
@@ -291,4 +298,19 @@ def loader(path: Path, settings: PickSettings, makers: BankMaker) -> Source:
         notes = (*notes, f"{replaced} NaN or infinite pixels were replaced by the median.")
     shape = (int(image.shape[0]), int(image.shape[1]))
     grid = choose_grid(settings, shape, pixel_size)
-    return Source(image, grid, makers.lowpass(grid), settings.highpass, notes)
+    return source_of(image, grid, settings, makers, makers.preparation.ctf_of(path), notes)
+
+
+def source_of(
+    image: NDArray[np.float32],
+    grid: Grid,
+    settings: PickSettings,
+    makers: BankMaker,
+    ctf: Ctf | None = None,
+    notes: tuple[str, ...] = (),
+) -> Source:
+    """Return what the search of a micrograph (ny, nx) needs."""
+    treated = makers.preparation.treat(image, grid.pixel_size, ctf)
+    bank = functools.partial(makers, grid, treated.of_templates)
+    notes = (*notes, *treated.notes)
+    return Source(treated.image, grid, makers.lowpass(grid), settings.highpass, notes, treated.of_micrograph, bank)

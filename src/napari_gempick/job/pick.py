@@ -84,6 +84,8 @@ def pick_files(
         else:
             todo.append(micrograph)
 
+    todo.sort(key=lambda micrograph: makers.preparation.group(micrograph.path))  # of equal CTF after one another
+
     def load_of(micrograph: MicrographFile) -> Callable[[], Source]:
         load = functools.partial(loader, micrograph.path, settings, makers)
         return (
