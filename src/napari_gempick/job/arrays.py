@@ -108,6 +108,8 @@ def pick(
     settings = settings or PickSettings()
     if settings.pixel_size is None:
         raise SettingsError("The pixel size of the array is unknown; give PickSettings(pixel_size=...) in Å.")
+    if ctf is not None and settings.contrast != "same":
+        raise SettingsError("The CTF gives the sign of the templates; leave out the contrast, or the CTF.")
     pixels = np.ascontiguousarray(image, dtype=np.float32)
     if pixels.ndim != 2 or not np.isfinite(pixels).all() or pixels.min() == pixels.max():
         raise InputError("The micrograph must be a 2D array of finite numbers that are not all equal.")
