@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from napari_gempick.io.candidates import read_candidates
-from napari_gempick.io.listing import MicrographFile
-from napari_gempick.job.results import Results, read_run
+from napari_gempick.job.results import Results, micrograph_of, read_run
 from napari_gempick.model.errors import GempickError, OutputError, SettingsError
 from napari_gempick.model.settings import make_settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from napari_gempick.io.candidates import Candidates
+    from napari_gempick.io.listing import MicrographFile
 
 RETUNABLE = ("threshold", "max_threshold", "min_distance", "border", "max_picks", "exclude", "format")
 """Settings that choose picks among candidates."""
@@ -48,7 +48,7 @@ def retune(
     rows: list[dict[str, Any]] = []
     stored: list[Candidates | None] = []
     for row in run["micrographs"]:
-        micrograph = _from_row(row)
+        micrograph = micrograph_of(row)
         micrographs.append(micrograph)
         failed = "error" in row and not results.candidates(micrograph).exists()
         candidates = None if failed else read_candidates(results.candidates(micrograph))
@@ -75,10 +75,3 @@ def retune(
     results.write_index(micrographs)
     same = {name: value for name, value in run.items() if name not in ("program", "settings", "diameter")}
     return results.write_run({**same, "micrographs": rows})
-
-
-def _from_row(row: dict[str, Any]) -> MicrographFile:
-    """Return the micrograph of a run.json line; its results lie where `name` says."""
-    path, name = Path(row["path"]), PurePosixPath(row["name"])
-    whole = name.name == path.name
-    return MicrographFile(path, name.parent / path.name, whole_name=whole)
