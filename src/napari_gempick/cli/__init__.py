@@ -13,6 +13,7 @@ COMMANDS = {
     "convert": "Carry coordinates between programs.",
     "simulate": "Make micrographs with known particles.",
     "bench": "Measure templates per second against a plain FFT.",
+    "gui": "Open napari with the plugin.",
     "devices": "List CPUs, GPUs and library versions.",
 }
 
