@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 
 POOL = 10_000
 """So many of the best candidates are looked at; more when the thresholds reach further down."""
-ROWS = 1_500
-"""So many candidates are points of the layer before they are picks."""
 SAME_PARTICLE = 0.25
 """Particle diameters: a correction by hand speaks of whatever lies nearer to it than this."""
 
@@ -137,19 +135,6 @@ class Board:
                 marked = np.isfinite(distance)
             self._marked = (n, edits), marked
         return self._marked[1]
-
-    def layer_rows(self, choice: Choice) -> NDArray[np.intp]:
-        """Return the candidates worth having as points: those shown, and those that sliders will most likely show.
-
-        Drawing a hidden point costs as much as drawing a shown one, so thousands of hopeless candidates are left out.
-        With one threshold for all views, picks are always among the ones returned, down to the last of them.
-        """
-        if self._thinner is None:
-            return np.flatnonzero(choice.shown)
-        likely = self._thinner[1].keep(np.ones(self._pool, bool))
-        likely[np.flatnonzero(likely)[ROWS:]] = False
-        likely[: len(choice.shown)] |= choice.shown
-        return np.flatnonzero(likely)
 
     def near_threshold(self, choice: Choice, tune: Tune, margin: float) -> NDArray[np.bool_]:
         """Return which of the shown candidates reach the threshold of their view by less than `margin`."""

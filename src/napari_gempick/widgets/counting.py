@@ -1,4 +1,4 @@
-"""Picks of every micrograph of the list under the thresholds of now, counted behind the window; scores for histograms."""
+"""Counts the picks of every micrograph behind the window, and their candidates for histograms."""
 
 from __future__ import annotations
 

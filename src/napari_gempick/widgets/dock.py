@@ -112,7 +112,9 @@ class Dock(QWidget):
         layout.setSpacing(2)
         layout.addWidget(self.scroll)
         self.shortcuts = button("Shortcuts", "Show the keys", self.show_shortcuts)
-        self.look = button("Micrograph", "Show the micrograph, the score map or the index map  ( I )", self.cycle)
+        self.look = button(
+            "Showing: micrograph", "Show the micrograph, the score map or the index map  ( I )", self.cycle
+        )
         layout.addLayout(row(self.look, self.shortcuts))
         self.setMinimumWidth(WIDTH)
 
@@ -176,9 +178,8 @@ class Dock(QWidget):
         image = self.layers.layer(MICROGRAPH)
         if image is not None:
             image.visible = wanted == 0
-        self.look.setText(
-            ["Micrograph", *("Score map" if layer.name == NCC else "Index map" for layer in maps)][wanted]
-        )
+        names = ["micrograph", *("score map" if layer.name == NCC else "index map" for layer in maps)]
+        self.look.setText(f"Showing: {names[wanted]}")
 
     def go_to(self, x: float, y: float) -> None:
         """Bring a position (pixels of the file) to the middle of the canvas."""

@@ -117,6 +117,8 @@ class Field(QWidget):
                 spin.setMinimum(-1)
             spin.setSpecialValueText(_OFF.get(self.name, "auto"))
         spin.setKeyboardTracking(False)
+        spin.setButtonSymbols(QSpinBox.ButtonSymbols.NoButtons)
+        spin.setMinimumWidth(60)
         spin.valueChanged.connect(self._spun)
         return spin
 

@@ -31,7 +31,7 @@ class Histogram(QWidget):
         self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
         self.setAccessibleName("Histogram of peak scores")
         self.setToolTip(
-            "<p>How many peaks of the score map have which score, on a logarithmic axis. Filled: this micrograph; line: "
+            "<p>How many peaks have which score, on a logarithmic axis. Filled: this micrograph; line: "
             "all that were searched. Drag a vertical line to move the threshold of its view.</p>"
         )
         self._edges = np.linspace(-1, 1, 401)

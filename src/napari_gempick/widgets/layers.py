@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,8 +23,8 @@ if TYPE_CHECKING:
 
 MICROGRAPH, NCC, INDEX, PICKS = "Micrograph", "NCC", "Index", "Picks"
 MARGIN = 0.03
-"""Picks that reach their threshold by less than this are drawn thinner and paler."""
-_SETTLE_MS = 120
+"""Picks that reach their threshold by less than this are drawn paler."""
+PALE = 0.45
 
 
 class Layers:
@@ -40,13 +41,8 @@ class Layers:
         self._made: dict[str, Layer] = {}
         self._rows = np.zeros(0, np.intp)
         self._board: Any = None
-        self._n_added = 0
         self._own_change = False
         self._shown_size: tuple[float, int, int] | None = None
-        self._settle = QTimer()
-        self._settle.setSingleShot(True)
-        self._settle.setInterval(_SETTLE_MS)
-        self._settle.timeout.connect(self._mark_near)
         self.on_made: Any = lambda layer: None
         controller.loaded_changed.connect(self._show)
         controller.choice_changed.connect(self._choose)
@@ -191,61 +187,28 @@ class Layers:
     # picks
 
     def _choose(self) -> None:
-        """Show what is chosen: mostly by hiding and showing points, which takes a few milliseconds."""
-        controller = self._controller
-        loaded, choice = controller.loaded, controller.choice
-        points = self.layer(PICKS)
-        if loaded is None or loaded.image is None or choice is None:
-            return
-        if points is not None and loaded.board is self._board and len(choice.added) == self._n_added == 0:
-            shown = np.zeros(max(len(choice.shown), int(self._rows[-1]) + 1 if len(self._rows) else 0), bool)
-            shown[: len(choice.shown)] = choice.shown
-            now = shown[self._rows]
-            if np.count_nonzero(now) == np.count_nonzero(shown):
-                self._change(lambda: setattr(points, "shown", now))
-                self._settle.start()
-                return
-        self._fill_points()
+        """Show what is chosen.
 
-    def _change(self, change: Any) -> None:
-        self._own_change = True
-        try:
-            change()
-        finally:
-            self._own_change = False
+        The layer holds the picks and nothing else: napari 0.9 draws points that are not `shown` all the same, and to
+        replace the points of a micrograph takes some ten milliseconds.
+        """
+        if self._controller.choice is not None:
+            self._fill_points()
 
     def _fill_points(self) -> None:
-        """Give the Points layer the candidates of the current micrograph, and make it where it is missing."""
+        """Give the Points layer the picks of the current micrograph, and make it where it is missing."""
         controller = self._controller
         loaded, choice = controller.loaded, controller.choice
         if loaded is None or loaded.image is None:
             return
-        board, added = loaded.board, (() if choice is None else choice.added)
-        if board is None or choice is None:
-            data, features, colours, shown = _nothing()
-            names: tuple[str, ...] = ()
-            self._rows = np.zeros(0, np.intp)
-        else:
-            names = board.candidates.view_names
-            self._rows = rows = board.layer_rows(choice)
-            picks = board.picks.take(rows)
-            flags = np.zeros(int(rows[-1]) + 1 if len(rows) else 0, bool)
-            flags[: len(choice.shown)] = choice.shown[: len(flags)]
-            shown = np.concatenate([flags[rows], np.ones(len(added), bool)])
-            xy = np.array([(a.y, a.x) for a in added], float).reshape(-1, 2)
-            data = np.concatenate([np.stack([picks.y, picks.x], axis=1), xy])
-            features = {
-                "score": np.concatenate([picks.score, [a.score for a in added]]).round(4),
-                "view": [*np.array(names, object)[picks.view], *(a.view for a in added)],
-                "psi": np.concatenate([picks.psi, [a.psi for a in added]]).round(2),
-                "template": np.concatenate([picks.section, [a.section for a in added]]).astype(int) + 1,
-                "made": ["found"] * len(rows) + ["by hand"] * len(added),
-            }
-            colours = self._colours() if len(data) else ADDED_COLOUR
-        self._board, self._n_added = board, len(added)
-        size = 40.0 if board is None else board.diameter / board.candidates.pixel_size
-        metadata = {"gempick": self._metadata(names, size)}
+        board = loaded.board
         layer = self.layer(PICKS)
+        selected = self._selected(layer, board)
+        self._board = board
+        self._rows = np.zeros(0, np.intp) if choice is None else np.flatnonzero(choice.shown)
+        data, features, colours = self._points()
+        size = 40.0 if board is None else board.diameter / board.candidates.pixel_size
+        metadata = {"gempick": self._metadata(() if board is None else board.candidates.view_names, size)}
         if layer is None:
             layer = self._viewer.add_points(
                 data,
@@ -253,31 +216,59 @@ class Layers:
                 features=features,
                 size=size,
                 face_color="transparent",
-                border_color=colours,
+                border_color=colours if len(data) else ADDED_COLOUR,
                 border_width=0.06,
-                shown=shown,
                 metadata=metadata,
                 **self.place(),
             )
             layer.events.data.connect(self._edited)
             self._keep(PICKS, layer)
-        else:
-            self._change(lambda: self._refill(layer, data, features, colours, shown, size, metadata))
-        self._settle.start()
+            return
+        self._own_change = True
+        try:
+            self._refill(layer, data, features, colours, size)
+            layer.metadata = metadata
+            if selected:
+                layer.selected_data = {int(i) for i in np.flatnonzero(np.isin(self._rows, selected))}
+        finally:
+            self._own_change = False
 
-    def _refill(
-        self, layer: Points, data: Any, features: Any, colours: Any, shown: Any, size: float, meta: Any
-    ) -> None:
-        layer.selected_data = set()
+    def _refill(self, layer: Points, data: Any, features: Any, colours: Any, size: float) -> None:
+        """Replace the points; sizes go first, for napari draws new ones with the size of the last slicing."""
+        if layer.selected_data:
+            layer.selected_data = set()
         _place(layer, self.place())
+        if layer.current_size != size:
+            layer.current_size = size
+            layer.size = size
         layer.data = data
         layer.features = features
         if len(data):
             layer.border_color = colours
-            layer.size = size
-            layer.shown = shown
-        layer.current_size = size
-        layer.metadata = meta
+
+    def _selected(self, layer: Points | None, board: Any) -> list[int]:
+        """Return the candidates of the points that are selected, to select them again."""
+        if layer is None or board is not self._board:
+            return []
+        return [int(self._rows[i]) for i in layer.selected_data if i < len(self._rows)]
+
+    def _points(self) -> tuple[Any, Any, Any]:
+        """Return positions (y, x), features and colours: picks first, then those made by hand."""
+        loaded, choice = self._controller.loaded, self._controller.choice
+        if loaded is None or loaded.board is None or choice is None:
+            return np.zeros((0, 2)), {name: [] for name in ("score", "view", "psi", "template", "made")}, None
+        board, added = loaded.board, choice.added
+        picks = board.picks.take(self._rows)
+        names = np.array(board.candidates.view_names, object)
+        by_hand = np.array([(a.y, a.x) for a in added], float).reshape(-1, 2)
+        features = {
+            "score": np.concatenate([picks.score.astype(float), [a.score for a in added]]).round(4),
+            "view": [*names[picks.view], *(a.view for a in added)],
+            "psi": np.concatenate([picks.psi, [a.psi for a in added]]).round(2),
+            "template": np.concatenate([picks.section, [a.section for a in added]]).astype(int) + 1,
+            "made": ["found"] * len(picks) + ["by hand"] * len(added),
+        }
+        return np.concatenate([np.stack([picks.y, picks.x], axis=1), by_hand]), features, self._colours()
 
     def _metadata(self, names: tuple[str, ...], size: float) -> dict[str, Any]:
         loaded, file = self._controller.loaded, self._controller.file
@@ -298,22 +289,12 @@ class Layers:
         board = loaded.board
         palette = np.stack([rgba(controller.colour(name)) for name in board.candidates.view_names])
         colours = palette[board.picks.view[self._rows]]
-        near = np.zeros(max(len(choice.shown), int(self._rows[-1]) + 1 if len(self._rows) else 0), bool)
-        near[: len(choice.shown)] = board.near_threshold(choice, controller.tune(), MARGIN)
-        colours[near[self._rows], 3] = 0.45
+        colours[board.near_threshold(choice, controller.tune(), MARGIN)[self._rows], 3] = PALE
         return np.concatenate([colours, np.tile(rgba(ADDED_COLOUR), (len(choice.added), 1))])
 
-    def _mark_near(self) -> None:
-        layer, choice = self.layer(PICKS), self._controller.choice
-        loaded = self._controller.loaded
-        if layer is not None and choice is not None and loaded is not None and loaded.board is self._board:
-            colours = self._colours()
-            if len(colours) == len(layer.data) and len(colours):
-                self._change(lambda: setattr(layer, "border_color", colours))
-
     def _state_changed(self, state: Any, before: Any) -> None:
-        if state.views != before.views and self._board is not None:
-            self._settle.start()
+        if state.views != before.views and self._board is not None and self.layer(PICKS) is not None:
+            self._fill_points()
 
     def position(self, number: int) -> tuple[float, float]:
         """Return (x, y) of a point exactly as the controller knows it."""
@@ -327,29 +308,26 @@ class Layers:
     def _edited(self, event: Any) -> None:
         """Turn what the person does with napari's own tools into actions of ours."""
         action = str(getattr(event.action, "value", event.action))
+        choice = self._controller.choice
         if self._own_change or action not in ("added", "removed", "changed"):
             return
-        layer, known = event.source, len(self._rows) + self._n_added
+        data = np.asarray(event.source.data)
+        known = len(self._rows) + (0 if choice is None else len(choice.added))
         numbers = [int(i) for i in np.ravel(np.asarray(event.data_indices))]
+        controller = self._controller
         if action == "removed":
-            shown = self._shown_before(known)
-            gone = [self.position(i) for i in numbers if 0 <= i < known and shown[i]]
-            call = lambda: self._controller.reject(gone) if gone else None  # noqa: E731
+            gone = [self.position(i) for i in numbers if 0 <= i < known]
+            self._later(lambda: controller.reject(gone))
         elif action == "added":
-            new = np.asarray(layer.data)[known:]
-            call = lambda: [self._controller.add_pick(float(x), float(y)) for y, x in new]  # noqa: E731
+            new = [(float(x), float(y)) for y, x in data[known:]]
+            self._later(lambda: [controller.add_pick(x, y) for x, y in new])
         else:
-            data = np.asarray(layer.data)
             moves = [(self.position(i), (float(data[i][1]), float(data[i][0]))) for i in numbers if i < known]
-            moves = [(old, new) for old, new in moves if np.hypot(old[0] - new[0], old[1] - new[1]) > 1e-3]
-            call = lambda: [self._controller.move_pick(old, new) for old, new in moves]  # noqa: E731
-        QTimer.singleShot(0, lambda: self._act(call))
+            self._later(lambda: [controller.move_pick(old, new) for old, new in moves if math.dist(old, new) > 1e-3])
 
-    def _shown_before(self, known: int) -> NDArray[np.bool_]:
-        choice = self._controller.choice
-        flags = np.zeros(max(len(choice.shown), int(self._rows[-1]) + 1 if len(self._rows) else 0), bool)
-        flags[: len(choice.shown)] = choice.shown
-        return np.concatenate([flags[self._rows], np.ones(known - len(self._rows), bool)])
+    def _later(self, call: Any) -> None:
+        """Act when napari is done with its own change."""
+        QTimer.singleShot(0, lambda: self._act(call))
 
     def _act(self, call: Any) -> None:
         """Carry an edit out, then make the layer what the controller has (also where nothing has changed)."""
@@ -365,7 +343,6 @@ class Layers:
             return None
         data = np.asarray(layer.data)
         apart = np.hypot(data[:, 0] - y, data[:, 1] - x)
-        apart[~np.asarray(layer.shown)] = np.inf
         best = int(np.argmin(apart))
         return best if apart[best] <= float(np.asarray(layer.size).ravel()[0]) / 2 else None
 
@@ -374,8 +351,7 @@ class Layers:
         layer = self.layer(PICKS)
         if layer is None:
             return
-        shown = np.asarray(layer.shown)
-        chosen = [i for i in layer.selected_data if i < len(shown) and shown[i]]
+        chosen = sorted(layer.selected_data)
         under = None if chosen or cursor is None else self.nearest(*cursor)
         numbers = chosen or ([under] if under is not None else [])
         if numbers:
@@ -383,15 +359,9 @@ class Layers:
 
     def close(self) -> None:
         """Let go of the layers; they stay in the viewer."""
-        self._settle.stop()
         layer = self.layer(PICKS)
         if layer is not None:
             layer.events.data.disconnect(self._edited)
-
-
-def _nothing() -> tuple[Any, Any, Any, Any]:
-    features = {"score": [], "view": [], "psi": [], "template": [], "made": []}
-    return np.zeros((0, 2)), features, ADDED_COLOUR, True
 
 
 def _place(layer: Layer, place: dict[str, Any]) -> None:

@@ -9,7 +9,7 @@ from qtpy.QtWidgets import QFileDialog, QLabel, QMenu, QMessageBox
 
 from napari_gempick.io.formats import FORMATS
 from napari_gempick.widgets.exporting import chosen_picks, export_picks, planned
-from napari_gempick.widgets.parts import Part, button, row, shorten, small
+from napari_gempick.widgets.parts import Part, button, primary, row, shorten, small
 
 if TYPE_CHECKING:
     from napari_gempick.widgets.controller import Controller
@@ -20,7 +20,7 @@ class Export(Part):
     """Formats, folder, and what will be written."""
 
     def __init__(self, controller: Controller, counter: Counter) -> None:
-        super().__init__(5, "Export", "Write the picks that you see, for the program that goes on with them.")
+        super().__init__(5, "Export", "Writes the picks that you see.")
         self._controller, self._counter = controller, counter
         self._folder: Path | None = None
         self.formats = button("", "Formats of the coordinate files", lambda: None)
@@ -47,7 +47,7 @@ class Export(Part):
         self.this = button(
             "Export this", "Write the picks of the micrograph that is shown", lambda: self.export(all_=False)
         )
-        self.all = button(
+        self.all = primary(
             "Export all", "Write the picks of all micrographs that were searched", lambda: self.export(all_=True)
         )
         self.rows.addLayout(row(self.this, self.all))

@@ -38,9 +38,7 @@ class Micrographs(Part):
     """Add, list, and go through micrographs."""
 
     def __init__(self, controller: Controller, searches: Searches, counter: Counter, sample: Any) -> None:
-        super().__init__(
-            1, "Micrographs", "Which images to pick. Drop files, folders or a STAR list on the list below."
-        )
+        super().__init__(1, "Micrographs", "Which images to pick from.")
         self._controller, self._searches, self._counter = controller, searches, counter
         self.list = _List(controller)
         more = button("More", "Lists, sample data, earlier work", lambda: None)
@@ -241,5 +239,7 @@ class _List(QTreeWidget):
             painter = QPainter(self.viewport())
             painter.setPen(self.palette().windowText().color())
             painter.setOpacity(0.6)
-            painter.drawText(self.viewport().rect(), Qt.AlignmentFlag.AlignCenter, "Drop micrographs here")
+            painter.drawText(
+                self.viewport().rect(), Qt.AlignmentFlag.AlignCenter, "Drop files, folders or a STAR list here"
+            )
             painter.end()

@@ -14,7 +14,7 @@ from napari_gempick.model.errors import GempickError
 from napari_gempick.model.settings import PickSettings, make_settings
 from napari_gempick.widgets.command_line import command_line
 from napari_gempick.widgets.fields import Combo, Field, label_of, tip_of
-from napari_gempick.widgets.parts import GAP, Part, button, row, shorten
+from napari_gempick.widgets.parts import GAP, Part, button, primary, row, shorten
 from napari_gempick.widgets.reopening import state_of_settings
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ class Search(Part):
     """Settings of the search, and the buttons that start and stop it."""
 
     def __init__(self, controller: Controller, searches: Searches) -> None:
-        super().__init__(3, "Search", "Compare every rotated template with every position. The window stays usable.")
+        super().__init__(3, "Search", "Compares every rotated template with every position.")
         self._controller, self._searches = controller, searches
         self.fields = {name: Field(name) for name in FIELDS if name in PickSettings.model_fields}
         grid = QGridLayout()
@@ -53,7 +53,7 @@ class Search(Part):
         label.setBuddy(self.devices)
         self.rows.addLayout(row(label, self.devices))
         self.rows.itemAt(self.rows.count() - 1).layout().setStretch(1, 1)
-        self.run_this = button("Run this", "Search the micrograph that is shown", searches.run_this)
+        self.run_this = primary("Run this", "Search the micrograph that is shown", searches.run_this)
         self.run_all = button("Run all", "Search all micrographs without results for these settings", searches.run_all)
         self.cancel = button("Cancel", "Stop within a second; finished micrographs stay", searches.cancel)
         self.more = button("Settings", "Save and load the settings, or copy them as a command", lambda: None)
@@ -128,7 +128,12 @@ class Search(Part):
         self.bar.setVisible(run is not None)
         if run is None:
             self.bar.setValue(0)
-            self.summary.setText("" if ready else "needs 1 and 2")
+            self.summary.setText(
+                ""
+                if ready
+                else "needs "
+                + " and ".join(w for w, n in (("micrographs", state.files), ("templates", state.views)) if not n)
+            )
             return
         self.bar.setValue(round(1000 * searches.progress))
         left = searches.seconds_left()

@@ -52,7 +52,7 @@ class Templates(Part):
     """
 
     def __init__(self, controller: Controller, drawing: MaskDrawing, show_stacks: Any) -> None:
-        super().__init__(2, "Templates", "What a particle looks like: an image or a stack for each view, under a mask.")
+        super().__init__(2, "Templates", "An image or a stack for each view of the particle.")
         self._controller, self._drawing = controller, drawing
         self.add_menu_button = button("Add view...", "Add an image or a stack of a view", self._ask_stack)
         self.stacks = button(
@@ -311,6 +311,8 @@ def _size_spin(which: str) -> DoubleSpin:
     spin.setSingleStep(5)
     spin.setSuffix(" Å")
     spin.setKeyboardTracking(False)
+    spin.setButtonSymbols(DoubleSpin.ButtonSymbols.NoButtons)
+    spin.setFixedWidth(64)
     spin.setToolTip(f"Size of the mask {which} at psi 0 [Å]")
     spin.setAccessibleName(f"Size of the mask {which}")
     spin.setSizePolicy(QSizePolicy.Policy.Fixed, QSizePolicy.Policy.Fixed)

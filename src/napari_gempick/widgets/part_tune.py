@@ -26,7 +26,7 @@ class Tune(Part):
     """Thresholds for each view, distances, the histogram, and the candidates about the threshold."""
 
     def __init__(self, controller: Controller, counter: Counter, hover: Hover, go_to: Any) -> None:
-        super().__init__(4, "Tune", "Move the thresholds and watch the picks follow. Nothing is searched again.")
+        super().__init__(4, "Tune", "Move the thresholds: the picks follow at once.")
         self._controller, self._counter = controller, counter
         self._before: int | None = None
         self.count = QLabel("no picks yet")
@@ -77,7 +77,7 @@ class Tune(Part):
         for column in (1, 3):
             grid.setColumnStretch(column, 1)
         self.rows.addLayout(grid)
-        self.rows.addWidget(small("About the threshold: solid frames are picks. Click to go there, X to reject."))
+        self.rows.addWidget(small("About the threshold. Solid frame: a pick. Click goes there, X rejects."))
         self.gallery = Gallery(controller, go_to)
         self.rows.addWidget(self.gallery)
         self.rows.addWidget(hover)
@@ -209,6 +209,8 @@ class _Slider:
         self.number.setRange(-1, 1)
         self.number.setSingleStep(0.01)
         self.number.setKeyboardTracking(False)
+        self.number.setButtonSymbols(DoubleSpin.ButtonSymbols.NoButtons)
+        self.number.setFixedWidth(58)
         tip = tip_of("threshold")
         for widget in (self.label, self.slider, self.number):
             widget.setToolTip(tip)

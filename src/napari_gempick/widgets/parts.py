@@ -93,6 +93,15 @@ def button(text: str, tip: str, pressed: Callable[[], object]) -> QPushButton:
     return made
 
 
+def primary(text: str, tip: str, pressed: Callable[[], object]) -> QPushButton:
+    """Return the push button that most people need next."""
+    made = button(text, tip, pressed)
+    made.setStyleSheet(
+        "QPushButton:enabled { background: #2a6fc9; color: white; } QPushButton:enabled:hover { background: #3b82e0; }"
+    )
+    return made
+
+
 def row(*widgets: QWidget | str | int) -> QHBoxLayout:
     """Return widgets side by side; a text becomes a label, a number a stretch."""
     made = QHBoxLayout()
