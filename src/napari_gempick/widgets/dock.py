@@ -22,7 +22,7 @@ from napari_gempick.widgets.part_micrographs import Micrographs
 from napari_gempick.widgets.part_search import Search
 from napari_gempick.widgets.part_templates import Templates
 from napari_gempick.widgets.part_tune import Tune
-from napari_gempick.widgets.parts import button, row
+from napari_gempick.widgets.parts import Part, button, row
 from napari_gempick.widgets.sample import sample_files
 from napari_gempick.widgets.searches import Searches
 from napari_gempick.widgets.stacks import show_stacks
@@ -96,6 +96,7 @@ class Dock(QWidget):
 
     def _lay_out(self) -> None:
         inside = QWidget()
+        inside.setMinimumWidth(1)  # never wider than the dock, whatever texts and themes ask for
         rows = QVBoxLayout(inside)
         rows.setContentsMargins(2, 2, 2, 2)
         rows.setSpacing(2)
@@ -240,6 +241,14 @@ class Dock(QWidget):
         """Open the part that comes next when the one before it has what it needs."""
         if state.files and state.views and not (before.files and before.views):
             self.search.set_open(True)
+            QTimer.singleShot(50, lambda: self._scroll_to(self.search))
+
+    def _scroll_to(self, part: Part) -> None:
+        """Bring a part into sight, its end first."""
+        bottom = part.mapTo(self.scroll.widget(), part.rect().bottomLeft()).y()
+        top = part.mapTo(self.scroll.widget(), part.rect().topLeft()).y()
+        bar, height = self.scroll.verticalScrollBar(), self.scroll.viewport().height()
+        bar.setValue(max(bar.value(), min(top, bottom - height)))
 
     def _unfold_tune(self) -> None:
         if self.controller.choice is not None and not self._had_picks:
@@ -249,6 +258,7 @@ class Dock(QWidget):
             self.search.set_open(False)
             self.tune.set_open(True)
             self.export.set_open(True)
+            QTimer.singleShot(50, lambda: self._scroll_to(self.tune))
 
     def shut(self) -> None:
         """End searches and threads, and save."""

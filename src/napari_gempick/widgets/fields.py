@@ -6,7 +6,7 @@ import types
 from typing import TYPE_CHECKING, Any, Literal, Union, get_args, get_origin
 
 from qtpy.QtCore import Qt, Signal
-from qtpy.QtWidgets import QCheckBox, QComboBox, QDoubleSpinBox, QLabel, QSpinBox, QWidget
+from qtpy.QtWidgets import QCheckBox, QComboBox, QDoubleSpinBox, QLabel, QSizePolicy, QSpinBox, QWidget
 
 from napari_gempick.model.settings import PickSettings
 
@@ -77,6 +77,7 @@ class Field(QWidget):
         self.default = info.default
         self.label = QLabel(label_of(name))
         self.label.setToolTip(tip_of(name))
+        self.label.setStyleSheet("font-size: 11px;")
         kind, optional = _kind(info.annotation)
         self._optional = optional or name in _OFF
         self.editor = self._make(kind)
@@ -118,7 +119,7 @@ class Field(QWidget):
             spin.setSpecialValueText(_OFF.get(self.name, "auto"))
         spin.setKeyboardTracking(False)
         spin.setButtonSymbols(QSpinBox.ButtonSymbols.NoButtons)
-        spin.setMinimumWidth(60)
+        narrow(spin)
         spin.valueChanged.connect(self._spun)
         return spin
 
@@ -154,6 +155,12 @@ def _kind(annotation: Any) -> tuple[Any, bool]:
     return annotation, False
 
 
+def narrow(editor: QWidget) -> None:
+    """Let an editor be as wide as there is room, whatever its longest text."""
+    editor.setMinimumWidth(48)
+    editor.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
+
+
 class _NoWheel:
     """Scrolling the dock must not change what the pointer happens to pass over."""
 
@@ -183,6 +190,8 @@ class _Combo(_NoWheel, QComboBox):
     def __init__(self) -> None:
         super().__init__()
         self._set_up()
+        self.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
+        self.setMinimumContentsLength(8)
 
 
 Spin, DoubleSpin, Combo = _Spin, _DoubleSpin, _Combo

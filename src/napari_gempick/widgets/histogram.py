@@ -26,7 +26,7 @@ class Histogram(QWidget):
 
     def __init__(self) -> None:
         super().__init__()
-        self.setFixedHeight(104)
+        self.setFixedHeight(92)
         self.setMouseTracking(True)
         self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
         self.setAccessibleName("Histogram of peak scores")

@@ -124,13 +124,14 @@ class Layers:
 
     def _show_ncc(self, pair: MapPair) -> None:
         layer, place = self.layer(NCC), self.place(pair.ratio)
+        score = np.where(pair.index < 0, np.nan, pair.score).astype(np.float32)  # not scored is not -1 to look at
         if layer is not None:
-            layer.data = pair.score
+            layer.data = score
             _place(layer, place)
             return
         colours, places = score_colours()
         layer = self._viewer.add_image(
-            pair.score,
+            score,
             name=NCC,
             colormap=Colormap(colours, controls=places, name="gempick NCC"),
             contrast_limits=(-1, 1),

@@ -55,18 +55,23 @@ class Micrographs(Part):
             row(self.add, button("Add folder...", "Add a folder with all below it", self._ask_folder), more)
         )
         self.rows.addWidget(self.list)
-        self.previous = button("‹  Previous", "The micrograph before this one  ( [ )", lambda: controller.step(-1))
-        self.next = button("Next  ›", "The micrograph after this one  ( ] )", lambda: controller.step(1))
+        self.previous = button("‹", "The micrograph before this one  ( [ )", lambda: controller.step(-1))
+        self.next = button("›", "The micrograph after this one  ( ] )", lambda: controller.step(1))
+        for arrow, name in ((self.previous, "Previous micrograph"), (self.next, "Next micrograph")):
+            arrow.setFixedWidth(30)
+            arrow.setAccessibleName(name)
         self.place = QLabel("")
         self.place.setAlignment(Qt.AlignmentFlag.AlignCenter)
         self.place.setMinimumWidth(60)
-        self.rows.addLayout(row(self.previous, self.place, self.next))
         self.pixel_size = Field("pixel_size")
         self.pixel_size.edited.connect(controller.set_value)
         self.source = QLabel("")
         self.source.setStyleSheet("font-size: 11px;")
-        self.source.setWordWrap(True)
-        self.rows.addLayout(row(self.pixel_size.label, self.pixel_size.editor, self.source, 1))
+        self.pixel_size.editor.setFixedWidth(90)
+        line = row(self.previous, self.place, self.next, 1, self.pixel_size.label, self.pixel_size.editor)
+        self.rows.addLayout(line)
+        self.source.setAlignment(Qt.AlignmentFlag.AlignRight)
+        self.rows.addWidget(self.source)
         controller.state_changed.connect(self._state_changed)
         controller.current_changed.connect(self._current_changed)
         controller.loaded_changed.connect(self._loaded)
@@ -181,9 +186,9 @@ class Micrographs(Part):
         if loaded is None or (loaded.error and loaded.image is None):
             self.source.setText("")
         elif loaded.pixel_size is None:
-            self.source.setText("not in the file: type it here")
+            self.source.setText("The file says no pixel size: type it above.")
         else:
-            self.source.setText(f"{loaded.pixel_size:g} Å, {_source(loaded.pixel_size_source)}")
+            self.source.setText(f"{loaded.pixel_size:g} Å per pixel, {_source(loaded.pixel_size_source)}")
 
 
 def _source(source: str) -> str:
@@ -206,7 +211,7 @@ class _List(QTreeWidget):
         self.setUniformRowHeights(True)
         self.setSelectionMode(QAbstractItemView.SelectionMode.ExtendedSelection)
         self.setAcceptDrops(True)
-        self.setFixedHeight(118)
+        self.setFixedHeight(104)
         header = self.header()
         header.setStretchLastSection(False)
         header.setMinimumSectionSize(38)

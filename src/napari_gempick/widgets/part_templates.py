@@ -15,7 +15,6 @@ from qtpy.QtWidgets import (
     QGridLayout,
     QLabel,
     QLineEdit,
-    QSizePolicy,
     QToolButton,
     QVBoxLayout,
     QWidget,
@@ -23,7 +22,7 @@ from qtpy.QtWidgets import (
 
 from napari_gempick.engine.masks import parse_shape
 from napari_gempick.model.errors import GempickError
-from napari_gempick.widgets.fields import Combo, DoubleSpin, Field, tip_of
+from napari_gempick.widgets.fields import Combo, DoubleSpin, Field, narrow, tip_of
 from napari_gempick.widgets.parts import GAP, Part, button, row
 from napari_gempick.widgets.pictures import ViewPictures, draw_view
 
@@ -71,9 +70,9 @@ class Templates(Part):
         grid.setContentsMargins(0, 0, 0, 0)
         grid.setSpacing(GAP)
         for number, field in enumerate((self.pixel_size, self.contrast)):
-            grid.addWidget(field.label, number, 0)
-            grid.addWidget(field.editor, number, 1)
-        grid.setColumnStretch(1, 1)
+            grid.addWidget(field.label, 0, 2 * number)
+            grid.addWidget(field.editor, 0, 2 * number + 1)
+            grid.setColumnStretch(2 * number + 1, 1)
         self.pixel_size.label.setText("Pixel size")
         self.rows.addWidget(self.foot)
         self.views: dict[str, _ViewRow] = {}
@@ -170,7 +169,8 @@ class _ViewRow(QFrame):
         self.use = button("Use the drawing", "Take what is drawn as the mask of this view", self._use_drawing)
         self.use.hide()
         top = row(self.colour, self.name, self.count, more, remove)
-        bottom = row("Mask", self.mask, self.along_x, self.along_y, self.use, 1)
+        self.mask.setMinimumContentsLength(6)
+        bottom = row("Mask", self.mask, self.along_x, self.along_y, self.use)
         right = QVBoxLayout()
         right.setSpacing(2)
         right.addLayout(top)
@@ -312,10 +312,9 @@ def _size_spin(which: str) -> DoubleSpin:
     spin.setSuffix(" Å")
     spin.setKeyboardTracking(False)
     spin.setButtonSymbols(DoubleSpin.ButtonSymbols.NoButtons)
-    spin.setFixedWidth(64)
+    narrow(spin)
     spin.setToolTip(f"Size of the mask {which} at psi 0 [Å]")
     spin.setAccessibleName(f"Size of the mask {which}")
-    spin.setSizePolicy(QSizePolicy.Policy.Fixed, QSizePolicy.Policy.Fixed)
     return spin
 
 

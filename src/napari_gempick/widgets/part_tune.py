@@ -77,7 +77,7 @@ class Tune(Part):
         for column in (1, 3):
             grid.setColumnStretch(column, 1)
         self.rows.addLayout(grid)
-        self.rows.addWidget(small("About the threshold. Solid frame: a pick. Click goes there, X rejects."))
+        self.rows.addWidget(small("About the threshold: solid frames are picks; X rejects."))
         self.gallery = Gallery(controller, go_to)
         self.rows.addWidget(self.gallery)
         self.rows.addWidget(hover)
@@ -210,7 +210,7 @@ class _Slider:
         self.number.setSingleStep(0.01)
         self.number.setKeyboardTracking(False)
         self.number.setButtonSymbols(DoubleSpin.ButtonSymbols.NoButtons)
-        self.number.setFixedWidth(58)
+        self.number.setFixedWidth(62)
         tip = tip_of("threshold")
         for widget in (self.label, self.slider, self.number):
             widget.setToolTip(tip)
