@@ -46,7 +46,7 @@ def difference(ratio: Fraction, across: float, edge: float, plans: PlanStore) ->
         index = BankIndex(("view",), (1,), 40, 360)
         bank = Bank(index, [section], grid.map_pixel_size, lowpass=2 * coarse, oversampling=grid.oversampling)
         search = Search(prepare(image, grid, 2 * coarse), bank, plans.tile_shape)
-        maps.append(run_search(search, DevicePool([CpuDevice(2, plans)])))
+        maps.append(run_search(search, DevicePool([CpuDevice(2, plans)]))[0])
     full, cropped = maps
     step = (slice(None, None, ratio.numerator),) * 2
     every = (slice(None, None, ratio.denominator),) * 2

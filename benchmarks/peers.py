@@ -59,7 +59,7 @@ def ours(image: np.ndarray, templates: list[np.ndarray]) -> tuple[float, np.ndar
         sections = [Section(template, 1.0, mask, "template") for template in stack]
         return TimedSearch(prepared, Bank(BankIndex(("view",), (len(stack),), 0, 360), sections, 1.0), plans.tile_shape)
 
-    single = run_search(search(templates[:1]), DevicePool([CpuDevice(1, plans)])).score
+    single = run_search(search(templates[:1]), DevicePool([CpuDevice(1, plans)]))[0].score
     many = search([templates[i % len(templates)] + np.float32(0.01 * i) * templates[0] for i in range(64)])
     run_search(many, DevicePool([CpuDevice(1, plans)]))
     return many.seconds_per_template(1), single

@@ -6,12 +6,14 @@
 from __future__ import annotations
 
 import inspect
-from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from napari_gempick.cli import COMMANDS
+from napari_gempick.cli import main
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 MARK = "<!-- commands -->"
 
@@ -23,14 +25,24 @@ def on_page_markdown(markdown: str, **_: Any) -> str:
 
 def reference() -> str:
     """Return the Markdown of all commands."""
-    return "\n\n".join(_command(name) for name in COMMANDS)
+    return "\n\n".join(_commands(main, ""))
 
 
-def _command(name: str) -> str:
-    command = import_module(f"napari_gempick.cli.{name}").command
+def _commands(group: click.Group, before: str) -> Iterator[str]:
+    """Yield the Markdown of every command of a group, and of the groups in it."""
+    context = click.Context(group)
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
+        if isinstance(command, click.Group):
+            yield from _commands(command, f"{before}{name} ")
+        elif command is not None:
+            yield _command(command, before + name)
+
+
+def _command(command: click.Command, name: str) -> str:
     context = click.Context(command, info_name=f"gempick {name}")
     usage = " ".join(command.collect_usage_pieces(context))
-    heading = f"## gempick {name} {{#{name}}}"
+    heading = f"## gempick {name} {{#{name.replace(' ', '-')}}}"
     rows = [_row(option, context) for option in command.get_params(context) if isinstance(option, click.Option)]
     table = "\n".join(["| option | meaning |", "|---|---|", *rows])
     return "\n\n".join([heading, f"```\ngempick {name} {usage}\n```", inspect.cleandoc(command.help or ""), table])

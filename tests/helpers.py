@@ -28,7 +28,7 @@ def search(image, bank, plans, *, grid=None, threads=2, devices=None, tile=None,
     prepared = prepare(np.asarray(image, np.float32), grid, **more)
     chooser = plans.tile_shape if tile is None else (lambda key, choose: tile)
     pool = DevicePool(devices or [CpuDevice(threads, plans)])
-    return run_search(Search(prepared, bank, chooser), pool)
+    return run_search(Search(prepared, bank, chooser), pool)[0]
 
 
 class Blobs:

@@ -60,16 +60,27 @@ def commands_in(text):
 @pytest.mark.parametrize("path", TEXTS, ids=lambda path: str(path.relative_to(ROOT)))
 def test_commands_in_texts_parse(path):
     for line in commands_in(path.read_text()):
-        name, *arguments = shlex.split(line)[1:]
-        command = main.get_command(click.Context(main), name)
-        assert command is not None, line
+        command, name, arguments = main, "gempick", shlex.split(line)[1:]
+        while isinstance(command, click.Group) and arguments:
+            name, *arguments = arguments
+            command = command.get_command(click.Context(command), name)
+            assert command is not None, line
         command.make_context(name, arguments)  # raises UsageError where an option is unknown
 
 
-@pytest.mark.parametrize("name", COMMANDS)
-def test_reference_has_every_option(reference, name):
+def every_command():
+    for name in COMMANDS:
+        command = main.get_command(click.Context(main), name)
+        if isinstance(command, click.Group):
+            context = click.Context(command)
+            yield from ((f"{name} {sub}", command.get_command(context, sub)) for sub in command.list_commands(context))
+        else:
+            yield name, command
+
+
+@pytest.mark.parametrize(("name", "command"), list(every_command()))
+def test_reference_has_every_option(reference, name, command):
     text = section(reference, name)
-    command = import_module(f"napari_gempick.cli.{name}").command
     for option in command.params:
         if isinstance(option, click.Option):
             assert option.opts[0] in text

@@ -13,7 +13,10 @@ if TYPE_CHECKING:
     from napari_gempick.io.read_coordinates import read_coordinates
     from napari_gempick.io.stack import read_stack
     from napari_gempick.job.arrays import Picked, pick, repick
+    from napari_gempick.job.average import Averages, average, average_files
     from napari_gempick.job.pick import pick_files
+    from napari_gempick.job.project import Projections, project_files, project_map
+    from napari_gempick.job.prove import verify
     from napari_gempick.job.retune import retune
     from napari_gempick.model.errors import GempickError
     from napari_gempick.model.picks import Picks
@@ -23,33 +26,47 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _PUBLIC = {
+    "Averages": "job.average",
+    "average": "job.average",
+    "average_files": "job.average",
     "GempickError": "model.errors",
     "PickSettings": "model.settings",
     "Picked": "job.arrays",
     "Picks": "model.picks",
+    "Projections": "job.project",
     "ScoreMap": "model.scores",
     "pick": "job.arrays",
     "pick_files": "job.pick",
+    "project_files": "job.project",
+    "project_map": "job.project",
     "read_coordinates": "io.read_coordinates",
     "read_micrograph": "io.micrograph",
     "read_stack": "io.stack",
     "repick": "job.arrays",
     "retune": "job.retune",
+    "verify": "job.prove",
 }
 __all__ = [
+    "Averages",
     "GempickError",
     "PickSettings",
     "Picked",
     "Picks",
+    "Projections",
     "ScoreMap",
     "__version__",
+    "average",
+    "average_files",
     "pick",
     "pick_files",
+    "project_files",
+    "project_map",
     "read_coordinates",
     "read_micrograph",
     "read_stack",
     "repick",
     "retune",
+    "verify",
 ]
 
 

@@ -340,3 +340,25 @@ def test_gempicker_on_binned_micrographs(work: Path) -> None:
         found = read_coordinates(f"full/{name}_autopick.star")
         assert_same(found.picks, some_picks(5, number), 3e-3)
         assert found.common("box_size") == 64
+
+
+SAMPLE = Path(__file__).parents[2] / "sample_data"
+
+
+def test_a_flipped_import_is_refused_and_the_option_that_mends_it_is_named(work: Path) -> None:
+    """Truth of the sample data, upside down: no file of that name, exit 1, and with --flip-y it is verified."""
+    truth, micrograph = SAMPLE / "micrograph_001_truth.csv", SAMPLE / "micrograph_001.mrc"
+    templates = ("--templates", f"side={SAMPLE}/template_side.mrc", f"top={SAMPLE}/template_top.mrc")
+    converted(truth, "micrograph_001.csv", "--to", "csv", "--flip-y", "--shape", "1024,1024")
+    proving = ("--to", "box", "--box", "130", "--micrographs", micrograph, *templates)
+    result = convert("micrograph_001.csv", "out", *proving)
+    assert result.exit_code == 1 and not Path("out").exists()
+    assert "out was not written" in result.stderr and "use --flip-y (the coordinates fit" in result.stderr
+    report = converted("micrograph_001.csv", "out", *proving, "--flip-y")
+    assert report["proof"]["state"] == "verified" and report["proof"]["written"] > 0.7 > 0.4 > report["proof"]["other"]
+    assert Path("out/micrograph_001.box").exists()
+    wrong = convert("micrograph_001.csv", "twice", *proving, "--flip-y", "--swap-xy")
+    assert wrong.exit_code == 1 and "use --flip-y in place of --swap-xy --flip-y" in wrong.stderr
+    assert "leave out --swap-xy" in convert(truth, "twice", *proving, "--swap-xy").stderr
+    assert converted("micrograph_001.csv", "unproved", *proving, "--no-proof")["proof"] is None
+    assert not [path.name for path in work.iterdir() if path.name.startswith(".")]

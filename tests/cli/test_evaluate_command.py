@@ -15,6 +15,7 @@ from click.testing import CliRunner, Result
 from napari_gempick.cli import main
 from napari_gempick.io.coordinates import (
     Candidates,
+    read_coordinates,
     write_autopick,
     write_autopick_index,
     write_box,
@@ -345,3 +346,62 @@ def test_real_truth_against_itself(real_data):
     assert (klh["precision"], klh["recall"], klh["right_view"], klh["truth"]) == (1, 1, 1, 42)
     betagal = evaluated(real_data / "betagal", real_data / "betagal", "--recall-on", "source=both", tolerance=45)
     assert (betagal["truth"], betagal["recall_truth"]) == (1411, 1042)
+
+
+@pytest.fixture
+def three(tmp_path, places) -> Path:
+    """Sets one, two and three of the same micrograph: 20, 15 (shifted by 3 px, 2 of its own) and 10 picks."""
+    write_csv(tmp_path / "one" / "a.csv", some_picks(places), VIEWS)
+    own = np.array([[700.0, 20.0], [720.0, 950.0]])
+    write_csv(tmp_path / "two" / "a.csv", some_picks(np.concatenate((places[5:] + np.array([3, 0]), own))), VIEWS)
+    write_csv(tmp_path / "three_picks" / "a.csv", some_picks(places[10:]), VIEWS)
+    write_csv(tmp_path / "three_picks" / "b.csv", some_picks(places[:4]), VIEWS)
+    return tmp_path
+
+
+def test_sets_against_each_other(three, places):
+    found = evaluated(*(three / name for name in ("one", "two", "three_picks")), "--compare", "--export", three / "out")
+    assert found["picks"] == {"one": 20, "two": 17, "three_picks": 14} and found["micrographs"] == 2
+    pairs = {(pair["a"], pair["b"]): pair for pair in found["pairs"]}
+    both = pairs["one", "two"]
+    assert (both["matched"], both["only_a"], both["only_b"], both["mean_distance"]) == (15, 5, 2, 3)
+    assert both["per_view"] == [{"view": "side", "matched_a": 15, "matched_b": 15, "only_a": 5, "only_b": 2}]
+    assert pairs["two", "three_picks"]["only_b"] == 4
+    assert (found["in_all"], found["alone"]) == (10, {"one": 5, "two": 2, "three_picks": 4})
+    consensus = read_coordinates(three / "out" / "consensus" / "a_autopick.star").picks
+    np.testing.assert_array_equal(consensus.x, places[10:, 0])
+    only = read_coordinates(three / "out" / "only_two" / "a_autopick.star").picks
+    assert (only.x.tolist(), only.y.tolist()) == ([700, 720], [20, 950])
+    assert len(read_coordinates(three / "out" / "only_three_picks" / "b_autopick.star").picks) == 4
+    shown = evaluate(three / "one", three / "two", "--compare").stdout.splitlines()
+    assert shown[3].split() == ["one", "two", "15", "5", "2", "3.00"]
+    again = evaluate(three / "one", three / "two", "--compare", "--export", three / "out")
+    assert again.exit_code == 2 and "exist" in again.stderr
+    write_csv(three / "four" / "z.csv", some_picks(places), VIEWS)
+    assert "no micrograph in common" in evaluate(three / "one", three / "four", "--compare").stderr
+
+
+def test_what_picks_and_truth_have_alone_can_be_exported(results, truth, tmp_path):
+    arguments = ("--export", tmp_path / "sets", "--export-format", "csv")
+    assert evaluated(results, truth, *arguments)["matched"] == 29
+    counts = {}
+    for name in ("consensus", "only_out", "only_truth"):
+        parts = [read_coordinates(tmp_path / "sets" / name / f"{stem}.csv") for stem in "ab"]
+        counts[name] = sum(len(part.picks) for part in parts)
+    assert counts == {"consensus": 29, "only_out": 3, "only_truth": 1}
+    assert read_coordinates(tmp_path / "sets" / "only_truth" / "a.csv").view_names == ("side",)
+
+
+def test_views_of_a_truth_without_views_are_not_counted_as_missing(tmp_path, results, places):
+    write_truth(tmp_path / "plain" / "a_truth.csv", places)
+    found = evaluated(results, tmp_path / "plain")
+    for view in found["sets"][0]["per_view"]:
+        assert view["truth"] is None and view["truth_matched"] is None and view["recall"] is None
+        assert view["picks"] > 0 and view["precision"] is not None
+
+
+def test_a_set_has_the_name_of_its_folder_or_file(tmp_path, results, truth):
+    results.rename(tmp_path / "my_picks")
+    assert evaluated(tmp_path / "my_picks", truth)["sets"][0]["name"] == "my_picks"
+    one = evaluated(tmp_path / "my_picks" / "a_autopick.star", truth)
+    assert one["sets"][0]["name"] == "a_autopick"

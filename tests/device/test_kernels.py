@@ -28,8 +28,9 @@ static Index blockIdx, blockDim, threadIdx;
 #define SCORE(suffix, real)                                                               \
     extern "C" void run_score_##suffix(const real *p, const unsigned long long *s,        \
                                        const int *k, const int *r, int n, int fy, int fx, \
-                                       int vx, int h, int w, float *b, int *i)            \
-    { LAUNCH(score_maximum_##suffix, w, h, p, s, k, r, n, fy, fx, vx, h, w, b, i) }       \
+                                       int vx, int h, int w, float *b, int *i,            \
+                                       float *c, int *j)                                  \
+    { LAUNCH(score_maximum_##suffix, w, h, p, s, k, r, n, fy, fx, vx, h, w, b, i, c, j) } \
     extern "C" void run_deviation_##suffix(const real *m, const real *q, double f, int n, \
                                            int fy, int fx, int vy, int vx, float *o)      \
     { LAUNCH(reciprocal_deviation_##suffix, vx, vy, m, q, (real)f, n, fy, fx, vy, vx, o) }
@@ -77,8 +78,9 @@ def pointer(array):
     return array.ctypes.data_as(ctypes.c_void_p)
 
 
+@pytest.mark.parametrize("inverted", [False, True])
 @pytest.mark.parametrize("precision", ["single", "double"])
-def test_score_maximum(kernels, precision):
+def test_score_maximum(kernels, precision, inverted):
     rng = np.random.default_rng(0)
     n, fy, fx, vy, vx, height, width = 5, 21, 24, 18, 19, 17, 13
     product = rng.integers(-9, 10, (n, fy, fx)).astype(TYPES[precision])
@@ -86,19 +88,24 @@ def test_score_maximum(kernels, precision):
     addresses = np.array([sigma.ctypes.data for sigma in sigmas], np.uint64)
     ks = np.array([2, 3, 7, 11, 40], np.int32)
     rects = np.array([[0, 17, 0, 13], [2, 9, 0, 13], [0, 17, 5, 5], [3, 17, 1, 12], [0, 17, 0, 13]], np.int32)
-    best, index = rng.integers(-9, 10, (height, width)).astype(np.float32), np.full((height, width), 1, np.int32)
-    expected, holder = best.copy(), index.copy()
-    for i in range(n):
-        rows, columns = slice(*rects[i, :2]), slice(*rects[i, 2:])
-        score = (product[i, rows, columns] * sigmas[i][rows, columns]).astype(np.float32)
-        better = score > expected[rows, columns]
-        expected[rows, columns][better] = score[better]
-        holder[rows, columns][better] = ks[i]
+    maps = []
+    for _ in range(2):
+        maps += [rng.integers(-9, 10, (height, width)).astype(np.float32), np.full((height, width), 1, np.int32)]
+    expected = [array.copy() for array in maps]
+    for pair, sign in ((0, 1), (2, -1))[: 1 + inverted]:
+        for i in range(n):
+            rows, columns = slice(*rects[i, :2]), slice(*rects[i, 2:])
+            score = sign * (product[i, rows, columns] * sigmas[i][rows, columns]).astype(np.float32)
+            better = score > expected[pair][rows, columns]
+            expected[pair][rows, columns][better] = score[better]
+            expected[pair + 1][rows, columns][better] = ks[i]
     arguments = [pointer(a) for a in (product, addresses, ks, rects)]
     getattr(kernels, f"run_score_{precision}")(
-        *arguments, *(ctypes.c_int(v) for v in (n, fy, fx, vx, height, width)), pointer(best), pointer(index)
+        *arguments,
+        *(ctypes.c_int(v) for v in (n, fy, fx, vx, height, width)),
+        *(pointer(array) if inverted or i < 2 else None for i, array in enumerate(maps)),
     )
-    assert np.array_equal(best, expected) and np.array_equal(index, holder)
+    assert all(np.array_equal(array, wanted) for array, wanted in zip(maps, expected, strict=True))
 
 
 @pytest.mark.parametrize("precision", ["single", "double"])

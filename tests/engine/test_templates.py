@@ -76,7 +76,9 @@ def test_coarsest_grid_holds_the_lowpass(lowpass, pixel):
     assert float(ratio) >= max(1, 0.85 * lowpass / (2 * pixel)) or ratio == 1
 
 
-@pytest.mark.parametrize("ratio", [Fraction(2), Fraction(3, 2), Fraction(9, 4), Fraction(10)])
+@pytest.mark.parametrize(
+    "ratio", [Fraction(2), Fraction(3, 2), Fraction(9, 4), Fraction(10), Fraction(11, 2), Fraction(23, 7)]
+)
 @pytest.mark.parametrize("shape", [(240, 250), (211, 173)])
 def test_fourier_crop_is_exact_below_nyquist(ratio, shape):
     """A band-limited image has the same values at shared positions."""

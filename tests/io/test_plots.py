@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import matplotlib.image
@@ -11,6 +11,7 @@ import pytest
 
 from napari_gempick.io.curves import COLOURS, plot_precision_recall, plot_roc
 from napari_gempick.io.plots import overlay
+from napari_gempick.model.curve import Curve
 from napari_gempick.model.errors import OutputError
 from napari_gempick.model.picks import Picks
 
@@ -18,23 +19,13 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-@dataclass(frozen=True, eq=False)
-class Curve:
-    threshold: np.ndarray
-    precision: np.ndarray
-    recall: np.ndarray
-    f1: np.ndarray
-    false_per_micrograph: np.ndarray
-    false_positive_rate: np.ndarray
-    best: int | None
-
-
 @pytest.fixture
 def curve() -> Curve:
     recall = np.linspace(0, 1, 50)
     precision = 1 - 0.6 * recall**4
     f1 = 2 * precision * recall / (precision + recall)
-    return Curve(np.linspace(0.9, 0.3, 50), precision, recall, f1, 12 * recall**3, 0.4 * recall**3, int(f1.argmax()))
+    counts = np.arange(1, 51)
+    return Curve(np.linspace(0.9, 0.3, 50), counts, counts, precision, recall, f1, 12 * recall**3, 0.4 * recall**3)
 
 
 def rgb(colour: str) -> np.ndarray:
@@ -62,9 +53,9 @@ def test_every_curve_is_drawn_in_its_colour_and_the_same_bytes_come_again(tmp_pa
 @pytest.mark.parametrize("plot", [plot_precision_recall, plot_roc])
 def test_curves_without_scores_or_meaning_are_drawn_too(tmp_path, curve, plot):
     nothing = np.zeros(0)
-    empty = Curve(nothing, nothing, nothing, nothing, nothing, nothing, None)
-    single = Curve(*(np.array([value]) for value in (-np.inf, 0.5, 0.8, 0.6, 3.0, 0.5)), best=0)
-    undefined = replace(curve, precision=np.full(50, np.nan), f1=np.full(50, np.nan), best=None)
+    empty = Curve(*[nothing] * 8)
+    single = Curve(*(np.array([value]) for value in (-np.inf, 1, 1, 0.5, 0.8, 0.6, 3.0, 0.5)))
+    undefined = replace(curve, precision=np.full(50, np.nan), f1=np.full(50, np.nan))
     plot(tmp_path / "odd.png", {"empty": empty, "single": single, "undefined": undefined})
     assert pixels_like(tmp_path / "odd.png", COLOURS[1]).sum() > 50
     plot(tmp_path / "none.png", {})

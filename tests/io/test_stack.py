@@ -183,3 +183,19 @@ def test_real_averages_and_maps(real_data: Path) -> None:
     assert (data.shape, pixel_size) == ((80, 80, 80), 3.54)
     with pytest.raises(InputError, match="project it first"):
         read_stack(real_data / "betagal/betagal_map_3.54A.mrc")
+
+
+def test_sections_are_chosen_by_number(tmp_path):
+    data = np.random.default_rng(0).standard_normal((6, 5, 5)).astype(np.float32)
+    data[3] = 1.0
+    write_mrc(tmp_path / "classes.mrcs", data, 2.0, stack=True)
+    for text, rows in (("1,3,5-6", [0, 2, 4, 5]), ("^4", [0, 1, 2, 4, 5]), ("6,1", [5, 0]), ("^4-6", [0, 1, 2])):
+        stack = read_stack(f"{tmp_path}/classes.mrcs[{text}]")
+        assert np.array_equal(stack.data, data[rows]) and stack.pixel_size == 2.0
+    for text in ("0", "7", "2-9", "5-2", "^1-6", "1-", "1-999999999999"):
+        with pytest.raises(InputError, match=r"classes.mrcs\["):
+            read_stack(f"{tmp_path}/classes.mrcs[{text}]")
+    with pytest.raises(InputError, match="section 4 is constant"):
+        read_stack(tmp_path / "classes.mrcs")
+    write_mrc(tmp_path / "odd[1].mrc", data[0], 2.0)
+    assert len(read_stack(tmp_path / "odd[1].mrc").data) == 1

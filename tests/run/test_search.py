@@ -34,7 +34,7 @@ def problem():
 
 def run(problem, devices, **more):
     prepared, bank = problem
-    return run_search(Search(prepared, bank, lambda key, choose: TILE), DevicePool(devices), **more)
+    return run_search(Search(prepared, bank, lambda key, choose: TILE), DevicePool(devices), **more)[0]
 
 
 def same(one, other):
@@ -92,7 +92,7 @@ def test_a_failed_devices_work_moves_on(problem, plans, kind, calls):
     prepared, bank = problem
     pool = DevicePool([kind(calls, DeviceError("it broke"), plans), CpuDevice(1, plans)])
     search = Search(prepared, bank, lambda key, choose: TILE)
-    assert same(whole, run_search(search, pool))
+    assert same(whole, run_search(search, pool)[0])
     assert search.done == search.total
     assert pool.failed in ({}, {"cpu#broken": "it broke"})  # a quick partner may leave it nothing to do
     if calls == 0:

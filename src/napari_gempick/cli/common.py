@@ -15,7 +15,7 @@ from napari_gempick.model.errors import Cancelled, GempickError
 from napari_gempick.model.settings import PickSettings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
     from pydantic import BaseModel
@@ -74,7 +74,8 @@ def print_picks(run: dict[str, Any], folder: Path) -> None:
     several = views if len(views) > 1 else []
     table = Table(box=None, pad_edge=False)
     table.add_column("micrograph")
-    for name in ["picks", *several, "best score", "search s"]:
+    estimated = any(row.get("estimated_fdr") for row in run["micrographs"])
+    for name in ["picks", *several, "best score", *(["false, est."] if estimated else []), "search s"]:
         table.add_column(name, justify="right")
     good = [row for row in run["micrographs"] if "error" not in row]
     for row in run["micrographs"]:
@@ -83,12 +84,35 @@ def print_picks(run: dict[str, Any], folder: Path) -> None:
             continue
         best = "-" if row["best_score"] is None else f"{row['best_score']:.3f}"
         seconds = f"{row['seconds']:.1f}" if "seconds" in row else "-"
-        table.add_row(row["name"], str(row["picks"]), *(str(row["picks_per_view"][v]) for v in several), best, seconds)
+        per_view = (str(row["picks_per_view"][view]) for view in several)
+        false = [_false_picks(row)] if estimated else []
+        table.add_row(row["name"], str(row["picks"]), *per_view, best, *false, seconds)
     if len(good) > 1:
         sums = (str(sum(row["picks_per_view"][view] for row in good)) for view in several)
         table.add_row("all", str(sum(row["picks"] for row in good)), *sums)
     Console(width=110).print(table)
+    for sentence in _proof_sentences(good):
+        click.echo(sentence)
     click.echo(f"Results are in {folder}.")
+
+
+def _false_picks(row: dict[str, Any]) -> str:
+    """Return the estimated share of false picks over all views, in per cent."""
+    rates, picks = row.get("estimated_fdr"), row["picks_per_view"]
+    if not rates or not row["picks"]:
+        return "-"
+    return f"{100 * sum(rates[view] * picks[view] for view in picks) / row['picks']:.1f} %"
+
+
+def _proof_sentences(rows: list[dict[str, Any]]) -> Iterator[str]:
+    """Say how the coordinates of a run were proved, by the first format of each micrograph that is least sure."""
+    proofs = [sorted(row["proof"].values(), key=lambda text: text.startswith("verified"))[0]
+              for row in rows if row.get("proof")]  # fmt: skip
+    verified = [text for text in proofs if text.startswith("verified")]
+    if verified:
+        yield f"Coordinates verified on {len(verified)} of {len(proofs)} micrographs ({verified[0].split(': ')[1]})."
+    elif proofs:
+        yield f"Coordinates {proofs[0]}."
 
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print a machine-readable result on stdout.")

@@ -9,20 +9,22 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from napari_gempick.cli.common import EXIT_SOME_FAILED, command_errors, json_option, print_json, say
-from napari_gempick.cli.evaluate import parse_shape
-from napari_gempick.io.formats import FORMATS, format_named
-from napari_gempick.model.errors import SettingsError
+from napari_gempick.cli.common import (
+    EXIT_SOME_FAILED,
+    VariadicCommand,
+    command_errors,
+    given,
+    json_option,
+    print_json,
+    say,
+    settings_options,
+)
+from napari_gempick.cli.options import parse_format, parse_shape
+from napari_gempick.io.formats import FORMATS
+from napari_gempick.model.errors import ProofError
 
 if TYPE_CHECKING:
     from napari_gempick.io.formats import Format
-
-
-def _format(context: click.Context, option: click.Parameter, value: str | None) -> Format | None:
-    try:
-        return None if value is None else format_named(value)
-    except SettingsError as error:
-        raise click.BadParameter(error.sentence, context, option) from error
 
 
 def _factor(context: click.Context, option: click.Parameter, value: str) -> float:
@@ -37,17 +39,17 @@ def _factor(context: click.Context, option: click.Parameter, value: str) -> floa
 
 
 _NAMES = ", ".join(FORMATS)
+_KINDS = "Formats: " + "; ".join(f"{made.name}: {made.help}" for made in FORMATS.values()) + "."
+_PROVING = ("templates", "template_pixel_size", "mask", "diameter", "contrast")
 
 
-@click.command(
-    "convert", epilog="Formats: " + "; ".join(f"{made.name}: {made.help}" for made in FORMATS.values()) + "."
-)
+@click.command("convert", cls=VariadicCommand, epilog=_KINDS)
 @click.argument("paths", nargs=-1, required=True, metavar="IN... OUT")
-@click.option("--to", callback=_format, required=True, metavar="FORMAT", help=f"Format of OUT: {_NAMES}.")
+@click.option("--to", callback=parse_format, required=True, metavar="FORMAT", help=f"Format of OUT: {_NAMES}.")
 @click.option(
     "--from",
     "source",
-    callback=_format,
+    callback=parse_format,
     metavar="FORMAT",
     help="Format of IN. [default: by suffix and content]",
 )
@@ -81,6 +83,8 @@ _NAMES = ", ".join(FORMATS)
     help="Columns name (as IN calls a micrograph, or its stem) and micrograph (its path).",
 )
 @click.option("--box", type=click.IntRange(min=1), metavar="PX", help="Box size of OUT. [px of OUT; default: as in IN]")
+@settings_options(_PROVING)
+@click.option("--no-proof", is_flag=True, help="Do not look whether the result points at the particles.")
 @click.option("--allow-unmatched", is_flag=True, help="Leave out micrographs that --micrographs or --name-table lack.")
 @click.option("--overwrite", is_flag=True, help="Replace files.")
 @json_option
@@ -93,6 +97,7 @@ def command(
     swap_xy: bool,
     flip_x: bool,
     flip_y: bool,
+    no_proof: bool,
     as_json: bool,
     **options: Any,
 ) -> int:
@@ -101,15 +106,28 @@ def command(
     IN is one or more coordinate files, folders of them, RELION's autopick.star, or a folder of results of gempick pick.
     OUT is a file, or a folder for formats that hold one micrograph in a file. Positions, scores, classes, views, angles
     and box sizes survive as far as the format can hold them; what it loses is said.
+
+    With micrographs and templates at hand, as in a folder of results or by --micrographs and --templates, the result is
+    read back, and particles are averaged where it points: a result that is flipped, exchanged, shifted by half a box or
+    on the wrong grid is not written, and the option that mends it is named.
     """
     from napari_gempick.job.convert import Conversion, convert
     from napari_gempick.model.orientation import Orientation
+    from napari_gempick.model.settings import make_settings
 
     if len(paths) < 2:
         raise click.UsageError("Give coordinates and, as the last argument, where they shall go.")
     orientation = Orientation(factor, swap_xy, flip_x, flip_y)
-    conversion = Conversion(to, source, orientation, box_size=options.pop("box"), **options)
-    report = convert([Path(path) for path in paths[:-1]], Path(paths[-1]), conversion)
+    proving = given({name: options.pop(name) for name in _PROVING})
+    templates = make_settings(proving) if "templates" in proving else None
+    options |= {"box_size": options.pop("box"), "templates": templates, "proof": not no_proof}
+    try:
+        report = convert(
+            [Path(path) for path in paths[:-1]], Path(paths[-1]), Conversion(to, source, orientation, **options)
+        )
+    except ProofError as error:
+        say(f"Error: {error.sentence}")
+        return EXIT_SOME_FAILED
     for sentence in (*(one["error"] for one in report["failed"]), *report["loses"], *report["notes"]):
         say(sentence)
     if as_json:
@@ -127,6 +145,7 @@ def _lines(report: dict[str, Any]) -> list[str]:
         f"{report['picks_in']} picks read, {report['picks_out']} written for {report['micrographs']} micrographs as "
         f"{report['to']}: {report['output']}",
         f"picks outside the micrograph: {outside}",
+        *([report["proof"]["sentence"]] if report["proof"] else []),
         f"micrographs unmatched: {unmatched}" + (" (left out)" if unmatched else ""),
         *([f"micrographs without picks: {report['without_picks']}"] if report["without_picks"] else []),
         *([f"files that failed: {len(report['failed'])}"] if report["failed"] else []),

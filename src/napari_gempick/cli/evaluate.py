@@ -4,33 +4,28 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from napari_gempick.cli.common import command_errors, json_option, print_json, say
+from napari_gempick.cli.options import parse_format, parse_shape
+from napari_gempick.cli.tables import aligned
 from napari_gempick.engine import rates
 from napari_gempick.engine.evaluate import Rules
-from napari_gempick.io.coordinate_sets import TRUTH_FILES, read_entries, stem_of
+from napari_gempick.io.coordinate_sets import TRUTH_FILES, read_entries
+from napari_gempick.job import compare
 from napari_gempick.job.evaluate import Evaluated, evaluate_set, recall_rows, some
 from napari_gempick.job.evaluation_files import OUTPUTS, refuse_existing, write_report
+from napari_gempick.job.results import INDEX_FILE
 from napari_gempick.model.errors import SettingsError
 from napari_gempick.model.settings import split_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-
-def parse_shape(context: click.Context, option: click.Parameter, value: str | None) -> tuple[int, int] | None:
-    """Read NY,NX."""
-    if value is None:
-        return None
-    found = re.fullmatch(r"([1-9]\d*),([1-9]\d*)", value)
-    if found is None:
-        raise click.BadParameter(f"{value!r} is not NY,NX, rows and columns, such as 4096,5760.", context, option)
-    return int(found[1]), int(found[2])
+    from napari_gempick.io.formats import Format
 
 
 @click.command("evaluate")
@@ -79,6 +74,26 @@ def parse_shape(context: click.Context, option: click.Parameter, value: str | No
     type=click.Path(path_type=Path, file_okay=False),
     help="Folder for evaluation.json, matches.csv, and the curves as pr.csv, roc.csv, pr.png, roc.png.",
 )
+@click.option(
+    "--compare",
+    "compared",
+    is_flag=True,
+    help="All arguments are sets of picks: compare every two of them; there is no truth.",
+)
+@click.option(
+    "--export",
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="FOLDER",
+    help="Write coordinates of what all sets have (consensus) and of what only one has (only_NAME); the truth is a set "
+    "named truth.",
+)
+@click.option(
+    "--export-format",
+    callback=parse_format,
+    default="star",
+    metavar="FORMAT",
+    help="Format of --export, as in gempick convert. [default: star]",
+)
 @click.option("--overwrite", is_flag=True, help="Replace the files of an earlier evaluation.")
 @json_option
 @command_errors
@@ -91,10 +106,13 @@ def command(
     psi_modulo: float,
     shape: tuple[int, int] | None,
     output: Path | None,
+    compared: bool,
+    export: Path | None,
+    export_format: Format,
     overwrite: bool,
     as_json: bool,
 ) -> None:
-    """Compare picks with a truth: precision, recall, F1, distances, views, angles.
+    """Compare picks with a truth: precision, recall, F1, distances, views, angles; or with one another.
 
     PICKS is a coordinate file (STAR, CSV, EMAN .box), a folder of results, or an autopick.star; several are compared
     side by side. TRUTH, the last argument, is a CSV file (x, y in px; optional view, psi or inplane_deg) or a folder of
@@ -103,12 +121,17 @@ def command(
     Picks and truth match one to one, nearest first. Curves show what a threshold on the score would give. Picking has
     no true negatives, so the ROC curve shows recall against the false positives per micrograph, and against the false
     positives over all picks at the lowest threshold.
+
+    With --compare there is no truth, and every two sets are compared: what both have, and what only one has.
     """
     if len(paths) < 2:
-        raise click.UsageError("Give picks and, as the last argument, the truth.")
+        raise click.UsageError("Give picks and, as the last argument, the truth; or two sets of picks with --compare.")
     numbers = (tolerance, edge, ignore_radius or 0.0, psi_modulo)
     if not all(math.isfinite(number) for number in numbers):
         raise SettingsError("--tolerance, --edge, --ignore-radius and --psi-modulo must be finite numbers.")
+    if compared:
+        _compare(_named(paths), tolerance, export, export_format, overwrite=overwrite, as_json=as_json)
+        return
     if output is not None:
         refuse_existing(output, overwrite)
     rules = Rules(tolerance, edge, tolerance if ignore_radius is None else ignore_radius)
@@ -131,10 +154,44 @@ def command(
     if output is not None:
         write_report(output, result, sets)
         say(f"Wrote {', '.join(OUTPUTS)} to {output}.")
+    if export is not None:
+        listed = {**compare.sets_of(_named(paths[:-1])), "truth": (Path(paths[-1]), TRUTH_FILES)}
+        _export(listed, compare.compare_sets(listed, tolerance), export, export_format, overwrite=overwrite)
     if as_json:
         print_json(result)
     else:
         click.echo("\n".join(_tables(result)))
+
+
+def _compare(
+    named: dict[str, Path], tolerance: float, export: Path | None, to: Format, *, overwrite: bool, as_json: bool
+) -> None:
+    """Compare sets with one another and print it."""
+    sets = compare.sets_of(named)
+    micrographs = compare.compare_sets(sets, tolerance)
+    result = compare.comparison(list(sets), micrographs)
+    if export is not None:
+        _export(sets, micrographs, export, to, overwrite=overwrite)
+    if as_json:
+        print_json({"tolerance_px": tolerance, **result})
+        return
+    click.echo(f"tolerance {tolerance:g} px, {result['micrographs']} micrographs")
+    columns = ("a", "b", "matched", "only_a", "only_b", "mean_distance")
+    click.echo("\n".join(aligned(result["pairs"], columns)))
+    views = [{"a": pair["a"], "b": pair["b"], **view} for pair in result["pairs"] for view in pair["per_view"]]
+    if views:
+        click.echo("\n".join(aligned(views, ("view", "a", "b", "matched_a", "matched_b", "only_a", "only_b"))))
+    if len(sets) > 2:
+        rows = [{"name": name, "picks": result["picks"][name], "alone": result["alone"][name]} for name in sets]
+        click.echo("\n".join(aligned(rows, ("name", "picks", "alone"))))
+        click.echo(f"\nIn all sets: {result['in_all']}")
+
+
+def _export(
+    sets: Iterable[str], micrographs: Sequence[compare.Compared], folder: Path, to: Format, *, overwrite: bool
+) -> None:
+    places = compare.export_sets(folder, list(sets), micrographs, to, overwrite=overwrite)
+    say(f"Wrote {', '.join(places)}.")
 
 
 def _named(texts: Iterable[str]) -> dict[str, Path]:
@@ -145,7 +202,7 @@ def _named(texts: Iterable[str]) -> dict[str, Path]:
         path = Path(rest)
         if name is None:
             whole = path.absolute()
-            name = whole.parent.name if whole.name == "autopick.star" else stem_of(whole.name)
+            name = whole.parent.name if whole.name == INDEX_FILE else whole.name if path.is_dir() else whole.stem
             name = text if name in out else name
         if name in out:
             raise SettingsError(f"Two sets of picks have the name {name}; give NAME=PATH for each.", path)
@@ -167,6 +224,7 @@ def _report(one: Evaluated, psi_modulo: float) -> dict[str, Any]:
             f"{written}. The numbers are for the coordinates as they are; mend them and evaluate again."
         )
     named = [view for view in views if view.picks], [view for view in views if view.truth]
+    comparable = any(view.picks and view.truth for view in views)
     if all(named) and not known and any(view.picks_matched for view in views):
         notes.append(
             f"Views are not compared: the picks have {some(v.name for v in named[0])}, the truth has "
@@ -184,7 +242,7 @@ def _report(one: Evaluated, psi_modulo: float) -> dict[str, Any]:
         "best_threshold": math.nan if best is None else float(curve.threshold[best]),
         "notes": notes,
         "warnings": warnings,
-        "per_view": [_numbers(view) for view in views],
+        "per_view": [_one_sided(view, comparable) for view in views],
         "per_micrograph": [
             {"micrograph": name, **_numbers(rates.summarise([matching]))} for name, matching in one.matchings.items()
         ],
@@ -195,6 +253,16 @@ def _numbers(summary: rates.Summary | rates.ViewSummary) -> dict[str, Any]:
     """Return the fields and the rates of a summary."""
     rates = ("precision", "recall", "f1", "right_view")
     return {**dataclasses.asdict(summary), **{r: getattr(summary, r) for r in rates if hasattr(summary, r)}}
+
+
+def _one_sided(view: rates.ViewSummary, comparable: bool) -> dict[str, Any]:
+    """Return the numbers of a view; where views cannot be compared, only those of the side that has it."""
+    numbers = _numbers(view)
+    sides = {"picks": ("picks_matched", "precision"), "truth": ("truth_matched", "recall")}
+    for side, others in sides.items():
+        if not comparable and not numbers[side]:
+            numbers |= dict.fromkeys((side, *others))
+    return numbers
 
 
 def _without_nan(value: Any) -> Any:
@@ -216,7 +284,7 @@ def _tables(result: dict[str, Any]) -> Iterator[str]:
     rates = ("picks", "matched", "precision", "recall_truth", "recall_matched", "recall", "f1")
     distances = ("mean_distance", "rms_distance")
     best = ("best_f1", "best_threshold")
-    yield from _table(sets, ("name", "micrographs", *rates, *distances, "right_view", *best))
+    yield from aligned(sets, ("name", "micrographs", *rates, *distances, "right_view", *best))
     several = ("name",) if len(sets) > 1 else ()
     views = [
         {**view, "view": view["name"], "name": one["name"], **_angles(view)} for one in sets for view in one["per_view"]
@@ -224,10 +292,10 @@ def _tables(result: dict[str, Any]) -> Iterator[str]:
     angle_columns = tuple(dict.fromkeys(key for view in views for key in _angles(view)))
     view_rates = ("picks", "picks_matched", "precision", "truth", "truth_matched", "recall", "right_view")
     if views:
-        yield from _table(views, ("view", *several, *view_rates, *angle_columns))
+        yield from aligned(views, ("view", *several, *view_rates, *angle_columns))
     micrographs = [{**row, "name": one["name"]} for one in sets for row in one["per_micrograph"]]
     if len(micrographs) > len(sets):
-        yield from _table(micrographs, ("micrograph", *several, *rates, *distances))
+        yield from aligned(micrographs, ("micrograph", *several, *rates, *distances))
 
 
 def _angles(view: dict[str, Any]) -> dict[str, float]:
@@ -236,41 +304,3 @@ def _angles(view: dict[str, Any]) -> dict[str, float]:
         for error in view["angles"]
         for heading, key in (("|dpsi|", "median"), ("90 %", "percentile_90"))
     }
-
-
-_HEADINGS = {
-    "name": "set",
-    "recall_truth": "truth",
-    "recall_matched": "found",
-    "picks_matched": "matched",
-    "truth_matched": "found",
-    "f1": "F1",
-    "mean_distance": "mean px",
-    "rms_distance": "RMS px",
-    "right_view": "right view",
-    "best_f1": "best F1",
-    "best_threshold": "at score",
-}
-
-
-def _table(rows: Sequence[dict[str, Any]], columns: Sequence[str]) -> Iterator[str]:
-    """Yield a blank line, a heading and aligned rows; columns without any value are left out."""
-    columns = [column for column in columns if any(row.get(column) is not None for row in rows)]
-    cells = [[_HEADINGS.get(column, column) for column in columns]]
-    cells += [[_cell(row.get(column), column) for column in columns] for row in rows]
-    widths = [max(len(line[i]) for line in cells) for i in range(len(columns))]
-    text = [isinstance(rows[0].get(column), str) for column in columns]
-    yield ""
-    for line in cells:
-        aligned = (c.ljust(w) if t else c.rjust(w) for c, w, t in zip(line, widths, text, strict=True))
-        yield "  ".join(aligned).rstrip()
-
-
-def _cell(value: Any, column: str) -> str:
-    if value is None:
-        return "-"
-    if isinstance(value, float):
-        return (
-            f"{value:.1f}" if " mod " in column else f"{value:.2f}" if column.endswith("distance") else f"{value:.3f}"
-        )
-    return str(value)

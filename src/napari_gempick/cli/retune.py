@@ -24,14 +24,20 @@ from napari_gempick.job.retune import RETUNABLE, retune
 @click.command("retune", cls=VariadicCommand)
 @click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
 @settings_options(RETUNABLE, show_defaults=False)
+@click.option(
+    "--pool",
+    "pooled",
+    is_flag=True,
+    help="With --threshold auto: one threshold for each view, from the scores of all micrographs together.",
+)
 @json_option
 @command_errors
-def command(folder: Path, as_json: bool, **options: Any) -> int:
+def command(folder: Path, pooled: bool, as_json: bool, **options: Any) -> int:
     """Choose new picks from the candidates in DIR, the output of gempick pick: no correlation is computed.
 
     Settings that are not given stay as they were. The coordinate files, autopick.star and run.json are replaced.
     """
-    run = retune(folder, given(options), say)
+    run = retune(folder, given(options), say, pooled=pooled)
     if as_json:
         print_json(run)
     else:

@@ -49,7 +49,7 @@ class TileWorker(Protocol):
         ks: Sequence[int],
         sigmas: Sequence[Array] | None,
         rects: Sequence[Rect],
-        maps: tuple[Array, Array],
+        maps: Sequence[Array],
         guard: AbstractContextManager[Any],
         precision: str,
     ) -> None:
@@ -64,14 +64,15 @@ class TileWorker(Protocol):
             precision (the CPU alone is asked for that).
         rects
             Where each template is scored.
-        maps : score (float32) and index (int32), (height, width)
-            Of the device: from new_maps, or a part of arrays that the CPU's workers share.
+        maps : score (float32) and index (int32), (height, width); optionally a second pair
+            Of the device: from new_maps, or a part of arrays that the CPU's workers share. The second pair is of the
+            inverted contrast: the largest negated score, and its search image.
         guard : context manager
             To be held while the maps are touched.
         """
 
-    def new_maps(self, shape: tuple[int, int]) -> tuple[Array, Array]:
-        """Return a score map of -2, below every score (float32), and an index map of -1 (int32)."""
+    def new_maps(self, shape: tuple[int, int], pairs: int) -> tuple[Array, ...]:
+        """Return 1 or 2 pairs of a score map of -2, below every score (float32), and an index map of -1 (int32)."""
 
     def to_host(self, array: Array) -> Array:
         """Return the array as a NumPy array."""

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from napari_gempick.device.base import Rect
     from napari_gempick.device.plan import PlanStore
 
-    Maps = tuple[NDArray[np.float32], NDArray[np.int32]]
+    Maps = Sequence[NDArray[Any]]
 
 UNSCORED = -2.0
 """Below every score."""
@@ -53,8 +53,8 @@ class CpuWorker:
         self._shape, self._plans = fft_shape, plans
         self._ffts: dict[str, TileFFT] = {}
         width = fft_shape[1]
-        self._best: dict[np.dtype[Any], NDArray[Any]] = {np.dtype(np.float32): np.empty(fft_shape, np.float32)}
-        self._holder = np.empty(fft_shape, np.uint8)  # 1 + place in the unit of the best so far, 0 for none
+        self._best: dict[tuple[np.dtype[Any], int], NDArray[Any]] = {}
+        self._holders: dict[int, NDArray[np.uint8]] = {}  # 1 + place in the unit of the best so far, 0 for none
         self._index = np.empty((ROWS, width), np.int32)
         self._raised = np.empty((ROWS, width), bool)
         self._place = np.empty((ROWS, width), np.uint8)
@@ -112,10 +112,14 @@ class CpuWorker:
         """See base.TileWorker."""
         fft = self._fft(precision)
         shape = maps[0].shape
-        best = self._array(maps[0].dtype, shape)
-        holder = self._holder[: shape[0], : shape[1]]
-        best.fill(-np.inf)
-        holder.fill(0)
+        ways: list[tuple[Any, Any, Any, Any]] = []  # highest scores; with a second pair of maps the lowest too
+        rules = (np.greater, np.maximum, -np.inf), (np.less, np.minimum, np.inf)
+        for pair, (better, keep, worst) in enumerate(rules):
+            if 2 * pair < len(maps):
+                best, holder = self._scratch(pair, maps[0].dtype, shape)
+                best.fill(worst)
+                holder.fill(0)
+                ways.append((better, keep, best, holder))
         for i, (template, rect) in enumerate(zip(templates, rects, strict=True)):
             fft.correlate(tile, template)
             for first, part, block in _row_blocks(rect):
@@ -123,25 +127,35 @@ class CpuWorker:
                 if sigmas is not None:
                     score = np.multiply(score, sigmas[i][part], out=self._score[block], casting="same_kind")
                 raised, places = self._raised[block], self._place[block]
-                np.greater(score, best[part], out=raised)
-                np.maximum(score, best[part], out=best[part])
-                np.multiply(raised.view(np.uint8), np.uint8(i + 1), out=places)
-                np.maximum(holder[part], places, out=holder[part])
+                for better, keep, best, holder in ways:
+                    better(score, best[part], out=raised)
+                    keep(score, best[part], out=best[part])
+                    np.multiply(raised.view(np.uint8), np.uint8(i + 1), out=places)
+                    np.maximum(holder[part], places, out=holder[part])
         numbers = np.array([-1, *ks], np.int32)
+        if len(ways) > 1:
+            np.negative(ways[1][2], out=ways[1][2])
         with guard:
-            for _, part, block in _row_blocks((slice(0, shape[0]), slice(0, shape[1]))):
-                index = np.take(numbers, holder[part], out=self._index[block], mode="clip")
-                raise_maps(maps[0][part], maps[1][part], best[part], index)
+            for pair, (_, _, best, holder) in enumerate(ways):
+                for _, part, block in _row_blocks((slice(0, shape[0]), slice(0, shape[1]))):
+                    index = np.take(numbers, holder[part], out=self._index[block], mode="clip")
+                    raise_maps(maps[2 * pair][part], maps[2 * pair + 1][part], best[part], index)
 
-    def _array(self, dtype: np.dtype[Any], shape: tuple[int, int]) -> NDArray[Any]:
-        """Return scratch of a tile's positions."""
-        if dtype not in self._best:
-            self._best[dtype] = np.empty(self._shape, dtype)
-        return self._best[dtype][: shape[0], : shape[1]]
+    def _scratch(
+        self, pair: int, dtype: np.dtype[Any], shape: tuple[int, int]
+    ) -> tuple[NDArray[Any], NDArray[np.uint8]]:
+        """Return room for a pair of maps of a tile's positions: scores of a type, and who holds them."""
+        if (dtype, pair) not in self._best:
+            self._best[dtype, pair] = np.empty(self._shape, dtype)
+        if pair not in self._holders:
+            self._holders[pair] = np.empty(self._shape, np.uint8)
+        part = slice(shape[0]), slice(shape[1])
+        return self._best[dtype, pair][part], self._holders[pair][part]
 
-    def new_maps(self, shape: tuple[int, int]) -> Maps:
+    def new_maps(self, shape: tuple[int, int], pairs: int) -> tuple[NDArray[Any], ...]:
         """See base.TileWorker."""
-        return np.full(shape, UNSCORED, np.float32), np.full(shape, -1, np.int32)
+        made = ((np.full(shape, UNSCORED, np.float32), np.full(shape, -1, np.int32)) for _ in range(pairs))
+        return tuple(array for pair in made for array in pair)
 
     def to_host(self, array: Any) -> Any:
         """See base.TileWorker."""

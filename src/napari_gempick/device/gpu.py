@@ -93,13 +93,14 @@ class GpuWorker:
         ks: Sequence[int],
         sigmas: Sequence[Array] | None,
         rects: Sequence[Rect],
-        maps: tuple[Array, Array],
+        maps: Sequence[Array],
         guard: AbstractContextManager[Any],
         precision: str,
     ) -> None:
         """See base.TileWorker; without memory for all templates at once, half as many are transformed at a time."""
         assert sigmas is not None
-        best, index = maps
+        best, index = maps[:2]
+        inverted = tuple(maps[2:]) or (np.uintp(0), np.uintp(0))  # null pointers
         first = 0
         while first < len(ks):
             last = min(first + self._device.chunk, len(ks))
@@ -115,14 +116,14 @@ class GpuWorker:
             edges = [(r.start, r.stop, c.start, c.stop) for r, c in rects[first:last]]
             limits = cupy.asarray(edges, cupy.int32)
             sizes = (last - first, *self._shape, sigmas[first].shape[1], *best.shape)
-            arguments = (product, pointers, numbers, limits, *(np.int32(n) for n in sizes), best, index)
+            arguments = (product, pointers, numbers, limits, *(np.int32(n) for n in sizes), best, index, *inverted)
             self._kernel(f"score_maximum_{precision}", best.shape, arguments)
             first = last
 
     @_on_device
-    def new_maps(self, shape: tuple[int, int]) -> tuple[Array, Array]:
+    def new_maps(self, shape: tuple[int, int], pairs: int) -> tuple[Array, ...]:
         """See base.TileWorker."""
-        return cupy.full(shape, -2, cupy.float32), cupy.full(shape, -1, cupy.int32)
+        return tuple(cupy.full(shape, *what) for _ in range(pairs) for what in ((-2, cupy.float32), (-1, cupy.int32)))
 
     @_on_device
     def to_host(self, array: Array) -> Array:

@@ -9,9 +9,11 @@
 // rects    (count, 4)           first and last + 1 row, first and last + 1 column in which a template is scored
 // best     (height, width)      largest score so far
 // index    (height, width)      the search image that reached it
+// inverted, inverted_index      the same of the negated scores; null pointers where they are not wanted
 template <typename real>
 __device__ void score_maximum(const real *product, const unsigned long long *sigma, const int *ks, const int *rects,
-                              int count, int fy, int fx, int vx, int height, int width, float *best, int *index)
+                              int count, int fy, int fx, int vx, int height, int width, float *best, int *index,
+                              float *inverted, int *inverted_index)
 {
     const int x = blockIdx.x * blockDim.x + threadIdx.x;
     const int y = blockIdx.y * blockDim.y + threadIdx.y;
@@ -19,6 +21,8 @@ __device__ void score_maximum(const real *product, const unsigned long long *sig
     const size_t here = (size_t)y * width + x;
     float highest = best[here];
     int holder = index[here];
+    float lowest = inverted ? -inverted[here] : 0;
+    int low_holder = inverted ? inverted_index[here] : -1;
     for (int i = 0; i < count; ++i) {
         const int *rect = rects + 4 * i;
         if (y < rect[0] || y >= rect[1] || x < rect[2] || x >= rect[3]) continue;
@@ -28,9 +32,17 @@ __device__ void score_maximum(const real *product, const unsigned long long *sig
             highest = score;
             holder = ks[i];
         }
+        if (inverted && score < lowest) {
+            lowest = score;
+            low_holder = ks[i];
+        }
     }
     best[here] = highest;
     index[here] = holder;
+    if (inverted) {
+        inverted[here] = -lowest;
+        inverted_index[here] = low_holder;
+    }
 }
 
 // 1 / sqrt(mean square - mean^2), 0 where the variance does not exceed `smallest`; (count, fy, fx) -> (count, vy, vx).
@@ -50,16 +62,20 @@ __device__ void reciprocal_deviation(const real *mean, const real *square, real 
 
 extern "C" __global__ void score_maximum_single(const float *product, const unsigned long long *sigma, const int *ks,
                                                 const int *rects, int count, int fy, int fx, int vx, int height,
-                                                int width, float *best, int *index)
+                                                int width, float *best, int *index, float *inverted,
+                                                int *inverted_index)
 {
-    score_maximum<float>(product, sigma, ks, rects, count, fy, fx, vx, height, width, best, index);
+    score_maximum<float>(product, sigma, ks, rects, count, fy, fx, vx, height, width, best, index, inverted,
+                         inverted_index);
 }
 
 extern "C" __global__ void score_maximum_double(const double *product, const unsigned long long *sigma, const int *ks,
                                                 const int *rects, int count, int fy, int fx, int vx, int height,
-                                                int width, float *best, int *index)
+                                                int width, float *best, int *index, float *inverted,
+                                                int *inverted_index)
 {
-    score_maximum<double>(product, sigma, ks, rects, count, fy, fx, vx, height, width, best, index);
+    score_maximum<double>(product, sigma, ks, rects, count, fy, fx, vx, height, width, best, index, inverted,
+                         inverted_index);
 }
 
 extern "C" __global__ void reciprocal_deviation_single(const float *mean, const float *square, float smallest,

@@ -115,7 +115,7 @@ def consume(
     (`first_tile`), so that they do not wait for each other's shared statistics.
     """
     held: list[int] = []
-    maps: dict[int, tuple[Any, Any]] = {}
+    maps: dict[int, tuple[Any, ...]] = {}
     try:
         while not should_stop() and (ks := search.take(workers, device.most)):
             held += ks
@@ -124,9 +124,11 @@ def consume(
             if not device.keeps_maps:
                 held.clear()
                 search.finish(ks)
-        for tile, (score, index) in maps.items():
+        for tile, found in maps.items():
             with search.guard(tile):
-                raise_maps(*search.maps(tile), worker.to_host(score), worker.to_host(index))
+                held_maps, on_host = search.maps(tile), [worker.to_host(array) for array in found]
+                for pair in range(0, len(on_host), 2):
+                    raise_maps(*held_maps[pair : pair + 2], *on_host[pair : pair + 2])
         if held and not should_stop():
             for group in {int(search.bank.group_of[k]) for k in held}:
                 search.finish([k for k in held if search.bank.group_of[k] == group])
@@ -145,7 +147,7 @@ def _process(
     worker: TileWorker,
     ks: Sequence[int],
     first_tile: int,
-    maps: dict[int, tuple[Any, Any]],
+    maps: dict[int, tuple[Any, ...]],
     should_stop: Callable[[], bool],
 ) -> None:
     """Score some search images on every tile."""
@@ -181,7 +183,7 @@ def _process(
         guard: Any = search.guard(tile)
         if device.keeps_maps:
             if tile not in maps:
-                maps[tile] = worker.new_maps(search.tiles[tile].shape)
+                maps[tile] = worker.new_maps(search.tiles[tile].shape, search.pairs)
             target, guard = maps[tile], contextlib.nullcontext()
         elif shared:
             (group,) = shared

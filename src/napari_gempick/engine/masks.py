@@ -188,6 +188,16 @@ def automatic_weights(template: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.asarray(grown, np.float32)
 
 
+def soft_edge(weights: NDArray[np.float32], width: float) -> NDArray[np.float32]:
+    """Return binary weights (h, w) with a raised-cosine edge, `width` pixels wide, outside their outline."""
+    if width <= 0 or not weights.any():
+        return weights
+    distance = ndimage.distance_transform_edt(weights < 0.5)
+    soft: NDArray[np.float32] = (0.5 * (1 + np.cos(np.pi * np.clip(distance / width, 0, 1)))).astype(np.float32)
+    soft[soft < NEGLIGIBLE] = 0
+    return soft
+
+
 def parse_shape(text: str) -> tuple[str, tuple[float, float]] | None:
     """Return kind and size (x, y) in Å of `circle:D`, `ellipse:AxB` or `rectangle:AxB`; None for anything else.
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from napari_gempick.engine.evaluate import Floats, Particles
+from napari_gempick.model.curve import Curve
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -172,39 +173,6 @@ def _angle_errors(
         AngleError(period, len(error), float(np.median(error)), float(np.percentile(error, 90)))
         for period, error in errors.items()
     )
-
-
-@dataclass(frozen=True, eq=False)
-class Curve:
-    """What a threshold on the score would give, pooled over micrographs; one entry for each score, the highest first.
-
-    At a threshold the picks that reach it are matched anew. There is no number of true negatives in picking, so the
-    false positive rate is relative to all picks that count at the lowest threshold, and `false_per_micrograph` is the
-    axis of a free-response ROC curve (FROC). Picks without a score stand at the threshold -inf.
-
-    Attributes
-    ----------
-    threshold, precision, recall, f1, false_per_micrograph, false_positive_rate : (n,) float64
-    picks, matched : (n,) int64
-        Picks that count, and the matches among them.
-    """
-
-    threshold: Floats
-    picks: NDArray[np.int64]
-    matched: NDArray[np.int64]
-    precision: Floats
-    recall: Floats
-    f1: Floats
-    false_per_micrograph: Floats
-    false_positive_rate: Floats
-
-    def __len__(self) -> int:
-        return len(self.threshold)
-
-    @property
-    def best(self) -> int | None:
-        """Entry of the largest F1, the highest threshold of equal ones; None where there is none."""
-        return int(np.nanargmax(self.f1)) if np.isfinite(self.f1).any() else None
 
 
 def score_curve(matchings: Sequence[Matching]) -> Curve:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from napari_gempick.engine.prepare import Prepared
     from napari_gempick.engine.tiles import Precision
 
-    Maps = tuple[NDArray[Any], NDArray[np.int32]]
+    Maps = tuple[NDArray[Any], ...]
     ShapeChooser = Callable[[str, Callable[[], tuple[int, int]]], tuple[int, int]]
 
 UNSCORED = np.float32(-2)
@@ -38,7 +38,7 @@ OWN = -1
 
 @dataclass(frozen=True, eq=False)
 class _Raw:
-    """Largest unscaled correlation of a tile and its k, and 1 / local standard deviation."""
+    """Largest unscaled correlation of a tile and its k (a second pair for inverted contrast), 1 / local deviation."""
 
     maps: Maps
     sigma: NDArray[np.float32]
@@ -57,6 +57,8 @@ class Search:
         `tile_shape(key, choose)` returns the stored transform lengths of this problem (see device.plan.PlanStore).
     view : int, optional
         Search this view alone.
+    decoys : bool
+        Keep the maps of the inverted contrast as well: the largest negated score at each position.
 
     Raises
     ------
@@ -71,6 +73,7 @@ class Search:
         tile_shape: ShapeChooser | None = None,
         *,
         view: int | None = None,
+        decoys: bool = False,
     ) -> None:
         self.bank, self._prepared = bank, prepared
         self._scored = [prepared.grid.scored(group.extent) for group in bank.groups]
@@ -96,8 +99,9 @@ class Search:
         inside = slice(prepared.margin, -prepared.margin or None)
         self._rule = PrecisionRule(prepared.image[inside, inside], bank.core, max(group.area for group in bank.groups))
         self.shared_groups = frozenset(g for g, group in enumerate(bank.groups) if len(group.ks) >= SHARED_FROM)
-        self._score = np.full(prepared.grid.shape, UNSCORED, np.float32)
-        self._index = np.full(prepared.grid.shape, -1, np.int32)
+        self.pairs = 2 if decoys else 1
+        shape = prepared.grid.shape
+        self._maps = [(np.full(shape, UNSCORED, np.float32), np.full(shape, -1, np.int32)) for _ in range(self.pairs)]
         self._guards = [threading.Lock() for _ in self.tiles]
         self._lock = threading.Lock()
         self._raw: dict[tuple[int, int], _Raw] = {}
@@ -181,8 +185,8 @@ class Search:
         with self._guards[tile]:
             if (group, tile) not in self._raw:
                 shape = self.tiles[tile].shape
-                maps = np.full(shape, -np.inf, real), np.full(shape, -1, np.int32)
-                self._raw[group, tile] = _Raw(maps, sigma)
+                maps = [(np.full(shape, -np.inf, real), np.full(shape, -1, np.int32)) for _ in range(self.pairs)]
+                self._raw[group, tile] = _Raw(tuple(array for pair in maps for array in pair), sigma)
             return self._raw[group, tile].maps
 
     def _scale(self, group: int) -> None:
@@ -193,13 +197,14 @@ class Search:
                 continue
             rect = self.rect(self._first[group], tile)
             sigma = raw.sigma[rect]
-            score = np.multiply(raw.maps[0][rect], sigma, dtype=raw.maps[0].dtype).astype(np.float32, copy=False)
-            index = raw.maps[1][rect]
-            if not sigma.all():
-                index[sigma == 0] = self._first[group]
-            with self._guards[tile]:
-                best, holder = self.maps(tile)
-                raise_maps(best[rect], holder[rect], score, index)
+            for pair in range(0, len(raw.maps), 2):
+                highest, index = (array[rect] for array in raw.maps[pair : pair + 2])
+                score = np.multiply(highest, sigma, dtype=highest.dtype).astype(np.float32, copy=False)
+                if not sigma.all():
+                    index[sigma == 0] = self._first[group]
+                with self._guards[tile]:
+                    best, holder = self.maps(tile)[pair : pair + 2]
+                    raise_maps(best[rect], holder[rect], score, index)
 
     def rect(self, k: int, tile: int) -> tuple[slice, slice]:
         """Return the part of a tile's positions at which the support of k's mask lies inside the image."""
@@ -213,16 +218,19 @@ class Search:
         return clip(rows, place.rows), clip(columns, place.columns)
 
     def maps(self, tile: int) -> Maps:
-        """Return a tile's part of the score and index maps; hold `guard` to touch them."""
+        """Return a tile's part of the score and index maps (of the decoys' too); hold `guard` to touch them."""
         place = self.tiles[tile]
-        return self._score[place.rows, place.columns], self._index[place.rows, place.columns]
+        return tuple(array[place.rows, place.columns] for pair in self._maps for array in pair)
 
     def guard(self, tile: int) -> threading.Lock:
         """Return the lock of a tile's part of the maps."""
         return self._guards[tile]
 
-    def result(self) -> ScoreMap:
-        """Return the maps; complete once all search images are done."""
-        score = np.clip(self._score, -1, 1)
-        score[self._index < 0] = -1
-        return ScoreMap(score, self._index, self._prepared.grid, self.bank.index)
+    def result(self) -> tuple[ScoreMap, ...]:
+        """Return the maps and, where asked for, those of the inverted contrast; complete once all is done."""
+        found = []
+        for highest, index in self._maps:
+            score = np.clip(highest, -1, 1)
+            score[index < 0] = -1
+            found.append(ScoreMap(score, index, self._prepared.grid, self.bank.index))
+        return tuple(found)

@@ -14,9 +14,9 @@ from napari_gempick.model.picks import Picks
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from napari_gempick.io.star import Table
+    from napari_gempick.io.star import Columns, Table
 
-_GENERAL, _VIEWS, _ROWS = "candidates_general", "views", "candidates"
+_GENERAL, _VIEWS, _ROWS, _DECOYS = "candidates_general", "views", "candidates", "decoys"
 _FIRST_CLASS = 1  # RELION counts classes from 1
 _COLUMNS = {  # field of Picks: label, format; x, y and psi keep every digit, so that picks made again are the same
     "x": ("rlnCoordinateX", "%r"),
@@ -51,6 +51,8 @@ class Candidates:
         Å, of the score map.
     floor : float
         Local maxima below this score were left out.
+    decoys : Picks, optional
+        The local maxima of the inverted contrast's map, down to the same score.
     """
 
     picks: Picks
@@ -60,6 +62,7 @@ class Candidates:
     pixel_size: float
     map_pixel_size: float
     floor: float
+    decoys: Picks | None = None
 
 
 def write_candidates(path: Path | str, candidates: Candidates) -> None:
@@ -84,11 +87,28 @@ def write_candidates(path: Path | str, candidates: Candidates) -> None:
         "gempickView": [str(number) for number in range(len(candidates.view_names))],
         "gempickViewName": list(candidates.view_names),
     }
-    picks = replace(candidates.picks, section=candidates.picks.section + _FIRST_CLASS)
-    rows = {
+    tables: dict[str, Columns] = {_GENERAL: general, _VIEWS: views, _ROWS: _columns(candidates.picks)}
+    if candidates.decoys is not None:
+        tables[_DECOYS] = _columns(candidates.decoys)
+    write_tables(path, tables)
+
+
+def _columns(picks: Picks) -> dict[str, list[str]]:
+    picks = replace(picks, section=picks.section + _FIRST_CLASS)
+    return {
         label: [form % value for value in getattr(picks, field).tolist()] for field, (label, form) in _COLUMNS.items()
     }
-    write_tables(path, {_GENERAL: general, _VIEWS: views, _ROWS: rows})
+
+
+def _picks(rows: Table, path: Path | str) -> Picks:
+    empty = Picks.empty()
+    picks = Picks(
+        **{
+            field: numbers(rows, label, path).astype(getattr(empty, field).dtype)
+            for field, (label, _) in _COLUMNS.items()
+        }
+    )
+    return replace(picks, section=picks.section - _FIRST_CLASS)
 
 
 def read_candidates(path: Path | str) -> Candidates:
@@ -101,22 +121,16 @@ def read_candidates(path: Path | str) -> Candidates:
     """
     tables = read_tables(path)
     try:
-        general, names, rows = tables[_GENERAL], tables[_VIEWS]["gempickViewName"], tables[_ROWS]
-        empty = Picks.empty()
-        picks = Picks(
-            **{
-                field: numbers(rows, label, path).astype(getattr(empty, field).dtype)
-                for field, (label, _) in _COLUMNS.items()
-            }
-        )
+        general = tables[_GENERAL]
         return Candidates(
-            picks=replace(picks, section=picks.section - _FIRST_CLASS),
-            view_names=tuple(names),
+            picks=_picks(tables[_ROWS], path),
+            view_names=tuple(tables[_VIEWS]["gempickViewName"]),
             file_shape=(_whole(general, "gempickFileSizeY", path), _whole(general, "gempickFileSizeX", path)),
             map_shape=(_whole(general, "gempickMapSizeY", path), _whole(general, "gempickMapSizeX", path)),
             pixel_size=_value(general, "rlnMicrographPixelSize", path),
             map_pixel_size=_value(general, "gempickMapPixelSize", path),
             floor=_value(general, "gempickFloor", path),
+            decoys=_picks(tables[_DECOYS], path) if _DECOYS in tables else None,
         )
     except KeyError as error:
         raise InputError(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from numpy.typing import NDArray
 
+    from napari_gempick.model.curve import Curve
+
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 """On white; after Okabe and Ito."""
 
@@ -27,46 +29,14 @@ _GREY, _PALE = "#555555", "#C8C8C8"
 _LINE_STYLES = ("-", "--", "-.", ":")
 
 
-class ScoreCurve(Protocol):
-    """Numbers at every threshold on the score, the highest first; rates in [0, 1], NaN where undefined."""
-
-    @property
-    def threshold(self) -> NDArray[np.float64]:
-        """Score, or -inf for picks without one."""
-
-    @property
-    def precision(self) -> NDArray[np.float64]:
-        """Share of the picks that match."""
-
-    @property
-    def recall(self) -> NDArray[np.float64]:
-        """Share of the truth that is found."""
-
-    @property
-    def f1(self) -> NDArray[np.float64]:
-        """Harmonic mean of both."""
-
-    @property
-    def false_per_micrograph(self) -> NDArray[np.float64]:
-        """False positives per micrograph."""
-
-    @property
-    def false_positive_rate(self) -> NDArray[np.float64]:
-        """False positives over all picks at the lowest threshold."""
-
-    @property
-    def best(self) -> int | None:
-        """Entry of the largest F1."""
-
-
-def plot_precision_recall(path: Path | str, curves: Mapping[str, ScoreCurve]) -> None:
+def plot_precision_recall(path: Path | str, curves: Mapping[str, Curve]) -> None:
     """Draw precision against recall, with lines of equal F1, score thresholds along each curve and the best F1.
 
     Parameters
     ----------
     path : Path or str
         A .png file, written atomically.
-    curves : mapping of str to ScoreCurve
+    curves : mapping of str to Curve
         By the name in the legend.
 
     Raises
@@ -87,7 +57,7 @@ def plot_precision_recall(path: Path | str, curves: Mapping[str, ScoreCurve]) ->
     save(figure, path)
 
 
-def plot_roc(path: Path | str, curves: Mapping[str, ScoreCurve]) -> None:
+def plot_roc(path: Path | str, curves: Mapping[str, Curve]) -> None:
     """Draw recall against false positives: per micrograph (FROC), and relative to all picks at the lowest threshold.
 
     Picking has no true negatives, so there is no false positive rate in the usual sense.
@@ -96,7 +66,7 @@ def plot_roc(path: Path | str, curves: Mapping[str, ScoreCurve]) -> None:
     ----------
     path : Path or str
         A .png file, written atomically.
-    curves : mapping of str to ScoreCurve
+    curves : mapping of str to Curve
         By the name in the legend.
 
     Raises
@@ -142,7 +112,7 @@ def _curve(
     axes: Axes,
     number: int,
     name: str,
-    curve: ScoreCurve,
+    curve: Curve,
     x: NDArray[np.float64],
     y: NDArray[np.float64],
     labelled: list[tuple[float, float]],

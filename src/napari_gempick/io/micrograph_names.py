@@ -18,7 +18,7 @@ from napari_gempick.io.star import read_text
 from napari_gempick.model.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from napari_gempick.model.orientation import Shape
 
@@ -82,8 +82,10 @@ class Micrographs:
 
     Parameters
     ----------
-    given : Path or str
+    given : Path or str, or several
         A folder, a STAR file, a micrograph, a glob, or a .cs table of exposures.
+    names : iterable of str, optional
+        The names that `given` lists; then no file is looked for.
 
     Raises
     ------
@@ -91,13 +93,15 @@ class Micrographs:
         There are none, or the file cannot be read.
     """
 
-    def __init__(self, given: Path | str) -> None:
-        self.given = str(given)
-        if self.given.lower().endswith(".cs"):
-            self.all = _exposures(Path(given))
+    def __init__(self, given: Path | str | Sequence[Path | str], names: Iterable[str] | None = None) -> None:
+        several = [given] if isinstance(given, (str, Path)) else list(given)
+        self.given = " ".join(str(one) for one in several[:3]) + (" ..." if len(several) > 3 else "")
+        if names is not None:
+            self.all = [Known(name, stem_of(PurePosixPath(name).name)) for name in names]
+        elif self.given.lower().endswith(".cs"):
+            self.all = _exposures(Path(self.given))
         else:
-            files = find_micrographs([given])
-            self.all = [Known(shown(file.path), file.output_stem, file.path) for file in files]
+            self.all = [Known(shown(file.path), file.output_stem, file.path) for file in find_micrographs(several)]
         self._by_stem: dict[str, list[Known]] = defaultdict(list)
         for known in self.all:
             stem = known.parts[-1]

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 _Order = Literal["<", ">"]
 HEADER_BYTES = 1024
-_LABEL = b"napari-gempick"
+LABEL = b"napari-gempick"
 _LONGEST_SIDE = 1_000_000
 _DTYPES = {0: "i1", 1: "i2", 2: "f4", 6: "u2", 12: "f2"}
 _OTHER_MODES = {3: "complex 16-bit integers", 4: "a Fourier transform", 16: "RGB colour", 101: "packed 4-bit integers"}
@@ -119,7 +119,7 @@ def write_mrc(path: Path | str, data: NDArray[Any], pixel_size: float | None, *,
             mrc.set_volume()
         mrc.voxel_size = pixel_size or 0.0
         mrc.header.label = b""
-        mrc.header.label[0] = _LABEL  # mrcfile puts the time of day here
+        mrc.header.label[0] = LABEL  # mrcfile puts the time of day here
         mrc.header.nlabl = 1
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,9 +14,9 @@ from napari_gempick.io.mrc import RawImage, write_mrc
 from napari_gempick.model.errors import InputError
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from numpy.typing import NDArray
+
+_SECTIONS = re.compile(r"(?P<path>.+)\[(?P<out>\^?)(?P<list>[\d,\s-]+)\]")
 
 __all__ = ["Stack", "read_map3d", "read_mask", "read_stack", "write_mrc"]
 
@@ -50,14 +52,14 @@ def read_stack(path: Path | str, pixel_size: float | None = None) -> Stack:
     Parameters
     ----------
     path : Path or str
-        The file.
+        The file; FILE[1,3,6-8] takes these sections of it alone, counted from 1, and FILE[^2,5] leaves some out.
     pixel_size : float, optional
         Å; it wins over the header, whose nonsense is then ignored.
 
     Raises
     ------
     InputError
-        The file cannot be read, is a volume, has NaN or infinite pixels or a constant section (counted from 1),
+        The file cannot be read, is a volume, lacks a section, has NaN or infinite pixels or a constant section,
         or its pixel size is nonsense and none is given.
     """
     stack = _read(path, pixel_size)
@@ -66,7 +68,7 @@ def read_stack(path: Path | str, pixel_size: float | None = None) -> Stack:
         section = int(np.argmax(low == high))
         raise InputError(
             f"{path}: section {section + 1} is constant (every pixel is {low[section]:g}), which no template can be; "
-            "remove that section.",
+            "remove that section, or leave it out by writing FILE[^NUMBER].",
             path,
         )
     return stack
@@ -126,7 +128,34 @@ def read_map3d(path: Path | str, pixel_size: float | None = None) -> tuple[NDArr
     return _finite(image), _pixel_size(image, pixel_size, axes=3)
 
 
+def split_sections(text: Path | str) -> tuple[Path, str]:
+    """Split FILE[1,3-5] into the file and what stands in the brackets, "" without any; a file of that name wins."""
+    match = _SECTIONS.fullmatch(str(text))
+    if match is None or Path(text).exists():
+        return Path(text), ""
+    return Path(match["path"]), match["out"] + match["list"]
+
+
+def _chosen(path: Path, sections: str, count: int) -> list[int]:
+    """Return the numbers, from 0, of the sections that a list from 1 names, in its order."""
+    named: list[int] = []
+    for part in sections.removeprefix("^").split(","):
+        first, dash, last = part.strip().partition("-")
+        if not first.strip().isdigit() or (dash and not last.strip().isdigit()):
+            raise InputError(f"{path}[{sections}]: write sections as [1,3,6-8], or [^2,5] to leave some out.", path)
+        named += range(int(first), min(int(last if dash else first), count + 1) + 1)
+    if not named or min(named) < 1 or max(named) > count:
+        raise InputError(f"{path}[{sections}]: the file has sections 1 to {count}; choose among them.", path)
+    if sections.startswith("^"):
+        left = [number for number in range(count) if number + 1 not in named]
+        if not left:
+            raise InputError(f"{path}[{sections}] leaves no section; keep at least one.", path)
+        return left
+    return [number - 1 for number in dict.fromkeys(named)]
+
+
 def _read(path: Path | str, pixel_size: float | None) -> Stack:
+    path, sections = split_sections(path)
     image = open_image(path)
     n, ny, nx = image.data.shape
     if image.volume and n == ny == nx > 1 and not _named_mrcs(image.path):
@@ -135,6 +164,8 @@ def _read(path: Path | str, pixel_size: float | None) -> Stack:
             "`gempick templates project`, or rename it to .mrcs if it is a stack.",
             path,
         )
+    if sections:
+        image = replace(image, data=image.data[_chosen(path, sections, n)])
     return Stack(_finite(image), _pixel_size(image, pixel_size), image.path)
 
 

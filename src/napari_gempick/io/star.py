@@ -231,9 +231,16 @@ def _pairs(columns: Columns) -> str:
     return "".join(f"_{label} {quote(str(value))}\n" for label, value in columns.items())
 
 
+def loop_head(labels: Iterable[str]) -> str:
+    """Return how a loop with these labels begins."""
+    return "".join(["loop_\n", *(f"_{label} #{number}\n" for number, label in enumerate(labels, 1))])
+
+
+def loop_rows(columns: Columns) -> str:
+    """Return the rows of a loop, a line each."""
+    quoted = [[quote(value) for value in column] for column in columns.values()]
+    return "".join(" ".join(row) + "\n" for row in zip(*quoted, strict=True))
+
+
 def _loop(first: Columns, more: Iterable[Columns]) -> str:
-    lines = ["loop_\n", *(f"_{label} #{number}\n" for number, label in enumerate(first, 1))]
-    for columns in itertools.chain([first], more):
-        quoted = [[quote(value) for value in column] for column in columns.values()]
-        lines.append("".join(" ".join(row) + "\n" for row in zip(*quoted, strict=True)))
-    return "".join([*lines, "\n"])
+    return "".join([loop_head(first), *(loop_rows(columns) for columns in itertools.chain([first], more)), "\n"])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,6 +12,7 @@ from napari_gempick.device.plan import PlanStore
 from napari_gempick.engine.peaks import find_candidates, select
 from napari_gempick.job.inputs import BankMaker, View, choose_grid, masks_of_views, view_of
 from napari_gempick.job.results import candidate_floor, selection_for
+from napari_gempick.job.thresholds import decide, scores_of
 from napari_gempick.model.errors import InputError, SettingsError
 from napari_gempick.model.settings import PickSettings
 from napari_gempick.run.pipeline import Source, search_all
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike, NDArray
 
+    from napari_gempick.engine.fdr import FalseRate
     from napari_gempick.model.picks import Picks
     from napari_gempick.model.scores import ScoreMap
     from napari_gempick.run.pipeline import Progress
@@ -45,12 +47,21 @@ class Picked:
         NCC and index maps on the searched grid.
     diameter : float
         The particle's, Å: of the settings, or of the masks.
+    decoys : Picks, optional
+        The candidates of the inverted contrast, where the settings keep them.
+    thresholds : tuple of float
+        Of each view; math.inf where `auto` finds no score above chance.
+    rates : tuple of FalseRate
+        Estimated false discovery rate of each view at any threshold; empty without decoys.
     """
 
     picks: Picks
     candidates: Picks
     scores: ScoreMap
     diameter: float
+    decoys: Picks | None = None
+    thresholds: tuple[float, ...] = ()
+    rates: tuple[FalseRate, ...] = ()
 
 
 def pick(
@@ -107,13 +118,21 @@ def pick(
     pool = DevicePool(open_devices(settings.devices, settings.threads, plans))
     source = Source(pixels, grid, makers.lowpass(grid), settings.highpass)
     (outcome,) = search_all(
-        [lambda: source], makers, pool, tile_shape=plans.tile_shape, cancel=cancel, progress=progress
+        [lambda: source],
+        makers,
+        pool,
+        tile_shape=plans.tile_shape,
+        decoys=settings.decoys,
+        cancel=cancel,
+        progress=progress,
     )
     if outcome.error is not None:
         raise outcome.error
     assert outcome.scores is not None
-    candidates = find_candidates(outcome.scores, candidate_floor(settings, makers.index.view_names))
-    found = Picked(candidates, candidates, outcome.scores, makers.diameter)
+    floor = candidate_floor(settings, makers.index.view_names)
+    candidates = find_candidates(outcome.scores, floor)
+    decoys = None if outcome.decoys is None else find_candidates(outcome.decoys, floor)
+    found = Picked(candidates, candidates, outcome.scores, makers.diameter, decoys)
     return repick(found, settings, excluded=excluded)
 
 
@@ -122,5 +141,10 @@ def repick(found: Picked, settings: PickSettings, *, excluded: NDArray[np.bool_]
     grid = found.scores.grid
     names = found.scores.bank.view_names
     selection = selection_for(settings, names, found.diameter, grid.pixel_size, grid.map_pixel_size)
-    picks = select(found.candidates, selection, grid.file_shape, excluded)
-    return Picked(picks, found.candidates, found.scores, found.diameter)
+    scores = None
+    if found.decoys is not None:
+        scores = scores_of(found.candidates, found.decoys, selection, -1.0, grid.file_shape, excluded)
+    thresholds = decide(settings, names, scores)
+    picks = select(found.candidates, replace(selection, thresholds=thresholds), grid.file_shape, excluded)
+    rates = () if scores is None else tuple(scores.rates())
+    return replace(found, picks=picks, thresholds=tuple(thresholds), rates=rates)

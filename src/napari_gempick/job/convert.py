@@ -12,6 +12,7 @@ from napari_gempick.io.formats.coordinate_set import NO_VIEW
 from napari_gempick.io.formats.relion import STAR
 from napari_gempick.job.convert_files import OutputFiles
 from napari_gempick.job.convert_parts import Part, PartReader
+from napari_gempick.job.convert_proof import ConversionProof, describe_proof
 from napari_gempick.job.evaluate import some
 from napari_gempick.model.errors import InputError, SettingsError
 from napari_gempick.model.orientation import Orientation
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from napari_gempick.io.formats.base import Kept
     from napari_gempick.model.orientation import Shape
     from napari_gempick.model.picks import Picks
+    from napari_gempick.model.settings import PickSettings
 
 _COMPRESSED = (".gz", ".bz2")
 
@@ -50,6 +52,10 @@ class Conversion:
         Leave out picks of micrographs that are not found, instead of refusing.
     overwrite : bool
         Replace files.
+    templates : PickSettings or None
+        Templates and masks to prove the result with; by default those of the run whose results are converted.
+    proof : bool
+        Prove the result where micrographs and templates are at hand.
     """
 
     to: Format
@@ -61,6 +67,8 @@ class Conversion:
     box_size: int | None = None
     allow_unmatched: bool = False
     overwrite: bool = False
+    templates: PickSettings | None = None
+    proof: bool = True
 
 
 def convert(inputs: Sequence[Path], output: Path, conversion: Conversion) -> dict[str, Any]:
@@ -78,10 +86,12 @@ def convert(inputs: Sequence[Path], output: Path, conversion: Conversion) -> dic
     -------
     dict
         picks_in, picks_out, micrographs, outside (None where no size is known), unmatched (names), without_picks (of
-        the micrographs given), failed (path and error), loses and notes (sentences), files.
+        the micrographs given), failed (path and error), loses and notes (sentences), files, proof (None without).
 
     Raises
     ------
+    ProofError
+        The result does not point at the particles, and was not written.
     SettingsError
         Something is missing (a size, a box size), or micrographs are unmatched and may not be.
     InputError
@@ -100,7 +110,8 @@ def convert(inputs: Sequence[Path], output: Path, conversion: Conversion) -> dic
     if unmatched and not (conversion.allow_unmatched and matched):
         raise SettingsError(_unmatched(unmatched, parts, conversion))
     sets, outside = _sets(matched, conversion)
-    files = _write(output, conversion, matched, sets)
+    proofs = ConversionProof(output, conversion, reader.run_settings, matched, sets)
+    files = _write(output, conversion, matched, sets, proofs)
     known = reader.micrographs.all if reader.micrographs is not None else []
     found = {part.target.name for part in matched if part.target is not None}
     return {
@@ -116,15 +127,21 @@ def convert(inputs: Sequence[Path], output: Path, conversion: Conversion) -> dic
         "loses": _loses(matched, conversion.to),
         "notes": [*_notes(matched, conversion), *_outside_notes(matched, conversion, outside)],
         "files": [str(file) for file in files],
+        "proof": None if proofs.proof is None else describe_proof(proofs.proof),
     }
 
 
 def _write(
-    output: Path, conversion: Conversion, parts: Sequence[Part], sets: Sequence[tuple[Picks, PicksInfo]]
+    output: Path,
+    conversion: Conversion,
+    parts: Sequence[Part],
+    sets: Sequence[tuple[Picks, PicksInfo]],
+    proofs: ConversionProof,
 ) -> list[Path]:
     named = any(part.target is not None or not part.known.guessed for part in parts)
     sources = [(_stem(part), part.file) for part in parts]
-    return OutputFiles(output, conversion.to, sources, named=named).write(sets, overwrite=conversion.overwrite)
+    files = OutputFiles(output, conversion.to, sources, named=named)
+    return files.write(sets, overwrite=conversion.overwrite, check=proofs)
 
 
 def _unmatched(unmatched: Sequence[str], parts: Sequence[Part], conversion: Conversion) -> str:

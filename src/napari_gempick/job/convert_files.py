@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 from napari_gempick.io.formats import SUFFIXES
 from napari_gempick.io.formats.relion import STAR, write_autopick_index
 from napari_gempick.io.micrograph_names import shown
+from napari_gempick.io.staging import staged
 from napari_gempick.job.results import INDEX_FILE
 from napari_gempick.model.errors import OutputError, SettingsError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from napari_gempick.io.formats import Format, PicksInfo
     from napari_gempick.model.picks import Picks
@@ -63,8 +64,16 @@ class OutputFiles:
         """Every file that is written, the list of them last."""
         return self._files if self._index is None else [*self._files, self._index]
 
-    def write(self, sets: Sequence[tuple[Picks, PicksInfo]], *, overwrite: bool = False) -> list[Path]:
-        """Write every file atomically, the list of them last; return their paths.
+    def write(
+        self,
+        sets: Sequence[tuple[Picks, PicksInfo]],
+        *,
+        overwrite: bool = False,
+        check: Callable[[Sequence[Path]], None] = lambda files: None,
+    ) -> list[Path]:
+        """Write every file under a temporary name, let `check` look at them, and rename them; return their paths.
+
+        There is one file for everything or one for each set. The list of files comes last.
 
         Raises
         ------
@@ -78,12 +87,14 @@ class OutputFiles:
         if there and not overwrite:
             more = f" and {len(there) - 1} more exist" if len(there) > 1 else " exists"
             raise OutputError(f"{there[0]}{more} already; add --overwrite or choose another name.", there[0])
-        if self._whole:
-            assert self._to.write_set is not None
-            self._to.write_set(self._files[0], sets)
-            return files
-        for file, (picks, info) in zip(self._files, sets, strict=True):
-            self._to.write(file, picks, info)
+        with staged(self._files) as waiting:
+            if self._whole:
+                assert self._to.write_set is not None
+                self._to.write_set(waiting[0], sets)
+            else:
+                for file, (picks, info) in zip(waiting, sets, strict=True):
+                    self._to.write(file, picks, info)
+            check(waiting)
         if self._index is not None:
             rows = [(info.micrograph, shown(file)) for file, (_, info) in zip(self._files, sets, strict=True)]
             write_autopick_index(self._index, rows)

@@ -51,6 +51,8 @@ class Part:
 class PartReader:
     """Reads parts and finds out which micrograph each belongs to.
 
+    `failed` collects the files that cannot be read; `run_settings` are those of the first folder of results, if any.
+
     Parameters
     ----------
     source : Format or None
@@ -58,7 +60,7 @@ class PartReader:
     orientation : Orientation
     shape : (ny, nx), optional
         Of all micrographs after the change of orientation, px.
-    micrographs : Path or str, optional
+    micrographs : Path or str, or several, optional
         The micrographs that the coordinates shall belong to.
     name_table : Path, optional
         CSV table of names.
@@ -74,13 +76,14 @@ class PartReader:
         source: Format | None,
         orientation: Orientation,
         shape: Shape | None,
-        micrographs: Path | str | None,
+        micrographs: Path | str | Sequence[Path | str] | None,
         name_table: Path | None,
     ) -> None:
         self._source, self._orientation, self._shape = source, orientation, shape
         self.micrographs = None if micrographs is None else Micrographs(micrographs)
         self._table = None if name_table is None else read_name_table(name_table)
         self.failed: list[dict[str, str]] = []
+        self.run_settings: dict[str, Any] | None = None
 
     @property
     def maps_names(self) -> bool:
@@ -100,6 +103,7 @@ class PartReader:
         for path in inputs:
             results = path.parent if path.name == INDEX_FILE and (path.parent / RUN_FILE).exists() else path
             run = _Run(results)
+            self.run_settings = self.run_settings or run.settings
             patterns = PICK_FILES if self._source is None else [f"*{suffix}" for suffix in self._suffixes()]
             files, _ = find_files(results, patterns)
             listed = stems_below(file.micrograph for file in files if file.micrograph)
@@ -154,6 +158,7 @@ class _Run:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         run: dict[str, Any] = read_run(folder) if (folder / RUN_FILE).is_file() else {}
+        self.settings: dict[str, Any] | None = run.get("settings")
         self.sections = [view["name"] for view in run.get("views", []) for _ in range(view["sections"])]
         self._rows: dict[str, dict[str, Any]] = {row["name"]: row for row in run.get("micrographs", [])}
 

@@ -84,12 +84,12 @@ def evaluate_set(
         if number not in pairs and not whole_list:
             continue
         entry = entries[pairs[number]] if number in pairs else None
-        size = shape or _size(entry, truth)
+        size = shape or entry_size(entry, truth)
         if size is None and rules.edge > 0:
             raise InputError(
                 f"The size of {truth.name} is not known, and --edge needs it; give --shape NY,NX.", truth.path
             )
-        picks = Particles.at([], []) if entry is None else _particles(entry, _view_names(entry))
+        picks = Particles.at([], []) if entry is None else entry_particles(entry)
         true = _particles(truth, [])
         matchings[truth.name] = match(picks, true, rules, shape=size, for_recall=recall_rows[number])
         readings.append((picks, true, size))
@@ -121,6 +121,11 @@ def recall_rows(truths: Sequence[Entry], recall_on: str | None) -> list[NDArray[
     if values and value not in values:
         raise SettingsError(f"--recall-on {recall_on}: no truth has this value; there are {some(sorted(values))}.")
     return rows
+
+
+def entry_particles(entry: Entry) -> Particles:
+    """Return the picks of a micrograph with the names of their views, as far as files beside them tell these."""
+    return _particles(entry, _view_names(entry))
 
 
 def _particles(entry: Entry, by_section: Sequence[str]) -> Particles:
@@ -175,7 +180,7 @@ def _view_names(entry: Entry) -> Sequence[str]:
     return [names.get(section, "") for section in range(max(names, default=-1) + 1)]
 
 
-def _size(entry: Entry | None, truth: Entry) -> tuple[int, int] | None:
+def entry_size(entry: Entry | None, truth: Entry | None = None) -> tuple[int, int] | None:
     """Return (ny, nx) of a micrograph: from run.json, the candidates, or a micrograph beside the truth."""
     if entry is not None:
         _, row, candidates = _results(entry)
@@ -185,6 +190,8 @@ def _size(entry: Entry | None, truth: Entry) -> tuple[int, int] | None:
         if candidates is not None:
             return read_candidates(candidates).file_shape
     for suffix in _MICROGRAPHS:
+        if truth is None:
+            break
         path = truth.path.with_name(truth.parts[-1] + suffix)
         if path.exists():
             ny, nx = open_image(path, single=True).data.shape[1:]

@@ -12,6 +12,7 @@ from napari_gempick.device.discover import open_devices
 from napari_gempick.device.plan import PlanStore
 from napari_gempick.io.candidates import read_candidates
 from napari_gempick.job.inputs import BankMaker, loader, read_views
+from napari_gempick.job.prove import MicrographProof, Prover
 from napari_gempick.job.results import Results, earlier_rows, formats_of, micrograph_of
 from napari_gempick.model.errors import GempickError, OutputError
 from napari_gempick.run.pipeline import Outcome, Progress, search_all
@@ -67,6 +68,7 @@ def pick_files(
     formats_of(settings)
     makers = BankMaker(settings, read_views(settings))
     settings.threshold_of(makers.index.view_names)
+    prover = Prover(settings, makers.views)
     results = Results(folder, settings, makers.diameter)
     views = makers.record()
     earlier = results.prepare(views, overwrite=overwrite, resume=resume)
@@ -109,12 +111,13 @@ def pick_files(
             pool,
             tile_shape=plans.tile_shape,
             per_view=settings.per_view_maps,
+            decoys=settings.decoys,
             cancel=cancel,
             progress=progress,
         ):
             micrograph = todo[outcome.number]
-            rows[micrograph.output_stem] = row = _finish(results, micrograph, outcome)
-            for sentence in ([row["error"]] if "error" in row else []) + row.get("notes", []):
+            rows[micrograph.output_stem] = row = _finish(results, micrograph, outcome, prover)
+            for sentence in ([row["error"]] if "error" in row else []) + row.get("notes", []) + row.get("remarks", []):
                 said(sentence)
             finished(row)
         state = "complete"
@@ -126,7 +129,7 @@ def pick_files(
     return run
 
 
-def _finish(results: Results, micrograph: MicrographFile, outcome: Outcome) -> dict[str, Any]:
+def _finish(results: Results, micrograph: MicrographFile, outcome: Outcome, prover: Prover) -> dict[str, Any]:
     """Write one micrograph's results and return its line in run.json; a failure is a line with its reason."""
     path = str(micrograph.path)
 
@@ -138,7 +141,8 @@ def _finish(results: Results, micrograph: MicrographFile, outcome: Outcome) -> d
         if outcome.error is not None:
             raise outcome.error
         assert outcome.scores is not None
-        row = results.write(micrograph, outcome.scores, outcome.per_view)
+        proof = MicrographProof(prover, micrograph.path, outcome.scores.grid.pixel_size)
+        row = results.write(micrograph, outcome.scores, outcome.per_view, outcome.decoys, proof)
         row["seconds"] = round(outcome.seconds, 3)
     except OutputError:
         raise

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
@@ -18,11 +19,16 @@ from napari_gempick.io.listing import MicrographFile
 from napari_gempick.io.micrograph_names import shown
 from napari_gempick.io.mrc import write_mrc
 from napari_gempick.job.inputs import read_exclusion
+from napari_gempick.job.thresholds import NOTHING, decide, remarks, scores_of
 from napari_gempick.model.errors import GempickError, OutputError, SettingsError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from numpy.typing import NDArray
+
+    from napari_gempick.job.prove import MicrographProof
+    from napari_gempick.job.thresholds import Scores
     from napari_gempick.model.picks import Picks
     from napari_gempick.model.scores import ScoreMap
     from napari_gempick.model.settings import PickSettings
@@ -66,6 +72,7 @@ class Results:
         wanted = [self.coordinates(micrograph), self.candidates(micrograph)]
         if settings.save_maps or settings.per_view_maps:
             wanted += self._map_paths(micrograph, "")
+            wanted += self._map_paths(micrograph, "", ("min", "minindex")) if settings.decoys else []
         if not all(path.exists() for path in wanted):
             return False
         try:
@@ -113,71 +120,114 @@ class Results:
             )
         return earlier
 
-    def write(self, micrograph: MicrographFile, scores: ScoreMap, per_view: Sequence[ScoreMap]) -> dict[str, Any]:
+    def write(
+        self,
+        micrograph: MicrographFile,
+        scores: ScoreMap,
+        per_view: Sequence[ScoreMap] = (),
+        inverted: ScoreMap | None = None,
+        proof: MicrographProof | None = None,
+    ) -> dict[str, Any]:
         """Write one micrograph's results; return its line in run.json. The STAR file comes last: it marks the end."""
         settings, grid = self._settings, scores.grid
         names = scores.bank.view_names
         floor = candidate_floor(settings, names)
         shape = (int(scores.score.shape[0]), int(scores.score.shape[1]))
         found = find_candidates(scores, floor)
-        candidates = Candidates(found, names, grid.file_shape, shape, grid.pixel_size, grid.map_pixel_size, floor)
+        decoys = None if inverted is None else find_candidates(inverted, floor)
+        candidates = Candidates(
+            found, names, grid.file_shape, shape, grid.pixel_size, grid.map_pixel_size, floor, decoys
+        )
         if settings.save_maps or settings.per_view_maps:
             self._write_maps(micrograph, "", scores)
+            if inverted is not None:
+                lowest = replace(inverted, score=-inverted.score)  # 1 where nothing was scored
+                self._write_maps(micrograph, "", lowest, kinds=("min", "minindex"))
             for view, maps in enumerate(per_view):
                 self._write_maps(micrograph, f"_{names[view]}", maps)
         write_candidates(self.candidates(micrograph), candidates)
-        return self.write_picks(micrograph, candidates)
+        return self.write_picks(micrograph, candidates, proof)
 
-    def write_picks(self, micrograph: MicrographFile, candidates: Candidates) -> dict[str, Any]:
+    def write_picks(
+        self, micrograph: MicrographFile, candidates: Candidates, proof: MicrographProof | None = None
+    ) -> dict[str, Any]:
         """Choose picks among a micrograph's candidates and write them, the STAR file last; return the run.json line.
+
+        With a `proof`, a file gets its name only when it does not prove wrong.
 
         Raises
         ------
+        ProofError
+            A file does not point at the particles.
         SettingsError
             A threshold lies below the floor of the candidates.
         InputError
             The exclusion mask cannot be used.
         """
-        thresholds = self._settings.threshold_of(candidates.view_names)
-        if min(thresholds) < candidates.floor:
-            raise SettingsError(
-                f"{self.candidates(micrograph)} holds candidates down to {candidates.floor:g}, above the threshold "
-                f"{min(thresholds):g}; pick again with --candidate-floor {min(thresholds):g}.",
-                self.candidates(micrograph),
-            )
-        selection = selection_for(
-            self._settings,
-            candidates.view_names,
-            self._diameter,
-            candidates.pixel_size,
-            candidates.map_pixel_size,
-        )
-        excluded = read_exclusion(self._settings, micrograph.path, candidates.file_shape)
-        picks = select(candidates.picks, selection, candidates.file_shape, excluded)
+        names, settings, shape = candidates.view_names, self._settings, candidates.file_shape
+        self.check_floor(micrograph, candidates)
+        excluded = read_exclusion(settings, micrograph.path, shape)
+        scores = self.scores(candidates, excluded)
+        thresholds = decide(settings, names, scores)
+        picks = select(candidates.picks, replace(self._selection(candidates), thresholds=thresholds), shape, excluded)
         box_size = self.box_size(candidates.pixel_size)
-        name, shape = shown(micrograph.path), candidates.file_shape
-        info = PicksInfo(candidates.pixel_size, box_size, candidates.view_names, name, shape)
+        info = PicksInfo(candidates.pixel_size, box_size, names, shown(micrograph.path), shape)
         for name in sorted(formats_of(self._settings), key=lambda name: name == "star"):
-            FORMATS[name].write(self._path(micrograph, FORMATS[name].suffix), picks, info)
+            path = self._path(micrograph, FORMATS[name].suffix)
+            if proof is None:
+                FORMATS[name].write(path, picks, info)
+            else:
+                proof.write(name, path, picks, info)
+        proven = {"proof": {name: made.sentence for name, made in proof.proofs.items()}} if proof is not None else {}
         return {
             "name": micrograph.output_stem,
             "path": str(micrograph.path),
             **describe(picks, candidates),
+            **describe_thresholds(names, thresholds, scores),
+            "remarks": [f"{micrograph.path}: {text}" for text in remarks(settings, names, thresholds, scores)],
+            **proven,
         }
+
+    def check_floor(self, micrograph: MicrographFile, candidates: Candidates) -> None:
+        """Raise SettingsError when a threshold lies below the floor of a micrograph's candidates."""
+        wanted = candidate_floor(self._settings, candidates.view_names)
+        lowest = min(t for t in (1.0, *self._settings.threshold_of(candidates.view_names)) if t is not None)
+        if wanted < candidates.floor and lowest < candidates.floor:
+            raise SettingsError(
+                f"{self.candidates(micrograph)} holds candidates down to {candidates.floor:g} only; give a higher "
+                f"threshold, or pick again with --candidate-floor {lowest:g}.",
+                self.candidates(micrograph),
+            )
+
+    def _selection(self, candidates: Candidates) -> Selection:
+        return selection_for(
+            self._settings, candidates.view_names, self._diameter, candidates.pixel_size, candidates.map_pixel_size
+        )
+
+    def scores(self, candidates: Candidates, excluded: NDArray[np.bool_] | None) -> Scores | None:
+        """Return the scores that thresholds are chosen from; None without decoys."""
+        if candidates.decoys is None:
+            return None
+        selection, shape = self._selection(candidates), candidates.file_shape
+        return scores_of(candidates.picks, candidates.decoys, selection, candidates.floor, shape, excluded)
 
     def box_size(self, pixel_size: float) -> int:
         """Return the box size in pixels of the micrograph: 1.5 diameters, even."""
         return 2 * math.ceil(BOX_OVER_DIAMETER * self._diameter / pixel_size / 2)
 
-    def _write_maps(self, micrograph: MicrographFile, which: str, maps: ScoreMap) -> None:
+    def _write_maps(
+        self, micrograph: MicrographFile, which: str, maps: ScoreMap, kinds: tuple[str, str] = ("ncc", "index")
+    ) -> None:
         pixel_size = maps.grid.map_pixel_size
-        score, index = self._map_paths(micrograph, which)
+        score, index = self._map_paths(micrograph, which, kinds)
         write_mrc(score, maps.score, pixel_size)
         write_mrc(index, maps.index.astype(np.float32), pixel_size)
 
-    def _map_paths(self, micrograph: MicrographFile, which: str) -> list[Path]:
+    def _map_paths(
+        self, micrograph: MicrographFile, which: str, kinds: tuple[str, str] = ("ncc", "index")
+    ) -> list[Path]:
         """Return the paths of the score and index maps of all views, or of the view that `which` names."""
-        return [self._path(micrograph, f"{which}_{kind}.mrc", "maps") for kind in ("ncc", "index")]
+        return [self._path(micrograph, f"{which}_{kind}.mrc", "maps") for kind in kinds]
 
     def write_index(self, micrographs: Sequence[MicrographFile]) -> None:
         """Write the list of all coordinate files that are there, sorted by name."""
@@ -199,17 +249,20 @@ class Results:
 
 def candidate_floor(settings: PickSettings, view_names: tuple[str, ...]) -> float:
     """Return the score down to which candidates are kept: the setting, or the lowest threshold where that is lower."""
-    return min([settings.candidate_floor, *settings.threshold_of(view_names)])
+    return min([settings.candidate_floor, *(t for t in settings.threshold_of(view_names) if t is not None)])
 
 
 def selection_for(
     settings: PickSettings, view_names: tuple[str, ...], diameter: float, pixel_size: float, map_pixel_size: float
 ) -> Selection:
-    """Return how picks are chosen; `diameter` and the pixel sizes of file and map in Å."""
+    """Return how picks are chosen; `diameter` and the pixel sizes of file and map in Å.
+
+    Thresholds that are still to be chosen are NOTHING.
+    """
     distance = diameter / 2 if settings.min_distance is None else settings.min_distance
     border = settings.border if settings.border is not None else (settings.diameter or 0.0) / 2
     return Selection(
-        thresholds=settings.threshold_of(view_names),
+        thresholds=[NOTHING if t is None else t for t in settings.threshold_of(view_names)],
         min_distance=distance / map_pixel_size,
         max_threshold=settings.max_threshold,
         border=border / pixel_size,
@@ -229,6 +282,20 @@ def describe(picks: Picks, candidates: Candidates) -> dict[str, Any]:
         "pixel_size": candidates.pixel_size,
         "map_pixel_size": candidates.map_pixel_size,
     }
+
+
+def describe_thresholds(
+    view_names: tuple[str, ...], thresholds: Sequence[float], scores: Scores | None
+) -> dict[str, Any]:
+    """Return what run.json says about thresholds and the estimated rate of false picks of each view."""
+    shown_ = {
+        name: None if value == NOTHING else round(float(value), 6)
+        for name, value in zip(view_names, thresholds, strict=True)
+    }
+    if scores is None:
+        return {"thresholds": shown_}
+    rates = zip(view_names, scores.rates(), thresholds, strict=True)
+    return {"thresholds": shown_, "estimated_fdr": {name: round(rate.at(value), 4) for name, rate, value in rates}}
 
 
 def formats_of(settings: PickSettings) -> list[str]:

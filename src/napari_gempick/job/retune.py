@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from napari_gempick.io.candidates import read_candidates
+from napari_gempick.job.inputs import read_exclusion
 from napari_gempick.job.results import Results, micrograph_of, read_run
-from napari_gempick.model.errors import GempickError, OutputError, SettingsError
-from napari_gempick.model.settings import make_settings
+from napari_gempick.job.thresholds import decide, pool
+from napari_gempick.model.errors import GempickError, OutputError
+from napari_gempick.model.settings import AUTO, make_settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -15,13 +17,18 @@ if TYPE_CHECKING:
 
     from napari_gempick.io.candidates import Candidates
     from napari_gempick.io.listing import MicrographFile
+    from napari_gempick.model.settings import PickSettings
 
-RETUNABLE = ("threshold", "max_threshold", "min_distance", "border", "max_picks", "exclude", "format")
+RETUNABLE = ("threshold", "fdr", "max_threshold", "min_distance", "border", "max_picks", "exclude", "format")
 """Settings that choose picks among candidates."""
 
 
 def retune(
-    folder: Path, changes: dict[str, Any], said: Callable[[str], None] = lambda sentence: None
+    folder: Path,
+    changes: dict[str, Any],
+    said: Callable[[str], None] = lambda sentence: None,
+    *,
+    pooled: bool = False,
 ) -> dict[str, Any]:
     """Replace the picks in a folder of results by ones chosen with other settings, and return the new run.json.
 
@@ -30,9 +37,12 @@ def retune(
     folder : Path
         Output of `pick_files`.
     changes : dict
-        New values of settings in RETUNABLE; the others stay as they were.
+        New values of settings in RETUNABLE; the others stay as they were. None takes a setting back to its default.
     said : callable
         Receives a sentence for each micrograph that failed.
+    pooled : bool
+        Choose automatic thresholds once for all micrographs, from their scores together; the settings in run.json then
+        hold the numbers.
 
     Raises
     ------
@@ -40,9 +50,14 @@ def retune(
         The folder holds no results, or a threshold lies below what the candidates were kept down to.
     """
     run = read_run(folder)
-    settings = make_settings({**run["settings"], **changes})
+    if "threshold" in changes:
+        changes = {"fdr": None, **changes}
+    elif changes.get("fdr") is not None:
+        changes = {**changes, "threshold": (AUTO,)}
+    asked = {name: value for name, value in {**run["settings"], **changes}.items() if value is not None}
+    settings = make_settings(asked)
     views = tuple(view["name"] for view in run["views"])
-    thresholds = settings.threshold_of(views)
+    settings.threshold_of(views)
     results = Results(folder, settings, float(run["diameter"]))
     micrographs: list[MicrographFile] = []
     rows: list[dict[str, Any]] = []
@@ -53,12 +68,11 @@ def retune(
         failed = "error" in row and not results.candidates(micrograph).exists()
         candidates = None if failed else read_candidates(results.candidates(micrograph))
         stored.append(candidates)
-        if candidates is not None and min(thresholds) < candidates.floor:
-            raise SettingsError(
-                f"{results.candidates(micrograph)} holds candidates down to {candidates.floor:g} only; give a higher "
-                f"threshold, or pick again with --candidate-floor {min(thresholds):g}.",
-                results.candidates(micrograph),
-            )
+        if candidates is not None:
+            results.check_floor(micrograph, candidates)
+    if pooled:
+        settings = _pooled(settings, views, results, micrographs, stored)
+        results = Results(folder, settings, float(run["diameter"]))
     for row, micrograph, candidates in zip(run["micrographs"], micrographs, stored, strict=True):
         if candidates is None:
             rows.append(row)
@@ -67,6 +81,8 @@ def retune(
         kept = {name: row[name] for name in ("seconds", "notes") if name in row}
         try:
             rows.append({**results.write_picks(micrograph, candidates), **kept})
+            for sentence in rows[-1]["remarks"]:
+                said(sentence)
         except OutputError:
             raise
         except GempickError as error:
@@ -75,3 +91,23 @@ def retune(
     results.write_index(micrographs)
     same = {name: value for name, value in run.items() if name not in ("program", "settings", "diameter")}
     return results.write_run({**same, "micrographs": rows})
+
+
+def _pooled(
+    settings: PickSettings,
+    views: tuple[str, ...],
+    results: Results,
+    micrographs: list[MicrographFile],
+    stored: list[Candidates | None],
+) -> PickSettings:
+    """Return the settings with the thresholds that the scores of all micrographs together choose."""
+    parts = []
+    for micrograph, candidates in zip(micrographs, stored, strict=True):
+        if candidates is not None:
+            excluded = read_exclusion(settings, micrograph.path, candidates.file_shape)
+            scores = results.scores(candidates, excluded)
+            if scores is not None:
+                parts.append(scores)
+    chosen = decide(settings, views, pool(parts) if parts else None)
+    texts = tuple(f"{name}={min(1.0, value):.6g}" for name, value in zip(views, chosen, strict=True))
+    return make_settings({**settings.model_dump(), "threshold": texts, "fdr": None})

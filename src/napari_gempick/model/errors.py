@@ -47,3 +47,7 @@ class DeviceError(GempickError):
 
 class Cancelled(GempickError):
     """The user stopped the run."""
+
+
+class ProofError(GempickError):
+    """Coordinates that do not lie on the particles; their file was not written."""

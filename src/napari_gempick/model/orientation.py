@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from napari_gempick.model.picks import Picks
+
+    Floats = NDArray[np.float64]
 
 Shape = tuple[int, int]
 """Rows and columns of a micrograph, px."""
@@ -62,7 +67,13 @@ class Orientation:
         shape : (ny, nx), optional
             Of the grid after the change, px; flips need it.
         """
-        x, y, psi = picks.x * self.scale, picks.y * self.scale, picks.psi
+        x, y, psi = self.carry(picks.x, picks.y, picks.psi, shape)
+        whole_x, whole_y = (np.rint(values).astype(np.int32) for values in (x, y))
+        return replace(picks, x=x, y=y, psi=psi, map_x=whole_x, map_y=whole_y)
+
+    def carry(self, x: Floats, y: Floats, psi: Floats, shape: Shape | None = None) -> tuple[Floats, Floats, Floats]:
+        """Return x, y and psi on the changed grid; `shape` as in `apply`."""
+        x, y = x * self.scale, y * self.scale
         ny, nx = shape or (0, 0)
         if self.swap:
             x, y, psi = y, x, -90.0 - psi
@@ -70,5 +81,18 @@ class Orientation:
             x, psi = nx - 1 - x, 180.0 - psi
         if self.flip_y:
             y, psi = ny - 1 - y, -psi
-        whole_x, whole_y = (np.rint(values).astype(np.int32) for values in (x, y))
-        return replace(picks, x=x, y=y, psi=psi % 360.0, map_x=whole_x, map_y=whole_y)
+        return x, y, psi % 360.0
+
+    def then(self, other: Orientation) -> Orientation:
+        """Return the change that does this one first and `other` after it."""
+        flip_x, flip_y = (self.flip_y, self.flip_x) if other.swap else (self.flip_x, self.flip_y)
+        return Orientation(
+            self.scale * other.scale, self.swap != other.swap, flip_x != other.flip_x, flip_y != other.flip_y
+        )
+
+    @property
+    def options(self) -> str:
+        """The options of `gempick convert` that make this change."""
+        scale = Fraction(self.scale).limit_denominator(64)
+        flags = {"--swap-xy": self.swap, "--flip-x": self.flip_x, "--flip-y": self.flip_y}
+        return " ".join([f"--bin {scale}"] * (scale != 1) + [flag for flag, is_set in flags.items() if is_set])

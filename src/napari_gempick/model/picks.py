@@ -56,3 +56,16 @@ class Picks:
         types = (np.float64, np.float64, np.int32, np.int32, np.float32, np.int32, np.int32, np.int32, np.float64)
         none: Any = [np.zeros(0, dtype) for dtype in types]
         return cls(*none)
+
+
+@dataclass(frozen=True, eq=False)
+class Places:
+    """What coordinates alone say: x, y (px), psi (degrees, NaN without) and section (from 0, -1 without); (n,) each."""
+
+    x: NDArray[np.float64]
+    y: NDArray[np.float64]
+    psi: NDArray[np.float64]
+    section: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.x)

@@ -9,13 +9,17 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from napari_gempick.model.errors import SettingsError
 
+AUTO = "auto"
 LEAST_STEP = 0.01
 """Degrees; a finer step than this is a slip of the pen, and its 36,000 rotations would fill the memory."""
 
 
-def _setting(default: Any, help: str, *, unit: str | None = None, metavar: str | None = None, **limits: Any) -> Any:
+def declare(default: Any, help: str, *, unit: str | None = None, metavar: str | None = None, **limits: Any) -> Any:
     """Declare one parameter: default, help, unit, how its value is written, limits."""
     return Field(default, description=help, json_schema_extra={"unit": unit, "metavar": metavar}, **limits)
+
+
+_setting = declare
 
 
 def split_name(text: str) -> tuple[str | None, str]:
@@ -34,7 +38,8 @@ class PickSettings(BaseModel):
     templates: tuple[str, ...] = _setting(
         (),
         "Template image or stack (MRC, MRCS, TIFF). NAME is the view: thresholds, colours and maps go by it. "
-        "The sections of a stack are the templates of one view.",
+        "The sections of a stack are the templates of one view; FILE[1,3,6-8] takes some of them, FILE[^2,5] leaves "
+        "some out.",
         metavar="[NAME=]FILE",
     )
     mask: tuple[str, ...] = _setting(
@@ -88,7 +93,17 @@ class PickSettings(BaseModel):
         "Masks on a coarser grid are always soft.",
     )
     threshold: tuple[str, ...] = _setting(
-        ("0.4",), "Lowest score of a pick, for all views or for the view NAME.", metavar="X|NAME=X"
+        ("0.4",),
+        "Lowest score of a pick, for all views or for the view NAME; auto: chosen for each micrograph alone, by the "
+        "rate of false picks that the inverted contrast lets expect.",
+        metavar="X|auto|NAME=X",
+    )
+    fdr: float | None = _setting(
+        None,
+        "Automatic thresholds let this share of the picks be false, as estimated. "
+        "Default: the best trade of false picks against missed particles.",
+        gt=0,
+        lt=1,
     )
     max_threshold: float | None = _setting(
         None, "Picks above this score are dropped; their neighbours stay suppressed.", ge=-1, le=1
@@ -119,6 +134,9 @@ class PickSettings(BaseModel):
     threads: int = _setting(0, "CPU threads in all; 0: the cores that this process may use.", ge=0)
     save_maps: bool = _setting(False, "Save score and index maps.")
     per_view_maps: bool = _setting(False, "Save a pair of maps for each named view as well.")
+    decoys: bool = _setting(
+        True, "Keep the peaks of the inverted contrast too: the rate of false picks is estimated from them."
+    )
     format: tuple[str, ...] = _setting(
         ("star",), "Coordinate formats to write, comma-separated.", metavar="star,box,csv"
     )
@@ -135,10 +153,13 @@ class PickSettings(BaseModel):
     @classmethod
     def _threshold_values(cls, texts: tuple[str, ...]) -> tuple[str, ...]:
         for text in texts:
+            value = split_name(text)[1]
+            if value == AUTO:
+                continue
             try:
-                number = float(split_name(text)[1])
+                number = float(value)
             except ValueError:
-                raise ValueError(f"{text!r} is not a number; write 0.4 or NAME=0.4") from None
+                raise ValueError(f"{text!r} is not a number; write 0.4, NAME=0.4 or auto") from None
             if not -1 <= number <= 1:
                 raise ValueError(f"{text!r} must lie between -1 and 1")
         return texts
@@ -162,27 +183,39 @@ class PickSettings(BaseModel):
             raise ValueError(f"{step:g} degrees is too small; give {LEAST_STEP:g} or more, or 0 for no rotation")
         return step
 
+    @model_validator(mode="before")
+    @classmethod
+    def _rate_is_automatic(cls, values: Any) -> Any:
+        if isinstance(values, dict) and values.get("fdr") is not None and not values.get("threshold"):
+            return {**values, "threshold": (AUTO,)}
+        return values
+
     @model_validator(mode="after")
     def _consistent(self) -> PickSettings:
+        automatic = any(split_name(text)[1] == AUTO for text in self.threshold)
+        if self.fdr is not None and not automatic:
+            raise ValueError("fdr chooses the threshold itself; leave out threshold, or say auto for a view")
+        if automatic and not self.decoys:
+            raise ValueError("automatic thresholds need the decoys; leave out no-decoys")
         if self.lowpass and self.highpass and self.highpass <= self.lowpass:
             raise ValueError(f"highpass {self.highpass:g} Å must be larger than lowpass {self.lowpass:g} Å")
         return self
 
-    def threshold_of(self, view_names: tuple[str, ...]) -> list[float]:
-        """Return the lowest score of each named view, in their order.
+    def threshold_of(self, view_names: tuple[str, ...]) -> list[float | None]:
+        """Return the lowest score of each named view, in their order; None where it is to be chosen.
 
         Raises
         ------
         SettingsError
             A threshold is for a name that is no view.
         """
-        values: dict[str | None, float] = {None: 0.4}
+        values: dict[str | None, float | None] = {None: 0.4}
         for text in self.threshold:
             name, value = split_name(text)
             if name is not None and name not in view_names:
                 known = ", ".join(view_names)
                 raise SettingsError(f"--threshold {text}: there is no view {name!r}; the views are {known}.")
-            values[name] = float(value)
+            values[name] = None if value == AUTO else float(value)
         return [values.get(name, values[None]) for name in view_names]
 
 

@@ -6,9 +6,10 @@ import math
 import re
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, ValidationError, field_validator, model_validator
 
 from napari_gempick.model.errors import SettingsError
+from napari_gempick.model.settings import declare
 
 VIEWS = ("side", "top")
 """Views that have a template and a mask; the truth may call a particle `ignore` as well."""
@@ -17,63 +18,58 @@ SHORTEST_SIDE, LONGEST_SIDE = 64, 16384
 """Pixels; the simulation holds several float32 arrays of the micrograph's size."""
 
 
-def _setting(default: Any, help: str, *, unit: str | None = None, metavar: str | None = None, **limits: Any) -> Any:
-    """Declare one parameter: default, help, unit, how its value is written, limits."""
-    return Field(default, description=help, json_schema_extra={"unit": unit, "metavar": metavar}, **limits)
-
-
 class SimulateSettings(BaseModel):
     """Settings of a simulation. Lengths are in Å, angles in degrees, the defocus in µm, the voltage in kV."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    count: int = _setting(1, "Number of micrographs.", ge=1, le=9999)
-    size: str = _setting(
+    count: int = declare(1, "Number of micrographs.", ge=1, le=9999)
+    size: str = declare(
         "1024", "Size of a micrograph: columns x rows, or one number for a square.", unit="px", metavar="N|NXxNY"
     )
-    pixel_size: float = _setting(4.4, "Pixel size of the micrographs.", unit="Å", ge=0.5, le=10)
-    seed: int = _setting(0, "Seed of the random numbers: equal settings and seed give equal files.", ge=0)
-    particles: int = _setting(30, "Particles on each micrograph, those of the view `ignore` included.", ge=0, le=10000)
-    top_fraction: float = _setting(0.3, "Share of top views; the others are side views.", ge=0, le=1)
-    ignore_fraction: float = _setting(
+    pixel_size: float = declare(4.4, "Pixel size of the micrographs.", unit="Å", ge=0.5, le=10)
+    seed: int = declare(0, "Seed of the random numbers: equal settings and seed give equal files.", ge=0)
+    particles: int = declare(30, "Particles on each micrograph, those of the view `ignore` included.", ge=0, le=10000)
+    top_fraction: float = declare(0.3, "Share of top views; the others are side views.", ge=0, le=1)
+    ignore_fraction: float = declare(
         0.05, "Share of particles that are tilted between both views; the truth lists them as `ignore`.", ge=0, le=1
     )
-    wobble: float = _setting(
+    wobble: float = declare(
         2.0, "Standard deviation of the out-of-plane tilt of side and top views.", unit="degrees", ge=0, le=10
     )
-    min_distance: float = _setting(345.0, "Smallest distance between particle centres.", unit="Å", ge=0)
-    defocus: float = _setting(2.0, "Mean underfocus.", unit="µm", gt=0, le=20)
-    defocus_spread: float = _setting(
+    min_distance: float = declare(345.0, "Smallest distance between particle centres.", unit="Å", ge=0)
+    defocus: float = declare(2.0, "Mean underfocus.", unit="µm", gt=0, le=20)
+    defocus_spread: float = declare(
         0.2, "The micrographs' defocus is uniform within this much of the mean.", unit="µm", ge=0, le=10
     )
-    voltage: float = _setting(300.0, "Acceleration voltage.", unit="kV", ge=60, le=1000)
-    cs: float = _setting(2.7, "Spherical aberration.", unit="mm", ge=0, le=10)
-    amplitude_contrast: float = _setting(0.1, "Amplitude contrast.", ge=0, le=1)
-    b_factor: float = _setting(300.0, "Envelope of the contrast transfer: exp(-B s²/4).", unit="Å²", ge=0, le=10000)
-    snr: float = _setting(
+    voltage: float = declare(300.0, "Acceleration voltage.", unit="kV", ge=60, le=1000)
+    cs: float = declare(2.7, "Spherical aberration.", unit="mm", ge=0, le=10)
+    amplitude_contrast: float = declare(0.1, "Amplitude contrast.", ge=0, le=1)
+    b_factor: float = declare(300.0, "Envelope of the contrast transfer: exp(-B s²/4).", unit="Å²", ge=0, le=10000)
+    snr: float = declare(
         0.5, "Variance of the side template under its mask over the variance of the noise.", gt=0, le=1e6
     )
-    structural_noise: float = _setting(
+    structural_noise: float = declare(
         0.6,
         "Share of the noise's variance that comes from the ice and passes the lens; the rest is the camera's.",
         ge=0,
         le=1,
     )
-    ice_gradient: float = _setting(
+    ice_gradient: float = declare(
         250.0, "Change of the ice thickness across a micrograph, in a random direction.", unit="Å", ge=0, le=3000
     )
-    contaminants: int = _setting(6, "Ice crystals and broken particles on each micrograph.", ge=0, le=1000)
-    carbon: bool = _setting(
+    contaminants: int = declare(6, "Ice crystals and broken particles on each micrograph.", ge=0, le=1000)
+    carbon: bool = declare(
         True, "The edge of a carbon film on every second micrograph (the 1st, the 3rd, ...), or on none. Default: with."
     )
-    hot_pixels: int = _setting(0, "Hot pixels on each micrograph.", ge=0, le=10000)
-    template_pixel_size: float | None = _setting(
+    hot_pixels: int = declare(0, "Hot pixels on each micrograph.", ge=0, le=10000)
+    template_pixel_size: float | None = declare(
         None, "Pixel size of the templates and masks. Default: the micrographs'.", unit="Å", ge=0.5, le=20
     )
-    map_pixel_size: float | None = _setting(
+    map_pixel_size: float | None = declare(
         None, "Pixel size of the 3D map. Default: the templates', but at least 4 Å.", unit="Å", ge=0.5, le=20
     )
-    dtype: Literal["float32", "float16", "int8"] = _setting(
+    dtype: Literal["float32", "float16", "int8"] = declare(
         "float32", "Pixel type of the micrographs. int8: 20 grey levels per standard deviation, clipped."
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import queue
 import threading
 import time
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING
 from napari_gempick.engine.prepare import Prepared, prepare
 from napari_gempick.engine.search import Search
 from napari_gempick.model.errors import GempickError, InputError
+from napari_gempick.model.scores import ScoreMap
 from napari_gempick.run.search import DevicePool, run_search
 
 if TYPE_CHECKING:
@@ -22,7 +24,6 @@ if TYPE_CHECKING:
     from napari_gempick.engine.bank import Bank
     from napari_gempick.engine.search import ShapeChooser
     from napari_gempick.model.geometry import Grid
-    from napari_gempick.model.scores import ScoreMap
 
 AHEAD = 1
 """Prepared micrographs that wait for the devices."""
@@ -63,6 +64,8 @@ class Outcome:
         None when it failed.
     per_view : tuple of ScoreMap
         One for each view where asked for.
+    decoys : ScoreMap, optional
+        Of the inverted contrast where asked for: the largest negated score at each position.
     error : GempickError, optional
         Why it failed.
     notes : tuple of str
@@ -74,6 +77,7 @@ class Outcome:
     number: int
     scores: ScoreMap | None = None
     per_view: tuple[ScoreMap, ...] = ()
+    decoys: ScoreMap | None = None
     error: GempickError | None = None
     notes: tuple[str, ...] = ()
     seconds: float = 0.0
@@ -95,6 +99,7 @@ def search_all(
     *,
     tile_shape: ShapeChooser | None = None,
     per_view: bool = False,
+    decoys: bool = False,
     cancel: threading.Event | None = None,
     progress: Callable[[Progress], None] | None = None,
 ) -> Iterator[Outcome]:
@@ -109,6 +114,8 @@ def search_all(
     pool : DevicePool
     per_view : bool
         Search view by view and yield the maps of each.
+    decoys : bool
+        Yield the maps of the inverted contrast as well.
     cancel, progress
         See run.search.run_search; progress is called on the calling thread.
 
@@ -159,7 +166,8 @@ def search_all(
                     progress(Progress(finished, len(loaders), share))
 
             try:
-                scores, maps = _search_one(prepared, bank_of(source.grid), pool, tile_shape, per_view, cancel, report)
+                search = functools.partial(Search, prepared, bank_of(source.grid), tile_shape, decoys=decoys)
+                scores, maps, inverted = _search_one(search, pool, per_view, cancel, report)
             except InputError as error:
                 yield Outcome(number, error=error)
                 continue
@@ -169,33 +177,30 @@ def search_all(
                     *notes,
                     f"{prepared.outliers_replaced} outlier pixels were replaced by their neighbours' median.",
                 )
-            yield Outcome(number, scores, maps, notes=notes, seconds=time.monotonic() - started)
+            yield Outcome(number, scores, maps, inverted, notes=notes, seconds=time.monotonic() - started)
     finally:
         stop.set()
         producer.join()
 
 
 def _search_one(
-    prepared: Prepared,
-    bank: Bank,
+    make_search: Callable[..., Search],
     pool: DevicePool,
-    tile_shape: ShapeChooser | None,
     per_view: bool,
     cancel: threading.Event | None,
     report: Callable[[float], None],
-) -> tuple[ScoreMap, tuple[ScoreMap, ...]]:
-    """Return the maps over all views, and one for each view where asked for."""
-    n_views = len(bank.index.view_names)
-    parts: list[int | None] = list(range(n_views)) if per_view and n_views > 1 else [None]
-    maps = []
-    for part, view in enumerate(parts):
+) -> tuple[ScoreMap, tuple[ScoreMap, ...], ScoreMap | None]:
+    """Return the maps over all views, one for each view where asked for, and the decoys'."""
+    searches = [make_search()]
+    n_views = len(searches[0].bank.index.view_names)
+    if per_view and n_views > 1:
+        searches = [make_search(view=view) for view in range(n_views)]
+    found = []
+    for part, search in enumerate(searches):
 
         def share(done: int, total: int, part: int = part) -> None:
-            report((part + done / total) / len(parts))
+            report((part + done / total) / len(searches))
 
-        search = Search(prepared, bank, tile_shape, view=view)
-        maps.append(run_search(search, pool, cancel=cancel, progress=share))
-    total = maps[0]
-    for other in maps[1:]:
-        total = total.merged(other)
-    return total, tuple(maps) if per_view else ()
+        found.append(run_search(search, pool, cancel=cancel, progress=share))
+    merged = [functools.reduce(ScoreMap.merged, maps) for maps in zip(*found, strict=True)]
+    return merged[0], tuple(maps[0] for maps in found) if per_view else (), merged[1] if len(merged) > 1 else None

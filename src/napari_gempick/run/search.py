@@ -55,8 +55,8 @@ def run_search(
     *,
     cancel: threading.Event | None = None,
     progress: Callable[[int, int], None] | None = None,
-) -> ScoreMap:
-    """Score every search image of `search` on the pool's devices; blocks until done.
+) -> tuple[ScoreMap, ...]:
+    """Score every search image of `search` on the pool's devices; blocks until done; returns `search.result()`.
 
     Parameters
     ----------

@@ -13,7 +13,7 @@ from napari_gempick.widgets.state import TUNED, State, Tune, ViewSpec
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-_ELSEWHERE = ("templates", "mask", "threshold", "format", *TUNED)
+_ELSEWHERE = ("templates", "mask", "threshold", "fdr", "format", *TUNED)
 
 
 def state_of_settings(settings: PickSettings, view_names: tuple[str, ...] | None = None) -> State:
@@ -34,7 +34,8 @@ def state_of_settings(settings: PickSettings, view_names: tuple[str, ...] | None
         for name, value in settings.model_dump(mode="json").items()
         if name not in _ELSEWHERE and value != default.model_dump(mode="json")[name]
     }
-    thresholds = dict(zip(names, settings.threshold_of(names), strict=True))
+    wanted = settings.threshold_of(names)  # None where the run chose it for each micrograph
+    thresholds = {name: value for name, value in zip(names, wanted, strict=True) if value is not None}
     return State(views=views, values=values, tune=Tune(thresholds, *(getattr(settings, name) for name in TUNED)))
 
 

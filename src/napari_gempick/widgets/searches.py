@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 MOST_MAPS = 4 * 2**30
 """Bytes of score and index maps that a run over several micrographs may keep."""
-_NOT_SEARCHED_WITH = {*NOT_REPRODUCING, *TUNED, "threshold", "exclude", "candidate_floor"}
+_NOT_SEARCHED_WITH = {*NOT_REPRODUCING, *TUNED, "threshold", "fdr", "exclude", "candidate_floor"}
 
 
 @dataclass(frozen=True)

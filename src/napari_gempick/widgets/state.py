@@ -14,7 +14,7 @@ from napari_gempick.widgets.look import VIEW_COLOURS
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-DEFAULT_THRESHOLD = PickSettings().threshold_of(("all",))[0]
+DEFAULT_THRESHOLD = PickSettings().threshold_of(("all",))[0] or 0.4
 TUNED = ("max_threshold", "min_distance", "border", "max_picks")
 """Settings that choose picks among candidates, beside the thresholds."""
 

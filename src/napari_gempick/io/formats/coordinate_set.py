@@ -59,9 +59,10 @@ class CoordinateSet:
         number = np.array([numbers.setdefault(name, len(numbers)) for name in self.micrographs])
         order = np.argsort(number, kind="stable")
         ends = np.searchsorted(number[order], np.arange(len(numbers) + 1))
-        return {name: self._take(order[ends[i] : ends[i + 1]]) for name, i in numbers.items()}
+        return {name: self.take(order[ends[i] : ends[i + 1]]) for name, i in numbers.items()}
 
-    def _take(self, rows: NDArray[np.intp]) -> CoordinateSet:
+    def take(self, rows: NDArray[np.intp]) -> CoordinateSet:
+        """Return the rows that an index array selects."""
         listed = rows.tolist()
         return replace(
             self,

@@ -1,0 +1,97 @@
+"""gempick extract."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from pathlib import Path
+from typing import Any
+
+import click
+
+from napari_gempick.cli.common import (
+    EXIT_SOME_FAILED,
+    ProgressPrinter,
+    command_errors,
+    given,
+    json_option,
+    print_json,
+    say,
+    settings_options,
+)
+from napari_gempick.model.extraction import ExtractSettings, make_extract_settings
+
+
+@click.command("extract")
+@click.argument("paths", nargs=-1, required=True, metavar="MICROGRAPHS... PICKS")
+@click.option(
+    "-o",
+    "--output",
+    required=True,
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Stack of particles, .mrcs; the STAR file beside it has the same name.",
+)
+@settings_options(model=ExtractSettings)
+@click.option(
+    "--ctf",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="STAR",
+    help="Micrographs STAR file whose CTF columns and optics groups are carried over. "
+    "[default: MICROGRAPHS, where it is a STAR file]",
+)
+@click.option(
+    "--pixel-size",
+    type=click.FloatRange(min=0, min_open=True),
+    help="Pixel size of the micrographs. [Å; default: of the picks' results, or the file headers]",
+)
+@click.option("--threads", type=click.IntRange(0), default=0, help="CPU threads; 0: all cores. [default: 0]")
+@click.option("--allow-unmatched", is_flag=True, help="Leave out picks of micrographs that are not given.")
+@click.option("--resume", is_flag=True, help="Go on with an extraction that was interrupted.")
+@click.option("--overwrite", is_flag=True, help="Replace files.")
+@json_option
+@command_errors
+def command(
+    paths: tuple[str, ...],
+    output: Path,
+    ctf: Path | None,
+    pixel_size: float | None,
+    threads: int,
+    allow_unmatched: bool,
+    resume: bool,
+    overwrite: bool,
+    as_json: bool,
+    **options: Any,
+) -> int:
+    """Cut particles out of micrographs, for 2D classification.
+
+    MICROGRAPHS are files, folders, globs or a STAR file; PICKS, the last argument, are coordinates of any kind (see
+    gempick convert) or a folder of results. Written are one stack, and a STAR file for RELION >= 3.1 with optics table,
+    coordinates, class, score, psi and its prior, and CTF parameters where they are known. Unless more is asked for, a
+    particle is the plain slice of the micrograph whose pixel n // 2 is the one nearest to the pick.
+    """
+    from napari_gempick.job.extract import Extraction, extract
+
+    if len(paths) < 2:
+        raise click.UsageError("Give micrographs and, as the last argument, picks.")
+    settings = make_extract_settings(given(options))
+    what = Extraction(
+        paths[:-1], Path(paths[-1]), output, settings, ctf, pixel_size, threads, allow_unmatched, resume, overwrite
+    )
+    cancel = threading.Event()
+    previous = signal.signal(signal.SIGINT, lambda *_: cancel.set())
+    printer = ProgressPrinter("Extracting")
+    try:
+        report = extract(what, cancel=cancel, progress=printer.update)
+    finally:
+        printer.close()
+        signal.signal(signal.SIGINT, previous)
+    for sentence in (*(one["error"] for one in report["failed"]), *report["notes"]):
+        say(sentence)
+    if as_json:
+        print_json(report)
+    else:
+        click.echo(f"{report['particles']} particles of {report['micrographs']} micrographs: {report['output']}")
+        click.echo(f"picks read: {report['picks']}; outside their micrograph: {report['outside']}; "
+                   f"left out at the edge: {report['at_edge']}")  # fmt: skip
+        click.echo(f"for RELION: {report['star']}")
+    return EXIT_SOME_FAILED if report["failed"] else 0

@@ -1,0 +1,294 @@
+"""References from clicked or earlier picks: on arrays, and from files to files."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_gempick.engine.align import average_classes, cut_boxes, outer_side
+from napari_gempick.engine.masks import automatic_weights, soft_edge
+from napari_gempick.io.coordinate_sets import PICK_FILES, TRUTH_FILES, common_ending, read_entries
+from napari_gempick.io.micrograph import as_float32, read_micrograph, require_pixel_size
+from napari_gempick.io.micrograph_names import shown
+from napari_gempick.io.stack import write_mrc
+from napari_gempick.io.star import write_tables
+from napari_gempick.job.project import EDGE_PIXELS
+from napari_gempick.job.template_files import beside, refuse_existing
+from napari_gempick.model.errors import InputError, SettingsError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from numpy.typing import ArrayLike, NDArray
+
+    from napari_gempick.io.coordinate_sets import Entry
+    from napari_gempick.io.listing import MicrographFile
+    from napari_gempick.model.picks import Picks
+
+BOX_OVER_DIAMETER = 1.5
+SAME_PIXEL = 0.01
+"""Micrographs whose pixel sizes differ by more than this share cannot be averaged together."""
+
+
+@dataclass(frozen=True, eq=False)
+class Averages:
+    """References made from particles.
+
+    Attributes
+    ----------
+    images : (classes, box, box) float32
+        The largest class first; contrast as in the micrographs.
+    masks : (classes, box, box) float32
+        The outline of each, with a soft edge.
+    micrograph : (n,) int
+        Where each particle is from.
+    x, y, psi, score : (n,) float64
+        Its refined position (px), angle (degrees) and NCC with its average.
+    label : (n,) int
+        Its class, from 0.
+    """
+
+    images: NDArray[np.float32]
+    masks: NDArray[np.float32]
+    micrograph: NDArray[np.intp]
+    x: NDArray[np.float64]
+    y: NDArray[np.float64]
+    psi: NDArray[np.float64]
+    score: NDArray[np.float64]
+    label: NDArray[np.intp]
+
+
+def average(
+    micrographs: Sequence[ArrayLike],
+    positions: Sequence[ArrayLike],
+    box: int,
+    *,
+    psi: Sequence[ArrayLike] | None = None,
+    classes: int = 1,
+    iterations: int = 8,
+    max_shift: float | None = None,
+    progress: Callable[[float], None] | None = None,
+) -> Averages:
+    """Cut particles out, align them in rotation and shift, and average them; ten are enough for a start.
+
+    Parameters
+    ----------
+    micrographs : sequence of (ny, nx) array
+    positions : sequence of (n, 2) array
+        x and y of the particles on each micrograph, px; those whose box is not whole are left out.
+    box : int
+        Side of the averages, px.
+    psi : sequence of (n,) array, optional
+        Degrees; the averages keep to these angles. Otherwise their longer axis lies along x.
+    classes, iterations, max_shift, progress
+        See engine.align.average_classes.
+
+    Raises
+    ------
+    InputError
+        There are no particles, or fewer than classes.
+    """
+    box += box % 2
+    side = outer_side(box)
+    cuts, kept, numbers, starts = [], [], [], []
+    for number, (image, places) in enumerate(zip(micrographs, positions, strict=True)):
+        pixels = np.asarray(image, np.float32)
+        centres = np.asarray(places, np.float64).reshape(-1, 2)
+        limits = np.array(pixels.shape)[::-1] - box / 2
+        inside = ((centres >= box / 2) & (centres <= limits)).all(axis=1)
+        if inside.any():
+            cuts.append(cut_boxes(pixels, centres[inside], side))
+        kept.append(np.rint(centres[inside]))
+        numbers += [number] * int(inside.sum())
+        if psi is not None:
+            starts.append(np.asarray(psi[number], np.float64)[inside])
+    boxes = np.concatenate(cuts) if cuts else np.zeros((0, side, side), np.float32)
+    if len(boxes) < max(1, classes):
+        raise InputError(
+            f"{len(boxes)} particles with a whole box of {box} pixels are not enough for {classes} "
+            f"{'average' if classes == 1 else 'classes'}; give more picks or a smaller box."
+        )
+    images, poses = average_classes(
+        boxes,
+        box,
+        classes=classes,
+        iterations=iterations,
+        max_shift=max_shift,
+        start=np.concatenate(starts) if starts else None,
+        progress=progress,
+    )
+    masks = np.stack([soft_edge(automatic_weights(image), EDGE_PIXELS) if image.any() else image for image in images])
+    y, x = (np.concatenate(kept)[:, ::-1] + poses.shift).T
+    return Averages(images, masks, np.array(numbers), x, y, poses.psi, poses.score, poses.label)
+
+
+def average_files(
+    micrographs: Sequence[MicrographFile],
+    picks: Path,
+    output: Path,
+    *,
+    box: int | None = None,
+    diameter: float | None = None,
+    pixel_size: float | None = None,
+    select: Sequence[str] = (),
+    max_particles: int | None = None,
+    use_psi: bool = False,
+    classes: int = 1,
+    iterations: int = 8,
+    max_shift: float | None = None,
+    overwrite: bool = False,
+    progress: Callable[[float], None] | None = None,
+) -> dict[str, Any]:
+    """Average the picks of a file or folder into OUT.mrc, OUT_mask.mrc and OUT.star.
+
+    Parameters
+    ----------
+    box : int, optional
+        px; default that of the picks, or 1.5 times the diameter.
+    diameter, max_shift : float, optional
+        Å.
+    pixel_size : float, optional
+        Å; default the micrographs' headers.
+    select : sequence of COLUMN=VALUE
+        Only the picks with one of these values in a column (`view` of the file's views as well).
+    max_particles : int, optional
+        At most so many: those with the best scores, or the first ones where there are no scores.
+    use_psi : bool
+        Keep to the angles of the picks.
+
+    Raises
+    ------
+    GempickError
+        Micrographs or picks cannot be used or do not fit together, or a file exists already.
+    """
+    star = output.with_suffix(".star")
+    refuse_existing([output, beside(output, "_mask"), star], overwrite)
+    entries, _ = read_entries(picks, TRUTH_FILES if _only_tables(picks) else PICK_FILES)
+    pairs = [(micrograph, _entry_of(micrograph, entries)) for micrograph in micrographs]
+    found = [(micrograph, entry, _selected(entry, select)) for micrograph, entry in pairs if entry is not None]
+    if not any(len(chosen) for _, _, chosen in found):
+        raise InputError(f"{picks} has no such picks on these micrographs; check the names, and --select.", picks)
+    chosen = _best([chosen for _, _, chosen in found], max_particles)
+    images, sizes = [], []
+    for micrograph, _, _ in found:
+        read = read_micrograph(micrograph.path, pixel_size)
+        sizes.append(require_pixel_size(read))
+        images.append(as_float32(read, "replace")[0])
+    if max(sizes) > min(sizes) * (1 + SAME_PIXEL):
+        raise InputError(
+            f"The micrographs have pixel sizes from {min(sizes):g} to {max(sizes):g} Å, which cannot be averaged "
+            "together; average each kind by itself, or give --pixel-size if the headers are wrong."
+        )
+    side = _box(box, diameter, sizes[0], [entry for _, entry, _ in found])
+    if use_psi and any(np.isnan(one.psi).any() for one in chosen):
+        raise InputError(f"{picks} does not give psi for all of these picks; leave out --use-psi.", picks)
+    made = average(
+        images,
+        [np.stack([one.x, one.y], axis=1) for one in chosen],
+        side,
+        psi=[one.psi for one in chosen] if use_psi else None,
+        classes=classes,
+        iterations=iterations,
+        max_shift=None if max_shift is None else max_shift / sizes[0],
+        progress=progress,
+    )
+    stack = classes > 1
+    write_mrc(output, made.images if stack else made.images[0], sizes[0], stack=stack)
+    write_mrc(beside(output, "_mask"), made.masks if stack else made.masks[0], sizes[0], stack=stack)
+    names = [shown(micrograph.path) for micrograph, _, _ in found]
+    write_tables(star, {"particles": _columns(made, names)})
+    given = sum(len(one) for one in chosen)
+    return {
+        "templates": str(output),
+        "masks": str(beside(output, "_mask")),
+        "star": str(star),
+        "particles": len(made.x),
+        "left_out_at_edges": given - len(made.x),
+        "classes": [
+            {
+                "section": label + 1,
+                "particles": int((made.label == label).sum()),
+                "mean_score": round(float(made.score[made.label == label].mean()), 4) if label in made.label else None,
+            }
+            for label in range(classes)
+        ],
+        "box": made.images.shape[-1],
+        "pixel_size": sizes[0],
+    }
+
+
+def _only_tables(path: Path) -> bool:
+    return path.is_dir() and not (path / "autopick.star").exists() and any(path.glob("*.csv"))
+
+
+def _entry_of(micrograph: MicrographFile, entries: Sequence[Entry]) -> Entry | None:
+    """Return the picks of a micrograph: of equal stems the one that shares most folders with it."""
+    own = (*micrograph.path.parts[:-1], micrograph.stem)
+    fitting = [entry for entry in entries if entry.parts[-1] in (micrograph.stem, micrograph.path.name)]
+    return max(fitting, key=lambda entry: common_ending(entry.parts, own), default=None)
+
+
+def _selected(entry: Entry, select: Sequence[str]) -> Picks:
+    """Return the picks that have one of the values asked for in each column.
+
+    Raises
+    ------
+    InputError
+        There is no such column.
+    SettingsError
+        The selection is not COLUMN=VALUE.
+    """
+    picks, columns = entry.found.picks, dict(entry.found.columns)
+    columns.setdefault("view", [entry.found.view_names[view] for view in picks.view])
+    wanted: dict[str, set[str]] = {}
+    for text in select:
+        name, separator, value = text.partition("=")
+        if not separator:
+            raise SettingsError(f"--select {text}: write COLUMN=VALUE, such as view=side.")
+        wanted.setdefault(name, set()).add(value)
+    chosen = np.ones(len(picks), bool)
+    for name, values in wanted.items():
+        if name not in columns:
+            raise InputError(f"{entry.path} has no column {name}, but {', '.join(columns)}; mend --select.", entry.path)
+        chosen &= np.array([value in values for value in columns[name]], bool)
+    return picks.take(chosen)
+
+
+def _best(sets: Sequence[Picks], most: int | None) -> list[Picks]:
+    """Return at most so many picks over all micrographs: the best, or the first where scores are unknown."""
+    if most is None:
+        return list(sets)
+    scores = np.nan_to_num(np.concatenate([one.score for one in sets]).astype(float), nan=-np.inf)
+    rank = np.empty(len(scores), int)
+    rank[np.argsort(-scores, kind="stable")] = np.arange(len(scores))
+    ends = np.cumsum([0, *(len(one) for one in sets)])
+    return [one.take(rank[ends[i] : ends[i + 1]] < most) for i, one in enumerate(sets)]
+
+
+def _box(box: int | None, diameter: float | None, pixel_size: float, entries: Sequence[Entry]) -> int:
+    """Return the box in px: the one given, from the diameter in Å, or that of the picks."""
+    if box is not None:
+        return box
+    if diameter is not None:
+        return 2 * math.ceil(BOX_OVER_DIAMETER * diameter / pixel_size / 2)
+    sizes = [size for entry in entries if (size := entry.found.common("box_size"))]
+    if not sizes:
+        raise SettingsError("The size of the particles is unknown; give --box in pixels or --diameter in Å.")
+    return int(max(sizes))
+
+
+def _columns(made: Averages, names: Sequence[str]) -> dict[str, list[str]]:
+    """Return the aligned particles as RELION's columns."""
+    numbers = {
+        "rlnCoordinateX": made.x,
+        "rlnCoordinateY": made.y,
+        "rlnAnglePsi": made.psi,
+        "rlnAutopickFigureOfMerit": made.score,
+    }
+    columns = {label: [f"{value:.4f}" for value in values] for label, values in numbers.items()}
+    columns["rlnClassNumber"] = [str(label + 1) for label in made.label]
+    return {"rlnMicrographName": [names[number] for number in made.micrograph], **columns}

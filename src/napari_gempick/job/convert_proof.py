@@ -1,0 +1,126 @@
+"""Prove what a conversion wrote, on some micrographs of the data set, before the files get their names."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_gempick.engine.proof import ENOUGH, Proof
+from napari_gempick.io.proof_readers import read_plainly
+from napari_gempick.job.prove import MICROGRAPHS, Prover, describe_proof, not_verifiable, refuse_wrong
+from napari_gempick.model.errors import GempickError
+from napari_gempick.model.orientation import Orientation
+from napari_gempick.model.settings import make_settings
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from napari_gempick.engine.proof import Evidence
+    from napari_gempick.io.formats import PicksInfo
+    from napari_gempick.job.convert import Conversion
+    from napari_gempick.job.convert_parts import Part
+    from napari_gempick.model.picks import Picks, Places
+    from napari_gempick.model.settings import PickSettings
+
+__all__ = ["ConversionProof", "describe_proof"]
+
+
+class ConversionProof:
+    """The check that `OutputFiles.write` makes; `proof` is what came out, None where none was asked for.
+
+    Parameters
+    ----------
+    output : Path
+        For messages.
+    conversion : Conversion
+    run_settings : dict or None
+        Of the run whose results are converted.
+    parts, sets
+        What is written for each micrograph.
+    """
+
+    def __init__(
+        self,
+        output: Path,
+        conversion: Conversion,
+        run_settings: dict[str, Any] | None,
+        parts: Sequence[Part],
+        sets: Sequence[tuple[Picks, PicksInfo]],
+    ) -> None:
+        self._output, self._conversion, self._run_settings = output, conversion, run_settings
+        self._parts, self._sets = parts, sets
+        self.proof: Proof | None = None
+
+    def __call__(self, files: Sequence[Path]) -> None:
+        """Read `files` back and look at the micrographs.
+
+        Raises
+        ------
+        ProofError
+            The coordinates are wrong.
+        GempickError
+            Templates were given that cannot be used.
+        """
+        given = self._conversion.templates
+        if not self._conversion.proof or (given is None and self._run_settings is None):
+            return
+        try:
+            prover = Prover(given or make_settings(self._run_settings or {}))
+        except GempickError as error:
+            if given is not None:
+                raise
+            self.proof = not_verifiable(error)
+            return
+        try:
+            self.proof = self._look(prover, given, files)
+        except GempickError as error:
+            self.proof = not_verifiable(error)
+        refuse_wrong(self.proof, self._output, self._remedy(self.proof))
+
+    def _look(self, prover: Prover, settings: PickSettings | None, files: Sequence[Path]) -> Proof:
+        seen: list[tuple[Evidence, Places | None]] = []
+        box = pixel_size = None
+        for number in self._chosen():
+            path, (_, info) = self._micrograph(number), self._sets[number]
+            assert path is not None
+            evidence = prover.evidence(path, info.pixel_size)
+            file = files[number] if len(files) == len(self._sets) else files[0]
+            seen.append((evidence, _of(read_plainly(file, self._conversion.to.name, evidence.shape), info)))
+            box, pixel_size = info.box_size, evidence.pixel_size
+        if pixel_size is None:
+            return Proof("not verifiable", why="the micrographs are not at hand, give --micrographs")
+        return prover.prove(seen, box, pixel_size)
+
+    def _chosen(self) -> list[int]:
+        """Return the numbers of some micrographs with picks, spread evenly, those with enough picks first."""
+        there = [n for n in range(len(self._sets)) if len(self._sets[n][0]) and self._micrograph(n) is not None]
+        there = [n for n in there if len(self._sets[n][0]) >= ENOUGH] or there
+        places = np.unique(np.linspace(0, max(0, len(there) - 1), MICROGRAPHS).astype(int)).tolist()
+        return [there[place] for place in places if there]
+
+    def _micrograph(self, number: int) -> Path | None:
+        """Return the file of the micrograph that the result refers to."""
+        part = self._parts[number]
+        same = self._conversion.orientation == Orientation()
+        known = part.target if part.target is not None else part.known if same else None
+        if known is None:
+            return None
+        path = known.path or Path(known.name)
+        return path if path.is_file() else None
+
+    def _remedy(self, proof: Proof) -> str:
+        """Return what to do, in the options that were given already."""
+        done, found = self._conversion.orientation, proof.reading
+        if done == Orientation() or found.orientation == Orientation():
+            return f"{found.fix} (the coordinates fit when read {found.name})"
+        options = done.then(found.orientation).options
+        return f"use {options} in place of {done.options}" if options else f"leave out {done.options}"
+
+
+def _of(parts: dict[str, Places], info: PicksInfo) -> Places | None:
+    """Return what a file says of a micrograph; some formats have its stem alone."""
+    path = Path(info.micrograph)
+    names = (info.micrograph, str(path.with_suffix("")), path.stem, "")
+    return next((parts[name] for name in names if name in parts), None)

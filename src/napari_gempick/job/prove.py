@@ -1,0 +1,189 @@
+"""Prove that coordinate files point at the particles: read them back independently and look at the micrographs."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_gempick.engine.proof import Evidence, Proof, prove
+from napari_gempick.io.formats import FORMATS, format_of
+from napari_gempick.io.micrograph import read_micrograph, require_pixel_size
+from napari_gempick.io.proof_readers import read_plainly
+from napari_gempick.io.staging import staged
+from napari_gempick.job.inputs import BankMaker, read_views
+from napari_gempick.job.results import BOX_OVER_DIAMETER
+from napari_gempick.model.errors import GempickError, ProofError
+from napari_gempick.model.picks import Places
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from napari_gempick.io.formats import PicksInfo
+    from napari_gempick.job.inputs import View
+    from napari_gempick.model.picks import Picks
+    from napari_gempick.model.settings import PickSettings
+
+MICROGRAPHS = 8
+"""Of a data set, spread evenly, are looked at."""
+
+
+class Prover:
+    """Compares coordinates with micrographs by templates.
+
+    Parameters
+    ----------
+    settings : PickSettings
+        Masks, contrast, pixel sizes; templates where there are no `views`.
+    views : list of View, optional
+        The templates, in the order of their sections.
+
+    Raises
+    ------
+    GempickError
+        The templates or masks cannot be used.
+    """
+
+    def __init__(self, settings: PickSettings, views: list[View] | None = None) -> None:
+        plain = settings.model_copy(update={"angle_step": 0.0, "lowpass": None, "highpass": None})
+        self._maker = BankMaker(plain, read_views(plain) if views is None else views)
+        self._pixel_size = settings.pixel_size
+
+    def evidence(self, path: Path, pixel_size: float | None = None) -> Evidence:
+        """Return a micrograph's file made ready; errors as io.micrograph."""
+        micrograph = read_micrograph(path, self._pixel_size or pixel_size)
+        return self.evidence_of(micrograph.data, require_pixel_size(micrograph))
+
+    def evidence_of(self, image: NDArray[Any], pixel_size: float) -> Evidence:
+        """Return an image (ny, nx), `pixel_size` in Å, made ready."""
+        return Evidence(image, pixel_size, self._maker, self._maker.diameter)
+
+    def prove(self, seen: Sequence[tuple[Evidence, Places | None]], box: int | None, pixel_size: float) -> Proof:
+        """Compare what files say with the micrographs; without a box size in px it is 1.5 diameters."""
+        size = box or BOX_OVER_DIAMETER * self._maker.diameter / pixel_size
+        known = self._maker.index.n_sections
+        pairs = [(one, _with_known_sections(places, known)) for one, places in seen if places is not None]
+        return prove(pairs, size) if pairs else Proof("not verifiable", why="there are no picks")
+
+
+def _with_known_sections(places: Places, known: int) -> Places:
+    """Forget the sections where there are no such templates: other templates were searched."""
+    if len(places) and places.section.max() < known:
+        return places
+    return Places(places.x, places.y, np.full(len(places), np.nan), np.full(len(places), -1))
+
+
+class MicrographProof:
+    """Writes the coordinates of one micrograph in several formats and proves each before it gets its name.
+
+    Parameters
+    ----------
+    prover : Prover
+    micrograph : Path
+    pixel_size : float
+        Å.
+    """
+
+    def __init__(self, prover: Prover, micrograph: Path, pixel_size: float) -> None:
+        self._prover, self._micrograph, self._pixel_size = prover, micrograph, pixel_size
+        self._evidence: Evidence | None = None
+        self._known: dict[bytes, Proof] = {}
+        self.proofs: dict[str, Proof] = {}
+
+    def write(self, name: str, path: Path, picks: Picks, info: PicksInfo) -> None:
+        """Write the picks in the format `name`.
+
+        Raises
+        ------
+        ProofError
+            The file does not point at the particles; it was not written.
+        OutputError
+            The file cannot be written.
+        """
+        with staged([path]) as (temporary,):
+            FORMATS[name].write(temporary, picks, info)
+            proof = self._prove(temporary, name, info)
+            refuse_wrong(proof, path)
+        self.proofs[name] = proof
+
+    def _prove(self, path: Path, name: str, info: PicksInfo) -> Proof:
+        if self._evidence is None:
+            self._evidence = self._prover.evidence(self._micrograph, self._pixel_size)
+        found = next(iter(read_plainly(path, name, self._evidence.shape).values()), None)
+        if found is None:
+            return Proof("not verifiable", why="there are no picks")
+        # formats that say the same, but for the last digits, need one look
+        key = np.round([found.x / 2, found.y / 2, np.nan_to_num(found.psi, nan=-1), found.section]).tobytes()
+        if key not in self._known:
+            self._known[key] = self._prover.prove([(self._evidence, found)], info.box_size, self._pixel_size)
+        return self._known[key]
+
+
+def refuse_wrong(proof: Proof, path: Path, remedy: str | None = None) -> None:
+    """Raise ProofError where coordinates are wrong."""
+    if proof.state == "wrong":
+        raise ProofError(
+            f"{path} was not written, for its coordinates are wrong: as written they correlate to {proof.written:.2f} "
+            f"with the templates, {proof.reading.name} to {proof.other:.2f}; {remedy or proof.reading.fix}.",
+            path,
+        )
+
+
+def verify(
+    coordinates: Path | str,
+    micrograph: Path | str | NDArray[Any],
+    settings: PickSettings,
+    *,
+    format: str | None = None,
+    name: str | None = None,
+    views: list[View] | None = None,
+    box: int | None = None,
+) -> Proof:
+    """Return whether a coordinate file points at the particles of a micrograph.
+
+    Parameters
+    ----------
+    coordinates : Path or str
+    micrograph : Path, str or (ny, nx) array
+        For an array, `settings.pixel_size` is needed.
+    settings : PickSettings
+        With the templates, unless `views` are given; masks, contrast, pixel sizes.
+    format : str, optional
+        Of `io.formats.FORMATS`; by default the file tells.
+    name : str, optional
+        The micrograph's in a file that holds several; by default the first one.
+    views : list of View, optional
+    box : int, optional
+        Size of a box, px.
+
+    Raises
+    ------
+    GempickError
+        A file cannot be used.
+    """
+    prover = Prover(settings, views)
+    if isinstance(micrograph, (str, Path)):
+        image = read_micrograph(micrograph, settings.pixel_size)
+        data, pixel_size = image.data, require_pixel_size(image)
+    else:
+        data, pixel_size = micrograph, settings.pixel_size or 1.0
+    evidence = prover.evidence_of(data, pixel_size)
+    parts = read_plainly(Path(coordinates), format or format_of(coordinates).name, evidence.shape)
+    found = parts.get(name) if name is not None else next(iter(parts.values()), None)
+    return prover.prove([(evidence, found)], box, pixel_size)
+
+
+def describe_proof(proof: Proof) -> dict[str, Any]:
+    """Return a proof as JSON takes it."""
+    values = {key: value for key, value in asdict(proof).items() if key in ("state", "picks")}
+    numbers = {key: None if np.isnan(getattr(proof, key)) else getattr(proof, key) for key in ("written", "other")}
+    return {**values, **numbers, "other_reading": proof.reading.name, "sentence": proof.sentence}
+
+
+def not_verifiable(error: GempickError) -> Proof:
+    """Return the proof that cannot be made because something cannot be read."""
+    return Proof("not verifiable", why=error.sentence.rstrip("."))

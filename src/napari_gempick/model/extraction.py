@@ -1,0 +1,92 @@
+"""Every parameter of an extraction of particles, declared once: the command line reads this."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+
+from napari_gempick.model.errors import SettingsError
+from napari_gempick.model.settings import declare
+
+
+class ExtractSettings(BaseModel):
+    """Settings of an extraction. Sizes are in pixels of the micrograph unless said, the voltage in kV, Cs in mm."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    box: int = declare(..., "Side of the square cut out of the micrograph.", unit="px", ge=8, le=4096)
+    rescale: int | None = declare(
+        None,
+        "Side of the particles after a Fourier crop of the box, which also moves each pick onto pixel n // 2. "
+        "Default: the box, pixels as they are.",
+        unit="px",
+        ge=8,
+        le=4096,
+    )
+    normalize: bool = declare(
+        False, "Zero mean and unit standard deviation of the background, outside the circle of --background-radius."
+    )
+    background_radius: float | None = declare(
+        None, "Radius of that circle. Default: 0.375 of the side.", unit="px of the particle", gt=0
+    )
+    invert: bool = declare(False, "Change the sign of the pixels, as RELION wants particles bright.")
+    dust: float | None = declare(
+        None,
+        "Replace pixels more than this many standard deviations from the box's mean by the median of the good ones "
+        "around. Default: keep all.",
+        unit="standard deviations",
+        ge=2,
+    )
+    edge: Literal["skip", "pad"] = declare(
+        "skip",
+        "Boxes that reach beyond the micrograph: skip leaves the particle out, pad repeats the micrograph's edge.",
+    )
+    dtype: Literal["float32", "float16"] = declare(
+        "float32", "Type of the pixels in the stack (MRC mode 2 or 12); RELION >= 4 reads float16."
+    )
+    voltage: float | None = declare(
+        None, "Acceleration voltage. Default: from the STAR file of the micrographs, else 300.", unit="kV", gt=0
+    )
+    cs: float | None = declare(
+        None, "Spherical aberration. Default: from the STAR file of the micrographs, else 2.7.", unit="mm", ge=0
+    )
+    amplitude_contrast: float | None = declare(
+        None, "Amplitude contrast. Default: from the STAR file of the micrographs, else 0.1.", ge=0, le=1
+    )
+
+    @model_validator(mode="after")
+    def _consistent(self) -> ExtractSettings:
+        if self.rescale is not None and self.rescale > self.box:
+            raise ValueError(f"--rescale {self.rescale} is larger than --box {self.box}; particles only become smaller")
+        if self.background_radius is not None and not self.background_radius < self.side / 2:
+            raise ValueError(f"--background-radius must be less than half of the particle's side, {self.side / 2:g} px")
+        return self
+
+    @property
+    def side(self) -> int:
+        """Pixels along a side of a particle in the stack."""
+        return self.rescale or self.box
+
+    @property
+    def changes_pixels(self) -> bool:
+        """Whether particles are more than slices of the micrograph."""
+        return self.normalize or self.invert or self.dust is not None or self.rescale is not None
+
+
+def make_extract_settings(values: dict[str, object]) -> ExtractSettings:
+    """Build settings from plain values.
+
+    Raises
+    ------
+    SettingsError
+        One sentence that says what is wrong.
+    """
+    try:
+        return ExtractSettings.model_validate(values)
+    except ValidationError as error:
+        problems = []
+        for item in error.errors():
+            name = "".join(f"--{part}: ".replace("_", "-") for part in item["loc"][:1])
+            problems.append(name + item["msg"].removeprefix("Value error, "))
+        raise SettingsError("Wrong settings: " + "; ".join(problems) + ".") from error
