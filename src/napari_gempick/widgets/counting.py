@@ -44,7 +44,7 @@ class Counter:
         self._boards: dict[str, tuple[Result, Board | None]] = {}
         self._histograms: dict[str, dict[str, NDArray[np.intp]]] = {}
         self._generation = 0
-        self._busy = False
+        self.busy = False
         controller.state_changed.connect(self._state_changed)
         controller.results_changed.connect(self._result_changed)
         controller.choice_changed.connect(self._choice_changed)
@@ -79,8 +79,8 @@ class Counter:
     def start(self) -> None:
         """Count all micrographs anew; the counts come one by one."""
         self._generation += 1
-        if not self._busy:
-            self._busy = True
+        if not self.busy:
+            self.busy = True
             self._next(self._generation, 0)
 
     def _next(self, generation: int, number: int) -> None:
@@ -98,7 +98,7 @@ class Counter:
                 self._count(file.output_stem, None)
             number += 1
         else:
-            self._busy = False
+            self.busy = False
             self.histogram_changed.emit()
             return
         stem, state, folder = file.output_stem, controller.state, controller.folder.path
