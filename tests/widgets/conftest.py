@@ -1,6 +1,7 @@
 """A small data set, a controller without a window, and the dock in a viewer."""
 
 import os
+import shutil
 import time
 
 import numpy as np
@@ -19,12 +20,16 @@ PLANTED = {"one": [(60.0, 70.0), (170.0, 60.0), (120.0, 160.0)], "two": [(70.0, 
 
 @pytest.fixture
 def data(tmp_path):
-    """Two micrographs with planted particles, a template, and the folder that they are in."""
-    folder = tmp_path / "data"
+    """Two micrographs with planted particles, a template beside their folder, and the folder."""
+    return make_data(tmp_path)
+
+
+def make_data(where):
+    folder = where / "data"
     for seed, (name, centres) in enumerate(PLANTED.items()):
         noise = np.random.default_rng(seed).standard_normal(SHAPE).astype(np.float32)
         write_mrc(folder / f"{name}.mrc", Blobs.image(SHAPE, PIXEL, centres) + 0.2 * noise, PIXEL)
-    write_mrc(tmp_path / "particle.mrc", Blobs.image((88, 88), PIXEL, [(44, 44)]), PIXEL)
+    write_mrc(where / "particle.mrc", Blobs.image((88, 88), PIXEL, [(44, 44)]), PIXEL)
     return folder
 
 
@@ -58,6 +63,7 @@ class Session:
             self.controller.set_value(name, value)
 
     def close(self):
+        self.folder = None if self.controller.folder is None else self.controller.folder.path
         self.searches.close()
         self.controller.close()
 
@@ -74,13 +80,25 @@ def session(plan_cache):
     made.close()
 
 
+@pytest.fixture(scope="session")
+def searched_once(tmp_path_factory, plan_cache):
+    """The results folder of a session that has searched both micrographs."""
+    folder = make_data(tmp_path_factory.mktemp("searched"))
+    made = Session()
+    made.load(folder, folder.parent / "particle.mrc")
+    made.searches.run_all()
+    made.idle()
+    made.close()
+    return made.folder
+
+
 @pytest.fixture
-def searched(session, data):
-    """A session with both micrographs searched."""
-    session.load(data, data.parent / "particle.mrc")
-    session.searches.run_all()
-    session.idle()
+def searched(session, searched_once, tmp_path):
+    """A session with both micrographs searched, in a folder of its own."""
+    shutil.copytree(searched_once, tmp_path / "session")
+    session.controller.open_folder(tmp_path / "session")
     session.wait(lambda: session.controller.choice is not None)
+    session.idle()
     return session
 
 
@@ -110,13 +128,9 @@ def dock(screen, make_napari_viewer, plan_cache, qtbot):
 
 
 @pytest.fixture
-def picked(dock, data, qtbot):
-    """The dock with the first micrograph searched."""
-    controller = dock.controller
-    controller.add_micrographs([str(data)])
-    qtbot.waitUntil(lambda: controller.loaded is not None, timeout=20_000)
-    controller.add_view("particle", [str(data.parent / "particle.mrc")])
-    controller.set_value("angle_step", 30.0)
-    dock.searches.run_this()
-    qtbot.waitUntil(lambda: controller.choice is not None, timeout=60_000)
+def picked(dock, searched_once, tmp_path, qtbot):
+    """The dock on a copy of the searched session."""
+    shutil.copytree(searched_once, tmp_path / "session")
+    dock.open([tmp_path / "session"])
+    qtbot.waitUntil(lambda: dock.controller.choice is not None, timeout=20_000)
     return dock

@@ -73,6 +73,11 @@ class Dock(QWidget):
         controller.state_changed.connect(self._unfold_next)
         controller.choice_changed.connect(self._unfold_tune)
         self._had_picks = False
+        self._target: Part = self.micrographs
+        self._scroll_timer = QTimer(self)
+        self._scroll_timer.setSingleShot(True)
+        self._scroll_timer.setInterval(50)
+        self._scroll_timer.timeout.connect(lambda: self._scroll_to(self._target))
         self._closed = False
         self.tune.set_open(False)
         self.export.set_open(False)
@@ -241,7 +246,12 @@ class Dock(QWidget):
         """Open the part that comes next when the one before it has what it needs."""
         if state.files and state.views and not (before.files and before.views):
             self.search.set_open(True)
-            QTimer.singleShot(50, lambda: self._scroll_to(self.search))
+            self._scroll_soon(self.search)
+
+    def _scroll_soon(self, part: Part) -> None:
+        """Bring a part into sight when it has got its size."""
+        self._target = part
+        self._scroll_timer.start()
 
     def _scroll_to(self, part: Part) -> None:
         """Bring a part into sight, its end first."""
@@ -258,7 +268,7 @@ class Dock(QWidget):
             self.search.set_open(False)
             self.tune.set_open(True)
             self.export.set_open(True)
-            QTimer.singleShot(50, lambda: self._scroll_to(self.tune))
+            self._scroll_soon(self.tune)
 
     def shut(self) -> None:
         """End searches and threads, and save."""

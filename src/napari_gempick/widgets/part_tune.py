@@ -85,6 +85,10 @@ class Tune(Part):
         self._slow.setSingleShot(True)
         self._slow.setInterval(150)
         self._slow.timeout.connect(self._show_histogram)
+        self._forget = QTimer(self)
+        self._forget.setSingleShot(True)
+        self._forget.setInterval(1500)
+        self._forget.timeout.connect(self._forget_before)
         controller.loaded_changed.connect(self._loaded)
         controller.choice_changed.connect(self._count_changed)
         controller.state_changed.connect(self._state_changed)
@@ -125,7 +129,7 @@ class Tune(Part):
 
     def _released(self) -> None:
         self._controller.history.end_gesture()
-        QTimer.singleShot(1500, self._forget_before)
+        self._forget.start()
 
     def _forget_before(self) -> None:
         self._before = None

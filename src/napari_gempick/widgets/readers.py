@@ -110,6 +110,6 @@ def _open_micrographs() -> dict[str, Any]:
     found = {}
     for layer in viewer.layers if viewer is not None else []:
         known = layer.metadata.get("gempick", {})
-        if known.get("path") and layer.ndim == 2:
+        if known.get("path") and layer.ndim == 2 and layer.visible:
             found[stem_of(Path(known["path"]).name)] = (layer.scale, layer.units)
     return found

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 def picks_of_layer(data: Any, meta: dict[str, Any]) -> tuple[Picks, PicksInfo]:
     """Return the shown points of a Points layer's data and metadata, best score first where there are scores."""
-    points = np.asarray(data, np.float64).reshape(len(data), -1)[:, -2:]
+    points = np.asarray(data, np.float64)[:, -2:]
     n = len(points)
     shown = np.broadcast_to(np.asarray(meta.get("shown", True), bool), (n,))
     features = meta.get("features")
