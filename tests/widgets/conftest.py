@@ -133,4 +133,5 @@ def picked(dock, searched_once, tmp_path, qtbot):
     shutil.copytree(searched_once, tmp_path / "session")
     dock.open([tmp_path / "session"])
     qtbot.waitUntil(lambda: dock.controller.choice is not None, timeout=20_000)
+    qtbot.waitUntil(lambda: dock.layers.layer("Index") is not None, timeout=20_000)
     return dock

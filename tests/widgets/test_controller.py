@@ -145,9 +145,8 @@ def test_exported_is_what_is_seen(searched, tmp_path):
     controller.reject([(float(first.x[1]), float(first.y[1]))])
     controller.add_pick(25.0, 35.0)
     seen = found(searched)
-    chosen, problems = chosen_picks(
-        controller.state, controller.results, controller.folder.path, controller.state.files
-    )
+    state, folder = controller.state, controller.folder.path
+    chosen, problems = chosen_picks(state, controller.results, folder, state.files, controller.boards)
     files = export_picks(tmp_path / "out", chosen, ["star", "csv"])
     assert not problems and {file.name for file in files} >= {"one_autopick.star", "two_autopick.star", "autopick.star"}
     for name in ("one_autopick.star", "one.csv"):

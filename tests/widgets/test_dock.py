@@ -103,7 +103,8 @@ def test_going_on_and_back(picked, qtbot):
     assert picked.layers.layer(NCC).data.shape == (220, 240)
     qtbot.keyClick(picked.tune.gallery, Qt.Key.Key_BracketLeft)
     qtbot.waitUntil(lambda: controller.loaded.stem == "one")
-    assert len(picked.layers.layer(PICKS).data) == 3 and picked.layers.layer(NCC) is not None
+    assert len(picked.layers.layer(PICKS).data) == 3
+    qtbot.waitUntil(lambda: picked.layers.layer(NCC) is not None)
 
 
 def test_cycle_and_stacks(picked, qtbot):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -72,10 +73,15 @@ class Board:
         self._thinner: tuple[tuple[int, float], Thinner] | None = None
         self._marked: tuple[tuple[int, Edits], NDArray[np.bool_]] | None = None
         self._inside: tuple[tuple[int, float], NDArray[np.bool_]] | None = None
+        self._lock = threading.Lock()
         self.same = SAME_PARTICLE * diameter / candidates.pixel_size
 
     def choose(self, tune: Tune, edits: Edits) -> Choice:
         """Return the picks: those of `engine.peaks.select`, less the rejected ones, and the added ones."""
+        with self._lock:  # picks are counted on another thread
+            return self._choose(tune, edits)
+
+    def _choose(self, tune: Tune, edits: Edits) -> Choice:
         names = self.candidates.view_names
         # scores are single precision and so is the comparison of engine.peaks.select
         thresholds = np.array([tune.threshold(name) for name in names], np.float32)

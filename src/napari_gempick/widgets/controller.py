@@ -18,7 +18,7 @@ from napari_gempick.io.listing import MicrographFile, find_micrographs
 from napari_gempick.job.results import read_run
 from napari_gempick.model.errors import GempickError, InputError, OutputError
 from napari_gempick.widgets.background import Background, Mailbox
-from napari_gempick.widgets.loading import Loaded, Result, load, results_of
+from napari_gempick.widgets.loading import Boards, Loaded, Result, load, load_maps, results_of
 from napari_gempick.widgets.look import VIEW_COLOURS
 from napari_gempick.widgets.reopening import state_of_run
 from napari_gempick.widgets.session import SessionFolder, free_folder, is_results, is_session, read_session
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from napari_gempick.widgets.background import Post
     from napari_gempick.widgets.board import Choice
+    from napari_gempick.widgets.loading import MapPair
 
 
 class Controller:
@@ -43,6 +44,7 @@ class Controller:
     state_changed = Signal(State, State)
     current_changed = Signal()
     loaded_changed = Signal()
+    maps_changed = Signal()
     choice_changed = Signal()
     results_changed = Signal(str)
     folder_changed = Signal()
@@ -53,6 +55,7 @@ class Controller:
         self.background = Background(post or self.mailbox.post, lambda sentence: self.said.emit(sentence, "error"))
         self.history = History(State())
         self.results: dict[str, Result] = {}
+        self.boards = Boards()
         self.current: int | None = None
         self.loaded: Loaded | None = None
         self.choice: Choice | None = None
@@ -184,7 +187,22 @@ class Controller:
             settings = State().settings(pixel_size=self.state.values.get("pixel_size"))
         folder = None if self.folder is None else self.folder.path
         result = self.results.get(file.output_stem)
-        self.background.do(lambda: load(file, settings, folder, result), lambda made: self._show(generation, made))
+        boards = self.boards
+
+        def show(made: Loaded) -> None:
+            self._show(generation, made)
+            if generation == self._generation:
+                self.background.do(
+                    lambda: load_maps(made, folder, result), lambda maps: self._add_maps(generation, maps)
+                )
+
+        self.background.do(lambda: load(file, settings, folder, result, boards), show)
+
+    def _add_maps(self, generation: int, maps: dict[str, MapPair]) -> None:
+        """Take the maps, which are read after the picks are shown."""
+        if generation == self._generation and self.loaded is not None:
+            self.loaded = replace(self.loaded, maps=maps)
+            self.maps_changed.emit()
 
     def _show(self, generation: int, loaded: Loaded | None) -> None:
         if generation != self._generation:
@@ -336,9 +354,9 @@ class Controller:
         if loaded is None or not loaded.maps or loaded.bank is None:
             return Added(x, y, fallback)
         pair = loaded.maps.get(view) or loaded.maps[""]
-        row = int(np.clip(round(y / pair.ratio), 0, pair.index.shape[0] - 1))
-        column = int(np.clip(round(x / pair.ratio), 0, pair.index.shape[1] - 1))
-        k = pair.index[row : row + 1, column]
+        row = int(np.clip(round(y / pair.ratio), 0, pair.labels.shape[0] - 1))
+        column = int(np.clip(round(x / pair.ratio), 0, pair.labels.shape[1] - 1))
+        k = pair.labels[row : row + 1, column].astype(np.int32) - 1
         if k[0] < 0:
             return Added(x, y, fallback)
         name = loaded.bank.view_names[int(loaded.bank.view(k)[0])]

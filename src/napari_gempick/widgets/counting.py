@@ -8,7 +8,6 @@ import numpy as np
 from psygnal import Signal
 
 from napari_gempick.model.errors import GempickError
-from napari_gempick.widgets.loading import load_board
 from napari_gempick.widgets.state import Edits
 
 if TYPE_CHECKING:
@@ -22,8 +21,6 @@ if TYPE_CHECKING:
     from napari_gempick.widgets.loading import Result
     from napari_gempick.widgets.state import State
 
-KEPT = 200
-"""Candidates of so many micrographs stay in memory."""
 BINS = np.linspace(-1, 1, 401)
 
 
@@ -41,7 +38,6 @@ class Counter:
     def __init__(self, controller: Controller) -> None:
         self._controller = controller
         self.counts: dict[str, int] = {}
-        self._boards: dict[str, tuple[Result, Board | None]] = {}
         self._histograms: dict[str, dict[str, NDArray[np.intp]]] = {}
         self._generation = 0
         self.busy = False
@@ -92,7 +88,9 @@ class Counter:
         while number < len(files):
             file = files[number]
             result = controller.results.get(file.output_stem)
-            if result is not None and not result.error and controller.folder is not None:
+            shown = file.output_stem == controller.stem and controller.choice is not None
+            searched = result is not None and not result.error and controller.folder is not None
+            if searched and not (shown and file.output_stem in self._histograms):
                 break
             if result is None or result.error:
                 self._count(file.output_stem, None)
@@ -118,17 +116,11 @@ class Counter:
 
     def _board(self, stem: str, state: State, folder: Path, result: Result, file: MicrographFile) -> Board | None:
         """Return a micrograph's candidates, from memory if they are there; on a thread."""
-        known = self._boards.get(stem)
-        if known is not None and known[0] is result:
-            return known[1]
         try:
-            board = load_board(file, state.settings(), folder, result)
+            board = self._controller.boards.get(file, state.settings(), folder, result)
         except GempickError:
-            board = None  # said when the micrograph is shown
-        self._boards[stem] = result, board
-        while len(self._boards) > KEPT:
-            self._boards.pop(next(iter(self._boards)))
-        if board is not None:
+            return None  # said when the micrograph is shown
+        if board is not None and stem not in self._histograms:
             names = board.candidates.view_names
             self._histograms[stem] = {
                 name: np.histogram(board.picks.score[board.picks.view == i], BINS)[0] for i, name in enumerate(names)

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 from napari_gempick.job.export import Chosen, export_picks, planned
 from napari_gempick.job.results import BOX_OVER_DIAMETER
 from napari_gempick.model.errors import GempickError, InputError
-from napari_gempick.widgets.loading import load_board
 from napari_gempick.widgets.state import Edits
 
 if TYPE_CHECKING:
@@ -16,14 +15,14 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from napari_gempick.io.listing import MicrographFile
-    from napari_gempick.widgets.loading import Result
+    from napari_gempick.widgets.loading import Boards, Result
     from napari_gempick.widgets.state import State
 
 __all__ = ["chosen_picks", "export_picks", "planned"]
 
 
 def chosen_picks(
-    state: State, results: Mapping[str, Result], folder: Path, files: Sequence[MicrographFile]
+    state: State, results: Mapping[str, Result], folder: Path, files: Sequence[MicrographFile], boards: Boards
 ) -> tuple[list[Chosen], list[str]]:
     """Return the picks of every micrograph that was searched, and a sentence for each that cannot be exported.
 
@@ -40,7 +39,7 @@ def chosen_picks(
         if result is None or result.error:
             continue
         try:
-            board = load_board(file, settings, folder, result)
+            board = boards.get(file, settings, folder, result)
         except GempickError as error:
             problems.append(error.sentence)
             continue

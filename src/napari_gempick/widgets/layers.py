@@ -44,6 +44,13 @@ class Layers:
         self._own_change = False
         self._shown_size: tuple[float, int, int] | None = None
         self.on_made: Any = lambda layer: None
+        self.map_view = ""
+        self._waiting: list[Any] = []
+        self._next_map = QTimer()
+        self._next_map.setSingleShot(True)
+        self._next_map.setInterval(15)
+        self._next_map.timeout.connect(self._show_next)
+        controller.maps_changed.connect(self.show_maps)
         controller.loaded_changed.connect(self._show)
         controller.choice_changed.connect(self._choose)
         controller.state_changed.connect(self._state_changed)
@@ -82,9 +89,10 @@ class Layers:
                     self._viewer.layers.remove(layer)
             return
         self._show_image(loaded)
-        self.show_maps()
         if loaded.board is None:
             self._fill_points()
+        if not loaded.maps:
+            self._hide_maps()
 
     def _show_image(self, loaded: Loaded) -> None:
         layer = self.layer(MICROGRAPH)
@@ -109,29 +117,45 @@ class Layers:
             show_scale_bar(self._viewer, self.scale[1])
             self._viewer.reset_view()
 
-    def show_maps(self, view: str = "") -> None:
-        """Show the maps of a view, "" for all views together; where none were kept, the layers go."""
+    def _hide_maps(self) -> None:
+        """Take maps of another micrograph away from sight; without maps the layers go."""
+        loaded, result = self._controller.loaded, self._controller.results.get(self._controller.stem or "")
+        if loaded is not None and loaded.board is not None and result is not None and result.maps:
+            return  # they are being read
+        for name in (NCC, INDEX):
+            layer = self.layer(name)
+            if layer is not None:
+                self._viewer.layers.remove(layer)
+        image = self.layer(MICROGRAPH)
+        if image is not None:
+            image.visible = True
+
+    def show_maps(self) -> None:
+        """Show the maps one after the other, so that the window answers in between."""
         loaded = self._controller.loaded
-        pair = None if loaded is None else loaded.maps.get(view) or loaded.maps.get("")
-        if pair is None or loaded is None:
-            for name in (NCC, INDEX):
-                layer = self.layer(name)
-                if layer is not None:
-                    self._viewer.layers.remove(layer)
+        if loaded is None or not loaded.maps:
+            self._hide_maps()
             return
-        self._show_ncc(pair)
-        self._show_index(loaded, pair)
+        pair = loaded.maps.get(self.map_view) or loaded.maps.get("")
+        if pair is not None:
+            self._waiting = [lambda: self._show_ncc(pair), lambda: self._show_index(loaded, pair)]
+            self._next_map.start()
+
+    def _show_next(self) -> None:
+        if self._waiting:
+            self._waiting.pop(0)()
+        if self._waiting:
+            self._next_map.start()
 
     def _show_ncc(self, pair: MapPair) -> None:
         layer, place = self.layer(NCC), self.place(pair.ratio)
-        score = np.where(pair.index < 0, np.nan, pair.score).astype(np.float32)  # not scored is not -1 to look at
         if layer is not None:
-            layer.data = score
+            layer.data = pair.score
             _place(layer, place)
             return
         colours, places = score_colours()
         layer = self._viewer.add_image(
-            score,
+            pair.score,
             name=NCC,
             colormap=Colormap(colours, controls=places, name="gempick NCC"),
             contrast_limits=(-1, 1),
@@ -144,7 +168,6 @@ class Layers:
     def _show_index(self, loaded: Loaded, pair: MapPair) -> None:
         bank = loaded.bank
         assert bank is not None
-        labels = (pair.index + 1).astype(np.uint8 if len(bank) < 255 else np.uint16 if len(bank) < 65535 else np.int32)
         k = np.arange(len(bank), dtype=np.int32)
         view, psi = bank.view(k), bank.psi(k)
         colours = shades([self._controller.colour(name) for name in bank.view_names], view, psi)
@@ -158,13 +181,13 @@ class Layers:
         }
         layer, place = self.layer(INDEX), self.place(pair.ratio)
         if layer is not None:
-            layer.data = labels
+            layer.data = pair.labels
             layer.colormap = DirectLabelColormap(color_dict=table)
             layer.features = features
             _place(layer, place)
             return
         layer = self._viewer.add_labels(
-            labels,
+            pair.labels,
             name=INDEX,
             colormap=DirectLabelColormap(color_dict=table),
             features=features,
@@ -360,6 +383,7 @@ class Layers:
 
     def close(self) -> None:
         """Let go of the layers; they stay in the viewer."""
+        self._next_map.stop()
         layer = self.layer(PICKS)
         if layer is not None:
             layer.events.data.disconnect(self._edited)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import threading
+from collections import OrderedDict
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,6 +26,9 @@ if TYPE_CHECKING:
 
     from napari_gempick.io.listing import MicrographFile
     from napari_gempick.model.settings import PickSettings
+
+KEPT = 200
+"""Candidates of so many micrographs stay in memory."""
 
 
 @dataclass(frozen=True)
@@ -58,10 +63,20 @@ class Result:
 
 @dataclass(frozen=True, eq=False)
 class MapPair:
-    """Score and index map on one grid; `ratio` is map pixel over file pixel."""
+    """Score and index map on one grid, as they are looked at.
+
+    Attributes
+    ----------
+    score : (my, mx) float32
+        NaN where nothing was scored.
+    labels : (my, mx) unsigned int
+        k + 1; 0 where nothing was scored.
+    ratio : float
+        Map pixel over file pixel.
+    """
 
     score: NDArray[np.float32]
-    index: NDArray[np.int32]
+    labels: NDArray[Any]
     ratio: float
 
 
@@ -94,13 +109,48 @@ class Loaded:
     contrast: tuple[float, float] = (0.0, 1.0)
     board: Board | None = None
     bank: BankIndex | None = None
-    maps: Mapping[str, MapPair] = None  # type: ignore[assignment]
+    maps: Mapping[str, MapPair] = field(default_factory=dict)
     error: str = ""
     notes: tuple[str, ...] = ()
 
 
-def load(file: MicrographFile, settings: PickSettings, folder: Path | None, result: Result | None) -> Loaded:
-    """Read a micrograph, and its candidates and maps where there are any; an unusable file is a sentence."""
+class Boards:
+    """Candidates of the last micrographs, kept in memory; used on several threads."""
+
+    def __init__(self) -> None:
+        self._kept: OrderedDict[str, tuple[Any, Board | None]] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def get(self, file: MicrographFile, settings: PickSettings, folder: Path, result: Result) -> Board | None:
+        """Return a micrograph's candidates; None where the search failed.
+
+        Raises
+        ------
+        InputError
+            They cannot be read, or the exclusion mask cannot.
+        """
+        if result.error:
+            return None
+        stem = file.output_stem
+        key = (id(result), str(folder), settings.diameter, settings.exclude)
+        with self._lock:
+            known = self._kept.get(stem)
+        if known is not None and known[0] == key:
+            return known[1]
+        candidates = read_candidates(folder / "candidates" / f"{stem}.star")
+        excluded = read_exclusion(settings, file.path, candidates.file_shape)
+        board = Board(candidates, result.diameter, border=(settings.diameter or 0.0) / 2, excluded=excluded)
+        with self._lock:
+            self._kept[stem] = key, board
+            while len(self._kept) > KEPT:
+                self._kept.popitem(last=False)
+        return board
+
+
+def load(
+    file: MicrographFile, settings: PickSettings, folder: Path | None, result: Result | None, boards: Boards
+) -> Loaded:
+    """Read a micrograph, and its candidates where there are any; an unusable file is a sentence."""
     stem = file.output_stem
     try:
         micrograph = read_micrograph(file.path, settings.pixel_size)
@@ -110,13 +160,11 @@ def load(file: MicrographFile, settings: PickSettings, folder: Path | None, resu
         if image.dtype == np.float16:
             image = image.astype(np.float32)
     except GempickError as error:
-        return Loaded(stem, error=error.sentence, maps={})
-    board, maps, error, bank = None, {}, "", None
+        return Loaded(stem, error=error.sentence)
+    board, error = None, "" if result is None else result.error
     if result is not None and folder is not None:
         try:
-            board = load_board(file, settings, folder, result)
-            bank = result.bank
-            maps = _load_maps(stem, folder, result, board)
+            board = boards.get(file, settings, folder, result)
         except GempickError as problem:
             error = problem.sentence
     return Loaded(
@@ -126,42 +174,39 @@ def load(file: MicrographFile, settings: PickSettings, folder: Path | None, resu
         micrograph.pixel_size_source,
         contrast_limits(image),
         board,
-        bank,
-        maps,
-        error or ("" if result is None else result.error),
+        None if board is None or result is None else result.bank,
+        {},
+        error,
         micrograph.warnings,
     )
 
 
-def load_board(file: MicrographFile, settings: PickSettings, folder: Path, result: Result) -> Board | None:
-    """Read a micrograph's candidates; None where the search failed.
+def load_maps(loaded: Loaded, folder: Path | None, result: Result | None) -> dict[str, MapPair]:
+    """Read the maps of a micrograph that were kept: "" for all views together, and each view.
 
     Raises
     ------
     InputError
-        They cannot be read, or the exclusion mask cannot.
+        They are not those of its search.
     """
-    if result.error:
-        return None
-    candidates = read_candidates(folder / "candidates" / f"{file.output_stem}.star")
-    excluded = read_exclusion(settings, file.path, candidates.file_shape)
-    return Board(candidates, result.diameter, border=(settings.diameter or 0.0) / 2, excluded=excluded)
-
-
-def _load_maps(stem: str, folder: Path, result: Result, board: Board | None) -> dict[str, MapPair]:
-    if not result.maps or board is None:
+    board = loaded.board
+    if result is None or folder is None or not result.maps or board is None:
         return {}
     found = {}
     for view in ("", *board.candidates.view_names):
-        name = folder / "maps" / (f"{stem}_{view}" if view else stem)
+        name = folder / "maps" / (f"{loaded.stem}_{view}" if view else loaded.stem)
         paths = [name.with_name(f"{name.name}_{kind}.mrc") for kind in ("ncc", "index")]
         if not all(path.exists() for path in paths):
             continue
-        score, index = (np.array(open_image(path, single=True).data[0]) for path in paths)
+        score, index = (open_image(path, single=True).data[0] for path in paths)
         if score.shape != board.candidates.map_shape or index.shape != score.shape:
             raise InputError(f"{paths[0]} has another size than the search; run this micrograph again.", paths[0])
         ratio = board.candidates.map_pixel_size / board.candidates.pixel_size
-        found[view] = MapPair(score, index.astype(np.int32), ratio)
+        n = 0 if result.bank is None else len(result.bank)
+        kind = np.uint8 if n < 255 else np.uint16 if n < 65535 else np.int32
+        labels = (index + 1).astype(kind)
+        shown = np.where(labels == 0, np.float32(np.nan), score).astype(np.float32)
+        found[view] = MapPair(shown, labels, ratio)
     return found
 
 

@@ -108,7 +108,7 @@ class Export(Part):
         files = state.files if all_ else tuple(file for file in state.files if file.output_stem == controller.stem)
 
         def collect() -> Any:
-            chosen, problems = chosen_picks(state, results, source, files)
+            chosen, problems = chosen_picks(state, results, source, files, controller.boards)
             there = [path for path in planned(target, chosen, names) if path.exists()]
             return chosen, problems, there
 
