@@ -16,6 +16,7 @@ COMMANDS = {
     "extract": "Cut particles out of micrographs.",
     "simulate": "Make micrographs with known particles.",
     "bench": "Measure templates per second against a plain FFT.",
+    "gui": "Open napari with the plugin.",
     "devices": "List CPUs, GPUs and library versions.",
 }
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import replace
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from napari_gempick.engine.peaks import Selection, find_candidates, select
 from napari_gempick.io.atomic import write_text
 from napari_gempick.io.candidates import Candidates, read_candidates, write_candidates
 from napari_gempick.io.coordinates import FORMATS, PicksInfo, write_autopick_index
+from napari_gempick.io.listing import MicrographFile
 from napari_gempick.io.micrograph_names import shown
 from napari_gempick.io.mrc import write_mrc
 from napari_gempick.job.exclusion import read_exclusion
@@ -22,11 +24,9 @@ from napari_gempick.model.errors import GempickError, OutputError, ProofError, S
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     from numpy.typing import NDArray
 
-    from napari_gempick.io.listing import MicrographFile
     from napari_gempick.job.prove import MicrographProof
     from napari_gempick.job.thresholds import Scores
     from napari_gempick.model.picks import Picks
@@ -344,3 +344,24 @@ def read_run(folder: Path) -> dict[str, Any]:
     if not isinstance(run, dict) or not isinstance(run.get("settings"), dict):
         raise SettingsError(f"{path} is no run.json of gempick; run again with --overwrite.", path)
     return run
+
+
+def micrograph_of(row: dict[str, Any]) -> MicrographFile:
+    """Return the micrograph of a run.json line; its results lie where `name` says."""
+    path, name = Path(row["path"]), PurePosixPath(row["name"])
+    whole = name.name == path.name
+    return MicrographFile(path, name.parent / path.name, whole_name=whole)
+
+
+def earlier_rows(folder: Path) -> list[dict[str, Any]]:
+    """Return the lines of the run.json in a folder; none without one.
+
+    Raises
+    ------
+    SettingsError
+        It is damaged.
+    """
+    if not (folder / RUN_FILE).exists():
+        return []
+    rows: list[dict[str, Any]] = read_run(folder).get("micrographs", [])
+    return rows
