@@ -18,7 +18,7 @@ from napari_gempick.io.read_coordinates import read_coordinates
 from napari_gempick.io.stack import read_stack, write_mrc
 from napari_gempick.job.inputs import read_views
 from napari_gempick.job.prove import MicrographProof, Prover
-from napari_gempick.model.errors import ProofError
+from napari_gempick.model.errors import InputError, ProofError
 from napari_gempick.model.orientation import Orientation
 from napari_gempick.model.settings import PickSettings
 
@@ -117,7 +117,7 @@ def test_all_eight_symmetries_are_told_apart(data: DataSet, tmp_path: Path) -> N
     readings = {reading.name: reading for reading in other_readings(data.box)}
     for number in range(1, 8):
         orientation = Orientation(1.0, bool(number & 1), bool(number & 2), bool(number & 4))
-        for sentence in data.write(tmp_path, changed(data, orientation).take(slice(0, 40)), ("star", "box")).values():
+        for sentence in data.write(tmp_path, changed(data, orientation).take(slice(0, 40))).values():
             (found,) = (reading for name, reading in readings.items() if f"{name} to 0." in sentence)
             assert orientation.then(found.orientation) == Orientation(), (orientation, sentence)
 
@@ -159,7 +159,9 @@ def test_a_file_that_proves_wrong_never_gets_its_name(data: DataSet, tmp_path: P
     few = data.picks.take(slice(0, 5))
     proofs.write("csv", tmp_path / "m.csv", few, data.info)
     assert (proofs.proofs["csv"].state, (tmp_path / "m.csv").exists()) == ("not verifiable", True)
-    assert gp.verify(tmp_path / "m.star", data.path, data.settings).state == "verified"
+    settings = data.settings.model_copy(update={"pixel_size": data.image.pixel_size})
+    for micrograph in (data.path, data.image.data):
+        assert gp.verify(tmp_path / "m.star", micrograph, settings).state == "verified"
 
 
 def test_noise_proves_nothing(tmp_path: Path) -> None:
@@ -173,3 +175,6 @@ def test_noise_proves_nothing(tmp_path: Path) -> None:
     settings = PickSettings(templates=(str(tmp_path / "t.mrc"),), mask=("circle:130",))
     proof = gp.verify(tmp_path / "noise.csv", tmp_path / "noise.mrc", settings)
     assert proof.state == "not verifiable"
+    (tmp_path / "noise.csv").write_text("x,y\n1\n")
+    with pytest.raises(InputError, match=r"noise\.csv is not what a plain parser of csv expects"):
+        gp.verify(tmp_path / "noise.csv", tmp_path / "noise.mrc", settings)

@@ -112,9 +112,12 @@ class MicrographProof:
         self.proofs[name] = proof
 
     def _prove(self, path: Path, name: str, info: PicksInfo) -> Proof:
-        if self._evidence is None:
-            self._evidence = self._prover.evidence(self._micrograph, self._pixel_size)
-        found = next(iter(read_plainly(path, name, self._evidence.shape).values()), None)
+        try:
+            if self._evidence is None:
+                self._evidence = self._prover.evidence(self._micrograph, self._pixel_size)
+            found = next(iter(read_plainly(path, name, self._evidence.shape).values()), None)
+        except GempickError as error:
+            return not_verifiable(error)
         if found is None:
             return Proof("not verifiable", why="there are no picks")
         # formats that say the same, but for the last digits, need one look
