@@ -20,6 +20,7 @@ from napari_gempick.job.inputs import read_views
 from napari_gempick.job.prove import MicrographProof, Prover
 from napari_gempick.model.errors import InputError, ProofError
 from napari_gempick.model.orientation import Orientation
+from napari_gempick.model.picks import Places
 from napari_gempick.model.settings import PickSettings
 
 SAMPLE = Path(__file__).parents[2] / "sample_data"
@@ -162,6 +163,16 @@ def test_a_file_that_proves_wrong_never_gets_its_name(data: DataSet, tmp_path: P
     settings = data.settings.model_copy(update={"pixel_size": data.image.pixel_size})
     for micrograph in (data.path, data.image.data):
         assert gp.verify(tmp_path / "m.star", micrograph, settings).state == "verified"
+
+
+def test_random_places_prove_nothing(data: DataSet) -> None:
+    random, (ny, nx) = np.random.default_rng(2), data.evidence.shape
+    for n in (8, 20, 50):
+        x, y = random.uniform(0, nx - 1, n), random.uniform(0, ny - 1, n)
+        sections = random.integers(0, len(data.views), n)
+        for psi, section in ((random.uniform(0, 360, n), sections), (np.full(n, np.nan), np.full(n, -1))):
+            proof = data.prover.prove([(data.evidence, Places(x, y, psi, section))], data.box, 1.0)
+            assert proof.state == "not verifiable", (n, proof)
 
 
 def test_noise_proves_nothing(tmp_path: Path) -> None:
