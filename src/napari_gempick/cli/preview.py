@@ -53,7 +53,7 @@ def command(micrograph: Path, compare: bool, as_json: bool, **options: Any) -> i
     if compare:
         click.echo(
             f"The exact search took {found['exact_seconds']:.1f} s: {found['both']} of its {found['exact']} picks were "
-            f"found (within a tenth of the diameter), and {found['quick'] - found['both']} others; scores differ by at most "
-            f"{found['largest_score_difference']:.4f}."
+            f"found (within a tenth of the diameter), and {found['quick'] - found['both']} others; scores differ by at "
+            f"most {found['largest_score_difference']:.4f}."
         )
     return 0
