@@ -12,9 +12,11 @@ COMMANDS = {
     "templates": "Make templates and masks: projections, averages, shapes.",
     "evaluate": "Compare picks with a truth.",
     "convert": "Carry coordinates between programs.",
+    "report": "Write a page for the lab notebook.",
     "extract": "Cut particles out of micrographs.",
     "simulate": "Make micrographs with known particles.",
     "bench": "Measure templates per second against a plain FFT.",
+    "gui": "Open napari with the plugin.",
     "devices": "List CPUs, GPUs and library versions.",
 }
 

@@ -9,12 +9,13 @@ import numpy as np
 
 from napari_gempick.device.discover import open_devices
 from napari_gempick.device.plan import PlanStore
+from napari_gempick.engine.exclusion import find_exclusion
 from napari_gempick.engine.peaks import find_candidates, select
 from napari_gempick.job.inputs import BankMaker, View, choose_grid, masks_of_views, source_of, view_of
 from napari_gempick.job.results import candidate_floor, selection_for
 from napari_gempick.job.thresholds import decide, scores_of
 from napari_gempick.model.errors import InputError, SettingsError
-from napari_gempick.model.settings import PickSettings
+from napari_gempick.model.settings import AUTO, PickSettings
 from napari_gempick.run.pipeline import search_all
 from napari_gempick.run.search import DevicePool
 
@@ -54,6 +55,8 @@ class Picked:
         Of each view; math.inf where `auto` finds no score above chance.
     rates : tuple of FalseRate
         Estimated false discovery rate of each view at any threshold; empty without decoys.
+    excluded : (ny, nx) bool, optional
+        Where no pick lies: given, or found by the setting `exclude` = auto.
     """
 
     picks: Picks
@@ -63,6 +66,7 @@ class Picked:
     decoys: Picks | None = None
     thresholds: tuple[float, ...] = ()
     rates: tuple[FalseRate, ...] = ()
+    excluded: NDArray[np.bool_] | None = None
 
 
 def pick(
@@ -139,7 +143,9 @@ def pick(
     candidates = find_candidates(outcome.scores, floor)
     decoys = None if outcome.decoys is None else find_candidates(outcome.decoys, floor)
     found = Picked(candidates, candidates, outcome.scores, makers.diameter, decoys)
-    return repick(found, settings, excluded=excluded)
+    if excluded is None and settings.exclude == AUTO:
+        excluded = find_exclusion(pixels, makers.diameter / settings.pixel_size)
+    return repick(replace(found, excluded=excluded), settings)
 
 
 def repick(found: Picked, settings: PickSettings, *, excluded: NDArray[np.bool_] | None = None) -> Picked:
@@ -147,6 +153,7 @@ def repick(found: Picked, settings: PickSettings, *, excluded: NDArray[np.bool_]
     grid = found.scores.grid
     names = found.scores.bank.view_names
     selection = selection_for(settings, names, found.diameter, grid.pixel_size, grid.map_pixel_size)
+    excluded = found.excluded if excluded is None else excluded
     scores = None
     if found.decoys is not None:
         scores = scores_of(found.candidates, found.decoys, selection, -1.0, grid.file_shape, excluded)

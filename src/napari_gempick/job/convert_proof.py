@@ -17,7 +17,7 @@ from napari_gempick.model.settings import make_settings
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from napari_gempick.engine.proof import Evidence
+    from napari_gempick.engine.evidence import Evidence
     from napari_gempick.io.formats import PicksInfo
     from napari_gempick.job.convert import Conversion
     from napari_gempick.job.convert_parts import Part
@@ -64,7 +64,10 @@ class ConversionProof:
             Templates were given that cannot be used.
         """
         given = self._conversion.templates
-        if not self._conversion.proof or (given is None and self._run_settings is None):
+        if not self._conversion.proof:
+            return
+        if given is None and self._run_settings is None:
+            self.proof = Proof("not verifiable", why="there are no templates to look with, give --templates")
             return
         try:
             prover = Prover(given or make_settings(self._run_settings or {}))

@@ -314,33 +314,3 @@ def source_of(
     bank = functools.partial(makers, grid, treated.of_templates)
     notes = (*notes, *treated.notes)
     return Source(treated.image, grid, makers.lowpass(grid), settings.highpass, notes, treated.of_micrograph, bank)
-
-
-def read_exclusion(settings: PickSettings, path: Path, shape: tuple[int, int]) -> NDArray[np.bool_] | None:
-    """Return where no pick may lie on a micrograph, (ny, nx) bool; None without a mask.
-
-    `exclude` is a mask file for every micrograph, or a folder with one mask for each, of the same stem.
-
-    Raises
-    ------
-    InputError
-        The mask is missing or of another size.
-    """
-    if settings.exclude is None:
-        return None
-    source = Path(settings.exclude)
-    if source.is_dir():
-        stem = path.name.split(".")[0]
-        found = sorted(p for p in source.iterdir() if p.name.split(".")[0] == stem and not p.name.startswith("."))
-        if not found:
-            raise InputError(f"{source} has no exclusion mask called {stem}; add one, or leave out --exclude.", source)
-        source = found[0]
-    mask = read_micrograph(source, 1.0).data
-    if mask.shape != shape:
-        raise InputError(
-            f"The exclusion mask {source} is {mask.shape[1]} x {mask.shape[0]} pixels but {path.name} is "
-            f"{shape[1]} x {shape[0]}; give a mask of the micrograph's size.",
-            source,
-        )
-    excluded: NDArray[np.bool_] = np.asarray(mask) != 0
-    return excluded

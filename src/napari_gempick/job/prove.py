@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_gempick.engine.proof import Evidence, Proof, prove
+from napari_gempick.engine.evidence import Evidence
+from napari_gempick.engine.proof import Proof, prove
 from napari_gempick.io.formats import FORMATS, format_of
 from napari_gempick.io.micrograph import read_micrograph, require_pixel_size
 from napari_gempick.io.proof_readers import read_plainly

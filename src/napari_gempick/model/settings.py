@@ -159,8 +159,9 @@ class PickSettings(BaseModel):
     max_picks: int | None = _setting(None, "At most this many picks per micrograph, the best ones.", ge=0)
     exclude: str | None = _setting(
         None,
-        "Mask of the micrograph's size (or a folder of masks named like the micrographs): no picks where it is not 0.",
-        metavar="FILE|FOLDER",
+        "Mask of the micrograph's size (or a folder of masks named like the micrographs): no picks where it is not 0. "
+        "auto: padded borders, ice, dirt and carbon are found, and the mask is kept in the output folder.",
+        metavar="FILE|FOLDER|auto",
     )
     bad_pixels: Literal["error", "replace"] = _setting(
         "error", "NaN or infinite pixels: refuse the micrograph, or replace them by its median."
