@@ -1,6 +1,6 @@
 """What the CTF and whitening do for picking: two tables, measured on simulated micrographs.
 
-python benchmarks/accuracy.py [--micrographs 4] [--snr 0.05] [--defocus 1 2 3] [--size 1024]
+python benchmarks/accuracy.py [--micrographs 8] [--snr 0.006] [--defocus 1 2 3] [--size 1024]
 
 Templates are projections of the particle's map: the top view, and side views at several spins. Each way of picking is
 judged at its own best threshold, and by the area under its precision-recall curve (AUC); edge particles do not count.
@@ -33,7 +33,7 @@ def templates():
 def curve(made, stacks, ctf, lowpass, **more):
     """Matchings of each micrograph, all candidates taken as picks."""
     settings = gp.PickSettings(
-        pixel_size=PIXEL, mask=MASKS, angle_step=6, lowpass=lowpass, threshold=("0.02",), min_distance=DIAMETER / 2,
+        pixel_size=PIXEL, mask=MASKS, angle_step=8, lowpass=lowpass, threshold=("0.02",), min_distance=DIAMETER / 2,
         contrast="same" if ctf else "opposite", **more,
     )  # fmt: skip
     matchings = []
@@ -55,8 +55,8 @@ def curve(made, stacks, ctf, lowpass, **more):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--micrographs", type=int, default=4)
-    parser.add_argument("--snr", type=float, default=0.05)
+    parser.add_argument("--micrographs", type=int, default=8)
+    parser.add_argument("--snr", type=float, default=0.006)
     parser.add_argument("--structural-noise", type=float, default=0.1, help="share of the noise that the lens filters")
     parser.add_argument("--defocus", type=float, nargs="+", default=[1.0, 2.0, 3.0])
     parser.add_argument("--size", type=int, default=1024)

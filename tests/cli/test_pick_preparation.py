@@ -24,7 +24,7 @@ def seen_through_lenses(tmp_path, monkeypatch):
     rows = []
     for name, ctf in LENSES.items():
         image = scipy.fft.irfft2(scipy.fft.rfft2(clean) * CtfTransfer(ctf)(clean.shape, 2.0), s=clean.shape)
-        write_mrc(tmp_path / f"mics/{name}.mrc", (image + 0.1 * rng.standard_normal(image.shape)).astype("f4"), 2.0)
+        write_mrc(tmp_path / f"mics/{name}.mrc", (image + 0.05 * rng.standard_normal(image.shape)).astype("f4"), 2.0)
         rows.append(f"{name}.mrc {ctf.defocus_u} {ctf.defocus_v} {ctf.angle} 300 2.7 0.1")
     labels = ("MicrographName", "DefocusU", "DefocusV", "DefocusAngle", "Voltage", "SphericalAberration")
     head = "".join(f"_rln{label}\n" for label in (*labels, "AmplitudeContrast"))

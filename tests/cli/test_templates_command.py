@@ -15,10 +15,15 @@ from napari_gempick.io.star import read_tables
 MAP_SPACING, SPACING = 10.0, 8.0
 
 
+@pytest.fixture(scope="module")
+def density():
+    return klh().density(56, MAP_SPACING)
+
+
 @pytest.fixture
-def here(tmp_path, monkeypatch):
+def here(tmp_path, monkeypatch, density):
     monkeypatch.chdir(tmp_path)
-    write_mrc(tmp_path / "map.mrc", klh().density(56, MAP_SPACING), MAP_SPACING)
+    write_mrc(tmp_path / "map.mrc", density, MAP_SPACING)
     return tmp_path
 
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 ANGLE_STEP = 15.0
 EDGE_PIXELS = 3.0
 """Width of the soft edge of masks, pixels of the templates."""
-WIDENED = 0.1
+WIDENED = 0.2
 """Outlines of projections, which have no surroundings, are widened by this share of their diameter."""
 POOR_FIT = 0.5
 """A map that correlates less with itself, turned by its symmetry, is said to lack it."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_gempick.engine.transfers import Averaging
 from napari_gempick.io.stack import write_mrc
 from napari_gempick.io.star import write_tables
 from napari_gempick.job.inputs import BankMaker, choose_grid, read_views
@@ -58,7 +59,7 @@ def rotate_files(
     paths = {name: [folder / f"{name}{end}" for end in ("_templates.mrcs", "_masks.mrcs", ".star")]
              for name in makers.index.view_names}  # fmt: skip
     refuse_existing([path for of_view in paths.values() for path in of_view], overwrite)
-    bank = makers(grid)
+    bank = makers(grid, Averaging(settings.averaging, settings.pixel_size) if settings.averaging > 1 else None)
     k = np.arange(len(bank.index), dtype=np.int32)
     view_of_k, done = bank.index.view(k), 0
     made: dict[str, Any] = {}

@@ -28,6 +28,7 @@ _SETTINGS = (
     "contrast",
     "lowpass",
     "highpass",
+    "averaging",
     "grid",
     "mask_edge",
     "mask_rotation",
