@@ -37,8 +37,10 @@ def klh() -> Path:
 def main() -> None:
     """Take the pictures."""
     source = klh()
-    with tempfile.TemporaryDirectory() as name:
-        work = Path(name) / "klh"
+    work = Path(tempfile.gettempdir()) / "klh"  # its name is seen in the pictures
+    if work.exists():
+        sys.exit(f"{work} exists already; remove it first.")
+    try:
         shutil.copytree(source, work)
         window = Window()
         dock, controller = window.dock, window.controller
@@ -104,6 +106,8 @@ def main() -> None:
         light.until(lambda: light.controller.choice is not None)
         light.picture(PICTURES / "10_light.png")
         light.close()
+    finally:
+        shutil.rmtree(work)
     strip()
 
 
@@ -122,7 +126,7 @@ def strip() -> None:
     sheet = Image.new("RGB", (2 * 640 + 8, 2 * 400 + 8), "white")
     for number, picture in enumerate(pictures):
         sheet.paste(picture, ((number % 2) * 648, (number // 2) * 408))
-    sheet.quantize(128, dither=Image.Dither.NONE).save(STRIP, optimize=True)
+    sheet.quantize(256, dither=Image.Dither.NONE).save(STRIP, optimize=True)
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from qtpy.QtWidgets import (
     QTreeWidgetItem,
 )
 
-from napari_gempick.widgets.fields import Field
+from napari_gempick.widgets.fields import Field, tip_of
 from napari_gempick.widgets.parts import Part, button, row
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ class Micrographs(Part):
         self.pixel_size = Field("pixel_size")
         self.pixel_size.edited.connect(controller.set_value)
         self.pixel_size.editor.setSizePolicy(QSizePolicy.Policy.Fixed, QSizePolicy.Policy.Fixed)
-        self.pixel_size.editor.setFixedWidth(128)
+        self.pixel_size.editor.setFixedWidth(110)
         self.rows.addLayout(row(self.previous, self.place, self.next, 1, self.pixel_size.label, self.pixel_size.editor))
         controller.state_changed.connect(self._state_changed)
         controller.current_changed.connect(self._current_changed)
@@ -192,7 +192,8 @@ class Micrographs(Part):
         loaded = self._controller.loaded
         known = None if loaded is None else loaded.pixel_size
         if known is not None and loaded is not None and loaded.pixel_size_source != "given":
-            words = f"{known:g} Å ({'MRC' if 'MRC' in loaded.pixel_size_source else 'TIFF'} file)"
+            words = f"{known:g} Å (file)"
+            self.pixel_size.editor.setToolTip(f"{tip_of('pixel_size')}<p>Now: from the {loaded.pixel_size_source}.</p>")
         else:
             words = "unknown: type it" if loaded is not None and known is None else "from file"
         self.pixel_size.editor.setSpecialValueText(words)

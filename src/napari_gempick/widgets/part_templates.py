@@ -183,10 +183,10 @@ class _ViewRow(QFrame):
         self.mask.setToolTip(tip_of("mask"))
         self.mask.setAccessibleName("Mask")
         for label, kind in (
-            ("automatic", "auto"),
+            ("automatic mask", "auto"),
             *((shape, shape) for shape in _SHAPES),
-            ("from file...", "file"),
-            ("draw...", "draw"),
+            ("mask file...", "file"),
+            ("draw a mask...", "draw"),
         ):
             self.mask.addItem(label, kind)
         self.mask.activated.connect(self._mask_chosen)
@@ -196,8 +196,8 @@ class _ViewRow(QFrame):
         self.use = button("Use the drawing", "Take what is drawn as the mask of this view", self._use_drawing)
         self.use.hide()
         top = row(self.colour, self.name, self.count, more, remove)
-        self.mask.setMinimumWidth(96)
-        bottom = row("Mask", self.mask, self.along_x, self.along_y, self.use)
+        self.mask.setMinimumWidth(100)
+        bottom = row(self.mask, self.along_x, self.along_y, self.use)
         right = QVBoxLayout()
         right.setSpacing(2)
         right.addLayout(top)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from qtpy.QtCore import Qt, QTimer
-from qtpy.QtWidgets import QButtonGroup, QGridLayout, QLabel, QRadioButton, QToolButton
+from qtpy.QtWidgets import QButtonGroup, QGridLayout, QHBoxLayout, QLabel, QRadioButton, QToolButton
 from superqt import QDoubleSlider
 
 from napari_gempick.widgets.counting import BINS
@@ -51,7 +51,7 @@ class Tune(Part):
             "<p>The share of these picks that are probably false, estimated from the peaks that the same templates "
             "find in inverted contrast.</p>"
         )
-        self.rows.addLayout(row(self.count, self.false, 1, self.undo, self.redo))
+        self.rows.addLayout(_stretched(row(self.count, self.false, self.undo, self.redo)))
         self.all, self.this = QRadioButton("all"), QRadioButton("this one only")
         self.this.setToolTip("The micrograph that is shown gets thresholds of its own")
         self.all.setToolTip("One set of thresholds for all micrographs")
@@ -219,6 +219,12 @@ class Tune(Part):
             totals = {}
         colours = {name: controller.colour(name) for name in {*counts, *totals}}
         self.histogram.show_counts(BINS[::4], counts, totals, colours)
+
+
+def _stretched(line: QHBoxLayout) -> QHBoxLayout:
+    """Give the room that is left to the second widget of a line."""
+    line.setStretch(1, 1)
+    return line
 
 
 class _Slider:
