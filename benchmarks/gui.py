@@ -157,10 +157,8 @@ def searches(dock, files: list[Path]) -> None:
         spin(until=lambda: runs.run is None)
         spin(until=lambda: dock.layers.layer("NCC") is not None)
         spin(until=lambda: controller.choice is not None)
-        print(
-            f"{what + ', Run to layers':<46} {time.perf_counter() - start:6.1f} s   "
-            f"({files[0].name}, 180 search images)"
-        )
+        seconds = time.perf_counter() - start
+        print(f"{what + ', Run to layers':<46} {seconds:6.1f} s   ({files[0].name}, 180 search images)")
         ticks.report("  event loop meanwhile")
         if number == 0:
             dock.viewer.layers.clear()

@@ -54,6 +54,9 @@ def test_templates_under_the_ctf_find_what_plain_ones_miss(seen_through_lenses, 
         assert with_ctf["best_score"] > without["best_score"] + 0.05
     again = gempick("pick", "mics", "--config", "out/run.json", "-o", "again", "--json", check=0)
     assert [row["picks"] for row in json.loads(again.stdout)["micrographs"]] == [4, 4, 4]
+    # the proof sees the particles through the same lenses
+    proof = json.loads(gempick("convert", "out", "p.star", "--to", "particles", "--json", check=0).stdout)["proof"]
+    assert (proof["state"], proof["picks"]) == ("verified", 12) and proof["written"] > 0.85
 
 
 def test_contrast_with_the_ctf_is_refused(seen_through_lenses, gempick):

@@ -10,7 +10,9 @@ from napari_gempick.io.read_coordinates import read_coordinates
 from napari_gempick.io.stack import write_mrc
 from napari_gempick.job.retune import retune
 from napari_gempick.widgets.command_line import command_line
+from napari_gempick.widgets.estimates import Estimates
 from napari_gempick.widgets.exporting import chosen_picks, export_picks
+from napari_gempick.widgets.making import average_picks, project
 
 
 def found(session):
@@ -286,3 +288,33 @@ def test_no_threads_or_processes_are_left(data, make_session):
     session.close()
     assert process.poll() is not None
     assert {t for t in threading.enumerate() if t.is_alive()} <= before
+
+
+def test_estimated_false_share_and_automatic_thresholds(searched):
+    estimates = Estimates(searched.controller)
+    searched.controller.set_threshold(None, 0.1)
+    searched.wait(lambda: estimates.false_share() is not None)
+    low = estimates.false_share()
+    searched.controller.set_threshold(None, 0.6)
+    assert estimates.false_share() < low
+    estimates.choose_thresholds()
+    searched.wait(lambda: bool(searched.said))
+    assert "above what chance gives" in searched.said[-1][1]  # three particles are too few to be sure of
+
+
+def test_templates_from_a_map_and_from_picks(searched, tmp_path):
+    controller = searched.controller
+    z, y, x = np.mgrid[-16:16, -16:16, -16:16]
+    write_mrc(tmp_path / "map.mrc", (np.hypot(np.hypot(x, 2 * y), z) < 10).astype(np.float32), 2.0)
+    project(controller, tmp_path / "map.mrc", "ball", "C2", 60.0)
+    searched.wait(lambda: len(controller.state.views) == 2)
+    average_picks(controller, "mean", 120.0, only_by_hand=False)
+    searched.wait(lambda: len(controller.state.views) == 3)
+    assert [view.name for view in controller.state.views] == ["particle", "ball", "mean"]
+    assert all(
+        view.mask.endswith("_mask" + view.files[0][len(view.files[0].split(".")[0]) :])
+        for view in controller.state.views[1:]
+    )
+    searched.searches.run_this()
+    searched.idle()
+    assert controller.view_names() == ("particle", "ball", "mean")

@@ -8,6 +8,7 @@ from napari_gempick.cli.lazy import LazyGroup
 
 COMMANDS = {
     "pick": "Pick particles by template matching.",
+    "preview": "A quick look: coarse search, then exact scores of its candidates.",
     "retune": "New picks from saved candidates: no correlation.",
     "templates": "Make templates and masks: projections, averages, shapes.",
     "evaluate": "Compare picks with a truth.",

@@ -136,6 +136,18 @@ class ParticleStack:
             self._images.write(stored.astype(stored.dtype.newbyteorder("<"), copy=False).tobytes())
             self._rows.write(loop_rows(columns).encode("utf-8", "surrogateescape"))
 
+    def mark(self) -> tuple[int, int, dict[str, Any]]:
+        """Return where the files end, for `back_to`."""
+        return self._images.seek(0, os.SEEK_END), self._rows.seek(0, os.SEEK_END), dict(vars(self._stats))
+
+    def back_to(self, mark: tuple[int, int, dict[str, Any]]) -> None:
+        """Forget what was appended since."""
+        with self._writing():
+            for stream, size in zip((self._images, self._rows), mark[:2], strict=True):
+                stream.truncate(size)
+                stream.seek(0, os.SEEK_END)
+        self._stats = _Stats(**mark[2])
+
     def finish_micrograph(self, entry: dict[str, Any]) -> None:
         """Note that everything of a micrograph is there."""
         with self._writing():

@@ -288,8 +288,8 @@ def choose_grid(settings: PickSettings, shape: tuple[int, int], pixel_size: floa
     return Grid(shape, pixel_size, ratio)
 
 
-def loader(path: Path, settings: PickSettings, makers: BankMaker) -> Source:
-    """Read one micrograph for the search; errors as io.micrograph."""
+def read_image(path: Path, settings: PickSettings) -> tuple[NDArray[np.float32], Grid, tuple[str, ...]]:
+    """Read one micrograph: pixels (ny, nx), the grid to search, notes for the user; errors as io.micrograph."""
     micrograph = read_micrograph(path, settings.pixel_size)
     pixel_size = require_pixel_size(micrograph)
     image, replaced = as_float32(micrograph, settings.bad_pixels)
@@ -297,7 +297,12 @@ def loader(path: Path, settings: PickSettings, makers: BankMaker) -> Source:
     if replaced:
         notes = (*notes, f"{replaced} NaN or infinite pixels were replaced by the median.")
     shape = (int(image.shape[0]), int(image.shape[1]))
-    grid = choose_grid(settings, shape, pixel_size)
+    return image, choose_grid(settings, shape, pixel_size), notes
+
+
+def loader(path: Path, settings: PickSettings, makers: BankMaker) -> Source:
+    """Read one micrograph for the search; errors as io.micrograph."""
+    image, grid, notes = read_image(path, settings)
     return source_of(image, grid, settings, makers, makers.preparation.ctf_of(path), notes)
 
 

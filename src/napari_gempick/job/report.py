@@ -235,7 +235,8 @@ class _Pictures:
             return {}
         half = self._side // 2
         extent = Extent(half, half, half - 1, half - 1)
-        sign = -1 if self._settings.contrast == "opposite" else 1
+        dark = self._settings.ctf is not None and self._settings.phase_flipped != "bright"
+        sign = -1 if dark or self._settings.contrast == "opposite" else 1
         out = {}
         for view in views:
             image, spacing = view.templates[0], view.pixel_size

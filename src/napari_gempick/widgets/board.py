@@ -66,7 +66,7 @@ class Board:
         excluded: NDArray[np.bool_] | None = None,
     ) -> None:
         self.candidates, self.diameter = candidates, diameter
-        self._border, self._excluded = border, excluded
+        self._border, self.excluded = border, excluded
         self.picks = candidates.picks
         self._score = self.picks.score.astype(np.float64)
         self._pool = min(len(self.picks), POOL)
@@ -123,9 +123,9 @@ class Board:
             x, y = self.picks.x[:n], self.picks.y[:n]
             ny, nx = self.candidates.file_shape
             inside = (x >= edge) & (y >= edge) & (x <= nx - 1 - edge) & (y <= ny - 1 - edge)
-            if self._excluded is not None:
+            if self.excluded is not None:
                 row = np.clip(np.rint(y).astype(int), 0, ny - 1)
-                inside &= ~self._excluded[row, np.clip(np.rint(x).astype(int), 0, nx - 1)]
+                inside &= ~self.excluded[row, np.clip(np.rint(x).astype(int), 0, nx - 1)]
             self._inside = (n, edge), inside
         return self._inside[1]
 

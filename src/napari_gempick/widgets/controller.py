@@ -25,7 +25,7 @@ from napari_gempick.widgets.session import SessionFolder, free_folder, is_result
 from napari_gempick.widgets.state import Added, Edits, History, State, Tune, ViewSpec
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from napari_gempick.widgets.background import Post
     from napari_gempick.widgets.board import Choice
@@ -291,6 +291,11 @@ class Controller:
         names = self.view_names() if view is None else (view,)
         thresholds = {**self._base().thresholds, **dict.fromkeys(names, round(float(np.clip(value, -1, 1)), 4))}
         self.do("change the threshold", self.state.with_tune(self._scope(), thresholds=thresholds), gesture)
+
+    def set_thresholds(self, values: Mapping[str, float]) -> None:
+        """Change the thresholds of several views in one step."""
+        thresholds = {**self._base().thresholds, **values}
+        self.do("choose the thresholds", self.state.with_tune(self._scope(), thresholds=thresholds))
 
     def set_tune(self, gesture: str | None = None, **changes: Any) -> None:
         """Change minimum distance, border, upper threshold or number of picks."""

@@ -14,6 +14,7 @@ from napari_gempick.widgets.bridge import Bridge
 from napari_gempick.widgets.controller import Controller
 from napari_gempick.widgets.counting import Counter
 from napari_gempick.widgets.drawing import MaskDrawing
+from napari_gempick.widgets.estimates import Estimates
 from napari_gempick.widgets.hover import Hover
 from napari_gempick.widgets.keys import Key, as_html, bind, bind_widget
 from napari_gempick.widgets.layers import INDEX, MICROGRAPH, NCC, PICKS, Layers
@@ -61,7 +62,7 @@ class Dock(QWidget):
         self.templates = Templates(controller, self.drawing, lambda: show_stacks(viewer, controller))
         self.search = Search(controller, self.searches)
         self.hover = Hover(controller, self.layers, self._template_of)
-        self.tune = Tune(controller, self.counter, self.hover, self.go_to)
+        self.tune = Tune(controller, self.counter, Estimates(controller), self.hover, self.go_to)
         self.export = Export(controller, self.counter)
         self.parts = (self.micrographs, self.templates, self.search, self.tune, self.export)
         self._lay_out()
@@ -246,6 +247,8 @@ class Dock(QWidget):
         """Open the part that comes next when the one before it has what it needs."""
         if state.files and state.views and not (before.files and before.views):
             self.search.set_open(True)
+            self._scroll_soon(self.search)
+        elif state.views != before.views and self.search.open and not self._had_picks:
             self._scroll_soon(self.search)
 
     def _scroll_soon(self, part: Part) -> None:

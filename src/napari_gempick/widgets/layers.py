@@ -9,6 +9,7 @@ import numpy as np
 from napari.utils.colormaps import Colormap, DirectLabelColormap
 from qtpy.QtCore import QTimer
 
+from napari_gempick.model.picks import Picks
 from napari_gempick.widgets.look import ADDED_COLOUR, rgba, score_colours, shades
 
 if TYPE_CHECKING:
@@ -89,8 +90,6 @@ class Layers:
                     self._viewer.layers.remove(layer)
             return
         self._show_image(loaded)
-        if loaded.board is None:
-            self._fill_points()
         if not loaded.maps:
             self._hide_maps()
 
@@ -216,8 +215,7 @@ class Layers:
         The layer holds the picks and nothing else: napari 0.9 draws points that are not `shown` all the same, and to
         replace the points of a micrograph takes some ten milliseconds.
         """
-        if self._controller.choice is not None:
-            self._fill_points()
+        self._fill_points()
 
     def _fill_points(self) -> None:
         """Give the Points layer the picks of the current micrograph, and make it where it is missing."""
@@ -231,7 +229,7 @@ class Layers:
         self._board = board
         self._rows = np.zeros(0, np.intp) if choice is None else np.flatnonzero(choice.shown)
         data, features, colours = self._points()
-        size = 40.0 if board is None else board.diameter / board.candidates.pixel_size
+        size = self._size_unsearched() if board is None else board.diameter / board.candidates.pixel_size
         metadata = {"gempick": self._metadata(() if board is None else board.candidates.view_names, size)}
         if layer is None:
             layer = self._viewer.add_points(
@@ -251,11 +249,17 @@ class Layers:
         self._own_change = True
         try:
             self._refill(layer, data, features, colours, size)
-            layer.metadata = metadata
+            if layer.metadata != metadata:
+                layer.metadata = metadata
             if selected:
                 layer.selected_data = {int(i) for i in np.flatnonzero(np.isin(self._rows, selected))}
         finally:
             self._own_change = False
+
+    def _size_unsearched(self) -> float:
+        """Return the size of points before a search, pixels: the diameter that was typed, or a guess."""
+        diameter, pixel_size = self._controller.state.values.get("diameter"), self._controller.loaded.pixel_size
+        return diameter / pixel_size if diameter and pixel_size else 40.0
 
     def _refill(self, layer: Points, data: Any, features: Any, colours: Any, size: float) -> None:
         """Replace the points; sizes go first, for napari draws new ones with the size of the last slicing."""
@@ -279,11 +283,10 @@ class Layers:
     def _points(self) -> tuple[Any, Any, Any]:
         """Return positions (y, x), features and colours: picks first, then those made by hand."""
         loaded, choice = self._controller.loaded, self._controller.choice
-        if loaded is None or loaded.board is None or choice is None:
-            return np.zeros((0, 2)), {name: [] for name in ("score", "view", "psi", "template", "made")}, None
-        board, added = loaded.board, choice.added
-        picks = board.picks.take(self._rows)
-        names = np.array(board.candidates.view_names, object)
+        added = self._controller.edits().added
+        board = None if loaded is None or choice is None else loaded.board
+        picks = Picks.empty() if board is None else board.picks.take(self._rows)
+        names = np.array(("",) if board is None else board.candidates.view_names, object)
         by_hand = np.array([(a.y, a.x) for a in added], float).reshape(-1, 2)
         features = {
             "score": np.concatenate([picks.score.astype(float), [a.score for a in added]]).round(4),
@@ -309,12 +312,14 @@ class Layers:
         """Return the colour of every point: its view's, paler near the threshold, white where made by hand."""
         controller = self._controller
         loaded, choice = controller.loaded, controller.choice
-        assert loaded is not None and loaded.board is not None and choice is not None
+        by_hand = np.tile(rgba(ADDED_COLOUR), (len(controller.edits().added), 1))
+        if loaded is None or loaded.board is None or choice is None:
+            return by_hand
         board = loaded.board
         palette = np.stack([rgba(controller.colour(name)) for name in board.candidates.view_names])
         colours = palette[board.picks.view[self._rows]]
         colours[board.near_threshold(choice, controller.tune(), MARGIN)[self._rows], 3] = PALE
-        return np.concatenate([colours, np.tile(rgba(ADDED_COLOUR), (len(choice.added), 1))])
+        return np.concatenate([colours, by_hand])
 
     def _state_changed(self, state: Any, before: Any) -> None:
         if state.views != before.views and self._board is not None and self.layer(PICKS) is not None:
@@ -322,21 +327,20 @@ class Layers:
 
     def position(self, number: int) -> tuple[float, float]:
         """Return (x, y) of a point exactly as the controller knows it."""
-        board, choice = self._board, self._controller.choice
+        board = self._board
         if number < len(self._rows):
             k = self._rows[number]
             return float(board.picks.x[k]), float(board.picks.y[k])
-        added = choice.added[number - len(self._rows)]
+        added = self._controller.edits().added[number - len(self._rows)]
         return added.x, added.y
 
     def _edited(self, event: Any) -> None:
         """Turn what the person does with napari's own tools into actions of ours."""
         action = str(getattr(event.action, "value", event.action))
-        choice = self._controller.choice
         if self._own_change or action not in ("added", "removed", "changed"):
             return
         data = np.asarray(event.source.data)
-        known = len(self._rows) + (0 if choice is None else len(choice.added))
+        known = len(self._rows) + len(self._controller.edits().added)
         numbers = [int(i) for i in np.ravel(np.asarray(event.data_indices))]
         controller = self._controller
         if action == "removed":

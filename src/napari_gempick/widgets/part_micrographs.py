@@ -7,7 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import Qt
 from qtpy.QtGui import QColor
-from qtpy.QtWidgets import QAbstractItemView, QFileDialog, QHeaderView, QLabel, QMenu, QTreeWidget, QTreeWidgetItem
+from qtpy.QtWidgets import (
+    QAbstractItemView,
+    QFileDialog,
+    QHeaderView,
+    QLabel,
+    QMenu,
+    QSizePolicy,
+    QTreeWidget,
+    QTreeWidgetItem,
+)
 
 from napari_gempick.widgets.fields import Field
 from napari_gempick.widgets.parts import Part, button, row
@@ -65,13 +74,9 @@ class Micrographs(Part):
         self.place.setMinimumWidth(60)
         self.pixel_size = Field("pixel_size")
         self.pixel_size.edited.connect(controller.set_value)
-        self.source = QLabel("")
-        self.source.setStyleSheet("font-size: 11px;")
-        self.pixel_size.editor.setFixedWidth(90)
-        line = row(self.previous, self.place, self.next, 1, self.pixel_size.label, self.pixel_size.editor)
-        self.rows.addLayout(line)
-        self.source.setAlignment(Qt.AlignmentFlag.AlignRight)
-        self.rows.addWidget(self.source)
+        self.pixel_size.editor.setSizePolicy(QSizePolicy.Policy.Fixed, QSizePolicy.Policy.Fixed)
+        self.pixel_size.editor.setFixedWidth(128)
+        self.rows.addLayout(row(self.previous, self.place, self.next, 1, self.pixel_size.label, self.pixel_size.editor))
         controller.state_changed.connect(self._state_changed)
         controller.current_changed.connect(self._current_changed)
         controller.loaded_changed.connect(self._loaded)
@@ -124,6 +129,7 @@ class Micrographs(Part):
                 item.setTextAlignment(column, Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
             self._items[file.output_stem] = item
         self.list.addTopLevelItems(list(self._items.values()))
+        self.list.fit()
         self.list.blockSignals(False)
         self._signature = None
         self._current_changed()
@@ -182,17 +188,14 @@ class Micrographs(Part):
         item.setText(3, "" if best is None else f"{best:.2f}")
 
     def _loaded(self) -> None:
+        """Say the pixel size and where it is from, in the place of the number that may be typed."""
         loaded = self._controller.loaded
-        if loaded is None or (loaded.error and loaded.image is None):
-            self.source.setText("")
-        elif loaded.pixel_size is None:
-            self.source.setText("The file says no pixel size: type it above.")
+        known = None if loaded is None else loaded.pixel_size
+        if known is not None and loaded is not None and loaded.pixel_size_source != "given":
+            words = f"{known:g} Å ({'MRC' if 'MRC' in loaded.pixel_size_source else 'TIFF'} file)"
         else:
-            self.source.setText(f"{loaded.pixel_size:g} Å per pixel, {_source(loaded.pixel_size_source)}")
-
-
-def _source(source: str) -> str:
-    return "as given" if source == "given" else f"from the {source}"
+            words = "unknown: type it" if loaded is not None and known is None else "from file"
+        self.pixel_size.editor.setSpecialValueText(words)
 
 
 class _List(QTreeWidget):
@@ -211,7 +214,7 @@ class _List(QTreeWidget):
         self.setUniformRowHeights(True)
         self.setSelectionMode(QAbstractItemView.SelectionMode.ExtendedSelection)
         self.setAcceptDrops(True)
-        self.setFixedHeight(104)
+        self.fit()
         header = self.header()
         header.setStretchLastSection(False)
         header.setMinimumSectionSize(38)
@@ -221,6 +224,11 @@ class _List(QTreeWidget):
         self.currentItemChanged.connect(
             lambda item, _: item is not None and controller.go(self.indexOfTopLevelItem(item))
         )
+
+    def fit(self) -> None:
+        """Be as high as the list is long, within limits."""
+        rows = min(max(self.topLevelItemCount(), 3), 7)
+        self.setFixedHeight(26 + 18 * rows)
 
     def dragEnterEvent(self, event: QDragEnterEvent) -> None:
         if event.mimeData().hasUrls():

@@ -15,6 +15,7 @@ from qtpy.QtWidgets import (
     QGridLayout,
     QLabel,
     QLineEdit,
+    QMenu,
     QToolButton,
     QVBoxLayout,
     QWidget,
@@ -22,7 +23,9 @@ from qtpy.QtWidgets import (
 
 from napari_gempick.engine.masks import parse_shape
 from napari_gempick.model.errors import GempickError
+from napari_gempick.widgets.dialogs import AverageDialog, ProjectDialog
 from napari_gempick.widgets.fields import Combo, DoubleSpin, Field, narrow, tip_of
+from napari_gempick.widgets.making import average_picks, project
 from napari_gempick.widgets.parts import GAP, Part, button, row
 from napari_gempick.widgets.pictures import ViewPictures, draw_view
 
@@ -53,11 +56,16 @@ class Templates(Part):
     def __init__(self, controller: Controller, drawing: MaskDrawing, show_stacks: Any) -> None:
         super().__init__(2, "Templates", "An image or a stack for each view of the particle.")
         self._controller, self._drawing = controller, drawing
-        self.add_menu_button = button("Add view...", "Add an image or a stack of a view", self._ask_stack)
+        self.add = button("Add view", "Add what a view of the particle looks like", lambda: None)
+        menu = QMenu(self.add)
+        menu.addAction("Images or stacks from files...", self._ask_stack)
+        menu.addAction("Projections of a 3D map...", self._ask_map)
+        menu.addAction("Average of picks on this micrograph...", self._ask_average)
+        self.add.setMenu(menu)
         self.stacks = button(
             "Show stacks", "Show every rotated template and mask as a layer with a slider", show_stacks
         )
-        self.rows.addLayout(row(self.add_menu_button, self.stacks, 1))
+        self.rows.addLayout(row(self.add, self.stacks))
         self._box = QVBoxLayout()
         self._box.setSpacing(GAP)
         self.rows.addLayout(self._box)
@@ -83,6 +91,25 @@ class Templates(Part):
         files, _ = QFileDialog.getOpenFileNames(self, "Add templates: one file for each view", "", _FILTER)
         for file in files:
             self._controller.add_view(self._free_name(file), [file])
+
+    def _ask_map(self) -> None:
+        file, _ = QFileDialog.getOpenFileName(self, "3D map to project", "", "Maps (*.mrc *.map *.ccp4);;All files (*)")
+        if not file:
+            return
+        dialog = ProjectDialog(self, file)
+        if dialog.exec():
+            project(self._controller, Path(file), dialog.name.text(), dialog.symmetry.text(), dialog.step.value())
+
+    def _ask_average(self) -> None:
+        controller = self._controller
+        choice, board = controller.choice, None if controller.loaded is None else controller.loaded.board
+        by_hand = len(controller.edits().added)
+        seen = by_hand if choice is None else len(choice)
+        diameter = controller.state.values.get("diameter") or (200.0 if board is None else board.diameter)
+        dialog = AverageDialog(self, diameter, by_hand=by_hand, seen=seen)
+        if dialog.exec():
+            only = dialog.only.isChecked()
+            average_picks(controller, dialog.name.text(), dialog.diameter.value(), only_by_hand=only)
 
     def _free_name(self, file: str) -> str:
         """Return side or top where the file's name says so, else its stem."""
@@ -169,7 +196,7 @@ class _ViewRow(QFrame):
         self.use = button("Use the drawing", "Take what is drawn as the mask of this view", self._use_drawing)
         self.use.hide()
         top = row(self.colour, self.name, self.count, more, remove)
-        self.mask.setMinimumContentsLength(6)
+        self.mask.setMinimumWidth(96)
         bottom = row("Mask", self.mask, self.along_x, self.along_y, self.use)
         right = QVBoxLayout()
         right.setSpacing(2)

@@ -13,21 +13,24 @@ from napari_gempick.widgets.counting import BINS
 from napari_gempick.widgets.fields import DoubleSpin, Field, tip_of
 from napari_gempick.widgets.gallery import Gallery
 from napari_gempick.widgets.histogram import Histogram
-from napari_gempick.widgets.parts import GAP, Part, row, small
+from napari_gempick.widgets.parts import GAP, Part, button, row, small
 from napari_gempick.widgets.state import TUNED
 
 if TYPE_CHECKING:
     from napari_gempick.widgets.controller import Controller
     from napari_gempick.widgets.counting import Counter
+    from napari_gempick.widgets.estimates import Estimates
     from napari_gempick.widgets.hover import Hover
 
 
 class Tune(Part):
     """Thresholds for each view, distances, the histogram, and the candidates about the threshold."""
 
-    def __init__(self, controller: Controller, counter: Counter, hover: Hover, go_to: Any) -> None:
+    def __init__(
+        self, controller: Controller, counter: Counter, estimates: Estimates, hover: Hover, go_to: Any
+    ) -> None:
         super().__init__(4, "Tune", "Move the thresholds: the picks follow at once.")
-        self._controller, self._counter = controller, counter
+        self._controller, self._counter, self._estimates = controller, counter, estimates
         self._before: int | None = None
         self.count = QLabel("no picks yet")
         self.count.setStyleSheet("font-size: 15px; font-weight: bold;")
@@ -42,8 +45,14 @@ class Tune(Part):
             tool.setAccessibleName(tip.split(" ")[0])
             tool.setStyleSheet("font-size: 16px;")
             tool.clicked.connect(lambda _=False, call=call: call())
-        self.rows.addLayout(row(self.count, 1, self.undo, self.redo))
-        self.all, self.this = QRadioButton("all micrographs"), QRadioButton("this one only")
+        self.false = QLabel("")
+        self.false.setStyleSheet("font-size: 11px;")
+        self.false.setToolTip(
+            "<p>The share of these picks that are probably false, estimated from the peaks that the same templates "
+            "find in inverted contrast.</p>"
+        )
+        self.rows.addLayout(row(self.count, self.false, 1, self.undo, self.redo))
+        self.all, self.this = QRadioButton("all"), QRadioButton("this one only")
         self.this.setToolTip("The micrograph that is shown gets thresholds of its own")
         self.all.setToolTip("One set of thresholds for all micrographs")
         group = QButtonGroup(self)
@@ -52,7 +61,13 @@ class Tune(Part):
         self.all.setChecked(True)
         self.this.clicked.connect(lambda: controller.set_scope(True))
         self.all.clicked.connect(lambda: controller.set_scope(False))
-        self.rows.addLayout(row("For", self.all, self.this, 1))
+        self.automatic = button(
+            "Automatic",
+            "Choose the thresholds that trade false picks against missed ones best, as estimated from the inverted "
+            "contrast",
+            estimates.choose_thresholds,
+        )
+        self.rows.addLayout(row("For", self.all, self.this, 1, self.automatic))
         self._sliders_box = QGridLayout()
         self._sliders_box.setSpacing(GAP)
         self._sliders_box.setColumnStretch(1, 1)
@@ -93,6 +108,7 @@ class Tune(Part):
         controller.choice_changed.connect(self._count_changed)
         controller.state_changed.connect(self._state_changed)
         counter.histogram_changed.connect(self._slow.start)
+        estimates.changed.connect(self._show_estimate)
         self._names: tuple[str, ...] = ()
         self._board: Any = None
         self._loaded()
@@ -179,6 +195,14 @@ class Tune(Part):
             f"{len(edits.rejected)} rejected" if edits.rejected else "",
         ]
         self.summary.setText(", ".join(word for word in words if word))
+
+    def _show_estimate(self) -> None:
+        share = self._estimates.false_share()
+        words = "" if share is None else "under 1 % false" if share < 0.01 else f"about {share:.0%} false"
+        self.false.setText(words.replace("%", " %").replace("  ", " "))
+        loaded = self._controller.loaded
+        board = None if loaded is None else loaded.board
+        self.automatic.setVisible(board is not None and board.candidates.decoys is not None)
 
     def _show_histogram(self) -> None:
         controller = self._controller
