@@ -106,7 +106,8 @@ class Search:
         self._lock = threading.Lock()
         self._raw: dict[tuple[int, int], _Raw] = {}
         views = bank.index.view(np.arange(len(bank.index), dtype=np.int32))
-        chosen = [[int(k) for k in group.ks if view is None or views[k] == view] for group in bank.groups]
+        wanted = bank.index.searched() & (True if view is None else views == view)
+        chosen = [[int(k) for k in group.ks if wanted[k]] for group in bank.groups]
         self._first = {g: ks[0] for g, ks in enumerate(chosen) if ks and g in self.shared_groups}
         self._left = {g: len(chosen[g]) for g in self._first}
         self._queues = {g: deque(chosen[g]) for g in self._first}

@@ -114,6 +114,8 @@ def pick_files(
             }
         )
 
+    for sentence in makers.symmetry_hints():
+        said(sentence)
     write_run("running")
     state = "stopped"
     try:
@@ -173,4 +175,5 @@ def _search_images(index: BankIndex) -> dict[str, list[Any]]:
         "view": [index.view_names[view] for view in index.view(k)],
         "section": index.section(k).tolist(),
         "psi": index.psi(k).tolist(),
+        "searched": index.searched().tolist(),
     }

@@ -63,6 +63,12 @@ class PickSettings(BaseModel):
     angle_range: float = _setting(
         360.0, "All multiples of the step below this are searched.", unit="degrees", gt=0, le=360
     )
+    in_plane_symmetry: tuple[str, ...] = _setting(
+        (),
+        "n-fold in-plane symmetry of all views, or of the view NAME: only angles below 360 / n are searched. "
+        "1: none (the default).",
+        metavar="N|NAME=N",
+    )
     contrast: Literal["same", "opposite"] = _setting(
         "same",
         "same: templates look like the micrograph's particles (averages cut from micrographs); "
@@ -204,6 +210,15 @@ class PickSettings(BaseModel):
                 raise ValueError(f"{text!r} must lie between -1 and 1")
         return texts
 
+    @field_validator("in_plane_symmetry")
+    @classmethod
+    def _whole_folds(cls, texts: tuple[str, ...]) -> tuple[str, ...]:
+        for text in texts:
+            value = split_name(text)[1]
+            if not value.isdecimal() or not 1 <= int(value) <= 360:
+                raise ValueError(f"{text!r}: write a whole number from 1 to 360, or NAME=5")
+        return texts
+
     @field_validator("grid")
     @classmethod
     def _grid_value(cls, text: str) -> str:
@@ -261,6 +276,23 @@ class PickSettings(BaseModel):
                 raise SettingsError(f"--threshold {text}: there is no view {name!r}; the views are {known}.")
             values[name] = None if value == AUTO else float(value)
         return [values.get(name, values[None]) for name in view_names]
+
+    def folds_of(self, view_names: tuple[str, ...]) -> tuple[int, ...]:
+        """Return the in-plane symmetry of each named view, in their order.
+
+        Raises
+        ------
+        SettingsError
+            It is given for a name that is no view.
+        """
+        values: dict[str | None, int] = {None: 1}
+        for text in self.in_plane_symmetry:
+            name, value = split_name(text)
+            if name is not None and name not in view_names:
+                known = ", ".join(view_names)
+                raise SettingsError(f"--in-plane-symmetry {text}: there is no view {name!r}; the views are {known}.")
+            values[name] = int(value)
+        return tuple(values.get(name, values[None]) for name in view_names)
 
 
 def make_settings(values: dict[str, Any]) -> PickSettings:
