@@ -9,6 +9,7 @@ from napari_gempick.cli.lazy import LazyGroup
 COMMANDS = {
     "pick": "Pick particles by template matching.",
     "retune": "New picks from saved candidates: no correlation.",
+    "job": "Pick a data set on a cluster: export, submit, status, collect, cancel.",
     "templates": "Make templates and masks: projections, averages, shapes.",
     "evaluate": "Compare picks with a truth.",
     "convert": "Carry coordinates between programs.",

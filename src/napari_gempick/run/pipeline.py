@@ -20,7 +20,7 @@ from napari_gempick.model.scores import ScoreMap
 from napari_gempick.run.search import DevicePool, run_search
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Generator, Iterable
 
     from numpy.typing import NDArray
 
@@ -110,7 +110,7 @@ def search_all(
     combine: Callable[[Search], None] | None = None,
     cancel: threading.Event | None = None,
     progress: Callable[[Progress], None] | None = None,
-) -> Iterator[Outcome]:
+) -> Generator[Outcome, None, None]:
     """Search micrographs in order and yield each outcome; an unusable one is an outcome with an error.
 
     Parameters
