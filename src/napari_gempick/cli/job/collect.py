@@ -21,9 +21,9 @@ def command(folder: Path, output: Path | None, as_json: bool) -> int:
 
     The folder is then like one of `gempick pick`: retune, evaluate and extract work on it.
     """
-    from napari_gempick.job.cluster.collect import collect, coverage_sentence
+    from napari_gempick.job.cluster.collect import collect_job, coverage_sentence
 
-    run = collect(folder, output)
+    run = collect_job(folder, output)
     if as_json:
         print_json(run)
     else:

@@ -41,7 +41,7 @@ def command(
     micrograph is measured here, to estimate time and memory.
     """
     from napari_gempick.io.listing import find_micrographs
-    from napari_gempick.job.cluster.export import export
+    from napari_gempick.job.cluster.export import export_job
     from napari_gempick.job.settings_file import read_cluster, read_settings
     from napari_gempick.model.cluster import make_cluster
     from napari_gempick.model.settings import make_settings
@@ -50,7 +50,7 @@ def command(
     for_cluster = {name: chosen.pop(name) for name in list(chosen) if name in ClusterSettings.model_fields}
     settings = make_settings({**(read_settings(config) if config else {}), **chosen})
     cluster = make_cluster({**(read_cluster(config) if config else {}), **for_cluster})
-    made = export(
+    made = export_job(
         settings, find_micrographs(micrographs, skip=[output]), output, cluster, root=root, cluster_root=cluster_root
     )
     if as_json:

@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 @command_errors
 def command(folder: Path, as_json: bool) -> int:
     """Say how far a job is: micrographs done and failed, the pace of each rank, time left. Reads files alone."""
-    from napari_gempick.job.cluster.status import status
+    from napari_gempick.job.cluster.status import job_status
 
-    now = status(folder)
+    now = job_status(folder)
     if as_json:
         print_json(now.record())
     else:

@@ -20,9 +20,9 @@ def command(folder: Path, root: str | None, as_json: bool) -> int:
 
     Submitting again goes on with what is missing: finished micrographs are checked and kept.
     """
-    from napari_gempick.job.cluster.submit import submit
+    from napari_gempick.job.cluster.submit import submit_job
 
-    made = submit(folder, root=root)
+    made = submit_job(folder, root=root)
     if as_json:
         print_json(asdict(made))
     else:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from napari_gempick.io.atomic import atomic_path, write_text
 from napari_gempick.job.cluster.folder import open_job, with_root
 from napari_gempick.job.cluster.log import read_logs
-from napari_gempick.job.cluster.status import status
+from napari_gempick.job.cluster.status import job_status
 from napari_gempick.job.inputs import BankMaker, read_views
 from napari_gempick.job.pick import search_images
 from napari_gempick.job.results import INDEX_FILE, RUN_FILE, Results
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 REPORT = "report.md"
 
 
-def collect(folder: Path | str, output: Path | str | None = None) -> dict[str, Any]:
+def collect_job(folder: Path | str, output: Path | str | None = None) -> dict[str, Any]:
     """Write autopick.star, run.json and report.md of what is done so far; return what run.json says.
 
     Parameters
@@ -140,7 +140,7 @@ def _copy(job: Job, records: dict[str, dict[str, Any]], target: Path) -> None:
 def _report(job: Job, run: dict[str, Any], proof: dict[str, Any]) -> list[str]:
     """Return the report: what was picked, coverage, ranks, failures."""
     good = [row for row in run["micrographs"] if "error" not in row]
-    now = status(job.folder)
+    now = job_status(job.folder)
     lines = [
         f"# Picking job {job.cluster.job_name}",
         "",

@@ -103,7 +103,7 @@ def size(count: int | None) -> str:
     return f"{value:.3g} TB"
 
 
-def estimate(
+def estimate_job(
     settings: PickSettings,
     micrographs: Sequence[MicrographFile],
     cluster: ClusterSettings,

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from napari_gempick import __version__
 from napari_gempick.device.plan import PlanStore, library_versions
 from napari_gempick.io.atomic import write_text
-from napari_gempick.job.cluster.estimate import Estimate, estimate
+from napari_gempick.job.cluster.estimate import Estimate, estimate_job
 from napari_gempick.job.cluster.folder import (
     FORMAT,
     JOB_FILE,
@@ -48,7 +48,7 @@ class Exported:
     estimate: Estimate
 
 
-def export(
+def export_job(
     settings: PickSettings,
     micrographs: Sequence[MicrographFile],
     folder: Path | str,
@@ -92,7 +92,7 @@ def export(
     plans = PlanStore()
     copied, files = _copy_files(settings, micrographs, folder)
     input_bytes = sum(entry["bytes"] for entry in files.values())
-    expected = estimate(settings, micrographs, cluster, plans, makers=makers, input_bytes=input_bytes)
+    expected = estimate_job(settings, micrographs, cluster, plans, makers=makers, input_bytes=input_bytes)
     if plans.path.exists():
         write_text(folder / PLAN, plans.path.read_text(encoding="utf-8"))
     stored = None if root is None else (cluster_root or os.path.abspath(root))

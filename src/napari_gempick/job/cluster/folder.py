@@ -15,10 +15,13 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
+
+from filelock import FileLock, Timeout
 
 from napari_gempick.engine.masks import parse_shape
 from napari_gempick.io.atomic import write_text
@@ -33,6 +36,8 @@ if TYPE_CHECKING:
 
 JOB_FILE, SCRIPT, PLAN, README = "job.json", "submit.sh", "plan.json", "README.txt"
 FORMAT = 1
+TEMPORARY = ".tmp-"
+"""What the names of unfinished files begin with."""
 _CHUNK = 2**22
 
 
@@ -186,6 +191,38 @@ class Job:
                 "free space, or copy the job elsewhere.",
                 self.folder,
             ) from error
+
+    def claim(self) -> FileLock | None:
+        """Return a lock that no other run of this job can take while this process lives.
+
+        None where the file system has no locks.
+
+        Raises
+        ------
+        SettingsError
+            Another run holds it.
+        """
+        lock = FileLock(self.folder / ".lock")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            raise SettingsError(
+                f"Another run of this job is at work in {self.folder}; wait for it, or cancel it.", self.folder
+            ) from None
+        except (OSError, NotImplementedError):
+            return None
+        return lock
+
+    def sweep(self) -> None:
+        """Remove the temporary files of ranks that were killed."""
+        for top in (self.results, self.folder / "records"):
+            for where, folders, names in os.walk(top):
+                for name in [name for name in folders if name.startswith(TEMPORARY)]:
+                    folders.remove(name)
+                    shutil.rmtree(Path(where, name), ignore_errors=True)
+                for name in names:
+                    if name.startswith(TEMPORARY):
+                        Path(where, name).unlink(missing_ok=True)
 
 
 def _reason(error: BaseException) -> str:

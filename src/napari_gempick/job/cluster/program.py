@@ -117,6 +117,8 @@ class Rank:
     def _check_folder(self) -> None:
         self.job.check_files()
         self.job.check_writable()
+        self._lock = self.job.claim()
+        self.job.sweep()
 
     @property
     def in_step(self) -> bool:

@@ -81,7 +81,7 @@ class Status:
         return asdict(self)
 
 
-def status(folder: Path | str) -> Status:
+def job_status(folder: Path | str) -> Status:
     """Return how far a job is.
 
     Raises

@@ -56,7 +56,7 @@ def submissions(folder: Path) -> list[Submission]:
         raise SettingsError(f"{path} cannot be read ({error}); delete it.", path) from error
 
 
-def submit(folder: Path | str, *, root: str | None = None) -> Submission:
+def submit_job(folder: Path | str, *, root: str | None = None) -> Submission:
     """Submit a job, or what is missing of it; the job's number is kept in the folder.
 
     Parameters
@@ -86,7 +86,7 @@ def submit(folder: Path | str, *, root: str | None = None) -> Submission:
     return made
 
 
-def cancel(folder: Path | str) -> str:
+def cancel_job(folder: Path | str) -> str:
     """End the job that was submitted last; return its number.
 
     Raises
