@@ -68,21 +68,31 @@ class Results:
 
     def is_done(self, micrograph: MicrographFile) -> bool:
         """Return whether a micrograph's results are complete, readable and not older than the micrograph."""
-        settings = self._settings
         wanted = [self.coordinates(micrograph), self.candidates(micrograph)]
-        if settings.save_maps or settings.per_view_maps:
-            wanted += self._map_paths(micrograph, "")
-            wanted += self._map_paths(micrograph, "", ("min", "minindex")) if settings.decoys else []
         if not all(path.exists() for path in wanted):
             return False
         try:
-            candidates = read_candidates(self.candidates(micrograph))
+            names = read_candidates(self.candidates(micrograph)).view_names
             changed = micrograph.path.stat().st_mtime_ns
         except (GempickError, OSError):
             return False
-        views = candidates.view_names if settings.per_view_maps and len(candidates.view_names) > 1 else ()
-        wanted += [path for view in views for path in self._map_paths(micrograph, f"_{view}")]
+        wanted += self.maps(micrograph, names)
         return all(path.exists() and path.stat().st_mtime_ns >= changed for path in wanted)
+
+    def maps(self, micrograph: MicrographFile, view_names: tuple[str, ...]) -> list[Path]:
+        """Return the paths of the maps that are saved for a micrograph."""
+        settings = self._settings
+        if not (settings.save_maps or settings.per_view_maps):
+            return []
+        views = view_names if settings.per_view_maps and len(view_names) > 1 else ()
+        paths = self._map_paths(micrograph, "")
+        paths += self._map_paths(micrograph, "", ("min", "minindex")) if settings.decoys else []
+        return paths + [path for view in views for path in self._map_paths(micrograph, f"_{view}")]
+
+    def texts(self, micrograph: MicrographFile) -> list[Path]:
+        """Return the paths of a micrograph's coordinates, in every format, and candidates."""
+        paths = [self._path(micrograph, FORMATS[name].suffix) for name in formats_of(self._settings)]
+        return [*paths, self.candidates(micrograph)]
 
     def prepare(self, views: list[dict[str, Any]], *, overwrite: bool, resume: bool) -> dict[str, Any] | None:
         """Check the folder; return the earlier run.json when resuming with the same settings and `views`.
