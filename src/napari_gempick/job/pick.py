@@ -156,7 +156,7 @@ def finish_micrograph(results: Results, micrograph: MicrographFile, outcome: Out
             raise outcome.error
         assert outcome.scores is not None
         proof = MicrographProof(prover, micrograph.path, outcome.scores.grid.pixel_size)
-        row = results.write(micrograph, outcome.scores, outcome.per_view, outcome.decoys, proof)
+        row = results.write(micrograph, outcome.scores, outcome.per_view, outcome.decoys, proof, outcome.image)
         row["seconds"] = round(outcome.seconds, 3)
     except OutputError:
         raise

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_gempick import __version__
+from napari_gempick.engine.local import with_local
 from napari_gempick.engine.peaks import Selection, find_candidates, select
 from napari_gempick.io.atomic import write_text
 from napari_gempick.io.candidates import Candidates, read_candidates, write_candidates
@@ -137,14 +138,22 @@ class Results:
         per_view: Sequence[ScoreMap] = (),
         inverted: ScoreMap | None = None,
         proof: MicrographProof | None = None,
+        image: NDArray[np.float32] | None = None,
     ) -> dict[str, Any]:
-        """Write one micrograph's results; return its line in run.json. The STAR file comes last: it marks the end."""
+        """Write one micrograph's results; return its line in run.json. The STAR file comes last: it marks the end.
+
+        With the `image` that was searched, candidates have their local mean, standard deviation and power.
+        """
         settings, grid = self._settings, scores.grid
         names = scores.bank.view_names
         floor = candidate_floor(settings, names)
         shape = (int(scores.score.shape[0]), int(scores.score.shape[1]))
-        found = find_candidates(scores, floor)
-        decoys = None if inverted is None else find_candidates(inverted, floor)
+        diameter = self._diameter / grid.map_pixel_size
+        found, decoys = (
+            None if maps is None else with_local(find_candidates(maps, floor), image, diameter)
+            for maps in (scores, inverted)
+        )
+        assert found is not None
         candidates = Candidates(
             found, names, grid.file_shape, shape, grid.pixel_size, grid.map_pixel_size, floor, decoys
         )
@@ -290,6 +299,7 @@ def selection_for(
         max_threshold=settings.max_threshold,
         border=border / pixel_size,
         max_picks=settings.max_picks,
+        local_limits=settings.local_limits(),
     )
 
 

@@ -76,6 +76,8 @@ class Outcome:
         One for each view where asked for.
     decoys : ScoreMap, optional
         Of the inverted contrast where asked for: the largest negated score at each position.
+    image : (my, mx) float32, optional
+        The micrograph as it was searched: on the grid of the maps, filtered.
     error : GempickError, optional
         Why it failed.
     notes : tuple of str
@@ -90,6 +92,7 @@ class Outcome:
     scores: ScoreMap | None = None
     per_view: tuple[ScoreMap, ...] = ()
     decoys: ScoreMap | None = None
+    image: NDArray[np.float32] | None = None
     error: GempickError | None = None
     notes: tuple[str, ...] = ()
     seconds: float = 0.0
@@ -205,7 +208,9 @@ def search_all(
                     *notes,
                     f"{prepared.outliers_replaced} outlier pixels were replaced by their neighbours' median.",
                 )
-            yield replace(found, number=number, notes=notes, seconds=time.monotonic() - started)
+            inside = slice(prepared.margin, -prepared.margin or None)
+            image = prepared.image[inside, inside]
+            yield replace(found, number=number, image=image, notes=notes, seconds=time.monotonic() - started)
     finally:
         stop.set()
         producer.join()
