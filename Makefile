@@ -51,6 +51,7 @@ figures: demo
 	$(BIN)/python docs/figures/ncc.py
 	$(BIN)/python docs/figures/psi.py
 	$(BIN)/python docs/figures/overlay.py
+	$(BIN)/python docs/figures/sheet.py
 
 tutorial: .venv/.installed-test
 	@sh tools/display.sh $(BIN)/python docs/tutorial/pictures.py

@@ -8,10 +8,12 @@ from napari_gempick.cli.lazy import LazyGroup
 
 COMMANDS = {
     "pick": "Pick particles by template matching.",
+    "preview": "A quick look: coarse search, then exact scores of its candidates.",
     "retune": "New picks from saved candidates: no correlation.",
     "templates": "Make templates and masks: projections, averages, shapes.",
     "evaluate": "Compare picks with a truth.",
     "convert": "Carry coordinates between programs.",
+    "report": "Write a page for the lab notebook.",
     "extract": "Cut particles out of micrographs.",
     "simulate": "Make micrographs with known particles.",
     "bench": "Measure templates per second against a plain FFT.",

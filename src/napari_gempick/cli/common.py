@@ -60,9 +60,11 @@ def command_errors(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def exit_status(run: dict[str, Any]) -> int:
-    """Return 0 when every micrograph of a run is done, 1 when some failed, 2 when all did."""
+    """Return 0 when every micrograph of a run is done, 1 when some failed or a file proved wrong, 2 when all failed."""
     failed = sum("error" in row for row in run["micrographs"])
-    return 0 if not failed else EXIT_FAILED if failed == len(run["micrographs"]) else EXIT_SOME_FAILED
+    if failed and failed == len(run["micrographs"]):
+        return EXIT_FAILED
+    return EXIT_SOME_FAILED if failed or any("wrong" in row for row in run["micrographs"]) else 0
 
 
 def print_picks(run: dict[str, Any], folder: Path) -> None:

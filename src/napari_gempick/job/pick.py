@@ -11,10 +11,12 @@ import numpy as np
 from napari_gempick.device.discover import open_devices
 from napari_gempick.device.plan import PlanStore
 from napari_gempick.io.candidates import read_candidates
+from napari_gempick.job.exclusion import check_exclusion, with_exclusion
 from napari_gempick.job.inputs import BankMaker, loader, read_views
 from napari_gempick.job.prove import MicrographProof, Prover
 from napari_gempick.job.results import Results, earlier_rows, formats_of, micrograph_of
 from napari_gempick.model.errors import GempickError, OutputError
+from napari_gempick.model.settings import AUTO
 from napari_gempick.run.pipeline import Outcome, Progress, search_all
 from napari_gempick.run.search import DevicePool
 
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from napari_gempick.io.listing import MicrographFile
     from napari_gempick.model.bank import BankIndex
     from napari_gempick.model.settings import PickSettings
+    from napari_gempick.run.pipeline import Source
 
 
 def pick_files(
@@ -68,6 +71,7 @@ def pick_files(
     formats_of(settings)
     makers = BankMaker(settings, read_views(settings))
     settings.threshold_of(makers.index.view_names)
+    check_exclusion(settings.exclude)
     prover = Prover(settings, makers.views)
     results = Results(folder, settings, makers.diameter)
     views = makers.record()
@@ -88,6 +92,14 @@ def pick_files(
         else:
             todo.append(micrograph)
 
+    todo.sort(key=lambda micrograph: makers.preparation.group(micrograph.path))  # of equal CTF after one another
+
+    def load_of(micrograph: MicrographFile) -> Callable[[], Source]:
+        load = functools.partial(loader, micrograph.path, settings, makers)
+        return (
+            with_exclusion(load, folder, micrograph, makers.diameter, keep=resume) if settings.exclude == AUTO else load
+        )
+
     def write_run(state: str) -> dict[str, Any]:
         return results.write_run(
             {
@@ -106,7 +118,7 @@ def pick_files(
     state = "stopped"
     try:
         for outcome in search_all(
-            [functools.partial(loader, m.path, settings, makers) for m in todo],
+            [load_of(m) for m in todo],
             makers,
             pool,
             tile_shape=plans.tile_shape,

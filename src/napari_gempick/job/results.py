@@ -18,9 +18,9 @@ from napari_gempick.io.coordinates import FORMATS, PicksInfo, write_autopick_ind
 from napari_gempick.io.listing import MicrographFile
 from napari_gempick.io.micrograph_names import shown
 from napari_gempick.io.mrc import write_mrc
-from napari_gempick.job.inputs import read_exclusion
+from napari_gempick.job.exclusion import read_exclusion
 from napari_gempick.job.thresholds import NOTHING, decide, remarks, scores_of
-from napari_gempick.model.errors import GempickError, OutputError, SettingsError
+from napari_gempick.model.errors import GempickError, OutputError, ProofError, SettingsError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -153,12 +153,12 @@ class Results:
     ) -> dict[str, Any]:
         """Choose picks among a micrograph's candidates and write them, the STAR file last; return the run.json line.
 
-        With a `proof`, a file gets its name only when it does not prove wrong.
+        With a `proof`, a file gets its name only when it does not prove wrong; `wrong` in the line names such formats.
 
         Raises
         ------
         ProofError
-            A file does not point at the particles.
+            The STAR file does not point at the particles.
         SettingsError
             A threshold lies below the floor of the candidates.
         InputError
@@ -166,25 +166,38 @@ class Results:
         """
         names, settings, shape = candidates.view_names, self._settings, candidates.file_shape
         self.check_floor(micrograph, candidates)
-        excluded = read_exclusion(settings, micrograph.path, shape)
+        excluded = read_exclusion(settings.exclude, self.folder, micrograph, shape)
         scores = self.scores(candidates, excluded)
         thresholds = decide(settings, names, scores)
         picks = select(candidates.picks, replace(self._selection(candidates), thresholds=thresholds), shape, excluded)
         box_size = self.box_size(candidates.pixel_size)
         info = PicksInfo(candidates.pixel_size, box_size, names, shown(micrograph.path), shape)
+        wrong: dict[str, str] = {}
         for name in sorted(formats_of(self._settings), key=lambda name: name == "star"):
             path = self._path(micrograph, FORMATS[name].suffix)
             if proof is None:
                 FORMATS[name].write(path, picks, info)
-            else:
+                continue
+            try:
                 proof.write(name, path, picks, info)
-        proven = {"proof": {name: made.sentence for name, made in proof.proofs.items()}} if proof is not None else {}
+            except ProofError as error:
+                if name == "star":
+                    raise
+                wrong[name] = error.sentence
+        proven: dict[str, Any] = {}
+        if proof is not None:
+            proven["proof"] = {name: made.sentence for name, made in proof.proofs.items()}
+        if wrong:
+            proven["wrong"] = list(wrong)
         return {
             "name": micrograph.output_stem,
             "path": str(micrograph.path),
             **describe(picks, candidates),
             **describe_thresholds(names, thresholds, scores),
-            "remarks": [f"{micrograph.path}: {text}" for text in remarks(settings, names, thresholds, scores)],
+            "remarks": [
+                *wrong.values(),
+                *(f"{micrograph.path}: {text}" for text in remarks(settings, names, thresholds, scores)),
+            ],
             **proven,
         }
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from napari_gempick.io.candidates import read_candidates
-from napari_gempick.job.inputs import read_exclusion
+from napari_gempick.job.exclusion import check_exclusion, read_exclusion
 from napari_gempick.job.results import Results, micrograph_of, read_run
 from napari_gempick.job.thresholds import decide, pool
 from napari_gempick.model.errors import GempickError, OutputError
@@ -58,6 +58,7 @@ def retune(
     settings = make_settings(asked)
     views = tuple(view["name"] for view in run["views"])
     settings.threshold_of(views)
+    check_exclusion(settings.exclude)
     results = Results(folder, settings, float(run["diameter"]))
     micrographs: list[MicrographFile] = []
     rows: list[dict[str, Any]] = []
@@ -104,7 +105,7 @@ def _pooled(
     parts = []
     for micrograph, candidates in zip(micrographs, stored, strict=True):
         if candidates is not None:
-            excluded = read_exclusion(settings, micrograph.path, candidates.file_shape)
+            excluded = read_exclusion(settings.exclude, results.folder, micrograph, candidates.file_shape)
             scores = results.scores(candidates, excluded)
             if scores is not None:
                 parts.append(scores)

@@ -74,6 +74,45 @@ class PickSettings(BaseModel):
     highpass: float | None = _setting(
         None, "High-pass of micrographs and templates: half amplitude at 1 / value.", unit="Å", gt=0
     )
+    averaging: int = _setting(
+        0,
+        "Averaging filter of micrographs and templates: the mean over so many pixels of the micrograph along x and y; "
+        "4 is the published filter for KLH. Off: 0.",
+        unit="px",
+        ge=0,
+        le=64,
+    )
+    whiten: bool = _setting(
+        False,
+        "Whiten micrographs and templates: divide by the square root of the micrograph's own power spectrum, averaged "
+        "over 64 rings up to the Nyquist frequency. Default: off.",
+    )
+    hot_pixels: float | None = _setting(
+        None,
+        "Replace pixels that differ from the median of their 5 x 5 neighbours by more than so many robust standard "
+        "deviations of that difference, by that median. Default: off.",
+        gt=0,
+    )
+    gradient: Literal["off", "plane", "quadratic"] = _setting(
+        "off", "Subtract the plane or the paraboloid that fits the micrograph best."
+    )
+    ctf: str | None = _setting(
+        None,
+        "STAR file with the defocus of each micrograph (RELION, CTFFIND): protein-bright templates are multiplied by "
+        "the CTF after rotation. The CTF gives the sign, so --contrast is not given with it.",
+        metavar="STAR",
+    )
+    ctf_step: float = _setting(
+        500.0,
+        "Defocus values are rounded to multiples of this, so that micrographs share their templates; 0: not rounded.",
+        unit="Å",
+        ge=0,
+    )
+    phase_flipped: Literal["no", "dark", "bright"] = _setting(
+        "no",
+        "Phases of the micrographs were flipped, and particles are dark or bright there: with --ctf, templates are "
+        "multiplied by the modulus of the CTF.",
+    )
     grid: str = _setting(
         "auto",
         "Searched grid: auto (the coarsest that the low-pass allows), full (the file's pixels), or the ratio of map "
@@ -120,8 +159,9 @@ class PickSettings(BaseModel):
     max_picks: int | None = _setting(None, "At most this many picks per micrograph, the best ones.", ge=0)
     exclude: str | None = _setting(
         None,
-        "Mask of the micrograph's size (or a folder of masks named like the micrographs): no picks where it is not 0.",
-        metavar="FILE|FOLDER",
+        "Mask of the micrograph's size (or a folder of masks named like the micrographs): no picks where it is not 0. "
+        "auto: padded borders, ice, dirt and carbon are found, and the mask is kept in the output folder.",
+        metavar="FILE|FOLDER|auto",
     )
     bad_pixels: Literal["error", "replace"] = _setting(
         "error", "NaN or infinite pixels: refuse the micrograph, or replace them by its median."
@@ -199,6 +239,10 @@ class PickSettings(BaseModel):
             raise ValueError("automatic thresholds need the decoys; leave out no-decoys")
         if self.lowpass and self.highpass and self.highpass <= self.lowpass:
             raise ValueError(f"highpass {self.highpass:g} Å must be larger than lowpass {self.lowpass:g} Å")
+        if self.ctf is not None and self.contrast != "same":
+            raise ValueError("the CTF gives the sign of the templates; leave out --contrast, or --ctf")
+        if self.phase_flipped != "no" and self.ctf is None:
+            raise ValueError("--phase-flipped needs --ctf")
         return self
 
     def threshold_of(self, view_names: tuple[str, ...]) -> list[float | None]:

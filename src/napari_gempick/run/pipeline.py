@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_gempick.engine.bank import Bank
+    from napari_gempick.engine.filters import Transfer
     from napari_gempick.engine.search import ShapeChooser
     from napari_gempick.model.geometry import Grid
 
@@ -43,6 +44,10 @@ class Source:
         Å.
     notes : tuple of str
         Sentences for the user.
+    transfer : Transfer, optional
+        A further filter of the micrograph.
+    bank : callable, optional
+        Returns the bank of this micrograph; default the one of its grid.
     """
 
     image: NDArray[np.float32]
@@ -50,6 +55,8 @@ class Source:
     lowpass: float | None = None
     highpass: float | None = None
     notes: tuple[str, ...] = ()
+    transfer: Transfer | None = None
+    bank: Callable[[], Bank] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,7 +139,8 @@ def search_all(
             item: tuple[int, Prepared | GempickError | BaseException, Source | None]
             try:
                 source = load()
-                item = number, prepare(source.image, source.grid, source.lowpass, source.highpass), source
+                filters = (source.lowpass, source.highpass, source.transfer)
+                item = number, prepare(source.image, source.grid, *filters), source
             except GempickError as error:
                 item = number, error, None
             except MemoryError:
@@ -166,7 +174,8 @@ def search_all(
                     progress(Progress(finished, len(loaders), share))
 
             try:
-                search = functools.partial(Search, prepared, bank_of(source.grid), tile_shape, decoys=decoys)
+                bank = bank_of(source.grid) if source.bank is None else source.bank()
+                search = functools.partial(Search, prepared, bank, tile_shape, decoys=decoys)
                 scores, maps, inverted = _search_one(search, pool, per_view, cancel, report)
             except InputError as error:
                 yield Outcome(number, error=error)

@@ -12,7 +12,7 @@ import numpy as np
 from napari_gempick.io.candidates import read_candidates
 from napari_gempick.io.image import open_image
 from napari_gempick.io.micrograph import read_micrograph
-from napari_gempick.job.inputs import read_exclusion
+from napari_gempick.job.exclusion import read_exclusion
 from napari_gempick.model.bank import BankIndex
 from napari_gempick.model.errors import GempickError, InputError
 from napari_gempick.widgets.board import Board
@@ -138,7 +138,7 @@ class Boards:
         if known is not None and known[0] == key:
             return known[1]
         candidates = read_candidates(folder / "candidates" / f"{stem}.star")
-        excluded = read_exclusion(settings, file.path, candidates.file_shape)
+        excluded = read_exclusion(settings.exclude, folder, file, candidates.file_shape)
         board = Board(candidates, result.diameter, border=(settings.diameter or 0.0) / 2, excluded=excluded)
         with self._lock:
             self._kept[stem] = key, board
