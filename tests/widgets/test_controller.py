@@ -318,3 +318,16 @@ def test_templates_from_a_map_and_from_picks(searched, tmp_path):
     searched.searches.run_this()
     searched.idle()
     assert controller.view_names() == ("particle", "ball", "mean")
+
+
+def test_preview_finds_the_particles_and_leaves_no_results(session, data, planted):
+    session.load(data, data.parent / "particle.mrc")
+    session.searches.preview()
+    session.idle()
+    session.wait(lambda: session.controller.choice is not None)
+    picks = found(session)
+    assert {(round(x, -1), round(y, -1)) for x, y in zip(picks.x.tolist(), picks.y.tolist(), strict=True)} == {
+        (round(x, -1), round(y, -1)) for x, y in planted["one"]
+    }
+    assert session.searches.state_of(session.controller.file)[0] == "new"
+    assert not (session.controller.folder.path / "run.json").exists()

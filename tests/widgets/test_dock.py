@@ -1,5 +1,7 @@
 """The dock in a viewer: layers follow, napari's own tools correct, nothing is left behind."""
 
+import shutil
+
 import numpy as np
 import pytest
 from napari.utils.notifications import notification_manager
@@ -145,6 +147,20 @@ def test_closing_while_running(picked):
     picked.shut()
     assert picked.searches._process._process is None
     assert (picked.controller.folder is None) and picked.controller.background.closed
+
+
+def test_closing_the_window_ends_everything(screen, qtbot, searched_once, tmp_path, make_napari_viewer):
+    from napari_gempick.widgets.start import open_dock
+
+    shutil.copytree(searched_once, tmp_path / "session")
+    viewer = make_napari_viewer()
+    dock = open_dock(viewer, [tmp_path / "session"])
+    qtbot.waitUntil(lambda: dock.controller.choice is not None, timeout=20_000)
+    controller, searches = dock.controller, dock.searches
+    searches.run_this()
+    viewer.close()
+    qtbot.waitUntil(lambda: controller.background.closed, timeout=10_000)
+    assert searches._process._process is None and controller.folder is None
 
 
 def test_settings_travel_as_json_and_command(picked, tmp_path, qtbot):

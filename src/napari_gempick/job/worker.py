@@ -3,6 +3,7 @@
 `python -m napari_gempick.job.worker` reads requests on stdin and answers on stdout:
 
     {"run": 1, "settings": {...}, "micrographs": [{"name": ..., "path": ...}], "folder": ...}   search; see pick_files
+    {..., "preview": true}                                        quick look; see preview_file
     {"cancel": 1}                                                                                stop that run
     {"machine": true}                                                                            describe the devices
 
@@ -17,8 +18,11 @@ import queue
 import sys
 import threading
 import traceback
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TextIO
+
+import numpy as np
 
 from napari_gempick.model.errors import Cancelled, GempickError
 
@@ -75,7 +79,7 @@ class Worker:
             return
         number = int(request["run"])
         try:
-            state = self._run(number, request)
+            state = self._preview(number, request) if request.get("preview") else self._run(number, request)
         except Cancelled:
             self._say(run=number, event="done", state="stopped")
         except GempickError as error:
@@ -87,6 +91,36 @@ class Worker:
             self._say(run=number, event="failed", sentence=f"The search stopped on an error of the program: {error!r}.")
         else:
             self._say(run=number, event="done", state=state)
+
+    def _preview(self, number: int, request: dict[str, Any]) -> str:
+        """Write what a quick look has found so far as candidates, again and again, on the grid of the file."""
+        from napari_gempick.io.candidates import Candidates, write_candidates
+        from napari_gempick.job.inputs import BankMaker, read_views
+        from napari_gempick.job.preview import Preview, preview_file
+        from napari_gempick.job.results import candidate_floor, micrograph_of
+        from napari_gempick.model.settings import make_settings
+
+        settings = make_settings(request["settings"])
+        (micrograph,) = (micrograph_of(row) for row in request["micrographs"])
+        diameter = BankMaker(settings, read_views(settings)).diameter
+        path = Path(request["folder"]) / "preview" / f"{micrograph.output_stem}.star"
+
+        def shown(stage: Preview) -> None:
+            grid, names = stage.scores.grid, stage.scores.bank.view_names
+            picks = replace(
+                stage.picks,
+                map_x=np.rint(stage.picks.x).astype(np.int32),
+                map_y=np.rint(stage.picks.y).astype(np.int32),
+            )
+            size, shape = grid.pixel_size, grid.file_shape
+            write_candidates(path, Candidates(picks, names, shape, shape, size, size, candidate_floor(settings, names)))
+            share = stage.refined / max(1, stage.candidates)
+            self._say(run=number, event="progress", finished=0, total=1, share=share)
+            self._say(run=number, event="preview", name=micrograph.output_stem, file=str(path), diameter=diameter)
+
+        cancel = self._cancels.setdefault(number, threading.Event())
+        preview_file(micrograph.path, settings, cancel=cancel, shown=shown)
+        return "complete"
 
     def _run(self, number: int, request: dict[str, Any]) -> str:
         from napari_gempick.job.pick import pick_files

@@ -14,10 +14,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from psygnal import Signal
 
+from napari_gempick.io.candidates import read_candidates
 from napari_gempick.io.listing import MicrographFile, find_micrographs
 from napari_gempick.job.results import read_run
 from napari_gempick.model.errors import GempickError, InputError, OutputError
 from napari_gempick.widgets.background import Background, Mailbox
+from napari_gempick.widgets.board import Board
 from napari_gempick.widgets.loading import Boards, Loaded, Result, load, load_maps, results_of
 from napari_gempick.widgets.look import VIEW_COLOURS
 from napari_gempick.widgets.reopening import state_of_run
@@ -197,6 +199,19 @@ class Controller:
                 )
 
         self.background.do(lambda: load(file, settings, folder, result, boards), show)
+
+    def show_preview(self, stem: str, path: Path, diameter: float) -> None:
+        """Show what a quick look has found, in the place of the candidates of a search; nothing of it is kept."""
+        generation = self._generation
+        border = (self.state.values.get("diameter") or 0.0) / 2
+
+        def take(board: Board) -> None:
+            if generation == self._generation and stem == self.stem and self.loaded is not None:
+                self.loaded = replace(self.loaded, board=board, bank=None, maps={})
+                self.loaded_changed.emit()
+                self.choose()
+
+        self.background.do(lambda: Board(read_candidates(path), diameter, border=border), take)
 
     def _add_maps(self, generation: int, maps: dict[str, MapPair]) -> None:
         """Take the maps, which are read after the picks are shown."""

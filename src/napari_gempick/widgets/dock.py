@@ -79,14 +79,15 @@ class Dock(QWidget):
         self._scroll_timer.setSingleShot(True)
         self._scroll_timer.setInterval(50)
         self._scroll_timer.timeout.connect(lambda: self._scroll_to(self._target))
-        self._closed = False
+        self._shutter = _Shutter(viewer, self._moved, self.layers, self.searches, controller)
         self.tune.set_open(False)
         self.export.set_open(False)
         self.search.set_open(False)
         QTimer.singleShot(0, self.searches.look_at_machine)
         app = QApplication.instance()
         if app is not None:
-            app.aboutToQuit.connect(self.shut)
+            app.aboutToQuit.connect(self._shutter.shut)
+        self.destroyed.connect(self._shutter.shut)
         self._adopt()
 
     def _adopt(self) -> None:
@@ -275,18 +276,31 @@ class Dock(QWidget):
 
     def shut(self) -> None:
         """End searches and threads, and save."""
-        if self._closed:
-            return
-        self._closed = True
-        if self._moved in self.viewer.mouse_move_callbacks:
-            self.viewer.mouse_move_callbacks.remove(self._moved)
-        self.layers.close()
-        self.searches.close()
-        self.controller.close()
+        self._shutter.shut()
 
     def closeEvent(self, event: Any) -> None:
         self.shut()
         super().closeEvent(event)
+
+
+class _Shutter:
+    """Ends what the dock has started; not a QObject, for it is called when the window is gone already."""
+
+    def __init__(self, viewer: Viewer, moved: Any, layers: Layers, searches: Searches, controller: Controller) -> None:
+        self._viewer, self._moved = viewer, moved
+        self._layers, self._searches, self._controller = layers, searches, controller
+        self._done = False
+
+    def shut(self, _: object = None) -> None:
+        """End searches and threads, and save; once."""
+        if self._done:
+            return
+        self._done = True
+        if self._moved in self._viewer.mouse_move_callbacks:
+            self._viewer.mouse_move_callbacks.remove(self._moved)
+        self._layers.close()
+        self._searches.close()
+        self._controller.close()
 
 
 def show_dock() -> None:

@@ -46,6 +46,7 @@ class Layers:
         self._shown_size: tuple[float, int, int] | None = None
         self.on_made: Any = lambda layer: None
         self.map_view = ""
+        self._hidden: list[Layer] = []
         self._waiting: list[Any] = []
         self._next_map = QTimer()
         self._next_map.setSingleShot(True)
@@ -84,14 +85,21 @@ class Layers:
     def _show(self) -> None:
         loaded = self._controller.loaded
         if loaded is None or loaded.image is None:
-            for name in (MICROGRAPH, NCC, INDEX, PICKS):
-                layer = self.layer(name)
-                if layer is not None:
-                    self._viewer.layers.remove(layer)
+            self._hide_all()
             return
+        for layer in self._hidden:
+            layer.visible = True
+        self._hidden = []
         self._show_image(loaded)
         if not loaded.maps:
             self._hide_maps()
+
+    def _hide_all(self) -> None:
+        """Hide our layers while there is nothing to show; to remove them and make them again takes a second."""
+        for layer in self.all():
+            if layer.visible:
+                layer.visible = False
+                self._hidden.append(layer)
 
     def _show_image(self, loaded: Loaded) -> None:
         layer = self.layer(MICROGRAPH)

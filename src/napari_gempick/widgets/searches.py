@@ -6,6 +6,7 @@ import hashlib
 import json
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from psygnal import Signal
@@ -123,7 +124,12 @@ class Searches:
             return
         self.start(todo, maps=None)
 
-    def start(self, files: Sequence[MicrographFile], *, maps: bool | None, **more: Any) -> None:
+    def preview(self) -> None:
+        """Take a quick look at the current micrograph: most of the picks, in seconds."""
+        if self._controller.file is not None:
+            self.start([self._controller.file], maps=False, preview=True)
+
+    def start(self, files: Sequence[MicrographFile], *, maps: bool | None, preview: bool = False, **more: Any) -> None:
         """Search some micrographs; `maps` None keeps maps while they are not too large."""
         controller = self._controller
         if self.run is not None:
@@ -150,6 +156,7 @@ class Searches:
             settings=settings.model_dump(mode="json"),
             micrographs=[{"name": file.output_stem, "path": str(file.path)} for file in files],
             folder=str(controller.folder.path),
+            preview=preview,
         )
         self.changed.emit()
 
@@ -189,6 +196,8 @@ class Searches:
             self.changed.emit()
         elif kind == "micrograph":
             self._take(run, event["row"])
+        elif kind == "preview":
+            self._controller.show_preview(event["name"], Path(event["file"]), float(event["diameter"]))
         elif kind == "said":
             self._controller.said.emit(event["sentence"], "warning")
         elif kind == "failed":
