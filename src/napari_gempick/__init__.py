@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from napari_gempick.io.stack import read_stack
     from napari_gempick.job.arrays import Picked, pick, repick
     from napari_gempick.job.average import Averages, average, average_files
+    from napari_gempick.job.cluster import cancel_job, collect_job, estimate_job, export_job, job_status, submit_job
     from napari_gempick.job.pick import pick_files
     from napari_gempick.job.project import Projections, project_files, project_map
     from napari_gempick.job.prove import verify
@@ -37,6 +38,12 @@ _PUBLIC = {
     "Picks": "model.picks",
     "Projections": "job.project",
     "ScoreMap": "model.scores",
+    "cancel_job": "job.cluster",
+    "collect_job": "job.cluster",
+    "estimate_job": "job.cluster",
+    "export_job": "job.cluster",
+    "job_status": "job.cluster",
+    "submit_job": "job.cluster",
     "pick": "job.arrays",
     "pick_files": "job.pick",
     "project_files": "job.project",
@@ -60,6 +67,11 @@ __all__ = [
     "__version__",
     "average",
     "average_files",
+    "cancel_job",
+    "collect_job",
+    "estimate_job",
+    "export_job",
+    "job_status",
     "pick",
     "pick_files",
     "project_files",
@@ -69,6 +81,7 @@ __all__ = [
     "read_stack",
     "repick",
     "retune",
+    "submit_job",
     "verify",
 ]
 

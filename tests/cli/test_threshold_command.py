@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 
+from napari_gempick.io.candidates import read_candidates
 from napari_gempick.io.micrograph import read_micrograph
 from napari_gempick.io.mrc import write_mrc
 
@@ -90,3 +91,14 @@ def test_exclusion_is_found_kept_and_edited(data, gempick, basic):
 def test_an_exclusion_mask_that_is_missing_is_noticed_first(data, gempick, basic):
     done = gempick("pick", "grid1", *basic, "--exclude", "nowhere.mrc", "-o", "out", check=2)
     assert "--exclude nowhere.mrc does not exist" in done.stderr and not (data / "out").exists()
+
+
+def test_local_statistics_are_written_and_limit(data, gempick, basic):
+    gempick("pick", "grid1", *basic, "--format", "csv", "-o", "out", check=0)
+    header, *rows = (data / "out" / "mic.csv").read_text().splitlines()
+    assert header.endswith("box_size,local_mean,local_sigma,power") and len(rows) == 4
+    powers = sorted(float(row.split(",")[-1]) for row in rows)
+    candidates = read_candidates(data / "out" / "candidates" / "mic.star")
+    assert candidates.picks.local.shape == (len(candidates.picks), 3) and candidates.decoys.local is not None
+    gempick("retune", "out", "--power", f"{(powers[1] + powers[2]) / 2},", check=0)
+    assert run_of(data / "out")["micrographs"][0]["picks"] == 2

@@ -139,3 +139,34 @@ def test_cancel_stops_soon(plans):
     assert time.monotonic() - stopped[0] < 5
     assert 0 < seen[-1][0] < seen[-1][1]
     assert threading.active_count() < 10
+
+
+@pytest.mark.parametrize("parts", [1, 2, 3, 7, 40])
+def test_shares_of_the_bank_make_the_whole(plans, parts):
+    rng = np.random.default_rng(3)
+    image = rng.standard_normal((110, 120)).astype(np.float32)
+    image[20:60, 20:60] = 1.5  # flat: every score is 0, a tie of all search images
+    templates = list(rng.integers(-2, 3, (3, 13, 13)).astype(np.float32))
+    masks = [ShapeMask("circle", (12.0, 12.0)), ShapeMask("rectangle", (11.0, 7.0)), ShapeMask("circle", (9.0, 9.0))]
+    bank = bank_of(templates, masks, step=8)
+    prepared = prepare(image, Grid(image.shape, 1.0))
+
+    def searched(share=None):
+        search = Search(prepared, bank, lambda key, choose: (64, 64), decoys=True, share=share)
+        run_search(search, DevicePool([CpuDevice(2, plans)]))
+        return search
+
+    whole = searched()
+    assert (whole.scored == 1).all()
+    merged = [(np.full_like(score, -2), np.full_like(index, -1)) for score, index in whole.raised()]
+    counts = np.zeros(len(bank.index), int)
+    for part in range(parts):
+        search = searched((part, part + 1, parts))
+        counts += search.scored
+        for (score, index), (more, k) in zip(merged, search.raised(), strict=True):
+            better = (more > score) | ((more == score) & (k < index))
+            score[better], index[better] = more[better], k[better]
+    assert (counts == 1).all()
+    for (score, index), (wanted, k) in zip(merged, whole.raised(), strict=True):
+        assert (score + 0).tobytes() == (wanted + 0).tobytes()
+        assert index.tobytes() == k.tobytes()

@@ -10,6 +10,7 @@ COMMANDS = {
     "pick": "Pick particles by template matching.",
     "preview": "A quick look: coarse search, then exact scores of its candidates.",
     "retune": "New picks from saved candidates: no correlation.",
+    "job": "Pick a data set on a cluster: export, submit, status, collect, cancel.",
     "templates": "Make templates and masks: projections, averages, shapes.",
     "evaluate": "Compare picks with a truth.",
     "convert": "Carry coordinates between programs.",

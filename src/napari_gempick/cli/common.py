@@ -168,12 +168,12 @@ def given(values: dict[str, Any]) -> dict[str, Any]:
 
 
 class VariadicCommand(click.Command):
-    """Lets one `--threshold`, `--mask` or `--templates` be followed by several NAME=VALUE.
+    """Lets one `--threshold`, `--mask`, `--in-plane-symmetry` or `--templates` be followed by several NAME=VALUE.
 
     Files without a name after `--templates` are taken as templates when micrographs stand before the option.
     """
 
-    variadic = ("--templates", "--mask", "--threshold")
+    variadic = ("--templates", "--mask", "--threshold", "--in-plane-symmetry")
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Repeat the option before each further value."""

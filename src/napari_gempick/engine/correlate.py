@@ -130,8 +130,7 @@ def consume(
                 for pair in range(0, len(on_host), 2):
                     raise_maps(*held_maps[pair : pair + 2], *on_host[pair : pair + 2])
         if held and not should_stop():
-            for group in {int(search.bank.group_of[k]) for k in held}:
-                search.finish([k for k in held if search.bank.group_of[k] == group])
+            search.finish(held)
             held.clear()
     except Stopped:
         pass
@@ -187,7 +186,7 @@ def _process(
             target, guard = maps[tile], contextlib.nullcontext()
         elif shared:
             (group,) = shared
-            target, scales = search.raw(group, tile, sigmas[group], real), None
+            target, scales = search.raw(ks[0], tile, sigmas[group], real), None
         else:
             target = search.maps(tile)
         worker.score(

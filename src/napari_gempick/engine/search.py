@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import math
 import threading
 from collections import deque
@@ -34,6 +35,8 @@ SHARED_FROM = 12
 PIECE_LEAST, OWN_MOST = 4, 8
 OWN = -1
 """The queue of search images whose masks few or none share."""
+Share = tuple[int, int, int]
+"""(start, stop, of): the part of the bank from start / of to stop / of."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,6 +62,13 @@ class Search:
         Search this view alone.
     decoys : bool
         Keep the maps of the inverted contrast as well: the largest negated score at each position.
+    share : (start, stop, of), optional
+        Search this part of the bank alone; the maxima over all parts are the whole bank's maps, byte for byte.
+
+    Attributes
+    ----------
+    scored : (n_bank,) int32
+        How often each search image was scored: a proof of coverage.
 
     Raises
     ------
@@ -74,6 +84,7 @@ class Search:
         *,
         view: int | None = None,
         decoys: bool = False,
+        share: Share | None = None,
     ) -> None:
         self.bank, self._prepared = bank, prepared
         self._scored = [prepared.grid.scored(group.extent) for group in bank.groups]
@@ -106,12 +117,34 @@ class Search:
         self._lock = threading.Lock()
         self._raw: dict[tuple[int, int], _Raw] = {}
         views = bank.index.view(np.arange(len(bank.index), dtype=np.int32))
-        chosen = [[int(k) for k in group.ks if view is None or views[k] == view] for group in bank.groups]
-        self._first = {g: ks[0] for g, ks in enumerate(chosen) if ks and g in self.shared_groups}
-        self._left = {g: len(chosen[g]) for g in self._first}
-        self._queues = {g: deque(chosen[g]) for g in self._first}
-        self._queues[OWN] = deque(k for g, ks in enumerate(chosen) if g not in self.shared_groups for k in ks)
-        self.total, self.done = sum(len(ks) for ks in chosen), 0
+        wanted = bank.index.searched() & (True if view is None else views == view)
+        chosen = [[int(k) for k in group.ks if wanted[k]] for group in bank.groups]
+        units = self._cut(chosen)
+        if share is not None:
+            units = _part(units, share)
+        self._queues = {batch: deque(ks) for batch, ks in enumerate(ks for batched, ks in units if batched)}
+        self._first = {batch: queue[0] for batch, queue in self._queues.items()}
+        self._left = {batch: len(queue) for batch, queue in self._queues.items()}
+        self._batch_of = {k: batch for batch, queue in self._queues.items() for k in queue}
+        self._queues[OWN] = deque(k for batched, ks in units if not batched for k in ks)
+        self.total, self.done = sum(len(ks) for _, ks in units), 0
+        self.scored = np.zeros(len(bank.index), np.int32)
+
+    def _cut(self, chosen: Sequence[list[int]]) -> list[tuple[bool, list[int]]]:
+        """Cut the bank into batches of one shared mask, and single search images: (whether it is a batch, its ks).
+
+        The scores of a batch are scaled together, which decides ties between scores that differ by less than the last
+        bit. The cut follows from the bank alone, so that no result depends on how the work is shared.
+        """
+        units: list[tuple[bool, list[int]]] = []
+        for group, ks in enumerate(chosen):
+            if group not in self.shared_groups:
+                units += [(False, [k]) for k in ks]
+                continue
+            count = max(1, int(len(ks) // max(SHARED_FROM, 2 * math.sqrt(len(ks)))))
+            ends = [len(ks) * i // count for i in range(count + 1)]
+            units += [(True, ks[a:b]) for a, b in itertools.pairwise(ends) if b > a]
+        return units
 
     def block(self, tile: int) -> NDArray[np.float64]:
         """Return the centred input of a tile, (fy, fx) float64."""
@@ -137,9 +170,9 @@ class Search:
         """
         share = 1 if workers == 1 else 2 * workers
         with self._lock:
-            for group, queue in self._queues.items():
+            for batch, queue in self._queues.items():
                 if queue:
-                    limit = most if group != OWN else min(most, OWN_MOST)
+                    limit = most if batch != OWN else min(most, OWN_MOST)
                     size = min(limit, max(PIECE_LEAST, math.ceil(len(queue) / share)))
                     return tuple(sorted(queue.popleft() for _ in range(min(size, len(queue)))))
         return ()
@@ -148,8 +181,7 @@ class Search:
         """Return search images that a worker could not finish."""
         with self._lock:
             for k in sorted(ks, reverse=True):
-                group = int(self.bank.group_of[k])
-                self._queues[group if group in self.shared_groups else OWN].appendleft(k)
+                self._queues[self._batch_of.get(k, OWN)].appendleft(k)
             self.done = min(self.done, self.total - sum(len(queue) for queue in self._queues.values()))
 
     def count_done(self, count: int) -> None:
@@ -163,45 +195,46 @@ class Search:
         return any(self._queues.values())
 
     def finish(self, ks: Sequence[int]) -> None:
-        """Note that search images of one mask, or of masks with few, are in the maps.
-
-        The last one of a mask that many share completes that mask's scores.
-        """
-        group = int(self.bank.group_of[ks[0]])
+        """Note that search images are in the maps; the last one of a batch completes that batch's scores."""
+        complete = []
         with self._lock:
-            complete = False
-            if group in self.shared_groups:
-                self._left[group] -= len(ks)
-                complete = self._left[group] == 0
-        if complete:
-            self._scale(group)
+            self.scored[list(ks)] += 1
+            for k in ks:
+                batch = self._batch_of.get(k, OWN)
+                if batch != OWN:
+                    self._left[batch] -= 1
+                    if self._left[batch] == 0:
+                        complete.append(batch)
+        for batch in complete:
+            self._scale(batch)
 
-    def raw(self, group: int, tile: int, sigma: NDArray[np.float32], real: np.dtype[Any]) -> Maps:
-        """Return the maps of the largest unscaled correlation with the templates of a shared mask, and of its k.
+    def raw(self, k: int, tile: int, sigma: NDArray[np.float32], real: np.dtype[Any]) -> Maps:
+        """Return the maps of the largest unscaled correlation with the templates of k's batch, and of its k.
 
-        1 / sigma is a common factor that is not negative: it scales the maximum alone, once the mask's last template is
-        done. Hold `guard` to touch the maps.
+        1 / sigma is a common factor that is not negative: it scales the maximum alone, once the batch's last template
+        is done. Hold `guard` to touch the maps.
         """
+        key = self._batch_of[k], tile
         with self._guards[tile]:
-            if (group, tile) not in self._raw:
+            if key not in self._raw:
                 shape = self.tiles[tile].shape
                 maps = [(np.full(shape, -np.inf, real), np.full(shape, -1, np.int32)) for _ in range(self.pairs)]
-                self._raw[group, tile] = _Raw(tuple(array for pair in maps for array in pair), sigma)
-            return self._raw[group, tile].maps
+                self._raw[key] = _Raw(tuple(array for pair in maps for array in pair), sigma)
+            return self._raw[key].maps
 
-    def _scale(self, group: int) -> None:
-        """Take over the unscaled maxima of a shared mask, scaled; where sigma vanishes, score 0 and the smallest k."""
+    def _scale(self, batch: int) -> None:
+        """Take over the unscaled maxima of a batch, scaled; where sigma vanishes, score 0 and the smallest k."""
         for tile in range(len(self.tiles)):
-            raw = self._raw.pop((group, tile), None)
+            raw = self._raw.pop((batch, tile), None)
             if raw is None:
                 continue
-            rect = self.rect(self._first[group], tile)
+            rect = self.rect(self._first[batch], tile)
             sigma = raw.sigma[rect]
             for pair in range(0, len(raw.maps), 2):
                 highest, index = (array[rect] for array in raw.maps[pair : pair + 2])
                 score = np.multiply(highest, sigma, dtype=highest.dtype).astype(np.float32, copy=False)
                 if not sigma.all():
-                    index[sigma == 0] = self._first[group]
+                    index[sigma == 0] = self._first[batch]
                 with self._guards[tile]:
                     best, holder = self.maps(tile)[pair : pair + 2]
                     raise_maps(best[rect], holder[rect], score, index)
@@ -226,11 +259,31 @@ class Search:
         """Return the lock of a tile's part of the maps."""
         return self._guards[tile]
 
+    def raised(self) -> list[tuple[NDArray[np.float32], NDArray[np.int32]]]:
+        """Return the scores so far and who holds them, -2 and -1 where nothing is: what is combined over shares.
+
+        Pairs of (my, mx); the second is of the inverted contrast. The larger score wins, in a tie the smaller k.
+        """
+        return self._maps
+
     def result(self) -> tuple[ScoreMap, ...]:
         """Return the maps and, where asked for, those of the inverted contrast; complete once all is done."""
         found = []
         for highest, index in self._maps:
             score = np.clip(highest, -1, 1)
             score[index < 0] = -1
+            score += 0  # a zero has no sign
             found.append(ScoreMap(score, index, self._prepared.grid, self.bank.index))
         return tuple(found)
+
+
+def _part(units: list[tuple[bool, list[int]]], share: Share) -> list[tuple[bool, list[int]]]:
+    """Return the units whose middle, counted in search images, lies in a share; shares that adjoin share no unit."""
+    start, stop, parts = share
+    total = sum(len(ks) for _, ks in units)
+    kept, before = [], 0
+    for batched, ks in units:
+        if 2 * total * start <= (2 * before + len(ks)) * parts < 2 * total * stop:
+            kept.append((batched, ks))
+        before += len(ks)
+    return kept

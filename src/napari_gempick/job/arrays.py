@@ -10,6 +10,7 @@ import numpy as np
 from napari_gempick.device.discover import open_devices
 from napari_gempick.device.plan import PlanStore
 from napari_gempick.engine.exclusion import find_exclusion
+from napari_gempick.engine.local import with_local
 from napari_gempick.engine.peaks import find_candidates, select
 from napari_gempick.job.inputs import BankMaker, View, choose_grid, masks_of_views, source_of, view_of
 from napari_gempick.job.results import candidate_floor, selection_for
@@ -140,8 +141,9 @@ def pick(
         raise outcome.error
     assert outcome.scores is not None
     floor = candidate_floor(settings, makers.index.view_names)
-    candidates = find_candidates(outcome.scores, floor)
-    decoys = None if outcome.decoys is None else find_candidates(outcome.decoys, floor)
+    size = makers.diameter / grid.map_pixel_size
+    candidates = with_local(find_candidates(outcome.scores, floor), outcome.image, size)
+    decoys = None if outcome.decoys is None else with_local(find_candidates(outcome.decoys, floor), outcome.image, size)
     found = Picked(candidates, candidates, outcome.scores, makers.diameter, decoys)
     if excluded is None and settings.exclude == AUTO:
         excluded = find_exclusion(pixels, makers.diameter / settings.pixel_size)

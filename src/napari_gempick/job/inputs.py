@@ -15,6 +15,7 @@ import numpy as np
 
 from napari_gempick.engine.bank import Bank, Section
 from napari_gempick.engine.masks import ImageMask, Mask, ShapeMask, automatic_weights, parse_shape
+from napari_gempick.engine.symmetry import in_plane_symmetry
 from napari_gempick.io.micrograph import as_float32, read_micrograph, require_pixel_size
 from napari_gempick.io.stack import read_mask, read_stack
 from napari_gempick.job.preparation import Preparation
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
     from napari_gempick.model.ctf import Ctf
 
 BANKS_KEPT = 2
+FEW = 4
+"""Templates of a view up to which its symmetry is looked for."""
 SOFTENING = 0.6
 """Standard deviation in map pixels that smooths binary mask files on a cropped grid: about a two-pixel edge."""
 
@@ -175,6 +178,7 @@ class BankMaker:
             tuple(len(view.templates) for view in views),
             settings.angle_step,
             settings.angle_range,
+            settings.folds_of(tuple(view.name for view in views)),
         )
         self.preparation = Preparation(settings)
         self._banks: OrderedDict[tuple[float, Fraction, Transfer | None], Bank] = OrderedDict()
@@ -250,6 +254,31 @@ class BankMaker:
         while len(self._banks) > BANKS_KEPT:
             self._banks.popitem(last=False)
         return bank
+
+    def symmetry_hints(self) -> list[str]:
+        """Say which views look symmetric in the plane and are searched as if they were not; the user decides."""
+        hints = []
+        names, folds = self.index.view_names, self.index.folds
+        for view, fold in zip(self.views, folds, strict=True):
+            if fold > 1 or len(view.templates) > FEW or self.index.n_rotations == 1:
+                continue
+            size = view.templates[0].shape
+            found = []
+            for template, mask in zip(view.templates, self._masks(view, 0.0, 0.0), strict=True):
+                weights, extent = mask.sample(0, view.pixel_size)
+                whole = np.zeros(np.add(size, weights.shape), np.float32)  # a mask may reach beyond its template
+                top, left = max(0, size[0] // 2 - extent.top), max(0, size[1] // 2 - extent.left)
+                cut = weights[max(0, extent.top - size[0] // 2) :, max(0, extent.left - size[1] // 2) :]
+                whole[top : top + cut.shape[0], left : left + cut.shape[1]] = cut
+                found.append(in_plane_symmetry(template, whole[: size[0], : size[1]]))
+            n, alike = min(found)
+            if n > 1:
+                option = f"{view.name}={n}" if len(names) > 1 else str(n)
+                hints.append(
+                    f"View {view.name!r} looks the same after {360 / n:g} degrees (correlation {alike:.2f}): "
+                    f"--in-plane-symmetry {option} would search 1/{n} of its angles."
+                )
+        return hints
 
     def record(self) -> list[dict[str, Any]]:
         """Return what run.json says about the views, in the order of their sections."""

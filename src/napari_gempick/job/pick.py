@@ -105,7 +105,7 @@ def pick_files(
             {
                 "state": state,
                 "views": views,
-                "search_images": _search_images(makers.index),
+                "search_images": search_images(makers.index),
                 "devices": [device.describe() for device in pool.devices],
                 "failed_devices": dict(pool.failed),
                 "plan": plans.record,
@@ -114,6 +114,8 @@ def pick_files(
             }
         )
 
+    for sentence in makers.symmetry_hints():
+        said(sentence)
     write_run("running")
     state = "stopped"
     try:
@@ -128,7 +130,7 @@ def pick_files(
             progress=progress,
         ):
             micrograph = todo[outcome.number]
-            rows[micrograph.output_stem] = row = _finish(results, micrograph, outcome, prover)
+            rows[micrograph.output_stem] = row = finish_micrograph(results, micrograph, outcome, prover)
             for sentence in ([row["error"]] if "error" in row else []) + row.get("notes", []) + row.get("remarks", []):
                 said(sentence)
             finished(row)
@@ -141,7 +143,7 @@ def pick_files(
     return run
 
 
-def _finish(results: Results, micrograph: MicrographFile, outcome: Outcome, prover: Prover) -> dict[str, Any]:
+def finish_micrograph(results: Results, micrograph: MicrographFile, outcome: Outcome, prover: Prover) -> dict[str, Any]:
     """Write one micrograph's results and return its line in run.json; a failure is a line with its reason."""
     path = str(micrograph.path)
 
@@ -154,7 +156,7 @@ def _finish(results: Results, micrograph: MicrographFile, outcome: Outcome, prov
             raise outcome.error
         assert outcome.scores is not None
         proof = MicrographProof(prover, micrograph.path, outcome.scores.grid.pixel_size)
-        row = results.write(micrograph, outcome.scores, outcome.per_view, outcome.decoys, proof)
+        row = results.write(micrograph, outcome.scores, outcome.per_view, outcome.decoys, proof, outcome.image)
         row["seconds"] = round(outcome.seconds, 3)
     except OutputError:
         raise
@@ -165,7 +167,7 @@ def _finish(results: Results, micrograph: MicrographFile, outcome: Outcome, prov
     return row
 
 
-def _search_images(index: BankIndex) -> dict[str, list[Any]]:
+def search_images(index: BankIndex) -> dict[str, list[Any]]:
     """Return view and psi of every k, as columns."""
     k = np.arange(len(index), dtype=np.int32)
     return {
@@ -173,4 +175,5 @@ def _search_images(index: BankIndex) -> dict[str, list[Any]]:
         "view": [index.view_names[view] for view in index.view(k)],
         "section": index.section(k).tolist(),
         "psi": index.psi(k).tolist(),
+        "searched": index.searched().tolist(),
     }

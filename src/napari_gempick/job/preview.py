@@ -264,12 +264,17 @@ def _angles(fine: BankMaker, coarse: BankMaker) -> Callable[[int], list[int]]:
     times = round(step / fine.index.angle_step) if step > 0 else 1
     n_fine, n_coarse = fine.index.n_rotations, coarse.index.n_rotations
     closed = math.isclose(n_fine * fine.index.angle_step, 360)
+    folds = fine.index.folds
+    searched = fine.index.searched()
 
     def around(k: int) -> list[int]:
         section, rotation = divmod(k, n_coarse)
         turns = {rotation * times + i for i in range(1 - times, times)}
         turns = {turn % n_fine for turn in turns} if closed else {turn for turn in turns if 0 <= turn < n_fine}
-        return sorted(section * n_fine + turn for turn in turns)
+        fold = folds[int(fine.index.view(np.array([section * n_fine], np.int32))[0])]
+        if closed and n_fine % fold == 0:
+            turns = {turn % (n_fine // fold) for turn in turns}
+        return [k for k in sorted(section * n_fine + turn for turn in turns) if searched[k]]
 
     return around
 

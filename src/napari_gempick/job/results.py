@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_gempick import __version__
+from napari_gempick.engine.local import with_local
 from napari_gempick.engine.peaks import Selection, find_candidates, select
 from napari_gempick.io.atomic import write_text
 from napari_gempick.io.candidates import Candidates, read_candidates, write_candidates
@@ -68,21 +69,31 @@ class Results:
 
     def is_done(self, micrograph: MicrographFile) -> bool:
         """Return whether a micrograph's results are complete, readable and not older than the micrograph."""
-        settings = self._settings
         wanted = [self.coordinates(micrograph), self.candidates(micrograph)]
-        if settings.save_maps or settings.per_view_maps:
-            wanted += self._map_paths(micrograph, "")
-            wanted += self._map_paths(micrograph, "", ("min", "minindex")) if settings.decoys else []
         if not all(path.exists() for path in wanted):
             return False
         try:
-            candidates = read_candidates(self.candidates(micrograph))
+            names = read_candidates(self.candidates(micrograph)).view_names
             changed = micrograph.path.stat().st_mtime_ns
         except (GempickError, OSError):
             return False
-        views = candidates.view_names if settings.per_view_maps and len(candidates.view_names) > 1 else ()
-        wanted += [path for view in views for path in self._map_paths(micrograph, f"_{view}")]
+        wanted += self.maps(micrograph, names)
         return all(path.exists() and path.stat().st_mtime_ns >= changed for path in wanted)
+
+    def maps(self, micrograph: MicrographFile, view_names: tuple[str, ...]) -> list[Path]:
+        """Return the paths of the maps that are saved for a micrograph."""
+        settings = self._settings
+        if not (settings.save_maps or settings.per_view_maps):
+            return []
+        views = view_names if settings.per_view_maps and len(view_names) > 1 else ()
+        paths = self._map_paths(micrograph, "")
+        paths += self._map_paths(micrograph, "", ("min", "minindex")) if settings.decoys else []
+        return paths + [path for view in views for path in self._map_paths(micrograph, f"_{view}")]
+
+    def texts(self, micrograph: MicrographFile) -> list[Path]:
+        """Return the paths of a micrograph's coordinates, in every format, and candidates."""
+        paths = [self._path(micrograph, FORMATS[name].suffix) for name in formats_of(self._settings)]
+        return [*paths, self.candidates(micrograph)]
 
     def prepare(self, views: list[dict[str, Any]], *, overwrite: bool, resume: bool) -> dict[str, Any] | None:
         """Check the folder; return the earlier run.json when resuming with the same settings and `views`.
@@ -127,14 +138,22 @@ class Results:
         per_view: Sequence[ScoreMap] = (),
         inverted: ScoreMap | None = None,
         proof: MicrographProof | None = None,
+        image: NDArray[np.float32] | None = None,
     ) -> dict[str, Any]:
-        """Write one micrograph's results; return its line in run.json. The STAR file comes last: it marks the end."""
+        """Write one micrograph's results; return its line in run.json. The STAR file comes last: it marks the end.
+
+        With the `image` that was searched, candidates have their local mean, standard deviation and power.
+        """
         settings, grid = self._settings, scores.grid
         names = scores.bank.view_names
         floor = candidate_floor(settings, names)
         shape = (int(scores.score.shape[0]), int(scores.score.shape[1]))
-        found = find_candidates(scores, floor)
-        decoys = None if inverted is None else find_candidates(inverted, floor)
+        diameter = self._diameter / grid.map_pixel_size
+        found, decoys = (
+            None if maps is None else with_local(find_candidates(maps, floor), image, diameter)
+            for maps in (scores, inverted)
+        )
+        assert found is not None
         candidates = Candidates(
             found, names, grid.file_shape, shape, grid.pixel_size, grid.map_pixel_size, floor, decoys
         )
@@ -280,6 +299,7 @@ def selection_for(
         max_threshold=settings.max_threshold,
         border=border / pixel_size,
         max_picks=settings.max_picks,
+        local_limits=settings.local_limits(),
     )
 
 

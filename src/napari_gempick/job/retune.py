@@ -19,7 +19,10 @@ if TYPE_CHECKING:
     from napari_gempick.io.listing import MicrographFile
     from napari_gempick.model.settings import PickSettings
 
-RETUNABLE = ("threshold", "fdr", "max_threshold", "min_distance", "border", "max_picks", "exclude", "format")
+RETUNABLE = (
+    *("threshold", "fdr", "max_threshold", "min_distance", "local_mean", "local_sigma", "power"),
+    *("border", "max_picks", "exclude", "format"),
+)
 """Settings that choose picks among candidates."""
 
 

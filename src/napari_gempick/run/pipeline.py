@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import queue
 import threading
 import time
-from dataclasses import dataclass
+from collections.abc import Sized
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from napari_gempick.engine.prepare import Prepared, prepare
 from napari_gempick.engine.search import Search
@@ -16,14 +20,13 @@ from napari_gempick.model.scores import ScoreMap
 from napari_gempick.run.search import DevicePool, run_search
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Generator, Iterable
 
-    import numpy as np
     from numpy.typing import NDArray
 
     from napari_gempick.engine.bank import Bank
     from napari_gempick.engine.filters import Transfer
-    from napari_gempick.engine.search import ShapeChooser
+    from napari_gempick.engine.search import ShapeChooser, Share
     from napari_gempick.model.geometry import Grid
 
 AHEAD = 1
@@ -73,21 +76,27 @@ class Outcome:
         One for each view where asked for.
     decoys : ScoreMap, optional
         Of the inverted contrast where asked for: the largest negated score at each position.
+    image : (my, mx) float32, optional
+        The micrograph as it was searched: on the grid of the maps, filtered.
     error : GempickError, optional
         Why it failed.
     notes : tuple of str
         Sentences for the user.
     seconds : float
         Search time.
+    scored : (n_bank,) int32, optional
+        How often each search image was scored here.
     """
 
     number: int
     scores: ScoreMap | None = None
     per_view: tuple[ScoreMap, ...] = ()
     decoys: ScoreMap | None = None
+    image: NDArray[np.float32] | None = None
     error: GempickError | None = None
     notes: tuple[str, ...] = ()
     seconds: float = 0.0
+    scored: NDArray[np.int32] | None = None
 
 
 @dataclass(frozen=True)
@@ -100,22 +109,25 @@ class Progress:
 
 
 def search_all(
-    loaders: Sequence[Callable[[], Source]],
+    loaders: Iterable[Callable[[], Source]],
     bank_of: Callable[[Grid], Bank],
     pool: DevicePool,
     *,
     tile_shape: ShapeChooser | None = None,
     per_view: bool = False,
     decoys: bool = False,
+    share: Share | None = None,
+    combine: Callable[[Search], None] | None = None,
     cancel: threading.Event | None = None,
     progress: Callable[[Progress], None] | None = None,
-) -> Iterator[Outcome]:
+) -> Generator[Outcome, None, None]:
     """Search micrographs in order and yield each outcome; an unusable one is an outcome with an error.
 
     Parameters
     ----------
-    loaders : sequence of callable
+    loaders : iterable of callable
         Each returns a Source; called on the producer thread, one ahead of the search. A GempickError is recorded.
+        The iterable itself is advanced on that thread too, and may block until there is more to do.
     bank_of : callable
         Returns the bank for a grid; expected to keep the last ones.
     pool : DevicePool
@@ -123,6 +135,10 @@ def search_all(
         Search view by view and yield the maps of each.
     decoys : bool
         Yield the maps of the inverted contrast as well.
+    share : (start, stop, of), optional
+        Search this part of the bank alone; see engine.search.Search.
+    combine : callable
+        Called with each search that is done, before its maps are taken; an InputError of it is recorded.
     cancel, progress
         See run.search.run_search; progress is called on the calling thread.
 
@@ -131,16 +147,20 @@ def search_all(
     Cancelled, DeviceError
         From the search.
     """
-    ready: queue.Queue[tuple[int, Prepared | GempickError | BaseException, Source | None]] = queue.Queue(AHEAD)
+    ready: queue.Queue[tuple[int, Prepared | GempickError | BaseException | None, Source | None]] = queue.Queue(AHEAD)
     stop = threading.Event()
+    total = len(loaders) if isinstance(loaders, Sized) else 0
 
     def produce() -> None:
-        for number, load in enumerate(loaders):
-            item: tuple[int, Prepared | GempickError | BaseException, Source | None]
+        waiting = iter(loaders)
+        for number in itertools.count():
+            item: tuple[int, Prepared | GempickError | BaseException | None, Source | None] = number, None, None
             try:
-                source = load()
-                filters = (source.lowpass, source.highpass, source.transfer)
-                item = number, prepare(source.image, source.grid, *filters), source
+                load = next(waiting, None)
+                if load is not None:
+                    source = load()
+                    filters = source.lowpass, source.highpass, source.transfer
+                    item = number, prepare(source.image, source.grid, *filters), source
             except GempickError as error:
                 item = number, error, None
             except MemoryError:
@@ -153,14 +173,16 @@ def search_all(
                     break
                 except queue.Full:
                     continue
-            if stop.is_set():
+            if stop.is_set() or item[1] is None:
                 return
 
     producer = threading.Thread(target=produce, daemon=True)
     producer.start()
     try:
-        for finished in range(len(loaders)):
+        for finished in itertools.count():
             number, prepared, source = ready.get()
+            if prepared is None:
+                return
             if isinstance(prepared, GempickError):
                 yield Outcome(number, error=prepared)
                 continue
@@ -171,12 +193,12 @@ def search_all(
 
             def report(share: float, finished: int = finished) -> None:
                 if progress is not None:
-                    progress(Progress(finished, len(loaders), share))
+                    progress(Progress(finished, total, share))
 
             try:
                 bank = bank_of(source.grid) if source.bank is None else source.bank()
-                search = functools.partial(Search, prepared, bank, tile_shape, decoys=decoys)
-                scores, maps, inverted = _search_one(search, pool, per_view, cancel, report)
+                search = functools.partial(Search, prepared, bank, tile_shape, decoys=decoys, share=share)
+                found = _search_one(search, pool, per_view, combine, cancel, report)
             except InputError as error:
                 yield Outcome(number, error=error)
                 continue
@@ -186,7 +208,9 @@ def search_all(
                     *notes,
                     f"{prepared.outliers_replaced} outlier pixels were replaced by their neighbours' median.",
                 )
-            yield Outcome(number, scores, maps, inverted, notes=notes, seconds=time.monotonic() - started)
+            inside = slice(prepared.margin, -prepared.margin or None)
+            image = prepared.image[inside, inside]
+            yield replace(found, number=number, image=image, notes=notes, seconds=time.monotonic() - started)
     finally:
         stop.set()
         producer.join()
@@ -196,9 +220,10 @@ def _search_one(
     make_search: Callable[..., Search],
     pool: DevicePool,
     per_view: bool,
+    combine: Callable[[Search], None] | None,
     cancel: threading.Event | None,
     report: Callable[[float], None],
-) -> tuple[ScoreMap, tuple[ScoreMap, ...], ScoreMap | None]:
+) -> Outcome:
     """Return the maps over all views, one for each view where asked for, and the decoys'."""
     searches = [make_search()]
     n_views = len(searches[0].bank.index.view_names)
@@ -208,8 +233,18 @@ def _search_one(
     for part, search in enumerate(searches):
 
         def share(done: int, total: int, part: int = part) -> None:
-            report((part + done / total) / len(searches))
+            report((part + done / max(total, 1)) / len(searches))
 
-        found.append(run_search(search, pool, cancel=cancel, progress=share))
+        maps = run_search(search, pool, cancel=cancel, progress=share)
+        if combine is not None:
+            combine(search)
+            maps = search.result()
+        found.append(maps)
     merged = [functools.reduce(ScoreMap.merged, maps) for maps in zip(*found, strict=True)]
-    return merged[0], tuple(maps[0] for maps in found) if per_view else (), merged[1] if len(merged) > 1 else None
+    return Outcome(
+        0,
+        merged[0],
+        tuple(maps[0] for maps in found) if per_view else (),
+        merged[1] if len(merged) > 1 else None,
+        scored=np.sum([search.scored for search in searches], axis=0, dtype=np.int32),
+    )

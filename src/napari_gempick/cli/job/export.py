@@ -1,0 +1,62 @@
+"""gempick job export."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from napari_gempick.cli.common import VariadicCommand, command_errors, given, json_option, print_json, settings_options
+from napari_gempick.model.cluster import ClusterSettings
+
+
+@click.command("export", cls=VariadicCommand)
+@click.argument("micrographs", nargs=-1, required=True, metavar="MICROGRAPH...")
+@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="The job folder; new or empty.")
+@settings_options(model=ClusterSettings)
+@click.option("--root", help="Folder of all micrographs; their paths are stored relative to it.")
+@click.option("--cluster-root", help="What that folder is called on the cluster. Default: the same.")
+@settings_options()
+@click.option(
+    "--config",
+    type=click.Path(path_type=Path),
+    help="Settings from a JSON file, such as the run.json of an earlier run or another job.json; options given here "
+    "win.",
+)
+@json_option
+@command_errors
+def command(
+    micrographs: tuple[str, ...],
+    output: Path,
+    root: str | None,
+    cluster_root: str | None,
+    config: Path | None,
+    as_json: bool,
+    **options: Any,
+) -> int:
+    """Write a folder with everything that a cluster needs to pick micrographs, except the micrographs.
+
+    Templates and masks are copied, the FFT plan is carried along, and a script for the scheduler is written. One
+    micrograph is measured here, to estimate time and memory.
+    """
+    from napari_gempick.io.listing import find_micrographs
+    from napari_gempick.job.cluster.export import export_job
+    from napari_gempick.job.settings_file import read_cluster, read_settings
+    from napari_gempick.model.cluster import make_cluster
+    from napari_gempick.model.settings import make_settings
+
+    chosen = given(options)
+    for_cluster = {name: chosen.pop(name) for name in list(chosen) if name in ClusterSettings.model_fields}
+    settings = make_settings({**(read_settings(config) if config else {}), **chosen})
+    cluster = make_cluster({**(read_cluster(config) if config else {}), **for_cluster})
+    made = export_job(
+        settings, find_micrographs(micrographs, skip=[output]), output, cluster, root=root, cluster_root=cluster_root
+    )
+    if as_json:
+        print_json({"folder": str(made.job.folder), "estimate": made.estimate.record()})
+        return 0
+    for sentence in made.estimate.sentences():
+        click.echo(sentence)
+    click.echo(f"The job is in {output}; next: gempick job submit {output}")
+    return 0

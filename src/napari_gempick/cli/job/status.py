@@ -1,0 +1,52 @@
+"""gempick job status."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from napari_gempick.cli.common import command_errors, json_option, print_json
+
+if TYPE_CHECKING:
+    from napari_gempick.job.cluster.status import Status
+
+
+@click.command("status")
+@click.argument("folder", metavar="JOBDIR", type=click.Path(path_type=Path))
+@json_option
+@command_errors
+def command(folder: Path, as_json: bool) -> int:
+    """Say how far a job is: micrographs done and failed, the pace of each rank, time left. Reads files alone."""
+    from napari_gempick.job.cluster.status import job_status
+
+    now = job_status(folder)
+    if as_json:
+        print_json(now.record())
+    else:
+        _show(now)
+    return 0
+
+
+def _show(now: Status) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    click.echo(
+        f"{now.state}{f' (job {now.job_id})' if now.job_id else ''}: {now.done} of {now.total} micrographs done, "
+        f"{now.failed} failed" + (f", about {now.seconds_left:.0f} s left" if now.seconds_left else "") + "."
+    )
+    if now.ranks:
+        table = Table(box=None, pad_edge=False)
+        for name in ("rank", "host", "devices"):
+            table.add_column(name)
+        for name in ("micrographs", "search images / s", "last seen s ago"):
+            table.add_column(name, justify="right")
+        for rank in now.ranks:
+            rate = "-" if rank.images_per_second is None else f"{rank.images_per_second:.3g}"
+            seen = f"{rank.seconds_ago:.0f}"
+            table.add_row(str(rank.rank), rank.host, rank.devices, str(rank.micrographs), rate, seen)
+        Console(width=110).print(table)
+    for name in now.failures:
+        click.echo(f"failed: {name}")

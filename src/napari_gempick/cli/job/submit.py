@@ -1,0 +1,30 @@
+"""gempick job submit."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+
+from napari_gempick.cli.common import command_errors, json_option, print_json
+
+
+@click.command("submit")
+@click.argument("folder", metavar="JOBDIR", type=click.Path(path_type=Path))
+@click.option("--root", help="Where the micrographs' root lies on the cluster, from now on.")
+@json_option
+@command_errors
+def command(folder: Path, root: str | None, as_json: bool) -> int:
+    """Hand a job to its scheduler, and print the job's number.
+
+    Submitting again goes on with what is missing: finished micrographs are checked and kept.
+    """
+    from napari_gempick.job.cluster.submit import submit_job
+
+    made = submit_job(folder, root=root)
+    if as_json:
+        print_json(asdict(made))
+    else:
+        click.echo(made.job_id)
+    return 0

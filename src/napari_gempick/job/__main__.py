@@ -1,0 +1,15 @@
+"""`python -m mpi4py -m napari_gempick.job JOBDIR` runs a job on MPI ranks."""
+
+import os
+import sys
+
+from napari_gempick.job.cluster.program import main
+
+if __name__ == "__main__":
+    status = main()
+    if status:
+        from mpi4py import MPI
+
+        MPI.Finalize()  # a status of its own is no reason to abort the others
+        sys.stdout.flush()
+        os._exit(status)

@@ -1,0 +1,189 @@
+"""What a job will take: measured on this machine with one of its micrographs, then multiplied."""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from napari_gempick.device.discover import find_gpus, open_devices
+from napari_gempick.engine.prepare import prepare
+from napari_gempick.engine.search import Search
+from napari_gempick.job.cluster.cost import cost
+from napari_gempick.job.inputs import BankMaker, loader, read_views
+from napari_gempick.model.errors import Cancelled, InputError
+from napari_gempick.run.search import DevicePool, run_search
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from napari_gempick.device.plan import PlanStore
+    from napari_gempick.io.listing import MicrographFile
+    from napari_gempick.model.cluster import ClusterSettings
+    from napari_gempick.model.settings import PickSettings
+
+SECONDS = 2.0
+"""A measurement goes on for so long, and at least to the end of its second piece."""
+TRIED = 20
+"""Micrographs that are tried until one can be read."""
+PROCESS = 350e6
+PER_PIXEL = 60
+PER_TILE_PIXEL = 45
+STATISTICS = 0.6e9
+"""Bytes of a rank: the program with its libraries; for each pixel (two micrographs in hand, maps, inverted maps); for
+each pixel of a thread's tile; local statistics and rotated templates that are kept."""
+CANDIDATES = 3e5
+"""Bytes of a micrograph's candidates, picks and record; 0.1 to 0.6 MB in the sample data and at 4096²."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a job will take. None where no micrograph can be read here.
+
+    Attributes
+    ----------
+    micrographs, search_images, ranks : int
+    device : str
+        What was measured: one core of this processor, or a GPU.
+    seconds : float or None
+        For one search image on one core (or the GPU).
+    core_hours : float or None
+        Of all ranks; GPU hours where GPUs are asked for.
+    hours : float or None
+        From start to end.
+    distribution : str
+        The one asked for, or the faster one of the cost model.
+    memory : int or None
+        GB for each node.
+    input_bytes, result_bytes, map_bytes : int or None
+        Of the templates and masks in the job folder, of picks and candidates, of maps to save.
+    """
+
+    micrographs: int
+    search_images: int
+    ranks: int
+    device: str
+    seconds: float | None
+    core_hours: float | None
+    hours: float | None
+    distribution: str
+    memory: int | None
+    input_bytes: int = 0
+    result_bytes: int | None = None
+    map_bytes: int | None = None
+
+    def record(self) -> dict[str, Any]:
+        """Return plain values."""
+        return asdict(self)
+
+    def sentences(self) -> list[str]:
+        """Return the estimate in words."""
+        what = f"{self.micrographs} micrographs x {self.search_images} search images on {self.ranks} ranks"
+        if self.seconds is None or self.core_hours is None or self.hours is None:
+            return [f"{what}; no micrograph can be read here, so time and memory cannot be estimated."]
+        unit = "GPU hours" if self.device.startswith("cuda") else "core hours"
+        maps = f", {size(self.map_bytes)} of maps" if self.map_bytes else ""
+        return [
+            f"{what}, by {self.distribution}.",
+            f"About {self.core_hours:.3g} {unit} and {self.hours:.3g} hours from start to end "
+            f"({1e3 * self.seconds:.3g} ms for a search image on {self.device}, measured here).",
+            f"About {self.memory} GB of memory for each node; {size(self.input_bytes)} of templates and masks, "
+            f"{size(self.result_bytes)} of picks{maps}.",
+        ]
+
+
+def size(count: int | None) -> str:
+    """Return a number of bytes in words."""
+    value = float(count or 0)
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if value < 1000:
+            return f"{value:.3g} {unit}"
+        value /= 1000
+    return f"{value:.3g} TB"
+
+
+def estimate_job(
+    settings: PickSettings,
+    micrographs: Sequence[MicrographFile],
+    cluster: ClusterSettings,
+    plans: PlanStore,
+    *,
+    makers: BankMaker | None = None,
+    input_bytes: int = 0,
+) -> Estimate:
+    """Measure one micrograph's first search images here and multiply. Plans are made and stored on the way.
+
+    Raises
+    ------
+    GempickError
+        Settings or templates cannot be used.
+    """
+    makers = makers or BankMaker(settings, read_views(settings))
+    gpu = cluster.gpus_per_node > 0 and bool(find_gpus()[0])
+    device = open_devices("cuda:0" if gpu else "cpu", 1, plans)[0]
+    name = device.name if gpu else f"one core of {device.describe()['model']}"
+    count, ranks = len(makers.index), cluster.ranks
+    wanted = cluster.distribution
+    for micrograph in micrographs[:TRIED]:
+        started = time.perf_counter()
+        try:
+            source = loader(micrograph.path, settings, makers)
+            prepared = prepare(source.image, source.grid, source.lowpass, source.highpass)
+            preparation = time.perf_counter() - started
+            search = Search(prepared, makers(source.grid), plans.tile_shape, decoys=settings.decoys)
+        except InputError:
+            continue
+        pairs = 2 if settings.decoys else 1
+        positions = source.grid.shape[0] * source.grid.shape[1]
+        run_search(Search(prepared, makers(source.grid), plans.tile_shape, share=(0, 1, count)), DevicePool([device]))
+        seconds = _measure(search, DevicePool([device]))
+        threads = max(1, cluster.gpus_per_node // cluster.tasks_per_node) if gpu else cluster.cpus_per_task
+        both = cost(len(micrographs), count, ranks, threads, seconds, preparation, 8 * positions * pairs)
+        distribution = both.choice if wanted == "auto" else wanted
+        pixels = source.image.size + positions
+        tile = search.fft_shape[0] * search.fft_shape[1]
+        rank = PROCESS + STATISTICS + PER_PIXEL * pixels + PER_TILE_PIXEL * tile * (2 if gpu else threads)
+        views = len(makers.views) if settings.per_view_maps and len(makers.views) > 1 else 0
+        maps = 8 * positions * (pairs + views) if settings.save_maps or settings.per_view_maps else 0
+        return Estimate(
+            len(micrographs),
+            count,
+            ranks,
+            name,
+            seconds,
+            len(micrographs) * (preparation + count * seconds) / 3600,
+            (both.templates if distribution == "templates" else both.micrographs) / 3600,
+            distribution,
+            max(1, round(rank * cluster.tasks_per_node / 1e9 + 0.5)),
+            input_bytes,
+            round(len(micrographs) * CANDIDATES),
+            len(micrographs) * maps,
+        )
+    fewer = len(micrographs) < ranks
+    distribution = ("templates" if fewer else "micrographs") if wanted == "auto" else wanted
+    return Estimate(len(micrographs), count, ranks, name, None, None, None, distribution, None, input_bytes)
+
+
+def _measure(search: Search, pool: DevicePool) -> float:
+    """Return the seconds of one search image, from the first piece on where there are several."""
+    started, enough = time.perf_counter(), threading.Event()
+    marks: list[tuple[float, int]] = []
+
+    def progress(done: int, total: int) -> None:
+        now = time.perf_counter() - started
+        if done and (not marks or done > marks[-1][1]):
+            marks.append((now, done))
+        if len(marks) > 1 and now > SECONDS:
+            enough.set()
+
+    try:
+        run_search(search, pool, cancel=enough, progress=progress)
+    except Cancelled:
+        pass
+    else:
+        marks.append((time.perf_counter() - started, search.total))
+    (first, before), (last, done) = marks[0], marks[-1]
+    if done > before:
+        return (last - first) / (done - before)
+    return last / done

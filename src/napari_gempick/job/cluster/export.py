@@ -1,0 +1,186 @@
+"""Write a job folder: everything a cluster needs except the micrographs."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from napari_gempick import __version__
+from napari_gempick.device.plan import PlanStore, library_versions
+from napari_gempick.io.atomic import write_text
+from napari_gempick.job.cluster.estimate import Estimate, estimate_job
+from napari_gempick.job.cluster.folder import (
+    FORMAT,
+    JOB_FILE,
+    PLAN,
+    README,
+    checksum,
+    micrograph_rows,
+    named_files,
+    open_job,
+    plain_name,
+    with_files,
+    write_job,
+)
+from napari_gempick.job.cluster.script import find_site, write_script
+from napari_gempick.job.inputs import BankMaker, read_views
+from napari_gempick.job.results import formats_of
+from napari_gempick.model.errors import InputError, OutputError, SettingsError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from napari_gempick.io.listing import MicrographFile
+    from napari_gempick.job.cluster.folder import Job
+    from napari_gempick.model.cluster import ClusterSettings
+    from napari_gempick.model.settings import PickSettings
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A job folder that was written, and what the job will take."""
+
+    job: Job
+    estimate: Estimate
+
+
+def export_job(
+    settings: PickSettings,
+    micrographs: Sequence[MicrographFile],
+    folder: Path | str,
+    cluster: ClusterSettings,
+    *,
+    root: str | None = None,
+    cluster_root: str | None = None,
+) -> Exported:
+    """Write a job folder.
+
+    Parameters
+    ----------
+    settings : PickSettings
+    micrographs : sequence of MicrographFile
+    folder : Path or str
+        Must be new or empty.
+    cluster : ClusterSettings
+        `python` and `mpiexec` at their defaults, without environment lines, become this interpreter and its mpiexec.
+    root : str, optional
+        Folder of all micrographs here; their paths are then stored relative to it.
+    cluster_root : str, optional
+        What that folder is called on the cluster.
+
+    Raises
+    ------
+    GempickError
+        Settings, templates, masks or names cannot be used, or the folder cannot be written.
+    """
+    folder = Path(os.path.abspath(folder))
+    plain_name(str(folder))
+    if cluster_root is not None and root is None:
+        raise SettingsError("--cluster-root needs --root, the folder of the micrographs on this machine.")
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise SettingsError(f"{folder} exists and is not empty; name a new folder for the job.", folder)
+    formats_of(settings)
+    site = find_site(cluster.site)
+    cluster = _with_interpreter(cluster)
+    makers = BankMaker(settings, read_views(settings))
+    settings.threshold_of(makers.index.view_names)
+    rows = micrograph_rows(micrographs, None if root is None else os.path.abspath(root))
+    plans = PlanStore()
+    copied, files = _copy_files(settings, micrographs, folder)
+    input_bytes = sum(entry["bytes"] for entry in files.values())
+    expected = estimate_job(settings, micrographs, cluster, plans, makers=makers, input_bytes=input_bytes)
+    if plans.path.exists():
+        write_text(folder / PLAN, plans.path.read_text(encoding="utf-8"))
+    stored = None if root is None else (cluster_root or os.path.abspath(root))
+    content: dict[str, Any] = {
+        "format": FORMAT,
+        "program": f"napari-gempick {__version__}",
+        "settings": copied.model_dump(mode="json"),
+        "cluster": cluster.model_dump(mode="json"),
+        "root": stored,
+        "local_root": None if root is None else os.path.abspath(root),
+        "plan_of": library_versions(),
+        "distribution": expected.distribution,
+        "memory": cluster.memory or expected.memory,
+        "views": makers.record(),
+        "search_images": len(makers.index),
+        "estimate": expected.record(),
+        "files": files,
+        "micrographs": rows,
+    }
+    write_job(folder, content)
+    job = write_script(open_job(folder), site)
+    write_text(folder / README, _readme(job, expected))
+    return Exported(job, expected)
+
+
+def _with_interpreter(cluster: ClusterSettings) -> ClusterSettings:
+    """Fill in this interpreter and the mpiexec beside it where neither they nor an environment were named."""
+    beside = Path(sys.executable).parent / "mpiexec"
+    changes: dict[str, str] = {}
+    if not cluster.environment:
+        if cluster.python == "python":
+            changes["python"] = sys.executable
+        if cluster.mpiexec == "mpiexec" and beside.exists():
+            changes["mpiexec"] = str(beside)
+    return cluster.model_copy(update=changes)
+
+
+def _copy_files(
+    settings: PickSettings, micrographs: Sequence[MicrographFile], folder: Path
+) -> tuple[PickSettings, dict[str, Any]]:
+    """Copy templates, masks and exclusion masks into numbered folders; return settings that name the copies."""
+    files: dict[str, Any] = {}
+    paths: dict[tuple[str, int], str] = {}
+    for name, place, text in named_files(settings):
+        source, below = Path(text), Path(name) / str(place + 1)
+        plain_name(source.name)
+        paths[name, place] = (below / source.name).as_posix()
+        parts = _masks_in(source, micrographs) if source.is_dir() else [source]
+        for part in parts:
+            target = below / source.name / part.name if source.is_dir() else below / source.name
+            try:
+                (folder / target).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(part, folder / target)
+                entry = {"bytes": (folder / target).stat().st_size, "blake2b": checksum(folder / target)}
+            except OSError as error:
+                sentence = f"Cannot copy {part} into {folder}: {error.strerror or error}; choose another folder."
+                raise OutputError(sentence, folder) from error
+            files[target.as_posix()] = {**entry, "from": str(part)}
+    return with_files(settings, paths), files
+
+
+def _masks_in(folder: Path, micrographs: Sequence[MicrographFile]) -> list[Path]:
+    """Return the files of a folder of exclusion masks that belong to the micrographs."""
+    stems = {micrograph.path.name.split(".")[0] for micrograph in micrographs}
+    found = sorted(path for path in folder.iterdir() if path.is_file() and path.name.split(".")[0] in stems)
+    if not found:
+        raise InputError(f"{folder} has no exclusion mask called like a micrograph; add some, or leave out --exclude.")
+    return found
+
+
+def _readme(job: Job, expected: Estimate) -> str:
+    root = job.content["root"]
+    where = f"below {root} (root in {JOB_FILE}; `gempick job submit --root DIR` names it anew)" if root else "absolute"
+    lines = [
+        f"A picking job of {job.content['program']}.",
+        "",
+        *expected.sentences(),
+        "",
+        "gempick job submit FOLDER     hand it to the scheduler (again: go on with what is missing)",
+        "gempick job status FOLDER     micrographs done and failed, rates, time left",
+        "gempick job collect FOLDER    one index, one run.json, one report, in results/",
+        "gempick job cancel FOLDER     end it",
+        "",
+        f"{job.content['search_images']} search images; the paths of the micrographs are {where}.",
+        "The folder may be moved or copied as a whole. The nodes need: pip install napari-gempick[mpi]",
+        "submit.sh may be edited. By hand, without a scheduler:",
+        "    mpiexec -n RANKS python -m mpi4py -m napari_gempick.job FOLDER",
+        f"job.json     settings and micrographs       templates/ masks/ exclude/     copies, checksums in {JOB_FILE}",
+        f"{PLAN}    FFT plan for {job.content['plan_of']['cpu']}: with it every rank gives the same bytes",
+    ]
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,130 @@
+"""What a rank does with micrographs: which are done, reading, writing results, record and log."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import hashlib
+import os
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from filelock import FileLock
+
+from napari_gempick.io.candidates import read_candidates
+from napari_gempick.job.cluster.folder import checksum
+from napari_gempick.job.inputs import BankMaker, loader, read_views
+from napari_gempick.job.pick import finish_micrograph
+from napari_gempick.job.prove import Prover
+from napari_gempick.job.results import Results
+from napari_gempick.model.errors import GempickError, InputError, OutputError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from napari_gempick.io.listing import MicrographFile
+    from napari_gempick.job.cluster.folder import Job
+    from napari_gempick.job.cluster.log import RankLog
+    from napari_gempick.run.pipeline import Outcome, Source
+
+
+class Worker:
+    """The files of a job as one rank sees them.
+
+    Parameters
+    ----------
+    job : Job
+    log : RankLog
+    alone : bool
+        No other rank on this node; otherwise one reads at a time.
+    """
+
+    def __init__(self, job: Job, log: RankLog, *, alone: bool) -> None:
+        self.job, self.log = job, log
+        self.makers = BankMaker(job.settings, read_views(job.settings))
+        self._results = Results(job.results, job.settings, self.makers.diameter)
+        name = hashlib.blake2b(str(job.folder).encode(), digest_size=8).hexdigest()
+        lock = Path(tempfile.gettempdir()) / f"gempick-{os.getuid() if hasattr(os, 'getuid') else 0}-{name}.lock"
+        self._reading: Any = contextlib.nullcontext() if alone else FileLock(lock)
+
+    @functools.cached_property
+    def _prover(self) -> Prover:
+        return Prover(self.job.settings, self.makers.views)
+
+    def read(self, micrograph: MicrographFile) -> Source:
+        """Read a micrograph; errors as job.inputs.loader."""
+        with self._reading:
+            return loader(micrograph.path, self.job.settings, self.makers)
+
+    def is_done(self, micrograph: MicrographFile) -> bool:
+        """Return whether a micrograph is finished and its files are as they were written.
+
+        Results whose record lacks the last part, because the rank was killed then, get it now: no correlation.
+        """
+        record = self.job.read_record(micrograph)
+        if "coverage" not in record or not self._results.is_done(micrograph):
+            return False
+        if "row" not in record:
+            try:
+                row = self._results.write_picks(micrograph, read_candidates(self._results.candidates(micrograph)))
+                self._record(micrograph, record["coverage"], row)
+            except GempickError:
+                return False
+            return True
+        return "error" not in record["row"] and record.get("files") == self._files(micrograph)
+
+    def _files(self, micrograph: MicrographFile) -> dict[str, Any]:
+        """Return the sizes of a micrograph's results, and checksums of those that are small."""
+        folder = self.job.results
+        texts, maps = self._results.texts(micrograph), self._results.maps(micrograph, self.makers.index.view_names)
+        try:
+            found: dict[str, Any] = {str(path.relative_to(folder)): [path.stat().st_size] for path in (*texts, *maps)}
+            for path in texts:
+                found[str(path.relative_to(folder))].append(checksum(path))
+        except OSError:
+            return {}
+        return found
+
+    def _record(self, micrograph: MicrographFile, coverage: dict[str, int], row: dict[str, Any]) -> None:
+        files = {} if "error" in row else self._files(micrograph)
+        self.job.write_record(micrograph, {"coverage": coverage, "row": row, "files": files})
+
+    def finish(self, micrograph: MicrographFile, outcome: Outcome) -> dict[str, Any]:
+        """Write one micrograph's results, record and line in the log; return its line of run.json.
+
+        The coverage is written first, then the results, then the complete record.
+
+        Raises
+        ------
+        OutputError
+            The disk is full, or the folder cannot be written any more.
+        """
+        coverage = {"search_images": len(self.makers.index), "pairs": 0, "least": 0, "most": 0}
+        if outcome.error is None and outcome.scored is not None:
+            scored = outcome.scored
+            coverage |= {"pairs": int(scored.sum()), "least": int(scored.min()), "most": int(scored.max())}
+            self.job.write_record(micrograph, {"coverage": coverage})
+        row = finish_micrograph(self._results, micrograph, outcome, self._prover)
+        self._record(micrograph, coverage, row)
+        state = "failed" if "error" in row else "done"
+        self.log.write("micrograph", name=micrograph.output_stem, state=state, seconds=round(outcome.seconds, 3))
+        return row
+
+    def todo(self) -> Iterator[int]:
+        """Yield the numbers of micrographs that are not done; those that are, go into the log."""
+        for number, micrograph in enumerate(self.job.micrographs):
+            if self.is_done(micrograph):
+                self.keep(micrograph)
+            else:
+                yield number
+
+    def keep(self, micrograph: MicrographFile) -> None:
+        """Note that a micrograph was done already."""
+        with contextlib.suppress(OutputError):  # a line in the log is not worth the job
+            self.log.write("micrograph", name=micrograph.output_stem, state="kept", seconds=0.0)
+
+
+def as_input_error(error: GempickError | str) -> InputError:
+    """Return an error of another rank, or of another kind, as one that belongs to the micrograph."""
+    return InputError(error if isinstance(error, str) else error.sentence)

@@ -1,0 +1,122 @@
+"""What a cluster is asked for, declared once: the command line, the window, job.json and submit scripts read this."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
+
+from napari_gempick.model.errors import SettingsError
+from napari_gempick.model.settings import declare
+
+_WORD = re.compile(r"[\w.,:@+/=-]+")
+_WALLTIME = re.compile(r"(?:(\d+)-)?(\d+):([0-5]\d):([0-5]\d)")
+
+
+class ClusterSettings(BaseModel):
+    """Resources, scheduler and environment of a job."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    site: str = declare(
+        "slurm",
+        "Scheduler: slurm, pbs, sge, lsf, mpirun (this machine, without one), the name of a template in the user's "
+        "configuration folder, or a folder with cryoSPARC's cluster_info.json and cluster_script.sh.",
+        metavar="NAME|FOLDER",
+    )
+    job_name: str = declare("gempick", "Name that the scheduler shows.")
+    nodes: int = declare(1, "Nodes.", ge=1)
+    tasks_per_node: int = declare(1, "MPI ranks on each node; one for each GPU, or one with all cores.", ge=1)
+    cpus_per_task: int = declare(1, "Cores, and so threads, of each rank.", ge=1)
+    gpus_per_node: int = declare(0, "GPUs on each node, shared out among its ranks.", ge=0)
+    memory: int | None = declare(None, "Memory of each node. Default: as estimated.", unit="GB", ge=1)
+    walltime: str = declare("24:00:00", "Longest run: HH:MM:SS or D-HH:MM:SS.")
+    warning: int = declare(
+        120, "The job is told to end so long before the walltime; it finishes the micrograph in hand.", unit="s", ge=0
+    )
+    partition: str = declare("", "Partition or queue.")
+    account: str = declare("", "Account or project that pays.")
+    environment: tuple[str, ...] = declare(
+        (), "Shell line that makes the program available, such as: module load openmpi.", metavar="LINE"
+    )
+    directive: tuple[str, ...] = declare(
+        (), "Further option of the scheduler, such as --constraint=avx512.", metavar="OPTION"
+    )
+    launcher: Literal["auto", "srun", "mpiexec"] = declare(
+        "auto", "What starts the ranks; auto: srun with Slurm, mpiexec elsewhere."
+    )
+    launcher_option: tuple[str, ...] = declare(
+        (), "Further argument of srun or mpiexec, such as --mpi=pmix; in place of --mpi=pmi2.", metavar="OPTION"
+    )
+    mpiexec: str = declare("mpiexec", "The mpiexec of the MPI library that mpi4py uses.", metavar="FILE")
+    python: str = declare("python", "The interpreter on the nodes, with napari-gempick[mpi].", metavar="FILE")
+    distribution: Literal["auto", "micrographs", "templates"] = declare(
+        "auto",
+        "What a rank works on: micrographs of its own, handed out one by one, or its share of the templates of every "
+        "micrograph; auto: the one that the cost model expects to end first.",
+    )
+    variable: tuple[str, ...] = declare(
+        (), "Value of a variable that a site's own template asks for.", metavar="NAME=VALUE"
+    )
+
+    @field_validator("*")
+    @classmethod
+    def _no_newlines(cls, value: Any) -> Any:
+        for text in value if isinstance(value, tuple) else (value,):
+            if isinstance(text, str) and any(ord(mark) < 32 or ord(mark) == 127 for mark in text):
+                raise ValueError(f"{text!r} has a newline or another control character; take it out")
+        return value
+
+    @field_validator("job_name", "partition", "account")
+    @classmethod
+    def _plain(cls, text: str) -> str:
+        if text and (not _WORD.fullmatch(text) or text.startswith("-")):
+            raise ValueError(f"{text!r}: letters, digits and _.,:@+/=- are allowed")
+        return text
+
+    @field_validator("walltime")
+    @classmethod
+    def _time(cls, text: str) -> str:
+        if not _WALLTIME.fullmatch(text):
+            raise ValueError(f"{text!r}: write HH:MM:SS or D-HH:MM:SS")
+        return text
+
+    @field_validator("variable")
+    @classmethod
+    def _named(cls, texts: tuple[str, ...]) -> tuple[str, ...]:
+        for text in texts:
+            if not text.partition("=")[0].isidentifier() or "=" not in text:
+                raise ValueError(f"{text!r}: write NAME=VALUE")
+        return texts
+
+    @property
+    def ranks(self) -> int:
+        """MPI ranks in all."""
+        return self.nodes * self.tasks_per_node
+
+    @property
+    def seconds(self) -> int:
+        """The walltime in seconds."""
+        match = _WALLTIME.fullmatch(self.walltime)
+        assert match is not None
+        days, hours, minutes, seconds = (int(part or 0) for part in match.groups())
+        return ((days * 24 + hours) * 60 + minutes) * 60 + seconds
+
+
+def make_cluster(values: dict[str, Any]) -> ClusterSettings:
+    """Build cluster settings from plain values.
+
+    Raises
+    ------
+    SettingsError
+        One sentence that names each wrong setting.
+    """
+    try:
+        return ClusterSettings.model_validate(values)
+    except ValidationError as error:
+        problems = [
+            f"--{str((*item['loc'], 'cluster')[0]).replace('_', '-')}: {item['msg'].removeprefix('Value error, ')}"
+            for item in error.errors()
+        ]
+        raise SettingsError("Wrong settings: " + "; ".join(problems) + ".") from error

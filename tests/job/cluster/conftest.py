@@ -1,0 +1,69 @@
+"""A job folder, what the workstation makes of the same data, and how a job is run."""
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from cluster_jobs import command, set_distribution, tree, values_for, write_data
+from napari_gempick.io.listing import find_micrographs
+from napari_gempick.job.cluster import export_job
+from napari_gempick.job.pick import pick_files
+from napari_gempick.model.cluster import make_cluster
+from napari_gempick.model.settings import make_settings
+
+
+@pytest.fixture(scope="session")
+def data(tmp_path_factory, plan_cache):
+    folder = tmp_path_factory.mktemp("job data")
+    write_data(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def wanted(data, tmp_path_factory):
+    """What the workstation makes of the data."""
+    folder = tmp_path_factory.mktemp("workstation")
+    pick_files(make_settings(values_for(data)), find_micrographs([data / "mics"]), folder)
+    return tree(folder)
+
+
+@pytest.fixture(scope="session")
+def exported(data, wanted, tmp_path_factory):
+    """A job folder, to be copied; made after the workstation's run, whose plan it carries."""
+    folder = tmp_path_factory.mktemp("exported") / "job"
+    cluster = make_cluster({"site": "mpirun"})
+    export_job(make_settings(values_for(data)), find_micrographs([data / "mics"]), folder, cluster)
+    return folder
+
+
+@pytest.fixture
+def job(exported, tmp_path):
+    """A job folder that was moved, with results of no other test."""
+    return Path(shutil.copytree(exported, tmp_path / "moved job"))
+
+
+@pytest.fixture
+def run():
+    """Run a job to its end; returns the process with its output."""
+
+    def go(ranks, folder, *arguments, check=0, env=None, distribution=None):
+        if distribution is not None:
+            set_distribution(folder, distribution)
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", **(env or {})}
+        done = subprocess.run(
+            command(ranks, folder, *arguments),
+            capture_output=True,
+            text=True,
+            timeout=120,
+            env=environment,
+            check=False,
+        )
+        assert "Traceback" not in done.stderr, done.stderr
+        if check is not None:
+            assert done.returncode == check, done.stderr
+        return done
+
+    return go
