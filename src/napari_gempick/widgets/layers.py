@@ -277,10 +277,14 @@ class Layers:
         if layer.current_size != size:
             layer.current_size = size
             layer.size = size
-        layer.data = data
+        if not len(data):
+            layer.data = data
+            layer.features = features
+            return
+        with layer.events.set_data.blocker():  # drawn once, when the colours are there too
+            layer.data = data
         layer.features = features
-        if len(data):
-            layer.border_color = colours
+        layer.border_color = colours
 
     def _selected(self, layer: Points | None, board: Any) -> list[int]:
         """Return the candidates of the points that are selected, to select them again."""
