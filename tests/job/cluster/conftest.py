@@ -67,3 +67,24 @@ def run():
         return done
 
     return go
+
+
+@pytest.fixture
+def slow(tmp_path):
+    """What makes reading a micrograph take a while in a job's ranks."""
+    folder = tmp_path / "slow"
+    folder.mkdir()
+    (folder / "sitecustomize.py").write_text(
+        "import time\n"
+        "def _slow():\n"
+        "    import napari_gempick.job.cluster.worker as worker\n"
+        "    read = worker.loader\n"
+        "    def loader(*args):\n"
+        "        time.sleep(0.5)\n"
+        "        return read(*args)\n"
+        "    worker.loader = loader\n"
+        "import os\n"
+        "if os.environ.get('GEMPICK_TEST_SLOW'):\n"
+        "    _slow()\n"
+    )
+    return {"PYTHONPATH": str(folder), "GEMPICK_TEST_SLOW": "1"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -58,5 +59,5 @@ def command(
         return 0
     for sentence in made.estimate.sentences():
         click.echo(sentence)
-    click.echo(f"The job is in {output}; next: gempick job submit {output}")
+    click.echo(f"The job is in {output}; next: gempick job submit {shlex.quote(str(output))}")
     return 0

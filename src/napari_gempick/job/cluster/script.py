@@ -63,6 +63,8 @@ class Site:
         srun or mpiexec.
     send : str
         Words before a command, such as `ssh login {{ command }}`.
+    trims : bool
+        Lines that hold a statement of Jinja2 alone leave no empty line.
     """
 
     name: str
@@ -73,6 +75,7 @@ class Site:
     stdin: bool = False
     launcher: str = "mpiexec"
     send: str = "{{ command }}"
+    trims: bool = True
 
     def words(self, command: str, **values: str) -> list[str]:
         """Return the words of a command; each is filled in by itself, so that no shell reads it."""
@@ -148,6 +151,7 @@ def _cryosparc(folder: Path) -> Site:
             str(info["qsub_cmd_tpl"]).replace("script_path_abs", "script"),
             str(info["qdel_cmd_tpl"]).replace("cluster_job_id", "job_id"),
             send=str(info.get("send_cmd_tpl") or "{{ command }}"),
+            trims=False,
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise SettingsError(f"{info_file} and cluster_script.sh beside it cannot be used ({error!r}).") from error
@@ -204,7 +208,7 @@ def render(job: Job, site: Site) -> str:
         "job_type": "gempick",
         **dict(text.split("=", 1) for text in cluster.variable),
     }
-    return _fill(site.text, site.name, values, quoted=True)
+    return _fill(site.text, site.name, values, quoted=True, trims=site.trims)
 
 
 def run_words(job: Job, site: Site) -> list[str]:
@@ -226,7 +230,7 @@ def _split(command: str) -> list[str]:
     return shlex.split(re.sub(r"\{\{\s*(\w+)\s*\}\}", r"{{\1}}", command))
 
 
-def _fill(text: str, name: str, values: dict[str, Any], *, quoted: bool = False) -> str:
+def _fill(text: str, name: str, values: dict[str, Any], *, quoted: bool = False, trims: bool = False) -> str:
     def quote(value: Any) -> Any:
         if isinstance(value, ShellText | jinja2.Undefined) or not quoted:
             return value
@@ -234,8 +238,8 @@ def _fill(text: str, name: str, values: dict[str, Any], *, quoted: bool = False)
 
     environment = jinja2.Environment(
         undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
+        trim_blocks=trims,
+        lstrip_blocks=trims,
         keep_trailing_newline=True,
         finalize=quote,
         autoescape=False,  # shell, not HTML: `finalize` quotes

@@ -1,0 +1,159 @@
+"""A real Slurm of two nodes: export, submit, watch, collect; GPUs of each task; scancel and on again.
+
+The tests take the Slurm that SLURM_CONF names, or start one with the script that GEMPICK_SLURM names (default:
+../shared/slurm.sh), which installs it where it may. Elsewhere they skip.
+"""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import pytest
+from filelock import FileLock
+
+from cluster_jobs import tree, values_for
+from napari_gempick.io.listing import find_micrographs
+from napari_gempick.job.cluster import cancel_job, collect_job, export_job, job_status, submit_job
+from napari_gempick.model.cluster import make_cluster
+from napari_gempick.model.settings import make_settings
+
+pytestmark = pytest.mark.slurm
+SCRIPT = Path(os.environ.get("GEMPICK_SLURM") or Path(__file__).parents[4] / "shared" / "slurm.sh")
+RUNNING = Path(tempfile.gettempdir()) / "slurm-test" / "slurm.conf"
+
+
+def answers(configuration):
+    environment = {**os.environ, "SLURM_CONF": str(configuration)}
+    if shutil.which("sinfo") is None or not Path(configuration).exists():
+        return False
+    done = subprocess.run(["sinfo", "-h"], env=environment, capture_output=True, timeout=30, check=False)
+    return done.returncode == 0 and bool(done.stdout)
+
+
+@pytest.fixture(scope="module")
+def slurm():
+    """A running Slurm; SLURM_CONF names it meanwhile."""
+    with FileLock(Path(tempfile.gettempdir()) / "gempick-slurm-test.lock", mode=0o666):
+        before = os.environ.get("SLURM_CONF")
+        ours = False
+        found = next((path for path in (before, RUNNING) if path and answers(path)), None)
+        if found is None:
+            if not SCRIPT.exists():
+                pytest.skip("no Slurm: set SLURM_CONF, or GEMPICK_SLURM to a script that starts one")
+            environment = {**os.environ, "SLURM_TEST_GPUS": "2"}
+            done = subprocess.run(
+                [SCRIPT, "up"], env=environment, capture_output=True, text=True, timeout=400, check=False
+            )
+            if done.returncode != 0:
+                pytest.skip(f"no Slurm: {SCRIPT} failed: {done.stderr[-300:]}")
+            found, ours = done.stdout.strip().splitlines()[-1], True
+        os.environ["SLURM_CONF"] = str(found)
+        yield
+        if before is None:
+            del os.environ["SLURM_CONF"]
+        else:
+            os.environ["SLURM_CONF"] = before
+        if ours:
+            subprocess.run([SCRIPT, "down"], check=True, timeout=60)
+
+
+@pytest.fixture
+def make(data, wanted, tmp_path, slurm):
+    """Export a job for two nodes of two tasks; the workstation's results exist, so its plan is carried along."""
+
+    def export(**more):
+        cluster = {"site": "slurm", "nodes": 2, "tasks_per_node": 2, "memory": 1, "walltime": "00:05:00", **more}
+        folder = tmp_path / "job 'on' slurm; é"
+        micrographs = find_micrographs([data / "mics"])
+        return export_job(make_settings(values_for(data)), micrographs, folder, make_cluster(cluster)).job.folder
+
+    return export
+
+
+def output(job):
+    return "\n".join(path.read_text() for path in sorted((job / "log").iterdir()))
+
+
+def until(condition, job, seconds=90):
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if condition():
+            return
+        time.sleep(0.05)
+    raise AssertionError(output(job))
+
+
+def in_queue(number):
+    done = subprocess.run(["squeue", "-h", "-j", number], capture_output=True, text=True, check=False)
+    return bool(done.stdout.strip())
+
+
+@pytest.mark.parametrize(("launcher", "distribution"), [("srun", "templates"), ("mpiexec", "micrographs")])
+def test_a_job_from_export_to_collect(make, wanted, slow, launcher, distribution):
+    lines = tuple(f"export {name}='{value}'" for name, value in slow.items())
+    job = make(launcher=launcher, distribution=distribution, environment=lines, **interpreter())
+    number = submit_job(job).job_id
+    assert json.loads((job / "submitted.json").read_text())[-1]["job_id"] == number
+    until(lambda: job_status(job).done >= 1, job)
+    seen = job_status(job)
+    assert seen.state == "running"
+    assert seen.done < seen.total == 5
+    assert len(seen.ranks) == 4
+    until(lambda: job_status(job).state == "complete" and not in_queue(number), job)
+    assert tree(job / "results") == wanted
+    run = collect_job(job)
+    assert run["job"]["coverage"]["every_pair_once"]
+    assert "exactly once" in (job / "results" / "report.md").read_text()
+
+
+def interpreter():
+    """This Python and the mpiexec beside it, for jobs that have environment lines."""
+    return {"python": sys.executable, "mpiexec": str(Path(sys.executable).parent / "mpiexec")}
+
+
+def test_scancel_and_submit_again(make, wanted, slow):
+    lines = tuple(f"export {name}='{value}'" for name, value in slow.items())
+    job = make(distribution="micrographs", tasks_per_node=1, environment=lines, **interpreter())
+    number = submit_job(job).job_id
+    until(lambda: job_status(job).done >= 1, job)
+    assert cancel_job(job) == number
+    until(lambda: not in_queue(number), job)
+    done = job_status(job)
+    assert 1 <= done.done < 5
+    kept = {path: path.stat().st_mtime_ns for path in (job / "results" / "candidates").glob("*/mic*.star")}
+    again = submit_job(job).job_id
+    assert again != number
+    until(lambda: job_status(job).state == "complete" and not in_queue(again), job)
+    assert tree(job / "results") == wanted
+    unchanged = [path for path, when in kept.items() if path.stat().st_mtime_ns == when]
+    assert len(unchanged) >= done.done
+
+
+@pytest.mark.parametrize("per_task", [False, True])
+def test_tasks_find_their_gpus(make, per_task):
+    have = subprocess.run(["sinfo", "-h", "-o", "%G"], capture_output=True, text=True, check=True).stdout
+    if "gpu:2" not in have:
+        pytest.skip("this Slurm has no GPUs: SLURM_TEST_GPUS=2")
+    options = ("--mpi=pmi2", "--gpus-per-task=1") if per_task else ()
+    job = make(gpus_per_node=2, launcher_option=options)
+    script = job / "submit.sh"
+    script.write_text(script.read_text().replace("--ranks 4", "--ranks 4 --check"))
+    number = submit_job(job).job_id
+    until(lambda: not in_queue(number), job)
+    rows = [json.loads(line) for line in output(job).splitlines() if line.startswith("{")]
+    assert [row["rank"] for row in rows] == [0, 1, 2, 3], output(job)
+    devices = [row["devices"] for row in rows]
+    assert devices == (["cuda:0"] * 4 if per_task else ["cuda:0", "cuda:1"] * 2)
+
+
+def test_ranks_that_do_not_see_each_other_are_refused(make):
+    job = make(launcher_option=("--mpi=none",))
+    number = submit_job(job).job_id
+    until(lambda: not in_queue(number), job)
+    assert output(job).count("4 MPI ranks were promised but MPI knows 1") >= 1
+    assert not (job / "results").exists()
