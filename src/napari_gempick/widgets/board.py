@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,6 +13,8 @@ from napari_gempick.engine.thinning import Thinner
 from napari_gempick.model.picks import Picks
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
     from napari_gempick.io.candidates import Candidates
@@ -55,6 +57,8 @@ class Board:
         Å, where the settings say none.
     excluded : (ny, nx) bool, optional
         Where no pick may lie.
+    local_limits : sequence of (lowest, highest)
+        See engine.peaks.Selection.
     """
 
     def __init__(
@@ -64,7 +68,9 @@ class Board:
         *,
         border: float = 0.0,
         excluded: NDArray[np.bool_] | None = None,
+        local_limits: Sequence[tuple[float, float]] = (),
     ) -> None:
+        self.local_limits = local_limits
         self.candidates, self.diameter = candidates, diameter
         self._border, self.excluded = border, excluded
         self.picks = candidates.picks
@@ -123,6 +129,9 @@ class Board:
             x, y = self.picks.x[:n], self.picks.y[:n]
             ny, nx = self.candidates.file_shape
             inside = (x >= edge) & (y >= edge) & (x <= nx - 1 - edge) & (y <= ny - 1 - edge)
+            if self.local_limits and self.picks.local is not None:
+                for column, (lowest, highest) in zip(self.picks.local[:n].T, self.local_limits, strict=True):
+                    inside &= (column >= lowest) & (column <= highest)
             if self.excluded is not None:
                 row = np.clip(np.rint(y).astype(int), 0, ny - 1)
                 inside &= ~self.excluded[row, np.clip(np.rint(x).astype(int), 0, nx - 1)]
@@ -170,10 +179,13 @@ class Board:
         """Return the picks to write, best first; those added by hand without a score come last."""
         chosen = self.picks.take(np.flatnonzero(choice.shown))
         made = picks_of(choice.added, self.candidates.view_names, self.candidates)
+        if chosen.local is not None:
+            made = replace(made, local=np.full((len(made), chosen.local.shape[1]), np.nan, np.float32))
         both = Picks(
             **{
-                name: np.concatenate([getattr(chosen, name), getattr(made, name)]).astype(getattr(chosen, name).dtype)
+                name: np.concatenate([column, getattr(made, name)]).astype(column.dtype)
                 for name in Picks.__dataclass_fields__
+                if (column := getattr(chosen, name)) is not None
             }
         )
         return both.take(np.argsort(-np.nan_to_num(both.score, nan=-2.0), kind="stable"))

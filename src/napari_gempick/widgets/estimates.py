@@ -131,6 +131,7 @@ def scores_of_board(board: Board, tune: Tune) -> Scores | None:
         min_distance=board.min_distance(tune) / candidates.map_pixel_size,
         max_threshold=tune.max_threshold,
         border=board.border(tune) / candidates.pixel_size,
+        local_limits=board.local_limits,
     )
     return scores_of(
         candidates.picks, candidates.decoys, selection, candidates.floor, candidates.file_shape, board.excluded

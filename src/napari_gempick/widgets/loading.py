@@ -132,14 +132,16 @@ class Boards:
         if result.error:
             return None
         stem = file.output_stem
-        key = (id(result), str(folder), settings.diameter, settings.exclude)
+        limits = settings.local_limits()
+        key = (id(result), str(folder), settings.diameter, settings.exclude, limits)
         with self._lock:
             known = self._kept.get(stem)
         if known is not None and known[0] == key:
             return known[1]
         candidates = read_candidates(folder / "candidates" / f"{stem}.star")
         excluded = read_exclusion(settings.exclude, folder, file, candidates.file_shape)
-        board = Board(candidates, result.diameter, border=(settings.diameter or 0.0) / 2, excluded=excluded)
+        border = (settings.diameter or 0.0) / 2
+        board = Board(candidates, result.diameter, border=border, excluded=excluded, local_limits=limits)
         with self._lock:
             self._kept[stem] = key, board
             while len(self._kept) > KEPT:
