@@ -80,6 +80,8 @@ def command(
     finally:
         printer.close()
         signal.signal(signal.SIGINT, previous)
+    for hint in run["hints"]:
+        say(hint)
     if as_json:
         print_json(run)
     else:

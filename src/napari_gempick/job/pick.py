@@ -100,11 +100,14 @@ def pick_files(
             with_exclusion(load, folder, micrograph, makers.diameter, keep=resume) if settings.exclude == AUTO else load
         )
 
+    hints = makers.symmetry_hints()
+
     def write_run(state: str) -> dict[str, Any]:
         return results.write_run(
             {
                 "state": state,
                 "views": views,
+                "hints": hints,
                 "search_images": search_images(makers.index),
                 "devices": [device.describe() for device in pool.devices],
                 "failed_devices": dict(pool.failed),
@@ -114,8 +117,6 @@ def pick_files(
             }
         )
 
-    for sentence in makers.symmetry_hints():
-        said(sentence)
     write_run("running")
     state = "stopped"
     try:
