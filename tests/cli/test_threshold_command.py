@@ -102,3 +102,12 @@ def test_local_statistics_are_written_and_limit(data, gempick, basic):
     assert candidates.picks.local.shape == (len(candidates.picks), 3) and candidates.decoys.local is not None
     gempick("retune", "out", "--power", f"{(powers[1] + powers[2]) / 2},", check=0)
     assert run_of(data / "out")["micrographs"][0]["picks"] == 2
+
+
+def test_a_run_that_failed_altogether_does_not_stand_in_the_way(data, gempick, basic):
+    (data / "broken.mrc").write_bytes(b"nothing")
+    done = gempick("pick", "broken.mrc", *basic, "-o", "out", check=2)
+    assert "Nothing was picked" in done.stdout
+    gempick("pick", "grid1", *basic, "-o", "out", check=0)
+    done = gempick("pick", "grid1", *basic, "-o", "out", check=2)
+    assert "already holds results" in done.stderr

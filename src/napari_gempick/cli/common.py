@@ -95,7 +95,9 @@ def print_picks(run: dict[str, Any], folder: Path) -> None:
     Console(width=110).print(table)
     for sentence in _proof_sentences(good):
         click.echo(sentence)
-    click.echo(f"Results are in {folder}.")
+    click.echo(
+        f"Results are in {folder}." if good else f"Nothing was picked; {folder} holds run.json with the reasons."
+    )
 
 
 def _false_picks(row: dict[str, Any]) -> str:

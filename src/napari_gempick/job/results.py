@@ -107,7 +107,7 @@ class Results:
         if self.folder.exists() and not self.folder.is_dir():
             raise OutputError(f"{self.folder} is a file; give -o a folder.", self.folder)
         present = [name for name in (RUN_FILE, INDEX_FILE, "candidates") if (self.folder / name).exists()]
-        if not present or overwrite:
+        if not present or overwrite or (not resume and self._nothing_came_out()):
             return None
         if not resume:
             raise SettingsError(
@@ -130,6 +130,16 @@ class Results:
                 f"{self.folder} was made with other settings ({what}); use --overwrite or another folder."
             )
         return earlier
+
+    def _nothing_came_out(self) -> bool:
+        """Return whether an earlier run failed on every micrograph, so that there is nothing to lose."""
+        if (self.folder / "candidates").exists() or not (self.folder / RUN_FILE).exists():
+            return False
+        try:
+            rows = read_run(self.folder).get("micrographs", [])
+        except GempickError:
+            return False
+        return all("error" in row for row in rows)
 
     def write(
         self,
