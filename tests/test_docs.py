@@ -102,7 +102,7 @@ def test_reference_has_units_and_defaults_of_every_setting(reference, name, sett
 
 def test_picture_sizes():
     pictures = list((DOCS / "images").glob("*.png"))
-    assert {picture.name for picture in pictures} == {"ncc.png", "overlay.png", "psi.png"}
+    assert {picture.name for picture in pictures} == {"ncc.png", "overlay.png", "psi.png", "reduction.png"}
     for picture in pictures:
         assert picture.stat().st_size < LARGEST.get(picture.name, LARGEST_PICTURE), picture.name
 

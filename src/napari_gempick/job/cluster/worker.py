@@ -7,6 +7,7 @@ import functools
 import hashlib
 import os
 import tempfile
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +30,10 @@ if TYPE_CHECKING:
     from napari_gempick.run.pipeline import Outcome, Source
 
 
+TURN = 0.02
+"""Seconds in which a rank of the node notices that it may read."""
+
+
 class Worker:
     """The files of a job as one rank sees them.
 
@@ -46,7 +51,7 @@ class Worker:
         self._results = Results(job.results, job.settings, self.makers.diameter)
         name = hashlib.blake2b(str(job.folder).encode(), digest_size=8).hexdigest()
         lock = Path(tempfile.gettempdir()) / f"gempick-{os.getuid() if hasattr(os, 'getuid') else 0}-{name}.lock"
-        self._reading: Any = contextlib.nullcontext() if alone else FileLock(lock)
+        self._reading = None if alone else FileLock(lock)
 
     @functools.cached_property
     def _prover(self) -> Prover:
@@ -54,8 +59,13 @@ class Worker:
 
     def read(self, micrograph: MicrographFile) -> Source:
         """Read a micrograph; errors as job.inputs.loader."""
-        with self._reading:
+        if self._reading is None:
             return loader(micrograph.path, self.job.settings, self.makers)
+        try:
+            with self._reading.acquire(poll_interval=TURN / 4):
+                return loader(micrograph.path, self.job.settings, self.makers)
+        finally:
+            time.sleep(TURN)  # the lock is not fair: let another rank have it
 
     def is_done(self, micrograph: MicrographFile) -> bool:
         """Return whether a micrograph is finished and its files are as they were written.
