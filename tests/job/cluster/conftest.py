@@ -80,7 +80,7 @@ def slow(tmp_path):
         "    import napari_gempick.job.cluster.worker as worker\n"
         "    read = worker.loader\n"
         "    def loader(*args):\n"
-        "        time.sleep(0.5)\n"
+        "        time.sleep(0.3)\n"
         "        return read(*args)\n"
         "    worker.loader = loader\n"
         "import os\n"

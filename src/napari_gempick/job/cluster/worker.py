@@ -7,6 +7,7 @@ import functools
 import hashlib
 import os
 import tempfile
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +32,10 @@ if TYPE_CHECKING:
     from napari_gempick.run.pipeline import Outcome, Source
 
 
+TURN = 0.02
+"""Seconds in which a rank of the node notices that it may read."""
+
+
 class Worker:
     """The files of a job as one rank sees them.
 
@@ -48,7 +53,7 @@ class Worker:
         self._results = Results(job.results, job.settings, self.makers.diameter)
         name = hashlib.blake2b(str(job.folder).encode(), digest_size=8).hexdigest()
         lock = Path(tempfile.gettempdir()) / f"gempick-{os.getuid() if hasattr(os, 'getuid') else 0}-{name}.lock"
-        self._reading: Any = contextlib.nullcontext() if alone else FileLock(lock)
+        self._reading = None if alone else FileLock(lock)
 
     @functools.cached_property
     def _prover(self) -> Prover:
@@ -60,8 +65,13 @@ class Worker:
         load: Callable[[], Source] = functools.partial(loader, micrograph.path, settings, self.makers)
         if settings.exclude == AUTO:
             load = with_exclusion(load, self._results.folder, micrograph, self.makers.diameter, keep=True)
-        with self._reading:
+        if self._reading is None:
             return load()
+        try:
+            with self._reading.acquire(poll_interval=TURN / 4):
+                return load()
+        finally:
+            time.sleep(TURN)  # the lock is not fair: let another rank have it
 
     def is_done(self, micrograph: MicrographFile) -> bool:
         """Return whether a micrograph is finished and its files are as they were written.
