@@ -4,15 +4,18 @@
 BIN := .venv/bin
 SCRIPTS := sample_data/demo.py docs/reference.py $(wildcard docs/figures/*.py)
 
-.PHONY: help demo test lint bench docs figures clean
+.PHONY: help demo test lint bench bench-gui docs figures tutorial gui clean
 
 help:
 	@echo "make demo     pick the sample data and draw the picks, into demo_output/"
 	@echo "make test     run the tests (TESTS=tests/io for some of them)"
 	@echo "make lint     ruff, mypy, import-linter, typos"
 	@echo "make bench    measure templates per second on this computer (BENCH=--paper for the published workload)"
+	@echo "make bench-gui  measure how fast the window answers"
+	@echo "make gui      open napari with the plugin"
 	@echo "make docs     build the documentation into site/"
 	@echo "make figures  draw the figures of the documentation anew"
+	@echo "make tutorial  take the pictures of the tutorial anew, in a window of its own"
 	@echo "make clean    remove what the other targets made, .venv excepted"
 
 .venv/.installed-%: pyproject.toml tools/environment.sh
@@ -22,7 +25,7 @@ demo: .venv/.installed-base
 	@$(BIN)/python sample_data/demo.py
 
 test: .venv/.installed-test
-	$(BIN)/python -m pytest $(TESTS)
+	@sh tools/display.sh $(BIN)/python -m pytest $(TESTS)
 
 lint: .venv/.installed-dev
 	$(BIN)/ruff check .
@@ -35,6 +38,12 @@ lint: .venv/.installed-dev
 bench: .venv/.installed-base
 	$(BIN)/gempick bench $(BENCH)
 
+bench-gui: .venv/.installed-test
+	@sh tools/display.sh $(BIN)/python benchmarks/gui.py
+
+gui: .venv/.installed-gui
+	$(BIN)/gempick gui
+
 docs: .venv/.installed-docs
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
@@ -42,6 +51,10 @@ figures: demo
 	$(BIN)/python docs/figures/ncc.py
 	$(BIN)/python docs/figures/psi.py
 	$(BIN)/python docs/figures/overlay.py
+	$(BIN)/python docs/figures/sheet.py
+
+tutorial: .venv/.installed-test
+	@sh tools/display.sh $(BIN)/python docs/tutorial/pictures.py
 
 clean:
 	rm -rf build dist site demo_output .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -12,14 +12,16 @@ from napari_gempick.model.geometry import Grid
 from napari_gempick.run.search import DevicePool, run_search
 
 
-def bank_of(templates, masks, *, step=0, full=360, spacing=1.0, pixel_size=1.0, names=("view",), per_view=None, **more):
+def bank_of(
+    templates, masks, *, step=0, full=360, spacing=1.0, pixel_size=1.0, names=("view",), per_view=None, folds=(), **more
+):
     """A bank of templates (arrays) under masks (arrays, or mask objects)."""
     made = [ImageMask(mask, pixel_size, soft=True) if isinstance(mask, np.ndarray) else mask for mask in masks]
     sections = [
         Section(np.asarray(t, np.float32), pixel_size, m, f"section {i}")
         for i, (t, m) in enumerate(zip(templates, made, strict=True))
     ]
-    return Bank(BankIndex(names, per_view or (len(sections),), step, full), sections, spacing, **more)
+    return Bank(BankIndex(names, per_view or (len(sections),), step, full, folds), sections, spacing, **more)
 
 
 def search(image, bank, plans, *, grid=None, threads=2, devices=None, tile=None, **more):

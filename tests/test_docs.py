@@ -24,7 +24,7 @@ ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
 PAGES = sorted(DOCS.glob("*.md"))
 TEXTS = [ROOT / "README.md", ROOT / "sample_data" / "README.md", *PAGES]
-LARGEST = {"overlay.png": 500_000}
+LARGEST = {"overlay.png": 500_000, "strip.png": 500_000}
 LARGEST_PICTURE = 300_000  # bytes
 
 
@@ -102,8 +102,10 @@ def test_reference_has_units_and_defaults_of_every_setting(reference, name, sett
 
 def test_picture_sizes():
     pictures = list((DOCS / "images").glob("*.png"))
-    assert {picture.name for picture in pictures} == {"ncc.png", "overlay.png", "psi.png", "reduction.png"}
-    for picture in pictures:
+    tutorial = list((DOCS / "images" / "tutorial").glob("*.png"))
+    names = {"ncc.png", "overlay.png", "psi.png", "reduction.png", "sheet.png", "strip.png"}
+    assert {picture.name for picture in pictures} == names
+    for picture in [*pictures, *tutorial]:
         assert picture.stat().st_size < LARGEST.get(picture.name, LARGEST_PICTURE), picture.name
 
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from napari_gempick.job.project import Projections, project_files, project_map
     from napari_gempick.job.prove import verify
     from napari_gempick.job.retune import retune
+    from napari_gempick.model.ctf import Ctf
     from napari_gempick.model.errors import GempickError
     from napari_gempick.model.picks import Picks
     from napari_gempick.model.scores import ScoreMap
@@ -30,6 +31,7 @@ _PUBLIC = {
     "Averages": "job.average",
     "average": "job.average",
     "average_files": "job.average",
+    "Ctf": "model.ctf",
     "GempickError": "model.errors",
     "PickSettings": "model.settings",
     "Picked": "job.arrays",
@@ -55,6 +57,7 @@ _PUBLIC = {
 }
 __all__ = [
     "Averages",
+    "Ctf",
     "GempickError",
     "PickSettings",
     "Picked",

@@ -297,6 +297,7 @@ def test_results_of_a_run_know_their_micrographs(gempick, data, basic, planted) 
     report = converted("run", "picks.cs", "--to", "cs")
     rows = np.load("picks.cs")
     assert (report["micrographs"], report["outside"], len(rows)) == (2, 0, report["picks_in"])
+    assert (report["proof"]["state"], report["proof"]["picks"]) == ("verified", 8)
     assert set(rows["location/micrograph_path"].tolist()) == {b"grid1/mic.mrc", b"grid2/mic.mrc"}
     assert rows["location/micrograph_shape"][0].tolist() == [250, 260]
     places = [(x * 260, y * 250) for x, y in rows[["location/center_x_frac", "location/center_y_frac"]].tolist()]
@@ -361,4 +362,8 @@ def test_a_flipped_import_is_refused_and_the_option_that_mends_it_is_named(work:
     assert wrong.exit_code == 1 and "use --flip-y in place of --swap-xy --flip-y" in wrong.stderr
     assert "leave out --swap-xy" in convert(truth, "twice", *proving, "--swap-xy").stderr
     assert converted("micrograph_001.csv", "unproved", *proving, "--no-proof")["proof"] is None
+    plain = converted("micrograph_001.csv", "plain.csv", "--to", "csv")["proof"]
+    assert plain["sentence"] == "not verifiable: there are no templates to look with, give --templates"
+    lost = converted("micrograph_001.csv", "lost.csv", "--to", "csv", *templates)["proof"]
+    assert lost["sentence"] == "not verifiable: the micrographs are not at hand, give --micrographs"
     assert not [path.name for path in work.iterdir() if path.name.startswith(".")]

@@ -173,6 +173,23 @@ def test_the_edge_is_a_choice(work: Path) -> None:
     assert rows["rlnAnglePsi"].tolist() == [-999] * 3 and rows["rlnAnglePsiPrior"].tolist() == [999] * 3
 
 
+def test_a_micrograph_that_fails_midway_leaves_nothing(work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("napari_gempick.job.extract._CHUNK_BYTES", 4 * 2 * 32 * 32)
+    last = picks_of(1)
+    write_mrc("mics/grid2/mic.mrc", np.zeros(SHAPE, np.float32), 1.5)
+    with Path("mics/grid2/mic.mrc").open("r+b") as stream:
+        stream.seek(1024 + 4 * (int(last.y[-1]) * SHAPE[1] + int(last.x[-1])))
+        stream.write(np.float32("nan").tobytes())
+    Path("picks/grid2/mic_autopick.star").unlink()
+    write_autopick("picks/grid2/mic_autopick.star", last, pixel_size=1.5)
+    report = run("mics", "picks", "--box", "32", "-o", "p.mrcs", status=1)
+    assert "mic.mrc has NaN or infinite pixels in a particle" in report["failed"][0]["error"]
+    assert (report["particles"], len(mrcfile.read("p.mrcs"))) == (14, 14)
+    names = starfile.read("p.star")["particles"]["rlnImageName"]
+    assert [int(name.split("@")[0]) for name in names] == list(range(1, 15))
+    assert len(mrcfile.read("p.mrcs")) == 14 and mrcfile.validate("p.mrcs")
+
+
 def test_a_bad_micrograph_is_one_sentence_and_the_others_are_done(work: Path) -> None:
     path = Path("mics/grid2/mic.mrc")
     path.write_bytes(path.read_bytes()[:-100])

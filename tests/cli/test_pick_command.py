@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import mrcfile
 import numpy as np
@@ -270,3 +271,27 @@ def test_devices(gempick):
     machine = json.loads(gempick("devices", "--json", check=0, env={"OMP_NUM_THREADS": "1"}).stdout)
     assert machine["cpu"]["threads"] == 1
     assert machine["gpus"] or machine["no_gpu_because"]
+
+
+def test_a_format_that_proves_wrong_is_not_written(tmp_path, gempick, monkeypatch):
+    """A writer that turns the picks of the sample data upside down: exit 1, one sentence, the STAR file is there."""
+    from dataclasses import replace
+
+    from napari_gempick.io.formats import FORMATS
+    from napari_gempick.model.orientation import Orientation
+
+    def upside_down(path, picks, info):
+        write(path, Orientation(flip_y=True).apply(picks, info.shape), info)
+
+    write = FORMATS["box"].write
+    monkeypatch.setitem(FORMATS, "box", replace(FORMATS["box"], write=upside_down))
+    data, out = Path(__file__).parents[2] / "sample_data", tmp_path / "out"
+    templates = ("--templates", f"side={data}/template_side.mrc", f"top={data}/template_top.mrc")
+    arguments = (*templates, "--angle-step", 15, "--lowpass", 35, "--format", "box,csv", "-o", out)
+    done = gempick("pick", data / "micrograph_001.mrc", *arguments, check=1)
+    sentences = [line for line in done.stderr.splitlines() if "micrograph_001.box was not written" in line]
+    assert len(sentences) == 1 and "use --flip-y" in sentences[0]
+    assert sorted(path.name for path in out.glob("*_001*")) == ["micrograph_001.csv", "micrograph_001_autopick.star"]
+    (row,) = json.loads((out / "run.json").read_text())["micrographs"]
+    assert row["wrong"] == ["box"] and row["proof"]["star"].startswith("verified: as written 0.9")
+    assert "Coordinates verified on 1 of 1 micrographs" in done.stdout

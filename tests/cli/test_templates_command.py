@@ -15,10 +15,15 @@ from napari_gempick.io.star import read_tables
 MAP_SPACING, SPACING = 10.0, 8.0
 
 
+@pytest.fixture(scope="module")
+def density():
+    return klh().density(56, MAP_SPACING)
+
+
 @pytest.fixture
-def here(tmp_path, monkeypatch):
+def here(tmp_path, monkeypatch, density):
     monkeypatch.chdir(tmp_path)
-    write_mrc(tmp_path / "map.mrc", klh().density(56, MAP_SPACING), MAP_SPACING)
+    write_mrc(tmp_path / "map.mrc", density, MAP_SPACING)
     return tmp_path
 
 
@@ -144,3 +149,61 @@ def test_average_says_what_is_wrong(tmp_path, monkeypatch, gempick, arguments, s
     (tmp_path / "m.csv").write_text("x,y,view\n50,50,side\n45,55,side\n")
     done = gempick("templates", "average", "m.mrc", "m.csv", "-o", "out.mrc", *arguments, check=2)
     assert sentence in done.stderr and not (tmp_path / "out.mrc").exists()
+
+
+def test_shapes_have_the_sizes_asked_for(tmp_path, monkeypatch, gempick):
+    monkeypatch.chdir(tmp_path)
+    shapes = ("gaussian:60", "disc:80", "ring:90x50", "rectangle:100x40")
+    gempick("templates", "shapes", *shapes, "-o", "s.mrcs", "--pixel-size", 2, check=0)
+    blob, disc, ring, rectangle = stack = mrcfile.read(tmp_path / "s.mrcs").astype(float)
+    assert stack.shape == (4, 90, 90) and all(one[45, 45] == pytest.approx(1, abs=0.02) for one in (blob, disc))
+    assert blob[45, 45 + 15] == pytest.approx(0.5, abs=0.01) and ring[45, 45] == 0
+    for one, area in ((disc, np.pi * 40**2), (ring, np.pi * (45**2 - 25**2)), (rectangle, 4000)):
+        assert 4 * one.sum() == pytest.approx(area, rel=0.02)
+        rows, columns = np.indices(one.shape)
+        assert (rows * one).sum() / one.sum() == pytest.approx(45, abs=0.01)
+        assert (columns * one).sum() / one.sum() == pytest.approx(45, abs=0.01)
+    assert rectangle.sum(axis=1).max() == pytest.approx(50) and rectangle.sum(axis=0).max() == pytest.approx(20)
+    gempick("templates", "shapes", "disc:80", "-o", "d.mrc", "--pixel-size", 2, "--contrast", "opposite", check=0)
+    assert np.allclose(mrcfile.read(tmp_path / "d.mrc")[5:55, 5:55], -disc[20:70, 20:70], atol=1e-5)
+    for wrong in ("disc:0", "ring:50x90", "cone:4", "ring:50", "disc:1.2.3"):
+        done = gempick("templates", "shapes", wrong, "-o", "w.mrc", "--pixel-size", 2, check=2)
+        assert "is no shape" in done.stderr
+
+
+def test_rotated_stacks_are_those_of_the_search(here, gempick):
+    project = ("templates", "project", "map.mrc", "-o", "t.mrcs", "--view", "side=0,90", "--view", "top=0,0")
+    gempick(*project, check=0)
+    common = ("--templates", "side=t_side.mrc", "top=t_top.mrc", "--mask", "side=rectangle:400x360", "top=circle:360")
+    done = gempick("templates", "rotate", *common, "--angle-step", 45, "-o", "rot", "--json", check=0)
+    made = json.loads(done.stdout)
+    assert [view["search_images"] for view in made["views"].values()] == [8, 8] and made["masks_in_all"] == 5
+    templates, masks = (mrcfile.read(here / f"rot/side_{kind}.mrcs") for kind in ("templates", "masks"))
+    assert templates.shape == masks.shape == (8, *made["box"])
+    cy, cx = made["centre"]
+    for template, mask in zip(templates.astype(float), masks.astype(float), strict=True):
+        area = mask.sum()
+        assert abs(template.sum()) < 1e-5 and (template**2).sum() * area == pytest.approx(1, rel=1e-3)
+        assert not template[mask == 0].any()
+    quarter = np.rot90(templates[0][cy - 20 : cy + 21, cx - 20 : cx + 21])
+    assert np.allclose(quarter, templates[2][cy - 20 : cy + 21, cx - 20 : cx + 21], atol=1e-5)
+    particles = read_tables(here / "rot/top.star")["particles"]
+    assert particles["gempickSearchImage"][0] == "8" and particles["rlnAnglePsi"][3] == "135"
+    assert "--overwrite" in gempick("templates", "rotate", *common, "-o", "rot", check=2).stderr
+
+
+def test_check_measures_what_chance_does(here, gempick):
+    """Noise looks like the template by selection, less than particles do; and noise is not picked at the threshold."""
+    rng = np.random.default_rng(3)
+    image = 250 * rng.standard_normal((420, 420)).astype(np.float32)
+    for x in range(60, 400, 75):
+        for y in range(60, 400, 75):
+            image -= klh().projection(euler_matrix(0, 90, rng.uniform(0, 360)), image.shape, SPACING, (x, y))
+    write_mrc(here / "mic.mrc", image, SPACING)
+    gempick("templates", "project", "map.mrc", "-o", "t.mrcs", "--view", "side=0,90", check=0)
+    arguments = ("--templates", "side=t_side.mrc", "--mask", "circle:460", "--contrast", "opposite")
+    more = ("--angle-step", 15, "--threshold", 0.35, "--particles", 20, "-o", "averages", "--json")
+    (view,) = json.loads(gempick("templates", "check", "mic.mrc", *arguments, *more, check=0).stdout)["views"]
+    assert view["picks"] >= 5 * max(1, view["picks_in_noise"])
+    assert view["likeness"] > 0.85 and 0.1 < view["likeness_of_noise"] < view["likeness"] - 0.1
+    assert mrcfile.read(here / "averages/side_check.mrcs").shape == (3, 56, 56)

@@ -5,7 +5,9 @@ import json
 import numpy as np
 import pytest
 
-from napari_gempick.io.stack import write_mrc
+from napari_gempick.io.candidates import read_candidates
+from napari_gempick.io.micrograph import read_micrograph
+from napari_gempick.io.mrc import write_mrc
 
 
 def run_of(folder):
@@ -67,3 +69,36 @@ def test_retune_without_decoys(data, gempick, basic):
     gempick("pick", "grid1", *basic, "--lowpass", 8, "--no-decoys", "-o", "out", check=0)
     done = gempick("retune", "out", "--threshold", "auto")
     assert done.returncode and "decoys" in done.stderr
+
+
+def test_exclusion_is_found_kept_and_edited(data, gempick, basic):
+    y, x = np.mgrid[:250, :260]
+    for name in ("a", "b"):
+        image = read_micrograph(data / "grid1/mic.mrc", 2.0).data.astype(np.float32)
+        write_mrc(data / f"{name}.mrc", np.where(x < 40, image[:, 40:41], image), 2.0)
+    gempick("pick", "a.mrc", "b.mrc", *basic, "--exclude", "auto", "-o", "out", check=0)
+    masks = sorted((data / "out" / "excluded").iterdir())
+    assert [path.name for path in masks] == ["a.mrc.gz", "b.mrc.gz"]
+    mask = read_micrograph(masks[0], 2.0).data
+    assert mask[:, :38].all() and mask[:, 60:].mean() < 0.05
+    assert [row["picks"] for row in run_of(data / "out")["micrographs"]] == [4, 4]
+    edited = (mask.astype(bool) | (y < 130)).astype(np.float32)
+    write_mrc(masks[0], edited, 2.0)
+    gempick("retune", "out", "--threshold", 0.5, check=0)
+    assert [row["picks"] for row in run_of(data / "out")["micrographs"]] == [2, 4]
+
+
+def test_an_exclusion_mask_that_is_missing_is_noticed_first(data, gempick, basic):
+    done = gempick("pick", "grid1", *basic, "--exclude", "nowhere.mrc", "-o", "out", check=2)
+    assert "--exclude nowhere.mrc does not exist" in done.stderr and not (data / "out").exists()
+
+
+def test_local_statistics_are_written_and_limit(data, gempick, basic):
+    gempick("pick", "grid1", *basic, "--format", "csv", "-o", "out", check=0)
+    header, *rows = (data / "out" / "mic.csv").read_text().splitlines()
+    assert header.endswith("box_size,local_mean,local_sigma,power") and len(rows) == 4
+    powers = sorted(float(row.split(",")[-1]) for row in rows)
+    candidates = read_candidates(data / "out" / "candidates" / "mic.star")
+    assert candidates.picks.local.shape == (len(candidates.picks), 3) and candidates.decoys.local is not None
+    gempick("retune", "out", "--power", f"{(powers[1] + powers[2]) / 2},", check=0)
+    assert run_of(data / "out")["micrographs"][0]["picks"] == 2

@@ -109,9 +109,9 @@ def test_views_by_number():
 
 @pytest.mark.parametrize("symmetry", ["C4", "D2", "D7", "T", "O", "I"])
 def test_setting_of_a_map_is_found(symmetry):
-    for group in settings_of(symmetry):
+    for group in settings_of(symmetry)[:4]:
         unit = np.random.default_rng(2).uniform(-60, 60, (3, 3))
-        volume = Phantom(np.concatenate([unit @ m.T for m in group.as_matrix()]), 8.0, 1e4).density(64, 3.0)
+        volume = Phantom(np.concatenate([unit @ m.T for m in group.as_matrix()]), 10.0, 1e4).density(48, 4.0)
         found, fit = setting_of_map(volume, symmetry)
         assert fit > 0.97
         difference = np.abs(found.as_matrix()[:, None] - group.as_matrix()[None]).max(axis=(2, 3))

@@ -10,7 +10,9 @@ import pytest
 from scipy import ndimage
 
 from napari_gempick.engine import simulate
+from napari_gempick.engine.ctf import contrast_transfer, wavelength
 from napari_gempick.engine.phantom import DIAMETER, LENGTH, Phantom, klh, orientation
+from napari_gempick.model.ctf import Ctf
 from napari_gempick.model.errors import SettingsError
 from napari_gempick.model.simulation import VIEWS, SimulateSettings, make_simulate_settings
 
@@ -85,29 +87,25 @@ def test_the_side_view_has_six_tiers_and_the_top_view_a_hole():
 
 
 def test_wavelength_and_interaction_constant_are_the_tabulated_ones():
-    assert simulate.wavelength(300) == pytest.approx(0.019687, rel=1e-4)
-    assert simulate.wavelength(120) == pytest.approx(0.033492, rel=1e-4)
+    assert wavelength(300) == pytest.approx(0.019687, rel=1e-4)
+    assert wavelength(120) == pytest.approx(0.033492, rel=1e-4)
     assert simulate.interaction(300) == pytest.approx(6.526e-4, rel=1e-3)
     assert simulate.interaction(100) == pytest.approx(9.244e-4, rel=1e-3)
 
 
 @pytest.mark.parametrize(("voltage", "defocus", "cs", "amplitude"), [(300, 2.0, 0, 0), (120, 1.5, 2.0, 0.1)])
 def test_zeros_of_the_contrast_transfer(voltage, defocus, cs, amplitude):
-    length = simulate.wavelength(voltage)
+    length = wavelength(voltage)
     for n in (1, 2, 3):
         # lambda dz q - Cs lambda³ q² / 2 = n - asin(Q) / pi, with q = s²
         a, b, c = 0.5 * cs * 1e7 * length**3, defocus * 1e4 * length, n - math.asin(amplitude) / math.pi
         q = c / b if a == 0 else (b - math.sqrt(b * b - 4 * a * c)) / (2 * a)
         around = np.sqrt(q) * np.array([0.998, 1, 1.002])
-        low, zero, high = simulate.contrast_transfer(
-            around, defocus=defocus, voltage=voltage, cs=cs, amplitude_contrast=amplitude
-        )
+        ctf = Ctf(1e4 * defocus, 1e4 * defocus, 0, voltage, cs, amplitude)
+        low, zero, high = contrast_transfer(0.0, around, ctf)
         assert abs(zero) < 1e-4
         assert low * high < 0
-    start = simulate.contrast_transfer(
-        np.zeros(1, np.float32), defocus=defocus, voltage=voltage, cs=cs, amplitude_contrast=amplitude
-    )
-    assert start[0] == pytest.approx(-amplitude)
+    assert contrast_transfer(0.0, 0.0, ctf) == pytest.approx(-amplitude)
 
 
 def test_thon_rings_of_a_micrograph_lie_at_the_zeros():
@@ -119,7 +117,7 @@ def test_thon_rings_of_a_micrograph_lie_at_the_zeros():
     window = np.hanning(480)[:, None] * np.hanning(640)[None, :]
     power = np.abs(np.fft.fft2((made.image - 1) * window)) ** 2
     radius = np.hypot(np.fft.fftfreq(480, PIXEL)[:, None], np.fft.fftfreq(640, PIXEL)[None, :])
-    length = simulate.wavelength(300)
+    length = wavelength(300)
     phase = length * 3e4 * radius**2 - 0.5 * 2.7e7 * length**3 * radius**4 + math.asin(0.1) / math.pi
     near = np.abs(phase - np.rint(phase)) < 0.03
     peaks = np.abs(phase - np.rint(phase)) > 0.47

@@ -18,8 +18,9 @@ from napari_gempick.io.read_coordinates import read_coordinates
 from napari_gempick.io.stack import read_stack, write_mrc
 from napari_gempick.job.inputs import read_views
 from napari_gempick.job.prove import MicrographProof, Prover
-from napari_gempick.model.errors import ProofError
+from napari_gempick.model.errors import InputError, ProofError
 from napari_gempick.model.orientation import Orientation
+from napari_gempick.model.picks import Places
 from napari_gempick.model.settings import PickSettings
 
 SAMPLE = Path(__file__).parents[2] / "sample_data"
@@ -117,7 +118,7 @@ def test_all_eight_symmetries_are_told_apart(data: DataSet, tmp_path: Path) -> N
     readings = {reading.name: reading for reading in other_readings(data.box)}
     for number in range(1, 8):
         orientation = Orientation(1.0, bool(number & 1), bool(number & 2), bool(number & 4))
-        for sentence in data.write(tmp_path, changed(data, orientation).take(slice(0, 40)), ("star", "box")).values():
+        for sentence in data.write(tmp_path, changed(data, orientation).take(slice(0, 40))).values():
             (found,) = (reading for name, reading in readings.items() if f"{name} to 0." in sentence)
             assert orientation.then(found.orientation) == Orientation(), (orientation, sentence)
 
@@ -159,7 +160,19 @@ def test_a_file_that_proves_wrong_never_gets_its_name(data: DataSet, tmp_path: P
     few = data.picks.take(slice(0, 5))
     proofs.write("csv", tmp_path / "m.csv", few, data.info)
     assert (proofs.proofs["csv"].state, (tmp_path / "m.csv").exists()) == ("not verifiable", True)
-    assert gp.verify(tmp_path / "m.star", data.path, data.settings).state == "verified"
+    settings = data.settings.model_copy(update={"pixel_size": data.image.pixel_size})
+    for micrograph in (data.path, data.image.data):
+        assert gp.verify(tmp_path / "m.star", micrograph, settings).state == "verified"
+
+
+def test_random_places_prove_nothing(data: DataSet) -> None:
+    random, (ny, nx) = np.random.default_rng(2), data.evidence.shape
+    for n in (8, 20, 50):
+        x, y = random.uniform(0, nx - 1, n), random.uniform(0, ny - 1, n)
+        sections = random.integers(0, len(data.views), n)
+        for psi, section in ((random.uniform(0, 360, n), sections), (np.full(n, np.nan), np.full(n, -1))):
+            proof = data.prover.prove([(data.evidence, Places(x, y, psi, section))], data.box, 1.0)
+            assert proof.state == "not verifiable", (n, proof)
 
 
 def test_noise_proves_nothing(tmp_path: Path) -> None:
@@ -173,3 +186,6 @@ def test_noise_proves_nothing(tmp_path: Path) -> None:
     settings = PickSettings(templates=(str(tmp_path / "t.mrc"),), mask=("circle:130",))
     proof = gp.verify(tmp_path / "noise.csv", tmp_path / "noise.mrc", settings)
     assert proof.state == "not verifiable"
+    (tmp_path / "noise.csv").write_text("x,y\n1\n")
+    with pytest.raises(InputError, match=r"noise\.csv is not what a plain parser of csv expects"):
+        gp.verify(tmp_path / "noise.csv", tmp_path / "noise.mrc", settings)

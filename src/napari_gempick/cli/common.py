@@ -60,9 +60,11 @@ def command_errors(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def exit_status(run: dict[str, Any]) -> int:
-    """Return 0 when every micrograph of a run is done, 1 when some failed, 2 when all did."""
+    """Return 0 when every micrograph of a run is done, 1 when some failed or a file proved wrong, 2 when all failed."""
     failed = sum("error" in row for row in run["micrographs"])
-    return 0 if not failed else EXIT_FAILED if failed == len(run["micrographs"]) else EXIT_SOME_FAILED
+    if failed and failed == len(run["micrographs"]):
+        return EXIT_FAILED
+    return EXIT_SOME_FAILED if failed or any("wrong" in row for row in run["micrographs"]) else 0
 
 
 def print_picks(run: dict[str, Any], folder: Path) -> None:
@@ -166,12 +168,12 @@ def given(values: dict[str, Any]) -> dict[str, Any]:
 
 
 class VariadicCommand(click.Command):
-    """Lets one `--threshold`, `--mask` or `--templates` be followed by several NAME=VALUE.
+    """Lets one `--threshold`, `--mask`, `--in-plane-symmetry` or `--templates` be followed by several NAME=VALUE.
 
     Files without a name after `--templates` are taken as templates when micrographs stand before the option.
     """
 
-    variadic = ("--templates", "--mask", "--threshold")
+    variadic = ("--templates", "--mask", "--threshold", "--in-plane-symmetry")
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Repeat the option before each further value."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from napari_gempick.cli.common import command_errors, json_option, print_json, say
+from napari_gempick.cli.compared import compare_and_print, export
 from napari_gempick.cli.options import parse_format, parse_shape
 from napari_gempick.cli.tables import aligned
 from napari_gempick.engine import rates
@@ -23,7 +24,7 @@ from napari_gempick.model.errors import SettingsError
 from napari_gempick.model.settings import split_name
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator
 
     from napari_gempick.io.formats import Format
 
@@ -82,6 +83,7 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--export",
+    "export_to",
     type=click.Path(path_type=Path, file_okay=False),
     metavar="FOLDER",
     help="Write coordinates of what all sets have (consensus) and of what only one has (only_NAME); the truth is a set "
@@ -107,7 +109,7 @@ def command(
     shape: tuple[int, int] | None,
     output: Path | None,
     compared: bool,
-    export: Path | None,
+    export_to: Path | None,
     export_format: Format,
     overwrite: bool,
     as_json: bool,
@@ -130,7 +132,7 @@ def command(
     if not all(math.isfinite(number) for number in numbers):
         raise SettingsError("--tolerance, --edge, --ignore-radius and --psi-modulo must be finite numbers.")
     if compared:
-        _compare(_named(paths), tolerance, export, export_format, overwrite=overwrite, as_json=as_json)
+        compare_and_print(_named(paths), tolerance, export_to, export_format, overwrite=overwrite, as_json=as_json)
         return
     if output is not None:
         refuse_existing(output, overwrite)
@@ -154,44 +156,13 @@ def command(
     if output is not None:
         write_report(output, result, sets)
         say(f"Wrote {', '.join(OUTPUTS)} to {output}.")
-    if export is not None:
+    if export_to is not None:
         listed = {**compare.sets_of(_named(paths[:-1])), "truth": (Path(paths[-1]), TRUTH_FILES)}
-        _export(listed, compare.compare_sets(listed, tolerance), export, export_format, overwrite=overwrite)
+        export(listed, compare.compare_sets(listed, tolerance), export_to, export_format, overwrite=overwrite)
     if as_json:
         print_json(result)
     else:
         click.echo("\n".join(_tables(result)))
-
-
-def _compare(
-    named: dict[str, Path], tolerance: float, export: Path | None, to: Format, *, overwrite: bool, as_json: bool
-) -> None:
-    """Compare sets with one another and print it."""
-    sets = compare.sets_of(named)
-    micrographs = compare.compare_sets(sets, tolerance)
-    result = compare.comparison(list(sets), micrographs)
-    if export is not None:
-        _export(sets, micrographs, export, to, overwrite=overwrite)
-    if as_json:
-        print_json({"tolerance_px": tolerance, **result})
-        return
-    click.echo(f"tolerance {tolerance:g} px, {result['micrographs']} micrographs")
-    columns = ("a", "b", "matched", "only_a", "only_b", "mean_distance")
-    click.echo("\n".join(aligned(result["pairs"], columns)))
-    views = [{"a": pair["a"], "b": pair["b"], **view} for pair in result["pairs"] for view in pair["per_view"]]
-    if views:
-        click.echo("\n".join(aligned(views, ("view", "a", "b", "matched_a", "matched_b", "only_a", "only_b"))))
-    if len(sets) > 2:
-        rows = [{"name": name, "picks": result["picks"][name], "alone": result["alone"][name]} for name in sets]
-        click.echo("\n".join(aligned(rows, ("name", "picks", "alone"))))
-        click.echo(f"\nIn all sets: {result['in_all']}")
-
-
-def _export(
-    sets: Iterable[str], micrographs: Sequence[compare.Compared], folder: Path, to: Format, *, overwrite: bool
-) -> None:
-    places = compare.export_sets(folder, list(sets), micrographs, to, overwrite=overwrite)
-    say(f"Wrote {', '.join(places)}.")
 
 
 def _named(texts: Iterable[str]) -> dict[str, Path]:

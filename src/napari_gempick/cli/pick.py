@@ -62,6 +62,8 @@ def command(
     if overwrite and resume:
         raise SettingsError("--overwrite and --resume exclude each other; give one of them.")
     settings = make_settings({**(read_settings(config) if config else {}), **given(options)})
+    if settings.ctf is not None and options["contrast"] is not None:
+        raise SettingsError("The CTF gives the sign of the templates; leave out --contrast, or --ctf.")
     files = find_micrographs(micrographs, skip=[output, output / "maps", output / "candidates"])
     cancel = threading.Event()
     previous = signal.signal(signal.SIGINT, lambda *_: cancel.set())

@@ -29,7 +29,7 @@ SEEDS = 16
 LEAVE_OUT_UP_TO = 30
 """In smaller classes a particle is aligned to the average of the others, so that it does not find its own noise."""
 LONG = 1.05
-"""An average whose outline is longer than wide by this factor is turned until it lies along x."""
+"""An average that is longer than wide by this factor is turned until it lies along x."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,7 +92,8 @@ def average_classes(
     Returns
     -------
     averages : (classes, box, box) float32
-        Mean of the normalised particles, contrast as in the micrographs; the outline's centre is pixel box // 2.
+        Mean of the normalised particles, contrast as in the micrographs; the centre of mass, of
+        density within the outline, is pixel box // 2.
     poses : Poses
     """
     factor = _factor(box)
@@ -173,14 +174,15 @@ def _mean(boxes: NDArray[np.float32], poses: Poses, chosen: NDArray[np.intp], si
 def _centred(
     poses: Poses, chosen: NDArray[np.intp], average: NDArray[np.float32], limit: float, *, turn: bool
 ) -> Poses:
-    """Move the outline of an average to its centre, and turn its longer axis along x."""
+    """Move the centre of mass of an average to its centre pixel, and turn its longer axis along x."""
     rows, columns = np.nonzero(automatic_weights(average))
-    middle = np.array([rows.mean(), columns.mean()]) - np.array(average.shape) // 2
+    rim = np.concatenate([average[0], average[-1], average[:, 0], average[:, -1]])
+    density = np.abs(average - np.median(rim))[rows, columns]
+    middle = np.average(np.stack([rows, columns]), axis=1, weights=density) - np.array(average.shape) // 2
     middle *= min(1.0, limit / max(float(np.hypot(*middle)), 1e-9))
     angle = 0.0
     if turn:
-        density = np.abs(average - np.median(np.concatenate([average[0], average[-1], average[:, 0], average[:, -1]])))
-        values, vectors = np.linalg.eigh(np.cov(np.stack([rows, columns]), aweights=density[rows, columns]))
+        values, vectors = np.linalg.eigh(np.cov(np.stack([rows, columns]), aweights=density**2))
         if values[1] > LONG**2 * values[0]:
             along = vectors[:, 1] * (-1 if vectors[1, 1] < 0 else 1)
             angle = math.degrees(math.atan2(-along[0], along[1]))

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from napari_gempick.engine.filters import Transfer
     from napari_gempick.engine.masks import Mask
     from napari_gempick.model.bank import BankIndex
 
@@ -107,6 +108,8 @@ class Bank:
     oversampling : int
         Above 1 for a cropped grid: templates and masks are multiplied on a grid so many times as fine, and the
         products are Fourier-cropped. Their sums with a micrograph of that band are then the fine grid's.
+    transfer : Transfer, optional
+        Applied to every template after rotation, in the micrograph's frame, before masking: the CTF, for instance.
     memory : int
         Bytes of rotated templates and masks to keep.
 
@@ -127,6 +130,7 @@ class Bank:
         lowpass: float | None = None,
         highpass: float | None = None,
         oversampling: int = 1,
+        transfer: Transfer | None = None,
         memory: int = 128 * 2**20,
     ) -> None:
         if len(sections) != index.n_sections or not sections:
@@ -136,6 +140,8 @@ class Bank:
         self._spacing = spacing
         self._oversampling = oversampling
         self._filters = (lowpass, highpass)
+        self._transfer = transfer
+        self._amplitudes: dict[tuple[int, int], NDArray[np.float32]] = {}
         self._images: OrderedDict[int, ContinuousImage] = OrderedDict()
         self._images_lock = threading.Lock()
         self._templates, self._masks = _Store(memory), _Store(memory // 4)
@@ -232,10 +238,7 @@ class Bank:
     def _make_template(self, k: int) -> NDArray[np.float32]:
         section, rotation = divmod(k, self.index.n_rotations)
         n = self._oversampling
-        spacing = self._spacing / n
-        image = (
-            self._continuous(section).sample(rotation * self.index.angle_step, spacing, self._fine).astype(np.float64)
-        )
+        image = self._turned(section, rotation * self.index.angle_step).astype(np.float64)
         weights = self._fine_mask(int(self.group_of[k])).astype(np.float64)
         area = weights.sum()
         mean = (image * weights).sum() / area
@@ -246,6 +249,22 @@ class Bank:
             raise InputError(f"{name} is constant under its mask; give another template or a larger mask.")
         return self._crop(image * weights * (n * n / (area * deviation)))
 
+    def _turned(self, section: int, psi: float) -> NDArray[np.float32]:
+        """Return a template at psi in the fine box; the transfer acts in a larger box, from which nothing wraps."""
+        spacing, e = self._spacing / self._oversampling, self._fine
+        if self._transfer is None:
+            return self._continuous(section).sample(psi, spacing, e)
+        margin = math.ceil(self._transfer.reach(self._filters[0] or 2 * self._spacing) / spacing)
+        height, width = (scipy.fft.next_fast_len(side + 2 * margin, real=True) for side in e.box)
+        top, left = e.top + margin, e.left + margin
+        wide = self._continuous(section).sample(psi, spacing, Extent(top, left, height - top - 1, width - left - 1))
+        if wide.shape not in self._amplitudes:
+            self._amplitudes[height, width] = self._transfer((height, width), spacing)
+        spectrum = scipy.fft.rfft2(wide) * self._amplitudes[height, width]
+        rows, columns = (slice(margin, margin + side) for side in e.box)
+        changed: NDArray[np.float32] = scipy.fft.irfft2(spectrum, s=wide.shape)[rows, columns]
+        return changed
+
     def _continuous(self, section: int) -> ContinuousImage:
         with self._images_lock:
             image = self._images.pop(section, None)
@@ -253,7 +272,12 @@ class Bank:
                 source = self._sections[section]
                 lowpass, highpass = self._filters
                 image = ContinuousImage(
-                    source.image, source.pixel_size, lowpass=lowpass, highpass=highpass, finest=self._spacing
+                    source.image,
+                    source.pixel_size,
+                    lowpass=lowpass,
+                    highpass=highpass,
+                    finest=self._spacing,
+                    surrounded=self._transfer is not None,
                 )
             self._images[section] = image
             while len(self._images) > 64:

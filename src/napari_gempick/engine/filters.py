@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -13,6 +13,19 @@ LOWPASS_START = 0.8
 HIGHPASS_START, HIGHPASS_END = 0.8, 1.2
 RINGING = 8
 """Pixels of a cropped grid around a mask's support, and around the micrograph, that its ringing may reach."""
+
+
+class Transfer(Protocol):
+    """A filter in the frame of the micrograph, with whatever symmetry: real amplitudes that may be negative.
+
+    It is hashable: equal ones make equal banks.
+    """
+
+    def __call__(self, shape: tuple[int, int], pixel_size: float) -> NDArray[np.float32]:
+        """Return the amplitude on the half-spectrum of an image of `shape` (y, x) with pixels of so many Å."""
+
+    def reach(self, resolution: float) -> float:
+        """Return how far in Å it spreads detail of `resolution` Å."""
 
 
 def frequencies(shape: tuple[int, int], pixel_size: float) -> NDArray[np.float32]:

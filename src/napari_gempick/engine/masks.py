@@ -188,6 +188,17 @@ def automatic_weights(template: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.asarray(grown, np.float32)
 
 
+def framed(mask: Mask, shape: tuple[int, int], spacing: float) -> NDArray[np.float32]:
+    """Return a mask's weights at psi 0 in an image of `shape` (h, w) about pixel n // 2; what does not fit is cut."""
+    weights, extent = mask.sample(0, spacing)
+    whole = np.zeros(shape, np.float32)
+    source = [np.arange(n) - n // 2 + first for n, first in zip(shape, (extent.top, extent.left), strict=True)]
+    inside = [(axis >= 0) & (axis < n) for axis, n in zip(source, weights.shape, strict=True)]
+    taken = [axis[fits] for axis, fits in zip(source, inside, strict=True)]
+    whole[np.ix_(*inside)] = weights[np.ix_(*taken)]
+    return whole
+
+
 def soft_edge(weights: NDArray[np.float32], width: float) -> NDArray[np.float32]:
     """Return binary weights (h, w) with a raised-cosine edge, `width` pixels wide, outside their outline."""
     if width <= 0 or not weights.any():

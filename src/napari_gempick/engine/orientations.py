@@ -106,13 +106,13 @@ def setting_of_map(volume: NDArray[np.float32], symmetry: str) -> tuple[Rotation
         back = matrix[::-1, ::-1].T * factor  # of (z, y, x)
         values = ndimage.affine_transform(smooth, back, centre - back @ middle, (side,) * 3, order=1)[reach]
         values = values - (np.bincount(shell, values) / np.bincount(shell))[shell]
-        return np.asarray(values / max(float(np.linalg.norm(values)), 1e-12))
+        return np.asarray(values / max(math.sqrt(float(np.square(values).sum())), 1e-12))
 
     itself = turned(np.eye(3))
     if not itself.any():
         return settings[0], 1.0
     some = slice(None, None, math.ceil(len(settings[0]) / _CHECKED))
-    fits = [float(np.mean([turned(m) @ itself for m in group.as_matrix()[some]])) for group in settings]
+    fits = [float(np.mean([(turned(m) * itself).sum() for m in group.as_matrix()[some]])) for group in settings]
     best = int(np.argmax(np.round(fits, 6)))
     return settings[best], fits[best]
 

@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import scipy.fft
+from scipy.ndimage import map_coordinates
 
 from napari_gempick.engine.filters import crop_spectrum
+from napari_gempick.engine.sampling import rotation_matrix
 
 if TYPE_CHECKING:
     from typing import TypeAlias
@@ -70,6 +72,53 @@ def cut(image: NDArray[Any], x: NDArray[np.float64], y: NDArray[np.float64], box
             rows, columns = np.clip(top + steps, 0, ny - 1), np.clip(left + steps, 0, nx - 1)
             out[number] = image[np.ix_(rows, columns)]
     return out
+
+
+def shrunk(image: NDArray[Any], factor: int) -> Floats:
+    """Return a micrograph averaged over factor x factor pixels, float32; blocks with NaN or infinity get the mean.
+
+    Pixel i of the result lies at factor * i + (factor - 1) / 2.
+    """
+    ny, nx = (n // factor for n in image.shape)
+    means = np.zeros((ny, nx), np.float32)
+    for row in range(factor):
+        for column in range(factor):
+            means += image[row : ny * factor : factor, column : nx * factor : factor]
+    means /= factor**2
+    good = np.isfinite(means)
+    if not good.all():
+        means[~good] = means[good].mean(dtype=np.float64) if good.any() else 0.0
+    return means
+
+
+def sample_turned(
+    small: Floats,
+    factor: int,
+    x: NDArray[np.float64],
+    y: NDArray[np.float64],
+    psi: NDArray[np.float64],
+    steps: NDArray[np.float64],
+) -> NDArray[np.float64]:
+    """Return pixels around particles, turned back by psi: as the templates show them.
+
+    Parameters
+    ----------
+    small : (my, mx) float32
+        Micrograph from `shrunk`, by `factor`.
+    x, y, psi : (n,) float64
+        Centres (px of the whole micrograph) and angles (degrees).
+    steps : (2, p) float64
+        Where to look, y and x about the centre, pixels of `small`.
+
+    Returns
+    -------
+    (n, p) float64
+        Linearly interpolated; beyond the edge the nearest pixel.
+    """
+    middle = (np.stack((y, x)) - (factor - 1) / 2) / factor
+    turns = np.stack([rotation_matrix(angle).T for angle in psi.tolist()])
+    where = np.einsum("nij,jp->inp", turns, steps) + middle[:, :, None]
+    return np.asarray(map_coordinates(small, where, order=1, mode="nearest", output=np.float64))
 
 
 def fourier_crop(particle: Floats, side: int, shift: tuple[float, float]) -> Floats:

@@ -34,6 +34,8 @@ class Selection:
         File pixels; picks closer to any edge of the micrograph are dropped.
     max_picks : int, optional
         Only so many of the best are kept.
+    local_limits : sequence of (lowest, highest)
+        Of local mean, local standard deviation and power (Picks.local); empty for none.
     """
 
     thresholds: Sequence[float]
@@ -41,6 +43,7 @@ class Selection:
     max_threshold: float | None = None
     border: float = 0.0
     max_picks: int | None = None
+    local_limits: Sequence[tuple[float, float]] = ()
 
 
 def find_candidates(scores: ScoreMap, floor: float) -> Picks:
@@ -94,7 +97,7 @@ def select(
     """Return the picks among candidates, best first.
 
     In this order: the threshold of each candidate's own view, the distance to better ones, then the upper threshold,
-    the border, the exclusion mask and the number.
+    the limits of local mean, standard deviation and power, the border, the exclusion mask and the number.
 
     Parameters
     ----------
@@ -113,6 +116,9 @@ def select(
     keep = np.ones(len(picks), bool)
     if selection.max_threshold is not None:
         keep &= picks.score <= np.float32(selection.max_threshold)
+    if selection.local_limits and picks.local is not None:
+        for column, (lowest, highest) in zip(picks.local.T, selection.local_limits, strict=True):
+            keep &= (column >= lowest) & (column <= highest)
     edge = selection.border
     keep &= (picks.x >= edge) & (picks.y >= edge) & (picks.x <= nx - 1 - edge) & (picks.y <= ny - 1 - edge)
     if excluded is not None:

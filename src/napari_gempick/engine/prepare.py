@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 import scipy.fft
 
-from napari_gempick.engine.filters import RINGING, crop_spectrum, enlarge_spectrum, frequencies, transfer
+from napari_gempick.engine.filters import RINGING, crop_spectrum, enlarge_spectrum, frequencies
+from napari_gempick.engine.filters import transfer as radial
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from napari_gempick.engine.filters import Transfer
     from napari_gempick.model.geometry import Grid
 
 OUTLIER_SIGMA = 1e3
@@ -100,7 +102,11 @@ def pad_smoothly(image: NDArray[np.float32], shape: tuple[int, int]) -> NDArray[
 
 
 def prepare(
-    micrograph: NDArray[np.float32], grid: Grid, lowpass: float | None = None, highpass: float | None = None
+    micrograph: NDArray[np.float32],
+    grid: Grid,
+    lowpass: float | None = None,
+    highpass: float | None = None,
+    transfer: Transfer | None = None,
 ) -> Prepared:
     """Normalise, filter and Fourier-crop a micrograph.
 
@@ -112,6 +118,8 @@ def prepare(
         The searched grid. A ratio above 1 crops the spectrum: exact for everything below the new Nyquist frequency.
     lowpass, highpass : float, optional
         Å; see filters.transfer.
+    transfer : Transfer, optional
+        A further filter.
 
     Returns
     -------
@@ -120,15 +128,19 @@ def prepare(
     """
     image, replaced = normalise(micrograph)
     ratio = grid.ratio
-    if lowpass is None and highpass is None and ratio == 1:
+    if lowpass is None and highpass is None and transfer is None and ratio == 1:
         return Prepared(image, grid, replaced)
     margin = max(MIN_MARGIN, math.ceil(max(12 * (lowpass or 0), 2 * (highpass or 0)) / grid.pixel_size))
+    if transfer is not None:
+        margin += math.ceil(transfer.reach(lowpass or 2 * grid.map_pixel_size) / grid.pixel_size)
     ny, nx = (_padded_length(n, ratio.numerator, margin) for n in image.shape)
     my, mx = (int(n / ratio) for n in (ny, nx))
     spectrum = scipy.fft.rfft2(pad_smoothly(image, (ny, nx)), overwrite_x=True)
     if ratio != 1:
         spectrum = crop_spectrum(spectrum, ny, (my, mx))
-    spectrum *= transfer(frequencies((my, mx), grid.map_pixel_size), lowpass, highpass)
+    spectrum *= radial(frequencies((my, mx), grid.map_pixel_size), lowpass, highpass)
+    if transfer is not None:
+        spectrum *= transfer((my, mx), grid.map_pixel_size)
     spectrum *= np.float32(my * mx / (ny * nx))
     correction = None if ratio == 1 else _aliased_square(spectrum, (my, mx))
     filtered = scipy.fft.irfft2(spectrum, s=(my, mx), overwrite_x=True)

@@ -49,6 +49,8 @@ class ContinuousImage:
         Å; the filters of the micrograph, applied before masking.
     finest : float
         Å; the spacing that it will be sampled at. Frequencies beyond that grid's Nyquist frequency are removed.
+    surrounded : bool
+        Beyond its edge the image fades into the mean of its rim; otherwise nothing is known there.
     """
 
     def __init__(
@@ -59,12 +61,14 @@ class ContinuousImage:
         lowpass: float | None = None,
         highpass: float | None = None,
         finest: float | None = None,
+        surrounded: bool = False,
     ) -> None:
         self.shape = image.shape
         self.pixel_size = pixel_size
         self._image = np.ascontiguousarray(image, dtype=np.float32)
         too_fine = finest is not None and finest > pixel_size * (1 + 1e-6)
-        self._filtered = lowpass is not None or highpass is not None or too_fine
+        self._filtered = lowpass is not None or highpass is not None or too_fine or surrounded
+        self._surrounded, self._beyond = surrounded, 0.0
         self._filter = (lowpass, highpass, finest if too_fine else None)
         self._coefficients: NDArray[np.float32] | None = None
 
@@ -95,6 +99,7 @@ class ContinuousImage:
         fine = scipy.fft.irfft2(large, s=(OVERSAMPLING * height, OVERSAMPLING * width)) * OVERSAMPLING**2
         if highpass is None:
             fine += mean
+            self._beyond = mean
         return spline_filter(fine, order=3, output=np.float64, mode="mirror"), (margin, margin)
 
     def sample(self, psi: float, spacing: float, extent: Extent) -> NDArray[np.float32]:
@@ -116,5 +121,8 @@ class ContinuousImage:
         centre = np.array([OVERSAMPLING * (cy + self._before[0]), OVERSAMPLING * (cx + self._before[1])], float)
         offset = centre - matrix @ np.array([extent.top, extent.left], float)
         out = np.empty((height, width), np.float32)
-        affine_transform(self._coefficients, matrix, offset, output=out, order=3, mode="mirror", prefilter=False)
+        mode = "constant" if self._surrounded else "mirror"
+        affine_transform(
+            self._coefficients, matrix, offset, output=out, order=3, mode=mode, cval=self._beyond, prefilter=False
+        )
         return out

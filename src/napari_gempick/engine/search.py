@@ -117,7 +117,8 @@ class Search:
         self._lock = threading.Lock()
         self._raw: dict[tuple[int, int], _Raw] = {}
         views = bank.index.view(np.arange(len(bank.index), dtype=np.int32))
-        chosen = [[int(k) for k in group.ks if view is None or views[k] == view] for group in bank.groups]
+        wanted = bank.index.searched() & (True if view is None else views == view)
+        chosen = [[int(k) for k in group.ks if wanted[k]] for group in bank.groups]
         units = self._cut(chosen)
         if share is not None:
             units = _part(units, share)

@@ -18,9 +18,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import scipy.fft
 
+from napari_gempick.engine.ctf import CtfTransfer, wavelength
 from napari_gempick.engine.filters import frequencies
 from napari_gempick.engine.phantom import klh, orientation
 from napari_gempick.engine.scene import Canvas, Particle, add_carbon, add_contaminants, mask_size, place_particles
+from napari_gempick.model.ctf import Ctf
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -62,53 +64,22 @@ class SimulatedMicrograph:
     carbon: bool
 
 
-def wavelength(voltage: float) -> float:
-    """Return the relativistic wavelength in Å of electrons accelerated by `voltage` kV."""
-    volts = 1e3 * voltage
-    return 12.2642597 / math.sqrt(volts * (1 + 0.978475598e-6 * volts))
-
-
 def interaction(voltage: float) -> float:
     """Return the phase in rad for each V Å of projected potential: (2 pi / lambda V) (mc² + eV) / (2 mc² + eV)."""
     rest, energy = 510.99895e3, 1e3 * voltage
     return 2 * math.pi / (wavelength(voltage) * energy) * (rest + energy) / (2 * rest + energy)
 
 
-def contrast_transfer(
-    frequency: NDArray[np.float32], *, defocus: float, voltage: float, cs: float, amplitude_contrast: float
-) -> NDArray[np.float32]:
-    """Return the contrast transfer function, negative at low frequencies: underfocused protein is dark.
-
-    -sin(pi lambda s² dz - pi/2 Cs lambda³ s⁴ + asin(amplitude contrast)).
-
-    Parameters
-    ----------
-    frequency : array
-        1/Å.
-    defocus : float
-        µm, positive for underfocus.
-    voltage, cs : float
-        kV and mm.
-    amplitude_contrast : float
-        0..1.
-    """
-    length = wavelength(voltage)
-    squared = np.square(frequency, dtype=np.float64)
-    chi = math.pi * length * squared * (1e4 * defocus - 0.5 * 1e7 * cs * length**2 * squared)
-    return np.asarray(-np.sin(chi + math.asin(amplitude_contrast)), np.float32)
-
-
 def _lens(shape: tuple[int, int], spacing: float, defocus: float, settings: SimulateSettings) -> NDArray[np.float32]:
-    """Return CTF times envelope on the half-spectrum of an image of `shape`."""
-    frequency = frequencies(shape, spacing)
-    transfer = contrast_transfer(
-        frequency,
-        defocus=defocus,
+    """Return CTF times envelope on the half-spectrum of an image of `shape`; defocus in µm."""
+    ctf = Ctf(
+        1e4 * defocus,
+        1e4 * defocus,
         voltage=settings.voltage,
         cs=settings.cs,
         amplitude_contrast=settings.amplitude_contrast,
     )
-    return transfer * np.exp(-0.25 * settings.b_factor * np.square(frequency))
+    return CtfTransfer(ctf)(shape, spacing) * np.exp(-0.25 * settings.b_factor * np.square(frequencies(shape, spacing)))
 
 
 def _through(image: NDArray[np.float32], lens: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -65,6 +65,9 @@ class Candidates:
     decoys: Picks | None = None
 
 
+_LOCAL = ("gempickLocalMean", "gempickLocalSigma", "gempickPower")
+
+
 def write_candidates(path: Path | str, candidates: Candidates) -> None:
     """Write candidates/STEM.star atomically; `read_candidates` returns the same values to the last bit.
 
@@ -95,9 +98,12 @@ def write_candidates(path: Path | str, candidates: Candidates) -> None:
 
 def _columns(picks: Picks) -> dict[str, list[str]]:
     picks = replace(picks, section=picks.section + _FIRST_CLASS)
-    return {
+    rows = {
         label: [form % value for value in getattr(picks, field).tolist()] for field, (label, form) in _COLUMNS.items()
     }
+    if picks.local is not None:
+        rows |= {label: [f"{v:.6g}" for v in picks.local[:, i].tolist()] for i, label in enumerate(_LOCAL)}
+    return rows
 
 
 def _picks(rows: Table, path: Path | str) -> Picks:
@@ -108,7 +114,10 @@ def _picks(rows: Table, path: Path | str) -> Picks:
             for field, (label, _) in _COLUMNS.items()
         }
     )
-    return replace(picks, section=picks.section - _FIRST_CLASS)
+    local = None
+    if all(label in rows for label in _LOCAL):
+        local = np.stack([numbers(rows, label, path) for label in _LOCAL], axis=1).astype(np.float32)
+    return replace(picks, section=picks.section - _FIRST_CLASS, local=local)
 
 
 def read_candidates(path: Path | str) -> Candidates:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gzip
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -92,7 +93,7 @@ def write_mrc(path: Path | str, data: NDArray[Any], pixel_size: float | None, *,
     Parameters
     ----------
     path : Path or str
-        Its folder is made when missing.
+        Its folder is made when missing. With the suffix .gz the file is compressed.
     data : (y, x) or (z, y, x) array
         The MRC mode follows the dtype: int8 0, int16 1, float32 2, uint16 6, float16 12.
         float64 is written as float32, bool as int8, uint8 as uint16.
@@ -111,16 +112,19 @@ def write_mrc(path: Path | str, data: NDArray[Any], pixel_size: float | None, *,
     if data.ndim not in (2, 3):
         raise ValueError(f"MRC holds 2D and 3D arrays, not {data.ndim}D")
     data = np.asarray(data, dtype=_WRITTEN_AS.get(data.dtype.name, data.dtype))
-    with atomic_path(path) as temporary, mrcfile.new(temporary, overwrite=True) as mrc:
-        mrc.set_data(data)
-        if data.ndim == 3 and stack:
-            mrc.set_image_stack()
-        elif data.ndim == 3:
-            mrc.set_volume()
-        mrc.voxel_size = pixel_size or 0.0
-        mrc.header.label = b""
-        mrc.header.label[0] = LABEL  # mrcfile puts the time of day here
-        mrc.header.nlabl = 1
+    with atomic_path(path) as temporary:
+        with mrcfile.new(temporary, overwrite=True) as mrc:
+            mrc.set_data(data)
+            if data.ndim == 3 and stack:
+                mrc.set_image_stack()
+            elif data.ndim == 3:
+                mrc.set_volume()
+            mrc.voxel_size = pixel_size or 0.0
+            mrc.header.label = b""
+            mrc.header.label[0] = LABEL  # mrcfile puts the time of day here
+            mrc.header.nlabl = 1
+        if str(path).endswith(".gz"):
+            temporary.write_bytes(gzip.compress(temporary.read_bytes(), compresslevel=6, mtime=0))
 
 
 def _image(path: Path, layout: _Layout, data: NDArray[Any]) -> RawImage:

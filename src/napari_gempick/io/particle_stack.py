@@ -7,6 +7,7 @@ OUT and puts the STAR file together.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -22,7 +23,7 @@ from napari_gempick.io.star import loop_head, loop_rows
 from napari_gempick.model.errors import OutputError, SettingsError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -131,23 +132,47 @@ class ParticleStack:
         """Append particles: (n, side, side) images and their columns of text."""
         stored = images.astype(self._dtype)
         self._stats.add(stored)
-        self._images.write(stored.astype(stored.dtype.newbyteorder("<"), copy=False).tobytes())
-        self._rows.write(loop_rows(columns).encode("utf-8", "surrogateescape"))
+        with self._writing():
+            self._images.write(stored.astype(stored.dtype.newbyteorder("<"), copy=False).tobytes())
+            self._rows.write(loop_rows(columns).encode("utf-8", "surrogateescape"))
+
+    def mark(self) -> tuple[int, int, dict[str, Any]]:
+        """Return where the files end, for `back_to`."""
+        return self._images.seek(0, os.SEEK_END), self._rows.seek(0, os.SEEK_END), dict(vars(self._stats))
+
+    def back_to(self, mark: tuple[int, int, dict[str, Any]]) -> None:
+        """Forget what was appended since."""
+        with self._writing():
+            for stream, size in zip((self._images, self._rows), mark[:2], strict=True):
+                stream.truncate(size)
+                stream.seek(0, os.SEEK_END)
+        self._stats = _Stats(**mark[2])
 
     def finish_micrograph(self, entry: dict[str, Any]) -> None:
         """Note that everything of a micrograph is there."""
-        for stream in (self._images, self._rows):
-            stream.flush()
-            os.fsync(stream.fileno())
-        size = {"images": self._images.tell(), "rows": self._rows.tell(), "stats": vars(self._stats)}
-        self._journal.write(json.dumps({**entry, **size}).encode() + b"\n")
-        self._journal.flush()
+        with self._writing():
+            for stream in (self._images, self._rows):
+                stream.flush()
+                os.fsync(stream.fileno())
+            size = {"images": self._images.tell(), "rows": self._rows.tell(), "stats": vars(self._stats)}
+            self._journal.write(json.dumps({**entry, **size}).encode() + b"\n")
+            self._journal.flush()
         self.done.append(entry)
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise OutputError(
+                f"Cannot write {self.path}: {error.strerror}; free space, then go on with --resume.", self.path
+            ) from error
 
     def close(self) -> None:
         """Close the files and leave them for another time, if there is anything in them."""
         for stream in (self._images, self._rows, self._journal):
-            stream.close()
+            with contextlib.suppress(OSError):  # what a full disk could not take
+                stream.close()
         if not self.count and self._folder.exists():
             shutil.rmtree(self._folder)
 

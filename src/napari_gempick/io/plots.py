@@ -45,6 +45,7 @@ def overlay(
     diameter: float,
     truth: tuple[NDArray[np.float64], NDArray[np.float64]] | None = None,
     title: str | None = None,
+    dpi: int = 200,
 ) -> None:
     """Draw a micrograph with its picks: circles coloured by view, a line from the centre along psi, a scale bar.
 
@@ -67,6 +68,8 @@ def overlay(
         Centres in px. Those farther than half a diameter from every pick are marked with a cross as missed.
     title : str, optional
         Stands above the picture.
+    dpi : int
+        Pixels per inch; the picture is 8 inches wide.
 
     Raises
     ------
@@ -92,7 +95,7 @@ def overlay(
         axes.set_title(literal(title), loc="left", fontsize=12)
     if handles:
         figure.legend(handles=handles, loc="outside lower left", ncols=6, frameon=False, fontsize=10)
-    save(figure, path)
+    save(figure, path, dpi)
 
 
 def _binned(image: NDArray[Any], factor: int) -> NDArray[np.float32]:
@@ -160,7 +163,7 @@ def literal(text: str) -> str:
     return (" " if text.startswith("_") else "") + text.replace("$", r"\$")
 
 
-def save(figure: Figure, path: Path | str) -> None:
+def save(figure: Figure, path: Path | str, dpi: int = _DPI) -> None:
     """Write a figure as PNG, atomically."""
     with atomic_path(path) as temporary:
-        figure.savefig(temporary, format="png", dpi=_DPI)
+        figure.savefig(temporary, format="png", dpi=dpi)

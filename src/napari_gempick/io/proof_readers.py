@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_gempick.model.errors import InputError
 from napari_gempick.model.picks import Places
 
 if TYPE_CHECKING:
@@ -40,10 +41,20 @@ def read_plainly(path: Path, name: str, shape: Shape) -> dict[str, Places]:
         Of `io.formats.FORMATS`.
     shape : (ny, nx)
         Of the micrograph, px; gEMpicker's tables need it.
+
+    Raises
+    ------
+    InputError
+        The file is not as the documentation of its format says.
     """
     rows: dict[str, list[tuple[float, float, float, int]]] = defaultdict(list)
-    for micrograph, *numbers in _PARSERS[name](path, shape):
-        rows[micrograph].append(tuple(numbers))  # type: ignore[arg-type]
+    try:
+        for micrograph, *numbers in _PARSERS[name](path, shape):
+            rows[micrograph].append(tuple(numbers))  # type: ignore[arg-type]
+    except (ValueError, KeyError, IndexError, TypeError, SyntaxError, OSError) as error:
+        raise InputError(
+            f"{path} is not what a plain parser of {name} expects ({error}); look at it in a text editor.", path
+        ) from error
     out = {}
     for micrograph, listed in rows.items():
         x, y, psi, section = np.array(listed, np.float64).T

@@ -9,13 +9,15 @@ import numpy as np
 
 from napari_gempick.device.discover import open_devices
 from napari_gempick.device.plan import PlanStore
+from napari_gempick.engine.exclusion import find_exclusion
+from napari_gempick.engine.local import with_local
 from napari_gempick.engine.peaks import find_candidates, select
-from napari_gempick.job.inputs import BankMaker, View, choose_grid, masks_of_views, view_of
+from napari_gempick.job.inputs import BankMaker, View, choose_grid, masks_of_views, source_of, view_of
 from napari_gempick.job.results import candidate_floor, selection_for
 from napari_gempick.job.thresholds import decide, scores_of
 from napari_gempick.model.errors import InputError, SettingsError
-from napari_gempick.model.settings import PickSettings
-from napari_gempick.run.pipeline import Source, search_all
+from napari_gempick.model.settings import AUTO, PickSettings
+from napari_gempick.run.pipeline import search_all
 from napari_gempick.run.search import DevicePool
 
 if TYPE_CHECKING:
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
     from napari_gempick.engine.fdr import FalseRate
+    from napari_gempick.model.ctf import Ctf
     from napari_gempick.model.picks import Picks
     from napari_gempick.model.scores import ScoreMap
     from napari_gempick.run.pipeline import Progress
@@ -53,6 +56,8 @@ class Picked:
         Of each view; math.inf where `auto` finds no score above chance.
     rates : tuple of FalseRate
         Estimated false discovery rate of each view at any threshold; empty without decoys.
+    excluded : (ny, nx) bool, optional
+        Where no pick lies: given, or found by the setting `exclude` = auto.
     """
 
     picks: Picks
@@ -62,6 +67,7 @@ class Picked:
     decoys: Picks | None = None
     thresholds: tuple[float, ...] = ()
     rates: tuple[FalseRate, ...] = ()
+    excluded: NDArray[np.bool_] | None = None
 
 
 def pick(
@@ -71,6 +77,7 @@ def pick(
     *,
     masks: Mapping[str, ArrayLike] | None = None,
     excluded: NDArray[np.bool_] | None = None,
+    ctf: Ctf | None = None,
     cancel: threading.Event | None = None,
     progress: Callable[[Progress], None] | None = None,
 ) -> Picked:
@@ -89,6 +96,8 @@ def pick(
         Weights 0..1; other views have the mask that the settings say.
     excluded : (ny, nx) bool, optional
         Where no pick may lie.
+    ctf : Ctf, optional
+        The micrograph's; templates are then protein-bright, and multiplied by it.
     cancel, progress
         See run.pipeline.search_all.
 
@@ -100,6 +109,8 @@ def pick(
     settings = settings or PickSettings()
     if settings.pixel_size is None:
         raise SettingsError("The pixel size of the array is unknown; give PickSettings(pixel_size=...) in Å.")
+    if ctf is not None and settings.contrast != "same":
+        raise SettingsError("The CTF gives the sign of the templates; leave out the contrast, or the CTF.")
     pixels = np.ascontiguousarray(image, dtype=np.float32)
     if pixels.ndim != 2 or not np.isfinite(pixels).all() or pixels.min() == pixels.max():
         raise InputError("The micrograph must be a 2D array of finite numbers that are not all equal.")
@@ -116,7 +127,7 @@ def pick(
     grid = choose_grid(settings, (pixels.shape[0], pixels.shape[1]), settings.pixel_size)
     plans = PlanStore()
     pool = DevicePool(open_devices(settings.devices, settings.threads, plans))
-    source = Source(pixels, grid, makers.lowpass(grid), settings.highpass)
+    source = source_of(pixels, grid, settings, makers, ctf)
     (outcome,) = search_all(
         [lambda: source],
         makers,
@@ -130,10 +141,13 @@ def pick(
         raise outcome.error
     assert outcome.scores is not None
     floor = candidate_floor(settings, makers.index.view_names)
-    candidates = find_candidates(outcome.scores, floor)
-    decoys = None if outcome.decoys is None else find_candidates(outcome.decoys, floor)
+    size = makers.diameter / grid.map_pixel_size
+    candidates = with_local(find_candidates(outcome.scores, floor), outcome.image, size)
+    decoys = None if outcome.decoys is None else with_local(find_candidates(outcome.decoys, floor), outcome.image, size)
     found = Picked(candidates, candidates, outcome.scores, makers.diameter, decoys)
-    return repick(found, settings, excluded=excluded)
+    if excluded is None and settings.exclude == AUTO:
+        excluded = find_exclusion(pixels, makers.diameter / settings.pixel_size)
+    return repick(replace(found, excluded=excluded), settings)
 
 
 def repick(found: Picked, settings: PickSettings, *, excluded: NDArray[np.bool_] | None = None) -> Picked:
@@ -141,6 +155,7 @@ def repick(found: Picked, settings: PickSettings, *, excluded: NDArray[np.bool_]
     grid = found.scores.grid
     names = found.scores.bank.view_names
     selection = selection_for(settings, names, found.diameter, grid.pixel_size, grid.map_pixel_size)
+    excluded = found.excluded if excluded is None else excluded
     scores = None
     if found.decoys is not None:
         scores = scores_of(found.candidates, found.decoys, selection, -1.0, grid.file_shape, excluded)

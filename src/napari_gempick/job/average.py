@@ -20,7 +20,7 @@ from napari_gempick.job.template_files import beside, refuse_existing
 from napari_gempick.model.errors import InputError, SettingsError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from pathlib import Path
 
     from numpy.typing import ArrayLike, NDArray
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from napari_gempick.model.picks import Picks
 
 BOX_OVER_DIAMETER = 1.5
+MOST = 1000
+"""Particles that are averaged unless told otherwise: more make no better template."""
 SAME_PIXEL = 0.01
 """Micrographs whose pixel sizes differ by more than this share cannot be averaged together."""
 
@@ -63,7 +65,7 @@ class Averages:
 
 
 def average(
-    micrographs: Sequence[ArrayLike],
+    micrographs: Iterable[ArrayLike],
     positions: Sequence[ArrayLike],
     box: int,
     *,
@@ -77,7 +79,8 @@ def average(
 
     Parameters
     ----------
-    micrographs : sequence of (ny, nx) array
+    micrographs : iterable of (ny, nx) array
+        Taken one at a time.
     positions : sequence of (n, 2) array
         x and y of the particles on each micrograph, px; those whose box is not whole are left out.
     box : int
@@ -135,7 +138,7 @@ def average_files(
     diameter: float | None = None,
     pixel_size: float | None = None,
     select: Sequence[str] = (),
-    max_particles: int | None = None,
+    max_particles: int = MOST,
     use_psi: bool = False,
     classes: int = 1,
     iterations: int = 8,
@@ -155,7 +158,7 @@ def average_files(
         Å; default the micrographs' headers.
     select : sequence of COLUMN=VALUE
         Only the picks with one of these values in a column (`view` of the file's views as well).
-    max_particles : int, optional
+    max_particles : int
         At most so many: those with the best scores, or the first ones where there are no scores.
     use_psi : bool
         Keep to the angles of the picks.
@@ -173,11 +176,9 @@ def average_files(
     if not any(len(chosen) for _, _, chosen in found):
         raise InputError(f"{picks} has no such picks on these micrographs; check the names, and --select.", picks)
     chosen = _best([chosen for _, _, chosen in found], max_particles)
-    images, sizes = [], []
-    for micrograph, _, _ in found:
-        read = read_micrograph(micrograph.path, pixel_size)
-        sizes.append(require_pixel_size(read))
-        images.append(as_float32(read, "replace")[0])
+    found = [row for row, mine in zip(found, chosen, strict=True) if len(mine)]
+    chosen = [mine for mine in chosen if len(mine)]
+    sizes = [require_pixel_size(read_micrograph(micrograph.path, pixel_size)) for micrograph, _, _ in found]
     if max(sizes) > min(sizes) * (1 + SAME_PIXEL):
         raise InputError(
             f"The micrographs have pixel sizes from {min(sizes):g} to {max(sizes):g} Å, which cannot be averaged "
@@ -186,8 +187,13 @@ def average_files(
     side = _box(box, diameter, sizes[0], [entry for _, entry, _ in found])
     if use_psi and any(np.isnan(one.psi).any() for one in chosen):
         raise InputError(f"{picks} does not give psi for all of these picks; leave out --use-psi.", picks)
+
+    def images() -> Iterator[NDArray[np.float32]]:
+        for micrograph, _, _ in found:
+            yield as_float32(read_micrograph(micrograph.path, pixel_size), "replace")[0]
+
     made = average(
-        images,
+        images(),
         [np.stack([one.x, one.y], axis=1) for one in chosen],
         side,
         psi=[one.psi for one in chosen] if use_psi else None,
@@ -258,10 +264,8 @@ def _selected(entry: Entry, select: Sequence[str]) -> Picks:
     return picks.take(chosen)
 
 
-def _best(sets: Sequence[Picks], most: int | None) -> list[Picks]:
+def _best(sets: Sequence[Picks], most: int) -> list[Picks]:
     """Return at most so many picks over all micrographs: the best, or the first where scores are unknown."""
-    if most is None:
-        return list(sets)
     scores = np.nan_to_num(np.concatenate([one.score for one in sets]).astype(float), nan=-np.inf)
     rank = np.empty(len(scores), int)
     rank[np.argsort(-scores, kind="stable")] = np.arange(len(scores))

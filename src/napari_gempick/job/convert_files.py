@@ -59,6 +59,11 @@ class OutputFiles:
             self._files = [output] if is_file else _in_folder(output, to, sources)
         self._index = output / INDEX_FILE if to is STAR and not is_file else None
 
+    @property
+    def paths(self) -> list[Path]:
+        """Every file that is written, the list of them last."""
+        return self._files if self._index is None else [*self._files, self._index]
+
     def write(
         self,
         sets: Sequence[tuple[Picks, PicksInfo]],
@@ -77,7 +82,7 @@ class OutputFiles:
         SettingsError
             The format needs a box size or the size of the micrograph.
         """
-        files = self._files if self._index is None else [*self._files, self._index]
+        files = self.paths
         there = [file for file in files if file.exists()]
         if there and not overwrite:
             more = f" and {len(there) - 1} more exist" if len(there) > 1 else " exists"

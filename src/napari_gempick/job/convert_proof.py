@@ -17,12 +17,11 @@ from napari_gempick.model.settings import make_settings
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from napari_gempick.engine.proof import Evidence
+    from napari_gempick.engine.evidence import Evidence
     from napari_gempick.io.formats import PicksInfo
     from napari_gempick.job.convert import Conversion
     from napari_gempick.job.convert_parts import Part
     from napari_gempick.model.picks import Picks, Places
-    from napari_gempick.model.settings import PickSettings
 
 __all__ = ["ConversionProof", "describe_proof"]
 
@@ -64,28 +63,40 @@ class ConversionProof:
             Templates were given that cannot be used.
         """
         given = self._conversion.templates
-        if not self._conversion.proof or (given is None and self._run_settings is None):
+        if not self._conversion.proof:
+            return
+        if given is None and self._run_settings is None:
+            self.proof = Proof("not verifiable", why="there are no templates to look with, give --templates")
             return
         try:
-            prover = Prover(given or make_settings(self._run_settings or {}))
+            # the pixel size of the run need not be that of the micrographs that the result refers to
+            prover = Prover(given or make_settings({**(self._run_settings or {}), "pixel_size": None}))
         except GempickError as error:
             if given is not None:
                 raise
             self.proof = not_verifiable(error)
             return
-        try:
-            self.proof = self._look(prover, given, files)
-        except GempickError as error:
-            self.proof = not_verifiable(error)
+        for header in (False, True):
+            try:
+                self.proof = self._look(prover, files, header=header)
+            except GempickError as error:
+                self.proof = self.proof or not_verifiable(error)
+            if self.proof.state != "not verifiable":
+                break
+        assert self.proof is not None
         refuse_wrong(self.proof, self._output, self._remedy(self.proof))
 
-    def _look(self, prover: Prover, settings: PickSettings | None, files: Sequence[Path]) -> Proof:
+    def _look(self, prover: Prover, files: Sequence[Path], *, header: bool) -> Proof:
+        """Compare some micrographs; their pixel size is that of the coordinates, or that of their headers.
+
+        The two differ where coordinates of binned micrographs are taken for those of the full ones.
+        """
         seen: list[tuple[Evidence, Places | None]] = []
         box = pixel_size = None
         for number in self._chosen():
             path, (_, info) = self._micrograph(number), self._sets[number]
             assert path is not None
-            evidence = prover.evidence(path, info.pixel_size)
+            evidence = prover.evidence(path, None if header else info.pixel_size)
             file = files[number] if len(files) == len(self._sets) else files[0]
             seen.append((evidence, _of(read_plainly(file, self._conversion.to.name, evidence.shape), info)))
             box, pixel_size = info.box_size, evidence.pixel_size

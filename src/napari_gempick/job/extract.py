@@ -229,6 +229,7 @@ class _Extractor:
             now.clear()
             now.update(name=part.target.name, digest=_digest(part), picks=len(part.found.picks), error=None)
             now.update(optics=None, outside=0, at_edge=0, dust=0)
+            self._mark = stack.mark()
         try:
             chunk = piece.future.result()
             if now["error"] is None:
@@ -241,7 +242,8 @@ class _Extractor:
         except OutputError:
             raise
         except GempickError as error:
-            now["error"] = error.sentence
+            now.update(error=error.sentence, outside=0, at_edge=0, dust=0)
+            stack.back_to(self._mark)
         if piece.last:
             stack.finish_micrograph(dict(now))
 

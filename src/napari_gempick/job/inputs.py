@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import math
 from collections import OrderedDict
@@ -14,8 +15,10 @@ import numpy as np
 
 from napari_gempick.engine.bank import Bank, Section
 from napari_gempick.engine.masks import ImageMask, Mask, ShapeMask, automatic_weights, parse_shape
+from napari_gempick.engine.symmetry import in_plane_symmetry
 from napari_gempick.io.micrograph import as_float32, read_micrograph, require_pixel_size
 from napari_gempick.io.stack import read_mask, read_stack
+from napari_gempick.job.preparation import Preparation
 from napari_gempick.model.bank import BankIndex
 from napari_gempick.model.errors import InputError, SettingsError
 from napari_gempick.model.geometry import Grid, coarsest_ratio
@@ -27,7 +30,12 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from napari_gempick.engine.filters import Transfer
+    from napari_gempick.model.ctf import Ctf
+
 BANKS_KEPT = 2
+FEW = 4
+"""Templates of a view up to which its symmetry is looked for."""
 SOFTENING = 0.6
 """Standard deviation in map pixels that smooths binary mask files on a cropped grid: about a two-pixel edge."""
 
@@ -170,8 +178,10 @@ class BankMaker:
             tuple(len(view.templates) for view in views),
             settings.angle_step,
             settings.angle_range,
+            settings.folds_of(tuple(view.name for view in views)),
         )
-        self._banks: OrderedDict[tuple[float, Fraction], Bank] = OrderedDict()
+        self.preparation = Preparation(settings)
+        self._banks: OrderedDict[tuple[float, Fraction, Transfer | None], Bank] = OrderedDict()
         self.diameter = settings.diameter or max(self._area_diameter(view) for view in views)
 
     def _edge(self, grid: Grid) -> float:
@@ -217,9 +227,9 @@ class BankMaker:
             return self._settings.lowpass
         return max(self._settings.lowpass or 0.0, 2 * grid.map_pixel_size)
 
-    def __call__(self, grid: Grid) -> Bank:
-        """Return the bank for a grid."""
-        key = (round(grid.pixel_size, 9), grid.ratio)
+    def __call__(self, grid: Grid, transfer: Transfer | None = None) -> Bank:
+        """Return the bank for a grid, its templates filtered by `transfer` in the micrograph's frame."""
+        key = (round(grid.pixel_size, 9), grid.ratio, transfer)
         bank = self._banks.pop(key, None)
         if bank is None:
             edge, softening = self._edge(grid), SOFTENING * grid.map_pixel_size if grid.ratio > 1 else 0.0
@@ -238,11 +248,37 @@ class BankMaker:
                 lowpass=self.lowpass(grid),
                 highpass=self._settings.highpass,
                 oversampling=grid.oversampling,
+                transfer=transfer,
             )
         self._banks[key] = bank
         while len(self._banks) > BANKS_KEPT:
             self._banks.popitem(last=False)
         return bank
+
+    def symmetry_hints(self) -> list[str]:
+        """Say which views look symmetric in the plane and are searched as if they were not; the user decides."""
+        hints = []
+        names, folds = self.index.view_names, self.index.folds
+        for view, fold in zip(self.views, folds, strict=True):
+            if fold > 1 or len(view.templates) > FEW or self.index.n_rotations == 1:
+                continue
+            size = view.templates[0].shape
+            found = []
+            for template, mask in zip(view.templates, self._masks(view, 0.0, 0.0), strict=True):
+                weights, extent = mask.sample(0, view.pixel_size)
+                whole = np.zeros(np.add(size, weights.shape), np.float32)  # a mask may reach beyond its template
+                top, left = max(0, size[0] // 2 - extent.top), max(0, size[1] // 2 - extent.left)
+                cut = weights[max(0, extent.top - size[0] // 2) :, max(0, extent.left - size[1] // 2) :]
+                whole[top : top + cut.shape[0], left : left + cut.shape[1]] = cut
+                found.append(in_plane_symmetry(template, whole[: size[0], : size[1]]))
+            n, alike = min(found)
+            if n > 1:
+                option = f"{view.name}={n}" if len(names) > 1 else str(n)
+                hints.append(
+                    f"View {view.name!r} looks the same after {360 / n:g} degrees (correlation {alike:.2f}): "
+                    f"--in-plane-symmetry {option} would search 1/{n} of its angles."
+                )
+        return hints
 
     def record(self) -> list[dict[str, Any]]:
         """Return what run.json says about the views, in the order of their sections."""
@@ -281,8 +317,8 @@ def choose_grid(settings: PickSettings, shape: tuple[int, int], pixel_size: floa
     return Grid(shape, pixel_size, ratio)
 
 
-def loader(path: Path, settings: PickSettings, makers: BankMaker) -> Source:
-    """Read one micrograph for the search; errors as io.micrograph."""
+def read_image(path: Path, settings: PickSettings) -> tuple[NDArray[np.float32], Grid, tuple[str, ...]]:
+    """Read one micrograph: pixels (ny, nx), the grid to search, notes for the user; errors as io.micrograph."""
     micrograph = read_micrograph(path, settings.pixel_size)
     pixel_size = require_pixel_size(micrograph)
     image, replaced = as_float32(micrograph, settings.bad_pixels)
@@ -290,35 +326,25 @@ def loader(path: Path, settings: PickSettings, makers: BankMaker) -> Source:
     if replaced:
         notes = (*notes, f"{replaced} NaN or infinite pixels were replaced by the median.")
     shape = (int(image.shape[0]), int(image.shape[1]))
-    grid = choose_grid(settings, shape, pixel_size)
-    return Source(image, grid, makers.lowpass(grid), settings.highpass, notes)
+    return image, choose_grid(settings, shape, pixel_size), notes
 
 
-def read_exclusion(settings: PickSettings, path: Path, shape: tuple[int, int]) -> NDArray[np.bool_] | None:
-    """Return where no pick may lie on a micrograph, (ny, nx) bool; None without a mask.
+def loader(path: Path, settings: PickSettings, makers: BankMaker) -> Source:
+    """Read one micrograph for the search; errors as io.micrograph."""
+    image, grid, notes = read_image(path, settings)
+    return source_of(image, grid, settings, makers, makers.preparation.ctf_of(path), notes)
 
-    `exclude` is a mask file for every micrograph, or a folder with one mask for each, of the same stem.
 
-    Raises
-    ------
-    InputError
-        The mask is missing or of another size.
-    """
-    if settings.exclude is None:
-        return None
-    source = Path(settings.exclude)
-    if source.is_dir():
-        stem = path.name.split(".")[0]
-        found = sorted(p for p in source.iterdir() if p.name.split(".")[0] == stem and not p.name.startswith("."))
-        if not found:
-            raise InputError(f"{source} has no exclusion mask called {stem}; add one, or leave out --exclude.", source)
-        source = found[0]
-    mask = read_micrograph(source, 1.0).data
-    if mask.shape != shape:
-        raise InputError(
-            f"The exclusion mask {source} is {mask.shape[1]} x {mask.shape[0]} pixels but {path.name} is "
-            f"{shape[1]} x {shape[0]}; give a mask of the micrograph's size.",
-            source,
-        )
-    excluded: NDArray[np.bool_] = np.asarray(mask) != 0
-    return excluded
+def source_of(
+    image: NDArray[np.float32],
+    grid: Grid,
+    settings: PickSettings,
+    makers: BankMaker,
+    ctf: Ctf | None = None,
+    notes: tuple[str, ...] = (),
+) -> Source:
+    """Return what the search of a micrograph (ny, nx) needs."""
+    treated = makers.preparation.treat(image, grid.pixel_size, ctf)
+    bank = functools.partial(makers, grid, treated.of_templates)
+    notes = (*notes, *treated.notes)
+    return Source(treated.image, grid, makers.lowpass(grid), settings.highpass, notes, treated.of_micrograph, bank)

@@ -11,10 +11,12 @@ import numpy as np
 from napari_gempick.device.discover import open_devices
 from napari_gempick.device.plan import PlanStore
 from napari_gempick.io.candidates import read_candidates
+from napari_gempick.job.exclusion import check_exclusion, with_exclusion
 from napari_gempick.job.inputs import BankMaker, loader, read_views
 from napari_gempick.job.prove import MicrographProof, Prover
-from napari_gempick.job.results import Results, formats_of
+from napari_gempick.job.results import Results, earlier_rows, formats_of, micrograph_of
 from napari_gempick.model.errors import GempickError, OutputError
+from napari_gempick.model.settings import AUTO
 from napari_gempick.run.pipeline import Outcome, Progress, search_all
 from napari_gempick.run.search import DevicePool
 
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from napari_gempick.io.listing import MicrographFile
     from napari_gempick.model.bank import BankIndex
     from napari_gempick.model.settings import PickSettings
+    from napari_gempick.run.pipeline import Source
 
 
 def pick_files(
@@ -35,9 +38,11 @@ def pick_files(
     *,
     overwrite: bool = False,
     resume: bool = False,
+    keep_others: bool = False,
     cancel: threading.Event | None = None,
     progress: Callable[[Progress], None] | None = None,
     said: Callable[[str], None] = lambda sentence: None,
+    finished: Callable[[dict[str, Any]], None] = lambda row: None,
 ) -> dict[str, Any]:
     """Pick every micrograph into `folder` and return what run.json says.
 
@@ -49,10 +54,14 @@ def pick_files(
         Gets STEM_autopick.star and candidates/STEM.star for each micrograph, autopick.star and run.json.
     overwrite, resume : bool
         Replace earlier results, or keep those of micrographs that are done.
+    keep_others : bool
+        With `overwrite`: micrographs of an earlier run that are not picked now stay in run.json and the index.
     cancel, progress
         See run.pipeline.search_all.
     said : callable
         Receives sentences for the user: notes, and micrographs that failed.
+    finished : callable
+        Receives each micrograph's line of run.json when its files are written.
 
     Raises
     ------
@@ -62,6 +71,7 @@ def pick_files(
     formats_of(settings)
     makers = BankMaker(settings, read_views(settings))
     settings.threshold_of(makers.index.view_names)
+    check_exclusion(settings.exclude)
     prover = Prover(settings, makers.views)
     results = Results(folder, settings, makers.diameter)
     views = makers.record()
@@ -69,6 +79,8 @@ def pick_files(
     plans = PlanStore()
     pool = DevicePool(open_devices(settings.devices, settings.threads, plans))
     known = {row["name"]: row for row in (earlier or {}).get("micrographs", [])}
+    mine = {micrograph.output_stem for micrograph in micrographs}
+    others = [row for row in earlier_rows(folder) if row["name"] not in mine] if keep_others else []
     rows: dict[str, dict[str, Any]] = {}
     todo = []
     for micrograph in micrographs:
@@ -80,6 +92,14 @@ def pick_files(
         else:
             todo.append(micrograph)
 
+    todo.sort(key=lambda micrograph: makers.preparation.group(micrograph.path))  # of equal CTF after one another
+
+    def load_of(micrograph: MicrographFile) -> Callable[[], Source]:
+        load = functools.partial(loader, micrograph.path, settings, makers)
+        return (
+            with_exclusion(load, folder, micrograph, makers.diameter, keep=resume) if settings.exclude == AUTO else load
+        )
+
     def write_run(state: str) -> dict[str, Any]:
         return results.write_run(
             {
@@ -90,15 +110,17 @@ def pick_files(
                 "failed_devices": dict(pool.failed),
                 "plan": plans.record,
                 "python": platform.python_version(),
-                "micrographs": [rows[m.output_stem] for m in micrographs if m.output_stem in rows],
+                "micrographs": [*others, *(rows[m.output_stem] for m in micrographs if m.output_stem in rows)],
             }
         )
 
+    for sentence in makers.symmetry_hints():
+        said(sentence)
     write_run("running")
     state = "stopped"
     try:
         for outcome in search_all(
-            [functools.partial(loader, m.path, settings, makers) for m in todo],
+            [load_of(m) for m in todo],
             makers,
             pool,
             tile_shape=plans.tile_shape,
@@ -111,9 +133,10 @@ def pick_files(
             rows[micrograph.output_stem] = row = finish_micrograph(results, micrograph, outcome, prover)
             for sentence in ([row["error"]] if "error" in row else []) + row.get("notes", []) + row.get("remarks", []):
                 said(sentence)
+            finished(row)
         state = "complete"
     finally:
-        results.write_index(micrographs)
+        results.write_index([*(micrograph_of(row) for row in others), *micrographs])
         run = write_run(state)
     for name, reason in pool.failed.items():
         said(f"Device {name} failed and its work went to the others: {reason}")
@@ -133,7 +156,7 @@ def finish_micrograph(results: Results, micrograph: MicrographFile, outcome: Out
             raise outcome.error
         assert outcome.scores is not None
         proof = MicrographProof(prover, micrograph.path, outcome.scores.grid.pixel_size)
-        row = results.write(micrograph, outcome.scores, outcome.per_view, outcome.decoys, proof)
+        row = results.write(micrograph, outcome.scores, outcome.per_view, outcome.decoys, proof, outcome.image)
         row["seconds"] = round(outcome.seconds, 3)
     except OutputError:
         raise
@@ -152,4 +175,5 @@ def search_images(index: BankIndex) -> dict[str, list[Any]]:
         "view": [index.view_names[view] for view in index.view(k)],
         "section": index.section(k).tolist(),
         "psi": index.psi(k).tolist(),
+        "searched": index.searched().tolist(),
     }

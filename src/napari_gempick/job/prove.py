@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_gempick.engine.proof import Evidence, Proof, prove
+from napari_gempick.engine.ctf import CtfTransfer
+from napari_gempick.engine.evidence import Evidence
+from napari_gempick.engine.proof import Proof, prove
 from napari_gempick.io.formats import FORMATS, format_of
 from napari_gempick.io.micrograph import read_micrograph, require_pixel_size
 from napari_gempick.io.proof_readers import read_plainly
@@ -25,6 +28,7 @@ if TYPE_CHECKING:
 
     from napari_gempick.io.formats import PicksInfo
     from napari_gempick.job.inputs import View
+    from napari_gempick.model.ctf import Ctf
     from napari_gempick.model.picks import Picks
     from napari_gempick.model.settings import PickSettings
 
@@ -51,16 +55,19 @@ class Prover:
     def __init__(self, settings: PickSettings, views: list[View] | None = None) -> None:
         plain = settings.model_copy(update={"angle_step": 0.0, "lowpass": None, "highpass": None})
         self._maker = BankMaker(plain, read_views(plain) if views is None else views)
-        self._pixel_size = settings.pixel_size
+        self._settings = settings
 
     def evidence(self, path: Path, pixel_size: float | None = None) -> Evidence:
-        """Return a micrograph's file made ready; errors as io.micrograph."""
-        micrograph = read_micrograph(path, self._pixel_size or pixel_size)
-        return self.evidence_of(micrograph.data, require_pixel_size(micrograph))
+        """Return a micrograph's file made ready, with its CTF where there is one; errors as io.micrograph."""
+        micrograph = read_micrograph(path, self._settings.pixel_size or pixel_size)
+        ctf = self._maker.preparation.ctf_of(path)
+        return self.evidence_of(micrograph.data, require_pixel_size(micrograph), ctf)
 
-    def evidence_of(self, image: NDArray[Any], pixel_size: float) -> Evidence:
-        """Return an image (ny, nx), `pixel_size` in Å, made ready."""
-        return Evidence(image, pixel_size, self._maker, self._maker.diameter)
+    def evidence_of(self, image: NDArray[Any], pixel_size: float, ctf: Ctf | None = None) -> Evidence:
+        """Return an image (ny, nx), `pixel_size` in Å, made ready; the templates get the CTF."""
+        lens = None if ctf is None else CtfTransfer(ctf, self._settings.phase_flipped)
+        make_bank = functools.partial(self._maker, transfer=lens)
+        return Evidence(image, pixel_size, make_bank, self._maker.diameter)
 
     def prove(self, seen: Sequence[tuple[Evidence, Places | None]], box: int | None, pixel_size: float) -> Proof:
         """Compare what files say with the micrographs; without a box size in px it is 1.5 diameters."""
@@ -111,9 +118,12 @@ class MicrographProof:
         self.proofs[name] = proof
 
     def _prove(self, path: Path, name: str, info: PicksInfo) -> Proof:
-        if self._evidence is None:
-            self._evidence = self._prover.evidence(self._micrograph, self._pixel_size)
-        found = next(iter(read_plainly(path, name, self._evidence.shape).values()), None)
+        try:
+            if self._evidence is None:
+                self._evidence = self._prover.evidence(self._micrograph, self._pixel_size)
+            found = next(iter(read_plainly(path, name, self._evidence.shape).values()), None)
+        except GempickError as error:
+            return not_verifiable(error)
         if found is None:
             return Proof("not verifiable", why="there are no picks")
         # formats that say the same, but for the last digits, need one look
@@ -167,14 +177,12 @@ def verify(
     """
     prover = Prover(settings, views)
     if isinstance(micrograph, (str, Path)):
-        image = read_micrograph(micrograph, settings.pixel_size)
-        data, pixel_size = image.data, require_pixel_size(image)
+        evidence = prover.evidence(Path(micrograph))
     else:
-        data, pixel_size = micrograph, settings.pixel_size or 1.0
-    evidence = prover.evidence_of(data, pixel_size)
+        evidence = prover.evidence_of(micrograph, settings.pixel_size or 1.0)
     parts = read_plainly(Path(coordinates), format or format_of(coordinates).name, evidence.shape)
     found = parts.get(name) if name is not None else next(iter(parts.values()), None)
-    return prover.prove([(evidence, found)], box, pixel_size)
+    return prover.prove([(evidence, found)], box, evidence.pixel_size)
 
 
 def describe_proof(proof: Proof) -> dict[str, Any]:

@@ -5,28 +5,29 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import replace
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from napari_gempick import __version__
+from napari_gempick.engine.local import with_local
 from napari_gempick.engine.peaks import Selection, find_candidates, select
 from napari_gempick.io.atomic import write_text
 from napari_gempick.io.candidates import Candidates, read_candidates, write_candidates
 from napari_gempick.io.coordinates import FORMATS, PicksInfo, write_autopick_index
+from napari_gempick.io.listing import MicrographFile
 from napari_gempick.io.micrograph_names import shown
 from napari_gempick.io.mrc import write_mrc
-from napari_gempick.job.inputs import read_exclusion
+from napari_gempick.job.exclusion import read_exclusion
 from napari_gempick.job.thresholds import NOTHING, decide, remarks, scores_of
-from napari_gempick.model.errors import GempickError, OutputError, SettingsError
+from napari_gempick.model.errors import GempickError, OutputError, ProofError, SettingsError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     from numpy.typing import NDArray
 
-    from napari_gempick.io.listing import MicrographFile
     from napari_gempick.job.prove import MicrographProof
     from napari_gempick.job.thresholds import Scores
     from napari_gempick.model.picks import Picks
@@ -137,14 +138,22 @@ class Results:
         per_view: Sequence[ScoreMap] = (),
         inverted: ScoreMap | None = None,
         proof: MicrographProof | None = None,
+        image: NDArray[np.float32] | None = None,
     ) -> dict[str, Any]:
-        """Write one micrograph's results; return its line in run.json. The STAR file comes last: it marks the end."""
+        """Write one micrograph's results; return its line in run.json. The STAR file comes last: it marks the end.
+
+        With the `image` that was searched, candidates have their local mean, standard deviation and power.
+        """
         settings, grid = self._settings, scores.grid
         names = scores.bank.view_names
         floor = candidate_floor(settings, names)
         shape = (int(scores.score.shape[0]), int(scores.score.shape[1]))
-        found = find_candidates(scores, floor)
-        decoys = None if inverted is None else find_candidates(inverted, floor)
+        diameter = self._diameter / grid.map_pixel_size
+        found, decoys = (
+            None if maps is None else with_local(find_candidates(maps, floor), image, diameter)
+            for maps in (scores, inverted)
+        )
+        assert found is not None
         candidates = Candidates(
             found, names, grid.file_shape, shape, grid.pixel_size, grid.map_pixel_size, floor, decoys
         )
@@ -163,12 +172,12 @@ class Results:
     ) -> dict[str, Any]:
         """Choose picks among a micrograph's candidates and write them, the STAR file last; return the run.json line.
 
-        With a `proof`, a file gets its name only when it does not prove wrong.
+        With a `proof`, a file gets its name only when it does not prove wrong; `wrong` in the line names such formats.
 
         Raises
         ------
         ProofError
-            A file does not point at the particles.
+            The STAR file does not point at the particles.
         SettingsError
             A threshold lies below the floor of the candidates.
         InputError
@@ -176,25 +185,38 @@ class Results:
         """
         names, settings, shape = candidates.view_names, self._settings, candidates.file_shape
         self.check_floor(micrograph, candidates)
-        excluded = read_exclusion(settings, micrograph.path, shape)
+        excluded = read_exclusion(settings.exclude, self.folder, micrograph, shape)
         scores = self.scores(candidates, excluded)
         thresholds = decide(settings, names, scores)
         picks = select(candidates.picks, replace(self._selection(candidates), thresholds=thresholds), shape, excluded)
         box_size = self.box_size(candidates.pixel_size)
         info = PicksInfo(candidates.pixel_size, box_size, names, shown(micrograph.path), shape)
+        wrong: dict[str, str] = {}
         for name in sorted(formats_of(self._settings), key=lambda name: name == "star"):
             path = self._path(micrograph, FORMATS[name].suffix)
             if proof is None:
                 FORMATS[name].write(path, picks, info)
-            else:
+                continue
+            try:
                 proof.write(name, path, picks, info)
-        proven = {"proof": {name: made.sentence for name, made in proof.proofs.items()}} if proof is not None else {}
+            except ProofError as error:
+                if name == "star":
+                    raise
+                wrong[name] = error.sentence
+        proven: dict[str, Any] = {}
+        if proof is not None:
+            proven["proof"] = {name: made.sentence for name, made in proof.proofs.items()}
+        if wrong:
+            proven["wrong"] = list(wrong)
         return {
             "name": micrograph.output_stem,
             "path": str(micrograph.path),
             **describe(picks, candidates),
             **describe_thresholds(names, thresholds, scores),
-            "remarks": [f"{micrograph.path}: {text}" for text in remarks(settings, names, thresholds, scores)],
+            "remarks": [
+                *wrong.values(),
+                *(f"{micrograph.path}: {text}" for text in remarks(settings, names, thresholds, scores)),
+            ],
             **proven,
         }
 
@@ -277,6 +299,7 @@ def selection_for(
         max_threshold=settings.max_threshold,
         border=border / pixel_size,
         max_picks=settings.max_picks,
+        local_limits=settings.local_limits(),
     )
 
 
@@ -341,3 +364,24 @@ def read_run(folder: Path) -> dict[str, Any]:
     if not isinstance(run, dict) or not isinstance(run.get("settings"), dict):
         raise SettingsError(f"{path} is no run.json of gempick; run again with --overwrite.", path)
     return run
+
+
+def micrograph_of(row: dict[str, Any]) -> MicrographFile:
+    """Return the micrograph of a run.json line; its results lie where `name` says."""
+    path, name = Path(row["path"]), PurePosixPath(row["name"])
+    whole = name.name == path.name
+    return MicrographFile(path, name.parent / path.name, whole_name=whole)
+
+
+def earlier_rows(folder: Path) -> list[dict[str, Any]]:
+    """Return the lines of the run.json in a folder; none without one.
+
+    Raises
+    ------
+    SettingsError
+        It is damaged.
+    """
+    if not (folder / RUN_FILE).exists():
+        return []
+    rows: list[dict[str, Any]] = read_run(folder).get("micrographs", [])
+    return rows

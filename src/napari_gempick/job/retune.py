@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
-from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from napari_gempick.io.candidates import read_candidates
-from napari_gempick.io.listing import MicrographFile
-from napari_gempick.job.inputs import read_exclusion
-from napari_gempick.job.results import Results, read_run
+from napari_gempick.job.exclusion import check_exclusion, read_exclusion
+from napari_gempick.job.results import Results, micrograph_of, read_run
 from napari_gempick.job.thresholds import decide, pool
 from napari_gempick.model.errors import GempickError, OutputError
 from napari_gempick.model.settings import AUTO, make_settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from napari_gempick.io.candidates import Candidates
+    from napari_gempick.io.listing import MicrographFile
     from napari_gempick.model.settings import PickSettings
 
-RETUNABLE = ("threshold", "fdr", "max_threshold", "min_distance", "border", "max_picks", "exclude", "format")
+RETUNABLE = (
+    *("threshold", "fdr", "max_threshold", "min_distance", "local_mean", "local_sigma", "power"),
+    *("border", "max_picks", "exclude", "format"),
+)
 """Settings that choose picks among candidates."""
 
 
@@ -58,12 +61,13 @@ def retune(
     settings = make_settings(asked)
     views = tuple(view["name"] for view in run["views"])
     settings.threshold_of(views)
+    check_exclusion(settings.exclude)
     results = Results(folder, settings, float(run["diameter"]))
     micrographs: list[MicrographFile] = []
     rows: list[dict[str, Any]] = []
     stored: list[Candidates | None] = []
     for row in run["micrographs"]:
-        micrograph = _from_row(row)
+        micrograph = micrograph_of(row)
         micrographs.append(micrograph)
         failed = "error" in row and not results.candidates(micrograph).exists()
         candidates = None if failed else read_candidates(results.candidates(micrograph))
@@ -104,17 +108,10 @@ def _pooled(
     parts = []
     for micrograph, candidates in zip(micrographs, stored, strict=True):
         if candidates is not None:
-            excluded = read_exclusion(settings, micrograph.path, candidates.file_shape)
+            excluded = read_exclusion(settings.exclude, results.folder, micrograph, candidates.file_shape)
             scores = results.scores(candidates, excluded)
             if scores is not None:
                 parts.append(scores)
     chosen = decide(settings, views, pool(parts) if parts else None)
     texts = tuple(f"{name}={min(1.0, value):.6g}" for name, value in zip(views, chosen, strict=True))
     return make_settings({**settings.model_dump(), "threshold": texts, "fdr": None})
-
-
-def _from_row(row: dict[str, Any]) -> MicrographFile:
-    """Return the micrograph of a run.json line; its results lie where `name` says."""
-    path, name = Path(row["path"]), PurePosixPath(row["name"])
-    whole = name.name == path.name
-    return MicrographFile(path, name.parent / path.name, whole_name=whole)

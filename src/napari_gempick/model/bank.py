@@ -25,12 +25,16 @@ class BankIndex:
         How many templates (stack sections) each view has.
     angle_step, angle_range : float
         Degrees; psi = rotation * angle_step.
+    folds : tuple of int
+        In-plane symmetry of each view; none means 1. With n only psi below 360 / n is searched: k keeps its number, and
+        those that are skipped never appear.
     """
 
     view_names: tuple[str, ...]
     sections_per_view: tuple[int, ...]
     angle_step: float
     angle_range: float
+    folds: tuple[int, ...] = ()
 
     @property
     def n_rotations(self) -> int:
@@ -55,6 +59,15 @@ class BankIndex:
         ends = np.cumsum(self.sections_per_view)
         section = self.section(k)
         return np.where(section < 0, -1, np.searchsorted(ends, section, side="right")).astype(np.int32)
+
+    def searched(self) -> NDArray[np.bool_]:
+        """Return whether each k is searched, (n,) bool; the others repeat one of these."""
+        k = np.arange(len(self), dtype=np.int32)
+        if not self.folds:
+            return np.ones(len(k), bool)
+        most = 360.0 / np.array(self.folds)[self.view(k)]
+        found: NDArray[np.bool_] = self.psi(k) < most - 1e-6
+        return found
 
     def psi(self, k: NDArray[np.int32]) -> NDArray[np.float64]:
         """Return psi in degrees of each k; 0 for k = -1."""

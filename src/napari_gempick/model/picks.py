@@ -31,6 +31,8 @@ class Picks:
         0-based template, counted over all stacks.
     psi : (n,) float64
         In-plane angle, degrees, counter-clockwise on screen.
+    local : (n, 3) float32, optional
+        Local mean, local standard deviation and power (engine.local); unknown for picks read from most files.
     """
 
     x: NDArray[np.float64]
@@ -42,13 +44,15 @@ class Picks:
     view: NDArray[np.int32]
     section: NDArray[np.int32]
     psi: NDArray[np.float64]
+    local: NDArray[np.float32] | None = None
 
     def __len__(self) -> int:
         return len(self.x)
 
     def take(self, which: NDArray[Any] | slice) -> Picks:
         """Return the picks that an index array, a boolean array or a slice selects."""
-        return Picks(**{field.name: getattr(self, field.name)[which] for field in fields(self)})
+        columns = ((field.name, getattr(self, field.name)) for field in fields(self))
+        return Picks(**{name: column[which] for name, column in columns if column is not None})
 
     @classmethod
     def empty(cls) -> Picks:

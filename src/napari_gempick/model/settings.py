@@ -30,6 +30,12 @@ def split_name(text: str) -> tuple[str | None, str]:
     return None, text
 
 
+def _pair(text: str) -> tuple[float, float]:
+    """Read LOWEST,HIGHEST, of which either may be missing."""
+    lowest, highest = text.split(",")
+    return float(lowest or "-inf"), float(highest or "inf")
+
+
 class PickSettings(BaseModel):
     """Settings of a picking run. Lengths are in Å, angles in degrees, scores in [-1, 1]."""
 
@@ -63,6 +69,12 @@ class PickSettings(BaseModel):
     angle_range: float = _setting(
         360.0, "All multiples of the step below this are searched.", unit="degrees", gt=0, le=360
     )
+    in_plane_symmetry: tuple[str, ...] = _setting(
+        (),
+        "n-fold in-plane symmetry of all views, or of the view NAME: only angles below 360 / n are searched. "
+        "1: none (the default).",
+        metavar="N|NAME=N",
+    )
     contrast: Literal["same", "opposite"] = _setting(
         "same",
         "same: templates look like the micrograph's particles (averages cut from micrographs); "
@@ -73,6 +85,45 @@ class PickSettings(BaseModel):
     )
     highpass: float | None = _setting(
         None, "High-pass of micrographs and templates: half amplitude at 1 / value.", unit="Å", gt=0
+    )
+    averaging: int = _setting(
+        0,
+        "Averaging filter of micrographs and templates: the mean over so many pixels of the micrograph along x and y; "
+        "4 is the published filter for KLH. Off: 0.",
+        unit="px",
+        ge=0,
+        le=64,
+    )
+    whiten: bool = _setting(
+        False,
+        "Whiten micrographs and templates: divide by the square root of the micrograph's own power spectrum, averaged "
+        "over 64 rings up to the Nyquist frequency. Default: off.",
+    )
+    hot_pixels: float | None = _setting(
+        None,
+        "Replace pixels that differ from the median of their 5 x 5 neighbours by more than so many robust standard "
+        "deviations of that difference, by that median. Default: off.",
+        gt=0,
+    )
+    gradient: Literal["off", "plane", "quadratic"] = _setting(
+        "off", "Subtract the plane or the paraboloid that fits the micrograph best."
+    )
+    ctf: str | None = _setting(
+        None,
+        "STAR file with the defocus of each micrograph (RELION, CTFFIND): protein-bright templates are multiplied by "
+        "the CTF after rotation. The CTF gives the sign, so --contrast is not given with it.",
+        metavar="STAR",
+    )
+    ctf_step: float = _setting(
+        500.0,
+        "Defocus values are rounded to multiples of this, so that micrographs share their templates; 0: not rounded.",
+        unit="Å",
+        ge=0,
+    )
+    phase_flipped: Literal["no", "dark", "bright"] = _setting(
+        "no",
+        "Phases of the micrographs were flipped, and particles are dark or bright there: with --ctf, templates are "
+        "multiplied by the modulus of the CTF.",
     )
     grid: str = _setting(
         "auto",
@@ -111,6 +162,22 @@ class PickSettings(BaseModel):
     min_distance: float | None = _setting(
         None, "Smallest distance between picks. Default: half the particle's diameter.", unit="Å", ge=0
     )
+    local_mean: str | None = _setting(
+        None,
+        "Picks must have a local mean within these limits, in standard deviations of the micrograph as it is searched, "
+        "about its mean. Ice and dirt are darker than particles. One of the two may be left out.",
+        metavar="LOWEST,HIGHEST",
+    )
+    local_sigma: str | None = _setting(
+        None,
+        "Picks must have a local standard deviation within these limits, in those of the micrograph.",
+        metavar="LOWEST,HIGHEST",
+    )
+    power: str | None = _setting(
+        None,
+        "Picks must have a power, (score x local standard deviation) squared, within these limits.",
+        metavar="LOWEST,HIGHEST",
+    )
     border: float | None = _setting(
         None,
         "Picks closer than this to the edge of the micrograph are dropped. Default: half of --diameter, else 0.",
@@ -120,8 +187,9 @@ class PickSettings(BaseModel):
     max_picks: int | None = _setting(None, "At most this many picks per micrograph, the best ones.", ge=0)
     exclude: str | None = _setting(
         None,
-        "Mask of the micrograph's size (or a folder of masks named like the micrographs): no picks where it is not 0.",
-        metavar="FILE|FOLDER",
+        "Mask of the micrograph's size (or a folder of masks named like the micrographs): no picks where it is not 0. "
+        "auto: padded borders, ice, dirt and carbon are found, and the mask is kept in the output folder.",
+        metavar="FILE|FOLDER|auto",
     )
     bad_pixels: Literal["error", "replace"] = _setting(
         "error", "NaN or infinite pixels: refuse the micrograph, or replace them by its median."
@@ -164,6 +232,27 @@ class PickSettings(BaseModel):
                 raise ValueError(f"{text!r} must lie between -1 and 1")
         return texts
 
+    @field_validator("in_plane_symmetry")
+    @classmethod
+    def _whole_folds(cls, texts: tuple[str, ...]) -> tuple[str, ...]:
+        for text in texts:
+            value = split_name(text)[1]
+            if not value.isdecimal() or not 1 <= int(value) <= 360:
+                raise ValueError(f"{text!r}: write a whole number from 1 to 360, or NAME=5")
+        return texts
+
+    @field_validator("local_mean", "local_sigma", "power")
+    @classmethod
+    def _limits(cls, text: str | None) -> str | None:
+        if text is not None:
+            try:
+                lowest, highest = _pair(text)
+            except ValueError:
+                raise ValueError(f"{text!r}: write LOWEST,HIGHEST, such as -1.5,1 or ,2") from None
+            if lowest > highest:
+                raise ValueError(f"{text!r}: the lowest value comes first")
+        return text
+
     @field_validator("grid")
     @classmethod
     def _grid_value(cls, text: str) -> str:
@@ -199,6 +288,10 @@ class PickSettings(BaseModel):
             raise ValueError("automatic thresholds need the decoys; leave out no-decoys")
         if self.lowpass and self.highpass and self.highpass <= self.lowpass:
             raise ValueError(f"highpass {self.highpass:g} Å must be larger than lowpass {self.lowpass:g} Å")
+        if self.ctf is not None and self.contrast != "same":
+            raise ValueError("the CTF gives the sign of the templates; leave out --contrast, or --ctf")
+        if self.phase_flipped != "no" and self.ctf is None:
+            raise ValueError("--phase-flipped needs --ctf")
         return self
 
     def threshold_of(self, view_names: tuple[str, ...]) -> list[float | None]:
@@ -217,6 +310,28 @@ class PickSettings(BaseModel):
                 raise SettingsError(f"--threshold {text}: there is no view {name!r}; the views are {known}.")
             values[name] = None if value == AUTO else float(value)
         return [values.get(name, values[None]) for name in view_names]
+
+    def local_limits(self) -> tuple[tuple[float, float], ...]:
+        """Return the limits of local mean, local standard deviation and power; empty where none is set."""
+        texts = (self.local_mean, self.local_sigma, self.power)
+        return () if texts == (None, None, None) else tuple(_pair(text or ",") for text in texts)
+
+    def folds_of(self, view_names: tuple[str, ...]) -> tuple[int, ...]:
+        """Return the in-plane symmetry of each named view, in their order.
+
+        Raises
+        ------
+        SettingsError
+            It is given for a name that is no view.
+        """
+        values: dict[str | None, int] = {None: 1}
+        for text in self.in_plane_symmetry:
+            name, value = split_name(text)
+            if name is not None and name not in view_names:
+                known = ", ".join(view_names)
+                raise SettingsError(f"--in-plane-symmetry {text}: there is no view {name!r}; the views are {known}.")
+            values[name] = int(value)
+        return tuple(values.get(name, values[None]) for name in view_names)
 
 
 def make_settings(values: dict[str, Any]) -> PickSettings:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_gempick.engine.bank import Bank
+    from napari_gempick.engine.filters import Transfer
     from napari_gempick.engine.search import ShapeChooser, Share
     from napari_gempick.model.geometry import Grid
 
@@ -46,6 +47,10 @@ class Source:
         Å.
     notes : tuple of str
         Sentences for the user.
+    transfer : Transfer, optional
+        A further filter of the micrograph.
+    bank : callable, optional
+        Returns the bank of this micrograph; default the one of its grid.
     """
 
     image: NDArray[np.float32]
@@ -53,6 +58,8 @@ class Source:
     lowpass: float | None = None
     highpass: float | None = None
     notes: tuple[str, ...] = ()
+    transfer: Transfer | None = None
+    bank: Callable[[], Bank] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,6 +76,8 @@ class Outcome:
         One for each view where asked for.
     decoys : ScoreMap, optional
         Of the inverted contrast where asked for: the largest negated score at each position.
+    image : (my, mx) float32, optional
+        The micrograph as it was searched: on the grid of the maps, filtered.
     error : GempickError, optional
         Why it failed.
     notes : tuple of str
@@ -83,6 +92,7 @@ class Outcome:
     scores: ScoreMap | None = None
     per_view: tuple[ScoreMap, ...] = ()
     decoys: ScoreMap | None = None
+    image: NDArray[np.float32] | None = None
     error: GempickError | None = None
     notes: tuple[str, ...] = ()
     seconds: float = 0.0
@@ -149,7 +159,8 @@ def search_all(
                 load = next(waiting, None)
                 if load is not None:
                     source = load()
-                    item = number, prepare(source.image, source.grid, source.lowpass, source.highpass), source
+                    filters = source.lowpass, source.highpass, source.transfer
+                    item = number, prepare(source.image, source.grid, *filters), source
             except GempickError as error:
                 item = number, error, None
             except MemoryError:
@@ -185,9 +196,8 @@ def search_all(
                     progress(Progress(finished, total, share))
 
             try:
-                search = functools.partial(
-                    Search, prepared, bank_of(source.grid), tile_shape, decoys=decoys, share=share
-                )
+                bank = bank_of(source.grid) if source.bank is None else source.bank()
+                search = functools.partial(Search, prepared, bank, tile_shape, decoys=decoys, share=share)
                 found = _search_one(search, pool, per_view, combine, cancel, report)
             except InputError as error:
                 yield Outcome(number, error=error)
@@ -198,7 +208,9 @@ def search_all(
                     *notes,
                     f"{prepared.outliers_replaced} outlier pixels were replaced by their neighbours' median.",
                 )
-            yield replace(found, number=number, notes=notes, seconds=time.monotonic() - started)
+            inside = slice(prepared.margin, -prepared.margin or None)
+            image = prepared.image[inside, inside]
+            yield replace(found, number=number, image=image, notes=notes, seconds=time.monotonic() - started)
     finally:
         stop.set()
         producer.join()

@@ -9,6 +9,9 @@ from napari_gempick.cli.lazy import LazyGroup
 COMMANDS = {
     "project": "Projections of a 3D map.",
     "average": "References from clicked or earlier picks.",
+    "shapes": "Blobs, discs, rings, rectangles: a first look without a reference.",
+    "rotate": "The rotated templates and masks that a search uses.",
+    "check": "How much an average of noise would look like the template.",
 }
 
 

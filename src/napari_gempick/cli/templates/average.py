@@ -31,8 +31,9 @@ _POSITIVE = click.FloatRange(min=0, min_open=True)
 @click.option(
     "--max-particles",
     type=click.IntRange(min=1),
+    default=1000,
     metavar="N",
-    help="At most so many: the best, or the first where PICKS has no scores.",
+    help="At most so many: the best, or the first where PICKS has no scores. [default: 1000]",
 )
 @click.option(
     "--use-psi/--no-use-psi",

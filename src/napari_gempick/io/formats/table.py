@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 _LINE = re.compile(r"[^\n]*\n|[^\n]+$")
 _COLUMNS = ("x", "y", "score", "view", "psi", "template", "box_size")
+_LOCAL = ("local_mean", "local_sigma", "power")
 _MICROGRAPH = "micrograph"
 _OTHER_NAMES = (_MICROGRAPH, "micrograph_name", "image_name", "rlnmicrographname")
 
@@ -31,14 +32,20 @@ def write_table(path: Path | str, picks: Picks, info: PicksInfo, delimiter: str 
     """Write one micrograph's picks with a header, atomically: x, y, score, view, psi, template, box_size.
 
     x and y are pixels as in `Picks`, the view is its name, psi is in degrees, the template is the section counted
-    from 1; what is unknown is left empty, and box_size is left out where it is unknown.
+    from 1; what is unknown is left empty, and box_size is left out where it is unknown. Picks that have them get the
+    columns local_mean, local_sigma and power too.
 
     Raises
     ------
     OutputError
         The file cannot be written.
     """
-    _write(path, _labels([info]), _rows(picks, info), delimiter)
+    labels, rows = _labels([info]), _rows(picks, info)
+    if picks.local is not None:
+        local = ([f"{value:.6g}" for value in row] for row in picks.local.tolist())
+        rows = [(*row[: len(labels)], *more) for row, more in zip(rows, local, strict=True)]
+        labels = (*labels, *_LOCAL)
+    _write(path, labels, rows, delimiter)
 
 
 def write_table_set(path: Path | str, sets: Sequence[tuple[Picks, PicksInfo]], delimiter: str = ",") -> None:

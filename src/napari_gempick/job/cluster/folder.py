@@ -29,7 +29,7 @@ from napari_gempick.io.listing import MicrographFile
 from napari_gempick.io.stack import split_sections
 from napari_gempick.model.cluster import ClusterSettings, make_cluster
 from napari_gempick.model.errors import GempickError, InputError, OutputError, SettingsError
-from napari_gempick.model.settings import PickSettings, make_settings, split_name
+from napari_gempick.model.settings import AUTO, PickSettings, make_settings, split_name
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -70,15 +70,17 @@ def named_files(settings: PickSettings) -> list[tuple[str, int, str]]:
         value = split_name(text)[1]
         if value.lower() != "auto" and parse_shape(value) is None:
             found.append(("mask", i, str(split_sections(value)[0])))
-    if settings.exclude is not None:
-        found.append(("exclude", -1, settings.exclude))
+    if settings.exclude not in (None, AUTO):
+        found.append(("exclude", -1, str(settings.exclude)))
+    if settings.ctf is not None:
+        found.append(("ctf", -1, settings.ctf))
     return found
 
 
 def with_files(settings: PickSettings, paths: dict[tuple[str, int], str]) -> PickSettings:
     """Return settings with the files at (setting, place) replaced; view names and lists of sections stay."""
     values: dict[str, Any] = {name: list(getattr(settings, name)) for name in ("templates", "mask")}
-    values["exclude"] = settings.exclude
+    values |= {"exclude": settings.exclude, "ctf": settings.ctf}
     for (name, place), path in paths.items():
         if place < 0:
             values[name] = path

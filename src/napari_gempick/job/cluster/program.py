@@ -40,7 +40,6 @@ if TYPE_CHECKING:
     from napari_gempick.engine.bank import Bank
     from napari_gempick.io.listing import MicrographFile
     from napari_gempick.job.cluster.folder import Job
-    from napari_gempick.model.geometry import Grid
 
 GOOD, SOME_FAILED, NOTHING_DONE = 0, 1, 2
 SIGNALS = ("SIGTERM", "SIGINT", "SIGUSR1", "SIGUSR2", "SIGXCPU")
@@ -139,9 +138,10 @@ class Rank:
         for micrograph in self.job.micrographs[:PLAN_SHAPES]:
             with contextlib.suppress(GempickError):
                 source = self.worker.read(micrograph)
-                prepared = prepare(source.image, source.grid, source.lowpass, source.highpass)
+                prepared = prepare(source.image, source.grid, source.lowpass, source.highpass, source.transfer)
                 share = (0, 1, len(makers.index))
-                run_search(Search(prepared, makers(source.grid), self.plans.tile_shape, share=share), self.pool)
+                bank = makers(source.grid) if source.bank is None else source.bank()
+                run_search(Search(prepared, bank, self.plans.tile_shape, share=share), self.pool)
                 return
 
     def run(self) -> None:
@@ -265,7 +265,17 @@ class Rank:
                 micrograph = self.job.micrographs[number]
                 self._held.append(micrograph)
                 self._issued += 1
-                yield functools.partial(self._read_on_node, micrograph)
+                yield functools.partial(read, micrograph)
+
+        def read(micrograph: MicrographFile) -> Source:
+            source = self._read_on_node(micrograph)
+            bank = source.bank or functools.partial(self.worker.makers, source.grid)
+
+            def together() -> Bank:
+                go()
+                return bank()
+
+            return replace(source, bank=together)
 
         def go() -> None:
             nonlocal begun
@@ -274,10 +284,6 @@ class Rank:
                 self.stop.set()
                 raise Cancelled("Stopped.")
             begun = time.monotonic()
-
-        def bank_of(grid: Grid) -> Bank:
-            go()
-            return self.worker.makers(grid)
 
         def agreed(sentence: str) -> str:
             state["agreed"] = True
@@ -294,7 +300,9 @@ class Rank:
                     reduce.unpack(pairs, score, index)
             search.scored[:] = call(hand_out.total_of(talk, search.scored))
 
-        outcomes = search_all(waiting(), bank_of, self.pool, share=self._share(), combine=combine, **self._settings())
+        outcomes = search_all(
+            waiting(), self.worker.makers, self.pool, share=self._share(), combine=combine, **self._settings()
+        )
         try:
             for outcome in outcomes:
                 error = outcome.error
@@ -342,7 +350,10 @@ class Rank:
         self.weights = list(self.comm.allgather(weight))
 
     def _read_on_node(self, micrograph: MicrographFile) -> Source:
-        """Read a micrograph at the node's first rank and give it to the others."""
+        """Read a micrograph at the node's first rank, for all; each rank alone where filters hang on it."""
+        settings = self.job.settings
+        if settings.ctf is not None or settings.whiten or settings.averaging:
+            return self.worker.read(micrograph)
         source, facts = None, {}
         if self.node.rank == 0:
             try:

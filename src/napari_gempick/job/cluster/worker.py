@@ -15,14 +15,16 @@ from filelock import FileLock
 
 from napari_gempick.io.candidates import read_candidates
 from napari_gempick.job.cluster.folder import checksum
+from napari_gempick.job.exclusion import with_exclusion
 from napari_gempick.job.inputs import BankMaker, loader, read_views
 from napari_gempick.job.pick import finish_micrograph
 from napari_gempick.job.prove import Prover
 from napari_gempick.job.results import Results
 from napari_gempick.model.errors import GempickError, InputError, OutputError
+from napari_gempick.model.settings import AUTO
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from napari_gempick.io.listing import MicrographFile
     from napari_gempick.job.cluster.folder import Job
@@ -59,11 +61,15 @@ class Worker:
 
     def read(self, micrograph: MicrographFile) -> Source:
         """Read a micrograph; errors as job.inputs.loader."""
+        settings = self.job.settings
+        load: Callable[[], Source] = functools.partial(loader, micrograph.path, settings, self.makers)
+        if settings.exclude == AUTO:
+            load = with_exclusion(load, self._results.folder, micrograph, self.makers.diameter, keep=True)
         if self._reading is None:
-            return loader(micrograph.path, self.job.settings, self.makers)
+            return load()
         try:
             with self._reading.acquire(poll_interval=TURN / 4):
-                return loader(micrograph.path, self.job.settings, self.makers)
+                return load()
         finally:
             time.sleep(TURN)  # the lock is not fair: let another rank have it
 
@@ -110,9 +116,10 @@ class Worker:
         OutputError
             The disk is full, or the folder cannot be written any more.
         """
-        coverage = {"search_images": len(self.makers.index), "pairs": 0, "least": 0, "most": 0}
+        wanted = self.makers.index.searched()
+        coverage = {"search_images": int(wanted.sum()), "pairs": 0, "least": 0, "most": 0}
         if outcome.error is None and outcome.scored is not None:
-            scored = outcome.scored
+            scored = outcome.scored[wanted]
             coverage |= {"pairs": int(scored.sum()), "least": int(scored.min()), "most": int(scored.max())}
             self.job.write_record(micrograph, {"coverage": coverage})
         row = finish_micrograph(self._results, micrograph, outcome, self._prover)

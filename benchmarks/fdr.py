@@ -1,0 +1,157 @@
+"""Is the estimated false discovery rate right? Estimated against true rate at `--threshold auto`.
+
+python benchmarks/fdr.py [--micrographs 20] [--size 2048] [--phases] [--real DATA] [--only-real]
+
+Simulated micrographs from easy to hard, SNR log-spaced from 0.5 to 0.004, with 0, 6 and 12 contaminants in turn; the
+templates of the simulation. Picks and rates are pooled over both views. F1 at `auto` is compared with the best F1 that
+one threshold for both views gives.
+
+--phases   a second search with other decoys: templates of the same masks and spectra with random phases
+--real     the folder of the real micrographs (klh, apoferritin), estimated and true rate there too
+"""
+
+import argparse
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+import napari_gempick as gp
+from napari_gempick.engine.evaluate import Matching, Particles, Rules, match
+from napari_gempick.engine.rates import score_curve, summarise
+from napari_gempick.engine.simulate import simulate_micrograph, template
+from napari_gempick.io.coordinate_sets import TRUTH_FILES, read_entries
+from napari_gempick.job.evaluate import entry_particles
+from napari_gempick.model.simulation import VIEWS, make_simulate_settings
+
+CONTAMINANTS = (0, 6, 12)
+
+
+@dataclass
+class Case:
+    name: str
+    image: np.ndarray
+    templates: dict[str, np.ndarray]
+    settings: gp.PickSettings
+    truth: Particles
+    rules: Rules
+
+
+def simulated(count: int, size: int) -> Iterator[Case]:
+    """From easy to hard."""
+    rules = Rules(tolerance=30, edge=45, ignore_radius=60)
+    for number, snr in enumerate(np.geomspace(0.5, 0.004, count)):
+        contaminants = CONTAMINANTS[number % len(CONTAMINANTS)]
+        given = make_simulate_settings(
+            {
+                "size": str(size),
+                "particles": round(120 * (size / 2048) ** 2),
+                "snr": snr,
+                "contaminants": contaminants,
+                "carbon": False,
+                "ignore_fraction": 0.03,
+                "seed": number,
+            }
+        )
+        made = simulate_micrograph(given, 0)
+        settings = gp.PickSettings(
+            pixel_size=given.pixel_size, mask=("side=rectangle:400x370", "top=circle:370"), lowpass=30, angle_step=6,
+            threshold=("auto",), border=rules.edge * given.pixel_size,
+        )  # fmt: skip
+        x, y, view = zip(*((p.x, p.y, p.view) for p in made.particles), strict=True)
+        stacks = {name: template(name, given) for name in VIEWS}
+        yield Case(f"{snr:.4f}, {contaminants}", made.image, stacks, settings, Particles.at(x, y, view=view), rules)
+
+
+def real(data: Path) -> Iterator[Case]:
+    """KLH and apoferritin, with the averages in their folders."""
+    klh = {name: gp.read_stack(data / f"klh/klh_{name}_average_4.4A.mrc").data for name in VIEWS}
+    apoferritin = {"apoferritin": gp.read_stack(data / "apoferritin/apoferritin_average_1.5A.mrc").data}
+    sets = (
+        ("klh/klh_001.mrc", klh, 4.4, Rules(40, 110, 100), {"pixel_size": 2.2, "diameter": 400, "lowpass": 20}),
+        ("klh/klh_002.mrc", klh, 4.4, Rules(40, 110, 100), {"pixel_size": 2.2, "diameter": 400, "lowpass": 20}),
+        ("apoferritin/May08_03.13.02.tif", apoferritin, 1.5, Rules(25, 70), {"pixel_size": 1.5, "lowpass": 10}),
+    )
+    for name, stacks, spacing, rules, given in sets:
+        path = data / name
+        (entry,), _ = read_entries(path.with_name(f"{path.stem}_truth.csv"), TRUTH_FILES)
+        settings = gp.PickSettings(
+            template_pixel_size=spacing, angle_step=6, threshold=("auto",), border=rules.edge * given["pixel_size"],
+            **given,
+        )  # fmt: skip
+        image = gp.read_micrograph(path, settings.pixel_size).data
+        yield Case(path.stem, image, stacks, settings, entry_particles(entry), rules)
+
+
+def without_phases(stack: np.ndarray, seed: int) -> np.ndarray:
+    """Templates of the same power spectrum; the phases are those of white noise."""
+    noise = np.fft.rfft2(np.random.default_rng(seed).standard_normal(stack.shape))
+    return np.fft.irfft2(np.abs(np.fft.rfft2(stack)) * noise / np.abs(noise), s=stack.shape[-2:]).astype(np.float32)
+
+
+def matched(case: Case, picks: gp.Picks) -> Matching:
+    found = Particles.at(picks.x, picks.y, score=picks.score)
+    return match(found, case.truth, case.rules, shape=case.image.shape)
+
+
+def estimate(found: gp.Picked, thresholds: tuple[float, ...]) -> float:
+    """The estimated rate of the picks of all views that reach their thresholds."""
+    counts = [np.count_nonzero(rate.scores >= t) for rate, t in zip(found.rates, thresholds, strict=True)]
+    false = sum(n * rate.at(t) for n, rate, t in zip(counts, found.rates, thresholds, strict=True))
+    return false / max(1, sum(counts))
+
+
+def numbers(values: tuple[float, ...]) -> str:
+    return ", ".join("none" if value == np.inf else f"{value:.2f}" for value in values)
+
+
+def report(case: Case, phases: bool) -> float:
+    """Print a row of the table; return the estimated less the true rate."""
+    found = gp.pick(case.image, case.templates, case.settings)
+    everything = gp.repick(found, case.settings.model_copy(update={"threshold": ("0.1",)})).picks
+    curve = score_curve([matched(case, everything)])
+    summary = summarise([matched(case, found.picks)])
+    estimated, true = estimate(found, found.thresholds), 1 - summary.precision if summary.picks else 0.0
+    row = [case.name, numbers(found.thresholds), str(summary.picks), f"{estimated:.3f}", f"{true:.3f}"]
+    row += [f"{summary.f1:.3f}", f"{curve.f1[curve.best]:.3f}"]
+    if phases:
+        other = {name: without_phases(stack, number) for number, (name, stack) in enumerate(case.templates.items())}
+        second = gp.pick(case.image, other, case.settings)
+        replaced = gp.repick(replace(found, decoys=second.candidates), case.settings)
+        own = summarise([matched(case, replaced.picks)])
+        row += [f"{estimate(replaced, found.thresholds):.3f}", numbers(replaced.thresholds), f"{own.f1:.3f}"]
+    print("| " + " | ".join(row) + " |", flush=True)
+    return estimated - true
+
+
+def head(name: str, phases: bool) -> None:
+    columns = [name, "threshold", "picks", "estimated", "true", "F1", "best F1"]
+    columns += ["estimated by random phases", "threshold by these", "F1 by these"] if phases else []
+    print("\n| " + " | ".join(columns) + " |\n|" + "---|" * len(columns), flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--micrographs", type=int, default=20)
+    parser.add_argument("--size", type=int, default=2048)
+    parser.add_argument("--phases", action="store_true")
+    parser.add_argument("--real", type=Path)
+    parser.add_argument("--only-real", action="store_true")
+    options = parser.parse_args()
+    if options.real:
+        head("micrograph", options.phases)
+        for case in real(options.real):
+            report(case, options.phases)
+    if options.only_real:
+        return
+    head("SNR, contaminants", options.phases)
+    wrong = np.array([report(case, options.phases) for case in simulated(options.micrographs, options.size)])
+    print(
+        f"\nOf {len(wrong)}: within 0.05 {(abs(wrong) <= 0.05).sum()}, too low by more {(wrong < -0.05).sum()}, "
+        f"too high by more {(wrong > 0.05).sum()}, by over 0.15 {(wrong > 0.15).sum()}"
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,63 @@
+"""gempick templates rotate."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from napari_gempick.cli.common import (
+    ProgressPrinter,
+    VariadicCommand,
+    command_errors,
+    given,
+    json_option,
+    print_json,
+    settings_options,
+)
+
+_SETTINGS = (
+    "templates",
+    "mask",
+    "diameter",
+    "pixel_size",
+    "template_pixel_size",
+    "angle_step",
+    "angle_range",
+    "contrast",
+    "lowpass",
+    "highpass",
+    "averaging",
+    "grid",
+    "mask_edge",
+    "mask_rotation",
+)
+
+
+@click.command("rotate", cls=VariadicCommand)
+@click.option("-o", "--output", required=True, type=click.Path(path_type=Path, file_okay=False), help="Folder.")
+@settings_options(_SETTINGS)
+@click.option("--overwrite", is_flag=True, help="Replace files.")
+@json_option
+@command_errors
+def command(output: Path, overwrite: bool, as_json: bool, **options: Any) -> None:
+    """Write the rotated templates and masks that a search with these options uses.
+
+    For each view: NAME_templates.mrcs (normalised under the mask, as they are correlated), NAME_masks.mrcs, and
+    NAME.star with k, class and psi of every section.
+    """
+    from napari_gempick.job.rotate import rotate_files
+    from napari_gempick.model.settings import make_settings
+
+    printer = ProgressPrinter("Rotating")
+    try:
+        made = rotate_files(make_settings(given(options)), output, overwrite=overwrite, progress=printer.update)
+    finally:
+        printer.close()
+    if as_json:
+        print_json(made)
+        return
+    size = f"{made['box'][1]} x {made['box'][0]} pixels of {made['pixel_size']:g} Å"
+    for name, view in made["views"].items():
+        click.echo(f"view {name}: {view['search_images']} search images, {size}: {view['templates']}, {view['masks']}")

@@ -1,0 +1,57 @@
+"""gempick templates shapes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from napari_gempick.cli.common import command_errors, json_option, print_json
+
+_POSITIVE = click.FloatRange(min=0, min_open=True)
+
+
+@click.command("shapes")
+@click.argument("shapes", nargs=-1, required=True, metavar="SHAPE...")
+@click.option("-o", "--output", required=True, type=click.Path(path_type=Path, dir_okay=False), help="OUT.mrc.")
+@click.option("--pixel-size", type=_POSITIVE, required=True, help="Pixel size of the templates. [Å]")
+@click.option("--box", type=click.IntRange(min=8), help="Side. [px; default: 1.5 times the largest shape]")
+@click.option(
+    "--contrast",
+    type=click.Choice(["same", "opposite"]),
+    default="same",
+    help="same: bright, to be picked with --contrast opposite; opposite: dark like the micrographs. [default: same]",
+)
+@click.option("--overwrite", is_flag=True, help="Replace files.")
+@json_option
+@command_errors
+def command(
+    shapes: tuple[str, ...],
+    output: Path,
+    pixel_size: float,
+    box: int | None,
+    contrast: str,
+    overwrite: bool,
+    as_json: bool,
+) -> None:
+    """Draw simple templates, for a first look without any reference.
+
+    SHAPE is gaussian:FWHM, disc:D, ring:OUTERxINNER or rectangle:AxB (along x and y), sizes in Å. Several make a stack.
+    """
+    import numpy as np
+
+    from napari_gempick.engine.shapes import box_of, draw, parse
+    from napari_gempick.io.stack import write_mrc
+    from napari_gempick.job.template_files import refuse_existing
+
+    parsed = [parse(text) for text in shapes]
+    refuse_existing([output], overwrite)
+    n = box or box_of(parsed, pixel_size)
+    sign = -1 if contrast == "opposite" else 1
+    images = np.stack([sign * draw(kind, size, n, pixel_size) for kind, size in parsed])
+    write_mrc(output, images if len(images) > 1 else images[0], pixel_size, stack=len(images) > 1)
+    made = {"templates": str(output), "sections": list(shapes), "box": n, "pixel_size": pixel_size}
+    if as_json:
+        print_json(made)
+    else:
+        click.echo(f"{len(images)} of {n} x {n} pixels of {pixel_size:g} Å: {output}")

@@ -1,0 +1,64 @@
+"""Template bias: what an average of picks from pure noise looks like (Henderson 2013, PNAS 110, 18037)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import scipy.fft
+from scipy import ndimage
+
+from napari_gempick.engine.prepare import normalise, pad_smoothly
+from napari_gempick.engine.sampling import rotation_matrix
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from napari_gempick.model.picks import Picks
+
+
+def noise_like(image: NDArray[np.float32], seed: int = 0) -> NDArray[np.float32]:
+    """Return noise of the same size and power spectrum as a micrograph, (y, x) float32: its phases are random.
+
+    The micrograph is made continuous across its edges first, so that these leave no cross in the spectrum.
+    """
+    height, width = (scipy.fft.next_fast_len(n + max(96, n // 8), real=True) for n in image.shape)
+    spectrum = np.abs(scipy.fft.rfft2(pad_smoothly(normalise(image)[0], (height, width))))
+    white = scipy.fft.rfft2(np.random.default_rng(seed).standard_normal((height, width), dtype=np.float32))
+    white *= spectrum / np.maximum(np.abs(white), 1e-12)
+    noise: NDArray[np.float32] = scipy.fft.irfft2(white, s=(height, width))
+    return noise[: image.shape[0], : image.shape[1]]
+
+
+def average_of_picks(
+    image: NDArray[np.float32], picks: Picks, side: tuple[int, int], scale: float
+) -> NDArray[np.float32]:
+    """Return the mean of the picks, each turned back by its psi, on the template's grid, (h, w) float32.
+
+    Parameters
+    ----------
+    image : (y, x) float32
+    picks : Picks
+        Positions in pixels of the image.
+    side : (h, w)
+        Of the template.
+    scale : float
+        Pixel size of the template over that of the image.
+    """
+    smooth = ndimage.gaussian_filter(image, 0.5 * scale) if scale > 1 else image
+    coefficients = ndimage.spline_filter(smooth, order=3, output=np.float32, mode="mirror")
+    middle = np.array(side) // 2
+    total = np.zeros(side, np.float64)
+    for x, y, psi in zip(picks.x, picks.y, picks.psi, strict=True):
+        matrix = rotation_matrix(-psi % 360) * scale
+        total += ndimage.affine_transform(
+            coefficients, matrix, np.array([y, x]) - matrix @ middle, side, order=3, mode="nearest", prefilter=False
+        )
+    return np.asarray(total / max(1, len(picks)), np.float32)
+
+
+def likeness(image: NDArray[np.float32], template: NDArray[np.float32], weights: NDArray[np.float32]) -> float:
+    """Return the correlation of two images under weights (h, w): 1 for equal up to gain and offset."""
+    a, b = (one - np.average(one, weights=weights) for one in (image.astype(np.float64), template.astype(np.float64)))
+    norm = np.sqrt((a * a * weights).sum() * (b * b * weights).sum())
+    return float((a * b * weights).sum() / norm) if norm > 0 else 0.0

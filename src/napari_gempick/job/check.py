@@ -1,0 +1,149 @@
+"""The bias meter: how much the average of picks from pure noise resembles the template."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_gempick.engine.bias import average_of_picks, likeness, noise_like
+from napari_gempick.engine.masks import ShapeMask, automatic_weights, framed, parse_shape
+from napari_gempick.io.micrograph import as_float32, read_micrograph, require_pixel_size
+from napari_gempick.io.stack import write_mrc
+from napari_gempick.job.arrays import Picked, pick, repick
+from napari_gempick.job.inputs import View, read_views
+from napari_gempick.job.template_files import refuse_existing
+from napari_gempick.model.errors import SettingsError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from napari_gempick.model.picks import Picks
+    from napari_gempick.model.settings import PickSettings
+
+LEAST = 10
+"""At least so many picks of each view are averaged, if there are as many candidates."""
+
+
+def check_files(
+    settings: PickSettings,
+    micrograph: Path,
+    *,
+    folder: Path | None = None,
+    particles: int | None = None,
+    seed: int = 0,
+    overwrite: bool = False,
+    progress: Callable[[float], None] | None = None,
+) -> dict[str, Any]:
+    """Pick a micrograph, and noise of its size and spectrum, with the same settings; average the best of both.
+
+    Parameters
+    ----------
+    settings : PickSettings
+    micrograph : Path
+    folder : Path, optional
+        Gets NAME_check.mrcs for each view: mean template, average of the micrograph's picks, average of the noise's.
+    particles : int, optional
+        So many of each view are averaged; default as many as the micrograph has picks.
+    seed : int
+        Of the noise.
+    overwrite : bool
+    progress : callable, optional
+        Called with the share that is done.
+
+    Returns
+    -------
+    dict
+        For each view: picks at the threshold in both, the number averaged, and the likeness (correlation under the
+        mask) of both averages to the templates.
+
+    Raises
+    ------
+    GempickError
+        The settings or files cannot be used, or a file exists already.
+    """
+    views = read_views(settings)
+    if len({view.pixel_size for view in views}) > 1 or any(len({t.shape for t in v.templates}) > 1 for v in views):
+        raise SettingsError("The templates must have one pixel size, and one size in each view; check them one by one.")
+    if settings.ctf is not None:
+        raise SettingsError("The check compares with the templates as they are; leave out --ctf.")
+    paths = {} if folder is None else {view.name: folder / f"{view.name}_check.mrcs" for view in views}
+    refuse_existing(paths.values(), overwrite)
+    read = read_micrograph(micrograph, settings.pixel_size)
+    image, _ = as_float32(read, settings.bad_pixels)
+    spacing = views[0].pixel_size
+    settings = settings.model_copy(
+        update={"pixel_size": require_pixel_size(read), "template_pixel_size": spacing, "exclude": None}
+    )
+    assert settings.pixel_size is not None
+    real, picked = _picked(image, views, settings, None if progress is None else lambda share: progress(share / 2))
+    thresholds = {view.name: at for view, at in zip(views, picked, strict=True)}
+    fixed = settings.model_copy(update={"threshold": tuple(f"{name}={at!r}" for name, at in thresholds.items())})
+    noise = noise_like(image, seed)
+    false, _ = _picked(noise, views, fixed, None if progress is None else lambda share: progress((1 + share) / 2))
+    sign = -1 if settings.contrast == "opposite" else 1
+    scale = spacing / settings.pixel_size
+    rows = []
+    first = 0
+    for number, view in enumerate(views):
+        at_threshold = [int((found.picks.view == number).sum()) for found in (real, false)]
+        count = particles or max(LEAST, at_threshold[0])
+        best = [_best(found, fixed, number, count) for found in (real, false)]
+        count = min(len(one) for one in best)
+        averages, alike, references = [], [], []
+        for pixels, one in zip((image, noise), best, strict=True):
+            one = one.take(slice(0, count))
+            average = average_of_picks(pixels, one, view.templates[0].shape, scale)
+            shares = np.bincount(one.section - first, minlength=len(view.templates)) / max(1, count)
+            reference = sum(share * t for share, t in zip(shares, view.templates, strict=True)) * np.float32(sign)
+            reference = np.asarray(reference, np.float32) if count else view.templates[0] * np.float32(sign)
+            averages.append(average)
+            references.append(reference)
+            alike.append(likeness(average, reference, _weights(view)))
+        if paths:
+            write_mrc(paths[view.name], np.stack([references[0], *averages]), spacing, stack=True)
+        rows.append(
+            {
+                "name": view.name,
+                "threshold": thresholds[view.name],
+                "picks": at_threshold[0],
+                "picks_in_noise": at_threshold[1],
+                "averaged": count,
+                "likeness": round(alike[0], 4),
+                "likeness_of_noise": round(alike[1], 4),
+                "file": str(paths[view.name]) if paths else None,
+            }
+        )
+        first += len(view.templates)
+    return {"micrograph": str(micrograph), "seed": seed, "views": rows}
+
+
+def _picked(
+    image: NDArray[np.float32], views: list[View], settings: PickSettings, progress: Callable[[float], None] | None
+) -> tuple[Picked, tuple[float, ...]]:
+    """Return what a search finds, and the threshold of each view."""
+    stacks = {view.name: np.stack(view.templates) for view in views}
+    masks = {view.name: view.mask_weights for view in views if view.mask_weights is not None}
+    settings = settings.model_copy(update={"candidate_floor": 0.0})
+    report = None if progress is None else lambda state: progress(state.share)
+    found = pick(image, stacks, settings, masks=masks, progress=report)
+    return found, found.thresholds
+
+
+def _best(found: Picked, settings: PickSettings, view: int, count: int) -> Picks:
+    """Return the best picks of a view, whatever the threshold."""
+    lowest = settings.model_copy(update={"threshold": ("0",), "max_picks": None, "max_threshold": None})
+    picks = repick(found, lowest).picks
+    return picks.take(np.nonzero(picks.view == view)[0][:count])
+
+
+def _weights(view: View) -> NDArray[np.float32]:
+    """Return the mask of a view's first template on its grid, (h, w)."""
+    if view.mask_weights is not None:
+        weights: NDArray[np.float32] = view.mask_weights[0]
+        return weights
+    shape, image = parse_shape(view.mask), view.templates[0]
+    return automatic_weights(image) if shape is None else framed(ShapeMask(*shape), image.shape, view.pixel_size)

@@ -1,0 +1,88 @@
+"""What is done to a micrograph and its templates before the search, as the settings say."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from napari_gempick.engine.clean import remove_gradient, remove_hot_pixels
+from napari_gempick.engine.ctf import CtfTransfer
+from napari_gempick.engine.transfers import Averaging, Whitening, product
+from napari_gempick.io.ctf import CtfTable
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from napari_gempick.engine.filters import Transfer
+    from napari_gempick.model.ctf import Ctf
+    from napari_gempick.model.settings import PickSettings
+
+_ORDERS = {"plane": 1, "quadratic": 2}
+
+
+@dataclass(frozen=True, eq=False)
+class Treated:
+    """A micrograph after cleaning, and the filters that follow.
+
+    Attributes
+    ----------
+    image : (ny, nx) float32
+    of_micrograph, of_templates : Transfer, optional
+        In the micrograph's frame; the templates' has the CTF as well.
+    notes : tuple of str
+        Sentences for the user.
+    """
+
+    image: NDArray[np.float32]
+    of_micrograph: Transfer | None
+    of_templates: Transfer | None
+    notes: tuple[str, ...] = ()
+
+
+class Preparation:
+    """Prepares micrographs after the settings.
+
+    Parameters
+    ----------
+    settings : PickSettings
+
+    Raises
+    ------
+    InputError
+        The STAR file with the CTFs cannot be read.
+    """
+
+    def __init__(self, settings: PickSettings) -> None:
+        self._settings = settings
+        self._table = None if settings.ctf is None else CtfTable(Path(settings.ctf))
+
+    def ctf_of(self, path: Path) -> Ctf | None:
+        """Return the CTF of a micrograph's group; None without --ctf.
+
+        Raises
+        ------
+        InputError
+            The STAR file does not have the micrograph.
+        """
+        return None if self._table is None else self._table.of(path).grouped(self._settings.ctf_step)
+
+    def group(self, path: Path) -> str:
+        """Return a key that micrographs with the same CTF share."""
+        return "" if self._table is None or not self._table.has(path) else repr(self.ctf_of(path))
+
+    def treat(self, image: NDArray[np.float32], pixel_size: float, ctf: Ctf | None) -> Treated:
+        """Clean a micrograph (ny, nx) and return the filters for it and its templates."""
+        settings = self._settings
+        notes: tuple[str, ...] = ()
+        if settings.hot_pixels is not None:
+            image, hot = remove_hot_pixels(image, settings.hot_pixels)
+            notes = (f"{hot} hot pixels were replaced by their neighbours' median.",) if hot else ()
+        if settings.gradient != "off":
+            image = remove_gradient(image, _ORDERS[settings.gradient])
+        averaging = Averaging(settings.averaging, pixel_size) if settings.averaging > 1 else None
+        whitening = Whitening.of(image, pixel_size, settings.lowpass) if settings.whiten else None
+        both = product(averaging, whitening)
+        lens = None if ctf is None else CtfTransfer(ctf, settings.phase_flipped)
+        return Treated(image, both, product(both, lens), notes)

@@ -1,0 +1,338 @@
+"""A quick look: a coarse search of the whole micrograph, then the exact score around every candidate.
+
+The coarse search takes a coarser grid and every few angles. Around each of its candidates the real grid and the angles
+between are searched exactly. What it can miss is a particle that the coarse search does not see at all.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, replace
+from fractions import Fraction
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from scipy.spatial import cKDTree
+
+from napari_gempick.device.cores import usable_cores
+from napari_gempick.device.discover import open_devices
+from napari_gempick.device.plan import PlanStore
+from napari_gempick.engine.exclusion import find_exclusion
+from napari_gempick.engine.peaks import find_candidates, select, suppress
+from napari_gempick.engine.prepare import prepare
+from napari_gempick.engine.refine import Refined, refine
+from napari_gempick.job.inputs import BankMaker, read_image, read_views, source_of
+from napari_gempick.job.results import candidate_floor, selection_for
+from napari_gempick.job.thresholds import decide, scores_of
+from napari_gempick.model.errors import Cancelled
+from napari_gempick.model.geometry import Grid
+from napari_gempick.model.picks import Picks
+from napari_gempick.model.settings import AUTO
+from napari_gempick.run.pipeline import search_all
+from napari_gempick.run.search import DevicePool
+
+if TYPE_CHECKING:
+    import threading
+    from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from napari_gempick.engine.search import ShapeChooser
+    from napari_gempick.job.inputs import View
+    from napari_gempick.model.ctf import Ctf
+    from napari_gempick.model.scores import ScoreMap
+    from napari_gempick.model.settings import PickSettings
+
+CELLS = 24
+"""Coarse map pixels along a particle's diameter."""
+COARSE_STEP = 12.0
+"""Degrees; a particle's rim moves by about two coarse map pixels between coarse angles."""
+SLACK = 0.05
+"""How far below its threshold the coarse score of a candidate may lie that is looked at exactly."""
+MOST = 600
+"""Candidates that are looked at exactly, the best ones."""
+
+
+@dataclass(frozen=True, eq=False)
+class Preview:
+    """What a quick look has found so far.
+
+    Attributes
+    ----------
+    picks : Picks
+        Best first, with exact scores, of the candidates refined so far.
+    scores : ScoreMap
+        Of the coarse search.
+    refined, candidates : int
+        How many of the coarse search's candidates are refined.
+    seconds : float
+        Since the start.
+    """
+
+    picks: Picks
+    scores: ScoreMap
+    refined: int
+    candidates: int
+    seconds: float
+
+
+def preview(
+    image: NDArray[np.float32],
+    grid: Grid,
+    settings: PickSettings,
+    views: list[View],
+    pool: DevicePool,
+    *,
+    tile_shape: ShapeChooser | None = None,
+    ctf: Ctf | None = None,
+    excluded: NDArray[np.bool_] | None = None,
+    visible: tuple[float, float, float, float] | None = None,
+    cancel: threading.Event | None = None,
+) -> Iterator[Preview]:
+    """Pick a micrograph quickly; yield the picks several times, more of them refined each time.
+
+    Parameters
+    ----------
+    image : (ny, nx) float32
+    grid : Grid
+        The one that the exact search would take (job.inputs.choose_grid).
+    settings : PickSettings
+        Automatic thresholds are chosen from the coarse search.
+    views : list of View
+    pool, tile_shape, cancel
+        See run.pipeline.search_all.
+    ctf : Ctf, optional
+    excluded : (ny, nx) bool, optional
+    visible : (y0, x0, y1, x1), optional
+        Pixels of the file on screen: candidates there are refined first.
+
+    Raises
+    ------
+    GempickError
+        As the search.
+    """
+    started = time.monotonic()
+    fine = BankMaker(settings, views)
+    source = source_of(image, grid, settings, fine, ctf)
+    coarse_settings, coarse_grid = coarser(settings, grid, fine.diameter)
+    coarse = BankMaker(coarse_settings, views)
+    (outcome,) = search_all(
+        [lambda: source_of(image, coarse_grid, coarse_settings, coarse, ctf)],
+        coarse,
+        pool,
+        tile_shape=tile_shape,
+        decoys=settings.decoys,
+        cancel=cancel,
+    )
+    if outcome.error is not None:
+        raise outcome.error
+    assert outcome.scores is not None
+    names = fine.index.view_names
+    floor = candidate_floor(settings, names)
+    found = find_candidates(outcome.scores, floor - SLACK)
+    selection = selection_for(settings, names, fine.diameter, grid.pixel_size, coarse_grid.map_pixel_size)
+    known = None
+    if outcome.decoys is not None:
+        decoys = find_candidates(outcome.decoys, floor)
+        known = scores_of(found, decoys, selection, floor, grid.file_shape, excluded)
+    thresholds = np.array(decide(settings, names, known))
+    automatic = np.array([value is None for value in settings.threshold_of(names)])
+    near = found.take(found.score >= (thresholds - np.where(automatic, 0, SLACK))[found.view])
+    near = near.take(suppress(near.map_y, near.map_x, 0.9 * selection.min_distance)[:MOST])
+    thresholds[automatic] = -1  # those of the coarse search have done their part: coarse scores are higher
+    order = np.arange(len(near))
+    if visible is not None:
+        y0, x0, y1, x1 = visible
+        order = np.argsort(~((near.y >= y0) & (near.y <= y1) & (near.x >= x0) & (near.x <= x1)), kind="stable")
+    near = near.take(order)
+    prepared = prepare(source.image, grid, source.lowpass, source.highpass, source.transfer)
+    bank = fine(grid) if source.bank is None else source.bank()
+    reach = math.ceil(0.75 * float(coarse_grid.ratio / grid.ratio)) + 1
+    around = _angles(fine, coarse)
+
+    def one(i: int) -> Refined | None:
+        if cancel is not None and cancel.is_set():
+            return None
+        centre = round(near.y[i] / float(grid.ratio)), round(near.x[i] / float(grid.ratio))
+        ks = around(int(near.k[i]))
+        rough = refine(prepared, bank, centre, reach, ks[::2], step=2)
+        return None if rough is None else refine(prepared, bank, (rough.map_y, rough.map_x), 2, ks)
+
+    chosen = replace(
+        selection_for(settings, names, fine.diameter, grid.pixel_size, grid.map_pixel_size),
+        thresholds=thresholds.tolist(),
+    )
+    done: list[Refined] = []
+    with ThreadPoolExecutor(settings.threads or usable_cores()) as threads:
+        waiting = list(range(len(near)))
+        while True:
+            picks = select(_picks(done, fine, grid), chosen, grid.file_shape, excluded)
+            looked_at = len(near) - len(waiting)
+            yield Preview(picks, outcome.scores, looked_at, len(near), time.monotonic() - started)
+            if not waiting:
+                return
+            batch, waiting = waiting[: max(16, len(near) // 4)], waiting[max(16, len(near) // 4) :]
+            done += [item for item in threads.map(one, batch) if item is not None]
+            if cancel is not None and cancel.is_set():
+                raise Cancelled("Stopped.")
+
+
+def preview_file(
+    path: Path,
+    settings: PickSettings,
+    *,
+    compare: bool = False,
+    cancel: threading.Event | None = None,
+    shown: Callable[[Preview], None] = lambda stage: None,
+) -> dict[str, Any]:
+    """Take a quick look at a micrograph's file; return what it found as plain values.
+
+    Parameters
+    ----------
+    path : Path
+    settings : PickSettings
+    compare : bool
+        Run the exact search too, and say how far both agree.
+    cancel : threading.Event, optional
+    shown : callable
+        Gets every stage.
+    """
+    views = read_views(settings)
+    plans = PlanStore()
+    pool = DevicePool(open_devices(settings.devices, settings.threads, plans))
+    image, grid, notes = read_image(path, settings)
+    fine = BankMaker(settings, views)
+    ctf = fine.preparation.ctf_of(path)
+    excluded = find_exclusion(image, fine.diameter / grid.pixel_size) if settings.exclude == AUTO else None
+    stage: Preview | None = None
+    first = 0.0
+    looks = preview(
+        image, grid, settings, views, pool, tile_shape=plans.tile_shape, ctf=ctf, excluded=excluded, cancel=cancel
+    )
+    for stage in looks:
+        first = first or stage.seconds
+        shown(stage)
+    assert stage is not None
+    result: dict[str, Any] = {
+        "micrograph": str(path),
+        "notes": list(notes),
+        "picks": len(stage.picks),
+        "candidates": stage.candidates,
+        "coarse_seconds": round(first, 3),
+        "seconds": round(stage.seconds, 3),
+    }
+    if compare:
+        (outcome,) = search_all(
+            [lambda: source_of(image, grid, settings, fine, ctf)],
+            fine,
+            pool,
+            tile_shape=plans.tile_shape,
+            decoys=settings.decoys,
+            cancel=cancel,
+        )
+        if outcome.error is not None:
+            raise outcome.error
+        assert outcome.scores is not None
+        names, floor = fine.index.view_names, candidate_floor(settings, fine.index.view_names)
+        candidates = find_candidates(outcome.scores, floor)
+        selection = selection_for(settings, names, fine.diameter, grid.pixel_size, grid.map_pixel_size)
+        known = None
+        if outcome.decoys is not None:
+            decoys = find_candidates(outcome.decoys, floor)
+            known = scores_of(candidates, decoys, selection, floor, grid.file_shape, excluded)
+        thresholds = decide(settings, names, known)
+        exact = select(candidates, replace(selection, thresholds=thresholds), grid.file_shape, excluded)
+        found = agreement(stage.picks, exact, 0.1 * fine.diameter / grid.pixel_size)
+        result |= {"exact_seconds": round(outcome.seconds, 3), **asdict(found)}
+    return result
+
+
+def coarser(settings: PickSettings, grid: Grid, diameter: float) -> tuple[PickSettings, Grid]:
+    """Return the settings and the grid of the coarse search; `diameter` in Å."""
+    ratio = max(grid.ratio, Fraction(math.floor(diameter / CELLS / grid.pixel_size)))
+    times = max(1, math.floor(COARSE_STEP / settings.angle_step)) if settings.angle_step > 0 else 1
+    changed = {"grid": str(ratio), "angle_step": settings.angle_step * times}
+    return settings.model_copy(update=changed), Grid(grid.file_shape, grid.pixel_size, ratio)
+
+
+def _angles(fine: BankMaker, coarse: BankMaker) -> Callable[[int], list[int]]:
+    """Return what gives the search images of the exact search about one of the coarse search: the angles between."""
+    step = coarse.index.angle_step
+    times = round(step / fine.index.angle_step) if step > 0 else 1
+    n_fine, n_coarse = fine.index.n_rotations, coarse.index.n_rotations
+    closed = math.isclose(n_fine * fine.index.angle_step, 360)
+    folds = fine.index.folds
+    searched = fine.index.searched()
+
+    def around(k: int) -> list[int]:
+        section, rotation = divmod(k, n_coarse)
+        turns = {rotation * times + i for i in range(1 - times, times)}
+        turns = {turn % n_fine for turn in turns} if closed else {turn for turn in turns if 0 <= turn < n_fine}
+        fold = folds[int(fine.index.view(np.array([section * n_fine], np.int32))[0])]
+        if closed and n_fine % fold == 0:
+            turns = {turn % (n_fine // fold) for turn in turns}
+        return [k for k in sorted(section * n_fine + turn for turn in turns) if searched[k]]
+
+    return around
+
+
+def _picks(done: Sequence[Refined], fine: BankMaker, grid: Grid) -> Picks:
+    """Return what was refined as candidates, best first; of two at one position the better."""
+    unique = {(item.map_y, item.map_x): item for item in sorted(done, key=lambda item: item.score)}
+    ordered = sorted(unique.values(), key=lambda item: (-item.score, item.map_y, item.map_x))
+    if not ordered:
+        return Picks.empty()
+    k = np.array([item.k for item in ordered], np.int32)
+    ratio = float(grid.ratio)
+    return Picks(
+        x=np.array([item.x for item in ordered]) * ratio,
+        y=np.array([item.y for item in ordered]) * ratio,
+        map_x=np.array([item.map_x for item in ordered], np.int32),
+        map_y=np.array([item.map_y for item in ordered], np.int32),
+        score=np.array([item.score for item in ordered], np.float32),
+        k=k,
+        view=fine.index.view(k),
+        section=fine.index.section(k),
+        psi=fine.index.psi(k),
+    )
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How a quick look's picks compare with the exact ones.
+
+    Attributes
+    ----------
+    quick, exact, both : int
+        Picks of each, and those that lie together (one to one, nearest first).
+    largest_score_difference : float
+        Among the latter.
+    """
+
+    quick: int
+    exact: int
+    both: int
+    largest_score_difference: float
+
+    def __str__(self) -> str:
+        return f"{self.both} of {self.exact} exact picks, {self.quick - self.both} others"
+
+
+def agreement(quick: Picks, exact: Picks, distance: float) -> Agreement:
+    """Compare the picks of a quick look with the exact ones; `distance` in pixels of the file."""
+    pairs: list[tuple[float, int, int]] = []
+    if len(quick) and len(exact):
+        a, b = (cKDTree(np.stack([picks.x, picks.y], axis=1)) for picks in (quick, exact))
+        near = a.sparse_distance_matrix(b, distance, output_type="ndarray")
+        pairs = sorted(zip(near["v"].tolist(), near["i"].tolist(), near["j"].tolist(), strict=True))
+    used: tuple[set[int], set[int]] = (set(), set())
+    worst = 0.0
+    for _, i, j in pairs:
+        if i not in used[0] and j not in used[1]:
+            used[0].add(i)
+            used[1].add(j)
+            worst = max(worst, abs(float(quick.score[i]) - float(exact.score[j])))
+    return Agreement(len(quick), len(exact), len(used[0]), worst)

@@ -1,0 +1,94 @@
+"""The search images of a run, written for inspection."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_gempick.engine.transfers import Averaging
+from napari_gempick.io.stack import write_mrc
+from napari_gempick.io.star import write_tables
+from napari_gempick.job.inputs import BankMaker, choose_grid, read_views
+from napari_gempick.job.template_files import refuse_existing
+from napari_gempick.model.errors import SettingsError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from napari_gempick.model.settings import PickSettings
+
+_FIELD = (4096, 4096)
+MOST = 20_000
+"""Search images of a view that are written."""
+
+
+def rotate_files(
+    settings: PickSettings,
+    folder: Path,
+    *,
+    overwrite: bool = False,
+    progress: Callable[[float], None] | None = None,
+) -> dict[str, Any]:
+    """Write NAME_templates.mrcs and NAME_masks.mrcs for each view, and NAME.star with k, section and psi.
+
+    A template is written as the search correlates it, (T - mu) M / (N sT), on the searched grid.
+
+    Parameters
+    ----------
+    settings : PickSettings
+        `pixel_size` (Å) is that of the micrographs; default that of the templates.
+    folder : Path
+    overwrite : bool
+    progress : callable, optional
+        Called with the share that is done.
+
+    Raises
+    ------
+    GempickError
+        The templates cannot be used, a file exists already, or a view has more than 20,000 search images.
+    """
+    views = read_views(settings)
+    if settings.pixel_size is None:
+        settings = settings.model_copy(update={"pixel_size": views[0].pixel_size})
+    assert settings.pixel_size is not None
+    makers = BankMaker(settings, views)
+    grid = choose_grid(settings, _FIELD, settings.pixel_size)
+    paths = {name: [folder / f"{name}{end}" for end in ("_templates.mrcs", "_masks.mrcs", ".star")]
+             for name in makers.index.view_names}  # fmt: skip
+    refuse_existing([path for of_view in paths.values() for path in of_view], overwrite)
+    bank = makers(grid, Averaging(settings.averaging, settings.pixel_size) if settings.averaging > 1 else None)
+    k = np.arange(len(bank.index), dtype=np.int32)
+    view_of_k, done = bank.index.view(k), 0
+    made: dict[str, Any] = {}
+    for view, (name, (templates, masks, star)) in enumerate(paths.items()):
+        mine = k[view_of_k == view]
+        if len(mine) > MOST:
+            raise SettingsError(f"View {name} has {len(mine)} search images; write fewer than {MOST} (--angle-step).")
+        stack = np.empty((2, len(mine), *bank.extent.box), np.float32)
+        for row, number in enumerate(mine.tolist()):
+            stack[0, row] = bank.template(number)
+            stack[1, row] = bank.mask(int(bank.group_of[number]))
+            done += 1
+            if progress is not None:
+                progress(done / len(k))
+        for path, data in zip((templates, masks), stack, strict=True):
+            write_mrc(path, data, grid.map_pixel_size, stack=True)
+        columns = {
+            "rlnImageName": [f"{row + 1:06d}@{templates}" for row in range(len(mine))],
+            "gempickSearchImage": [str(number) for number in mine.tolist()],
+            "rlnClassNumber": [str(section + 1) for section in bank.index.section(mine).tolist()],
+            "rlnAnglePsi": [f"{psi:.6g}" for psi in bank.index.psi(mine).tolist()],
+        }
+        write_tables(star, {"particles": columns})
+        made[name] = {"templates": str(templates), "masks": str(masks), "star": str(star), "search_images": len(mine)}
+    return {
+        "views": made,
+        "pixel_size": grid.map_pixel_size,
+        "grid_ratio": str(Fraction(grid.ratio)),
+        "box": list(bank.extent.box),
+        "centre": [bank.extent.top, bank.extent.left],
+        "masks_in_all": len(bank.groups),
+    }

@@ -1,0 +1,87 @@
+"""Work off the window's thread: a few threads for files, and one way back."""
+
+from __future__ import annotations
+
+import queue
+import traceback
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+from napari_gempick.model.errors import GempickError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    Post = Callable[[Callable[[], None]], None]
+
+
+class Mailbox:
+    """Calls that wait for the window's thread; tests and scripts empty it themselves."""
+
+    def __init__(self) -> None:
+        self._calls: queue.Queue[Callable[[], None]] = queue.Queue()
+
+    def post(self, call: Callable[[], None]) -> None:
+        """Leave a call; from any thread."""
+        self._calls.put(call)
+
+    def deliver(self, timeout: float = 0.0) -> bool:
+        """Make the next call; returns False when none came within `timeout` seconds."""
+        try:
+            call = self._calls.get(timeout=timeout) if timeout else self._calls.get_nowait()
+        except queue.Empty:
+            return False
+        call()
+        return True
+
+
+class Background:
+    """Runs functions on threads and hands what they return to the window's thread.
+
+    Parameters
+    ----------
+    post : callable
+        `post(call)` makes a call on the window's thread.
+    failed : callable
+        Gets the sentence of an error; called on the window's thread.
+    """
+
+    def __init__(self, post: Post, failed: Callable[[str], None]) -> None:
+        self._post, self._failed = post, failed
+        self._pool = ThreadPoolExecutor(2, thread_name_prefix="gempick")
+        self.closed = False
+
+    def do(self, work: Callable[[], Any], then: Callable[[Any], None] = lambda result: None) -> None:
+        """Run `work` on a thread, then `then(result)` on the window's thread; errors become sentences."""
+        if self.closed:
+            return
+
+        def run() -> None:
+            try:
+                result = work()
+            except GempickError as error:
+                sentence = error.sentence
+                self.back(lambda: self._failed(sentence))
+            except Exception as error:
+                traceback.print_exc()
+                sentence = f"An error of the program: {error!r}."
+                self.back(lambda: self._failed(sentence))
+            else:
+                self.back(lambda: then(result))
+
+        self._pool.submit(run)
+
+    def back(self, call: Callable[[], None]) -> None:
+        """Make a call on the window's thread, unless it is closed by then."""
+
+        def guarded() -> None:
+            if not self.closed:
+                call()
+
+        if not self.closed:
+            self._post(guarded)
+
+    def close(self) -> None:
+        """Wait for what runs, drop what waits."""
+        self.closed = True
+        self._pool.shutdown(wait=True, cancel_futures=True)

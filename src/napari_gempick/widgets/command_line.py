@@ -1,0 +1,30 @@
+"""The command that repeats a search."""
+
+from __future__ import annotations
+
+import shlex
+from typing import TYPE_CHECKING
+
+from napari_gempick.model.settings import PickSettings
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+
+def command_line(settings: PickSettings, micrographs: Sequence[Path], folder: Path) -> str:
+    """Return `gempick pick ...` with every setting that is not the default, quoted for a shell."""
+    words = ["gempick", "pick", *(str(path) for path in micrographs)]
+    for name, info in PickSettings.model_fields.items():
+        value = getattr(settings, name)
+        if value == info.default:
+            continue
+        flag = "--" + name.replace("_", "-")
+        if isinstance(value, bool):
+            words.append(flag if value else f"--no-{flag[2:]}")
+        elif isinstance(value, tuple):
+            for item in value:
+                words += [flag, item]
+        else:
+            words += [flag, f"{value:.12g}" if isinstance(value, float) else str(value)]
+    return shlex.join([*words, "-o", str(folder)])

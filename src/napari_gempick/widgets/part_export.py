@@ -1,0 +1,136 @@
+"""Part 5: export."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from qtpy.QtWidgets import QFileDialog, QLabel, QMenu, QMessageBox
+
+from napari_gempick.io.formats import FORMATS
+from napari_gempick.widgets.exporting import chosen_picks, export_picks, planned
+from napari_gempick.widgets.parts import Part, button, primary, row, shorten, small
+
+if TYPE_CHECKING:
+    from napari_gempick.widgets.controller import Controller
+    from napari_gempick.widgets.counting import Counter
+
+
+class Export(Part):
+    """Formats, folder, and what will be written."""
+
+    def __init__(self, controller: Controller, counter: Counter) -> None:
+        super().__init__(5, "Export", "Writes the picks that you see.")
+        self._controller, self._counter = controller, counter
+        self._folder: Path | None = None
+        self.formats = button("", "Formats of the coordinate files", lambda: None)
+        menu = QMenu(self.formats)
+        menu.setToolTipsVisible(True)
+        self.actions_: dict[str, Any] = {}
+        for name, made in FORMATS.items():
+            action = menu.addAction(f"{name}:  {made.help}")
+            action.setCheckable(True)
+            action.setChecked(name == "star")
+            action.toggled.connect(self._update)
+            self.actions_[name] = action
+        self.formats.setMenu(menu)
+        label = QLabel("Formats")
+        line = row(label, self.formats)
+        line.setStretch(1, 1)
+        self.rows.addLayout(line)
+        self.folder = button("", "Choose the folder to write into", self._ask_folder)
+        line = row("Folder", self.folder)
+        line.setStretch(1, 1)
+        self.rows.addLayout(line)
+        self.plan = small("")
+        self.rows.addWidget(self.plan)
+        self.this = button(
+            "Export this", "Write the picks of the micrograph that is shown", lambda: self.export(all_=False)
+        )
+        self.all = primary(
+            "Export all", "Write the picks of all micrographs that were searched", lambda: self.export(all_=True)
+        )
+        self.rows.addLayout(row(self.this, self.all))
+        controller.folder_changed.connect(self._update)
+        controller.state_changed.connect(lambda state, before: self._update())
+        controller.current_changed.connect(self._update)
+        counter.counted.connect(lambda stem: self._update())
+        self._update()
+
+    @property
+    def chosen_formats(self) -> list[str]:
+        """Names of the formats to write."""
+        return [name for name, action in self.actions_.items() if action.isChecked()]
+
+    @property
+    def target(self) -> Path | None:
+        """The folder to write into: the one that was chosen, else that of the results."""
+        if self._folder is not None:
+            return self._folder
+        return None if self._controller.folder is None else self._controller.folder.path
+
+    def set_folder(self, folder: Path) -> None:
+        """Write into another folder."""
+        self._folder = folder
+        self._update()
+
+    def _ask_folder(self) -> None:
+        folder = QFileDialog.getExistingDirectory(self, "Folder for the coordinates", str(self.target or ""))
+        if folder:
+            self.set_folder(Path(folder))
+
+    def _update(self) -> None:
+        names, target = self.chosen_formats, self.target
+        self.formats.setText(", ".join(names) if names else "none: choose one")
+        self.folder.setText("as the results" if target is None else shorten(str(target), 40))
+        controller = self._controller
+        results = controller.results
+        searched = [f for f in controller.state.files if f.output_stem in results and not results[f.output_stem].error]
+        counts = [self._counter.counts.get(file.output_stem) for file in searched]
+        total = sum(count for count in counts if count is not None)
+        here = any(file.output_stem == controller.stem for file in searched)
+        self.this.setEnabled(bool(names) and here)
+        self.all.setEnabled(bool(names) and bool(searched))
+        if not searched:
+            self.plan.setText("Nothing to write yet: search a micrograph first.")
+        else:
+            many = "micrograph" if len(searched) == 1 else "micrographs"
+            self.plan.setText(f"{total} picks of {len(searched)} {many}, with your corrections.")
+        self.summary.setText("")
+
+    def export(self, *, all_: bool, replace_files: bool | None = None) -> None:
+        """Write; files that are there already are replaced when they are in the results folder, or after asking."""
+        controller, target, names = self._controller, self.target, self.chosen_formats
+        if target is None or controller.folder is None:
+            return
+        own = target == controller.folder.path
+        state, results, source = controller.state, dict(controller.results), controller.folder.path
+        files = state.files if all_ else tuple(file for file in state.files if file.output_stem == controller.stem)
+
+        def collect() -> Any:
+            chosen, problems = chosen_picks(state, results, source, files, controller.boards)
+            there = [path for path in planned(target, chosen, names) if path.exists()]
+            return chosen, problems, there
+
+        def write(made: Any) -> None:
+            chosen, problems, there = made
+            if there and not own and replace_files is None and not self._agreed(there):
+                return
+            controller.background.do(
+                lambda: export_picks(target, chosen, names, overwrite=True),
+                lambda written: self._wrote(written, chosen, problems),
+            )
+
+        controller.background.do(collect, write)
+
+    def _agreed(self, there: list[Path]) -> bool:
+        more = f" and {len(there) - 1} more files" if len(there) > 1 else ""
+        answer = QMessageBox.question(self, "Replace files?", f"{there[0].name}{more} exist already. Replace them?")
+        return bool(answer == QMessageBox.StandardButton.Yes)
+
+    def _wrote(self, written: list[Path], chosen: list[Any], problems: list[str]) -> None:
+        picks = sum(len(one.picks) for one in chosen)
+        what = written[0].name if len(written) == 1 else f"{len(written)} files"
+        self._controller.said.emit(f"{picks} picks written: {what} in {written[0].parent}.", "info")
+        for sentence in problems:
+            self._controller.said.emit(sentence, "warning")

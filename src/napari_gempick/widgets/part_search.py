@@ -1,0 +1,208 @@
+"""Part 3: the search."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from qtpy.QtWidgets import QApplication, QFileDialog, QGridLayout, QLabel, QMenu, QProgressBar
+
+from napari_gempick.io.atomic import write_text
+from napari_gempick.job.settings_file import read_settings
+from napari_gempick.model.errors import GempickError
+from napari_gempick.model.settings import PickSettings, make_settings
+from napari_gempick.widgets.command_line import command_line
+from napari_gempick.widgets.fields import Combo, Field, label_of, tip_of
+from napari_gempick.widgets.parts import GAP, Part, button, primary, row, shorten
+from napari_gempick.widgets.reopening import state_of_settings
+
+if TYPE_CHECKING:
+    from napari_gempick.widgets.controller import Controller
+    from napari_gempick.widgets.searches import Searches
+
+FIELDS = ("angle_step", "diameter", "lowpass", "highpass", "threads", "per_view_maps")
+
+
+class Search(Part):
+    """Settings of the search, and the buttons that start and stop it."""
+
+    def __init__(self, controller: Controller, searches: Searches) -> None:
+        super().__init__(3, "Search", "Compares every rotated template with every position.")
+        self._controller, self._searches = controller, searches
+        self.fields = {name: Field(name) for name in FIELDS if name in PickSettings.model_fields}
+        grid = QGridLayout()
+        grid.setSpacing(GAP)
+        for number, (name, field) in enumerate(self.fields.items()):
+            line, side = number // 2, 2 * (number % 2)
+            if name == "per_view_maps":
+                grid.addWidget(field.editor, line, side, 1, 2)
+            else:
+                grid.addWidget(field.label, line, side)
+                grid.addWidget(field.editor, line, side + 1)
+            field.edited.connect(controller.set_value)
+        grid.setColumnStretch(1, 1)
+        grid.setColumnStretch(3, 1)
+        self.rows.addLayout(grid)
+        self.devices = Combo()
+        self.devices.setToolTip(tip_of("devices"))
+        self.devices.setAccessibleName(label_of("devices"))
+        self.devices.addItem("automatic", None)
+        self.devices.activated.connect(lambda: controller.set_value("devices", self.devices.currentData()))
+        label = QLabel(label_of("devices"))
+        label.setBuddy(self.devices)
+        self.more = button("Settings", "Save and load the settings, or copy them as a command", lambda: None)
+        line = row(label, self.devices, self.more)
+        line.setStretch(1, 1)
+        self.rows.addLayout(line)
+        self.run_this = primary("Run this", "Search the micrograph that is shown", searches.run_this)
+        self.run_all = button("Run all", "Search all micrographs without results for these settings", searches.run_all)
+        self.preview = button("Preview", "A quick look at this micrograph: most picks, in seconds", searches.preview)
+        self.cancel = button("Cancel", "Stop within a second; finished micrographs stay", searches.cancel)
+        menu = QMenu(self.more)
+        menu.addAction("Copy as command line", self.copy_command)
+        menu.addAction("Save settings as JSON...", self._ask_save)
+        menu.addAction("Load settings from JSON...", self._ask_load)
+        menu.addSeparator()
+        menu.addAction("Choose the results folder...", self._ask_folder)
+        self.more.setMenu(menu)
+        self.rows.addLayout(row(self.run_this, self.run_all, self.preview, self.cancel))
+        self.bar = QProgressBar()
+        self.bar.setRange(0, 1000)
+        self.bar.setTextVisible(True)
+        self.bar.setFormat("")
+        self.bar.setFixedHeight(18)
+        self.rows.addWidget(self.bar)
+        self.folder = QLabel("")
+        self.folder.setStyleSheet("font-size: 11px;")
+        self.rows.addWidget(self.folder)
+        controller.state_changed.connect(self._state_changed)
+        controller.folder_changed.connect(self._folder_changed)
+        searches.changed.connect(self._update)
+        searches.machine_known.connect(self._machine_known)
+        self._folder_changed()
+        self._update()
+
+    def _state_changed(self, state: Any, before: Any) -> None:
+        if state.values != before.values:
+            for name, field in self.fields.items():
+                field.set(state.values.get(name))
+            self._show_devices()
+        if (state.files, state.views) != (before.files, before.views):
+            self._update()
+
+    def _machine_known(self, machine: dict[str, Any]) -> None:
+        cpu = machine["cpu"]
+        self.devices.addItem(f"CPU: {cpu['cpu']}, {cpu['threads']} threads", "cpu")
+        for gpu in machine["gpus"]:
+            free, total = (gpu[key] / 2**30 for key in ("free", "total"))
+            self.devices.addItem(f"{gpu['name']} ({gpu['device']}), {free:.0f} of {total:.0f} GiB free", gpu["device"])
+        if len(machine["gpus"]) > 1:
+            every = ",".join(gpu["device"] for gpu in machine["gpus"])
+            self.devices.addItem(f"all {len(machine['gpus'])} GPUs", every)
+        best = machine["gpus"][0]["name"] if machine["gpus"] else f"CPU, {cpu['threads']} threads"
+        self.devices.setItemText(0, f"automatic ({best})")
+        why = "" if machine["gpus"] else f"<p>No GPU: {machine['no_gpu_because']}.</p>"
+        self.devices.setToolTip(tip_of("devices") + why)
+        self._show_devices()
+
+    def _show_devices(self) -> None:
+        wanted = self._controller.state.values.get("devices")
+        place = self.devices.findData(wanted)
+        if place < 0:
+            self.devices.addItem(str(wanted), wanted)
+            place = self.devices.count() - 1
+        self.devices.setCurrentIndex(place)
+
+    def _folder_changed(self) -> None:
+        folder = self._controller.folder
+        self.folder.setText("" if folder is None else f"Results: {shorten(str(folder.path), 46)}")
+        self.folder.setToolTip("" if folder is None else f"{folder.path}: candidates, maps, picks and this session")
+        self.folder.setVisible(folder is not None)
+
+    def _update(self) -> None:
+        searches, state = self._searches, self._controller.state
+        run = searches.run
+        ready = run is None and bool(state.files) and bool(state.views)
+        self.run_this.setEnabled(ready)
+        self.run_all.setEnabled(ready)
+        self.preview.setEnabled(ready)
+        self.cancel.setEnabled(run is not None and not searches.cancelling)
+        self.bar.setVisible(run is not None)
+        if run is None:
+            self.bar.setValue(0)
+            self.summary.setText(
+                ""
+                if ready
+                else "needs "
+                + " and ".join(w for w, n in (("micrographs", state.files), ("templates", state.views)) if not n)
+            )
+            return
+        self.bar.setValue(round(1000 * searches.progress))
+        left = searches.seconds_left()
+        many = len(run.files) > 1
+        which = f"{min(searches.finished + 1, len(run.files))} of {len(run.files)}, " if many else ""
+        if searches.cancelling:
+            words = "stopping"
+        elif left is None:
+            words = f"{which}preparing"
+        else:
+            words = f"{which}{searches.progress:.0%}, {duration(left)} left"
+        self.bar.setFormat(words)
+        self.summary.setText("running")
+
+    def copy_command(self) -> None:
+        """Put the command that repeats the search on the clipboard."""
+        controller = self._controller
+        try:
+            settings = controller.state.settings()
+        except GempickError as error:
+            controller.said.emit(error.sentence, "error")
+            return
+        folder = Path("picks") if controller.folder is None else controller.folder.path.with_name("picks")
+        text = command_line(settings, [file.path for file in controller.state.files], folder)
+        QApplication.clipboard().setText(text)
+        controller.said.emit("The command is on the clipboard.", "info")
+
+    def _ask_save(self) -> None:
+        file, _ = QFileDialog.getSaveFileName(self, "Save the settings", "settings.json", "JSON (*.json)")
+        if file:
+            self.save_settings(Path(file))
+
+    def save_settings(self, path: Path) -> None:
+        """Write the settings as `gempick pick --config` reads them."""
+        try:
+            settings = self._controller.state.settings()
+            write_text(path, json.dumps(settings.model_dump(mode="json"), indent=1, ensure_ascii=False) + "\n")
+        except GempickError as error:
+            self._controller.said.emit(error.sentence, "error")
+
+    def _ask_load(self) -> None:
+        file, _ = QFileDialog.getOpenFileName(self, "Load settings", "", "JSON (*.json)")
+        if file:
+            self.load_settings(Path(file))
+
+    def load_settings(self, path: Path) -> None:
+        """Take templates, masks, thresholds and all settings of a JSON file or a run.json."""
+        from dataclasses import replace
+
+        controller = self._controller
+        try:
+            made = state_of_settings(make_settings(read_settings(path)))
+        except GempickError as error:
+            controller.said.emit(error.sentence, "error")
+            return
+        state = replace(controller.state, values=made.values, tune=made.tune)
+        controller.do("load settings", replace(state, views=made.views) if made.views else state)
+
+    def _ask_folder(self) -> None:
+        folder = QFileDialog.getExistingDirectory(self, "Folder for the results")
+        if folder:
+            self._controller.use_folder(Path(folder))
+
+
+def duration(seconds: float) -> str:
+    """Return a time for people."""
+    if seconds < 90:
+        return f"{max(1, round(seconds))} s"
+    return f"{round(seconds / 60)} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -1,0 +1,281 @@
+"""Part 4: from candidates to picks."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from qtpy.QtCore import Qt, QTimer
+from qtpy.QtWidgets import QButtonGroup, QGridLayout, QHBoxLayout, QLabel, QRadioButton, QToolButton
+from superqt import QDoubleSlider
+
+from napari_gempick.widgets.counting import BINS
+from napari_gempick.widgets.fields import DoubleSpin, Field, tip_of
+from napari_gempick.widgets.gallery import Gallery
+from napari_gempick.widgets.histogram import Histogram
+from napari_gempick.widgets.parts import GAP, Part, button, row, small
+from napari_gempick.widgets.state import TUNED
+
+if TYPE_CHECKING:
+    from napari_gempick.widgets.controller import Controller
+    from napari_gempick.widgets.counting import Counter
+    from napari_gempick.widgets.estimates import Estimates
+    from napari_gempick.widgets.hover import Hover
+
+
+class Tune(Part):
+    """Thresholds for each view, distances, the histogram, and the candidates about the threshold."""
+
+    def __init__(
+        self, controller: Controller, counter: Counter, estimates: Estimates, hover: Hover, go_to: Any
+    ) -> None:
+        super().__init__(4, "Tune", "Move the thresholds: the picks follow at once.")
+        self._controller, self._counter, self._estimates = controller, counter, estimates
+        self._before: int | None = None
+        self.count = QLabel("no picks yet")
+        self.count.setStyleSheet("font-size: 15px; font-weight: bold;")
+        self.undo, self.redo = QToolButton(), QToolButton()
+        for tool, text, tip, call in (
+            (self.undo, "↶", "Undo (Ctrl+Z)", controller.undo),
+            (self.redo, "↷", "Redo (Ctrl+Shift+Z)", controller.redo),
+        ):
+            tool.setText(text)
+            tool.setAutoRaise(True)
+            tool.setToolTip(tip)
+            tool.setAccessibleName(tip.split(" ")[0])
+            tool.setStyleSheet("font-size: 16px;")
+            tool.clicked.connect(lambda _=False, call=call: call())
+        self.false = QLabel("")
+        self.false.setStyleSheet("font-size: 11px;")
+        self.false.setToolTip(
+            "<p>The share of these picks that are probably false, estimated from the peaks that the same templates "
+            "find in inverted contrast.</p>"
+        )
+        self.rows.addLayout(_stretched(row(self.count, self.false, self.undo, self.redo)))
+        self.all, self.this = QRadioButton("all"), QRadioButton("this one only")
+        self.this.setToolTip("The micrograph that is shown gets thresholds of its own")
+        self.all.setToolTip("One set of thresholds for all micrographs")
+        group = QButtonGroup(self)
+        for choice in (self.all, self.this):
+            group.addButton(choice)
+        self.all.setChecked(True)
+        self.this.clicked.connect(lambda: controller.set_scope(True))
+        self.all.clicked.connect(lambda: controller.set_scope(False))
+        self.automatic = button(
+            "Automatic",
+            "Choose the thresholds that trade false picks against missed ones best, as estimated from the inverted "
+            "contrast",
+            estimates.choose_thresholds,
+        )
+        self.rows.addLayout(row("For", self.all, self.this, 1, self.automatic))
+        self._sliders_box = QGridLayout()
+        self._sliders_box.setSpacing(GAP)
+        self._sliders_box.setColumnStretch(1, 1)
+        self.rows.addLayout(self._sliders_box)
+        self.sliders: dict[str, _Slider] = {}
+        self.histogram = Histogram()
+        self.histogram.dragged.connect(lambda view, value: self._moved(view, value))
+        self.histogram.released.connect(self._released)
+        self.rows.addWidget(self.histogram)
+        self.fields = {name: Field(name) for name in ("min_distance", "border", "max_threshold", "max_picks")}
+        assert set(self.fields) == set(TUNED)
+        grid = QGridLayout()
+        grid.setSpacing(GAP)
+        for number, (name, field) in enumerate(self.fields.items()):
+            grid.addWidget(field.label, number // 2, 2 * (number % 2))
+            grid.addWidget(field.editor, number // 2, 2 * (number % 2) + 1)
+            field.edited.connect(lambda key, value: controller.set_tune(gesture=f"tune {key}", **{key: value}))
+            if name == "min_distance":
+                field.label.setText("Min. distance")
+            if name == "max_picks":
+                field.label.setText("Most picks")
+        for column in (1, 3):
+            grid.setColumnStretch(column, 1)
+        self.rows.addLayout(grid)
+        self.rows.addWidget(small("About the threshold: solid frames are picks; X rejects."))
+        self.gallery = Gallery(controller, go_to)
+        self.rows.addWidget(self.gallery)
+        self.rows.addWidget(hover)
+        self._slow = QTimer(self)
+        self._slow.setSingleShot(True)
+        self._slow.setInterval(150)
+        self._slow.timeout.connect(self._show_histogram)
+        self._forget = QTimer(self)
+        self._forget.setSingleShot(True)
+        self._forget.setInterval(1500)
+        self._forget.timeout.connect(self._forget_before)
+        controller.loaded_changed.connect(self._loaded)
+        controller.choice_changed.connect(self._count_changed)
+        controller.state_changed.connect(self._state_changed)
+        counter.histogram_changed.connect(self._slow.start)
+        estimates.changed.connect(self._show_estimate)
+        self._names: tuple[str, ...] = ()
+        self._board: Any = None
+        self._loaded()
+
+    def _loaded(self) -> None:
+        self._make_sliders()
+        self._before = None
+        self._show_values()
+        self._slow.start()
+        own = self._controller.stem in self._controller.state.overrides
+        self._controller.only_current = own
+        (self.this if own else self.all).setChecked(True)
+
+    def _make_sliders(self) -> None:
+        names = self._controller.view_names()
+        if names == self._names:
+            return
+        self._names = names
+        for slider in self.sliders.values():
+            slider.remove()
+        self.sliders = {}
+        rows = [("all views", "")] if len(names) != 1 else []
+        for place, (label, view) in enumerate([*rows, *((name, name) for name in names)]):
+            made = _Slider(label, view)
+            made.moved.append(self._moved)
+            made.released.append(self._released)
+            made.put(self._sliders_box, place)
+            self.sliders[view] = made
+
+    def _moved(self, view: str, value: float) -> None:
+        if self._before is None and self._controller.choice is not None:
+            self._before = len(self._controller.choice)
+        self._controller.set_threshold(view or None, value, gesture=f"threshold {view}")
+
+    def _released(self) -> None:
+        self._controller.history.end_gesture()
+        self._forget.start()
+
+    def _forget_before(self) -> None:
+        self._before = None
+
+    def _state_changed(self, state: Any, before: Any) -> None:
+        if state.views != before.views:
+            self._make_sliders()
+            self._slow.start()
+        self._show_values()
+
+    def _show_values(self) -> None:
+        controller = self._controller
+        tune, names = controller.tune(), self._names
+        values = {name: tune.threshold(name) for name in names}
+        board = None if controller.loaded is None else controller.loaded.board
+        floor = 0.0 if board is None else max(-1.0, board.candidates.floor)
+        for view, slider in self.sliders.items():
+            slider.show(values[view] if view else (min(values.values()) if values else tune.threshold("")), floor)
+            slider.colour(controller.colour(view) if view else "")
+        self.histogram.show_thresholds(values)
+        for name, field in self.fields.items():
+            field.set(getattr(tune, name))
+        if board is not None:
+            distance, border = board.min_distance(tune), board.border(tune)
+            self.fields["min_distance"].editor.setSpecialValueText(f"auto: {distance:.0f} Å")
+            self.fields["border"].editor.setSpecialValueText(f"auto: {border:.0f} Å")
+        history = controller.history
+        self.undo.setEnabled(bool(history.undoable))
+        self.redo.setEnabled(bool(history.redoable))
+        self.undo.setToolTip(f"Undo: {history.undoable} (Ctrl+Z)" if history.undoable else "Nothing to undo")
+        self.redo.setToolTip(f"Redo: {history.redoable} (Ctrl+Shift+Z)" if history.redoable else "Nothing to redo")
+
+    def _count_changed(self) -> None:
+        controller = self._controller
+        choice = controller.choice
+        if choice is None:
+            self.count.setText("no picks yet")
+            self.summary.setText("")
+            return
+        number = len(choice)
+        change = "" if self._before in (None, number) else f"  ({number - self._before:+d})"
+        word = "pick" if number == 1 else "picks"
+        self.count.setText(f"{number} {word}{change}")
+        edits = controller.edits()
+        words = [
+            f"{len(edits.added)} added" if edits.added else "",
+            f"{len(edits.rejected)} rejected" if edits.rejected else "",
+        ]
+        self.summary.setText(", ".join(word for word in words if word))
+
+    def _show_estimate(self) -> None:
+        share = self._estimates.false_share()
+        words = "" if share is None else "under 1 % false" if share < 0.01 else f"about {share:.0%} false"
+        self.false.setText(words.replace("%", " %").replace("  ", " "))
+        loaded = self._controller.loaded
+        board = None if loaded is None else loaded.board
+        self.automatic.setVisible(board is not None and board.candidates.decoys is not None)
+
+    def _show_histogram(self) -> None:
+        controller = self._controller
+        board = None if controller.loaded is None else controller.loaded.board
+        counts: dict[str, Any] = {}
+        if board is not None and len(board.picks):
+            picks = board.picks
+            counts = {
+                name: np.histogram(picks.score[picks.view == i], BINS[::4])[0]
+                for i, name in enumerate(board.candidates.view_names)
+            }
+        totals = {name: values.reshape(-1, 4).sum(axis=1) for name, values in self._counter.histogram().items()}
+        if sum(1 for result in controller.results.values() if not result.error) < 2:
+            totals = {}
+        colours = {name: controller.colour(name) for name in {*counts, *totals}}
+        self.histogram.show_counts(BINS[::4], counts, totals, colours)
+
+
+def _stretched(line: QHBoxLayout) -> QHBoxLayout:
+    """Give the room that is left to the second widget of a line."""
+    line.setStretch(1, 1)
+    return line
+
+
+class _Slider:
+    """A row of the thresholds: colour, name, slider, number."""
+
+    def __init__(self, label: str, view: str) -> None:
+        self.view = view
+        self.moved: list[Any] = []
+        self.released: list[Any] = []
+        self.label = QLabel(label)
+        self.slider = QDoubleSlider(Qt.Orientation.Horizontal)
+        self.slider.setSingleStep(0.01)
+        self.slider.setPageStep(0.05)
+        self.number = DoubleSpin()
+        self.number.setDecimals(3)
+        self.number.setRange(-1, 1)
+        self.number.setSingleStep(0.01)
+        self.number.setKeyboardTracking(False)
+        self.number.setButtonSymbols(DoubleSpin.ButtonSymbols.NoButtons)
+        self.number.setFixedWidth(62)
+        tip = tip_of("threshold")
+        for widget in (self.label, self.slider, self.number):
+            widget.setToolTip(tip)
+        self.slider.setAccessibleName(f"Threshold of {label}")
+        self.number.setAccessibleName(f"Threshold of {label}")
+        self.slider.valueChanged.connect(self._moved)
+        self.slider.sliderReleased.connect(lambda: [call() for call in self.released])
+        self.number.valueChanged.connect(self._moved)
+
+    def _moved(self, value: float) -> None:
+        for call in self.moved:
+            call(self.view, round(value, 3))
+
+    def put(self, grid: QGridLayout, place: int) -> None:
+        grid.addWidget(self.label, place, 0)
+        grid.addWidget(self.slider, place, 1)
+        grid.addWidget(self.number, place, 2)
+
+    def show(self, value: float, floor: float) -> None:
+        for widget in (self.slider, self.number):
+            widget.blockSignals(True)
+            widget.setRange(min(floor, value), 1.0)
+            widget.setValue(value)
+            widget.blockSignals(False)
+
+    def colour(self, colour: str) -> None:
+        self.label.setStyleSheet(
+            f"border-left: 4px solid {colour}; padding-left: 4px;" if colour else "padding-left: 8px;"
+        )
+
+    def remove(self) -> None:
+        for widget in (self.label, self.slider, self.number):
+            widget.hide()
+            widget.deleteLater()

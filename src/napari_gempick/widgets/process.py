@@ -1,0 +1,110 @@
+"""The window's end of the search process: requests go in, events come out, and it can always be stopped."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import threading
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+PATIENCE = 0.7
+"""Seconds for a cancelled search to stop by itself, before its process is ended."""
+
+
+class SearchProcess:
+    """Starts `napari_gempick.job.worker` when it is first needed, and again after it was ended.
+
+    Parameters
+    ----------
+    heard : callable
+        Gets every event, on a thread of its own; `{"event": "ended", "reason": ...}` when the process is gone.
+    """
+
+    def __init__(self, heard: Callable[[dict[str, Any]], None]) -> None:
+        self._heard = heard
+        self._process: subprocess.Popen[str] | None = None
+        self._readers: list[threading.Thread] = []
+        self._last_words: deque[str] = deque(maxlen=20)
+        self._timer: threading.Timer | None = None
+
+    def ask(self, **request: Any) -> None:
+        """Send a request."""
+        if self._process is None or self._process.poll() is not None:
+            self._start()
+        process = self._process
+        assert process is not None and process.stdin is not None
+        try:
+            process.stdin.write(json.dumps(request) + "\n")
+            process.stdin.flush()
+        except OSError:  # it has just ended; the reader reports that
+            return
+
+    def _start(self) -> None:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "napari_gempick.job.worker"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            encoding="utf-8",
+            errors="replace",
+        )
+        self._process = process
+        self._last_words.clear()
+        self._readers = [
+            threading.Thread(target=self._listen, args=(process,), name="gempick events", daemon=True),
+            threading.Thread(target=self._keep_last_words, args=(process,), name="gempick log", daemon=True),
+        ]
+        for reader in self._readers:
+            reader.start()
+
+    def _listen(self, process: subprocess.Popen[str]) -> None:
+        assert process.stdout is not None
+        for line in process.stdout:
+            event = json.loads(line)
+            if event["event"] in ("done", "failed"):
+                self._stop_timer()
+            self._heard(event)
+        process.wait()
+        self._heard({"event": "ended", "reason": next(iter(reversed(self._last_words)), "")})
+
+    def _keep_last_words(self, process: subprocess.Popen[str]) -> None:
+        assert process.stderr is not None
+        self._last_words.extend(line.strip() for line in process.stderr if line.strip())
+
+    def cancel(self, run: int) -> None:
+        """Stop a run: asked first, then by ending the process. Files are written atomically, so nothing is torn."""
+        self.ask(cancel=run)
+        process = self._process
+        self._stop_timer()
+        if process is not None:
+            self._timer = threading.Timer(PATIENCE, process.kill)
+            self._timer.daemon = True
+            self._timer.start()
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def close(self) -> None:
+        """End the process and its readers."""
+        self._stop_timer()
+        process, self._process = self._process, None
+        if process is None:
+            return
+        process.kill()
+        process.wait()
+        for reader in self._readers:
+            reader.join(2)
+        for stream in (process.stdin, process.stdout, process.stderr):
+            if stream is not None:
+                try:
+                    stream.close()
+                except OSError:
+                    continue

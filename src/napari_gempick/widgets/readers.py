@@ -1,0 +1,115 @@
+"""Readers of the manifest: micrographs, stacks and maps to Image layers, coordinate files to Points layers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_gempick.io.coordinate_sets import stem_of
+from napari_gempick.io.formats.coordinate_set import NO_VIEW
+from napari_gempick.io.image import header_pixel_size, open_image
+from napari_gempick.io.read_coordinates import CoordinateSet, read_coordinates
+from napari_gempick.model.errors import GempickError, InputError
+from napari_gempick.widgets.look import VIEW_COLOURS, contrast_limits
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    Layers = list[tuple[Any, dict[str, Any], str]]
+
+MOST_LAYERS = 20
+"""Micrographs of one coordinate file that are shown without being asked for by an open micrograph."""
+_DEFAULT_SIZE = 50.0
+
+
+def image_reader(path: str | list[str]) -> Callable[[str | list[str]], Layers] | None:
+    """Return the reader of micrographs and stacks (npe2); None for several paths that are to make one layer."""
+    return None if isinstance(path, list) else _read_image
+
+
+def coordinates_reader(path: str | list[str]) -> Callable[[str | list[str]], Layers] | None:
+    """Return the reader of coordinate files (npe2); None for tables that hold no coordinates."""
+    if isinstance(path, list):
+        return None
+    if path.lower().endswith((".csv", ".tsv")):
+        try:
+            read_coordinates(path)
+        except GempickError:
+            return None
+    return _read_points
+
+
+def _read_image(path: str | list[str]) -> Layers:
+    image = open_image(Path(str(path)))
+    data = image.data[0] if image.data.shape[0] == 1 else image.data
+    try:
+        pixel_size = header_pixel_size(image)
+    except InputError:
+        pixel_size = None  # a header with a nonsense size is still worth looking at
+    metadata = {"gempick": {"pixel_size": pixel_size, "path": str(path)}}
+    return [
+        (
+            data,
+            {"name": stem_of(image.path.name), "contrast_limits": contrast_limits(data), "metadata": metadata},
+            "image",
+        )
+    ]
+
+
+def _read_points(path: str | list[str]) -> Layers:
+    found = read_coordinates(str(path))
+    sets = found.by_micrograph()
+    open_layers = _open_micrographs()
+    matching = {name: part for name, part in sets.items() if stem_of(Path(name).name) in open_layers}
+    chosen = matching or sets
+    if len(chosen) > MOST_LAYERS:
+        raise InputError(
+            f"{path} holds picks of {len(sets)} micrographs; open one of those micrographs first, then this file.", path
+        )
+    own_name = stem_of(Path(str(path)).name)
+    return [
+        points_layer(part, name=own_name if not name else stem_of(Path(name).name), scales=open_layers)
+        for name, part in chosen.items()
+    ]
+
+
+def points_layer(part: CoordinateSet, *, name: str, scales: dict[str, Any]) -> tuple[Any, dict[str, Any], str]:
+    """Return the Points layer of one micrograph's picks: positions in pixels (y, x), coloured by view."""
+    picks, box = part.picks, part.common("box_size")
+    views = np.array(part.view_names, dtype=object)[picks.view] if len(picks) else np.array([], dtype=object)
+    features = {"view": views.astype(str), "score": picks.score, "psi": picks.psi, "template": picks.section + 1}
+    colours = np.array(VIEW_COLOURS)[picks.view % len(VIEW_COLOURS)] if len(picks) else VIEW_COLOURS[0]
+    options: dict[str, Any] = {
+        "name": f"{name} picks",
+        "features": features,
+        "size": float(box) if box else _DEFAULT_SIZE,
+        "face_color": "transparent",
+        "border_color": colours,
+        "border_width": 0.05,
+        "metadata": {
+            "gempick": {
+                "view_names": part.view_names if part.view_names != (NO_VIEW,) else (),
+                "box_size": box,
+                "pixel_size": part.common("pixel_size"),
+                "micrograph": part.micrographs[0] if part.micrographs else "",
+            }
+        },
+    }
+    if name in scales:
+        options["scale"], options["units"] = scales[name]
+    return np.stack([picks.y, picks.x], axis=1), options, "points"
+
+
+def _open_micrographs() -> dict[str, Any]:
+    """Return scale and units of the 2D images in the viewer by the stem of their file, so that picks lie on them."""
+    import napari
+
+    viewer = napari.current_viewer()
+    found = {}
+    for layer in viewer.layers if viewer is not None else []:
+        known = layer.metadata.get("gempick", {})
+        if known.get("path") and layer.ndim == 2 and layer.visible:
+            found[stem_of(Path(known["path"]).name)] = (layer.scale, layer.units)
+    return found

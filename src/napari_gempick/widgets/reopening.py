@@ -1,0 +1,47 @@
+"""The state of the window for the results of `gempick pick`, made by hand or on a cluster."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from napari_gempick.job.inputs import masks_of_views
+from napari_gempick.job.results import micrograph_of
+from napari_gempick.model.settings import PickSettings, make_settings, split_name
+from napari_gempick.widgets.look import VIEW_COLOURS
+from napari_gempick.widgets.state import TUNED, State, Tune, ViewSpec
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_ELSEWHERE = ("templates", "mask", "threshold", "fdr", "format", *TUNED)
+
+
+def state_of_settings(settings: PickSettings, view_names: tuple[str, ...] | None = None) -> State:
+    """Return views, settings of the search and thresholds as the settings have them; no micrographs."""
+    files: dict[str, list[str]] = {}
+    for text in settings.templates:
+        name, path = split_name(text)
+        files.setdefault(name or path.replace("\\", "/").rsplit("/", 1)[-1].split(".")[0], []).append(path)
+    names = view_names or tuple(files)
+    masks = masks_of_views(settings, names)
+    views = tuple(
+        ViewSpec(name, tuple(files.get(name, ())), masks[name], VIEW_COLOURS[i % len(VIEW_COLOURS)])
+        for i, name in enumerate(names)
+    )
+    default = PickSettings()
+    values = {
+        name: value
+        for name, value in settings.model_dump(mode="json").items()
+        if name not in _ELSEWHERE and value != default.model_dump(mode="json")[name]
+    }
+    wanted = settings.threshold_of(names)  # None where the run chose it for each micrograph
+    thresholds = {name: value for name, value in zip(names, wanted, strict=True) if value is not None}
+    return State(views=views, values=values, tune=Tune(thresholds, *(getattr(settings, name) for name in TUNED)))
+
+
+def state_of_run(run: Mapping[str, Any]) -> State:
+    """Return the state for a run.json."""
+    from dataclasses import replace
+
+    state = state_of_settings(make_settings(run["settings"]), tuple(view["name"] for view in run["views"]))
+    return replace(state, files=tuple(micrograph_of(row) for row in run["micrographs"]))

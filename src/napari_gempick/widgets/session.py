@@ -1,0 +1,124 @@
+"""The session file: what a person did, saved beside the results while they work, and read when they come back."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from typing import TYPE_CHECKING, Any
+
+from filelock import FileLock, Timeout
+
+from napari_gempick.io.atomic import write_text
+from napari_gempick.job.results import INDEX_FILE, RUN_FILE
+from napari_gempick.model.bank import BankIndex
+from napari_gempick.model.errors import InputError, OutputError
+from napari_gempick.widgets.loading import Result
+from napari_gempick.widgets.state import State, from_plain, to_plain
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+SESSION_FILE = "session.json"
+FOLDER_NAME = "gempick"
+_VERSION = 1
+_LOCK = ".session.lock"
+
+
+class SessionFolder:
+    """A results folder that this window alone writes to.
+
+    Parameters
+    ----------
+    path : Path
+        Made when missing.
+
+    Raises
+    ------
+    OutputError
+        Another window has it open, or it cannot be written.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+            self._lock = FileLock(path / _LOCK)
+            self._lock.acquire(timeout=0)
+        except Timeout:
+            raise OutputError(
+                f"{path} is open in another window; close it there or choose another folder.", path
+            ) from None
+        except OSError as error:
+            raise OutputError(
+                f"Cannot write to {path}: {error.strerror or error}; choose another folder.", path
+            ) from error
+
+    def save(self, state: State, results: Mapping[str, Result], current: str | None) -> None:
+        """Write the session file atomically.
+
+        Raises
+        ------
+        OutputError
+            It cannot be written.
+        """
+        content = {
+            "session": _VERSION,
+            "current": current,
+            "state": to_plain(state),
+            "results": {stem: dataclasses.asdict(result) for stem, result in results.items()},
+        }
+        write_text(self.path / SESSION_FILE, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+
+    def close(self) -> None:
+        """Let other windows open the folder."""
+        self._lock.release()
+
+
+def read_session(folder: Path) -> tuple[State, dict[str, Result], str | None]:
+    """Read a session file: state, results by micrograph, and the micrograph that was shown.
+
+    Raises
+    ------
+    InputError
+        It is missing or damaged.
+    """
+    path = folder / SESSION_FILE
+    try:
+        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        results = {stem: _result(plain) for stem, plain in content["results"].items()}
+        return from_plain(content["state"]), results, content["current"]
+    except FileNotFoundError:
+        raise InputError(f"{folder} holds no session; choose a folder that was worked in.", folder) from None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"{path} cannot be read ({error}); mend or remove it.", path) from error
+
+
+def _result(plain: dict[str, Any]) -> Result:
+    bank = plain["bank"]
+    made = None
+    if bank is not None:
+        names, sections = tuple(bank["view_names"]), tuple(bank["sections_per_view"])
+        made = BankIndex(names, sections, bank["angle_step"], bank["angle_range"])
+    return Result(plain["row"], made, plain["diameter"], plain["digest"], plain["maps"])
+
+
+def is_session(folder: Path) -> bool:
+    """Return whether a folder holds a session."""
+    return (folder / SESSION_FILE).exists()
+
+
+def is_results(folder: Path) -> bool:
+    """Return whether a folder holds the results of a run."""
+    return (folder / RUN_FILE).exists()
+
+
+def free_folder(beside: Path) -> Path:
+    """Return the first of gempick, gempick_2, ... in a folder that holds no earlier work."""
+    number = 1
+    while True:
+        candidate = beside / (FOLDER_NAME if number == 1 else f"{FOLDER_NAME}_{number}")
+        used = any((candidate / name).exists() for name in (SESSION_FILE, RUN_FILE, INDEX_FILE))
+        if not used and not (candidate.exists() and not candidate.is_dir()):
+            return candidate
+        number += 1

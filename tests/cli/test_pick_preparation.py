@@ -1,0 +1,90 @@
+"""gempick pick with the CTF and with preparation filters."""
+
+import json
+
+import numpy as np
+import pytest
+import scipy.fft
+
+from helpers import Blobs
+from napari_gempick.engine.ctf import CtfTransfer
+from napari_gempick.io.coordinates import read_coordinates
+from napari_gempick.io.stack import write_mrc
+from napari_gempick.model.ctf import Ctf
+
+PLANTED = {(70, 72): 0.0, (180, 75): 60.0, (75, 180): 135.0, (182, 178): 210.0}
+LENSES = {"mic_a": Ctf(21100, 17000, 40), "mic_b": Ctf(9000, 9000), "mic_c": Ctf(20900, 17100, 41)}
+
+
+@pytest.fixture
+def seen_through_lenses(tmp_path, monkeypatch):
+    """Three micrographs of protein-bright particles seen through their CTF, in noise, and a STAR file."""
+    rng = np.random.default_rng(0)
+    clean = Blobs.image((250, 250), 2.0, list(PLANTED), list(PLANTED.values()))
+    rows = []
+    for name, ctf in LENSES.items():
+        image = scipy.fft.irfft2(scipy.fft.rfft2(clean) * CtfTransfer(ctf)(clean.shape, 2.0), s=clean.shape)
+        write_mrc(tmp_path / f"mics/{name}.mrc", (image + 0.05 * rng.standard_normal(image.shape)).astype("f4"), 2.0)
+        rows.append(f"{name}.mrc {ctf.defocus_u} {ctf.defocus_v} {ctf.angle} 300 2.7 0.1")
+    labels = ("MicrographName", "DefocusU", "DefocusV", "DefocusAngle", "Voltage", "SphericalAberration")
+    head = "".join(f"_rln{label}\n" for label in (*labels, "AmplitudeContrast"))
+    (tmp_path / "ctf.star").write_text("data_\nloop_\n" + head + "\n".join(rows) + "\n")
+    write_mrc(tmp_path / "particle.mrc", Blobs.image((88, 88), 2.0, [(44, 44)]), 2.0)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+TEMPLATES = ("--templates", "particle.mrc", "--mask", "circle:140", "--angle-step", "15")
+
+
+def test_templates_under_the_ctf_find_what_plain_ones_miss(seen_through_lenses, gempick):
+    star = ("--ctf", "ctf.star")
+    done = gempick("pick", "mics", *TEMPLATES, *star, "--threshold", 0.4, "-o", "out", "--json", check=0)
+    run = json.loads(done.stdout)
+    assert [row["picks"] for row in run["micrographs"]] == [4, 4, 4]
+    assert [row["name"] for row in run["micrographs"]] == list(LENSES)
+    for name in LENSES:
+        picks = read_coordinates(seen_through_lenses / f"out/{name}_autopick.star").picks
+        for (x, y), psi in PLANTED.items():
+            nearest = np.hypot(picks.x - x, picks.y - y).argmin()
+            assert np.hypot(picks.x[nearest] - x, picks.y[nearest] - y) < 0.7
+            assert abs((picks.psi[nearest] - psi + 180) % 360 - 180) <= 7.5
+    plain = gempick("pick", "mics", *TEMPLATES, "--contrast", "opposite", "-o", "plain", "--json", check=0)
+    for with_ctf, without in zip(run["micrographs"], json.loads(plain.stdout)["micrographs"], strict=True):
+        assert with_ctf["best_score"] > without["best_score"] + 0.05
+    again = gempick("pick", "mics", "--config", "out/run.json", "-o", "again", "--json", check=0)
+    assert [row["picks"] for row in json.loads(again.stdout)["micrographs"]] == [4, 4, 4]
+    # the proof sees the particles through the same lenses
+    proof = json.loads(gempick("convert", "out", "p.star", "--to", "particles", "--json", check=0).stdout)["proof"]
+    assert (proof["state"], proof["picks"]) == ("verified", 12) and proof["written"] > 0.85
+
+
+def test_contrast_with_the_ctf_is_refused(seen_through_lenses, gempick):
+    for contrast in ("same", "opposite"):
+        done = gempick("pick", "mics", *TEMPLATES, "--ctf", "ctf.star", "--contrast", contrast, "-o", "out", check=2)
+        assert "leave out --contrast" in done.stderr
+    assert (
+        "--phase-flipped needs"
+        in gempick("pick", "mics", *TEMPLATES, "--phase-flipped", "dark", "-o", "out", check=2).stderr
+    )
+
+
+def test_a_micrograph_without_defocus_fails_alone(seen_through_lenses, gempick):
+    (seen_through_lenses / "mics/mic_b.mrc").rename(seen_through_lenses / "mics/mic_d.mrc")
+    done = gempick("pick", "mics", *TEMPLATES, "--ctf", "ctf.star", "-o", "out", check=1)
+    assert "no row for mic_d.mrc" in done.stderr
+    assert (seen_through_lenses / "out/mic_a_autopick.star").exists()
+
+
+def test_filters_are_recorded_and_find_the_particles(data, gempick, planted):
+    options = ("--averaging", 4, "--whiten", "--gradient", "plane", "--hot-pixels", 8, "--threshold", 0.5)
+    done = gempick(
+        "pick", "grid1", "--templates", "particle=particle.mrc", "--mask", "circle:130", "--angle-step", "15",
+        *options, "-o", "out", "--json", check=0,
+    )  # fmt: skip
+    run = json.loads(done.stdout)
+    assert run["settings"]["averaging"] == 4 and run["settings"]["whiten"] is True
+    picks = read_coordinates(data / "out/mic_autopick.star").picks
+    assert len(picks) == 4
+    for x, y in planted:
+        assert np.hypot(picks.x - x, picks.y - y).min() < 1.5

@@ -1,0 +1,137 @@
+"""A small data set, a controller without a window, and the dock in a viewer."""
+
+import os
+import shutil
+import time
+
+import numpy as np
+import pytest
+
+from helpers import Blobs
+from napari_gempick.io.stack import write_mrc
+from napari_gempick.widgets.controller import Controller
+from napari_gempick.widgets.counting import Counter
+from napari_gempick.widgets.searches import Searches
+
+SHAPE, PIXEL = (220, 240), 2.0
+PLANTED = {"one": [(60.0, 70.0), (170.0, 60.0), (120.0, 160.0)], "two": [(70.0, 150.0), (180.0, 120.0)]}
+"""Centres (x, y) by micrograph."""
+
+
+@pytest.fixture
+def data(tmp_path):
+    """Two micrographs with planted particles, a template beside their folder, and the folder."""
+    return make_data(tmp_path)
+
+
+def make_data(where):
+    folder = where / "data"
+    for seed, (name, centres) in enumerate(PLANTED.items()):
+        noise = np.random.default_rng(seed).standard_normal(SHAPE).astype(np.float32)
+        write_mrc(folder / f"{name}.mrc", Blobs.image(SHAPE, PIXEL, centres) + 0.2 * noise, PIXEL)
+    write_mrc(where / "particle.mrc", Blobs.image((88, 88), PIXEL, [(44, 44)]), PIXEL)
+    return folder
+
+
+class Session:
+    """The parts behind the window, and a way to wait for them."""
+
+    def __init__(self):
+        self.controller = Controller()
+        self.searches = Searches(self.controller)
+        self.counter = Counter(self.controller)
+        self.said = []
+        self.controller.said.connect(lambda sentence, kind: self.said.append((kind, sentence)))
+
+    def wait(self, condition, seconds=60):
+        end = time.monotonic() + seconds
+        while not condition():
+            assert time.monotonic() < end, f"waited in vain; said: {self.said}"
+            self.controller.mailbox.deliver(0.02)
+
+    def idle(self):
+        """Wait until nothing is left to do."""
+        self.wait(lambda: self.searches.run is None and not self.counter.busy)
+        while self.controller.mailbox.deliver(0.1):
+            pass
+
+    def load(self, folder, template, **values):
+        self.controller.add_micrographs([folder])
+        self.wait(lambda: self.controller.loaded is not None)
+        self.controller.add_view("particle", [str(template)])
+        for name, value in {"angle_step": 30.0, **values}.items():
+            self.controller.set_value(name, value)
+
+    def close(self):
+        self.folder = None if self.controller.folder is None else self.controller.folder.path
+        self.searches.close()
+        self.controller.close()
+
+
+@pytest.fixture
+def make_session(plan_cache):
+    return Session
+
+
+@pytest.fixture
+def session(plan_cache):
+    made = Session()
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="session")
+def searched_once(tmp_path_factory, plan_cache):
+    """The results folder of a session that has searched both micrographs."""
+    folder = make_data(tmp_path_factory.mktemp("searched"))
+    made = Session()
+    made.load(folder, folder.parent / "particle.mrc")
+    made.searches.run_all()
+    made.idle()
+    made.close()
+    return made.folder
+
+
+@pytest.fixture
+def searched(session, searched_once, tmp_path):
+    """A session with both micrographs searched, in a folder of its own."""
+    shutil.copytree(searched_once, tmp_path / "session")
+    session.controller.open_folder(tmp_path / "session")
+    session.wait(lambda: session.controller.choice is not None)
+    session.idle()
+    return session
+
+
+@pytest.fixture
+def planted():
+    return PLANTED
+
+
+@pytest.fixture
+def screen():
+    """Skips where there is no screen; in CI that is a failure."""
+    if not os.environ.get("DISPLAY") and os.name == "posix":
+        message = "no screen: run make test, which brings its own"
+        if os.environ.get("CI") and not os.environ.get("GEMPICK_ALLOW_SKIP"):
+            pytest.fail(message)
+        pytest.skip(message)
+
+
+@pytest.fixture
+def dock(screen, make_napari_viewer, plan_cache, qtbot):
+    """The dock in a viewer, shut down in the end."""
+    from napari_gempick.widgets.start import open_dock
+
+    made = open_dock(make_napari_viewer())
+    yield made
+    made.shut()
+
+
+@pytest.fixture
+def picked(dock, searched_once, tmp_path, qtbot):
+    """The dock on a copy of the searched session."""
+    shutil.copytree(searched_once, tmp_path / "session")
+    dock.open([tmp_path / "session"])
+    qtbot.waitUntil(lambda: dock.controller.choice is not None, timeout=20_000)
+    qtbot.waitUntil(lambda: dock.layers.layer("Index") is not None, timeout=20_000)
+    return dock

@@ -1,0 +1,333 @@
+"""Searching, correcting, going from one micrograph to the next, and coming back: without a window."""
+
+import json
+import threading
+
+import numpy as np
+import pytest
+
+from napari_gempick.io.read_coordinates import read_coordinates
+from napari_gempick.io.stack import write_mrc
+from napari_gempick.job.retune import retune
+from napari_gempick.widgets.command_line import command_line
+from napari_gempick.widgets.estimates import Estimates
+from napari_gempick.widgets.exporting import chosen_picks, export_picks
+from napari_gempick.widgets.making import average_picks, project
+
+
+def found(session):
+    board = session.controller.loaded.board
+    picks = board.result(session.controller.choice)
+    return picks
+
+
+def test_finds_the_planted_particles(searched, planted):
+    for name, centres in planted.items():
+        searched.wait(lambda name=name: searched.controller.loaded.stem == name)
+        picks = found(searched)
+        assert sorted(zip(picks.x.round(-1), picks.y.round(-1), strict=True)) == sorted(
+            (round(x, -1), round(y, -1)) for x, y in centres
+        )
+        assert searched.counter.counts[name] == len(centres)
+        searched.controller.step(1)
+    assert not [sentence for kind, sentence in searched.said if kind == "error"]
+
+
+def test_thresholds_never_search_again(searched):
+    controller, runs = searched.controller, searched.searches._number
+    controller.set_threshold(None, 0.2)
+    many = len(controller.choice)
+    controller.set_threshold("particle", 0.99)
+    assert many > len(controller.choice) == 0
+    controller.undo()
+    assert len(controller.choice) == many
+    assert searched.searches._number == runs
+
+
+def test_one_micrograph_has_thresholds_of_its_own(searched):
+    controller = searched.controller
+    controller.set_scope(True)
+    controller.set_threshold("particle", 0.99)
+    searched.idle()
+    assert searched.counter.counts == {"one": 0, "two": 2}
+    controller.set_scope(False)
+    searched.idle()
+    assert searched.counter.counts == {"one": 3, "two": 2}
+
+
+def test_corrections_survive_sliders_and_another_search(searched):
+    controller = searched.controller
+    first = found(searched)
+    controller.reject([(float(first.x[0]), float(first.y[0]))])
+    controller.add_pick(20.0, 30.0)
+    added = controller.edits().added[0]
+    assert added.view == "particle" and -1 <= added.score <= 1 and added.psi % 30 == 0
+
+    def check():
+        now = found(searched)
+        apart = np.hypot(now.x - first.x[0], now.y - first.y[0])
+        assert apart.min() > controller.loaded.board.same
+        assert (20.0, 30.0) in set(zip(now.x.tolist(), now.y.tolist(), strict=True))
+
+    for threshold in (0.1, 0.9, 0.4):
+        controller.set_threshold(None, threshold)
+        check()
+    controller.set_value("angle_step", 45.0)
+    assert searched.searches.state_of(controller.file)[0] == "changed"
+    searched.searches.run_this()
+    searched.idle()
+    assert searched.searches.state_of(controller.file)[0] == "done"
+    check()
+    while controller.history.undoable:
+        controller.undo()
+    assert controller.edits().added == () and "angle_step" in controller.state.values
+    while controller.history.redoable:
+        controller.redo()
+    searched.wait(lambda: controller.choice is not None)
+    check()
+
+
+def test_moving_a_pick_is_one_step(searched):
+    controller = searched.controller
+    first = found(searched)
+    old = float(first.x[0]), float(first.y[0])
+    controller.move_pick(old, (200.0, 200.0))
+    now = set(zip(found(searched).x.tolist(), found(searched).y.tolist(), strict=True))
+    assert (200.0, 200.0) in now and old not in now
+    controller.undo()
+    assert old in set(zip(found(searched).x.tolist(), found(searched).y.tolist(), strict=True))
+
+
+def test_close_and_reopen_restores_everything(searched, make_session):
+    controller = searched.controller
+    controller.step(1)
+    searched.idle()
+    controller.set_threshold(None, 0.35)
+    controller.add_pick(33.0, 44.0)
+    searched.idle()
+    state, folder, counts = controller.state, controller.folder.path, dict(searched.counter.counts)
+    searched.close()
+    again = make_session()
+    try:
+        assert again.controller.open_folder(folder)
+        again.wait(lambda: again.controller.choice is not None)
+        again.idle()
+        assert again.controller.state == state
+        assert again.controller.stem == "two"
+        assert again.counter.counts == counts
+        assert again.searches.state_of(again.controller.file)[0] == "done"
+    finally:
+        again.close()
+
+
+def test_a_folder_belongs_to_one_window(searched, make_session):
+    other = make_session()
+    try:
+        assert not other.controller.open_folder(searched.controller.folder.path)
+        assert "open in another window" in other.said[-1][1]
+    finally:
+        other.close()
+
+
+def test_results_of_others_are_never_written_to(session, data, tmp_path):
+    (data / "gempick").mkdir()
+    (data / "gempick" / "session.json").write_text("mine")
+    session.controller.add_micrographs([data / "one.mrc"])
+    session.wait(lambda: session.controller.loaded is not None)
+    assert session.controller.folder.path == data / "gempick_2"
+    assert not session.controller.use_folder(data / "gempick")
+    session.controller.open_folder(data / "gempick")
+    assert "cannot be read" in session.said[-1][1]
+    assert (data / "gempick" / "session.json").read_text() == "mine"
+
+
+def test_exported_is_what_is_seen(searched, tmp_path):
+    controller = searched.controller
+    first = found(searched)
+    controller.reject([(float(first.x[1]), float(first.y[1]))])
+    controller.add_pick(25.0, 35.0)
+    seen = found(searched)
+    state, folder = controller.state, controller.folder.path
+    chosen, problems = chosen_picks(state, controller.results, folder, state.files, controller.boards)
+    files = export_picks(tmp_path / "out", chosen, ["star", "csv"])
+    assert not problems and {file.name for file in files} >= {"one_autopick.star", "two_autopick.star", "autopick.star"}
+    for name in ("one_autopick.star", "one.csv"):
+        written = read_coordinates(tmp_path / "out" / name).picks
+        np.testing.assert_allclose(written.x, seen.x, atol=1e-3)
+        np.testing.assert_allclose(written.y, seen.y, atol=1e-3)
+        np.testing.assert_allclose(written.score, seen.score, rtol=1e-4, equal_nan=True)
+
+
+def test_the_folder_is_one_of_results(searched):
+    """What the command line makes of the session's folder is what the window shows."""
+    controller = searched.controller
+    controller.set_threshold(None, 0.3)
+    searched.idle()
+    run = retune(controller.folder.path, {"threshold": ["0.3"]})
+    assert {row["name"]: row["picks"] for row in run["micrographs"]} == searched.counter.counts
+
+
+def test_results_of_the_command_line_open(session, data, gempick_run):
+    folder = gempick_run(data)
+    assert session.controller.open_folder(folder)
+    session.wait(lambda: session.controller.choice is not None)
+    session.idle()
+    run = json.loads((folder / "run.json").read_text())
+    assert session.counter.counts == {row["name"]: row["picks"] for row in run["micrographs"]}
+    assert session.searches.state_of(session.controller.file)[0] == "done"
+
+
+@pytest.fixture
+def gempick_run(tmp_path):
+    from click.testing import CliRunner
+
+    from napari_gempick.cli import main
+
+    def run(folder):
+        command = ["pick", str(folder), "--templates", f"particle={tmp_path / 'particle.mrc'}", "--angle-step", "30"]
+        result = CliRunner().invoke(main, [*command, "-o", str(tmp_path / "results")])
+        assert result.exit_code == 0, result.output
+        return tmp_path / "results"
+
+    return run
+
+
+def test_bad_files_do_no_harm(session, data):
+    (data / "empty.mrc").write_bytes(b"")
+    whole = (data / "two.mrc").read_bytes()
+    (data / "short.mrc").write_bytes(whole[: len(whole) // 2])
+    write_mrc(data / "flat.mrc", np.zeros((100, 100), np.float32), 2.0)
+    session.load(data, data.parent / "particle.mrc")
+    session.searches.run_all()
+    session.idle()
+    states = {file.output_stem: session.searches.state_of(file) for file in session.controller.state.files}
+    assert {stem: state for stem, (state, _) in states.items()} == {
+        "empty": "failed", "flat": "failed", "one": "done", "short": "failed", "two": "done",
+    }  # fmt: skip
+    assert "truncated" in states["short"][1] and "constant" in states["flat"][1]
+    assert session.counter.counts == {"one": 3, "two": 2}
+    for number in range(5):
+        session.controller.go(number)
+        session.wait(lambda: session.controller.loaded.stem == session.controller.stem)
+        assert (session.controller.loaded.image is None) == (session.controller.stem in ("empty", "short"))
+
+
+def test_stale_answers_are_dropped(session, data):
+    session.load(data, data.parent / "particle.mrc")
+    for number in (1, 0, 1, 0, 1):
+        session.controller.go(number)
+    session.idle()
+    assert session.controller.loaded.stem == session.controller.stem == "two"
+
+
+def test_cancel_keeps_what_is_done(session, data):
+    session.load(data, data.parent / "particle.mrc", angle_step=0.2)
+    session.searches.run_all()
+    session.wait(lambda: session.searches.progress > 0)
+    session.searches.cancel()
+    session.wait(lambda: session.searches.run is None, seconds=5)
+    assert session.searches.state_of(session.controller.file)[0] == "new"
+    session.controller.set_value("angle_step", 30.0)
+    session.searches.run_this()
+    session.idle()
+    assert session.counter.counts == {"one": 3}
+
+
+def test_wrong_settings_are_one_sentence(session, data):
+    session.load(data, data.parent / "particle.mrc", lowpass=20.0, highpass=10.0)
+    session.searches.run_this()
+    assert session.searches.run is None
+    assert [kind for kind, _ in session.said] == ["error"]
+    assert "highpass" in session.said[0][1]
+
+
+def test_an_error_of_the_engine_is_its_sentence(session, data):
+    session.load(data, data.parent / "particle.mrc")
+    session.controller.change_view("particle", mask="circle:9000")
+    session.searches.run_this()
+    session.wait(lambda: session.searches.run is None)
+    assert [kind for kind, _ in session.said] == ["error"]
+    assert "larger than the template" in session.said[0][1]
+
+
+def test_same_names_in_two_folders(session, data, tmp_path):
+    write_mrc(tmp_path / "other" / "one.mrc", np.random.default_rng(0).random((64, 64)).astype(np.float32), 2.0)
+    session.controller.add_micrographs([data / "one.mrc"])
+    session.wait(lambda: session.controller.loaded is not None)
+    session.controller.add_micrographs([tmp_path / "other" / "one.mrc", data / "one.mrc"])
+    session.wait(lambda: len(session.controller.state.files) == 2)
+    assert [file.output_stem for file in session.controller.state.files] == ["one", "other/one"]
+
+
+def test_command_line_repeats_the_search(searched, tmp_path, gempick_run):
+    import shlex
+
+    from click.testing import CliRunner
+
+    from napari_gempick.cli import main
+
+    controller = searched.controller
+    controller.set_threshold(None, 0.45)
+    searched.idle()
+    text = command_line(controller.state.settings(), [f.path for f in controller.state.files], tmp_path / "again")
+    result = CliRunner().invoke(main, shlex.split(text)[1:])
+    assert result.exit_code == 0, result.output
+    for stem, count in searched.counter.counts.items():
+        here = controller.folder.path / "candidates" / f"{stem}.star"
+        assert here.read_bytes() == (tmp_path / "again" / "candidates" / f"{stem}.star").read_bytes()
+        assert len(read_coordinates(tmp_path / "again" / f"{stem}_autopick.star").picks) == count
+
+
+def test_no_threads_or_processes_are_left(data, make_session):
+    before = set(threading.enumerate())
+    session = make_session()
+    session.load(data, data.parent / "particle.mrc", angle_step=1.0)
+    session.searches.run_all()
+    session.wait(lambda: session.searches.progress > 0)
+    process = session.searches._process._process
+    session.close()
+    assert process.poll() is not None
+    assert {t for t in threading.enumerate() if t.is_alive()} <= before
+
+
+def test_estimated_false_share_and_automatic_thresholds(searched):
+    estimates = Estimates(searched.controller)
+    searched.controller.set_threshold(None, 0.1)
+    searched.wait(lambda: estimates.false_share() is not None)
+    low = estimates.false_share()
+    searched.controller.set_threshold(None, 0.6)
+    assert estimates.false_share() < low
+    estimates.choose_thresholds()
+    searched.wait(lambda: bool(searched.said))
+    assert "above what chance gives" in searched.said[-1][1]  # three particles are too few to be sure of
+
+
+def test_templates_from_a_map_and_from_picks(searched, tmp_path):
+    controller = searched.controller
+    z, y, x = np.mgrid[-16:16, -16:16, -16:16]
+    write_mrc(tmp_path / "map.mrc", (np.hypot(np.hypot(x, 2 * y), z) < 10).astype(np.float32), 2.0)
+    project(controller, tmp_path / "map.mrc", "ball", "C2", 60.0)
+    searched.wait(lambda: len(controller.state.views) == 2)
+    average_picks(controller, "mean", 120.0, only_by_hand=False)
+    searched.wait(lambda: len(controller.state.views) == 3)
+    assert [view.name for view in controller.state.views] == ["particle", "ball", "mean"]
+    assert all(
+        view.mask.endswith("_mask" + view.files[0][len(view.files[0].split(".")[0]) :])
+        for view in controller.state.views[1:]
+    )
+    searched.searches.run_this()
+    searched.idle()
+    assert controller.view_names() == ("particle", "ball", "mean")
+
+
+def test_preview_finds_the_particles_and_leaves_no_results(session, data, planted):
+    session.load(data, data.parent / "particle.mrc")
+    session.searches.preview()
+    session.idle()
+    session.wait(lambda: session.controller.choice is not None)
+    picks = found(session)
+    assert {(round(x, -1), round(y, -1)) for x, y in zip(picks.x.tolist(), picks.y.tolist(), strict=True)} == {
+        (round(x, -1), round(y, -1)) for x, y in planted["one"]
+    }
+    assert session.searches.state_of(session.controller.file)[0] == "new"
+    assert not (session.controller.folder.path / "run.json").exists()

@@ -1,0 +1,53 @@
+"""The frozen state: history, settings, and back from JSON."""
+
+import json
+from pathlib import Path, PurePosixPath
+
+from napari_gempick.io.listing import MicrographFile
+from napari_gempick.widgets.reopening import state_of_settings
+from napari_gempick.widgets.state import Added, Edits, History, State, Tune, ViewSpec, from_plain, to_plain
+
+FULL = State(
+    files=(MicrographFile(Path("/data/a.mrc"), PurePosixPath("grid/a.mrc")),),
+    views=(ViewSpec("side", ("/t/side.mrc",), "circle:200", "#112233"), ViewSpec("top", ("/t/top.mrc", "/t/b.mrc"))),
+    values={"lowpass": 20.0, "contrast": "opposite"},
+    tune=Tune({"side": 0.3, "top": 0.5}, max_threshold=0.9, min_distance=120.0, max_picks=50),
+    overrides={"grid/a": Tune({"side": 0.2})},
+    edits={"grid/a": Edits(((1.5, 2.0),), (Added(3.0, 4.0, "top", 0.5, 30.0, 1),))},
+)
+
+
+def test_state_survives_json():
+    assert from_plain(json.loads(json.dumps(to_plain(FULL)))) == FULL
+
+
+def test_settings_of_a_state_make_the_same_state():
+    settings = FULL.settings()
+    assert settings.threshold == ("side=0.3", "top=0.5")
+    again = state_of_settings(settings)
+    assert (again.tune, again.values) == (FULL.tune, FULL.values)
+    assert [(v.name, v.files, v.mask) for v in again.views] == [(v.name, v.files, v.mask) for v in FULL.views]
+
+
+def test_history_joins_a_gesture_and_goes_both_ways():
+    history = History(State())
+    first = history.state
+    for value in (0.1, 0.2, 0.3):
+        history.do("move", State().with_tune(None, thresholds={"a": value}), gesture="drag")
+    history.end_gesture()
+    last = history.state
+    history.do("move", last.with_tune(None, max_picks=3), gesture="drag")
+    assert history.undo() == "move" and history.state == last
+    assert history.undo() == "move" and history.state == first
+    assert history.undo() == "" and history.undoable == ""
+    history.redo()
+    assert history.state == last
+    assert history.redoable == "move"
+    history.do("other", first)
+    assert history.redoable == ""
+
+
+def test_no_change_is_no_step():
+    history = History(State())
+    assert not history.do("nothing", State())
+    assert history.undoable == ""
