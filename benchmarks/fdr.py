@@ -1,10 +1,10 @@
 """Is the estimated false discovery rate right? Estimated against true rate at `--threshold auto`.
 
-python benchmarks/fdr.py [--micrographs 20] [--size 2048] [--phases] [--real DATA] [--only-real]
+python benchmarks/fdr.py [--micrographs 20] [--snr 0.5 0.004] [--size 2048] [--phases] [--real DATA] [--only-real]
 
-Simulated micrographs from easy to hard, SNR log-spaced from 0.5 to 0.004, with 0, 6 and 12 contaminants in turn; the
-templates of the simulation. Picks and rates are pooled over both views. F1 at `auto` is compared with the best F1 that
-one threshold for both views gives.
+Simulated micrographs from easy to hard, their SNR log-spaced, with 0, 6 and 12 contaminants in turn; the templates of
+the simulation. Picks and rates are pooled over both views. F1 at `auto` is compared with the best F1 that one threshold
+for both views gives.
 
 --phases   a second search with other decoys: templates of the same masks and spectra with random phases
 --real     the folder of the real micrographs (klh, apoferritin), estimated and true rate there too
@@ -38,10 +38,10 @@ class Case:
     rules: Rules
 
 
-def simulated(count: int, size: int) -> Iterator[Case]:
+def simulated(count: int, snrs: tuple[float, float], size: int) -> Iterator[Case]:
     """From easy to hard."""
     rules = Rules(tolerance=30, edge=45, ignore_radius=60)
-    for number, snr in enumerate(np.geomspace(0.5, 0.004, count)):
+    for number, snr in enumerate(np.geomspace(*snrs, count)):
         contaminants = CONTAMINANTS[number % len(CONTAMINANTS)]
         given = make_simulate_settings(
             {
@@ -71,7 +71,13 @@ def real(data: Path) -> Iterator[Case]:
     sets = (
         ("klh/klh_001.mrc", klh, 4.4, Rules(40, 110, 100), {"pixel_size": 2.2, "diameter": 400, "lowpass": 20}),
         ("klh/klh_002.mrc", klh, 4.4, Rules(40, 110, 100), {"pixel_size": 2.2, "diameter": 400, "lowpass": 20}),
-        ("apoferritin/May08_03.13.02.tif", apoferritin, 1.5, Rules(25, 70), {"pixel_size": 1.5, "lowpass": 10}),
+        (
+            "apoferritin/May08_03.13.02.tif",
+            apoferritin,
+            1.5,
+            Rules(25, 70),
+            {"pixel_size": 1.5, "diameter": 120, "lowpass": 10},
+        ),
     )
     for name, stacks, spacing, rules, given in sets:
         path = data / name
@@ -85,7 +91,7 @@ def real(data: Path) -> Iterator[Case]:
 
 
 def without_phases(stack: np.ndarray, seed: int) -> np.ndarray:
-    """Templates of the same power spectrum; the phases are those of white noise."""
+    """Templates of the same power spectrum; the phases are those of white noise. Not for masks drawn from templates."""
     noise = np.fft.rfft2(np.random.default_rng(seed).standard_normal(stack.shape))
     return np.fft.irfft2(np.abs(np.fft.rfft2(stack)) * noise / np.abs(noise), s=stack.shape[-2:]).astype(np.float32)
 
@@ -106,6 +112,10 @@ def numbers(values: tuple[float, ...]) -> str:
     return ", ".join("none" if value == np.inf else f"{value:.2f}" for value in values)
 
 
+def of_each_view(picks: gp.Picks, case: Case) -> str:
+    return ", ".join(f"{np.count_nonzero(picks.view == view):,}" for view in range(len(case.templates)))
+
+
 def report(case: Case, phases: bool) -> float:
     """Print a row of the table; return the estimated less the true rate."""
     found = gp.pick(case.image, case.templates, case.settings)
@@ -121,19 +131,23 @@ def report(case: Case, phases: bool) -> float:
         replaced = gp.repick(replace(found, decoys=second.candidates), case.settings)
         own = summarise([matched(case, replaced.picks)])
         row += [f"{estimate(replaced, found.thresholds):.3f}", numbers(replaced.thresholds), f"{own.f1:.3f}"]
+        row += [of_each_view(found.decoys, case), of_each_view(replaced.decoys, case)]
     print("| " + " | ".join(row) + " |", flush=True)
     return estimated - true
 
 
 def head(name: str, phases: bool) -> None:
     columns = [name, "threshold", "picks", "estimated", "true", "F1", "best F1"]
-    columns += ["estimated by random phases", "threshold by these", "F1 by these"] if phases else []
+    if phases:
+        columns += ["estimated by random phases", "threshold by these", "F1 by these"]
+        columns += ["decoys of each view, inverted", "random phases"]
     print("\n| " + " | ".join(columns) + " |\n|" + "---|" * len(columns), flush=True)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--micrographs", type=int, default=20)
+    parser.add_argument("--snr", type=float, nargs=2, default=(0.5, 0.004), help="of the first and the last")
     parser.add_argument("--size", type=int, default=2048)
     parser.add_argument("--phases", action="store_true")
     parser.add_argument("--real", type=Path)
@@ -146,7 +160,9 @@ def main() -> None:
     if options.only_real:
         return
     head("SNR, contaminants", options.phases)
-    wrong = np.array([report(case, options.phases) for case in simulated(options.micrographs, options.size)])
+    wrong = np.array(
+        [report(case, options.phases) for case in simulated(options.micrographs, options.snr, options.size)]
+    )
     print(
         f"\nOf {len(wrong)}: within 0.05 {(abs(wrong) <= 0.05).sum()}, too low by more {(wrong < -0.05).sum()}, "
         f"too high by more {(wrong > 0.05).sum()}, by over 0.15 {(wrong > 0.15).sum()}"
