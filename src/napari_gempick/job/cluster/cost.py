@@ -15,7 +15,7 @@ import math
 from dataclasses import dataclass
 
 LINK = 1e9
-"""Bytes per second that one round of the reduction takes: message and maximum; measured, see docs/cluster.md."""
+"""Bytes per second that one round of the reduction takes, message and maximum: assumed, for a cluster's network."""
 
 
 @dataclass(frozen=True)

@@ -33,8 +33,8 @@ PER_TILE_PIXEL = 45
 STATISTICS = 0.6e9
 """Bytes of a rank: the program with its libraries; for each pixel (two micrographs in hand, maps, inverted maps); for
 each pixel of a thread's tile; local statistics and rotated templates that are kept."""
-CANDIDATES = 3e5
-"""Bytes of a micrograph's candidates, picks and record; 0.1 to 0.6 MB in the sample data and at 4096²."""
+CANDIDATES = 2e6
+"""Bytes of a micrograph's candidates, picks and record: 0.6 MB for 4096² on a coarse grid, 2 MB for 2048² on the full."""
 
 
 @dataclass(frozen=True)
