@@ -34,7 +34,7 @@ STATISTICS = 0.6e9
 """Bytes of a rank: the program with its libraries; for each pixel (two micrographs in hand, maps, inverted maps); for
 each pixel of a thread's tile; local statistics and rotated templates that are kept."""
 CANDIDATES = 2e6
-"""Bytes of a micrograph's candidates, picks and record: 0.6 MB for 4096² on a coarse grid, 2 MB for 2048² on the file's."""
+"""Bytes of a micrograph's candidates, picks and record: 0.6 MB for 4096² on a coarse grid, 2 MB for 2048² in full."""
 
 
 @dataclass(frozen=True)
