@@ -63,8 +63,9 @@ def slurm():
 
 
 @pytest.fixture
-def make(data, wanted, tmp_path, slurm):
+def make(data, wanted, tmp_path, slurm, monkeypatch):
     """Export a job for two nodes of two tasks; the workstation's results exist, so its plan is carried along."""
+    monkeypatch.setenv("UCX_TLS", "tcp,self")  # MPICH's addresses of all devices may be too long for Slurm's pmi2
 
     def export(**more):
         cluster = {"site": "slurm", "nodes": 2, "tasks_per_node": 2, "memory": 1, "walltime": "00:05:00", **more}
@@ -76,7 +77,7 @@ def make(data, wanted, tmp_path, slurm):
 
 
 def output(job):
-    return "\n".join(path.read_text() for path in sorted((job / "log").iterdir()))
+    return "\n".join(path.read_text(errors="replace") for path in sorted((job / "log").iterdir()))
 
 
 def until(condition, job, seconds=90):
@@ -84,6 +85,8 @@ def until(condition, job, seconds=90):
     while time.monotonic() < end:
         if condition():
             return
+        if "mpi/pmi2: invalid client request" in output(job):
+            pytest.skip("MPICH could not start: this Slurm's pmi2 cuts the addresses of its network devices")
         time.sleep(0.05)
     raise AssertionError(output(job))
 
