@@ -36,7 +36,7 @@ def test_coarse_maps_lie_on_the_micrograph(picked, qtbot, planted):
     controller.set_value("lowpass", 12.0)
     picked.searches.run_this()
     qtbot.waitUntil(lambda: picked.searches.run is None, timeout=60_000)
-    qtbot.waitUntil(lambda: controller.loaded.maps[""].ratio == 3, timeout=20_000)
+    qtbot.waitUntil(lambda: [pair.ratio for pair in controller.loaded.maps.values()] == [3], timeout=20_000)
     ncc = picked.layers.layer(NCC)
     for x, y in planted["one"]:
         world = picked.layers.layer(MICROGRAPH).data_to_world((y, x))
