@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -34,11 +34,23 @@ def local_statistics(image: NDArray[np.float32], picks: Picks, diameter: float) 
     diameter : float
         The particle's, map pixels.
     """
-    mean, deviation = float(image.mean(dtype=np.float64)), float(image.std(dtype=np.float64)) or 1.0
+    centre, deviation = float(image.mean(dtype=np.float64)), float(image.std(dtype=np.float64)) or 1.0
     half = max(1, round(diameter * np.sqrt(np.pi) / 4))
-    found = np.empty((len(picks), 3), np.float32)
-    for row, (y, x) in enumerate(zip(picks.map_y.tolist(), picks.map_x.tolist(), strict=True)):
-        window = image[max(0, y - half) : y + half + 1, max(0, x - half) : x + half + 1]
-        found[row, :2] = (window.mean() - mean) / deviation, window.std() / deviation
-    found[:, 2] = (picks.score * found[:, 1]) ** 2
+    sides = [
+        (np.maximum(0, at - half), np.minimum(size, at + half + 1))
+        for at, size in zip((picks.map_y, picks.map_x), image.shape, strict=True)
+    ]
+    count = np.prod([stop - start for start, stop in sides], axis=0)
+    values = (image - centre) / deviation
+    mean, square = (_window_sums(power, *sides) / count for power in (values, values * values))
+    sigma = np.sqrt(np.maximum(square - mean * mean, 0))
+    return np.stack([mean, sigma, (picks.score * sigma) ** 2], axis=1).astype(np.float32)
+
+
+def _window_sums(values: NDArray[np.floating], rows: tuple[Any, Any], columns: tuple[Any, Any]) -> NDArray[np.float64]:
+    """Return the sums over many windows, from the sums over all rectangles that start at the first pixel."""
+    sums = np.zeros((values.shape[0] + 1, values.shape[1] + 1))
+    np.cumsum(np.cumsum(values, axis=0, dtype=np.float64), axis=1, out=sums[1:, 1:])
+    (top, bottom), (left, right) = rows, columns
+    found: NDArray[np.float64] = sums[bottom, right] - sums[top, right] - sums[bottom, left] + sums[top, left]
     return found
