@@ -11,8 +11,10 @@ from napari_gempick.device.cpu import CpuDevice
 from napari_gempick.engine.prepare import prepare
 from napari_gempick.engine.refine import refine
 from napari_gempick.engine.search import Search
+from napari_gempick.io.mrc import write_mrc
 from napari_gempick.job.inputs import BankMaker, choose_grid, source_of, view_of
-from napari_gempick.job.preview import agreement, coarser, preview, preview_file
+from napari_gempick.job.preview import agreement, angles_around, coarser, preview, preview_file
+from napari_gempick.model.errors import SettingsError
 from napari_gempick.model.geometry import Grid
 from napari_gempick.model.settings import PickSettings
 from napari_gempick.run.search import DevicePool, run_search
@@ -92,10 +94,39 @@ def test_agreement_counts_one_to_one(scene):
     assert agreement(picks.take(np.arange(0)), picks, 1).both == 0
 
 
-def test_a_file(tmp_path, scene, plan_cache):
-    from napari_gempick.io.mrc import write_mrc
-
+@pytest.fixture
+def files(tmp_path, scene, plan_cache):
     write_mrc(tmp_path / "m.mrc", scene, 2.0)
     write_mrc(tmp_path / "particle.mrc", -Blobs.image((88, 88), 2.0, [(44, 44)]), 2.0)
-    found = preview_file(tmp_path / "m.mrc", settings_of(templates=(str(tmp_path / "particle.mrc"),)), compare=True)
+    return tmp_path
+
+
+def test_a_file(files):
+    found = preview_file(files / "m.mrc", settings_of(templates=(str(files / "particle.mrc"),)), compare=True)
     assert (found["picks"], found["both"], found["exact"]) == (7, 7, 7)
+
+
+def test_what_limits_the_picks_of_the_search_limits_the_quick_look(files, scene):
+    excluded = np.zeros(scene.shape, np.float32)
+    excluded[:, :180] = 1
+    write_mrc(files / "excluded.mrc", excluded, 2.0)
+    for more, left in (({"exclude": str(files / "excluded.mrc")}, 4), ({"local_mean": "9,"}, 0), ({"power": ",9"}, 7)):
+        settings = settings_of(templates=(str(files / "particle.mrc"),), **more)
+        found = preview_file(files / "m.mrc", settings, compare=True)
+        assert (found["picks"], found["both"], found["exact"]) == (left, left, left), more
+    with pytest.raises(SettingsError, match="nowhere"):
+        preview_file(files / "m.mrc", settings_of(templates=(str(files / "particle.mrc"),), exclude="nowhere.mrc"))
+
+
+@pytest.mark.parametrize("step", [4.0, 5.0, 7.0])
+def test_angles_between_are_looked_at_around_the_whole_circle(step):
+    settings = settings_of().model_copy(update={"angle_step": step})
+    fine = BankMaker(settings, views_of(settings))
+    wide, _ = coarser(settings, Grid((500, 500), 2.0), 130.0)
+    coarse = BankMaker(wide, views_of(wide))
+    around = angles_around(fine, coarse)
+    every = np.arange(fine.index.n_rotations) * step
+    for k in range(coarse.index.n_rotations):
+        distance = np.abs((every - k * wide.angle_step + 180) % 360 - 180)
+        near = set(np.nonzero(distance < wide.angle_step - 1e-6)[0].tolist())
+        assert near <= set(around(k)), "none is left out on either side of 0"

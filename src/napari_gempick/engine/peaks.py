@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.ndimage import maximum_filter
 
+from napari_gempick.model.errors import SettingsError
 from napari_gempick.model.picks import Picks
 
 if TYPE_CHECKING:
@@ -108,6 +109,11 @@ def select(
         Of the micrograph's file.
     excluded : (ny, nx) bool, optional
         Pixels of the micrograph's file where no pick may lie.
+
+    Raises
+    ------
+    SettingsError
+        Local limits are asked for, and the candidates do not know what lies about them.
     """
     thresholds = np.asarray(selection.thresholds, np.float64)
     reaching = candidates.take(candidates.score >= thresholds[candidates.view].astype(np.float32))
@@ -116,7 +122,12 @@ def select(
     keep = np.ones(len(picks), bool)
     if selection.max_threshold is not None:
         keep &= picks.score <= np.float32(selection.max_threshold)
-    if selection.local_limits and picks.local is not None:
+    if selection.local_limits:
+        if picks.local is None:
+            raise SettingsError(
+                "These candidates have no local mean, standard deviation and power; pick again, or leave out "
+                "--local-mean, --local-sigma and --power."
+            )
         for column, (lowest, highest) in zip(picks.local.T, selection.local_limits, strict=True):
             keep &= (column >= lowest) & (column <= highest)
     edge = selection.border

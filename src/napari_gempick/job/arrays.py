@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from napari_gempick.model.ctf import Ctf
     from napari_gempick.model.picks import Picks
     from napari_gempick.model.scores import ScoreMap
-    from napari_gempick.run.pipeline import Progress
+    from napari_gempick.run.pipeline import Outcome, Progress
 
 
 __all__ = ["Picked", "pick", "repick"]
@@ -137,17 +137,28 @@ def pick(
         cancel=cancel,
         progress=progress,
     )
-    if outcome.error is not None:
-        raise outcome.error
-    assert outcome.scores is not None
-    floor = candidate_floor(settings, makers.index.view_names)
-    size = makers.diameter / grid.map_pixel_size
-    candidates = with_local(find_candidates(outcome.scores, floor), outcome.image, size)
-    decoys = None if outcome.decoys is None else with_local(find_candidates(outcome.decoys, floor), outcome.image, size)
-    found = Picked(candidates, candidates, outcome.scores, makers.diameter, decoys)
+    found = picked(outcome, settings, makers.diameter)
     if excluded is None and settings.exclude == AUTO:
         excluded = find_exclusion(pixels, makers.diameter / settings.pixel_size)
     return repick(replace(found, excluded=excluded), settings)
+
+
+def picked(outcome: Outcome, settings: PickSettings, diameter: float) -> Picked:
+    """Return the candidates of one searched micrograph, of which `repick` chooses; `diameter` in Å.
+
+    Raises
+    ------
+    GempickError
+        Why the search failed.
+    """
+    if outcome.error is not None:
+        raise outcome.error
+    assert outcome.scores is not None
+    floor = candidate_floor(settings, outcome.scores.bank.view_names)
+    size = diameter / outcome.scores.grid.map_pixel_size
+    candidates = with_local(find_candidates(outcome.scores, floor), outcome.image, size)
+    decoys = None if outcome.decoys is None else with_local(find_candidates(outcome.decoys, floor), outcome.image, size)
+    return Picked(candidates, candidates, outcome.scores, diameter, decoys)
 
 
 def repick(found: Picked, settings: PickSettings, *, excluded: NDArray[np.bool_] | None = None) -> Picked:

@@ -11,6 +11,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from fractions import Fraction
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,9 +21,13 @@ from napari_gempick.device.cores import usable_cores
 from napari_gempick.device.discover import open_devices
 from napari_gempick.device.plan import PlanStore
 from napari_gempick.engine.exclusion import find_exclusion
+from napari_gempick.engine.local import with_local
 from napari_gempick.engine.peaks import find_candidates, select, suppress
 from napari_gempick.engine.prepare import prepare
 from napari_gempick.engine.refine import Refined, refine
+from napari_gempick.io.listing import MicrographFile
+from napari_gempick.job.arrays import picked, repick
+from napari_gempick.job.exclusion import check_exclusion, read_exclusion
 from napari_gempick.job.inputs import BankMaker, read_image, read_views, source_of
 from napari_gempick.job.results import candidate_floor, selection_for
 from napari_gempick.job.thresholds import decide, scores_of
@@ -36,7 +41,6 @@ from napari_gempick.run.search import DevicePool
 if TYPE_CHECKING:
     import threading
     from collections.abc import Callable, Iterator, Sequence
-    from pathlib import Path
 
     from numpy.typing import NDArray
 
@@ -132,11 +136,12 @@ def preview(
     assert outcome.scores is not None
     names = fine.index.view_names
     floor = candidate_floor(settings, names)
-    found = find_candidates(outcome.scores, floor - SLACK)
+    size = fine.diameter / coarse_grid.map_pixel_size
+    found = with_local(find_candidates(outcome.scores, floor - SLACK), outcome.image, size)
     selection = selection_for(settings, names, fine.diameter, grid.pixel_size, coarse_grid.map_pixel_size)
     known = None
     if outcome.decoys is not None:
-        decoys = find_candidates(outcome.decoys, floor)
+        decoys = with_local(find_candidates(outcome.decoys, floor), outcome.image, size)
         known = scores_of(found, decoys, selection, floor, grid.file_shape, excluded)
     thresholds = np.array(decide(settings, names, known))
     automatic = np.array([value is None for value in settings.threshold_of(names)])
@@ -149,9 +154,11 @@ def preview(
         order = np.argsort(~((near.y >= y0) & (near.y <= y1) & (near.x >= x0) & (near.x <= x1)), kind="stable")
     near = near.take(order)
     prepared = prepare(source.image, grid, source.lowpass, source.highpass, source.transfer)
+    inside = slice(prepared.margin, -prepared.margin or None)
+    searched = prepared.image[inside, inside] if settings.local_limits() else None
     bank = fine(grid) if source.bank is None else source.bank()
     reach = math.ceil(0.75 * float(coarse_grid.ratio / grid.ratio)) + 1
-    around = _angles(fine, coarse)
+    around = angles_around(fine, coarse)
 
     def one(i: int) -> Refined | None:
         if cancel is not None and cancel.is_set():
@@ -169,7 +176,8 @@ def preview(
     with ThreadPoolExecutor(settings.threads or usable_cores()) as threads:
         waiting = list(range(len(near)))
         while True:
-            picks = select(_picks(done, fine, grid), chosen, grid.file_shape, excluded)
+            refined = with_local(_picks(done, fine, grid), searched, fine.diameter / grid.map_pixel_size)
+            picks = select(refined, chosen, grid.file_shape, excluded)
             looked_at = len(near) - len(waiting)
             yield Preview(picks, outcome.scores, looked_at, len(near), time.monotonic() - started)
             if not waiting:
@@ -206,7 +214,12 @@ def preview_file(
     image, grid, notes = read_image(path, settings)
     fine = BankMaker(settings, views)
     ctf = fine.preparation.ctf_of(path)
-    excluded = find_exclusion(image, fine.diameter / grid.pixel_size) if settings.exclude == AUTO else None
+    check_exclusion(settings.exclude)
+    if settings.exclude == AUTO:
+        excluded: NDArray[np.bool_] | None = find_exclusion(image, fine.diameter / grid.pixel_size)
+    else:
+        name = MicrographFile(path, PurePosixPath(path.name))
+        excluded = read_exclusion(settings.exclude, path.parent, name, grid.file_shape)
     stage: Preview | None = None
     first = 0.0
     looks = preview(
@@ -233,18 +246,7 @@ def preview_file(
             decoys=settings.decoys,
             cancel=cancel,
         )
-        if outcome.error is not None:
-            raise outcome.error
-        assert outcome.scores is not None
-        names, floor = fine.index.view_names, candidate_floor(settings, fine.index.view_names)
-        candidates = find_candidates(outcome.scores, floor)
-        selection = selection_for(settings, names, fine.diameter, grid.pixel_size, grid.map_pixel_size)
-        known = None
-        if outcome.decoys is not None:
-            decoys = find_candidates(outcome.decoys, floor)
-            known = scores_of(candidates, decoys, selection, floor, grid.file_shape, excluded)
-        thresholds = decide(settings, names, known)
-        exact = select(candidates, replace(selection, thresholds=thresholds), grid.file_shape, excluded)
+        exact = repick(picked(outcome, settings, fine.diameter), settings, excluded=excluded).picks
         found = agreement(stage.picks, exact, 0.1 * fine.diameter / grid.pixel_size)
         result |= {"exact_seconds": round(outcome.seconds, 3), **asdict(found)}
     return result
@@ -258,23 +260,21 @@ def coarser(settings: PickSettings, grid: Grid, diameter: float) -> tuple[PickSe
     return settings.model_copy(update=changed), Grid(grid.file_shape, grid.pixel_size, ratio)
 
 
-def _angles(fine: BankMaker, coarse: BankMaker) -> Callable[[int], list[int]]:
+def angles_around(fine: BankMaker, coarse: BankMaker) -> Callable[[int], list[int]]:
     """Return what gives the search images of the exact search about one of the coarse search: the angles between."""
-    step = coarse.index.angle_step
-    times = round(step / fine.index.angle_step) if step > 0 else 1
-    n_fine, n_coarse = fine.index.n_rotations, coarse.index.n_rotations
-    closed = math.isclose(n_fine * fine.index.angle_step, 360)
-    folds = fine.index.folds
-    searched = fine.index.searched()
+    angles = np.arange(fine.index.n_rotations) * fine.index.angle_step
+    searched = fine.index.searched().reshape(-1, len(angles))
+    views = fine.index.view(np.arange(len(fine.index), dtype=np.int32)).reshape(searched.shape)[:, 0]
 
     def around(k: int) -> list[int]:
-        section, rotation = divmod(k, n_coarse)
-        turns = {rotation * times + i for i in range(1 - times, times)}
-        turns = {turn % n_fine for turn in turns} if closed else {turn for turn in turns if 0 <= turn < n_fine}
-        fold = folds[int(fine.index.view(np.array([section * n_fine], np.int32))[0])]
-        if closed and n_fine % fold == 0:
-            turns = {turn % (n_fine // fold) for turn in turns}
-        return [k for k in sorted(section * n_fine + turn for turn in turns) if searched[k]]
+        section, rotation = divmod(k, coarse.index.n_rotations)
+        away = np.abs(angles - rotation * coarse.index.angle_step)
+        if fine.index.angle_range == 360:  # the last angle lies beside the first
+            period = 360 / fine.index.folds[views[section]]
+            away %= period
+            away = np.minimum(away, period - away)
+        near = (away < max(coarse.index.angle_step, 1) - 1e-6) & searched[section]
+        return (section * len(angles) + np.nonzero(near)[0]).tolist()
 
     return around
 
