@@ -30,3 +30,22 @@ def parse_format(context: click.Context, option: click.Parameter, value: str | N
         return None if value is None else format_named(value)
     except SettingsError as error:
         raise click.BadParameter(error.sentence, context, option) from error
+
+
+TEMPLATE_SETTINGS = (
+    "templates",
+    "mask",
+    "diameter",
+    "pixel_size",
+    "template_pixel_size",
+    "angle_step",
+    "angle_range",
+    "contrast",
+    "lowpass",
+    "highpass",
+    "averaging",
+    "grid",
+    "mask_edge",
+    "mask_rotation",
+)
+"""Settings that decide which rotated templates and masks are searched."""

@@ -16,31 +16,11 @@ from napari_gempick.cli.common import (
     print_json,
     settings_options,
 )
+from napari_gempick.cli.options import TEMPLATE_SETTINGS
 
 _SETTINGS = (
-    "templates",
-    "mask",
-    "diameter",
-    "pixel_size",
-    "template_pixel_size",
-    "angle_step",
-    "angle_range",
-    "contrast",
-    "lowpass",
-    "highpass",
-    "averaging",
-    "whiten",
-    "hot_pixels",
-    "gradient",
-    "grid",
-    "mask_edge",
-    "mask_rotation",
-    "threshold",
-    "min_distance",
-    "border",
-    "bad_pixels",
-    "devices",
-    "threads",
+    *TEMPLATE_SETTINGS,
+    *("whiten", "hot_pixels", "gradient", "threshold", "min_distance", "border", "bad_pixels", "devices", "threads"),
 )
 
 

@@ -16,28 +16,12 @@ from napari_gempick.cli.common import (
     print_json,
     settings_options,
 )
-
-_SETTINGS = (
-    "templates",
-    "mask",
-    "diameter",
-    "pixel_size",
-    "template_pixel_size",
-    "angle_step",
-    "angle_range",
-    "contrast",
-    "lowpass",
-    "highpass",
-    "averaging",
-    "grid",
-    "mask_edge",
-    "mask_rotation",
-)
+from napari_gempick.cli.options import TEMPLATE_SETTINGS
 
 
 @click.command("rotate", cls=VariadicCommand)
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path, file_okay=False), help="Folder.")
-@settings_options(_SETTINGS)
+@settings_options(TEMPLATE_SETTINGS)
 @click.option("--overwrite", is_flag=True, help="Replace files.")
 @json_option
 @command_errors
