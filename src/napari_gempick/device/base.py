@@ -47,7 +47,7 @@ class TileWorker(Protocol):
         tile: Array,
         templates: Array,
         ks: Sequence[int],
-        sigmas: Sequence[Array] | None,
+        sigmas: Sequence[Array],
         rects: Sequence[Rect],
         maps: Sequence[Array],
         guard: AbstractContextManager[Any],
@@ -59,9 +59,8 @@ class TileWorker(Protocol):
         ----------
         ks : ascending
             Full-bank numbers; the smaller one keeps a tie, also with what the maps hold.
-        sigmas : of (height, width), optional
-            For each template. Without them the correlations stay unscaled, and the score map has the real type of the
-            precision (the CPU alone is asked for that).
+        sigmas : of (height, width)
+            One for each template, or a single one that all share.
         rects
             Where each template is scored.
         maps : score (float32) and index (int32), (height, width); optionally a second pair
@@ -82,12 +81,10 @@ class Device(Protocol):
     """A CPU or a GPU, as one item of `--devices`."""
 
     name: str
-    most: int
-    """Search images that a worker takes at a time, at most 255."""
     threads: int
     """Host threads that serve it, each with its own worker."""
     keeps_maps: bool
-    """Whether a worker holds its maps until the end, as GPUs do, or hands each tile's over after every piece."""
+    """Whether a worker holds its maps until the end, as GPUs do, or raises those of the search at once."""
 
     def worker(self, fft_shape: tuple[int, int]) -> TileWorker:
         """Return a worker for the calling thread.

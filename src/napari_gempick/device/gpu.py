@@ -91,14 +91,14 @@ class GpuWorker:
         tile: Array,
         templates: Array,
         ks: Sequence[int],
-        sigmas: Sequence[Array] | None,
+        sigmas: Sequence[Array],
         rects: Sequence[Rect],
         maps: Sequence[Array],
         guard: AbstractContextManager[Any],
         precision: str,
     ) -> None:
         """See base.TileWorker; without memory for all templates at once, half as many are transformed at a time."""
-        assert sigmas is not None
+        sigmas = list(sigmas) * (len(ks) // len(sigmas))
         best, index = maps[:2]
         inverted = tuple(maps[2:]) or (np.uintp(0), np.uintp(0))  # null pointers
         first = 0
@@ -134,7 +134,6 @@ class GpuWorker:
 class GpuDevice:
     """One logical device on a GPU. See base.Device."""
 
-    most = MOST
     threads = 1
     keeps_maps = True
 

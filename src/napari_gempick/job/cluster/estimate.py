@@ -166,13 +166,13 @@ def estimate_job(
 
 
 def _measure(search: Search, pool: DevicePool) -> float:
-    """Return the seconds of one search image, from the first piece on where there are several."""
+    """Return the seconds of one search image, from the second unit on where there are several."""
     started, enough = time.perf_counter(), threading.Event()
     marks: list[tuple[float, int]] = []
 
     def progress(done: int, total: int) -> None:
         now = time.perf_counter() - started
-        if done and (not marks or done > marks[-1][1]):
+        if done >= len(search.units[0].ks) and (not marks or done > marks[-1][1]):
             marks.append((now, done))
         if len(marks) > 1 and now > SECONDS:
             enough.set()
