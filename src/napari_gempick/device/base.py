@@ -8,8 +8,23 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from contextlib import AbstractContextManager
 
+    from napari_gempick.device.arrays import Arrays
+
     Array = Any
     Rect = tuple[slice, slice]
+
+
+class Blocks(Protocol):
+    """What a device asks of a bank; see engine.bank.Bank."""
+
+    def template(self, k: int) -> Array:
+        """Return template k, normalised under its mask, (h, w) float32 on the host, kept there."""
+
+    def make_template(self, k: int, on: Arrays) -> Array:
+        """Return the same, made anew where `on` says."""
+
+    def mean_weights(self, group: int) -> Array:
+        """Return a mask over the sum of its weights, (h, w) float64 on the host."""
 
 
 class TileWorker(Protocol):
@@ -22,8 +37,11 @@ class TileWorker(Protocol):
     def spectrum(self, block: Array, precision: str) -> Array:
         """Return the half-spectrum of a host array (y, x), padded with zeros to the tile."""
 
-    def template_spectra(self, blocks: Sequence[Array], precision: str) -> Array:
-        """Return the conjugated half-spectra of host arrays (y, x), one for each."""
+    def template_spectra(self, bank: Blocks, ks: Sequence[int], precision: str) -> Array:
+        """Return the conjugated half-spectra of a bank's templates, one for each of `ks`."""
+
+    def mask_spectra(self, bank: Blocks, groups: Sequence[int], precision: str) -> Array:
+        """Return the conjugated half-spectra of a bank's masks over the sums of their weights."""
 
     def reciprocal_sigma(
         self, tile: Array, squares: Array, masks: Array, valid: tuple[int, int], floor: float, precision: str

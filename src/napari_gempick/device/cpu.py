@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from napari_gempick.device.base import Rect
+    from napari_gempick.device.base import Blocks, Rect
     from napari_gempick.device.plan import PlanStore
 
     Maps = Sequence[NDArray[Any]]
@@ -69,10 +69,15 @@ class CpuWorker:
         """See base.TileWorker."""
         return self._fft(precision).spectrum(block)
 
-    def template_spectra(self, blocks: Sequence[NDArray[Any]], precision: str) -> list[Any]:
+    def template_spectra(self, bank: Blocks, ks: Sequence[int], precision: str) -> list[Any]:
         """See base.TileWorker."""
         fft = self._fft(precision)
-        return [fft.spectrum(block, conjugate=True) for block in blocks]
+        return [fft.spectrum(bank.template(k), conjugate=True) for k in ks]
+
+    def mask_spectra(self, bank: Blocks, groups: Sequence[int], precision: str) -> list[Any]:
+        """See base.TileWorker."""
+        fft = self._fft(precision)
+        return [fft.spectrum(bank.mean_weights(group), conjugate=True) for group in groups]
 
     def reciprocal_sigma(
         self, tile: Any, squares: Any, masks: Any, valid: tuple[int, int], floor: float, precision: str

@@ -15,14 +15,13 @@ import contextlib
 import threading
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from napari_gempick.device.cpu import raise_maps
 from napari_gempick.engine.tiles import FLOOR
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    import numpy as np
     from numpy.typing import NDArray
 
     from napari_gempick.device.base import Device, TileWorker
@@ -99,50 +98,47 @@ class TileCache:
     def templates(self, worker: TileWorker, unit: int, precision: str) -> Any:
         """Return the conjugated half-spectra of a unit's templates."""
         bank, ks = self._search.bank, self._search.units[unit].ks
-        return self._of_unit(worker, unit, "templates", precision, len(ks), lambda i: bank.template(ks[i]))
+        return self._of_unit(
+            unit, "templates", precision, len(ks), lambda part: worker.template_spectra(bank, ks[part], precision)
+        )
 
     def masks(self, worker: TileWorker, unit: int, precision: str) -> Any:
         """Return the conjugated half-spectra of a unit's masks, over the sums of their weights."""
         bank, groups = self._search.bank, self._search.units[unit].groups
+        return self._of_unit(
+            unit, "masks", precision, len(groups), lambda part: worker.mask_spectra(bank, groups[part], precision)
+        )
 
-        def block(i: int) -> NDArray[np.float64]:
-            return bank.mask(groups[i]).astype(np.float64) / bank.groups[groups[i]].area
-
-        return self._of_unit(worker, unit, "masks", precision, len(groups), block)
-
-    def _of_unit(
-        self, worker: TileWorker, unit: int, what: str, precision: str, count: int, block: Callable[[int], Any]
-    ) -> Any:
+    def _of_unit(self, unit: int, what: str, precision: str, count: int, make: Callable[[slice], Any]) -> Any:
         with self._lock:
             if unit not in self._units:
                 self._units[unit] = {}
                 for old in list(self._units)[:-UNITS_KEPT]:
                     del self._units[old]
             if (what, precision) not in self._units[unit]:
-                self._units[unit][what, precision] = _Spectra(count, min(count, self._threads), block)
+                self._units[unit][what, precision] = _Spectra(count, min(count, self._threads))
             spectra = self._units[unit][what, precision]
-        return spectra.get(worker, precision)
+        return spectra.get(make)
 
 
 class _Spectra:
-    """Spectra of some blocks, made in parts by the workers that need them first."""
+    """Spectra that several workers need, made in parts by those that come first."""
 
-    def __init__(self, count: int, parts: int, block: Callable[[int], Any]) -> None:
-        self._block = block
-        self._parts = [range(count * i // parts, count * (i + 1) // parts) for i in range(parts)]
+    def __init__(self, count: int, parts: int) -> None:
+        self._parts = [slice(count * i // parts, count * (i + 1) // parts) for i in range(parts)]
         self._locks = [threading.Lock() for _ in self._parts]
         self._made: list[Any] = [None] * parts
 
-    def get(self, worker: TileWorker, precision: str) -> Any:
+    def get(self, make: Callable[[slice], Any]) -> Any:
         """Make what nobody else makes, wait for the others' parts, and return all."""
         for wait in (False, True):
-            for part, members in enumerate(self._parts):
-                if self._made[part] is None and self._locks[part].acquire(blocking=wait):
+            for number, part in enumerate(self._parts):
+                if self._made[number] is None and self._locks[number].acquire(blocking=wait):
                     try:
-                        if self._made[part] is None:
-                            self._made[part] = worker.template_spectra([self._block(i) for i in members], precision)
+                        if self._made[number] is None:
+                            self._made[number] = make(part)
                     finally:
-                        self._locks[part].release()
+                        self._locks[number].release()
         return self._made[0] if len(self._made) == 1 else [one for part in self._made for one in part]
 
 
