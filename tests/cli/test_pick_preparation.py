@@ -13,22 +13,50 @@ from napari_gempick.io.stack import write_mrc
 from napari_gempick.model.ctf import Ctf
 
 PLANTED = {(70, 72): 0.0, (180, 75): 60.0, (75, 180): 135.0, (182, 178): 210.0}
-LENSES = {"mic_a": Ctf(21100, 17000, 40), "mic_b": Ctf(9000, 9000), "mic_c": Ctf(20900, 17100, 41)}
+LENSES = {"mic_a": Ctf(21100, 17000, 40), "mic_b": Ctf(9000, 9000, voltage=200, cs=1.4), "mic_c": Ctf(20900, 17100, 41)}
+
+
+STAR = """
+data_optics
+loop_
+_rlnOpticsGroup
+_rlnVoltage
+_rlnSphericalAberration
+_rlnAmplitudeContrast
+1 300 2.7 0.1
+2 200 1.4 0.1
+
+data_micrographs
+loop_
+_rlnMicrographName
+_rlnOpticsGroup
+_rlnDefocusU
+_rlnDefocusV
+_rlnDefocusAngle
+"""
+TEXT = """# Output from CTFFind version 4.1.14, run on 2020-01-01 00:00:00
+# Input file: {name}.mrc ; Number of micrographs: 1
+# Pixel size: 2.000 Angstroms ; acceleration voltage: {kv:.1f} keV ; spherical aberration: {cs:.2f} mm ; amplitude contrast: 0.10
+# Columns: #1 - micrograph number; #2 - defocus 1 [Angstroms]; #3 - defocus 2
+1.000000 {u:.6f} {v:.6f} {angle:.6f} 0.000000 0.130000 4.900000
+"""  # noqa: E501
 
 
 @pytest.fixture
 def seen_through_lenses(tmp_path, monkeypatch):
-    """Three micrographs of protein-bright particles seen through their CTF, in noise, and a STAR file."""
+    """Three micrographs of protein-bright particles seen through their CTF, in noise; a STAR file; CTFFIND's texts."""
     rng = np.random.default_rng(0)
     clean = Blobs.image((250, 250), 2.0, list(PLANTED), list(PLANTED.values()))
     rows = []
+    (tmp_path / "texts").mkdir()
     for name, ctf in LENSES.items():
         image = scipy.fft.irfft2(scipy.fft.rfft2(clean) * CtfTransfer(ctf)(clean.shape, 2.0), s=clean.shape)
         write_mrc(tmp_path / f"mics/{name}.mrc", (image + 0.05 * rng.standard_normal(image.shape)).astype("f4"), 2.0)
-        rows.append(f"{name}.mrc {ctf.defocus_u} {ctf.defocus_v} {ctf.angle} 300 2.7 0.1")
-    labels = ("MicrographName", "DefocusU", "DefocusV", "DefocusAngle", "Voltage", "SphericalAberration")
-    head = "".join(f"_rln{label}\n" for label in (*labels, "AmplitudeContrast"))
-    (tmp_path / "ctf.star").write_text("data_\nloop_\n" + head + "\n".join(rows) + "\n")
+        u, v, angle = ctf.defocus_u, ctf.defocus_v, ctf.angle
+        rows.append(f"{name}.mrc {1 if ctf.voltage == 300 else 2} {u} {v} {angle}")
+        text = TEXT.format(name=name, kv=ctf.voltage, cs=ctf.cs, u=u, v=v, angle=angle)
+        (tmp_path / f"texts/{name}_diag.txt").write_text(text)
+    (tmp_path / "ctf.star").write_text(STAR + "\n".join(rows) + "\n")
     write_mrc(tmp_path / "particle.mrc", Blobs.image((88, 88), 2.0, [(44, 44)]), 2.0)
     monkeypatch.chdir(tmp_path)
     return tmp_path
@@ -37,7 +65,7 @@ def seen_through_lenses(tmp_path, monkeypatch):
 TEMPLATES = ("--templates", "particle.mrc", "--mask", "circle:140", "--angle-step", "15")
 
 
-def test_templates_under_the_ctf_find_what_plain_ones_miss(seen_through_lenses, gempick):
+def test_templates_under_the_ctf_find_what_plain_ones_miss(seen_through_lenses, gempick, contents):
     star = ("--ctf", "ctf.star")
     done = gempick("pick", "mics", *TEMPLATES, *star, "--threshold", 0.4, "-o", "out", "--json", check=0)
     run = json.loads(done.stdout)
@@ -54,6 +82,9 @@ def test_templates_under_the_ctf_find_what_plain_ones_miss(seen_through_lenses, 
         assert with_ctf["best_score"] > without["best_score"] + 0.05
     again = gempick("pick", "mics", "--config", "out/run.json", "-o", "again", "--json", check=0)
     assert [row["picks"] for row in json.loads(again.stdout)["micrographs"]] == [4, 4, 4]
+    gempick("pick", "mics", *TEMPLATES, "--ctf", "texts", "--threshold", 0.4, "-o", "texts_out", check=0)
+    both = (contents(seen_through_lenses / name, ("run.json", "autopick.star")) for name in ("out", "texts_out"))
+    assert next(both) == next(both)
     # the proof sees the particles through the same lenses
     proof = json.loads(gempick("convert", "out", "p.star", "--to", "particles", "--json", check=0).stdout)["proof"]
     assert (proof["state"], proof["picks"]) == ("verified", 12) and proof["written"] > 0.85

@@ -110,9 +110,10 @@ class PickSettings(BaseModel):
     )
     ctf: str | None = _setting(
         None,
-        "STAR file with the defocus of each micrograph (RELION, CTFFIND): protein-bright templates are multiplied by "
-        "the CTF after rotation. The CTF gives the sign, so --contrast is not given with it.",
-        metavar="STAR",
+        "STAR file with the defocus of each micrograph (RELION), or CTFFIND's text for one micrograph, or a folder of "
+        "such texts named like the micrographs: protein-bright templates are multiplied by the CTF after rotation. "
+        "The CTF gives the sign, so --contrast is not given with it.",
+        metavar="STAR|TEXT|FOLDER",
     )
     ctf_step: float = _setting(
         500.0,
