@@ -2,15 +2,19 @@
 
 import json
 
+import mrcfile
 import numpy as np
 import pytest
 import scipy.fft
 
 from helpers import Blobs
 from napari_gempick.engine.ctf import CtfTransfer
+from napari_gempick.engine.prepare import prepare
+from napari_gempick.engine.transfers import Whitening
 from napari_gempick.io.coordinates import read_coordinates
 from napari_gempick.io.stack import write_mrc
 from napari_gempick.model.ctf import Ctf
+from napari_gempick.model.geometry import Grid
 
 PLANTED = {(70, 72): 0.0, (180, 75): 60.0, (75, 180): 135.0, (182, 178): 210.0}
 LENSES = {"mic_a": Ctf(21100, 17000, 40), "mic_b": Ctf(9000, 9000, voltage=200, cs=1.4), "mic_c": Ctf(20900, 17100, 41)}
@@ -88,6 +92,41 @@ def test_templates_under_the_ctf_find_what_plain_ones_miss(seen_through_lenses, 
     # the proof sees the particles through the same lenses
     proof = json.loads(gempick("convert", "out", "p.star", "--to", "particles", "--json", check=0).stdout)["proof"]
     assert (proof["state"], proof["picks"]) == ("verified", 12) and proof["written"] > 0.85
+
+
+@pytest.mark.parametrize("whiten", [(), ("--whiten",)])
+def test_rotated_templates_are_those_that_a_micrograph_is_searched_with(seen_through_lenses, gempick, whiten):
+    """The written template and mask give the score of a pick by the definition."""
+    options = (*TEMPLATES, "--ctf", "ctf.star", *whiten)
+    gempick("pick", "mics/mic_a.mrc", *options, "--threshold", 0.3, "-o", "out", check=0)
+    rotate = ("templates", "rotate", *options, "-o", "rot")
+    assert "name it with --micrograph" in gempick(*rotate, check=2).stderr
+    made = json.loads(gempick(*rotate, "--micrograph", "mics/mic_a.mrc", "--json", check=0).stdout)
+    picks = read_coordinates(seen_through_lenses / "out/mic_a_autopick.star").picks
+    templates, masks = (mrcfile.read(f"rot/particle_{kind}.mrcs").astype(float) for kind in ("templates", "masks"))
+    image = mrcfile.read("mics/mic_a.mrc").astype(np.float32)
+    filtered = Whitening.of(image, 2.0) if whiten else None
+    image = prepare(image, Grid(image.shape, 2.0), transfer=filtered).image.astype(float)
+    row = int(picks.psi[0] / 15)
+    (top, left), (height, width) = made["centre"], made["box"]
+    weights, found = masks[row] / masks[row].sum(), []
+    for y, x in np.ndindex(3, 3):
+        first = round(picks.y[0]) - 1 + y - top, round(picks.x[0]) - 1 + x - left
+        block = image[first[0] : first[0] + height, first[1] : first[1] + width]
+        deviation = np.sqrt((weights * block**2).sum() - (weights * block).sum() ** 2)
+        found.append((templates[row] * block).sum() / deviation)
+    assert max(found) == pytest.approx(picks.score[0], abs=1e-4)
+
+
+def test_check_under_the_ctf(seen_through_lenses, gempick):
+    """The reference is the template as the lens shows it: the average of the picks is like it, with its sign."""
+    more = ("--threshold", 0.4, "--particles", 4, "-o", "check", "--json")
+    done = gempick("templates", "check", "mics/mic_a.mrc", *TEMPLATES, "--ctf", "ctf.star", *more, check=0)
+    (view,) = json.loads(done.stdout)["views"]
+    assert view["picks"] == 4 and view["picks_in_noise"] == 0
+    assert view["likeness"] > 0.95 and 0.1 < view["likeness_of_noise"] < 0.9
+    mean_template, average, _ = mrcfile.read("check/particle_check.mrcs")
+    assert np.corrcoef(mean_template.ravel(), average.ravel())[0, 1] > 0.8
 
 
 def test_contrast_with_the_ctf_is_refused(seen_through_lenses, gempick):
