@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from napari_gempick import __version__
 from napari_gempick.device.plan import PlanStore, library_versions
 from napari_gempick.io.atomic import write_text
+from napari_gempick.io.ctffind import find_ctffind
 from napari_gempick.job.cluster.estimate import Estimate, estimate_job
 from napari_gempick.job.cluster.folder import (
     FORMAT,
@@ -133,16 +134,18 @@ def _with_interpreter(cluster: ClusterSettings) -> ClusterSettings:
 def _copy_files(
     settings: PickSettings, micrographs: Sequence[MicrographFile], folder: Path
 ) -> tuple[PickSettings, dict[str, Any]]:
-    """Copy templates, masks and exclusion masks into numbered folders; return settings that name the copies."""
+    """Copy the files that settings name into numbered folders; return settings that name the copies."""
     files: dict[str, Any] = {}
     paths: dict[tuple[str, int], str] = {}
     for name, place, text in named_files(settings):
         source, below = Path(text), Path(name) / str(place + 1)
         plain_name(source.name)
         paths[name, place] = (below / source.name).as_posix()
-        parts = _masks_in(source, micrographs) if source.is_dir() else [source]
+        parts = [source]
+        if source.is_dir():
+            parts = find_ctffind(source) if name == "ctf" else _masks_in(source, micrographs)
         for part in parts:
-            target = below / source.name / part.name if source.is_dir() else below / source.name
+            target = below / source.name / part.relative_to(source)
             try:
                 (folder / target).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(part, folder / target)
