@@ -19,6 +19,7 @@ from napari_gempick.job.cluster.folder import (
     JOB_FILE,
     PLAN,
     README,
+    Job,
     checksum,
     micrograph_rows,
     named_files,
@@ -27,7 +28,7 @@ from napari_gempick.job.cluster.folder import (
     with_files,
     write_job,
 )
-from napari_gempick.job.cluster.script import find_site, write_script
+from napari_gempick.job.cluster.script import find_site, render, write_script
 from napari_gempick.job.inputs import BankMaker, read_views
 from napari_gempick.job.results import formats_of
 from napari_gempick.model.errors import InputError, OutputError, SettingsError
@@ -36,7 +37,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from napari_gempick.io.listing import MicrographFile
-    from napari_gempick.job.cluster.folder import Job
     from napari_gempick.model.cluster import ClusterSettings
     from napari_gempick.model.settings import PickSettings
 
@@ -117,6 +117,25 @@ def export_job(
     job = write_script(open_job(folder), site)
     write_text(folder / README, _readme(job, expected))
     return Exported(job, expected)
+
+
+def preview_script(settings: PickSettings, folder: Path | str, cluster: ClusterSettings, memory: int | None) -> str:
+    """Return the script that `export_job` would write; `memory` in GB, where the cluster settings say none.
+
+    Raises
+    ------
+    SettingsError
+        There is no such site, or its template cannot be filled in.
+    """
+    cluster = _with_interpreter(cluster)
+    job = Job(Path(os.path.abspath(folder)), settings, cluster, (), {"memory": cluster.memory or memory})
+    return render(job, find_site(cluster.site))
+
+
+def input_bytes_of(settings: PickSettings) -> int:
+    """Return the bytes of the templates and masks that a job folder gets copies of."""
+    paths = {Path(text) for _, _, text in named_files(settings)}
+    return sum(path.stat().st_size for path in paths if path.is_file())
 
 
 def _with_interpreter(cluster: ClusterSettings) -> ClusterSettings:
