@@ -35,7 +35,7 @@ _OFF = {  # what an empty setting means, in a word
 _LABELS = {
     "lowpass": "Low-pass",
     "highpass": "High-pass",
-    "max_threshold": "Upper threshold",
+    "max_threshold": "Upper limit",
     "per_view_maps": "Maps per view",
     "averaging": "Averaging",
     "gradient": "Gradient",
@@ -130,7 +130,7 @@ class Field(QWidget):
         if isinstance(spin, QSpinBox):
             spin.setRange(int(low), int(high) if high > 1 else 99_999)
         else:
-            spin.setDecimals(3 if high <= 1 or "pixel" in self.name else 1)
+            spin.setDecimals(3 if high <= 1 or self.name.endswith("pixel_size") else 1)
             spin.setRange(low, high)
             spin.setSingleStep(0.05 if high <= 1 else _STEPS.get(self.name, 1.0))
         unit = (info.json_schema_extra or {}).get("unit")  # type: ignore[union-attr]

@@ -54,6 +54,8 @@ class Limits(Fold):
         grid.setSpacing(GAP)
         grid.addWidget(_label("False picks", self.rate), 0, 0)
         grid.addWidget(self.rate, 0, 1)
+        self.lie = small("")
+        grid.addWidget(self.lie, 0, 3)
         for line, (name, field) in enumerate(self.ranges.items(), 1):
             grid.addWidget(_label(LOCAL[name], field.low), line, 0)
             grid.addWidget(field.low, line, 1)
@@ -113,7 +115,8 @@ class Limits(Fold):
             field.seen.setText("")
             if len(values):
                 low, high = np.nanmin(values[:, column]), np.nanmax(values[:, column])
-                field.seen.setText(f"picks: {low:.2f} to {high:.2f}".replace("-", "−"))
+                field.seen.setText(f"{low:.2f} … {high:.2f}".replace("-", "−"))
+        self.lie.setText("these picks:" if any(field.seen.text() for field in self.ranges.values()) else "")
 
 
 class Range:

@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import Signal
-from qtpy.QtWidgets import QFileDialog, QGridLayout, QHBoxLayout, QLineEdit, QMenu, QToolButton, QWidget
+from qtpy.QtWidgets import QFileDialog, QGridLayout, QHBoxLayout, QLineEdit, QMenu, QWidget
 
 from napari_gempick.model.settings import AUTO
 from napari_gempick.widgets.fields import Field, label_of, tip_of
-from napari_gempick.widgets.parts import GAP, Fold, small
+from napari_gempick.widgets.parts import GAP, Fold, button, small
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -88,11 +88,8 @@ class PathField(QWidget):
         self.line = QLineEdit()
         self.line.setPlaceholderText("nothing is left out" if self._masks else "none: no CTF")
         self.line.editingFinished.connect(lambda: self.take(self.line.text()))
-        choose = QToolButton()
-        choose.setText("…")
+        choose = button("Choose", "Choose a file, or none", lambda: None)
         choose.setAccessibleName(f"Choose {label_of(name)}")
-        choose.setToolTip("Choose")
-        choose.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
         menu = QMenu(choose)
         if self._masks:
             menu.addAction("Ice, dirt, carbon and padded borders, found by themselves", lambda: self.take(AUTO))

@@ -43,6 +43,7 @@ class Viewing(QWidget):
         self.lowpass.setPrefix("Low-pass: ")
         self.lowpass.setSuffix(" Å")
         self.lowpass.setSingleStep(5)
+        narrow(self.lowpass)
         self.lowpass.setToolTip(
             "<p>Low-pass of the micrograph for the eye alone: the search does not change. Search has its own. [Å]</p>"
         )
@@ -65,10 +66,10 @@ class Viewing(QWidget):
         self.label.setWordWrap(False)
         self.to = small("to")
         line = row(self.label, self.views, self.low, self.to, self.high, self.positive)
-        line.setContentsMargins(8, 0, 6, 2)
-        line.setStretch(1, 2)
-        line.setStretch(2, 1)
-        line.setStretch(4, 1)
+        line.setContentsMargins(4, 0, 0, 2)
+        for spin in (self.low, self.high):
+            spin.setFixedWidth(58)
+        line.setStretch(1, 1)
         self.setLayout(line)
         controller.loaded_changed.connect(self._update)
         controller.maps_changed.connect(self._update)
@@ -146,5 +147,4 @@ def _number(low: float, high: float, step: float, decimals: int) -> DoubleSpin:
     made.setSingleStep(step)
     made.setKeyboardTracking(False)
     made.setButtonSymbols(DoubleSpin.ButtonSymbols.NoButtons)
-    narrow(made)
     return made
