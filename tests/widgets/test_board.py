@@ -1,5 +1,7 @@
 """Picks of the window are the engine's, with corrections by hand on top."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -21,6 +23,7 @@ def candidates(n=400, seed=0, ratio=1.5):
     score = np.sort(random.random(n).astype(np.float32))[::-1]
     view = random.integers(0, 2, n).astype(np.int32)
     picks = Picks(x * ratio, y * ratio, x, y, score, np.arange(n, dtype=np.int32), view, view, np.zeros(n))
+    picks = replace(picks, local=random.normal(size=(n, 3)).astype(np.float32))
     return Candidates(picks, NAMES, SHAPE, SHAPE, PIXEL, PIXEL * ratio, 0.0)
 
 
@@ -32,14 +35,17 @@ def candidates(n=400, seed=0, ratio=1.5):
     st.floats(0, 1) | st.none(),
     st.floats(0, 80),
     st.integers(0, 40) | st.none(),
+    st.sampled_from([None, "-0.5,1", ",0.2"]),
+    st.sampled_from([None, "0,", "-1,0.3"]),
 )
-def test_same_as_the_engine(seed, side, top, distance, upper, border, most):
+def test_same_as_the_engine(seed, side, top, distance, upper, border, most, mean, power):
     made = candidates(seed=seed)
-    tune = Tune({"side": side, "top": top}, upper, distance, border, most)
+    tune = Tune({"side": side, "top": top}, upper, distance, border, most, mean, None, power)
     board = Board(made, 60.0)
     chosen = board.result(board.choose(tune, Edits()))
     pixels = (30.0 if distance is None else distance) / made.map_pixel_size
-    wanted = select(made.picks, Selection((side, top), pixels, upper, border / PIXEL, most), SHAPE)
+    selection = Selection((side, top), pixels, upper, border / PIXEL, most, tune.local_limits())
+    wanted = select(made.picks, selection, SHAPE)
     np.testing.assert_array_equal(chosen.k, wanted.k)
 
 

@@ -6,6 +6,7 @@ import threading
 import numpy as np
 import pytest
 
+from helpers import Blobs
 from napari_gempick.io.read_coordinates import read_coordinates
 from napari_gempick.io.stack import write_mrc
 from napari_gempick.job.retune import retune
@@ -259,23 +260,43 @@ def test_same_names_in_two_folders(session, data, tmp_path):
     assert [file.output_stem for file in session.controller.state.files] == ["one", "other/one"]
 
 
-def test_command_line_repeats_the_search(searched, tmp_path, gempick_run):
+def test_command_line_repeats_the_search(session, data, tmp_path):
+    """What the window exports is what the copied command writes, byte for byte, with everything set."""
     import shlex
 
     from click.testing import CliRunner
 
     from napari_gempick.cli import main
 
-    controller = searched.controller
-    controller.set_threshold(None, 0.45)
-    searched.idle()
-    text = command_line(controller.state.settings(), [f.path for f in controller.state.files], tmp_path / "again")
+    defocus = "20000 20000 0 1.5 0.1"
+    rows = "\n".join(f"{stem}.mrc {defocus} 300 2.7" for stem in ("one", "two"))
+    labels = "MicrographName DefocusU DefocusV DefocusAngle CtfBfactor AmplitudeContrast Voltage SphericalAberration"
+    names = "\n".join(f"_rln{label}" for label in labels.split())
+    (tmp_path / "ctf.star").write_text(f"data_\n\nloop_\n{names}\n{rows}\n", encoding="utf-8")
+    more = {
+        **{"averaging": 2, "highpass": 400.0, "hot_pixels": 8.0, "gradient": "plane", "whiten": True},
+        **{"ctf": str(tmp_path / "ctf.star"), "ctf_step": 100.0, "phase_flipped": "bright", "candidate_floor": -0.1},
+        **{"angle_range": 180.0, "in_plane_symmetry": ["particle=2"], "grid": "3/2", "lowpass": 9.0, "mask_edge": 8.0},
+    }
+    session.load(data, data.parent / "particle.mrc", **more)
+    controller = session.controller
+    session.searches.run_all()
+    session.idle()
+    controller.set_value("exclude", "auto")  # after the search: the window finds the masks itself
+    controller.set_threshold(None, 0.05)
+    controller.set_tune(min_distance=20.0, local_mean="-3,3", local_sigma=",9", power="0,8", max_picks=15, border=9.0)
+    session.idle()
+    state, folder = controller.state, controller.folder.path
+    text = command_line(state.settings(), [file.path for file in state.files], tmp_path / "again")
     result = CliRunner().invoke(main, shlex.split(text)[1:])
     assert result.exit_code == 0, result.output
-    for stem, count in searched.counter.counts.items():
-        here = controller.folder.path / "candidates" / f"{stem}.star"
-        assert here.read_bytes() == (tmp_path / "again" / "candidates" / f"{stem}.star").read_bytes()
-        assert len(read_coordinates(tmp_path / "again" / f"{stem}_autopick.star").picks) == count
+    chosen, problems = chosen_picks(state, controller.results, folder, state.files, controller.boards)
+    export_picks(folder, chosen, ["star"], overwrite=True)
+    assert not problems and not [sentence for kind, sentence in session.said if kind == "error"]
+    for stem, count in session.counter.counts.items():
+        assert 0 < count <= 15
+        for name in (f"candidates/{stem}.star", f"{stem}_autopick.star", f"excluded/{stem}.mrc.gz"):
+            assert (folder / name).read_bytes() == (tmp_path / "again" / name).read_bytes(), name
 
 
 def test_no_threads_or_processes_are_left(data, make_session):
@@ -318,6 +339,25 @@ def test_templates_from_a_map_and_from_picks(searched, tmp_path):
     searched.searches.run_this()
     searched.idle()
     assert controller.view_names() == ("particle", "ball", "mean")
+
+
+def test_maps_of_a_view_alone_are_read_on_demand(session, data):
+    session.load(data / "one.mrc", data.parent / "particle.mrc", per_view_maps=True, angle_step=90.0)
+    controller = session.controller
+    write_mrc(data.parent / "small.mrc", Blobs.image((60, 60), 2.0, [(30, 30)]), 2.0)
+    controller.add_view("small", [str(data.parent / "small.mrc")])
+    session.searches.run_this()
+    session.idle()
+    assert set(controller.loaded.maps) == {""} and controller.loaded.map_views == ("particle", "small")
+    scores, k = {}, {}
+    for view in ("particle", "small"):
+        controller.show_map_of(view)
+        session.wait(lambda view=view: view in controller.loaded.maps)
+        assert set(controller.loaded.maps) == {"", view}  # one at a time in memory
+        scores[view], k[view] = controller.loaded.maps[view].score, controller.loaded.maps[view].labels
+    both = controller.loaded.maps[""]
+    np.testing.assert_array_equal(np.fmax(scores["particle"], scores["small"]), both.score)
+    assert set(np.unique(k["small"])) <= {0, 5, 6, 7, 8}
 
 
 def test_preview_finds_the_particles_and_leaves_no_results(session, data, planted):

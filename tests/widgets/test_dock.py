@@ -79,7 +79,7 @@ def test_napari_tools_correct(picked, qtbot):
 def test_reject_by_cursor_keeps_the_selection(picked):
     points = picked.layers.layer(PICKS)
     y, x = points.data[1]
-    picked.layers.reject_selected((float(x) + 3, float(y)))
+    picked.layers.picks.reject_selected((float(x) + 3, float(y)))
     assert len(points.data) == 2
     picked.controller.undo()
     points.selected_data = {0, 2}

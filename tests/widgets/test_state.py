@@ -11,8 +11,8 @@ FULL = State(
     files=(MicrographFile(Path("/data/a.mrc"), PurePosixPath("grid/a.mrc")),),
     views=(ViewSpec("side", ("/t/side.mrc",), "circle:200", "#112233"), ViewSpec("top", ("/t/top.mrc", "/t/b.mrc"))),
     values={"lowpass": 20.0, "contrast": "opposite"},
-    tune=Tune({"side": 0.3, "top": 0.5}, max_threshold=0.9, min_distance=120.0, max_picks=50),
-    overrides={"grid/a": Tune({"side": 0.2})},
+    tune=Tune({"side": 0.3, "top": 0.5}, max_threshold=0.9, min_distance=120.0, max_picks=50, local_mean="-1,"),
+    overrides={"grid/a": Tune({"side": 0.2}, fdr=0.05)},
     edits={"grid/a": Edits(((1.5, 2.0),), (Added(3.0, 4.0, "top", 0.5, 30.0, 1),))},
 )
 
@@ -27,6 +27,13 @@ def test_settings_of_a_state_make_the_same_state():
     again = state_of_settings(settings)
     assert (again.tune, again.values) == (FULL.tune, FULL.values)
     assert [(v.name, v.files, v.mask) for v in again.views] == [(v.name, v.files, v.mask) for v in FULL.views]
+
+
+def test_what_does_not_count_is_kept_but_not_used():
+    state = State(values={"ctf": "/data/ctf.star", "contrast": "opposite", "phase_flipped": "bright"})
+    assert state.settings().contrast == "same" and state.settings().phase_flipped == "bright"
+    without = State(values={name: value for name, value in state.values.items() if name != "ctf"})
+    assert without.settings().contrast == "opposite" and without.settings().phase_flipped == "no"
 
 
 def test_history_joins_a_gesture_and_goes_both_ways():

@@ -11,6 +11,8 @@ import numpy as np
 from napari_gempick.engine.exclusion import find_exclusion
 from napari_gempick.io.micrograph import read_micrograph
 from napari_gempick.io.mrc import write_mrc
+from napari_gempick.job.inputs import read_image
+from napari_gempick.job.preparation import Preparation
 from napari_gempick.model.errors import InputError, SettingsError
 from napari_gempick.model.settings import AUTO
 
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_gempick.io.listing import MicrographFile
+    from napari_gempick.model.settings import PickSettings
     from napari_gempick.run.pipeline import Source
 
 FOLDER = "excluded"
@@ -66,6 +69,20 @@ def with_exclusion(
         return replace(source, notes=(*source.notes, note)) if share >= 0.01 else source
 
     return loaded
+
+
+def find_missing(settings: PickSettings, folder: Path, micrograph: MicrographFile, diameter: float) -> None:
+    """Find and write the mask that `auto` stands for, where the search was made without it.
+
+    It is the one that a search with these settings would find. Errors as io.micrograph.
+    """
+    path = found_mask(folder, micrograph)
+    if settings.exclude != AUTO or path.exists():
+        return
+    image, grid, _ = read_image(micrograph.path, settings)
+    only_cleaned = settings.model_copy(update={"averaging": 0, "whiten": False, "ctf": None})
+    image = Preparation(only_cleaned).treat(image, grid.pixel_size, None).image
+    write_mrc(path, find_exclusion(image, diameter / grid.pixel_size), grid.pixel_size)
 
 
 def read_exclusion(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy.spatial import cKDTree
@@ -13,8 +13,6 @@ from napari_gempick.engine.thinning import Thinner
 from napari_gempick.model.picks import Picks
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from numpy.typing import NDArray
 
     from napari_gempick.io.candidates import Candidates
@@ -57,8 +55,6 @@ class Board:
         Å, where the settings say none.
     excluded : (ny, nx) bool, optional
         Where no pick may lie.
-    local_limits : sequence of (lowest, highest)
-        See engine.peaks.Selection.
     """
 
     def __init__(
@@ -68,9 +64,7 @@ class Board:
         *,
         border: float = 0.0,
         excluded: NDArray[np.bool_] | None = None,
-        local_limits: Sequence[tuple[float, float]] = (),
     ) -> None:
-        self.local_limits = local_limits
         self.candidates, self.diameter = candidates, diameter
         self._border, self.excluded = border, excluded
         self.picks = candidates.picks
@@ -78,7 +72,7 @@ class Board:
         self._pool = min(len(self.picks), POOL)
         self._thinner: tuple[tuple[int, float], Thinner] | None = None
         self._marked: tuple[tuple[int, Edits], NDArray[np.bool_]] | None = None
-        self._inside: tuple[tuple[int, float], NDArray[np.bool_]] | None = None
+        self._inside: tuple[Any, NDArray[np.bool_]] | None = None
         self._lock = threading.Lock()
         self.same = SAME_PARTICLE * diameter / candidates.pixel_size
 
@@ -123,19 +117,21 @@ class Board:
         return self._thinner[1]
 
     def _allowed(self, tune: Tune) -> NDArray[np.bool_]:
-        """Return which candidates lie neither in the border nor where no pick may lie."""
+        """Return which candidates are within the local limits, and neither in the border nor where no pick may lie."""
         n, edge = self._pool, self.border(tune) / self.candidates.pixel_size
-        if self._inside is None or self._inside[0] != (n, edge):
+        key = (n, edge, tune.local_mean, tune.local_sigma, tune.power)
+        if self._inside is None or self._inside[0] != key:
             x, y = self.picks.x[:n], self.picks.y[:n]
             ny, nx = self.candidates.file_shape
             inside = (x >= edge) & (y >= edge) & (x <= nx - 1 - edge) & (y <= ny - 1 - edge)
-            if self.local_limits and self.picks.local is not None:
-                for column, (lowest, highest) in zip(self.picks.local[:n].T, self.local_limits, strict=True):
+            limits = tune.local_limits()
+            if limits and self.picks.local is not None:
+                for column, (lowest, highest) in zip(self.picks.local[:n].T, limits, strict=True):
                     inside &= (column >= lowest) & (column <= highest)
             if self.excluded is not None:
                 row = np.clip(np.rint(y).astype(int), 0, ny - 1)
                 inside &= ~self.excluded[row, np.clip(np.rint(x).astype(int), 0, nx - 1)]
-            self._inside = (n, edge), inside
+            self._inside = key, inside
         return self._inside[1]
 
     def _near_edits(self, edits: Edits) -> NDArray[np.bool_]:

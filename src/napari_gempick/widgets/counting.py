@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from psygnal import Signal
@@ -46,12 +46,7 @@ class Counter:
         controller.choice_changed.connect(self._choice_changed)
 
     def _state_changed(self, state: State, before: State) -> None:
-        if (state.tune, state.overrides, state.edits, state.files) != (
-            before.tune,
-            before.overrides,
-            before.edits,
-            before.files,
-        ):
+        if _counted_with(state) != _counted_with(before):
             self.start()
 
     def _result_changed(self, stem: str) -> None:
@@ -134,3 +129,7 @@ class Counter:
             for name, counts in views.items():
                 total[name] = total[name] + counts if name in total else counts
         return total
+
+
+def _counted_with(state: State) -> tuple[Any, ...]:
+    return state.tune, state.overrides, state.edits, state.files, state.values.get("exclude")

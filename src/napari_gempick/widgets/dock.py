@@ -31,6 +31,7 @@ from napari_gempick.widgets.sample import sample_files
 from napari_gempick.widgets.searches import Searches
 from napari_gempick.widgets.stacks import show_stacks
 from napari_gempick.widgets.tasks import Tasks
+from napari_gempick.widgets.viewing import Viewing
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -134,7 +135,9 @@ class Dock(QWidget):
         self.look = button(
             "Showing: micrograph", "Show the micrograph, the score map or the index map  ( I )", self.cycle
         )
-        layout.addLayout(row(self.look, self.shortcuts))
+        self.viewing = Viewing(self.controller, self.layers, self.searches, self._show_map)
+        layout.addLayout(row(self.look, self.viewing.lowpass, self.shortcuts))
+        layout.addWidget(self.viewing)
         self.setMinimumWidth(WIDTH)
 
     def _make_keys(self) -> list[Key]:
@@ -185,7 +188,7 @@ class Dock(QWidget):
         if self.tune.gallery.hasFocus():
             self.tune.gallery.reject_current()
             return
-        self.layers.reject_selected(self._cursor())
+        self.layers.picks.reject_selected(self._cursor())
 
     def cycle(self) -> None:
         """Show the next of micrograph, score map and index map."""
@@ -199,6 +202,11 @@ class Dock(QWidget):
             image.visible = wanted == 0
         names = ["micrograph", *("score map" if layer.name == NCC else "index map" for layer in maps)]
         self.look.setText(f"Showing: {names[wanted]}")
+
+    def _show_map(self) -> None:
+        """Bring the score map into sight, unless a map is."""
+        if not any(layer.visible for name in (NCC, INDEX) if (layer := self.layers.layer(name)) is not None):
+            self.cycle()
 
     def go_to(self, x: float, y: float) -> None:
         """Bring a position (pixels of the file) to the middle of the canvas."""
@@ -249,7 +257,7 @@ class Dock(QWidget):
         first = int(np.sum(bank.sections_per_view[: bank.view_names.index(view)]))
         if not 0 <= section - first < len(made.view.templates):
             return None
-        sign = -1 if self.controller.state.values.get("contrast") == "opposite" else 1
+        sign = -1 if self.controller.state.inverted else 1
         return sign * made.view.templates[section - first], made.view.pixel_size
 
     def _say(self, sentence: str, kind: str) -> None:

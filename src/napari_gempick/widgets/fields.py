@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any, Literal, Union, get_args, get_origin
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import QCheckBox, QComboBox, QDoubleSpinBox, QLabel, QLineEdit, QSizePolicy, QSpinBox, QWidget
 
-from napari_gempick.model.settings import PickSettings
+from napari_gempick.model.errors import GempickError
+from napari_gempick.model.settings import PickSettings, make_settings
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
     from qtpy.QtGui import QWheelEvent
 
-_MOST = {"degrees": 360.0, "Å": 99_999.0, None: 1.0}
+_MOST = {"degrees": 360.0, "Å": 99_999.0, "hot_pixels": 99.0, None: 1.0}
 _OFF = {  # what an empty setting means, in a word
     "lowpass": "off",
     "highpass": "off",
@@ -26,13 +27,30 @@ _OFF = {  # what an empty setting means, in a word
     "border": "auto",
     "max_picks": "all",
     "threads": "all",
+    "averaging": "off",
+    "hot_pixels": "off",
+    "mask_edge": "auto",
+    "in_plane_symmetry": "none",
+    "grid": "auto",
 }
 _LABELS = {
     "lowpass": "Low-pass",
     "highpass": "High-pass",
-    "max_threshold": "Upper threshold",
+    "max_threshold": "Upper limit",
     "per_view_maps": "Maps per view",
+    "averaging": "Averaging",
+    "gradient": "Gradient",
+    "hot_pixels": "Hot pixels",
+    "ctf_step": "Defocus step",
+    "phase_flipped": "Phases flipped",
+    "in_plane_symmetry": "Symmetry",
+    "mask_edge": "Soft edge",
+    "mask_rotation": "Mask files",
+    "candidate_floor": "Lowest score",
+    "bad_pixels": "NaN pixels",
+    "decoys": "Estimate false picks",
 }
+_SUFFIXES = {"degrees": "°", "hot_pixels": " σ"}
 _STEPS = {"angle_step": 1.0, "lowpass": 1.0, "highpass": 50.0, "diameter": 10.0, "min_distance": 10.0, "border": 10.0}
 
 
@@ -53,7 +71,7 @@ def limits_of(name: str, model: type[BaseModel] = PickSettings) -> tuple[float, 
     """Return the smallest and the largest value of a number; a limit that is excluded counts as one."""
     info = model.model_fields[name]
     extra = info.json_schema_extra if isinstance(info.json_schema_extra, dict) else {}
-    low, high = 0.0, _MOST.get(str(extra.get("unit")) if extra.get("unit") else None, 99_999.0)
+    low, high = 0.0, _MOST.get(name, _MOST.get(str(extra.get("unit")) if extra.get("unit") else None, 99_999.0))
     for rule in info.metadata:
         low = getattr(rule, "ge", getattr(rule, "gt", low))
         high = getattr(rule, "le", getattr(rule, "lt", high))
@@ -73,6 +91,7 @@ class Field(QWidget):
     """
 
     edited = Signal(str, object)
+    refused = Signal(str, str)
 
     def __init__(self, name: str, model: type[BaseModel] = PickSettings, empty: str = "") -> None:
         super().__init__()
@@ -80,6 +99,7 @@ class Field(QWidget):
         self._empty = empty or _OFF.get(name, "auto")
         info = model.model_fields[name]
         self.default = None if info.is_required() else info.default
+        self._value: Any = None
         self.label = QLabel(label_of(name))
         self.label.setToolTip(tip_of(name, model))
         self.label.setStyleSheet("font-size: 11px;")
@@ -94,8 +114,19 @@ class Field(QWidget):
     def _make(self, kind: Any) -> QWidget:
         if kind is bool:
             box = QCheckBox(label_of(self.name))
-            box.toggled.connect(lambda on: self.edited.emit(self.name, on or None))
+            box.toggled.connect(lambda on: self.edited.emit(self.name, None if on == self.default else on))
             return box
+        if kind is str or get_origin(kind) is tuple:
+            line = QLineEdit()
+            if self._model is PickSettings:
+                line.setPlaceholderText(_OFF.get(self.name, "none"))
+                line.editingFinished.connect(self._typed)
+                narrow(line)
+            else:
+                line.textEdited.connect(
+                    lambda text: self.edited.emit(self.name, None if text == self.default else text)
+                )
+            return line
         if get_origin(kind) is Literal:
             combo = _Combo()
             combo.addItems(get_args(kind))
@@ -103,22 +134,18 @@ class Field(QWidget):
                 lambda text: self.edited.emit(self.name, None if text == self.default else text)
             )
             return combo
-        if kind is str:
-            line = QLineEdit()
-            line.textEdited.connect(lambda text: self.edited.emit(self.name, None if text == self.default else text))
-            return line
         info = self._model.model_fields[self.name]
         spin: QSpinBox | QDoubleSpinBox = _Spin() if kind is int else _DoubleSpin()
         low, high = limits_of(self.name, self._model)
         if isinstance(spin, QSpinBox):
-            spin.setRange(int(low), 99_999)
+            spin.setRange(int(low), int(high) if high > 1 else 99_999)
         else:
-            spin.setDecimals(3 if high <= 1 or "pixel" in self.name else 1)
+            spin.setDecimals(3 if high <= 1 or self.name.endswith("pixel_size") else 1)
             spin.setRange(low, high)
             spin.setSingleStep(0.05 if high <= 1 else _STEPS.get(self.name, 1.0))
         unit = (info.json_schema_extra or {}).get("unit")  # type: ignore[union-attr]
-        if unit:
-            spin.setSuffix("°" if unit == "degrees" else f" {unit}")
+        if unit or self.name in _SUFFIXES:
+            spin.setSuffix(_SUFFIXES.get(self.name, _SUFFIXES.get(unit, f" {unit}")))
         if self._optional:
             if isinstance(spin, QDoubleSpinBox):
                 zero_counts = any(getattr(rule, "ge", None) is not None for rule in info.metadata)
@@ -137,10 +164,32 @@ class Field(QWidget):
         new = int(value) if isinstance(self.editor, QSpinBox) else round(value, 4)
         self.edited.emit(self.name, None if off or new == self.default else new)
 
+    def _typed(self) -> None:
+        """Take what was typed, if a search could be made with it."""
+        text = self.editor.text().strip()
+        several = not isinstance(self.default, str)
+        value: Any = None if text in ("", self.default) else text.replace(",", " ").split() if several else text
+        if value == self._value:
+            return
+        try:
+            make_settings({} if value is None else {self.name: value})
+        except GempickError as error:
+            self.set(self._value)
+            self.refused.emit(error.sentence, "error")
+            return
+        self.edited.emit(self.name, value)
+
     def set(self, value: Any) -> None:
         """Show a value; None shows the default."""
+        self._value = value
         value = self.default if value is None else value
         editor = self.editor
+        if isinstance(editor, QLineEdit):
+            hidden = value is None or (self._model is PickSettings and value == self.default)
+            text = "" if hidden else value if isinstance(value, str) else ", ".join(value)
+            if editor.text() != text:
+                editor.setText(text)
+            return
         if editor.hasFocus() and isinstance(editor, (QSpinBox, QDoubleSpinBox)) and self._reads(value):
             return
         blocked = editor.blockSignals(True)
@@ -148,12 +197,16 @@ class Field(QWidget):
             editor.setChecked(bool(value))
         elif isinstance(editor, QComboBox):
             editor.setCurrentText(str(value))
-        elif isinstance(editor, QLineEdit):
-            if editor.text() != (value or ""):
-                editor.setText(value or "")
         else:
             editor.setValue(editor.minimum() if value is None else value)
         editor.blockSignals(blocked)
+
+    def clear(self, why: str) -> None:
+        """Show no choice, and what is so instead."""
+        blocked = self.editor.blockSignals(True)
+        self.editor.setPlaceholderText(why)
+        self.editor.setCurrentIndex(-1)
+        self.editor.blockSignals(blocked)
 
     def _reads(self, value: Any) -> bool:
         return bool(self.editor.value() == (self.editor.minimum() if value is None else value))

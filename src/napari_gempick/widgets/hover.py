@@ -53,7 +53,7 @@ class Hover(QWidget):
 
     def look(self, x: float, y: float) -> None:
         """Show the pick at (x, y), pixels of the file; what is shown stays until the next one."""
-        number = self._layers.nearest(x, y)
+        number = self._layers.picks.nearest(x, y)
         points = self._layers.layer("Picks")
         loaded = self._controller.loaded
         if number is None or points is None or loaded is None or loaded.image is None or number == self._shown:

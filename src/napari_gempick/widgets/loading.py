@@ -12,7 +12,7 @@ import numpy as np
 from napari_gempick.io.candidates import read_candidates
 from napari_gempick.io.image import open_image
 from napari_gempick.io.micrograph import read_micrograph
-from napari_gempick.job.exclusion import read_exclusion
+from napari_gempick.job.exclusion import find_missing, read_exclusion
 from napari_gempick.model.bank import BankIndex
 from napari_gempick.model.errors import GempickError, InputError
 from napari_gempick.widgets.board import Board
@@ -97,7 +97,9 @@ class Loaded:
         None before a search.
     bank : BankIndex, optional
     maps : dict of str to MapPair
-        "" for all views together, and each view where kept.
+        "" for all views together, and the view whose own maps are shown.
+    map_views : tuple of str
+        Views whose own maps were kept.
     error, notes : str
         Sentences.
     """
@@ -110,6 +112,7 @@ class Loaded:
     board: Board | None = None
     bank: BankIndex | None = None
     maps: Mapping[str, MapPair] = field(default_factory=dict)
+    map_views: tuple[str, ...] = ()
     error: str = ""
     notes: tuple[str, ...] = ()
 
@@ -132,16 +135,16 @@ class Boards:
         if result.error:
             return None
         stem = file.output_stem
-        limits = settings.local_limits()
-        key = (id(result), str(folder), settings.diameter, settings.exclude, limits)
+        key = (id(result), str(folder), settings.diameter, settings.exclude)
         with self._lock:
             known = self._kept.get(stem)
         if known is not None and known[0] == key:
             return known[1]
         candidates = read_candidates(folder / "candidates" / f"{stem}.star")
+        find_missing(settings, folder, file, result.diameter)
         excluded = read_exclusion(settings.exclude, folder, file, candidates.file_shape)
         border = (settings.diameter or 0.0) / 2
-        board = Board(candidates, result.diameter, border=border, excluded=excluded, local_limits=limits)
+        board = Board(candidates, result.diameter, border=border, excluded=excluded)
         with self._lock:
             self._kept[stem] = key, board
             while len(self._kept) > KEPT:
@@ -177,14 +180,17 @@ def load(
         contrast_limits(image),
         board,
         None if board is None or result is None else result.bank,
-        {},
-        error,
-        micrograph.warnings,
+        error=error,
+        notes=micrograph.warnings,
     )
 
 
-def load_maps(loaded: Loaded, folder: Path | None, result: Result | None) -> dict[str, MapPair]:
-    """Read the maps of a micrograph that were kept: "" for all views together, and each view.
+def load_maps(
+    loaded: Loaded, folder: Path | None, result: Result | None, view: str = ""
+) -> tuple[dict[str, MapPair], tuple[str, ...]]:
+    """Read the maps of a micrograph that were kept: "" for all views together, and those of a view.
+
+    Returns also the views that have maps of their own.
 
     Raises
     ------
@@ -193,13 +199,17 @@ def load_maps(loaded: Loaded, folder: Path | None, result: Result | None) -> dic
     """
     board = loaded.board
     if result is None or folder is None or not result.maps or board is None:
-        return {}
-    found = {}
-    for view in ("", *board.candidates.view_names):
+        return {}, ()
+
+    def paths_of(view: str) -> list[Path]:
         name = folder / "maps" / (f"{loaded.stem}_{view}" if view else loaded.stem)
-        paths = [name.with_name(f"{name.name}_{kind}.mrc") for kind in ("ncc", "index")]
-        if not all(path.exists() for path in paths):
-            continue
+        return [name.with_name(f"{name.name}_{kind}.mrc") for kind in ("ncc", "index")]
+
+    names = board.candidates.view_names
+    kept = {name for name in ("", *names) if all(path.exists() for path in paths_of(name))}
+    found = {}
+    for name in kept & {"", view}:
+        paths = paths_of(name)
         score, index = (open_image(path, single=True).data[0] for path in paths)
         if score.shape != board.candidates.map_shape or index.shape != score.shape:
             raise InputError(f"{paths[0]} has another size than the search; run this micrograph again.", paths[0])
@@ -208,8 +218,8 @@ def load_maps(loaded: Loaded, folder: Path | None, result: Result | None) -> dic
         kind = np.uint8 if n < 255 else np.uint16 if n < 65535 else np.int32
         labels = (index + 1).astype(kind)
         shown = np.where(labels == 0, np.float32(np.nan), score).astype(np.float32)
-        found[view] = MapPair(shown, labels, ratio)
-    return found
+        found[name] = MapPair(shown, labels, ratio)
+    return found, tuple(name for name in names if name in kept)
 
 
 def bank_of(run: Mapping[str, Any]) -> BankIndex:

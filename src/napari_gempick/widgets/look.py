@@ -5,6 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import scipy.fft
+
+from napari_gempick.device.cores import usable_cores
+from napari_gempick.engine.filters import frequencies, transfer
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,15 +38,34 @@ def rgba(colour: str, alpha: float = 1.0) -> NDArray[np.float32]:
     return np.array([*parts, alpha], np.float32)
 
 
-def score_colours() -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Return colours and their places (0 to 1) of the score map: 0.5 is the score 0 and black; blue below, amber above.
+def score_colours(low: float = -1.0, high: float = 1.0) -> NDArray[np.float32]:
+    """Return the colours, (n, 4), of the score map shown from `low` to `high`: blue below 0, black at 0, amber above.
 
-    Between -1 and 1 both halves have the same steps, so equal sizes of opposite sign are equally bright.
+    Equal sizes of opposite sign are equally bright. A window on one side of 0 begins with black.
     """
     below = ["#8fd0ff", "#2f7fd0", "#123a66"]
     above = ["#5a2d0c", "#e0842a", "#fff3c8"]
     colours = [rgba(colour) for colour in (*below, "#000000", *above)]
-    return np.stack(colours), np.array([0, 0.25, 0.42, 0.5, 0.58, 0.75, 1], np.float32)
+    score = np.linspace(low, high, 257)
+    black = low if low >= 0 else min(0.0, high)
+    size = (score - black) / max(black - low, high - black)
+    places = (-1, -0.5, -0.16, 0, 0.16, 0.5, 1)
+    made = [np.interp(size, places, band) for band in np.stack(colours).T]
+    return np.stack(made, axis=1).astype(np.float32)
+
+
+def smoothed(image: NDArray[Any], pixel_size: float, lowpass: float) -> NDArray[np.float32]:
+    """Return a micrograph (ny, nx) with the low-pass of the search, for the eye; lengths in Å."""
+    values = np.asarray(image, np.float32)
+    finite = np.isfinite(values)
+    middle = np.float32(values[finite].mean()) if finite.any() else np.float32(0)
+    values = np.where(finite, values, middle) - middle
+    workers = usable_cores()
+    spectrum = scipy.fft.rfft2(values, workers=workers, overwrite_x=True)
+    spectrum *= transfer(frequencies(values.shape, pixel_size), lowpass, None)
+    made: NDArray[np.float32] = scipy.fft.irfft2(spectrum, values.shape, workers=workers, overwrite_x=True)
+    made += middle
+    return made
 
 
 def shades(colours: Sequence[str], view: NDArray[np.int32], psi: NDArray[np.float64]) -> NDArray[np.float32]:

@@ -11,9 +11,10 @@ from qtpy.QtWidgets import QApplication, QFileDialog, QGridLayout, QLabel, QMenu
 from napari_gempick.io.atomic import write_text
 from napari_gempick.job.settings_file import read_settings
 from napari_gempick.model.errors import GempickError
-from napari_gempick.model.settings import PickSettings, make_settings
+from napari_gempick.model.settings import make_settings
 from napari_gempick.widgets.command_line import command_line
 from napari_gempick.widgets.fields import Combo, Field, label_of, tip_of
+from napari_gempick.widgets.more_settings import MoreSettings
 from napari_gempick.widgets.parts import GAP, Part, button, primary, row, shorten
 from napari_gempick.widgets.reopening import state_of_settings
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from napari_gempick.widgets.controller import Controller
     from napari_gempick.widgets.searches import Searches
 
-FIELDS = ("angle_step", "diameter", "lowpass", "highpass", "threads", "per_view_maps")
+FIELDS = ("angle_step", "diameter", "lowpass", "highpass")
 
 
 class Search(Part):
@@ -30,16 +31,13 @@ class Search(Part):
     def __init__(self, controller: Controller, searches: Searches) -> None:
         super().__init__(3, "Search", "Compares every rotated template with every position.")
         self._controller, self._searches = controller, searches
-        self.fields = {name: Field(name) for name in FIELDS if name in PickSettings.model_fields}
+        self.fields = {name: Field(name) for name in FIELDS}
         grid = QGridLayout()
         grid.setSpacing(GAP)
-        for number, (name, field) in enumerate(self.fields.items()):
+        for number, field in enumerate(self.fields.values()):
             line, side = number // 2, 2 * (number % 2)
-            if name == "per_view_maps":
-                grid.addWidget(field.editor, line, side, 1, 2)
-            else:
-                grid.addWidget(field.label, line, side)
-                grid.addWidget(field.editor, line, side + 1)
+            grid.addWidget(field.label, line, side)
+            grid.addWidget(field.editor, line, side + 1)
             field.edited.connect(controller.set_value)
         grid.setColumnStretch(1, 1)
         grid.setColumnStretch(3, 1)
@@ -55,6 +53,10 @@ class Search(Part):
         line = row(label, self.devices, self.more)
         line.setStretch(1, 1)
         self.rows.addLayout(line)
+        self.advanced = MoreSettings()
+        self.advanced.edited.connect(controller.set_value)
+        self.advanced.refused.connect(controller.said.emit)
+        self.rows.addWidget(self.advanced)
         self.run_this = primary("Run this", "Search the micrograph that is shown", searches.run_this)
         self.run_all = button("Run all", "Search all micrographs without results for these settings", searches.run_all)
         self.preview = button("Preview", "A quick look at this micrograph: most picks, in seconds", searches.preview)
@@ -87,6 +89,7 @@ class Search(Part):
         if state.values != before.values:
             for name, field in self.fields.items():
                 field.set(state.values.get(name))
+            self.advanced.show_values(state.values)
             self._show_devices()
         if (state.files, state.views) != (before.files, before.views):
             self._update()

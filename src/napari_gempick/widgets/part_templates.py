@@ -30,6 +30,8 @@ from napari_gempick.widgets.parts import GAP, Part, button, row
 from napari_gempick.widgets.pictures import ViewPictures, draw_view
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from numpy.typing import NDArray
 
     from napari_gempick.widgets.controller import Controller
@@ -121,11 +123,21 @@ class Templates(Part):
 
     def _state_changed(self, state: Any, before: Any) -> None:
         self.pixel_size.set(state.values.get("template_pixel_size"))
-        self.contrast.set(state.values.get("contrast"))
+        self._show_contrast(state.values)
         drawn_with = ("template_pixel_size", "diameter", "mask_edge", "mask_rotation")
         stale = any(state.values.get(name) != before.values.get(name) for name in drawn_with)
         if state.views != before.views or stale:
             self._show(state.views, stale)
+
+    def _show_contrast(self, values: Mapping[str, Any]) -> None:
+        """Show the contrast; with a CTF it has no say, and says so."""
+        self.contrast.set(values.get("contrast"))
+        given = bool(values.get("ctf"))
+        self.contrast.editor.setEnabled(not given)
+        if given:
+            self.contrast.clear("from the CTF")
+        why = "<p>The CTF gives the contrast; take it away in <b>Search, More settings</b> to choose it here.</p>"
+        self.contrast.editor.setToolTip(why if given else tip_of("contrast"))
 
     def _show(self, views: tuple[ViewSpec, ...], stale: bool = False) -> None:
         names = [view.name for view in views]

@@ -13,6 +13,7 @@ from napari_gempick.widgets.counting import BINS
 from napari_gempick.widgets.fields import DoubleSpin, Field, tip_of
 from napari_gempick.widgets.gallery import Gallery
 from napari_gempick.widgets.histogram import Histogram
+from napari_gempick.widgets.limits import LOCAL, Limits
 from napari_gempick.widgets.parts import GAP, Part, button, row, small
 from napari_gempick.widgets.state import TUNED
 
@@ -78,7 +79,7 @@ class Tune(Part):
         self.histogram.released.connect(self._released)
         self.rows.addWidget(self.histogram)
         self.fields = {name: Field(name) for name in ("min_distance", "border", "max_threshold", "max_picks")}
-        assert set(self.fields) == set(TUNED)
+        assert {*self.fields, *LOCAL} == set(TUNED)
         grid = QGridLayout()
         grid.setSpacing(GAP)
         for number, (name, field) in enumerate(self.fields.items()):
@@ -92,6 +93,8 @@ class Tune(Part):
         for column in (1, 3):
             grid.setColumnStretch(column, 1)
         self.rows.addLayout(grid)
+        self.limits = Limits(controller, estimates)
+        self.rows.addWidget(self.limits)
         self.rows.addWidget(small("About the threshold: solid frames are picks; X rejects."))
         self.gallery = Gallery(controller, go_to)
         self.rows.addWidget(self.gallery)

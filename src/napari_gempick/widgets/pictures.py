@@ -52,7 +52,9 @@ def draw_view(state: State, spec: ViewSpec, side: int) -> ViewPictures:
         A file cannot be used.
     """
     settings = replace(state, views=(spec,)).settings(
-        angle_step=0, threshold=["0.4"], grid="full", contrast="same", lowpass=None, highpass=None
+        **{"angle_step": 0, "threshold": ["0.4"], "grid": "full", "contrast": "same", "in_plane_symmetry": ()},
+        **dict.fromkeys(("lowpass", "highpass", "ctf")),
+        phase_flipped="no",
     )
     (view,) = read_views(settings)
     pictures = []

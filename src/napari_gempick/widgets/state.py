@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 DEFAULT_THRESHOLD = PickSettings().threshold_of(("all",))[0] or 0.4
-TUNED = ("max_threshold", "min_distance", "border", "max_picks")
+TUNED = ("max_threshold", "min_distance", "border", "max_picks", "local_mean", "local_sigma", "power")
 """Settings that choose picks among candidates, beside the thresholds."""
 
 
@@ -31,13 +31,24 @@ class ViewSpec:
 
 @dataclass(frozen=True)
 class Tune:
-    """What turns candidates into picks; lengths in Å, None for the defaults of PickSettings."""
+    """What turns candidates into picks; lengths in Å, None for the defaults of PickSettings.
+
+    With `fdr` the thresholds are chosen so that about this share of the picks is false; they are moved by hand without.
+    """
 
     thresholds: Mapping[str, float] = field(default_factory=dict)
     max_threshold: float | None = None
     min_distance: float | None = None
     border: float | None = None
     max_picks: int | None = None
+    local_mean: str | None = None
+    local_sigma: str | None = None
+    power: str | None = None
+    fdr: float | None = None
+
+    def local_limits(self) -> tuple[tuple[float, float], ...]:
+        """Return the limits of local mean, local standard deviation and power; empty where none is set."""
+        return PickSettings(local_mean=self.local_mean, local_sigma=self.local_sigma, power=self.power).local_limits()
 
     def threshold(self, view: str) -> float:
         """Return the lowest score of a view."""
@@ -92,7 +103,16 @@ class State:
         values["mask"] = [f"{view.name}={view.mask}" for view in self.views] or ["auto"]
         values["threshold"] = [f"{view.name}={self.tune.threshold(view.name):g}" for view in self.views] or ["0.4"]
         values.update({name: getattr(self.tune, name) for name in TUNED})
+        values.pop("contrast" if values.get("ctf") else "phase_flipped", None)  # kept for when they count again
         return make_settings({**values, **more})
+
+    @property
+    def inverted(self) -> bool:
+        """Whether particles look like the templates in inverted contrast."""
+        values = self.values
+        if values.get("ctf"):
+            return values.get("phase_flipped") != "bright"
+        return values.get("contrast") == "opposite"
 
     def with_edits(self, stem: str, edits: Edits) -> State:
         """Return the state with other corrections of a micrograph."""
@@ -155,6 +175,10 @@ class History:
     def end_gesture(self) -> None:
         """Make the next change a step of its own."""
         self._gesture = None
+
+    def amend(self, state: State) -> None:
+        """Put another state in the place of this one: what follows from the last step, and is undone with it."""
+        self.state = state
 
     @property
     def undoable(self) -> str:
