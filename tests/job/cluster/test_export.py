@@ -202,7 +202,7 @@ FULL = {
 }
 EXPECTED = {
     "slurm": ["#SBATCH --nodes=2", "#SBATCH --ntasks-per-node=3", "#SBATCH --gpus-per-node=3", "--constraint=avx512"],
-    "pbs": ["#PBS -l select=2:ncpus=12:mpiprocs=3:ompthreads=4:ngpus=3", "#PBS -A lab/a1", "walltime=1-02:00:00"],
+    "pbs": ["#PBS -l select=2:ncpus=12:mpiprocs=3:ompthreads=4:ngpus=3", "#PBS -A lab/a1", "walltime=93600"],
     "sge": ["#$ -pe mpi 24", "#$ -l h_rt=93600", "#$ -l gpu=3", "#$ --constraint=avx512"],
     "lsf": ["#BSUB -n 6", "#BSUB -W 1560", "#BSUB -R 'span[ptile=3]'", "#BSUB -gpu num=3/host"],
     "mpirun": ["export OMP_NUM_THREADS=4"],

@@ -152,6 +152,8 @@ def test_tasks_find_their_gpus(make, per_task):
     assert [row["rank"] for row in rows] == [0, 1, 2, 3], output(job)
     devices = [row["devices"] for row in rows]
     assert devices == (["cuda:0"] * 4 if per_task else ["cuda:0", "cuda:1"] * 2)
+    of_nodes = [[tuple(row["gpus"]) for row in rows[first : first + 2]] for first in (0, 2)]
+    assert of_nodes == [[("0",), ("1",)] if per_task else [("0", "1")] * 2] * 2  # no two tasks of a node on one GPU
 
 
 def test_ranks_that_do_not_see_each_other_are_refused(make):

@@ -18,7 +18,7 @@ from napari_gempick.device.plan import library_versions
 from napari_gempick.job.cluster import hand_out
 from napari_gempick.job.cluster.conductor import Conductor, wait
 from napari_gempick.job.cluster.folder import open_job
-from napari_gempick.job.cluster.node import check_world, devices_of_rank
+from napari_gempick.job.cluster.node import check_world, devices_of_rank, visible_gpus
 from napari_gempick.job.cluster.rank import Rank
 from napari_gempick.model.errors import GempickError, InputError
 
@@ -92,6 +92,7 @@ def _check(rank: Rank) -> int:
         "host": MPI.Get_processor_name(),
         "node_rank": rank.node.rank,
         "devices": spec,
+        "gpus": list(visible_gpus()),
         "threads": threads,
         **library_versions(),
     }
