@@ -215,6 +215,27 @@ def test_automatic_mask_covers_the_particle():
     assert np.array_equal(weights, automatic_weights(-image))
 
 
+def test_automatic_mask_is_a_little_wider_than_the_particle_with_a_soft_edge_of_its_width():
+    y, x = np.indices((100, 100)) - 50
+    disc = (np.hypot(x, y) <= 30).astype(np.float32)
+    for edge in (3.0, 8.0):
+        profile = automatic_weights(disc, edge=edge)[50, 50:]
+        assert profile[33 - int(edge / 2)] == 1 and profile[35 + round(edge / 2)] == 0
+        assert np.all(np.diff(profile) <= 0)
+        assert profile.sum() == pytest.approx(34, abs=1), "widened by 6 % of the diameter, half-way at the outline"
+    wide = automatic_weights(np.pad(disc, 30))[30:-30, 30:-30]
+    assert np.abs(wide - automatic_weights(disc)).sum() < 2 * np.pi * 34, "the box around: less than a pixel"
+
+
+def test_templates_of_a_view_share_their_automatic_mask():
+    """Upright and lying particles: one mask that holds both, whatever their order."""
+    y, x = np.indices((80, 80)) - 40
+    upright = ((abs(x) < 8) & (abs(y) < 24)).astype(np.float32)
+    both = automatic_weights(upright, upright.T)
+    assert np.array_equal(both, automatic_weights(upright.T, upright)) and np.allclose(both, both.T)
+    assert both[40, 60] == both[60, 40] == 1 and both[60, 60] == 0
+
+
 def test_bank_box_and_numbers():
     rng = np.random.default_rng(0)
     rectangle = ShapeMask("rectangle", (21.0, 9.0))
