@@ -165,6 +165,20 @@ def test_shapes_have_their_area_and_direction(text, area, edge, psi):
         assert extent.bottom > 1.5 * extent.right
 
 
+def test_masks_turn_counter_clockwise_on_screen():
+    """The right end of a bar lies above the centre at psi 30; at 90 an image is turned by a quarter."""
+    bar, extent = ShapeMask("rectangle", (60.0, 6.0)).sample(30, 1.0)
+    cy, cx = extent.top, extent.left
+    assert bar[cy - 12, cx + 21] == 1 and bar[cy + 12, cx + 21] == 0
+    weights = np.zeros((31, 31), np.float32)
+    weights[12:19, 5:30] = 1
+    weights[19:22, 26:30] = 1
+    turned, extent = ImageMask(weights, 1.0).sample(90, 1.0)
+    whole = np.rot90(weights)
+    assert np.array_equal(turned, whole[15 - extent.top : 16 + extent.bottom, 15 - extent.left : 16 + extent.right])
+    assert turned.sum() == weights.sum()
+
+
 def test_soft_edge_has_its_width():
     weights, extent = ShapeMask("circle", (80.0, 80.0), 8.0).sample(0, 1.0)
     profile = weights[extent.top, extent.left :]
