@@ -170,13 +170,14 @@ def test_masks_turn_counter_clockwise_on_screen():
     bar, extent = ShapeMask("rectangle", (60.0, 6.0)).sample(30, 1.0)
     cy, cx = extent.top, extent.left
     assert bar[cy - 12, cx + 21] == 1 and bar[cy + 12, cx + 21] == 0
-    weights = np.zeros((31, 31), np.float32)
-    weights[12:19, 5:30] = 1
-    weights[19:22, 26:30] = 1
-    turned, extent = ImageMask(weights, 1.0).sample(90, 1.0)
-    whole = np.rot90(weights)
-    assert np.array_equal(turned, whole[15 - extent.top : 16 + extent.bottom, 15 - extent.left : 16 + extent.right])
-    assert turned.sum() == weights.sum()
+    for n in (30, 31):
+        weights = np.zeros((n, n), np.float32)
+        weights[12:19, 5:30] = 1
+        weights[19:22, 26:30] = 1
+        turned, extent = ImageMask(weights, 1.0).sample(90, 1.0)
+        whole = np.rot90(np.pad(weights, ((0, 31 - n), (0, 31 - n))))
+        assert np.array_equal(turned, whole[15 - extent.top : 16 + extent.bottom, 15 - extent.left : 16 + extent.right])
+        assert turned.sum() == weights.sum()
 
 
 def test_soft_edge_has_its_width():
@@ -214,6 +215,15 @@ def test_rotated_mask_files(soft):
     assert mask.sample(0, 1.0)[0].sum() == weights.sum()
 
 
+def test_binary_mask_files_are_soft_on_a_coarser_grid():
+    y, x = np.indices((60, 60)) - 30
+    mask = ImageMask(((abs(x) <= 20) & (abs(y) <= 12)).astype(np.float32), 1.0, softening=1.2)
+    weights, extent = mask.sample(90, 2.0)
+    edge = weights[extent.top, extent.left :]
+    assert edge[0] == 1 and ((edge > 0.01) & (edge < 0.99)).sum() >= 2
+    assert 4 * weights.sum() == pytest.approx(41 * 25, rel=0.02)
+
+
 def test_no_support_is_clipped_by_rotation():
     full = np.ones((30, 30), np.float32)
     for psi in (0, 17, 45, 90):
@@ -235,7 +245,7 @@ def test_automatic_mask_is_a_little_wider_than_the_particle_with_a_soft_edge_of_
     for edge in (3.0, 8.0):
         profile = automatic_weights(disc, edge=edge)[50, 50:]
         assert profile[33 - int(edge / 2)] == 1 and profile[35 + round(edge / 2)] == 0
-        assert np.all(np.diff(profile) <= 0)
+        assert np.all(np.diff(profile) <= 0) and ((profile > 0) & (profile < 1)).sum() >= edge - 1
         assert profile.sum() == pytest.approx(34, abs=1), "widened by 6 % of the diameter, half-way at the outline"
     wide = automatic_weights(np.pad(disc, 30))[30:-30, 30:-30]
     assert np.abs(wide - automatic_weights(disc)).sum() < 2 * np.pi * 34, "the box around: less than a pixel"
