@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from helpers import Blobs, bank_of
 from napari_gempick.engine.filters import frequencies, transfer
-from napari_gempick.engine.masks import ImageMask, ShapeMask, automatic_weights, parse_shape
+from napari_gempick.engine.masks import ImageMask, ShapeMask, automatic_weights, framed, parse_shape
 from napari_gempick.engine.prepare import normalise, pad_smoothly, prepare
 from napari_gempick.engine.sampling import ContinuousImage
 from napari_gempick.model.errors import InputError, SettingsError
@@ -249,6 +249,21 @@ def test_automatic_mask_is_a_little_wider_than_the_particle_with_a_soft_edge_of_
         assert profile.sum() == pytest.approx(34, abs=1), "widened by 6 % of the diameter, half-way at the outline"
     wide = automatic_weights(np.pad(disc, 30))[30:-30, 30:-30]
     assert np.abs(wide - automatic_weights(disc)).sum() < 2 * np.pi * 34, "the box around: less than a pixel"
+
+
+def test_automatic_mask_fills_rings_and_leaves_out_neighbours():
+    y, x = np.indices((120, 120)) - 60
+    ring = ((np.hypot(x, y) < 26) & (np.hypot(x, y) > 16)).astype(np.float32)
+    neighbour = (np.hypot(x - 50, y) < 9).astype(np.float32)
+    weights = automatic_weights(ring + neighbour)
+    assert weights[60, 60] == 1 and weights[60, 110] == 0
+
+
+@pytest.mark.parametrize("size", [30, 31])
+def test_masks_are_framed_about_the_centre_pixel(size):
+    whole = framed(ShapeMask("ellipse", (20.0, 10.0)), (size, size), 1.0)
+    rows, columns = np.nonzero(whole)
+    assert rows.mean() == columns.mean() == size // 2
 
 
 def test_templates_of_a_view_share_their_automatic_mask():
