@@ -70,6 +70,27 @@ def test_given_angles_are_kept():
     assert np.abs((made.psi - psi + 180) % 360 - 180).max() < 5
 
 
+def test_long_particles_lie_along_x_and_none_moves_further_than_allowed():
+    """Bars clicked beside their centres: with a short limit they stay where the clicks were, with a long one not."""
+    rng = np.random.default_rng(2)
+    y, x = np.indices((260, 260))
+    clicks, psi = np.array([(60.0, 60.0), (190.0, 62.0), (64.0, 188.0), (192.0, 190.0)]), np.radians([35, 80, 130, 60])
+    image = 0.1 * rng.standard_normal(x.shape)
+    for (cx, cy), angle in zip(clicks + np.array([5, -4]), psi, strict=True):
+        along = (x - cx) * np.cos(angle) - (y - cy) * np.sin(angle)
+        across = (x - cx) * np.sin(angle) + (y - cy) * np.cos(angle)
+        image += (abs(along) < 22) & (abs(across) < 7)
+    made = average([image], [clicks], BOX)
+    bar = made.images[0] > 0.5 * made.images[0].max()
+    assert np.ptp(np.nonzero(bar.any(axis=0))) > 38 and np.ptp(np.nonzero(bar.any(axis=1))) < 20
+    turns = (made.psi - np.degrees(psi) + 90) % 180 - 90
+    assert np.abs(turns).max() < 4
+    moved = np.stack([made.x, made.y], axis=1) - clicks
+    assert np.hypot(*(moved - [5, -4]).T).max() < 1.5
+    held = average([image], [clicks], BOX, max_shift=1.5)
+    assert np.hypot(*(np.stack([held.x, held.y], axis=1) - clicks).T).max() < 4.5
+
+
 def test_two_kinds_fall_into_two_classes():
     """Lopsided particles and discs, on two micrographs."""
     image, clicks, centres, _ = planted(12, 0.3)

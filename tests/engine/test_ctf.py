@@ -42,6 +42,14 @@ def test_astigmatism_lies_along_its_angle_towards_larger_rows():
         assert contrast_transfer(s * math.sin(a), s * math.cos(a), ctf) == pytest.approx(expected, abs=1e-5)
 
 
+def test_modulus_of_flipped_phases_and_reach():
+    plain, dark, bright = (CtfTransfer(ASTIGMATIC, how)((64, 64), PIXEL) for how in ("no", "dark", "bright"))
+    assert np.array_equal(bright, np.abs(plain)) and np.array_equal(dark, -bright) and (plain > 0).any()
+    lens = CtfTransfer(Ctf(15000, 20000, cs=0))
+    assert lens.reach(10) == pytest.approx(wavelength(300) / 10 * 20000)
+    assert CtfTransfer(Ctf(15000, 20000, cs=2.7)).reach(10) > lens.reach(10)
+
+
 def test_groups_round_the_defocus():
     assert Ctf(10249, 9751, 33).grouped(500) == Ctf(10000, 10000, 0)
     assert Ctf(10251, 9751, 178).grouped(500) == Ctf(10500, 10000, 0)

@@ -1,15 +1,18 @@
 """Saved maps against a brute-force float64 NCC: the definition itself."""
 
+from fractions import Fraction
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import oracle
-from helpers import bank_of, search
+from helpers import Blobs, bank_of, search
 from napari_gempick.device.cpu import CpuDevice
-from napari_gempick.engine.masks import ShapeMask
+from napari_gempick.engine.masks import ImageMask, ShapeMask, automatic_weights
 from napari_gempick.engine.prepare import prepare
+from napari_gempick.engine.sampling import ContinuousImage
 from napari_gempick.engine.search import Search
 from napari_gempick.model.geometry import Grid
 
@@ -102,6 +105,27 @@ def test_prime_sizes_and_template_as_large_as_the_micrograph(plans):
     again = search(image, bank_of(templates, masks), plans)
     assert again.score.max() == pytest.approx(1, abs=1e-5)
     assert again.index.max() == 1
+
+
+@pytest.mark.parametrize("ratio", [1, 2])
+def test_automatic_masks_are_weights_of_the_definition(plans, ratio):
+    """Soft masks that turn, on both grids: the oracle's scores on the file's grid, and its unscored border."""
+    pixel, lowpass, shape = 2.0, 8.0, (140, 132)
+    image = Blobs.image(shape, pixel, [(60, 71)], [40]) + np.random.default_rng(6).normal(0, 0.3, shape)
+    template = Blobs.image((64, 64), pixel, [(32, 32)])
+    mask = ImageMask(automatic_weights(template, edge=4.0), pixel)
+    turned = ContinuousImage(template, pixel, lowpass=lowpass)
+    masks, extents = zip(*(mask.sample(psi, pixel) for psi in (0, 40, 80)), strict=True)
+    assert ((masks[0] > 0) & (masks[0] < 1)).any(), "soft"
+    templates = [turned.sample(psi, pixel, extent) for psi, extent in zip((0, 40, 80), extents, strict=True)]
+    smooth = prepare(image.astype(np.float32), Grid(shape, pixel), lowpass).image
+    best, index, _ = oracle.search(smooth, templates, masks, [(extent.top, extent.left) for extent in extents])
+    grid = Grid(shape, pixel, Fraction(ratio))
+    how = {"pixel_size": pixel, "spacing": grid.map_pixel_size, "oversampling": grid.oversampling, "lowpass": lowpass}
+    result = search(image, bank_of([template], [mask], step=40, full=120, **how), plans, grid=grid, lowpass=lowpass)
+    assert np.array_equal(result.index < 0, index[::ratio, ::ratio] < 0)
+    assert np.abs(result.score - best[::ratio, ::ratio]).max() < (1e-4 if ratio == 1 else 2e-3)
+    assert result.index[result.score == result.score.max()] == 1
 
 
 def test_tie_goes_to_the_smaller_k(plans):

@@ -49,6 +49,36 @@ def test_ice_carbon_and_dead_areas(rng, gain):
     assert away.sum() > 10 and not inside[away].any()
 
 
+def test_what_is_joined_to_something_foreign_goes_with_it(rng):
+    """Thick ice that thins out: its rim is not foreign enough by itself."""
+    image, _ = field(rng)
+    y, x = np.indices(image.shape)
+    depth = 8 * np.exp(-((y - 250) ** 2 + (x - 300) ** 2) / (2 * 60**2))
+    rim = (depth > 1) & (depth < 1.3)
+    assert find_exclusion((image - depth).astype(np.float32), DIAMETER)[rim].mean() > 0.9
+    assert find_exclusion((image - rim * depth).astype(np.float32), DIAMETER)[rim].mean() < 0.2
+
+
+def test_rough_areas_and_ice_on_a_gradient(rng):
+    image, _ = field(rng)
+    y, x = np.indices(image.shape)
+    rough = np.hypot(y - 350, x - 150) < 60
+    ice = np.hypot(y - 150, x - 420) < 35
+    noise = gaussian_filter(rng.standard_normal(image.shape), 2.0)
+    seen = image + rough * 5 * noise / noise.std() - 3 * ice + np.linspace(-20, 20, image.shape[1])
+    excluded = find_exclusion(seen.astype(np.float32), DIAMETER)
+    assert excluded[rough].mean() > 0.8 and excluded[ice].mean() > 0.8 and excluded.mean() < 0.15
+
+
+def test_a_few_equal_rows_are_no_border_and_a_few_particles_no_micrograph(rng):
+    image, _ = field(rng)
+    image[1:4] = image[0]
+    assert padded_borders(image) == (0, 0, 0, 0)
+    y, x = np.indices((250, 250))
+    scene = (rng.standard_normal((250, 250)) - 6 * (np.hypot(y - 125, x - 125) < 20)).astype(np.float32)
+    assert not find_exclusion(scene, DIAMETER).any() and find_exclusion(np.tile(scene, (2, 2)), DIAMETER).any()
+
+
 @pytest.mark.parametrize("widths", [(0, 0, 0, 0), (30, 20, 25, 14), (0, 40, 0, 0)])
 def test_padded_borders(rng, widths):
     image, _ = field(rng)

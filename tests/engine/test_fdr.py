@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from napari_gempick.engine.fdr import false_rate
+from napari_gempick.engine.fdr import FalseRate, false_rate
 
 
 def noise(rng, n):
@@ -87,3 +87,22 @@ def test_any_scores(picks, decoys):
     assert (rate.rate >= 0).all() and (rate.rate <= 1).all() and (np.diff(rate.expected) >= -1e-9).all()
     threshold = rate.best_threshold()
     assert threshold is None or threshold in rate.scores
+
+
+def test_decoys_are_counted_below_the_tail_and_extrapolated_in_it():
+    """Twenty decoys: the five highest give the tail, 0.60 to 0.56 (mean excess of four over the fifth: 0.025)."""
+    decoys = np.linspace(0.60, 0.41, 20)
+    rate = false_rate(np.array([0.8, 0.585, 0.5]), decoys)
+    steps = (np.array([0.8, 0.585]) - 0.56) / 0.025
+    assert rate.expected[:2] == pytest.approx(6 * (1 + steps / 5) ** -5.0)
+    assert rate.expected[2] == 11 + 1, "one is added"
+
+
+def test_particles_and_rates_of_known_counts():
+    """18 of 20 high scores are true; far below, 600 of 1000 are not, and count for nothing."""
+    scores = np.concatenate([np.linspace(0.9, 0.7, 20), np.linspace(0.5, 0.1, 980)])
+    rate = FalseRate(scores, np.concatenate([np.full(20, 2.0), np.full(980, 600.0)]))
+    assert rate.particles == pytest.approx(20 - 2 - 1.5 * np.sqrt(2 * 2.0))
+    assert rate.best_threshold() == scores[19]
+    assert rate.at(scores[19]) == pytest.approx(0.1), "a pick whose score is the threshold is one"
+    assert rate.at(0.95) == 0 and rate.threshold_for(0.2) == scores[19]

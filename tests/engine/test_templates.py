@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from helpers import Blobs, bank_of
 from napari_gempick.engine.filters import frequencies, transfer
-from napari_gempick.engine.masks import ImageMask, ShapeMask, automatic_weights, parse_shape
+from napari_gempick.engine.masks import ImageMask, ShapeMask, automatic_weights, framed, parse_shape
 from napari_gempick.engine.prepare import normalise, pad_smoothly, prepare
 from napari_gempick.engine.sampling import ContinuousImage
 from napari_gempick.model.errors import InputError, SettingsError
@@ -165,6 +165,21 @@ def test_shapes_have_their_area_and_direction(text, area, edge, psi):
         assert extent.bottom > 1.5 * extent.right
 
 
+def test_masks_turn_counter_clockwise_on_screen():
+    """The right end of a bar lies above the centre at psi 30; at 90 an image is turned by a quarter."""
+    bar, extent = ShapeMask("rectangle", (60.0, 6.0)).sample(30, 1.0)
+    cy, cx = extent.top, extent.left
+    assert bar[cy - 12, cx + 21] == 1 and bar[cy + 12, cx + 21] == 0
+    for n in (30, 31):
+        weights = np.zeros((n, n), np.float32)
+        weights[12:19, 5:30] = 1
+        weights[19:22, 26:30] = 1
+        turned, extent = ImageMask(weights, 1.0).sample(90, 1.0)
+        whole = np.rot90(np.pad(weights, ((0, 31 - n), (0, 31 - n))))
+        assert np.array_equal(turned, whole[15 - extent.top : 16 + extent.bottom, 15 - extent.left : 16 + extent.right])
+        assert turned.sum() == weights.sum()
+
+
 def test_soft_edge_has_its_width():
     weights, extent = ShapeMask("circle", (80.0, 80.0), 8.0).sample(0, 1.0)
     profile = weights[extent.top, extent.left :]
@@ -200,6 +215,15 @@ def test_rotated_mask_files(soft):
     assert mask.sample(0, 1.0)[0].sum() == weights.sum()
 
 
+def test_binary_mask_files_are_soft_on_a_coarser_grid():
+    y, x = np.indices((60, 60)) - 30
+    mask = ImageMask(((abs(x) <= 20) & (abs(y) <= 12)).astype(np.float32), 1.0, softening=1.2)
+    weights, extent = mask.sample(90, 2.0)
+    edge = weights[extent.top, extent.left :]
+    assert edge[0] == 1 and ((edge > 0.01) & (edge < 0.99)).sum() >= 2
+    assert 4 * weights.sum() == pytest.approx(41 * 25, rel=0.02)
+
+
 def test_no_support_is_clipped_by_rotation():
     full = np.ones((30, 30), np.float32)
     for psi in (0, 17, 45, 90):
@@ -213,6 +237,42 @@ def test_automatic_mask_covers_the_particle():
     assert weights[np.abs(particle()) > 0.3].mean() > 0.95
     assert 0.1 < weights.mean() < 0.7 and not weights[0].any()
     assert np.array_equal(weights, automatic_weights(-image))
+
+
+def test_automatic_mask_is_a_little_wider_than_the_particle_with_a_soft_edge_of_its_width():
+    y, x = np.indices((100, 100)) - 50
+    disc = (np.hypot(x, y) <= 30).astype(np.float32)
+    for edge in (3.0, 8.0):
+        profile = automatic_weights(disc, edge=edge)[50, 50:]
+        assert profile[33 - int(edge / 2)] == 1 and profile[35 + round(edge / 2)] == 0
+        assert np.all(np.diff(profile) <= 0) and ((profile > 0) & (profile < 1)).sum() >= edge - 1
+        assert profile.sum() == pytest.approx(34, abs=1), "widened by 6 % of the diameter, half-way at the outline"
+    wide = automatic_weights(np.pad(disc, 30))[30:-30, 30:-30]
+    assert np.abs(wide - automatic_weights(disc)).sum() < 2 * np.pi * 34, "the box around: less than a pixel"
+
+
+def test_automatic_mask_fills_rings_and_leaves_out_neighbours():
+    y, x = np.indices((120, 120)) - 60
+    ring = ((np.hypot(x, y) < 26) & (np.hypot(x, y) > 16)).astype(np.float32)
+    neighbour = (np.hypot(x - 50, y) < 9).astype(np.float32)
+    weights = automatic_weights(ring + neighbour)
+    assert weights[60, 60] == 1 and weights[60, 110] == 0
+
+
+@pytest.mark.parametrize("size", [30, 31])
+def test_masks_are_framed_about_the_centre_pixel(size):
+    whole = framed(ShapeMask("ellipse", (20.0, 10.0)), (size, size), 1.0)
+    rows, columns = np.nonzero(whole)
+    assert rows.mean() == columns.mean() == size // 2
+
+
+def test_templates_of_a_view_share_their_automatic_mask():
+    """Upright and lying particles: one mask that holds both, whatever their order."""
+    y, x = np.indices((80, 80)) - 40
+    upright = ((abs(x) < 8) & (abs(y) < 24)).astype(np.float32)
+    both = automatic_weights(upright, upright.T)
+    assert np.array_equal(both, automatic_weights(upright.T, upright)) and np.allclose(both, both.T)
+    assert both[40, 60] == both[60, 40] == 1 and both[60, 60] == 0
 
 
 def test_bank_box_and_numbers():

@@ -5,6 +5,9 @@ import pytest
 
 import napari_gempick as gp
 from helpers import Blobs
+from napari_gempick.job.inputs import BankMaker, view_of
+from napari_gempick.model.geometry import Grid
+from napari_gempick.model.settings import PickSettings
 
 
 @pytest.fixture(scope="module")
@@ -50,3 +53,15 @@ def test_masks_as_arrays(scene, plans):
 def test_wrong_arrays_are_one_sentence(image, settings, words):
     with pytest.raises(gp.GempickError, match=words):
         gp.pick(image, {"side": np.eye(9)}, settings)
+
+
+def test_templates_of_a_view_share_their_automatic_mask():
+    """Masks of one view; the diameter, from which the distance of picks follows, is that of a particle."""
+    y, x = np.indices((80, 80)) - 40
+    upright = ((abs(x) < 8) & (abs(y) < 24)).astype(np.float32)
+    views = [view_of("both", [(upright, "1", 2.0), (upright.T, "2", 2.0)], "auto", PickSettings())]
+    views += [view_of("one", [(upright, "3", 2.0)], "auto", PickSettings())]
+    makers = BankMaker(PickSettings(angle_step=90), views)
+    bank = makers(Grid((300, 300), 2.0))
+    assert [group.ks.tolist() for group in bank.groups] == [list(range(8)), [8, 10], [9, 11]]
+    assert makers.diameter == pytest.approx(2 * np.sqrt(4 / np.pi * 16 * 48), rel=0.3)

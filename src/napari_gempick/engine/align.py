@@ -15,7 +15,7 @@ import scipy.fft
 from scipy import ndimage
 
 from napari_gempick.engine.filters import crop_spectrum
-from napari_gempick.engine.masks import ShapeMask, automatic_weights
+from napari_gempick.engine.masks import ShapeMask, outline
 from napari_gempick.engine.sampling import ContinuousImage, rotation_matrix
 
 if TYPE_CHECKING:
@@ -175,7 +175,7 @@ def _centred(
     poses: Poses, chosen: NDArray[np.intp], average: NDArray[np.float32], limit: float, *, turn: bool
 ) -> Poses:
     """Move the centre of mass of an average to its centre pixel, and turn its longer axis along x."""
-    rows, columns = np.nonzero(automatic_weights(average))
+    rows, columns = np.nonzero(outline(average))
     rim = np.concatenate([average[0], average[-1], average[:, 0], average[:, -1]])
     density = np.abs(average - np.median(rim))[rows, columns]
     middle = np.average(np.stack([rows, columns]), axis=1, weights=density) - np.array(average.shape) // 2

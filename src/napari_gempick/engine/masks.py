@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from scipy import ndimage
@@ -16,6 +16,10 @@ from napari_gempick.model.geometry import Extent
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+EDGE_PIXELS = 3.0
+"""Width of the soft edge of automatic masks, pixels of the templates."""
+WIDENED = 0.06
+"""Outlines are wider than the particle by this share of its diameter on each side."""
 NEGLIGIBLE = 1e-4
 """Soft weights below this are set to 0, so that the support ends somewhere."""
 
@@ -159,11 +163,26 @@ def _is_radial(weights: NDArray[np.float32]) -> bool:
     return bool(np.all(highest - lowest <= 1e-6) and np.all(lowest[:-1] >= highest[1:] - 1e-6))
 
 
-def automatic_weights(template: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return binary weights (h, w) around the particle in a template.
+def automatic_weights(*templates: NDArray[np.float32], edge: float = EDGE_PIXELS) -> NDArray[np.float32]:
+    """Return the mask (h, w) of a view: the outlines of its templates, (h, w) each, over one another, with a soft edge.
+
+    Sections of a view compete for the best score, and under a small mask noise scores higher: hence one mask for all.
+    The raised-cosine edge, `edge` pixels wide, is centred on the outline.
+    """
+    whole = np.any([outline(template) for template in templates], axis=0)
+    pad = math.ceil(edge) + 1
+    wide = np.pad(whole, pad)
+    distance = ndimage.distance_transform_edt(~wide) - ndimage.distance_transform_edt(wide)
+    weights = _edge(distance - 0.5 * np.sign(distance), edge)[pad:-pad, pad:-pad]
+    weights[weights < NEGLIGIBLE] = 0
+    return weights.astype(np.float32)
+
+
+def outline(template: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return binary weights (h, w) of the particle in a template.
 
     The deviation from the border's mean is smoothed and cut half-way between the border's noise and its
-    95 % quantile's third; the part at the centre is closed, filled and widened by 4 % of the box.
+    95 % quantile's third; the part at the centre is closed, filled and widened.
     """
     image = template.astype(np.float64)
     height, width = image.shape
@@ -184,8 +203,13 @@ def automatic_weights(template: NDArray[np.float32]) -> NDArray[np.float32]:
     y, x = np.ogrid[:height, :width]
     middle = np.exp(-(((y - height // 2) / (height / 4)) ** 2 + ((x - width // 2) / (width / 4)) ** 2))
     best = 1 + int(np.argmax(ndimage.sum_labels(middle, labels, np.arange(1, count + 1))))
-    grown = ndimage.binary_dilation(labels == best, iterations=max(1, round(0.04 * min(height, width))))
-    return np.asarray(grown, np.float32)
+    return widened(labels == best, WIDENED)
+
+
+def widened(inside: NDArray[Any], share: float) -> NDArray[np.float32]:
+    """Return binary weights (h, w) grown on all sides by a share of the diameter of a circle of their area."""
+    by = max(1.0, share * 2 * math.sqrt(float(inside.sum()) / math.pi))
+    return np.asarray(ndimage.distance_transform_edt(inside < 0.5) <= by, np.float32)
 
 
 def framed(mask: Mask, shape: tuple[int, int], spacing: float) -> NDArray[np.float32]:

@@ -9,13 +9,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_gempick.engine.align import average_classes, cut_boxes, outer_side
-from napari_gempick.engine.masks import automatic_weights, soft_edge
+from napari_gempick.engine.masks import EDGE_PIXELS, outline, soft_edge
 from napari_gempick.io.coordinate_sets import PICK_FILES, TRUTH_FILES, common_ending, read_entries
 from napari_gempick.io.micrograph import as_float32, read_micrograph, require_pixel_size
 from napari_gempick.io.micrograph_names import shown
 from napari_gempick.io.stack import write_mrc
 from napari_gempick.io.star import write_tables
-from napari_gempick.job.project import EDGE_PIXELS
 from napari_gempick.job.template_files import beside, refuse_existing
 from napari_gempick.model.errors import InputError, SettingsError
 
@@ -124,7 +123,7 @@ def average(
         start=np.concatenate(starts) if starts else None,
         progress=progress,
     )
-    masks = np.stack([soft_edge(automatic_weights(image), EDGE_PIXELS) if image.any() else image for image in images])
+    masks = np.stack([soft_edge(outline(image), EDGE_PIXELS) if image.any() else image for image in images])
     y, x = (np.concatenate(kept)[:, ::-1] + poses.shift).T
     return Averages(images, masks, np.array(numbers), x, y, poses.psi, poses.score, poses.label)
 

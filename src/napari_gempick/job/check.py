@@ -154,5 +154,7 @@ def _weights(view: View) -> NDArray[np.float32]:
     if view.mask_weights is not None:
         weights: NDArray[np.float32] = view.mask_weights[0]
         return weights
-    shape, image = parse_shape(view.mask), view.templates[0]
-    return automatic_weights(image) if shape is None else framed(ShapeMask(*shape), image.shape, view.pixel_size)
+    shape = parse_shape(view.mask)
+    if shape is None:
+        return automatic_weights(*view.templates)
+    return framed(ShapeMask(*shape), view.templates[0].shape, view.pixel_size)

@@ -14,7 +14,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_gempick.engine.bank import Bank, Section
-from napari_gempick.engine.masks import ImageMask, Mask, ShapeMask, automatic_weights, parse_shape
+from napari_gempick.engine.masks import (
+    EDGE_PIXELS,
+    ImageMask,
+    Mask,
+    ShapeMask,
+    automatic_weights,
+    outline,
+    parse_shape,
+)
 from napari_gempick.engine.symmetry import in_plane_symmetry
 from napari_gempick.io.micrograph import as_float32, read_micrograph, require_pixel_size
 from napari_gempick.io.stack import read_mask, read_stack
@@ -210,14 +218,22 @@ class BankMaker:
                     f"({width:g} x {height:g} Å); give a smaller mask, or check the template's pixel size."
                 )
             return [mask] * len(view.templates)
-        weights = [automatic_weights(t) for t in view.templates] if view.mask_weights is None else view.mask_weights
+        if view.mask_weights is None:
+            pixels = max(EDGE_PIXELS, edge / view.pixel_size)
+            drawn: dict[tuple[int, ...], Mask] = {}
+            for size in dict.fromkeys(template.shape for template in view.templates):
+                weights = automatic_weights(*(t for t in view.templates if t.shape == size), edge=pixels)
+                drawn[size] = ImageMask(weights, view.pixel_size)
+            return [drawn[template.shape] for template in view.templates]
         soft = settings.mask_rotation == "soft"
-        made: list[Mask] = [ImageMask(w, view.pixel_size, soft=soft, softening=softening) for w in weights]
+        made: list[Mask] = [ImageMask(w, view.pixel_size, soft=soft, softening=softening) for w in view.mask_weights]
         return made * len(view.templates) if len(made) == 1 else made
 
     def _area_diameter(self, view: View) -> float:
-        """Return the diameter in Å of the circle with the largest mask's area."""
+        """Return the diameter in Å of the circle with the largest mask's area, of automatic masks their outline's."""
         spacing = view.pixel_size
+        if view.mask == "auto":
+            return 2 * math.sqrt(max(float(outline(t).sum()) for t in view.templates) / math.pi) * spacing
         areas = [float(mask.sample(0, spacing)[0].sum()) for mask in dict.fromkeys(self._masks(view, 0.0, 0.0))]
         return 2 * math.sqrt(max(areas) / math.pi) * spacing
 

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-from scipy.ndimage import distance_transform_edt
 
-from napari_gempick.engine.masks import ShapeMask, automatic_weights, framed, soft_edge
+from napari_gempick.engine.masks import EDGE_PIXELS, ShapeMask, framed, outline, soft_edge, widened
 from napari_gempick.engine.orientations import setting_of_map, symmetry_group, viewing_directions
 from napari_gempick.engine.projection import Projector, shrink
 from napari_gempick.engine.sampling import ContinuousImage
@@ -26,10 +25,8 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
 ANGLE_STEP = 15.0
-EDGE_PIXELS = 3.0
-"""Width of the soft edge of masks, pixels of the templates."""
 WIDENED = 0.2
-"""Outlines of projections, which have no surroundings, are widened by this share of their diameter."""
+"""Masks of projections, which have no surroundings, are wider than the outline by this share of its diameter."""
 POOR_FIT = 0.5
 """A map that correlates less with itself, turned by its symmetry, is said to lack it."""
 
@@ -136,21 +133,15 @@ def project_map(
 
 def _masks(images: NDArray[np.float32], spacing: float, mask: str, diameter: float | None) -> NDArray[np.float32]:
     """Return a mask for each image: its outline with a soft edge, or the circle that holds all outlines."""
-    outlines = np.stack([_widened(automatic_weights(image)) for image in images])
+    outlines = np.stack([widened(outline(image), WIDENED) for image in images])
     if mask == "auto" and diameter is None:
-        return np.stack([soft_edge(outline, EDGE_PIXELS) for outline in outlines])
+        return np.stack([soft_edge(one, EDGE_PIXELS) for one in outlines])
     n = images.shape[-1]
     if diameter is None:
         rows, columns = np.nonzero(outlines.any(axis=0))
         diameter = (2 * float(np.hypot(rows - n // 2, columns - n // 2).max()) + EDGE_PIXELS) * spacing
     whole = framed(ShapeMask("circle", (diameter, diameter), EDGE_PIXELS * spacing), (n, n), spacing)
     return np.broadcast_to(whole, images.shape)
-
-
-def _widened(outline: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return an outline with some background around: against that, a particle stands out."""
-    by = WIDENED * 2 * math.sqrt(float(outline.sum()) / math.pi)
-    return np.asarray(distance_transform_edt(outline < 0.5) <= by, np.float32)
 
 
 def project_files(

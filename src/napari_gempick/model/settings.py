@@ -56,7 +56,7 @@ class PickSettings(BaseModel):
     mask: tuple[str, ...] = _setting(
         ("auto",),
         "Mask of all views, or of the view NAME: a file (weights 0 to 1, in the template's pixels), a shape in Å "
-        "(A along x, B along y at psi 0), or auto: the circle of --diameter, else from the template itself.",
+        "(A along x, B along y at psi 0), or auto: the circle of --diameter, else the outline of the view's templates.",
         metavar="[NAME=]FILE|circle:D|ellipse:AxB|rectangle:AxB|auto",
     )
     diameter: float | None = _setting(
@@ -139,8 +139,9 @@ class PickSettings(BaseModel):
     )
     mask_edge: float | None = _setting(
         None,
-        "Width of the soft edge of shape masks, centred on the outline. Default: two pixels of the coarsest grid that "
-        "the low-pass allows, 0 (binary) without one; never less than two map pixels on a coarser grid.",
+        "Width of the soft edge of shape masks and automatic ones, centred on the outline. Default: two pixels of the "
+        "coarsest grid that the low-pass allows, 0 (binary) without one; never less than two map pixels on a coarser "
+        "grid, nor, for automatic masks, than three pixels of the template.",
         unit="Å",
         ge=0,
     )
