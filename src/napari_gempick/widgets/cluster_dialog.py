@@ -45,6 +45,7 @@ _SITES = {
     "mpirun": "this computer, without a scheduler",
 }
 _OTHER = "\n"
+_FRAMED = "QPlainTextEdit { border: 1px solid #7a7d85; border-radius: 2px; }"
 _PAIRS = (
     ("partition", "Partition"),
     ("account", "Account"),
@@ -175,6 +176,7 @@ class ClusterDialog(QDialog):
         self.estimate.setAlignment(Qt.AlignmentFlag.AlignTop)
         self.script = QPlainTextEdit()
         self.script.setReadOnly(True)
+        self.script.setStyleSheet(_FRAMED)
         self.script.setLineWrapMode(QPlainTextEdit.LineWrapMode.NoWrap)
         self.script.setFont(QFontDatabase.systemFont(QFontDatabase.SystemFont.FixedFont))
         self.script.setAccessibleName("Submit script")
@@ -212,6 +214,7 @@ class ClusterDialog(QDialog):
         edit.setAccessibleName(name.replace("_", " "))
         edit.setFixedHeight(height)
         edit.setTabChangesFocus(True)
+        edit.setStyleSheet(_FRAMED)
         edit.textChanged.connect(
             lambda: self._edited(name, tuple(filter(str.strip, edit.toPlainText().splitlines())) or None)
         )

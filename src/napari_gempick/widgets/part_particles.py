@@ -179,7 +179,8 @@ class Particles(Fold):
             for name, words in (("at_edge", "too near the edge"), ("outside", "outside their micrograph"))
             if report[name]
         ]
-        words = f"{report['particles']} particles of {report['micrographs']} micrographs: {Path(report['star']).name}"
+        many = "micrograph" if report["micrographs"] == 1 else "micrographs"
+        words = f"{report['particles']} particles of {report['micrographs']} {many}: {Path(report['star']).name}"
         self.result.setText(words + (f"; left out: {', '.join(left)}" if left else "") + ".")
         self.result.setToolTip(f"<p>{report['output']}</p>" + "".join(f"<p>{note}</p>" for note in report["notes"]))
         self._controller.said.emit(f"{words} in {Path(report['star']).parent}.", "info")
