@@ -193,7 +193,7 @@ def test_results_of_a_running_job_grow(picked, part, dialog, qtbot, monkeypatch)
 
 def test_cancelling_and_submitting_again(picked, part, dialog, qtbot):
     """A job of this machine, stopped in the middle: what is finished stays."""
-    picked.controller.set_value("angle_step", 0.1)
+    picked.controller.set_value("angle_step", 0.3)
     dialog.site.setCurrentIndex(dialog.site.findData("mpirun"))
     dialog.site.activated.emit(dialog.site.currentIndex())
     export(qtbot, dialog, part, dialog.submit)
