@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import html
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
 EVERY = 1000
 """Milliseconds between two looks at a job's files."""
+SHARE = 0.05
+"""Of the time may be spent looking: the files of a large job are read less often."""
 _WORDS = {
     "exported": "not submitted yet",
     "submitted": "submitted, waits for its nodes",
@@ -79,6 +82,8 @@ class Cluster(Fold):
 
     def ask(self) -> None:
         """Open the dialog."""
+        if self.dialog is not None:
+            self.dialog.deleteLater()
         self.dialog = ClusterDialog(self, self._controller, self._tasks)
         self.dialog.exported.connect(self._exported)
         self.dialog.open()
@@ -124,6 +129,7 @@ class Cluster(Fold):
 
     def _submitted(self, made: Any) -> None:
         self._submitting = False
+        self._timer.start()
         self._controller.said.emit(f"Submitted: job {made.job_id}.", "info")
         self._update()
         self._look()
@@ -149,18 +155,24 @@ class Cluster(Fold):
             return
         self._looking = True
 
-        def read() -> tuple[Path, Status, str]:
+        def read() -> tuple[Path, Status, str, float]:
+            started = time.perf_counter()
             status = job_status(folder)
-            return folder, status, "" if status.state in ("running", "complete") else last_words(folder)
+            said = "" if status.state in ("running", "complete") else last_words(folder)
+            return folder, status, said, time.perf_counter() - started
 
         self._controller.background.do(read, self._looked)
 
-    def _looked(self, found: tuple[Path, Status, str]) -> None:
+    def _looked(self, found: tuple[Path, Status, str, float]) -> None:
         self._looking = False
-        folder, status, said = found
-        if folder == self.folder:
-            self.status, self._said = status, said
-            self._update()
+        folder, status, said, seconds = found
+        if folder != self.folder:
+            return
+        self.status, self._said = status, said
+        self._timer.setInterval(max(EVERY, round(1000 * seconds / SHARE)))
+        if status.state == "complete":
+            self._timer.stop()
+        self._update()
 
     def _failed(self) -> None:
         """Go on after an error: of the submission, or of a job folder that cannot be read."""
