@@ -16,6 +16,7 @@ import numpy as np
 from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).parent))
+from cluster import through_a_cluster
 from window import Window
 
 from napari_gempick.io.read_coordinates import read_coordinates
@@ -40,6 +41,7 @@ def main() -> None:
     work = Path(tempfile.gettempdir()) / "klh"  # its name is seen in the pictures
     if work.exists():
         sys.exit(f"{work} exists already; remove it first.")
+    os.environ["XDG_CONFIG_HOME"] = str(work / "config")  # what the window remembers is the reader's own
     try:
         shutil.copytree(source, work)
         window = Window()
@@ -76,10 +78,11 @@ def main() -> None:
             window.input("key", "x")
         assert len(controller.edits().rejected) == 3, controller.edits()
         points.mode = "add"
-        for x, y in ((200.0, 300.0), (1700.0, 1500.0)):
-            window.input("mousemove", *window.canvas(x, y), "click", 1)
+        for number, (x, y) in enumerate(((200.0, 300.0), (1700.0, 1500.0)), 1):
+            window.input("mousemove", *window.canvas(x, y))
+            window.input("click", 1)
+            window.until(lambda number=number: len(controller.edits().added) == number, 20)
         points.mode = "pan_zoom"
-        assert len(controller.edits().added) == 2, controller.edits()
         y, x = points.data[0]
         window.input("mousemove", *window.canvas(float(x), float(y)))
         window.input("mousemove", *window.canvas(float(x) + 5, float(y) + 5))
@@ -91,15 +94,38 @@ def main() -> None:
         window.picture(PICTURES / "8_index_map.png")
         window.input("key", "i")
 
+        dock.scroll.ensureWidgetVisible(dock.compare)
+        window.click(dock.compare.heading)
+        dock.comparison.load(work / "klh_001_truth.csv")
+        window.until(lambda: "recall" in dock.compare.words.text())
+        dock.scroll.ensureWidgetVisible(dock.compare.everything)
+        window.picture(PICTURES / "11_compare.png")
+        window.click(dock.compare.remove)
+        dock.compare.set_open(False)
+
         dock.scroll.ensureWidgetVisible(dock.export)
         window.click(dock.export.this)
         path = controller.folder.path / "klh_001_autopick.star"
         window.until(lambda: path.exists() and len(read_coordinates(path).picks) == len(points.data))
+        window.until(lambda: "verified" in dock.export.proof.text())
+        dock.scroll.ensureWidgetVisible(dock.export.cluster)
         window.picture(PICTURES / "9_export.png")
         written = read_coordinates(path).picks
         seen = sorted((float(x), float(y)) for y, x in points.data)
         np.testing.assert_allclose(sorted(zip(written.x, written.y, strict=True)), seen, atol=1e-3)
         print(f"{path.name} holds the {len(seen)} picks that are seen.")
+
+        particles = dock.export.particles
+        window.click(particles.heading)
+        dock.scroll.ensureWidgetVisible(particles.run)
+        window.spin(0.3)
+        window.click(particles.run)
+        window.until(lambda: "particles of" in particles.result.text())
+        dock.scroll.ensureWidgetVisible(particles.result)
+        window.picture(PICTURES / "12_particles.png")
+        particles.set_open(False)
+
+        through_a_cluster(window, PICTURES)
         window.close()
         light = Window("light")
         light.dock.open([controller_folder(work)])

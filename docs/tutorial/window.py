@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import subprocess
 import time
 from typing import TYPE_CHECKING, Any
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import napari
 import numpy as np
 from PIL import Image
-from qtpy.QtCore import QPoint
+from qtpy.QtCore import QBuffer, QPoint
 from qtpy.QtWidgets import QApplication, QWidget
 
 from napari_gempick.widgets.start import open_dock
@@ -19,6 +20,22 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 COLOURS = 128
+VIVID = 90
+
+
+def quantised(shot: Image.Image) -> Image.Image:
+    """Return a picture with few colours: greys and the bright ones apart, so that small coloured marks keep theirs."""
+    pixels = np.asarray(shot).astype(int)
+    bright = pixels.max(axis=2) - pixels.min(axis=2) > VIVID
+    half = [
+        Image.fromarray(pixels[which].astype(np.uint8)[None]).quantize(COLOURS // 2, dither=Image.Dither.NONE)
+        for which in (bright, ~bright)
+        if which.any()
+    ]
+    colours = [colour for part in half for colour in (part.getpalette() or [])[: 3 * COLOURS // 2]]
+    palette = Image.new("P", (1, 1))
+    palette.putpalette(colours)
+    return shot.quantize(palette=palette, dither=Image.Dither.NONE)
 
 
 class Window:
@@ -49,12 +66,18 @@ class Window:
             QApplication.processEvents()
             time.sleep(0.005)
 
-    def picture(self, path: Path) -> None:
-        """Write a picture of the whole window."""
+    def picture(self, path: Path, dialog: QWidget | None = None) -> None:
+        """Write a picture of the whole window, or of a dialog."""
         self.spin(0.8)
-        shot = Image.fromarray(np.asarray(self.viewer.window.screenshot(flash=False, canvas_only=False))[..., :3])
+        if dialog is not None:
+            buffer = QBuffer()
+            buffer.open(QBuffer.OpenModeFlag.WriteOnly)
+            dialog.grab().save(buffer, "PNG")
+            shot = Image.open(io.BytesIO(bytes(buffer.data()))).convert("RGB")
+        else:
+            shot = Image.fromarray(np.asarray(self.viewer.window.screenshot(flash=False, canvas_only=False))[..., :3])
         path.parent.mkdir(parents=True, exist_ok=True)
-        shot.quantize(COLOURS, dither=Image.Dither.NONE).save(path, optimize=True)
+        quantised(shot).save(path, optimize=True)
 
     def input(self, *words: object) -> None:
         """Send real input events."""
@@ -64,6 +87,13 @@ class Window:
     def click(self, widget: QWidget, x: float | None = None, y: float | None = None) -> None:
         """Click on a widget, in its middle unless said."""
         self.input("mousemove", *self.place(widget, x, y), "click", 1)
+
+    def type(self, widget: QWidget, text: str) -> None:
+        """Replace what a field holds."""
+        self.click(widget)
+        self.input("key", "ctrl+a")
+        self.input("type", "--delay", "20", text)
+        self.input("key", "Tab")
 
     def place(self, widget: QWidget, x: float | None = None, y: float | None = None) -> tuple[int, int]:
         """Return where a point of a widget is on the screen."""

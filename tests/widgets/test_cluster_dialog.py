@@ -101,7 +101,7 @@ def test_estimate_and_script_follow_the_fields(dialog, qtbot):
     qtbot.waitUntil(lambda: "#PBS" in dialog.script.toPlainText())
 
 
-def test_what_is_wrong_is_said_in_the_dialog(dialog, qtbot, tmp_path):
+def test_what_is_wrong_is_said_in_the_dialog_and_a_sites_own_folder(dialog, qtbot, tmp_path, monkeypatch):
     type_into(qtbot, dialog.fields["walltime"].editor, "two days")
     qtbot.waitUntil(lambda: "Longest run: 'two days'" in dialog.problem.text())
     assert not dialog.submit.isEnabled() and not dialog.only.isEnabled()
@@ -109,9 +109,6 @@ def test_what_is_wrong_is_said_in_the_dialog(dialog, qtbot, tmp_path):
     qtbot.waitUntil(lambda: dialog.submit.isEnabled())
     dialog.folder.setText(str(tmp_path))
     qtbot.waitUntil(lambda: "exists already" in dialog.problem.text())
-
-
-def test_a_sites_own_folder(dialog, qtbot, tmp_path, monkeypatch):
     lane = tmp_path / "lane"
     lane.mkdir()
     info = {"name": "lane", "qsub_cmd_tpl": "qsub {{ script_path_abs }}", "qdel_cmd_tpl": "qdel {{ cluster_job_id }}"}
@@ -124,10 +121,13 @@ def test_a_sites_own_folder(dialog, qtbot, tmp_path, monkeypatch):
     assert dialog.site.currentText() == "cryoSPARC: lane"
 
 
-def test_exported_is_what_the_command_line_exports(picked, part, dialog, qtbot, tmp_path):
+def test_exported_is_what_the_command_line_exports(picked, part, dialog, qtbot, tmp_path, monkeypatch):
     dialog.fields["nodes"].editor.setValue(2)
     dialog.lines["environment"].setPlainText("export A='b c'")
     dialog.maps.click()
+    root = str(picked.controller.state.files[0].path.parent)
+    dialog.root.setText(root)
+    dialog.cluster_root.setText("/scratch/my data")
     script = dialog.script
     qtbot.waitUntil(lambda: "export A='b c'" in script.toPlainText())
     previewed = script.toPlainText()
@@ -137,14 +137,23 @@ def test_exported_is_what_the_command_line_exports(picked, part, dialog, qtbot, 
     picked.search.save_settings(tmp_path / "settings.json")
     micrographs = [str(file.path) for file in picked.controller.state.files]
     options = ["--nodes", "2", "--environment", "export A='b c'", "--save-maps"]
+    options += ["--root", root, "--cluster-root", "/scratch/my data"]
     command = ["job", "export", *micrographs, "-o", str(tmp_path / "job"), "--config", str(tmp_path / "settings.json")]
     done = CliRunner().invoke(main, [*command, *options])
     assert done.exit_code == 0, done.output
     assert same_but_for_time(mine) == same_but_for_time(tmp_path / "job")
+    assert json.loads((mine / "job.json").read_text())["root"] == "/scratch/my data"
     qtbot.waitUntil(lambda: "not submitted yet" in part.words.text())
     again = remembered.last_cluster()
     assert (again["nodes"], again["environment"]) == (2, ["export A='b c'"])
     assert remembered.jobs() == [mine] and remembered.last_choices()["maps"]
+    said = []
+    picked.controller.said.connect(lambda sentence, kind: said.append((kind, sentence)))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    qtbot.mouseClick(part.again, Qt.MouseButton.LeftButton)
+    qtbot.waitUntil(lambda: bool(said), timeout=WAITING)
+    assert said == [("error", "sbatch is not installed here; submit on a machine of the cluster.")]
+    qtbot.waitUntil(lambda: part.again.isEnabled() and part.again.text() == "Submit")
 
 
 def test_submit_watch_and_open(picked, part, dialog, qtbot, tmp_path, monkeypatch):
@@ -193,7 +202,7 @@ def test_results_of_a_running_job_grow(picked, part, dialog, qtbot, monkeypatch)
 
 def test_cancelling_and_submitting_again(picked, part, dialog, qtbot):
     """A job of this machine, stopped in the middle: what is finished stays."""
-    picked.controller.set_value("angle_step", 0.1)
+    picked.controller.set_value("angle_step", 0.3)
     dialog.site.setCurrentIndex(dialog.site.findData("mpirun"))
     dialog.site.activated.emit(dialog.site.currentIndex())
     export(qtbot, dialog, part, dialog.submit)
@@ -207,14 +216,3 @@ def test_cancelling_and_submitting_again(picked, part, dialog, qtbot):
     part._fill_menu()
     part._menu.actions()[0].trigger()
     qtbot.waitUntil(lambda: "stopped" in part.words.text(), timeout=WAITING)
-
-
-def test_a_refusal_is_one_sentence(picked, part, dialog, qtbot, tmp_path, monkeypatch):
-    said = []
-    picked.controller.said.connect(lambda sentence, kind: said.append((kind, sentence)))
-    monkeypatch.setenv("PATH", str(tmp_path))
-    export(qtbot, dialog, part, dialog.submit)
-    qtbot.waitUntil(lambda: any(kind == "error" for kind, _ in said), timeout=WAITING)
-    ((_, sentence),) = [one for one in said if one[0] == "error"]
-    assert sentence == "sbatch is not installed here; submit on a machine of the cluster."
-    qtbot.waitUntil(lambda: part.again.isEnabled() and part.again.text() == "Submit")

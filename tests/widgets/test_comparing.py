@@ -31,7 +31,7 @@ def kinds(dock):
 def test_points_follow_the_threshold(compared, qtbot):
     layer, compare = compared.viewer.layers[COMPARISON], compared.compare
     assert kinds(compared) == {"matched": 3, "only here": 0, "only there": 1}
-    assert compare.words.text() == "matched 3, only here 0, only there 1; recall 0.75, precision 1.00"
+    assert compare.words.text() == "matched 3, only here 0, only there 1<br>recall 0.75, precision 1.00"
     colours = {tuple(np.round(colour[:3], 2)) for colour in layer.face_color}
     assert len(colours) == 2
     assert {str(symbol) for symbol in layer.symbol} == {"disc", "square"}
@@ -49,7 +49,7 @@ def test_points_follow_the_threshold(compared, qtbot):
 def test_next_micrograph_and_all_of_them(compared, qtbot):
     compare = compared.compare
     qtbot.waitUntil(lambda: compare.everything.text() != "", timeout=20_000)
-    assert "All 2 micrographs:</b> matched 5, only here 0, only there 2; recall 0.71" in compare.everything.text()
+    assert "All 2 micrographs:</b><br>matched 5, only here 0, only there 2<br>recall 0.71" in compare.everything.text()
     compared.controller.step(1)
     qtbot.waitUntil(lambda: compare.words.text().startswith("matched 2, only here 0, only there 1"), timeout=20_000)
     assert kinds(compared) == {"matched": 2, "only here": 0, "only there": 1}

@@ -29,8 +29,7 @@ from napari_gempick.model.cluster import ClusterSettings, make_cluster
 from napari_gempick.model.errors import GempickError
 from napari_gempick.widgets import remembered
 from napari_gempick.widgets.fields import Combo, Field, tip_of
-from napari_gempick.widgets.fold import Fold
-from napari_gempick.widgets.parts import GAP, button, primary, row, small
+from napari_gempick.widgets.parts import GAP, Fold, button, primary, row, small
 
 if TYPE_CHECKING:
     from napari_gempick.model.settings import PickSettings
@@ -45,6 +44,7 @@ _SITES = {
     "mpirun": "this computer, without a scheduler",
 }
 _OTHER = "\n"
+_FRAMED = "QPlainTextEdit { border: 1px solid #7a7d85; border-radius: 2px; }"
 _PAIRS = (
     ("partition", "Partition"),
     ("account", "Account"),
@@ -175,6 +175,7 @@ class ClusterDialog(QDialog):
         self.estimate.setAlignment(Qt.AlignmentFlag.AlignTop)
         self.script = QPlainTextEdit()
         self.script.setReadOnly(True)
+        self.script.setStyleSheet(_FRAMED)
         self.script.setLineWrapMode(QPlainTextEdit.LineWrapMode.NoWrap)
         self.script.setFont(QFontDatabase.systemFont(QFontDatabase.SystemFont.FixedFont))
         self.script.setAccessibleName("Submit script")
@@ -212,6 +213,7 @@ class ClusterDialog(QDialog):
         edit.setAccessibleName(name.replace("_", " "))
         edit.setFixedHeight(height)
         edit.setTabChangesFocus(True)
+        edit.setStyleSheet(_FRAMED)
         edit.textChanged.connect(
             lambda: self._edited(name, tuple(filter(str.strip, edit.toPlainText().splitlines())) or None)
         )

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import html
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,12 +12,12 @@ from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QFileDialog, QMenu, QProgressBar
 
 from napari_gempick.job.cluster import cancel_job, job_status, submit_job
+from napari_gempick.job.cluster.status import last_words
 from napari_gempick.widgets import remembered
 from napari_gempick.widgets.cluster_dialog import ClusterDialog
-from napari_gempick.widgets.fold import Fold
 from napari_gempick.widgets.job_results import open_results
 from napari_gempick.widgets.part_search import duration
-from napari_gempick.widgets.parts import button, row, shorten, small
+from napari_gempick.widgets.parts import Fold, button, row, shorten, small
 
 if TYPE_CHECKING:
     from napari_gempick.job.cluster import Status
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
 
 EVERY = 1000
 """Milliseconds between two looks at a job's files."""
+SHARE = 0.05
+"""Of the time may be spent looking: the files of a large job are read less often."""
 _WORDS = {
     "exported": "not submitted yet",
     "submitted": "submitted, waits for its nodes",
@@ -49,6 +53,7 @@ class Cluster(Fold):
         self._controller, self._tasks = controller, tasks
         self.folder: Path | None = None
         self.status: Status | None = None
+        self._said = ""
         self.dialog: ClusterDialog | None = None
         self._looking = self._submitting = False
         self.rows.addWidget(small("Searches all micrographs as one job, with the settings and thresholds of now."))
@@ -77,6 +82,8 @@ class Cluster(Fold):
 
     def ask(self) -> None:
         """Open the dialog."""
+        if self.dialog is not None:
+            self.dialog.deleteLater()
         self.dialog = ClusterDialog(self, self._controller, self._tasks)
         self.dialog.exported.connect(self._exported)
         self.dialog.open()
@@ -90,7 +97,7 @@ class Cluster(Fold):
 
     def watch(self, folder: Path | None) -> None:
         """Watch a job, or none."""
-        self.folder, self.status = folder, None
+        self.folder, self.status, self._said = folder, None, ""
         if folder is None:
             self._timer.stop()
         else:
@@ -122,6 +129,7 @@ class Cluster(Fold):
 
     def _submitted(self, made: Any) -> None:
         self._submitting = False
+        self._timer.start()
         self._controller.said.emit(f"Submitted: job {made.job_id}.", "info")
         self._update()
         self._look()
@@ -146,14 +154,25 @@ class Cluster(Fold):
         if self._looking or folder is None:
             return
         self._looking = True
-        self._controller.background.do(lambda: (folder, job_status(folder)), self._looked)
 
-    def _looked(self, found: tuple[Path, Status]) -> None:
+        def read() -> tuple[Path, Status, str, float]:
+            started = time.perf_counter()
+            status = job_status(folder)
+            said = "" if status.state in ("running", "complete") else last_words(folder)
+            return folder, status, said, time.perf_counter() - started
+
+        self._controller.background.do(read, self._looked)
+
+    def _looked(self, found: tuple[Path, Status, str, float]) -> None:
         self._looking = False
-        folder, status = found
-        if folder == self.folder:
-            self.status = status
-            self._update()
+        folder, status, said, seconds = found
+        if folder != self.folder:
+            return
+        self.status, self._said = status, said
+        self._timer.setInterval(max(EVERY, round(1000 * seconds / SHARE)))
+        if status.state == "complete":
+            self._timer.stop()
+        self._update()
 
     def _failed(self) -> None:
         """Go on after an error: of the submission, or of a job folder that cannot be read."""
@@ -170,7 +189,7 @@ class Cluster(Fold):
         for widget in (self.words, self.bar, self.open_, self.forget):
             widget.setVisible(watched)
         running = status is not None and status.state in ("submitted", "running", "silent")
-        waits = status is not None and status.state in ("exported", "stopped", "silent")
+        waits = status is not None and (status.state in ("exported", "stopped", "silent") or bool(self._said))
         self.cancel.setVisible(watched and running)
         self.again.setVisible(watched and waits)
         self.again.setEnabled(not self._submitting)
@@ -182,12 +201,15 @@ class Cluster(Fold):
             self.bar.setValue(0)
             return
         state_words = "being submitted" if self._submitting else _WORDS[status.state]
+        if status.state == "submitted" and self._said and not self._submitting:
+            state_words = "started, and no rank has reported yet"
         number = f" (job {status.job_id})" if status.job_id else ""
         failed = f", {status.failed} failed" if status.failed else ""
         left = f", {duration(status.seconds_left)} left" if status.seconds_left else ""
         self.words.setText(
             f"<b>{self.folder.name}</b>{number}: {state_words}<br>"
             f"{status.done} of {status.total} micrographs done{failed}{left}"
+            + (f"<br>its log ends: {html.escape(self._said[:200])}" if self._said else "")
         )
         ranks = "".join(f"<br>{r.rank}: {r.host}, {r.devices}, {r.micrographs} micrographs" for r in status.ranks)
         failures = "".join(f"<br>{name}" for name in status.failures[:20])

@@ -13,8 +13,7 @@ from qtpy.QtWidgets import QCheckBox, QFileDialog, QLabel
 from napari_gempick.job.compare_seen import counts
 from napari_gempick.widgets.comparison_layer import KINDS
 from napari_gempick.widgets.fields import Combo, DoubleSpin
-from napari_gempick.widgets.fold import Fold
-from napari_gempick.widgets.parts import button, row, small
+from napari_gempick.widgets.parts import Fold, button, row, small
 
 if TYPE_CHECKING:
     from napari_gempick.widgets.comparing import Comparison
@@ -45,6 +44,8 @@ class Compare(Fold):
         self.tolerance.setDecimals(1)
         self.tolerance.setSingleStep(5)
         self.tolerance.setKeyboardTracking(False)
+        self.tolerance.setButtonSymbols(DoubleSpin.ButtonSymbols.NoButtons)
+        self.tolerance.setFixedWidth(96)
         self.tolerance.setAccessibleName("Tolerance")
         tip = "Two picks of one particle lie no farther apart than this. Default: half the particle's diameter"
         self.tolerance.setToolTip(tip)
@@ -53,7 +54,7 @@ class Compare(Fold):
         self.unit.setMinimumContentsLength(2)
         self.unit.setToolTip("Unit of the tolerance; px are pixels of the micrograph")
         self.unit.setAccessibleName("Unit of the tolerance")
-        self.drawn = QCheckBox("Show points")
+        self.drawn = QCheckBox("Points")
         self.drawn.setToolTip("Show the points of the comparison over the micrograph")
         self.drawn.toggled.connect(comparison.draw)
         label = QLabel("Tolerance")
@@ -64,6 +65,7 @@ class Compare(Fold):
         self.everything = small("")
         for text in (self.legend, self.words, self.everything):
             text.setTextFormat(Qt.TextFormat.RichText)
+            text.setWordWrap(False)
             self.rows.addWidget(text)
         self.tolerance.valueChanged.connect(self._changed)
         self.unit.currentTextChanged.connect(self._changed)
@@ -113,7 +115,9 @@ class Compare(Fold):
         found = self._comparison.totals.get(self._comparison.shown or "")
         many = found is not None and found["micrographs"] > 1
         self.everything.setText(
-            f"<b>All {found['micrographs']} micrographs:</b> {sentences(found)}" if found is not None and many else ""
+            f"<b>All {found['micrographs']} micrographs:</b><br>{sentences(found)}"
+            if found is not None and many
+            else ""
         )
         self.everything.setVisible(many)
 
@@ -126,10 +130,10 @@ def _legend() -> str:
 
 
 def sentences(found: dict[str, Any]) -> str:
-    """Return the counts in words, one line for all views and one for each."""
+    """Return the counts in words: all views, the rates, and each view, a line each."""
     lines = [
-        f"matched {found['matched']}, only here {found['only_a']}, only there {found['only_b']}; "
-        f"recall {_share(found['recall'])}, precision {_share(found['precision'])}"
+        f"matched {found['matched']}, only here {found['only_a']}, only there {found['only_b']}",
+        f"recall {_share(found['recall'])}, precision {_share(found['precision'])}",
     ]
     if len(found["per_view"]) > 1:
         lines += [

@@ -67,6 +67,7 @@ class Export(Part):
         self.cluster = Cluster(controller, cluster)
         self.rows.addWidget(self.cluster)
         controller.folder_changed.connect(self._update)
+        controller.folder_changed.connect(lambda: self._say_proof(""))
         controller.state_changed.connect(lambda state, before: self._update())
         controller.current_changed.connect(self._update)
         counter.counted.connect(lambda stem: self._update())

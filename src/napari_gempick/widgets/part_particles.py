@@ -11,9 +11,8 @@ from napari_gempick.model.errors import GempickError
 from napari_gempick.model.extraction import ExtractSettings, make_extract_settings
 from napari_gempick.widgets.exporting import chosen_picks, export_picks
 from napari_gempick.widgets.fields import Field
-from napari_gempick.widgets.fold import Fold
 from napari_gempick.widgets.part_search import duration
-from napari_gempick.widgets.parts import GAP, button, row, shorten, small
+from napari_gempick.widgets.parts import GAP, Fold, button, row, shorten, small
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -150,7 +149,7 @@ class Particles(Fold):
             made = self.settings(chosen[0].box_size)
             export_picks(folder / "picks", chosen, ["star"], overwrite=True)
             settings = state.settings()
-            ctf = self._ctf or settings.ctf
+            ctf = self._ctf or (settings.ctf if str(settings.ctf).endswith(".star") else None)
             return {
                 "micrographs": [str(one.file.path) for one in chosen],
                 "picks": str(folder / "picks" / "autopick.star"),
@@ -179,7 +178,8 @@ class Particles(Fold):
             for name, words in (("at_edge", "too near the edge"), ("outside", "outside their micrograph"))
             if report[name]
         ]
-        words = f"{report['particles']} particles of {report['micrographs']} micrographs: {Path(report['star']).name}"
+        many = "micrograph" if report["micrographs"] == 1 else "micrographs"
+        words = f"{report['particles']} particles of {report['micrographs']} {many}: {Path(report['star']).name}"
         self.result.setText(words + (f"; left out: {', '.join(left)}" if left else "") + ".")
         self.result.setToolTip(f"<p>{report['output']}</p>" + "".join(f"<p>{note}</p>" for note in report["notes"]))
         self._controller.said.emit(f"{words} in {Path(report['star']).parent}.", "info")

@@ -86,11 +86,18 @@ class Estimate:
         maps = f", {size(self.map_bytes)} of maps" if self.map_bytes else ""
         return [
             f"{what}, by {self.distribution}.",
-            f"About {self.core_hours:.3g} {unit} and {self.hours:.3g} hours from start to end "
+            f"About {self.core_hours:.2g} {unit} and {_time(self.hours)} from start to end "
             f"({1e3 * self.seconds:.3g} ms for a search image on {self.device}, measured here).",
             f"About {self.memory} GB of memory for each node; {size(self.input_bytes)} of templates and masks, "
             f"{size(self.result_bytes)} of picks{maps}.",
         ]
+
+
+def _time(hours: float) -> str:
+    """Return a time in words."""
+    if hours >= 2:
+        return f"{hours:.3g} hours"
+    return f"{60 * hours:.2g} minutes" if hours >= 1 / 30 else f"{max(1, round(3600 * hours))} seconds"
 
 
 def size(count: int | None) -> str:

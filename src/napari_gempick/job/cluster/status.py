@@ -14,6 +14,7 @@ from napari_gempick.job.cluster.submit import is_running, submissions
 if TYPE_CHECKING:
     from pathlib import Path
 
+_LAST = 4000
 QUIET = 2.0
 """A job is called silent after so many times its usual time between events, and a minute."""
 
@@ -129,6 +130,19 @@ def job_status(folder: Path | str) -> Status:
         ranks,
         failures,
     )
+
+
+def last_words(folder: Path) -> str:
+    """Return the last line that the scheduler or the program has printed; empty where there is none."""
+    files = sorted((folder / "log").glob("*"), key=lambda path: path.stat().st_mtime)
+    for path in reversed(files):
+        with path.open("rb") as stream:
+            stream.seek(max(0, path.stat().st_size - _LAST))
+            lines = stream.read().decode(errors="replace").split("\n")
+        said = [line.strip() for line in lines if line.strip()]
+        if said:
+            return said[-1]
+    return ""
 
 
 def _ranks(events: list[dict[str, Any]], now: float) -> tuple[RankStatus, ...]:
