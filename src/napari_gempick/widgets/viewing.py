@@ -68,7 +68,7 @@ class Viewing(QWidget):
         line = row(self.label, self.views, self.low, self.to, self.high, self.positive)
         line.setContentsMargins(4, 0, 0, 2)
         for spin in (self.low, self.high):
-            spin.setFixedWidth(58)
+            spin.setStyleSheet("min-width: 36px; max-width: 36px;")  # napari's style asks for more
         line.setStretch(1, 1)
         self.setLayout(line)
         controller.loaded_changed.connect(self._update)
