@@ -4,11 +4,12 @@
 BIN := .venv/bin
 SCRIPTS := sample_data/demo.py docs/reference.py $(wildcard docs/figures/*.py)
 
-.PHONY: help demo test lint bench bench-gui docs figures tutorial gui clean
+.PHONY: help demo test test-gpu lint bench bench-gui docs figures tutorial gui clean
 
 help:
 	@echo "make demo     pick the sample data and draw the picks, into demo_output/"
 	@echo "make test     run the tests (TESTS=tests/io for some of them)"
+	@echo "make test-gpu  run the tests that need an NVIDIA GPU, and measure (CUDA=cuda12 for an older driver)"
 	@echo "make lint     ruff, mypy, import-linter, typos"
 	@echo "make bench    measure templates per second on this computer (BENCH=--paper for the published workload)"
 	@echo "make bench-gui  measure how fast the window answers"
@@ -26,6 +27,10 @@ demo: .venv/.installed-base
 
 test: .venv/.installed-test
 	@sh tools/display.sh $(BIN)/python -m pytest $(TESTS)
+
+CUDA := cuda13
+test-gpu: .venv/.installed-test .venv/.installed-$(CUDA)
+	$(BIN)/python -m pytest tests/gpu
 
 lint: .venv/.installed-dev
 	$(BIN)/ruff check .

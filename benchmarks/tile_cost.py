@@ -11,6 +11,7 @@ from napari_gempick.device.cpu import CpuDevice
 from napari_gempick.device.fft import full_size_inverse
 from napari_gempick.device.plan import PlanStore
 from napari_gempick.engine.prepare import prepare
+from napari_gempick.engine.search import UNIT_MOST
 from napari_gempick.engine.tiles import tile_cost
 from napari_gempick.model.geometry import Grid
 from napari_gempick.run.bench import TimedSearch, Workload, make_bank
@@ -34,7 +35,7 @@ def main() -> None:
     print("length  tiles  ms per template  ns per pixel  model")
     for length in LENGTHS:
         pool = DevicePool([CpuDevice(1, plans)])
-        bank = make_bank(work, 2 * CpuDevice.most)
+        bank = make_bank(work, 2 * UNIT_MOST)
         search = TimedSearch(prepared, bank, lambda key, choose, length=length: (length, length))
         run_search(search, pool)
         milliseconds = 1e3 * search.seconds_per_template(1)

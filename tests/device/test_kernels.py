@@ -3,40 +3,11 @@
 import ctypes
 import shutil
 import subprocess
-from importlib.resources import files
 
 import numpy as np
 import pytest
 
-SOURCE = files("napari_gempick.device").joinpath("kernels.cu")
-
-HARNESS = r"""
-#include <cmath>
-#include <cstddef>
-#define __global__
-#define __device__
-struct Index { int x, y; };
-static Index blockIdx, blockDim, threadIdx;
-#include "kernels.cu"
-#define LAUNCH(name, width, height, ...)                                                  \
-    blockDim = {8, 4};                                                                    \
-    for (blockIdx.y = 0; blockIdx.y * blockDim.y < height; ++blockIdx.y)                  \
-        for (blockIdx.x = 0; blockIdx.x * blockDim.x < width; ++blockIdx.x)               \
-            for (threadIdx.y = 0; threadIdx.y < blockDim.y; ++threadIdx.y)                \
-                for (threadIdx.x = 0; threadIdx.x < blockDim.x; ++threadIdx.x)            \
-                    name(__VA_ARGS__);
-#define SCORE(suffix, real)                                                               \
-    extern "C" void run_score_##suffix(const real *p, const unsigned long long *s,        \
-                                       const int *k, const int *r, int n, int fy, int fx, \
-                                       int vx, int h, int w, float *b, int *i,            \
-                                       float *c, int *j)                                  \
-    { LAUNCH(score_maximum_##suffix, w, h, p, s, k, r, n, fy, fx, vx, h, w, b, i, c, j) } \
-    extern "C" void run_deviation_##suffix(const real *m, const real *q, double f, int n, \
-                                           int fy, int fx, int vy, int vx, float *o)      \
-    { LAUNCH(reciprocal_deviation_##suffix, vx, vy, m, q, (real)f, n, fy, fx, vy, vx, o) }
-SCORE(single, float)
-SCORE(double, double)
-"""
+from emulated_gpu import SOURCE, compile_kernels
 
 TYPES = {"single": np.float32, "double": np.float64}
 
@@ -62,16 +33,7 @@ def test_every_architecture_compiles(tmp_path):
 
 @pytest.fixture(scope="module")
 def kernels(tmp_path_factory):
-    """The kernels as ordinary functions that loop over the threads."""
-    compiler = shutil.which("g++") or shutil.which("c++")
-    if compiler is None:
-        pytest.skip("no C++ compiler")
-    folder = tmp_path_factory.mktemp("kernels")
-    (folder / "kernels.cu").write_text(SOURCE.read_text())
-    (folder / "harness.cpp").write_text(HARNESS)
-    library = folder / "kernels.so"
-    subprocess.run([compiler, "-O1", "-shared", "-fPIC", str(folder / "harness.cpp"), "-o", str(library)], check=True)
-    return ctypes.CDLL(str(library))
+    return compile_kernels(tmp_path_factory.mktemp("kernels"))
 
 
 def pointer(array):
@@ -100,7 +62,7 @@ def test_score_maximum(kernels, precision, inverted):
             expected[pair][rows, columns][better] = score[better]
             expected[pair + 1][rows, columns][better] = ks[i]
     arguments = [pointer(a) for a in (product, addresses, ks, rects)]
-    getattr(kernels, f"run_score_{precision}")(
+    getattr(kernels, f"run_score_maximum_{precision}")(
         *arguments,
         *(ctypes.c_int(v) for v in (n, fy, fx, vx, height, width)),
         *(pointer(array) if inverted or i < 2 else None for i, array in enumerate(maps)),
@@ -115,7 +77,7 @@ def test_reciprocal_deviation(kernels, precision):
     mean = rng.standard_normal((n, fy, fx)).astype(TYPES[precision])
     square = (mean**2 + np.maximum(rng.standard_normal((n, fy, fx)), 0)).astype(TYPES[precision])
     out = np.full((n, vy, vx), -1, np.float32)
-    getattr(kernels, f"run_deviation_{precision}")(
+    getattr(kernels, f"run_reciprocal_deviation_{precision}")(
         pointer(mean),
         pointer(square),
         ctypes.c_double(0.01),

@@ -7,10 +7,12 @@ import pytest
 import scipy.fft
 
 from helpers import Blobs, bank_of, search
+from napari_gempick.engine.bias import average_of_picks, likeness, through_lens
 from napari_gempick.engine.ctf import CtfTransfer, contrast_transfer, wavelength
 from napari_gempick.engine.masks import ShapeMask
 from napari_gempick.model.ctf import Ctf
 from napari_gempick.model.geometry import Grid, coarsest_ratio
+from napari_gempick.model.picks import Picks
 
 PIXEL = 4.0
 ASTIGMATIC = Ctf(24000, 14000, 30)
@@ -75,3 +77,19 @@ def test_particles_seen_through_the_lens_score_one(plans, lowpass, flipped):
         other = search(image, bank_of([template], [mask], step=5, transfer=turned, **more), plans, grid=grid)
         assert other.score.max() < found.score.max() - 0.02
         assert search(-image, bank, plans, grid=grid).score.max() < 0.9
+
+
+def test_average_of_turned_particles_looks_as_the_lens_lets_expect():
+    """Astigmatism stays with the micrograph: turned back by psi, it lies elsewhere about the particle."""
+    transfer = CtfTransfer(ASTIGMATIC)
+    centres, psis = [(90.0, 95.0), (210.0, 100.0), (100.0, 205.0)], [50.0, 50.0, 65.0]
+    image = through(Blobs.image((300, 300), PIXEL, centres, psis), transfer)
+    x, y = np.array(centres).T
+    whole = np.zeros(3, np.int32)
+    picks = Picks(x, y, whole, whole, np.ones(3, np.float32), whole, whole, whole, np.array(psis))
+    average = average_of_picks(image, picks, (64, 64), 1.0)
+    template = Blobs.image((64, 64), PIXEL, [(32, 32)])
+    disc = (np.hypot(*(np.indices((64, 64)) - 32)) < 28).astype(np.float32)
+    assert likeness(average, through_lens(template, PIXEL, transfer, picks.psi), disc) > 0.995
+    assert likeness(average, through_lens(template, PIXEL, transfer, -picks.psi), disc) < 0.98
+    assert likeness(average, template, disc) < 0

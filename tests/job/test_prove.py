@@ -123,6 +123,15 @@ def test_all_eight_symmetries_are_told_apart(data: DataSet, tmp_path: Path) -> N
             assert orientation.then(found.orientation) == Orientation(), (orientation, sentence)
 
 
+def test_turned_coordinates_are_named_as_they_are_written() -> None:
+    """A particle at (10, 20) of 200 columns and 100 rows lies at (79, 10) on the image turned clockwise."""
+    readings = {reading.name: reading.orientation for reading in other_readings(50)}
+    x, y, _ = readings["turned by 90 degrees clockwise"].carry(79.0, 10.0, 0.0, (100, 200))
+    assert (x, y) == (10, 20)
+    x, y, _ = readings["turned by 90 degrees counter-clockwise"].carry(20.0, 189.0, 0.0, (100, 200))
+    assert (x, y) == (10, 20)
+
+
 def test_a_flip_that_forgets_psi_and_a_wrong_sense_of_psi(data: DataSet, tmp_path: Path) -> None:
     forgotten = replace(changed(data, Orientation(flip_y=True)), psi=data.picks.psi)
     assert "flipped in y to 0." in data.write(tmp_path, forgotten, ["star"])["star"]

@@ -170,3 +170,29 @@ def test_shares_of_the_bank_make_the_whole(plans, parts):
     for (score, index), (wanted, k) in zip(merged, whole.raised(), strict=True):
         assert (score + 0).tobytes() == (wanted + 0).tobytes()
         assert index.tobytes() == k.tobytes()
+
+
+def test_the_least_share_is_a_unit(problem):
+    """A first search that makes the plan finds something to do, however large the bank."""
+    prepared, bank = problem
+    assert Search(prepared, bank, lambda key, choose: TILE, share=(0, 1, len(bank.index))).total > 0
+
+
+@pytest.mark.parametrize("threads", [1, 4])
+def test_threads_share_the_spectra_of_a_unit(problem, plans, threads):
+    made = []
+
+    class Counting(CpuDevice):
+        def worker(self, fft_shape):
+            worker = super().worker(fft_shape)
+            for name in ("template_spectra", "mask_spectra"):
+                inner = getattr(worker, name)
+                setattr(worker, name, lambda bank, ks, how, inner=inner: (made.extend(ks), inner(bank, ks, how))[1])
+            return worker
+
+    prepared, bank = problem
+    search = Search(prepared, bank, lambda key, choose: TILE)
+    run_search(search, DevicePool([Counting(threads, plans)]))
+    n_tiles, n_masks = len(search.tiles), len(bank.groups)
+    assert n_tiles > 4
+    assert len(bank.index) + n_masks <= len(made) <= 2 * (len(bank.index) + n_masks)  # not once for every tile

@@ -68,7 +68,7 @@ class Session:
         self.controller.close()
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_session(plan_cache):
     return Session
 

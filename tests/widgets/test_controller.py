@@ -150,7 +150,7 @@ def test_exported_is_what_is_seen(searched, tmp_path):
     seen = found(searched)
     state, folder = controller.state, controller.folder.path
     chosen, problems = chosen_picks(state, controller.results, folder, state.files, controller.boards)
-    files = export_picks(tmp_path / "out", chosen, ["star", "csv"])
+    files = export_picks(tmp_path / "out", chosen, ["star", "csv"]).paths
     assert not problems and {file.name for file in files} >= {"one_autopick.star", "two_autopick.star", "autopick.star"}
     for name in ("one_autopick.star", "one.csv"):
         written = read_coordinates(tmp_path / "out" / name).picks

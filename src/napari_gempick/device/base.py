@@ -8,8 +8,23 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from contextlib import AbstractContextManager
 
+    from napari_gempick.device.arrays import Arrays
+
     Array = Any
     Rect = tuple[slice, slice]
+
+
+class Blocks(Protocol):
+    """What a device asks of a bank; see engine.bank.Bank."""
+
+    def template(self, k: int) -> Array:
+        """Return template k, normalised under its mask, (h, w) float32 on the host, kept there."""
+
+    def make_template(self, k: int, on: Arrays) -> Array:
+        """Return the same, made anew where `on` says."""
+
+    def mean_weights(self, group: int) -> Array:
+        """Return a mask over the sum of its weights, (h, w) float64 on the host."""
 
 
 class TileWorker(Protocol):
@@ -22,8 +37,11 @@ class TileWorker(Protocol):
     def spectrum(self, block: Array, precision: str) -> Array:
         """Return the half-spectrum of a host array (y, x), padded with zeros to the tile."""
 
-    def template_spectra(self, blocks: Sequence[Array], precision: str) -> Array:
-        """Return the conjugated half-spectra of host arrays (y, x), one for each."""
+    def template_spectra(self, bank: Blocks, ks: Sequence[int], precision: str) -> Array:
+        """Return the conjugated half-spectra of a bank's templates, one for each of `ks`."""
+
+    def mask_spectra(self, bank: Blocks, groups: Sequence[int], precision: str) -> Array:
+        """Return the conjugated half-spectra of a bank's masks over the sums of their weights."""
 
     def reciprocal_sigma(
         self, tile: Array, squares: Array, masks: Array, valid: tuple[int, int], floor: float, precision: str
@@ -47,7 +65,7 @@ class TileWorker(Protocol):
         tile: Array,
         templates: Array,
         ks: Sequence[int],
-        sigmas: Sequence[Array] | None,
+        sigmas: Sequence[Array],
         rects: Sequence[Rect],
         maps: Sequence[Array],
         guard: AbstractContextManager[Any],
@@ -59,9 +77,8 @@ class TileWorker(Protocol):
         ----------
         ks : ascending
             Full-bank numbers; the smaller one keeps a tie, also with what the maps hold.
-        sigmas : of (height, width), optional
-            For each template. Without them the correlations stay unscaled, and the score map has the real type of the
-            precision (the CPU alone is asked for that).
+        sigmas : of (height, width)
+            One for each template, or a single one that all share.
         rects
             Where each template is scored.
         maps : score (float32) and index (int32), (height, width); optionally a second pair
@@ -82,12 +99,10 @@ class Device(Protocol):
     """A CPU or a GPU, as one item of `--devices`."""
 
     name: str
-    most: int
-    """Search images that a worker takes at a time, at most 255."""
     threads: int
     """Host threads that serve it, each with its own worker."""
     keeps_maps: bool
-    """Whether a worker holds its maps until the end, as GPUs do, or hands each tile's over after every piece."""
+    """Whether a worker holds its maps until the end, as GPUs do, or raises those of the search at once."""
 
     def worker(self, fft_shape: tuple[int, int]) -> TileWorker:
         """Return a worker for the calling thread.

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from napari_gempick.device.base import Rect
+    from napari_gempick.device.base import Blocks, Rect
     from napari_gempick.device.plan import PlanStore
 
     Maps = Sequence[NDArray[Any]]
@@ -69,10 +69,15 @@ class CpuWorker:
         """See base.TileWorker."""
         return self._fft(precision).spectrum(block)
 
-    def template_spectra(self, blocks: Sequence[NDArray[Any]], precision: str) -> list[Any]:
+    def template_spectra(self, bank: Blocks, ks: Sequence[int], precision: str) -> list[Any]:
         """See base.TileWorker."""
         fft = self._fft(precision)
-        return [fft.spectrum(block, conjugate=True) for block in blocks]
+        return [fft.spectrum(bank.template(k), conjugate=True) for k in ks]
+
+    def mask_spectra(self, bank: Blocks, groups: Sequence[int], precision: str) -> list[Any]:
+        """See base.TileWorker."""
+        fft = self._fft(precision)
+        return [fft.spectrum(bank.mean_weights(group), conjugate=True) for group in groups]
 
     def reciprocal_sigma(
         self, tile: Any, squares: Any, masks: Any, valid: tuple[int, int], floor: float, precision: str
@@ -103,20 +108,24 @@ class CpuWorker:
         tile: Any,
         templates: Any,
         ks: Sequence[int],
-        sigmas: Sequence[NDArray[np.float32]] | None,
+        sigmas: Sequence[NDArray[np.float32]],
         rects: Sequence[Rect],
         maps: Maps,
         guard: AbstractContextManager[Any],
         precision: str,
     ) -> None:
-        """See base.TileWorker."""
+        """See base.TileWorker.
+
+        1 / sigma of a shared mask is a common factor that is not negative: it scales the largest correlation alone.
+        Where it vanishes the score is 0, held by the smallest k.
+        """
         fft = self._fft(precision)
-        shape = maps[0].shape
+        shape, own = maps[0].shape, len(sigmas) == len(ks)
         ways: list[tuple[Any, Any, Any, Any]] = []  # highest scores; with a second pair of maps the lowest too
         rules = (np.greater, np.maximum, -np.inf), (np.less, np.minimum, np.inf)
         for pair, (better, keep, worst) in enumerate(rules):
             if 2 * pair < len(maps):
-                best, holder = self._scratch(pair, maps[0].dtype, shape)
+                best, holder = self._scratch(pair, np.dtype(np.float32) if own else fft.real, shape)
                 best.fill(worst)
                 holder.fill(0)
                 ways.append((better, keep, best, holder))
@@ -124,7 +133,7 @@ class CpuWorker:
             fft.correlate(tile, template)
             for first, part, block in _row_blocks(rect):
                 score = fft.rows(first)[part[0].start - first : part[0].stop - first, part[1]]
-                if sigmas is not None:
+                if own:
                     score = np.multiply(score, sigmas[i][part], out=self._score[block], casting="same_kind")
                 raised, places = self._raised[block], self._place[block]
                 for better, keep, best, holder in ways:
@@ -137,9 +146,15 @@ class CpuWorker:
             np.negative(ways[1][2], out=ways[1][2])
         with guard:
             for pair, (_, _, best, holder) in enumerate(ways):
-                for _, part, block in _row_blocks((slice(0, shape[0]), slice(0, shape[1]))):
+                for _, part, block in _row_blocks((slice(0, shape[0]), slice(0, shape[1])) if own else rects[0]):
                     index = np.take(numbers, holder[part], out=self._index[block], mode="clip")
-                    raise_maps(maps[2 * pair][part], maps[2 * pair + 1][part], best[part], index)
+                    score = best[part]
+                    if not own:
+                        sigma = sigmas[0][part]
+                        score = np.multiply(score, sigma, out=self._score[block], casting="same_kind")
+                        if not sigma.all():
+                            index[sigma == 0] = ks[0]
+                    raise_maps(maps[2 * pair][part], maps[2 * pair + 1][part], score, index)
 
     def _scratch(
         self, pair: int, dtype: np.dtype[Any], shape: tuple[int, int]
@@ -165,7 +180,6 @@ class CpuWorker:
 class CpuDevice:
     """Some cores of this machine. See base.Device."""
 
-    most = 32
     keeps_maps = False
 
     def __init__(self, threads: int, plans: PlanStore, name: str = "cpu") -> None:

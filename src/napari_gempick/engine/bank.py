@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import scipy.fft
 
+from napari_gempick.device.arrays import HOST
 from napari_gempick.engine.filters import RINGING, crop_spectrum
 from napari_gempick.engine.sampling import ContinuousImage
 from napari_gempick.model.errors import InputError, SettingsError
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from napari_gempick.device.arrays import Arrays
     from napari_gempick.engine.filters import Transfer
     from napari_gempick.engine.masks import Mask
     from napari_gempick.model.bank import BankIndex
@@ -202,14 +204,14 @@ class Bank:
         box[y : y + weights.shape[0], x : x + weights.shape[1]] = weights
         return box
 
-    def _crop(self, fine: NDArray[Any]) -> NDArray[np.float32]:
+    def _crop(self, fine: NDArray[Any], on: Arrays = HOST) -> NDArray[np.float32]:
         """Return the array on the searched grid, without what its Nyquist frequency excludes."""
         if self._oversampling == 1:
             return fine.astype(np.float32, copy=False)
         shape = self.extent.box
-        spectrum = crop_spectrum(scipy.fft.rfft2(fine), fine.shape[0], shape)
-        cropped = scipy.fft.irfft2(spectrum, s=shape) / self._oversampling**2
-        return np.asarray(cropped, np.float32)
+        spectrum = crop_spectrum(on.fft.rfft2(fine), fine.shape[0], shape)
+        cropped: NDArray[Any] = on.fft.irfft2(spectrum, s=shape) / self._oversampling**2
+        return cropped.astype(np.float32, copy=False)
 
     @functools.cached_property
     def core(self) -> NDArray[np.float32]:
@@ -223,6 +225,10 @@ class Bank:
         """Return the weights of a group in the bank's box, (h, w) float32."""
         return self._masks.get(group, lambda: self._crop(self._fine_mask(group)))
 
+    def mean_weights(self, group: int) -> NDArray[np.float64]:
+        """Return a group's weights over their sum: its correlation with the micrograph is the local mean, (h, w)."""
+        return self.mask(group).astype(np.float64) / self.groups[group].area
+
     def template(self, k: int) -> NDArray[np.float32]:
         """Return (T - mu) M / (N sT) of search image k in the bank's box, (h, w) float32.
 
@@ -233,13 +239,14 @@ class Bank:
         InputError
             The template is constant under its mask.
         """
-        return self._templates.get(k, lambda: self._make_template(k))
+        return self._templates.get(k, lambda: self.make_template(k, HOST))
 
-    def _make_template(self, k: int) -> NDArray[np.float32]:
+    def make_template(self, k: int, on: Arrays) -> NDArray[np.float32]:
+        """Return what `template` returns, made anew where `on` says."""
         section, rotation = divmod(k, self.index.n_rotations)
         n = self._oversampling
-        image = self._turned(section, rotation * self.index.angle_step).astype(np.float64)
-        weights = self._fine_mask(int(self.group_of[k])).astype(np.float64)
+        image = self._turned(section, rotation * self.index.angle_step, on).astype(np.float64)
+        weights = on.xp.asarray(self._fine_mask(int(self.group_of[k]))).astype(np.float64)
         area = weights.sum()
         mean = (image * weights).sum() / area
         image -= mean
@@ -247,22 +254,22 @@ class Bank:
         if not deviation > 1e-6 * (abs(mean) + np.abs(image * weights).max()):
             name = self._sections[section].name
             raise InputError(f"{name} is constant under its mask; give another template or a larger mask.")
-        return self._crop(image * weights * (n * n / (area * deviation)))
+        return self._crop(image * weights * (n * n / (area * deviation)), on)
 
-    def _turned(self, section: int, psi: float) -> NDArray[np.float32]:
+    def _turned(self, section: int, psi: float, on: Arrays) -> NDArray[np.float32]:
         """Return a template at psi in the fine box; the transfer acts in a larger box, from which nothing wraps."""
         spacing, e = self._spacing / self._oversampling, self._fine
         if self._transfer is None:
-            return self._continuous(section).sample(psi, spacing, e)
+            return self._continuous(section).sample(psi, spacing, e, on)
         margin = math.ceil(self._transfer.reach(self._filters[0] or 2 * self._spacing) / spacing)
         height, width = (scipy.fft.next_fast_len(side + 2 * margin, real=True) for side in e.box)
         top, left = e.top + margin, e.left + margin
-        wide = self._continuous(section).sample(psi, spacing, Extent(top, left, height - top - 1, width - left - 1))
+        wide = self._continuous(section).sample(psi, spacing, Extent(top, left, height - top - 1, width - left - 1), on)
         if wide.shape not in self._amplitudes:
             self._amplitudes[height, width] = self._transfer((height, width), spacing)
-        spectrum = scipy.fft.rfft2(wide) * self._amplitudes[height, width]
+        spectrum = on.fft.rfft2(wide) * on.xp.asarray(self._amplitudes[height, width])
         rows, columns = (slice(margin, margin + side) for side in e.box)
-        changed: NDArray[np.float32] = scipy.fft.irfft2(spectrum, s=wide.shape)[rows, columns]
+        changed: NDArray[np.float32] = on.fft.irfft2(spectrum, s=wide.shape)[rows, columns]
         return changed
 
     def _continuous(self, section: int) -> ContinuousImage:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,6 +16,7 @@ from napari_gempick.engine.sampling import rotation_matrix
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from napari_gempick.engine.ctf import CtfTransfer
     from napari_gempick.model.picks import Picks
 
 
@@ -55,6 +58,27 @@ def average_of_picks(
             coefficients, matrix, np.array([y, x]) - matrix @ middle, side, order=3, mode="nearest", prefilter=False
         )
     return np.asarray(total / max(1, len(picks)), np.float32)
+
+
+def through_lens(
+    template: NDArray[np.float32], pixel_size: float, lens: CtfTransfer, psis: NDArray[np.floating]
+) -> NDArray[np.float32]:
+    """Return what the average of particles looks like that lay at `psis` (degrees) under a lens, turned back; (h, w).
+
+    The lens stays with the micrograph, so turning the particle back by psi turns the astigmatism about it.
+    """
+    margin = math.ceil(lens.reach(2 * pixel_size) / pixel_size)
+    rim = np.concatenate([template[0], template[-1], template[:, 0], template[:, -1]])
+    wide = np.pad(template.astype(np.float64) - rim.mean(), margin, mode="linear_ramp")
+    angles, counts = np.unique(np.round(psis), return_counts=True) if len(psis) else (np.zeros(1), np.ones(1))
+    if lens.ctf.defocus_u == lens.ctf.defocus_v:
+        angles, counts = np.zeros(1), np.ones(1)
+    amplitude = np.zeros(1)
+    for psi, count in zip(angles.tolist(), (counts / counts.sum()).tolist(), strict=True):
+        turned = replace(lens, ctf=replace(lens.ctf, angle=lens.ctf.angle + psi))
+        amplitude = amplitude + count * turned(wide.shape, pixel_size)
+    seen = scipy.fft.irfft2(scipy.fft.rfft2(wide) * amplitude, s=wide.shape)
+    return np.asarray(seen[tuple(slice(margin, margin + n) for n in template.shape)], np.float32)
 
 
 def likeness(image: NDArray[np.float32], template: NDArray[np.float32], weights: NDArray[np.float32]) -> float:

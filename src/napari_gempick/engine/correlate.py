@@ -5,40 +5,40 @@ For search image k with template T, mask M (N = sum M) and local standard deviat
     NCC_k(v) = sum_u (T - mu) M (u) S(v + u - c) / (N sT sS(v))            (Roseman, Ultramicroscopy 2003, 94, 225)
 
 The bank gives (T - mu) M / (N sT); one inverse transform per tile correlates it, and 1 / sS multiplies. The local mean
-and mean square come from two more inverse transforms per distinct mask. Any number of workers take search images from
-one queue; the maximum of their maps, the smaller k in a tie, does not depend on who did what.
+and mean square come from two more inverse transforms per distinct mask. Any number of workers take units of search
+images, tile by tile, from one queue; the maximum, the smaller k in a tie, does not depend on who did what.
 """
 
 from __future__ import annotations
 
 import contextlib
-import functools
 import threading
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from napari_gempick.device.cpu import raise_maps
-from napari_gempick.device.fft import PRECISIONS
 from napari_gempick.engine.tiles import FLOOR
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    import numpy as np
     from numpy.typing import NDArray
 
     from napari_gempick.device.base import Device, TileWorker
-    from napari_gempick.engine.search import Search
+    from napari_gempick.engine.search import Item, Search
     from napari_gempick.engine.tiles import Precision
 
 SHARED_STATISTICS_BYTES = 2**29
+UNITS_KEPT = 2
+"""Units whose spectra are kept: the one in turn, and one before it that a slower worker may still need."""
 
 
 class TileCache:
-    """What the workers of one device share: tile spectra, and local statistics of masks that many templates use."""
+    """What the workers of one device share: spectra, and local statistics of masks that many templates use."""
 
-    def __init__(self, search: Search) -> None:
-        self._search = search
+    def __init__(self, search: Search, threads: int = 1) -> None:
+        self._search, self._threads = search, threads
+        self._lock = threading.Lock()
         self._locks = [threading.Lock() for _ in search.tiles]
         self._precisions: dict[int, Precision] = {}
         self._spectra: dict[tuple[int, str, bool], Any] = {}
@@ -46,6 +46,7 @@ class TileCache:
         map_bytes = 4 * search.valid[0] * search.valid[1] * len(search.tiles)
         self._kept = max(2, SHARED_STATISTICS_BYTES // map_bytes)
         self._groups: list[int] = []
+        self._units: dict[int, dict[tuple[str, str], _Spectra]] = {}
         self._last = threading.local()
 
     def _block(self, tile: int) -> NDArray[np.float64]:
@@ -85,117 +86,115 @@ class TileCache:
                 self._sigmas[group, tile] = found[0]
             return self._sigmas[group, tile]
 
-    def keep(self, groups: set[int]) -> None:
+    def keep(self, groups: Sequence[int]) -> None:
         """Give up the statistics of masks that are no longer in turn, beyond what memory allows."""
-        with self._locks[0]:
+        with self._lock:
             self._groups = [g for g in self._groups if g not in groups] + sorted(groups)
             for group in self._groups[: -self._kept]:
                 for key in [key for key in list(self._sigmas) if key[0] == group]:
                     self._sigmas.pop(key, None)
             self._groups = self._groups[-self._kept :]
 
+    def templates(self, worker: TileWorker, unit: int, precision: str) -> Any:
+        """Return the conjugated half-spectra of a unit's templates."""
+        bank, ks = self._search.bank, self._search.units[unit].ks
+        return self._of_unit(
+            unit, "templates", precision, len(ks), lambda part: worker.template_spectra(bank, ks[part], precision)
+        )
 
-class Stopped(Exception):
-    """A worker noticed that it should stop."""
+    def masks(self, worker: TileWorker, unit: int, precision: str) -> Any:
+        """Return the conjugated half-spectra of a unit's masks, over the sums of their weights."""
+        bank, groups = self._search.bank, self._search.units[unit].groups
+        return self._of_unit(
+            unit, "masks", precision, len(groups), lambda part: worker.mask_spectra(bank, groups[part], precision)
+        )
+
+    def _of_unit(self, unit: int, what: str, precision: str, count: int, make: Callable[[slice], Any]) -> Any:
+        with self._lock:
+            if unit not in self._units:
+                self._units[unit] = {}
+                for old in list(self._units)[:-UNITS_KEPT]:
+                    del self._units[old]
+            if (what, precision) not in self._units[unit]:
+                self._units[unit][what, precision] = _Spectra(count, min(count, self._threads))
+            spectra = self._units[unit][what, precision]
+        return spectra.get(make)
+
+
+class _Spectra:
+    """Spectra that several workers need, made in parts by those that come first."""
+
+    def __init__(self, count: int, parts: int) -> None:
+        self._parts = [slice(count * i // parts, count * (i + 1) // parts) for i in range(parts)]
+        self._locks = [threading.Lock() for _ in self._parts]
+        self._made: list[Any] = [None] * parts
+
+    def get(self, make: Callable[[slice], Any]) -> Any:
+        """Make what nobody else makes, wait for the others' parts, and return all."""
+        for wait in (False, True):
+            for number, part in enumerate(self._parts):
+                if self._made[number] is None and self._locks[number].acquire(blocking=wait):
+                    try:
+                        if self._made[number] is None:
+                            self._made[number] = make(part)
+                    finally:
+                        self._locks[number].release()
+        return self._made[0] if len(self._made) == 1 else [one for part in self._made for one in part]
 
 
 def consume(
-    search: Search,
-    device: Device,
-    cache: TileCache,
-    worker: TileWorker,
-    *,
-    workers: int,
-    first_tile: int,
-    should_stop: Callable[[], bool],
+    search: Search, device: Device, cache: TileCache, worker: TileWorker, should_stop: Callable[[], bool]
 ) -> None:
-    """Take search images from the queue until it is empty; one call per host thread, one of `workers`.
+    """Take pieces of work from the queue until it is empty; one call per host thread.
 
-    Work that an error interrupts is given back before the error goes on. Workers begin at different tiles
-    (`first_tile`), so that they do not wait for each other's shared statistics.
+    Work that an error interrupts is given back before the error goes on.
     """
-    held: list[int] = []
+    held: list[Item] = []
     maps: dict[int, tuple[Any, ...]] = {}
     try:
-        while not should_stop() and (ks := search.take(workers, device.most)):
-            held += ks
-            _process(search, device, cache, worker, ks, first_tile, maps, should_stop)
-            search.count_done(len(ks))
-            if not device.keeps_maps:
+        while not should_stop() and (item := search.take(device.name)) is not None:
+            held.append(item)
+            if device.keeps_maps:
+                if item.tile not in maps:
+                    maps[item.tile] = worker.new_maps(search.tiles[item.tile].shape, search.pairs)
+                _score(search, cache, worker, item, maps[item.tile], contextlib.nullcontext())
+            else:
+                _score(search, cache, worker, item, search.maps(item.tile), search.guard(item.tile))
+                search.finish(held)
                 held.clear()
-                search.finish(ks)
+            search.count_done(item)
         for tile, found in maps.items():
             with search.guard(tile):
                 held_maps, on_host = search.maps(tile), [worker.to_host(array) for array in found]
                 for pair in range(0, len(on_host), 2):
                     raise_maps(*held_maps[pair : pair + 2], *on_host[pair : pair + 2])
-        if held and not should_stop():
-            search.finish(held)
-            held.clear()
-    except Stopped:
-        pass
+        search.finish(held)
+        held.clear()
     finally:
-        if held:
-            search.give_back(held)
+        search.give_back(held)
 
 
-def _process(
-    search: Search,
-    device: Device,
-    cache: TileCache,
-    worker: TileWorker,
-    ks: Sequence[int],
-    first_tile: int,
-    maps: dict[int, tuple[Any, ...]],
-    should_stop: Callable[[], bool],
-) -> None:
-    """Score some search images on every tile."""
-    bank = search.bank
-    groups = sorted({int(bank.group_of[k]) for k in ks})
-    shared = search.shared_groups.intersection(groups)
-    cache.keep(set(shared))
-    own = tuple(g for g in groups if g not in shared)
-
-    @functools.cache
-    def template_spectra(precision: str) -> Any:
-        return worker.template_spectra([bank.template(k) for k in ks], precision)
-
-    @functools.cache
-    def mask_spectra(which: tuple[int, ...], precision: str) -> Any:
-        blocks = [bank.mask(g).astype(np.float64) / bank.groups[g].area for g in which]
-        return worker.template_spectra(blocks, precision)
-
-    count = len(search.tiles)
-    for step in range(count):
-        if should_stop():
-            raise Stopped
-        tile = (first_tile + step) % count
-        precision = cache.precision(tile)
-        how = precision.statistics
-        sigmas = {g: cache.sigma(worker, g, tile, how, functools.partial(mask_spectra, (g,), how)) for g in shared}
-        if own:
-            plain, squared = (cache.spectrum(worker, tile, how, squares=squares) for squares in (False, True))
-            computed = worker.reciprocal_sigma(plain, squared, mask_spectra(own, how), search.valid, FLOOR, how)
-            sigmas.update(zip(own, computed, strict=True))
-        real = PRECISIONS[precision.scores][0]
-        scales: list[Any] | None = [sigmas[int(bank.group_of[k])] for k in ks]
-        guard: Any = search.guard(tile)
-        if device.keeps_maps:
-            if tile not in maps:
-                maps[tile] = worker.new_maps(search.tiles[tile].shape, search.pairs)
-            target, guard = maps[tile], contextlib.nullcontext()
-        elif shared:
-            (group,) = shared
-            target, scales = search.raw(ks[0], tile, sigmas[group], real), None
-        else:
-            target = search.maps(tile)
-        worker.score(
-            cache.spectrum(worker, tile, precision.scores),
-            template_spectra(precision.scores),
-            ks,
-            scales,
-            [search.rect(k, tile) for k in ks],
-            target,
-            guard,
-            precision.scores,
-        )
+def _score(search: Search, cache: TileCache, worker: TileWorker, item: Item, maps: Sequence[Any], guard: Any) -> None:
+    """Score a unit on a tile."""
+    bank, unit, tile = search.bank, search.units[item.unit], item.tile
+    precision = cache.precision(tile)
+    how = precision.statistics
+    if unit.shared:
+        cache.keep(unit.groups)
+        sigmas = [cache.sigma(worker, unit.groups[0], tile, how, lambda: cache.masks(worker, item.unit, how))]
+    else:
+        plain, squared = (cache.spectrum(worker, tile, how, squares=squares) for squares in (False, True))
+        masks = cache.masks(worker, item.unit, how)
+        computed = worker.reciprocal_sigma(plain, squared, masks, search.valid, FLOOR, how)
+        of_group = dict(zip(unit.groups, computed, strict=True))
+        sigmas = [of_group[int(bank.group_of[k])] for k in unit.ks]
+    worker.score(
+        cache.spectrum(worker, tile, precision.scores),
+        cache.templates(worker, item.unit, precision.scores),
+        unit.ks,
+        sigmas,
+        [search.rect(k, tile) for k in unit.ks],
+        maps,
+        guard,
+        precision.scores,
+    )

@@ -55,7 +55,7 @@ def crop_spectrum(
     """
     my, mx = shape
     half = my // 2
-    cropped = np.empty((my, mx // 2 + 1), spectrum.dtype)
+    cropped = np.empty_like(spectrum, shape=(my, mx // 2 + 1))
     cropped[: my - half] = spectrum[: my - half, : mx // 2 + 1]
     cropped[my - half :] = spectrum[height - half :, : mx // 2 + 1]
     if my % 2 == 0:

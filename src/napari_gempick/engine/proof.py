@@ -58,8 +58,8 @@ _SQUARE = {
     "flipped in x": Orientation(flip_x=True),
     "turned by 180 degrees": Orientation(flip_x=True, flip_y=True),
     "with x and y exchanged": Orientation(swap=True),
-    "turned by 90 degrees clockwise": Orientation(swap=True, flip_x=True),
-    "turned by 90 degrees counter-clockwise": Orientation(swap=True, flip_y=True),
+    "turned by 90 degrees counter-clockwise": Orientation(swap=True, flip_x=True),
+    "turned by 90 degrees clockwise": Orientation(swap=True, flip_y=True),
     "with x and y exchanged and both flipped": Orientation(swap=True, flip_x=True, flip_y=True),
 }
 

@@ -9,6 +9,7 @@ import numpy as np
 from scipy.spatial import cKDTree
 
 from napari_gempick.engine.evaluate import IGNORE, Particles, assign, positions
+from napari_gempick.model.orientation import Orientation
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -51,34 +52,30 @@ def _pairs(picks: Particles, truth: Particles, tolerance: float) -> int:
 def _readings(micrographs: Sequence[Reading], tolerance: float) -> dict[str, Callable[[Reading], Particles]]:
     """Return, by name, how to get the true positions of picks that are written in another way."""
 
-    def flipped(swap: bool, flip_x: bool, flip_y: bool) -> Callable[[Reading], Particles]:
+    def changed(change: Orientation) -> Callable[[Reading], Particles]:
         def read(one: Reading) -> Particles:
             picks, _, shape = one
-            x, y = (picks.y, picks.x) if swap else (picks.x, picks.y)
-            ny, nx = shape or (0, 0)
-            return replace(picks, x=nx - 1 - x if flip_x else x, y=ny - 1 - y if flip_y else y)
+            x, y, psi = change.carry(picks.x, picks.y, picks.psi, shape)
+            return replace(picks, x=x, y=y, psi=psi)
 
         return read
 
-    def moved(scale: float, shift: float) -> Callable[[Reading], Particles]:
-        return lambda one: replace(one[0], x=one[0].x * scale + shift, y=one[0].y * scale + shift)
-
-    readings = {"with x and y exchanged": flipped(True, False, False)}
+    readings = {"with x and y exchanged": changed(Orientation(swap=True))}
     if all(shape is not None for _, _, shape in micrographs):
         readings |= {
-            "flipped in y (y counted from the bottom)": flipped(False, False, True),
-            "flipped in x (x counted from the right)": flipped(False, True, False),
-            "turned by 180 degrees": flipped(False, True, True),
-            "turned by 90 degrees counter-clockwise": flipped(True, True, False),
-            "turned by 90 degrees clockwise": flipped(True, False, True),
-            "with x and y exchanged, both counted from the far end": flipped(True, True, True),
+            "flipped in y (y counted from the bottom)": changed(Orientation(flip_y=True)),
+            "flipped in x (x counted from the right)": changed(Orientation(flip_x=True)),
+            "turned by 180 degrees": changed(Orientation(flip_x=True, flip_y=True)),
+            "turned by 90 degrees counter-clockwise": changed(Orientation(swap=True, flip_x=True)),
+            "turned by 90 degrees clockwise": changed(Orientation(swap=True, flip_y=True)),
+            "with x and y exchanged, both counted from the far end": changed(Orientation(1, True, True, True)),
         }
     for scale in _SCALES:
         how = f"on a grid {scale:g} times as coarse" if scale > 1 else f"on a grid {1 / scale:g} times as fine"
-        readings[how] = moved(scale, 0.0)
+        readings[how] = changed(Orientation(scale))
     shift = _diagonal_shift(micrographs, tolerance)
     how = f"shifted by {-shift:.0f} px in x and y (as by half a box: corners in place of centres?)"
-    return {**readings, how: moved(1.0, shift)}
+    return {**readings, how: lambda one: replace(one[0], x=one[0].x + shift, y=one[0].y + shift)}
 
 
 def _diagonal_shift(micrographs: Sequence[Reading], tolerance: float) -> float:

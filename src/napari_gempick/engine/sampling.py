@@ -8,17 +8,20 @@ template's own Nyquist frequency, and the common centre leaves no shift for odd,
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+import weakref
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import scipy.fft
-from scipy.ndimage import affine_transform, spline_filter
+from scipy.ndimage import spline_filter
 
+from napari_gempick.device.arrays import HOST
 from napari_gempick.engine.filters import frequencies, transfer
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from napari_gempick.device.arrays import Arrays
     from napari_gempick.model.geometry import Extent
 
 OVERSAMPLING = 2
@@ -70,9 +73,10 @@ class ContinuousImage:
         self._filtered = lowpass is not None or highpass is not None or too_fine or surrounded
         self._surrounded, self._beyond = surrounded, 0.0
         self._filter = (lowpass, highpass, finest if too_fine else None)
-        self._coefficients: NDArray[np.float32] | None = None
+        self._coefficients: NDArray[np.float64] | None = None
+        self._copies: weakref.WeakKeyDictionary[Arrays, Any] = weakref.WeakKeyDictionary()
 
-    def _oversampled(self) -> tuple[NDArray[np.float32], tuple[int, int]]:
+    def _oversampled(self) -> tuple[NDArray[np.float64], tuple[int, int]]:
         """Return spline coefficients on the oversampled grid and the padding (template pixels) before the image."""
         lowpass, highpass, finest = self._filter
         margin = max(8, max(self.shape) // 8, math.ceil((highpass or 0) / self.pixel_size))
@@ -102,17 +106,18 @@ class ContinuousImage:
             self._beyond = mean
         return spline_filter(fine, order=3, output=np.float64, mode="mirror"), (margin, margin)
 
-    def sample(self, psi: float, spacing: float, extent: Extent) -> NDArray[np.float32]:
+    def sample(self, psi: float, spacing: float, extent: Extent, on: Arrays = HOST) -> NDArray[np.float32]:
         """Return the template rotated by psi (degrees) on a grid of `spacing` Å: a box of `extent` around its centre.
 
-        Unfiltered, unrotated and at its own pixel size it is the template itself, to the bit.
+        Unfiltered, unrotated and at its own pixel size it is the template itself, to the bit. The array, (h, w)
+        float32, lives where `on` says.
         """
         cy, cx = (n // 2 for n in self.shape)
         height, width = extent.box
         if not self._filtered and psi % 360 == 0 and math.isclose(spacing, self.pixel_size, rel_tol=1e-6):
             rows = np.clip(np.arange(cy - extent.top, cy + extent.bottom + 1), 0, self.shape[0] - 1)
             columns = np.clip(np.arange(cx - extent.left, cx + extent.right + 1), 0, self.shape[1] - 1)
-            exact: NDArray[np.float32] = self._image[np.ix_(rows, columns)]
+            exact: NDArray[np.float32] = on.xp.asarray(self._image[np.ix_(rows, columns)])
             return exact
         if self._coefficients is None:
             self._coefficients, self._before = self._oversampled()
@@ -120,9 +125,17 @@ class ContinuousImage:
         matrix = rotation_matrix(psi) * scale
         centre = np.array([OVERSAMPLING * (cy + self._before[0]), OVERSAMPLING * (cx + self._before[1])], float)
         offset = centre - matrix @ np.array([extent.top, extent.left], float)
-        out = np.empty((height, width), np.float32)
-        mode = "constant" if self._surrounded else "mirror"
-        affine_transform(
-            self._coefficients, matrix, offset, output=out, order=3, mode=mode, cval=self._beyond, prefilter=False
+        if on not in self._copies:
+            self._copies[on] = on.xp.asarray(self._coefficients)
+        sampled: NDArray[np.float32] = on.affine_transform(
+            self._copies[on],
+            on.xp.asarray(matrix),
+            offset,
+            output_shape=(height, width),
+            output=np.float32,
+            order=3,
+            mode="constant" if self._surrounded else "mirror",
+            cval=self._beyond,
+            prefilter=False,
         )
-        return out
+        return sampled

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_gempick.device.cpu import raise_maps
 from napari_gempick.engine.tiles import PrecisionRule, choose_fft_shape, layout
 from napari_gempick.model.errors import InputError
 from napari_gempick.model.scores import ScoreMap
@@ -31,20 +30,39 @@ if TYPE_CHECKING:
 
 UNSCORED = np.float32(-2)
 SHARED_FROM = 12
-"""Masks that this many search images share have their local statistics kept, the others computed with each piece."""
-PIECE_LEAST, OWN_MOST = 4, 8
-OWN = -1
-"""The queue of search images whose masks few or none share."""
+"""Masks that this many search images share have their local statistics kept, the others computed for each unit."""
+UNIT_MOST, OWN_MOST = 32, 8
+"""Search images of a unit, under a shared mask and under masks of their own."""
 Share = tuple[int, int, int]
 """(start, stop, of): the part of the bank from start / of to stop / of."""
 
 
-@dataclass(frozen=True, eq=False)
-class _Raw:
-    """Largest unscaled correlation of a tile and its k (a second pair for inverted contrast), 1 / local deviation."""
+@dataclass(frozen=True)
+class Unit:
+    """Search images that meet a tile together.
 
-    maps: Maps
-    sigma: NDArray[np.float32]
+    Attributes
+    ----------
+    ks : tuple of int
+        Full-bank numbers, ascending.
+    groups : tuple of int
+        Their masks.
+    shared : bool
+        They are of one mask, whose local statistics are kept. Their scores are scaled together, which decides ties
+        between scores that differ by less than the last bit; so such a unit follows from the bank alone.
+    """
+
+    ks: tuple[int, ...]
+    groups: tuple[int, ...]
+    shared: bool
+
+
+@dataclass(frozen=True)
+class Item:
+    """The least piece of work: a unit on one tile."""
+
+    unit: int
+    tile: int
 
 
 class Search:
@@ -115,36 +133,41 @@ class Search:
         self._maps = [(np.full(shape, UNSCORED, np.float32), np.full(shape, -1, np.int32)) for _ in range(self.pairs)]
         self._guards = [threading.Lock() for _ in self.tiles]
         self._lock = threading.Lock()
-        self._raw: dict[tuple[int, int], _Raw] = {}
         views = bank.index.view(np.arange(len(bank.index), dtype=np.int32))
         wanted = bank.index.searched() & (True if view is None else views == view)
-        chosen = [[int(k) for k in group.ks if wanted[k]] for group in bank.groups]
-        units = self._cut(chosen)
-        if share is not None:
-            units = _part(units, share)
-        self._queues = {batch: deque(ks) for batch, ks in enumerate(ks for batched, ks in units if batched)}
-        self._first = {batch: queue[0] for batch, queue in self._queues.items()}
-        self._left = {batch: len(queue) for batch, queue in self._queues.items()}
-        self._batch_of = {k: batch for batch, queue in self._queues.items() for k in queue}
-        self._queues[OWN] = deque(k for batched, ks in units if not batched for k in ks)
-        self.total, self.done = sum(len(ks) for _, ks in units), 0
+        self.units = self._cut([[int(k) for k in group.ks if wanted[k]] for group in bank.groups], share)
+        self._waiting = {unit: deque(range(len(self.tiles))) for unit in range(len(self.units))}
+        self._left = [len(self.tiles)] * len(self.units)
+        self._unit_of: dict[str, int] = {}
+        self.total, self._done = sum(len(unit.ks) for unit in self.units), 0
         self.scored = np.zeros(len(bank.index), np.int32)
 
-    def _cut(self, chosen: Sequence[list[int]]) -> list[tuple[bool, list[int]]]:
-        """Cut the bank into batches of one shared mask, and single search images: (whether it is a batch, its ks).
-
-        The scores of a batch are scaled together, which decides ties between scores that differ by less than the last
-        bit. The cut follows from the bank alone, so that no result depends on how the work is shared.
-        """
-        units: list[tuple[bool, list[int]]] = []
+    def _cut(self, chosen: Sequence[list[int]], share: Share | None) -> tuple[Unit, ...]:
+        """Cut the bank, or a share of it, into units, given the search images of each mask."""
+        units: list[Unit] = []
         for group, ks in enumerate(chosen):
-            if group not in self.shared_groups:
-                units += [(False, [k]) for k in ks]
-                continue
-            count = max(1, int(len(ks) // max(SHARED_FROM, 2 * math.sqrt(len(ks)))))
-            ends = [len(ks) * i // count for i in range(count + 1)]
-            units += [(True, ks[a:b]) for a, b in itertools.pairwise(ends) if b > a]
-        return units
+            count = len(ks)
+            if group in self.shared_groups:
+                size = min(UNIT_MOST, max(SHARED_FROM, 2 * math.sqrt(len(ks))))
+                count = max(1, round(len(ks) / size), math.ceil(len(ks) / UNIT_MOST))
+            ends = [len(ks) * i // max(count, 1) for i in range(count + 1)]
+            shared = group in self.shared_groups
+            units += [Unit(tuple(ks[a:b]), (group,), shared) for a, b in itertools.pairwise(ends) if b > a]
+        if share is not None:
+            units = _part(units, share)
+        own = [unit for unit in units if not unit.shared]  # one search image each, alike side by side
+        joined = [own[first : first + OWN_MOST] for first in range(0, len(own), OWN_MOST)]
+        return (
+            *(unit for unit in units if unit.shared),
+            *(
+                Unit(
+                    tuple(sorted(k for unit in some for k in unit.ks)),
+                    tuple(sorted({group for unit in some for group in unit.groups})),
+                    shared=False,
+                )
+                for some in joined
+            ),
+        )
 
     def block(self, tile: int) -> NDArray[np.float64]:
         """Return the centred input of a tile, (fy, fx) float64."""
@@ -162,82 +185,55 @@ class Search:
         """Return the precisions that a tile needs."""
         return self._rule(block, self.tiles[tile])
 
-    def take(self, workers: int, most: int) -> tuple[int, ...]:
-        """Return the next search images for one of so many `workers`, ascending, at most `most`; none at the end.
+    def take(self, device: str) -> Item | None:
+        """Return the next piece of work for a device, None at the end.
 
-        They share one mask whose statistics are kept, or are of masks with few templates. The pieces get smaller
-        towards the end, so that all workers end together; no result depends on how the bank was cut.
+        All workers of a device keep to one unit, whose spectra they share, while it has tiles; then to one that no
+        other device has, and at the end they help with any. No result depends on who takes what.
         """
-        share = 1 if workers == 1 else 2 * workers
         with self._lock:
-            for batch, queue in self._queues.items():
-                if queue:
-                    limit = most if batch != OWN else min(most, OWN_MOST)
-                    size = min(limit, max(PIECE_LEAST, math.ceil(len(queue) / share)))
-                    return tuple(sorted(queue.popleft() for _ in range(min(size, len(queue)))))
-        return ()
+            if not self._waiting:
+                return None
+            unit = self._unit_of.get(device)
+            if unit not in self._waiting:
+                others = {taken for name, taken in self._unit_of.items() if name != device}
+                unit = next((unit for unit in self._waiting if unit not in others), next(iter(self._waiting)))
+                self._unit_of[device] = unit
+            tile = self._waiting[unit].popleft()
+            if not self._waiting[unit]:
+                del self._waiting[unit]
+            return Item(unit, tile)
 
-    def give_back(self, ks: Sequence[int]) -> None:
-        """Return search images that a worker could not finish."""
+    def give_back(self, items: Sequence[Item]) -> None:
+        """Return pieces that a worker could not finish."""
         with self._lock:
-            for k in sorted(ks, reverse=True):
-                self._queues[self._batch_of.get(k, OWN)].appendleft(k)
-            self.done = min(self.done, self.total - sum(len(queue) for queue in self._queues.values()))
+            for item in items:
+                self._waiting.setdefault(item.unit, deque()).append(item.tile)
+            waiting = sum(len(self.units[unit].ks) * len(tiles) for unit, tiles in self._waiting.items())
+            self._done = min(self._done, self.total * len(self.tiles) - waiting)
 
-    def count_done(self, count: int) -> None:
-        """Count search images towards the progress."""
+    def count_done(self, item: Item) -> None:
+        """Count a piece towards the progress."""
         with self._lock:
-            self.done += count
+            self._done += len(self.units[item.unit].ks)
+
+    @property
+    def done(self) -> int:
+        """How many search images are done, as a progress."""
+        return self._done // len(self.tiles)
 
     @property
     def remaining(self) -> bool:
-        """Whether search images wait."""
-        return any(self._queues.values())
+        """Whether work waits."""
+        return bool(self._waiting)
 
-    def finish(self, ks: Sequence[int]) -> None:
-        """Note that search images are in the maps; the last one of a batch completes that batch's scores."""
-        complete = []
+    def finish(self, items: Sequence[Item]) -> None:
+        """Note that pieces are in the maps."""
         with self._lock:
-            self.scored[list(ks)] += 1
-            for k in ks:
-                batch = self._batch_of.get(k, OWN)
-                if batch != OWN:
-                    self._left[batch] -= 1
-                    if self._left[batch] == 0:
-                        complete.append(batch)
-        for batch in complete:
-            self._scale(batch)
-
-    def raw(self, k: int, tile: int, sigma: NDArray[np.float32], real: np.dtype[Any]) -> Maps:
-        """Return the maps of the largest unscaled correlation with the templates of k's batch, and of its k.
-
-        1 / sigma is a common factor that is not negative: it scales the maximum alone, once the batch's last template
-        is done. Hold `guard` to touch the maps.
-        """
-        key = self._batch_of[k], tile
-        with self._guards[tile]:
-            if key not in self._raw:
-                shape = self.tiles[tile].shape
-                maps = [(np.full(shape, -np.inf, real), np.full(shape, -1, np.int32)) for _ in range(self.pairs)]
-                self._raw[key] = _Raw(tuple(array for pair in maps for array in pair), sigma)
-            return self._raw[key].maps
-
-    def _scale(self, batch: int) -> None:
-        """Take over the unscaled maxima of a batch, scaled; where sigma vanishes, score 0 and the smallest k."""
-        for tile in range(len(self.tiles)):
-            raw = self._raw.pop((batch, tile), None)
-            if raw is None:
-                continue
-            rect = self.rect(self._first[batch], tile)
-            sigma = raw.sigma[rect]
-            for pair in range(0, len(raw.maps), 2):
-                highest, index = (array[rect] for array in raw.maps[pair : pair + 2])
-                score = np.multiply(highest, sigma, dtype=highest.dtype).astype(np.float32, copy=False)
-                if not sigma.all():
-                    index[sigma == 0] = self._first[batch]
-                with self._guards[tile]:
-                    best, holder = self.maps(tile)[pair : pair + 2]
-                    raise_maps(best[rect], holder[rect], score, index)
+            for item in items:
+                self._left[item.unit] -= 1
+                if self._left[item.unit] == 0:
+                    self.scored[list(self.units[item.unit].ks)] += 1
 
     def rect(self, k: int, tile: int) -> tuple[slice, slice]:
         """Return the part of a tile's positions at which the support of k's mask lies inside the image."""
@@ -277,13 +273,13 @@ class Search:
         return tuple(found)
 
 
-def _part(units: list[tuple[bool, list[int]]], share: Share) -> list[tuple[bool, list[int]]]:
-    """Return the units whose middle, counted in search images, lies in a share; shares that adjoin share no unit."""
+def _part(units: list[Unit], share: Share) -> list[Unit]:
+    """Return the units that begin, counted in search images, in a share; shares that adjoin share no unit."""
     start, stop, parts = share
-    total = sum(len(ks) for _, ks in units)
+    total = sum(len(unit.ks) for unit in units)
     kept, before = [], 0
-    for batched, ks in units:
-        if 2 * total * start <= (2 * before + len(ks)) * parts < 2 * total * stop:
-            kept.append((batched, ks))
-        before += len(ks)
+    for unit in units:
+        if total * start <= before * parts < total * stop:
+            kept.append(unit)
+        before += len(unit.ks)
     return kept

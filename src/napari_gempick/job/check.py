@@ -6,12 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_gempick.engine.bias import average_of_picks, likeness, noise_like
+from napari_gempick.engine.bias import average_of_picks, likeness, noise_like, through_lens
+from napari_gempick.engine.ctf import CtfTransfer
 from napari_gempick.engine.masks import ShapeMask, automatic_weights, framed, parse_shape
 from napari_gempick.io.micrograph import as_float32, read_micrograph, require_pixel_size
 from napari_gempick.io.stack import write_mrc
 from napari_gempick.job.arrays import Picked, pick, repick
 from napari_gempick.job.inputs import View, read_views
+from napari_gempick.job.preparation import Preparation
 from napari_gempick.job.template_files import refuse_existing
 from napari_gempick.model.errors import SettingsError
 
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from napari_gempick.model.ctf import Ctf
     from napari_gempick.model.picks import Picks
     from napari_gempick.model.settings import PickSettings
 
@@ -45,7 +48,8 @@ def check_files(
     settings : PickSettings
     micrograph : Path
     folder : Path, optional
-        Gets NAME_check.mrcs for each view: mean template, average of the micrograph's picks, average of the noise's.
+        Gets NAME_check.mrcs for each view: mean template (with --ctf under the CTF, as the picks were turned), average
+        of the micrograph's picks, average of the noise's.
     particles : int, optional
         So many of each view are averaged; default as many as the micrograph has picks.
     seed : int
@@ -68,8 +72,6 @@ def check_files(
     views = read_views(settings)
     if len({view.pixel_size for view in views}) > 1 or any(len({t.shape for t in v.templates}) > 1 for v in views):
         raise SettingsError("The templates must have one pixel size, and one size in each view; check them one by one.")
-    if settings.ctf is not None:
-        raise SettingsError("The check compares with the templates as they are; leave out --ctf.")
     paths = {} if folder is None else {view.name: folder / f"{view.name}_check.mrcs" for view in views}
     refuse_existing(paths.values(), overwrite)
     read = read_micrograph(micrograph, settings.pixel_size)
@@ -79,11 +81,12 @@ def check_files(
         update={"pixel_size": require_pixel_size(read), "template_pixel_size": spacing, "exclude": None}
     )
     assert settings.pixel_size is not None
-    real, picked = _picked(image, views, settings, None if progress is None else lambda share: progress(share / 2))
+    ctf = Preparation(settings).ctf_of(micrograph)
+    real, picked = _picked(image, views, settings, ctf, None if progress is None else lambda share: progress(share / 2))
     thresholds = {view.name: at for view, at in zip(views, picked, strict=True)}
     fixed = settings.model_copy(update={"threshold": tuple(f"{name}={at!r}" for name, at in thresholds.items())})
     noise = noise_like(image, seed)
-    false, _ = _picked(noise, views, fixed, None if progress is None else lambda share: progress((1 + share) / 2))
+    false, _ = _picked(noise, views, fixed, ctf, None if progress is None else lambda share: progress((1 + share) / 2))
     sign = -1 if settings.contrast == "opposite" else 1
     scale = spacing / settings.pixel_size
     rows = []
@@ -100,6 +103,8 @@ def check_files(
             shares = np.bincount(one.section - first, minlength=len(view.templates)) / max(1, count)
             reference = sum(share * t for share, t in zip(shares, view.templates, strict=True)) * np.float32(sign)
             reference = np.asarray(reference, np.float32) if count else view.templates[0] * np.float32(sign)
+            if ctf is not None:
+                reference = through_lens(reference, spacing, CtfTransfer(ctf, settings.phase_flipped), one.psi)
             averages.append(average)
             references.append(reference)
             alike.append(likeness(average, reference, _weights(view)))
@@ -122,14 +127,18 @@ def check_files(
 
 
 def _picked(
-    image: NDArray[np.float32], views: list[View], settings: PickSettings, progress: Callable[[float], None] | None
+    image: NDArray[np.float32],
+    views: list[View],
+    settings: PickSettings,
+    ctf: Ctf | None,
+    progress: Callable[[float], None] | None,
 ) -> tuple[Picked, tuple[float, ...]]:
     """Return what a search finds, and the threshold of each view."""
     stacks = {view.name: np.stack(view.templates) for view in views}
     masks = {view.name: view.mask_weights for view in views if view.mask_weights is not None}
     settings = settings.model_copy(update={"candidate_floor": 0.0})
     report = None if progress is None else lambda state: progress(state.share)
-    found = pick(image, stacks, settings, masks=masks, progress=report)
+    found = pick(image, stacks, settings, masks=masks, ctf=ctf, progress=report)
     return found, found.thresholds
 
 

@@ -5,11 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from napari_gempick.engine.proof import ENOUGH, Proof
-from napari_gempick.io.proof_readers import read_plainly
-from napari_gempick.job.prove import MICROGRAPHS, Prover, describe_proof, not_verifiable, refuse_wrong
+from napari_gempick.engine.proof import Proof
+from napari_gempick.job.prove import Prover, describe_proof, not_verifiable, read_back, refuse_wrong, spread
 from napari_gempick.model.errors import GempickError
 from napari_gempick.model.orientation import Orientation
 from napari_gempick.model.settings import make_settings
@@ -93,23 +90,16 @@ class ConversionProof:
         """
         seen: list[tuple[Evidence, Places | None]] = []
         box = pixel_size = None
-        for number in self._chosen():
+        there = [self._micrograph(number) is not None for number in range(len(self._sets))]
+        for number in spread(self._sets, there):
             path, (_, info) = self._micrograph(number), self._sets[number]
             assert path is not None
             evidence = prover.evidence(path, None if header else info.pixel_size)
-            file = files[number] if len(files) == len(self._sets) else files[0]
-            seen.append((evidence, _of(read_plainly(file, self._conversion.to.name, evidence.shape), info)))
+            seen.append((evidence, read_back(files, self._conversion.to.name, self._sets, number, evidence.shape)))
             box, pixel_size = info.box_size, evidence.pixel_size
         if pixel_size is None:
             return Proof("not verifiable", why="the micrographs are not at hand, give --micrographs")
         return prover.prove(seen, box, pixel_size)
-
-    def _chosen(self) -> list[int]:
-        """Return the numbers of some micrographs with picks, spread evenly, those with enough picks first."""
-        there = [n for n in range(len(self._sets)) if len(self._sets[n][0]) and self._micrograph(n) is not None]
-        there = [n for n in there if len(self._sets[n][0]) >= ENOUGH] or there
-        places = np.unique(np.linspace(0, max(0, len(there) - 1), MICROGRAPHS).astype(int)).tolist()
-        return [there[place] for place in places if there]
 
     def _micrograph(self, number: int) -> Path | None:
         """Return the file of the micrograph that the result refers to."""
@@ -128,10 +118,3 @@ class ConversionProof:
             return f"{found.fix} (the coordinates fit when read {found.name})"
         options = done.then(found.orientation).options
         return f"use {options} in place of {done.options}" if options else f"leave out {done.options}"
-
-
-def _of(parts: dict[str, Places], info: PicksInfo) -> Places | None:
-    """Return what a file says of a micrograph; some formats have its stem alone."""
-    path = Path(info.micrograph)
-    names = (info.micrograph, str(path.with_suffix("")), path.stem, "")
-    return next((parts[name] for name in names if name in parts), None)

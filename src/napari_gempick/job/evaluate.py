@@ -63,7 +63,7 @@ def evaluate_set(
     InputError
         A file cannot be read, nothing fits, or the size of a micrograph is needed and not known.
     """
-    _run.cache_clear()
+    forget_runs()
     entries, whole_list = read_entries(path, PICK_FILES)
     pairs = pair(entries, truths)
     if not pairs:
@@ -143,6 +143,11 @@ def _particles(entry: Entry, by_section: Sequence[str]) -> Particles:
 
 def _item(names: Sequence[str], number: int) -> str:
     return names[number] if 0 <= number < len(names) else ""
+
+
+def forget_runs() -> None:
+    """Read run.json files anew from now on."""
+    _run.cache_clear()
 
 
 @functools.cache

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import functools
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from napari_gempick.io.formats import PicksInfo, format_named
 from napari_gempick.io.micrograph_names import shown
 from napari_gempick.job.convert_files import OutputFiles
+from napari_gempick.job.prove import SetProof
+from napari_gempick.model.errors import ProofError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from napari_gempick.engine.proof import Proof
     from napari_gempick.io.listing import MicrographFile
     from napari_gempick.model.orientation import Shape
     from napari_gempick.model.picks import Picks
+    from napari_gempick.model.settings import PickSettings
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,15 +49,38 @@ class Chosen:
     box_size: int
 
 
+@dataclass(frozen=True)
+class Written:
+    """What was exported.
+
+    Attributes
+    ----------
+    paths : list of Path
+    proofs : dict of str to Proof
+        By format.
+    wrong : dict of str to str
+        Formats that were not written, for their coordinates prove wrong, and the sentence of each.
+    """
+
+    paths: list[Path]
+    proofs: dict[str, Proof] = field(default_factory=dict)
+    wrong: dict[str, str] = field(default_factory=dict)
+
+
 def planned(folder: Path, chosen: Sequence[Chosen], formats: Sequence[str]) -> list[Path]:
     """Return the files that `export_picks` would write."""
     return [path for name in formats for path in _files(folder, chosen, name).paths]
 
 
 def export_picks(
-    folder: Path, chosen: Sequence[Chosen], formats: Sequence[str], *, overwrite: bool = False
-) -> list[Path]:
-    """Write the picks of all micrographs in every format; return the files.
+    folder: Path,
+    chosen: Sequence[Chosen],
+    formats: Sequence[str],
+    *,
+    overwrite: bool = False,
+    templates: PickSettings | None = None,
+) -> Written:
+    """Write the picks of all micrographs in every format.
 
     Parameters
     ----------
@@ -63,6 +91,8 @@ def export_picks(
         Names of io.formats.FORMATS.
     overwrite : bool
         Replace files.
+    templates : PickSettings, optional
+        Settings with the templates that files are proved by; a format that proves wrong is not written.
 
     Raises
     ------
@@ -73,7 +103,19 @@ def export_picks(
         (c.picks, PicksInfo(c.pixel_size, c.box_size, c.view_names, shown(c.file.path), c.shape, number))
         for number, c in enumerate(chosen, 1)
     ]
-    return [path for name in formats for path in _files(folder, chosen, name).write(sets, overwrite=overwrite)]
+    proof = None if templates is None else SetProof(templates, sets, [c.file.path for c in chosen])
+    paths: list[Path] = []
+    wrong: dict[str, str] = {}
+    for name in formats:
+        files = _files(folder, chosen, name)
+        if proof is None:
+            paths += files.write(sets, overwrite=overwrite)
+            continue
+        try:
+            paths += files.write(sets, overwrite=overwrite, check=functools.partial(proof.check, name, files.paths[0]))
+        except ProofError as error:
+            wrong[name] = error.sentence
+    return Written(paths, {} if proof is None else proof.proofs, wrong)
 
 
 def _files(folder: Path, chosen: Sequence[Chosen], name: str) -> OutputFiles:

@@ -51,7 +51,7 @@ class Preparation:
     Raises
     ------
     InputError
-        The STAR file with the CTFs cannot be read.
+        The file or folder with the CTFs cannot be read.
     """
 
     def __init__(self, settings: PickSettings) -> None:
@@ -64,7 +64,7 @@ class Preparation:
         Raises
         ------
         InputError
-            The STAR file does not have the micrograph.
+            It does not have the micrograph.
         """
         return None if self._table is None else self._table.of(path).grouped(self._settings.ctf_step)
 

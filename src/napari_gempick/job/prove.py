@@ -11,7 +11,7 @@ import numpy as np
 
 from napari_gempick.engine.ctf import CtfTransfer
 from napari_gempick.engine.evidence import Evidence
-from napari_gempick.engine.proof import Proof, prove
+from napari_gempick.engine.proof import ENOUGH, Proof, prove
 from napari_gempick.io.formats import FORMATS, format_of
 from napari_gempick.io.micrograph import read_micrograph, require_pixel_size
 from napari_gempick.io.proof_readers import read_plainly
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from napari_gempick.io.formats import PicksInfo
     from napari_gempick.job.inputs import View
     from napari_gempick.model.ctf import Ctf
+    from napari_gempick.model.orientation import Shape
     from napari_gempick.model.picks import Picks
     from napari_gempick.model.settings import PickSettings
 
@@ -84,6 +85,92 @@ def _with_known_sections(places: Places, known: int) -> Places:
     return Places(places.x, places.y, np.full(len(places), np.nan), np.full(len(places), -1))
 
 
+def spread(sets: Sequence[tuple[Picks, PicksInfo]], there: Sequence[bool]) -> list[int]:
+    """Return the numbers of some micrographs with picks, spread evenly, those with enough picks first.
+
+    Parameters
+    ----------
+    sets : sequence of (Picks, PicksInfo)
+        What is written for each micrograph.
+    there : sequence of bool
+        Which micrographs can be looked at.
+    """
+    some = [number for number, (picks, _) in enumerate(sets) if len(picks) and there[number]]
+    some = [number for number in some if len(sets[number][0]) >= ENOUGH] or some
+    places = np.unique(np.linspace(0, max(0, len(some) - 1), MICROGRAPHS).astype(int)).tolist()
+    return [some[place] for place in places if some]
+
+
+def read_back(
+    files: Sequence[Path], name: str, sets: Sequence[tuple[Picks, PicksInfo]], number: int, shape: Shape
+) -> Places | None:
+    """Return what files in the format `name`, one for each set or one for all, say of the set `number`."""
+    info = sets[number][1]
+    parts = read_plainly(files[number] if len(files) == len(sets) else files[0], name, shape)
+    path = Path(info.micrograph)
+    names = (info.micrograph, str(path.with_suffix("")), path.stem, "")  # some formats have the stem alone
+    return next((parts[known] for known in names if known in parts), None)
+
+
+class SetProof:
+    """Proves the coordinate files of a data set before they get their names; each micrograph is read once.
+
+    Parameters
+    ----------
+    settings : PickSettings
+        With the templates.
+    sets : sequence of (Picks, PicksInfo)
+        What is written for each micrograph.
+    micrographs : sequence of Path
+    """
+
+    def __init__(
+        self, settings: PickSettings, sets: Sequence[tuple[Picks, PicksInfo]], micrographs: Sequence[Path]
+    ) -> None:
+        self._settings, self._sets, self._micrographs = settings, sets, micrographs
+        self._prover: Prover | None = None
+        self._evidence: dict[int, Evidence] = {}
+        self._known: dict[bytes, Proof] = {}
+        self.proofs: dict[str, Proof] = {}
+
+    def check(self, name: str, output: Path, files: Sequence[Path]) -> None:
+        """Prove `files` in the format `name`; `output` is for messages.
+
+        Raises
+        ------
+        ProofError
+            The coordinates are wrong.
+        """
+        try:
+            self.proofs[name] = self._prove(name, files)
+        except GempickError as error:
+            self.proofs[name] = not_verifiable(error)
+        refuse_wrong(self.proofs[name], output)
+
+    def _prove(self, name: str, files: Sequence[Path]) -> Proof:
+        if self._prover is None:
+            self._prover = Prover(self._settings)
+        seen = []
+        for number in spread(self._sets, [path.is_file() for path in self._micrographs]):
+            if number not in self._evidence:
+                size = self._sets[number][1].pixel_size
+                self._evidence[number] = self._prover.evidence(self._micrographs[number], size)
+            evidence = self._evidence[number]
+            seen.append((evidence, read_back(files, name, self._sets, number, evidence.shape)))
+        if not seen:
+            return Proof("not verifiable", why="there are no picks, or their micrographs are not at hand")
+        key = b"".join(b"" if found is None else _almost(found) for _, found in seen)
+        if key not in self._known:
+            box = self._sets[0][1].box_size
+            self._known[key] = self._prover.prove(seen, box, seen[0][0].pixel_size)
+        return self._known[key]
+
+
+def _almost(found: Places) -> bytes:
+    """Return what is equal for formats that say the same but for the last digits, so that they need one look."""
+    return np.round([found.x / 2, found.y / 2, np.nan_to_num(found.psi, nan=-1), found.section]).tobytes()
+
+
 class MicrographProof:
     """Writes the coordinates of one micrograph in several formats and proves each before it gets its name.
 
@@ -126,8 +213,7 @@ class MicrographProof:
             return not_verifiable(error)
         if found is None:
             return Proof("not verifiable", why="there are no picks")
-        # formats that say the same, but for the last digits, need one look
-        key = np.round([found.x / 2, found.y / 2, np.nan_to_num(found.psi, nan=-1), found.section]).tobytes()
+        key = _almost(found)
         if key not in self._known:
             self._known[key] = self._prover.prove([(self._evidence, found)], info.box_size, self._pixel_size)
         return self._known[key]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +11,7 @@ import numpy as np
 from napari_gempick.engine.transfers import Averaging
 from napari_gempick.io.stack import write_mrc
 from napari_gempick.io.star import write_tables
-from napari_gempick.job.inputs import BankMaker, choose_grid, read_views
+from napari_gempick.job.inputs import BankMaker, choose_grid, loader, read_views
 from napari_gempick.job.template_files import refuse_existing
 from napari_gempick.model.errors import SettingsError
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from napari_gempick.engine.bank import Bank
     from napari_gempick.model.settings import PickSettings
 
 _FIELD = (4096, 4096)
@@ -29,18 +31,22 @@ def rotate_files(
     settings: PickSettings,
     folder: Path,
     *,
+    micrograph: Path | None = None,
     overwrite: bool = False,
     progress: Callable[[float], None] | None = None,
 ) -> dict[str, Any]:
     """Write NAME_templates.mrcs and NAME_masks.mrcs for each view, and NAME.star with k, section and psi.
 
-    A template is written as the search correlates it, (T - mu) M / (N sT), on the searched grid.
+    A template is written as the search correlates it, (T - mu) M / (N sT), on the searched grid; those that the search
+    skips for symmetry are left out.
 
     Parameters
     ----------
     settings : PickSettings
         `pixel_size` (Å) is that of the micrographs; default that of the templates.
     folder : Path
+    micrograph : Path, optional
+        Gives its pixel size, its CTF (needed with `ctf`) and its spectrum (needed with `whiten`).
     overwrite : bool
     progress : callable, optional
         Called with the share that is done.
@@ -51,16 +57,29 @@ def rotate_files(
         The templates cannot be used, a file exists already, or a view has more than 20,000 search images.
     """
     views = read_views(settings)
-    if settings.pixel_size is None:
-        settings = settings.model_copy(update={"pixel_size": views[0].pixel_size})
-    assert settings.pixel_size is not None
-    makers = BankMaker(settings, views)
-    grid = choose_grid(settings, _FIELD, settings.pixel_size)
+    if micrograph is None:
+        for option, value in (("--ctf", settings.ctf), ("--whiten", settings.whiten)):
+            if value:
+                raise SettingsError(
+                    f"With {option} the templates are those of a micrograph; name it with --micrograph."
+                )
+        if settings.pixel_size is None:
+            settings = settings.model_copy(update={"pixel_size": views[0].pixel_size})
+        assert settings.pixel_size is not None
+        makers = BankMaker(settings, views)
+        grid = choose_grid(settings, _FIELD, settings.pixel_size)
+        averaging = Averaging(settings.averaging, settings.pixel_size) if settings.averaging > 1 else None
+        make_bank: Callable[[], Bank] = functools.partial(makers, grid, averaging)
+    else:
+        makers = BankMaker(settings, views)
+        source = loader(micrograph, settings, makers)
+        assert source.bank is not None
+        grid, make_bank = source.grid, source.bank
     paths = {name: [folder / f"{name}{end}" for end in ("_templates.mrcs", "_masks.mrcs", ".star")]
              for name in makers.index.view_names}  # fmt: skip
     refuse_existing([path for of_view in paths.values() for path in of_view], overwrite)
-    bank = makers(grid, Averaging(settings.averaging, settings.pixel_size) if settings.averaging > 1 else None)
-    k = np.arange(len(bank.index), dtype=np.int32)
+    bank = make_bank()
+    k = np.nonzero(bank.index.searched())[0].astype(np.int32)
     view_of_k, done = bank.index.view(k), 0
     made: dict[str, Any] = {}
     for view, (name, (templates, masks, star)) in enumerate(paths.items()):

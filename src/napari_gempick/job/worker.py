@@ -4,6 +4,9 @@
 
     {"run": 1, "settings": {...}, "micrographs": [{"name": ..., "path": ...}], "folder": ...}   search; see pick_files
     {..., "preview": true}                                        quick look; see preview_file
+    {"run": 2, "extract": {...}}                                  particles; the values of job.extract.Extraction
+    {"run": 3, "measure": {"gpu": false}, "settings": ..., "micrographs": ...}    for an estimate; see job.cluster
+    {"run": 4, "export": {"folder": ..., "cluster": {...}, "root": ...}, "settings": ..., "micrographs": ...}    a job
     {"cancel": 1}                                                                                stop that run
     {"machine": true}                                                                            describe the devices
 
@@ -18,13 +21,17 @@ import queue
 import sys
 import threading
 import traceback
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 import numpy as np
 
 from napari_gempick.model.errors import Cancelled, GempickError
+
+if TYPE_CHECKING:
+    from napari_gempick.io.listing import MicrographFile
+    from napari_gempick.model.settings import PickSettings
 
 NICE = 5
 """The window's own process goes first when all cores are busy."""
@@ -79,7 +86,14 @@ class Worker:
             return
         number = int(request["run"])
         try:
-            state = self._preview(number, request) if request.get("preview") else self._run(number, request)
+            kinds = {
+                "preview": self._preview,
+                "extract": self._extract,
+                "measure": self._measure,
+                "export": self._export,
+            }
+            work = next((kinds[name] for name in kinds if request.get(name)), self._run)
+            state = work(number, request)
         except Cancelled:
             self._say(run=number, event="done", state="stopped")
         except GempickError as error:
@@ -97,11 +111,9 @@ class Worker:
         from napari_gempick.io.candidates import Candidates, write_candidates
         from napari_gempick.job.inputs import BankMaker, read_views
         from napari_gempick.job.preview import Preview, preview_file
-        from napari_gempick.job.results import candidate_floor, micrograph_of
-        from napari_gempick.model.settings import make_settings
+        from napari_gempick.job.results import candidate_floor
 
-        settings = make_settings(request["settings"])
-        (micrograph,) = (micrograph_of(row) for row in request["micrographs"])
+        settings, (micrograph,) = _what(request)
         diameter = BankMaker(settings, read_views(settings)).diameter
         path = Path(request["folder"]) / "preview" / f"{micrograph.output_stem}.star"
 
@@ -122,14 +134,52 @@ class Worker:
         preview_file(micrograph.path, settings, cancel=cancel, shown=shown)
         return "complete"
 
+    def _extract(self, number: int, request: dict[str, Any]) -> str:
+        from napari_gempick.job.extract import Extraction, extract
+        from napari_gempick.model.extraction import make_extract_settings
+
+        given = dict(request["extract"])
+        given["settings"] = make_extract_settings(given["settings"])
+        paths = {name: Path(given[name]) for name in ("picks", "output", "ctf") if given.get(name) is not None}
+        report = extract(
+            Extraction(**{**given, **paths}),
+            cancel=self._cancels.setdefault(number, threading.Event()),
+            progress=lambda share, text: self._say(run=number, event="progress", share=share, text=text),
+        )
+        self._say(run=number, event="result", result=report)
+        return "complete"
+
+    def _measure(self, number: int, request: dict[str, Any]) -> str:
+        from napari_gempick.device.plan import PlanStore
+        from napari_gempick.job.cluster.estimate import measure_job
+        from napari_gempick.job.cluster.export import input_bytes_of
+        from napari_gempick.job.inputs import BankMaker, read_views
+
+        settings, micrographs = _what(request)
+        makers = BankMaker(settings, read_views(settings))
+        made = measure_job(settings, micrographs, PlanStore(), makers, gpu=bool(request["measure"]["gpu"]))
+        result = {"measured": asdict(made), "views": len(makers.views), "input_bytes": input_bytes_of(settings)}
+        self._say(run=number, event="result", result=result)
+        return "complete"
+
+    def _export(self, number: int, request: dict[str, Any]) -> str:
+        from napari_gempick.job.cluster.export import export_job
+        from napari_gempick.model.cluster import make_cluster
+
+        settings, micrographs = _what(request)
+        given = request["export"]
+        roots = {name: given.get(name) for name in ("root", "cluster_root")}
+        made = export_job(settings, micrographs, given["folder"], make_cluster(given["cluster"]), **roots)
+        self._say(run=number, event="result", result=str(made.job.folder))
+        return "complete"
+
     def _run(self, number: int, request: dict[str, Any]) -> str:
         from napari_gempick.job.pick import pick_files
-        from napari_gempick.job.results import micrograph_of
-        from napari_gempick.model.settings import make_settings
 
+        settings, micrographs = _what(request)
         run = pick_files(
-            make_settings(request["settings"]),
-            [micrograph_of(row) for row in request["micrographs"]],
+            settings,
+            micrographs,
             Path(request["folder"]),
             overwrite=True,
             keep_others=True,
@@ -141,6 +191,13 @@ class Worker:
             finished=lambda row: self._say(run=number, event="micrograph", row=row),
         )
         return str(run["state"])
+
+
+def _what(request: dict[str, Any]) -> tuple[PickSettings, list[MicrographFile]]:
+    from napari_gempick.job.results import micrograph_of
+    from napari_gempick.model.settings import make_settings
+
+    return make_settings(request["settings"]), [micrograph_of(row) for row in request["micrographs"]]
 
 
 def main() -> None:

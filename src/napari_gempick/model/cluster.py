@@ -5,10 +5,9 @@ from __future__ import annotations
 import re
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, field_validator
 
-from napari_gempick.model.errors import SettingsError
-from napari_gempick.model.settings import declare
+from napari_gempick.model.settings import declare, validated
 
 _WORD = re.compile(r"[\w.,:@+/=-]+")
 _WALLTIME = re.compile(r"(?:(\d+)-)?(\d+):([0-5]\d):([0-5]\d)")
@@ -112,11 +111,4 @@ def make_cluster(values: dict[str, Any]) -> ClusterSettings:
     SettingsError
         One sentence that names each wrong setting.
     """
-    try:
-        return ClusterSettings.model_validate(values)
-    except ValidationError as error:
-        problems = [
-            f"--{str((*item['loc'], 'cluster')[0]).replace('_', '-')}: {item['msg'].removeprefix('Value error, ')}"
-            for item in error.errors()
-        ]
-        raise SettingsError("Wrong settings: " + "; ".join(problems) + ".") from error
+    return validated(ClusterSettings, values)

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, model_validator
 
-from napari_gempick.model.errors import SettingsError
-from napari_gempick.model.settings import declare
+from napari_gempick.model.settings import declare, validated
 
 
 class ExtractSettings(BaseModel):
@@ -82,11 +81,4 @@ def make_extract_settings(values: dict[str, object]) -> ExtractSettings:
     SettingsError
         One sentence that says what is wrong.
     """
-    try:
-        return ExtractSettings.model_validate(values)
-    except ValidationError as error:
-        problems = []
-        for item in error.errors():
-            name = "".join(f"--{part}: ".replace("_", "-") for part in item["loc"][:1])
-            problems.append(name + item["msg"].removeprefix("Value error, "))
-        raise SettingsError("Wrong settings: " + "; ".join(problems) + ".") from error
+    return validated(ExtractSettings, values)

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from fractions import Fraction
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from napari_gempick.model.errors import SettingsError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_Model = TypeVar("_Model", bound=BaseModel)
 
 AUTO = "auto"
 LEAST_STEP = 0.01
@@ -110,9 +115,10 @@ class PickSettings(BaseModel):
     )
     ctf: str | None = _setting(
         None,
-        "STAR file with the defocus of each micrograph (RELION, CTFFIND): protein-bright templates are multiplied by "
-        "the CTF after rotation. The CTF gives the sign, so --contrast is not given with it.",
-        metavar="STAR",
+        "STAR file with the defocus of each micrograph (RELION), or CTFFIND's text for one micrograph, or a folder of "
+        "such texts named like the micrographs: protein-bright templates are multiplied by the CTF after rotation. "
+        "The CTF gives the sign, so --contrast is not given with it.",
+        metavar="STAR|TEXT|FOLDER",
     )
     ctf_step: float = _setting(
         500.0,
@@ -342,13 +348,16 @@ def make_settings(values: dict[str, Any]) -> PickSettings:
     SettingsError
         One sentence that names each wrong setting.
     """
+    return validated(PickSettings, values)
+
+
+def validated(model: type[_Model], values: Mapping[str, Any]) -> _Model:
+    """Build settings of any model from plain values; errors as `make_settings`."""
     try:
-        return PickSettings.model_validate(values)
+        return model.model_validate(values)
     except ValidationError as error:
         problems = []
         for item in error.errors():
-            where = (
-                "--" + "-".join(str(part) for part in item["loc"][:1]).replace("_", "-") if item["loc"] else "settings"
-            )
-            problems.append(f"{where}: {item['msg'].removeprefix('Value error, ')}")
+            name = "".join(f"--{part}: ".replace("_", "-") for part in item["loc"][:1])
+            problems.append(name + item["msg"].removeprefix("Value error, "))
         raise SettingsError("Wrong settings: " + "; ".join(problems) + ".") from error

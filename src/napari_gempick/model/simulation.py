@@ -6,10 +6,9 @@ import math
 import re
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, field_validator, model_validator
 
-from napari_gempick.model.errors import SettingsError
-from napari_gempick.model.settings import declare
+from napari_gempick.model.settings import declare, validated
 
 VIEWS = ("side", "top")
 """Views that have a template and a mask; the truth may call a particle `ignore` as well."""
@@ -128,11 +127,4 @@ def make_simulate_settings(values: dict[str, Any]) -> SimulateSettings:
     SettingsError
         One sentence that names each wrong setting.
     """
-    try:
-        return SimulateSettings.model_validate(values)
-    except ValidationError as error:
-        problems = []
-        for item in error.errors():
-            name = "--" + str(item["loc"][0]).replace("_", "-") + ": " if item["loc"] else ""
-            problems.append(name + item["msg"].removeprefix("Value error, "))
-        raise SettingsError("Wrong settings: " + "; ".join(problems) + ".") from error
+    return validated(SimulateSettings, values)

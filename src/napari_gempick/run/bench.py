@@ -17,7 +17,7 @@ from napari_gempick.device.plan import PlanStore
 from napari_gempick.engine.bank import Bank, Section
 from napari_gempick.engine.masks import ShapeMask
 from napari_gempick.engine.prepare import prepare
-from napari_gempick.engine.search import Search
+from napari_gempick.engine.search import OWN_MOST, UNIT_MOST, Search
 from napari_gempick.model.bank import BankIndex
 from napari_gempick.model.geometry import Grid
 from napari_gempick.run.search import DevicePool, run_search
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from napari_gempick.engine.prepare import Prepared
-    from napari_gempick.engine.search import ShapeChooser
+    from napari_gempick.engine.search import Item, ShapeChooser
 
 PAPER = {"micrograph_size": 4096, "template_size": 160, "templates": 14630}
 """Hoang et al. 2013: 14,630 templates of 160² against one micrograph of 4096²."""
@@ -59,25 +59,27 @@ class Workload:
 
 
 class TimedSearch(Search):
-    """Notes when search images are finished."""
+    """Notes when pieces of work are done."""
 
     def __init__(self, prepared: Prepared, bank: Bank, tile_shape: ShapeChooser | None = None) -> None:
         super().__init__(prepared, bank, tile_shape)
         self.finished: list[tuple[float, int]] = []
 
-    def count_done(self, count: int) -> None:
-        """Count search images towards the progress, and note the time."""
-        super().count_done(count)
-        self.finished.append((time.perf_counter(), count))
+    def count_done(self, item: Item) -> None:
+        """Count a piece towards the progress, and note the time."""
+        super().count_done(item)
+        self.finished.append((time.perf_counter(), len(self.units[item.unit].ks)))
 
-    def timed(self, rounds: int) -> int:
-        """Return how many search images came after so many first pieces."""
-        return sum(count for _, count in sorted(self.finished)[rounds:])
+    def timed(self, units: int = 1) -> int:
+        """Return how many search images come after so many first units."""
+        return sum(len(unit.ks) for unit in self.units[units:])
 
-    def seconds_per_template(self, rounds: int) -> float:
-        """Return the time of one, from the end of so many first pieces to the end of the search."""
+    def seconds_per_template(self, units: int = 1) -> float:
+        """Return the time of one, from the time that so many first units take to the end of the search."""
         ordered = sorted(self.finished)
-        return (ordered[-1][0] - ordered[rounds - 1][0]) / self.timed(rounds)
+        counts = np.cumsum([count for _, count in ordered])
+        begun = int(np.searchsorted(counts, (self.total - self.timed(units)) * len(self.tiles)))
+        return float((ordered[-1][0] - ordered[begun][0]) / (counts[-1] - counts[begun]) * len(self.tiles))
 
 
 def make_bank(work: Workload, count: int) -> Bank:
@@ -120,21 +122,21 @@ def bytes_per_template(search: Search, masks: str) -> int:
 def measure(work: Workload, progress: Callable[[int, int], None] | None = None) -> dict[str, Any]:
     """Run the workload and return its figures.
 
-    The time of a template is taken after each device has done a first round, which pays for what is done once per
+    The time of a template is taken after each device has done a first unit, which pays for what is done once per
     micrograph (tile spectra, statistics of a shared mask); that is reported apart.
     """
     plans = PlanStore()
     devices = open_devices(work.devices, work.threads, plans)
     pool = DevicePool(devices)
     threads = sum(device.threads for device in devices)
-    first_round = sum(device.most * device.threads for device in devices)
+    first = len(devices) * (OWN_MOST if work.masks == "own" else UNIT_MOST)
     size = work.micrograph_size
     image = np.random.default_rng(1).standard_normal((size, size)).astype(np.float32)
     started = time.perf_counter()
     prepared = prepare(image, Grid((size, size), 1.0))
     prepare_ms = 1e3 * (time.perf_counter() - started)
     started = time.perf_counter()
-    bank = make_bank(work, work.templates + first_round)
+    bank = make_bank(work, work.templates + first)
     bank_ms = 1e3 * (time.perf_counter() - started)
     _warm(prepared, work, pool, plans)
     plain = [full_size_inverse(size, plans)]
@@ -144,11 +146,11 @@ def measure(work: Workload, progress: Callable[[int, int], None] | None = None) 
     total_ms = 1e3 * (time.perf_counter() - started)
     plain.append(full_size_inverse(size, plans))
     plain_ms = 1e3 * sum(plain) / 2
-    per_template = 1e3 * search.seconds_per_template(threads)
+    per_template = 1e3 * search.seconds_per_template(len(devices))
     bandwidth = copy_bandwidth()
     moved = bytes_per_template(search, work.masks)
     return {
-        "workload": {**vars(work), "threads": threads, "templates": search.timed(threads)},
+        "workload": {**vars(work), "threads": threads, "templates": search.timed(len(devices))},
         "devices": [device.describe() for device in devices],
         "plan": plans.record,
         "tile": {"fft_shape": list(search.fft_shape), "tiles": len(search.tiles), "rows": ROWS},

@@ -78,19 +78,11 @@ def run_search(
     def should_stop() -> bool:
         return stop.is_set() or (cancel is not None and cancel.is_set())
 
-    def work(number: int, thread: int, cache: TileCache, first_tile: int, n_threads: int) -> None:
+    def work(number: int, thread: int, cache: TileCache) -> None:
         device = pool.devices[number]
         try:
             worker = pool.worker(number, thread, search.fft_shape)
-            consume(
-                search,
-                device,
-                cache,
-                worker,
-                workers=n_threads,
-                first_tile=first_tile,
-                should_stop=lambda: should_stop() or device.name in pool.failed,
-            )
+            consume(search, device, cache, worker, lambda: should_stop() or device.name in pool.failed)
         except (DeviceError, MemoryError) as error:
             pool.failed.setdefault(device.name, str(error) or "out of memory")
         except BaseException as error:
@@ -103,14 +95,12 @@ def run_search(
             reasons = "; ".join(f"{name}: {reason}" for name, reason in pool.failed.items())
             raise DeviceError(f"No device is left ({reasons}); free memory or choose other devices with --devices.")
         threads: list[threading.Thread] = []
-        n_threads = sum(pool.devices[i].threads for i in alive)
         for i in alive:
-            cache = TileCache(search)
-            for thread in range(pool.devices[i].threads):
-                first_tile = len(threads) * len(search.tiles) // n_threads
-                threads.append(
-                    threading.Thread(target=work, args=(i, thread, cache, first_tile, n_threads), daemon=True)
-                )
+            cache = TileCache(search, pool.devices[i].threads)
+            threads += [
+                threading.Thread(target=work, args=(i, thread, cache), daemon=True)
+                for thread in range(pool.devices[i].threads)
+            ]
         for started in threads:
             started.start()
         for started in threads:

@@ -11,6 +11,8 @@ from qtpy.QtCore import Qt, QTimer
 from qtpy.QtWidgets import QApplication, QMessageBox, QScrollArea, QVBoxLayout, QWidget
 
 from napari_gempick.widgets.bridge import Bridge
+from napari_gempick.widgets.comparing import Comparison
+from napari_gempick.widgets.comparison_layer import ComparisonLayer
 from napari_gempick.widgets.controller import Controller
 from napari_gempick.widgets.counting import Counter
 from napari_gempick.widgets.drawing import MaskDrawing
@@ -18,6 +20,7 @@ from napari_gempick.widgets.estimates import Estimates
 from napari_gempick.widgets.hover import Hover
 from napari_gempick.widgets.keys import Key, as_html, bind, bind_widget
 from napari_gempick.widgets.layers import INDEX, MICROGRAPH, NCC, PICKS, Layers
+from napari_gempick.widgets.part_compare import Compare
 from napari_gempick.widgets.part_export import Export
 from napari_gempick.widgets.part_micrographs import Micrographs
 from napari_gempick.widgets.part_search import Search
@@ -27,6 +30,7 @@ from napari_gempick.widgets.parts import Part, button, row
 from napari_gempick.widgets.sample import sample_files
 from napari_gempick.widgets.searches import Searches
 from napari_gempick.widgets.stacks import show_stacks
+from napari_gempick.widgets.tasks import Tasks
 from napari_gempick.widgets.viewing import Viewing
 
 if TYPE_CHECKING:
@@ -64,7 +68,12 @@ class Dock(QWidget):
         self.search = Search(controller, self.searches)
         self.hover = Hover(controller, self.layers, self._template_of)
         self.tune = Tune(controller, self.counter, Estimates(controller), self.hover, self.go_to)
-        self.export = Export(controller, self.counter)
+        self.comparison = Comparison(controller)
+        self.compared = ComparisonLayer(viewer, self.layers, self.comparison)
+        self.compare = Compare(self.comparison)
+        self.tune.rows.addWidget(self.compare)
+        self.extraction, self.cluster = Tasks(controller), Tasks(controller)
+        self.export = Export(controller, self.counter, self.extraction, self.cluster)
         self.parts = (self.micrographs, self.templates, self.search, self.tune, self.export)
         self._lay_out()
         self.keys = self._make_keys()
@@ -80,7 +89,9 @@ class Dock(QWidget):
         self._scroll_timer.setSingleShot(True)
         self._scroll_timer.setInterval(50)
         self._scroll_timer.timeout.connect(lambda: self._scroll_to(self._target))
-        self._shutter = _Shutter(viewer, self._moved, self.layers, self.searches, controller)
+        self._shutter = _Shutter(
+            viewer, self._moved, self.layers, self.compared, self.extraction, self.cluster, self.searches, controller
+        )
         self.tune.set_open(False)
         self.export.set_open(False)
         self.search.set_open(False)
@@ -294,9 +305,8 @@ class Dock(QWidget):
 class _Shutter:
     """Ends what the dock has started; not a QObject, for it is called when the window is gone already."""
 
-    def __init__(self, viewer: Viewer, moved: Any, layers: Layers, searches: Searches, controller: Controller) -> None:
-        self._viewer, self._moved = viewer, moved
-        self._layers, self._searches, self._controller = layers, searches, controller
+    def __init__(self, viewer: Viewer, moved: Any, *others: Any) -> None:
+        self._viewer, self._moved, self._others = viewer, moved, others
         self._done = False
 
     def shut(self, _: object = None) -> None:
@@ -306,9 +316,8 @@ class _Shutter:
         self._done = True
         if self._moved in self._viewer.mouse_move_callbacks:
             self._viewer.mouse_move_callbacks.remove(self._moved)
-        self._layers.close()
-        self._searches.close()
-        self._controller.close()
+        for other in self._others:
+            other.close()
 
 
 def show_dock() -> None:

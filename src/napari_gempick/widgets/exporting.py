@@ -11,7 +11,7 @@ from napari_gempick.model.errors import GempickError, InputError
 from napari_gempick.widgets.state import Edits
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     from napari_gempick.io.listing import MicrographFile
@@ -31,7 +31,18 @@ def chosen_picks(
     InputError
         There are none.
     """
-    chosen, problems = [], []
+    found = list(picks_by_micrograph(state, results, folder, files, boards))
+    chosen = [one for one in found if not isinstance(one, str)]
+    problems = [one for one in found if isinstance(one, str)]
+    if not chosen:
+        raise InputError(problems[0] if problems else "No micrograph has picks yet; run a search first.")
+    return chosen, problems
+
+
+def picks_by_micrograph(
+    state: State, results: Mapping[str, Result], folder: Path, files: Sequence[MicrographFile], boards: Boards
+) -> Iterator[Chosen | str]:
+    """Yield the picks of every micrograph that was searched, or why they cannot be had."""
     settings = state.settings()
     for file in files:
         stem = file.output_stem
@@ -41,13 +52,10 @@ def chosen_picks(
         try:
             board = boards.get(file, settings, folder, result)
         except GempickError as error:
-            problems.append(error.sentence)
+            yield error.sentence
             continue
         assert board is not None
         candidates = board.candidates
         picks = board.result(board.choose(state.tune_of(stem), state.edits.get(stem, Edits())))
         box = 2 * math.ceil(BOX_OVER_DIAMETER * board.diameter / candidates.pixel_size / 2)
-        chosen.append(Chosen(file, picks, candidates.view_names, candidates.file_shape, candidates.pixel_size, box))
-    if not chosen:
-        raise InputError(problems[0] if problems else "No micrograph has picks yet; run a search first.")
-    return chosen, problems
+        yield Chosen(file, picks, candidates.view_names, candidates.file_shape, candidates.pixel_size, box)

@@ -1,4 +1,4 @@
-"""Editors of settings: label, unit, limits, choices and help are those that PickSettings declares."""
+"""Editors of settings: label, unit, limits, choices and help are those that their model declares."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from napari_gempick.model.errors import GempickError
 from napari_gempick.model.settings import PickSettings, make_settings
 
 if TYPE_CHECKING:
+    from pydantic import BaseModel
     from qtpy.QtGui import QWheelEvent
 
 _MOST = {"degrees": 360.0, "Å": 99_999.0, "hot_pixels": 99.0, None: 1.0}
@@ -58,17 +59,17 @@ def label_of(name: str) -> str:
     return _LABELS.get(name, name.replace("_", " ").capitalize())
 
 
-def tip_of(name: str) -> str:
+def tip_of(name: str, model: type[BaseModel] = PickSettings) -> str:
     """Return a setting's help with its unit and default."""
-    info = PickSettings.model_fields[name]
+    info = model.model_fields[name]
     extra = info.json_schema_extra if isinstance(info.json_schema_extra, dict) else {}
     unit = f" [{extra['unit']}]" if extra.get("unit") else ""
     return f"<p>{info.description}{unit}</p>"
 
 
-def limits_of(name: str) -> tuple[float, float]:
+def limits_of(name: str, model: type[BaseModel] = PickSettings) -> tuple[float, float]:
     """Return the smallest and the largest value of a number; a limit that is excluded counts as one."""
-    info = PickSettings.model_fields[name]
+    info = model.model_fields[name]
     extra = info.json_schema_extra if isinstance(info.json_schema_extra, dict) else {}
     low, high = 0.0, _MOST.get(name, _MOST.get(str(extra.get("unit")) if extra.get("unit") else None, 99_999.0))
     for rule in info.metadata:
@@ -83,25 +84,29 @@ class Field(QWidget):
     Parameters
     ----------
     name : str
-        Of PickSettings.
+    model : type
+        Declares the setting.
+    empty : str
+        What no value means, in a word.
     """
 
     edited = Signal(str, object)
     refused = Signal(str, str)
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, model: type[BaseModel] = PickSettings, empty: str = "") -> None:
         super().__init__()
-        self.name = name
+        self.name, self._model = name, model
+        self._empty = empty or _OFF.get(name, "auto")
+        info = model.model_fields[name]
+        self.default = None if info.is_required() else info.default
         self._value: Any = None
-        info = PickSettings.model_fields[name]
-        self.default = info.default
         self.label = QLabel(label_of(name))
-        self.label.setToolTip(tip_of(name))
+        self.label.setToolTip(tip_of(name, model))
         self.label.setStyleSheet("font-size: 11px;")
         kind, optional = _kind(info.annotation)
-        self._optional = optional or name in _OFF
+        self._optional = optional or name in _OFF or bool(empty)
         self.editor = self._make(kind)
-        self.editor.setToolTip(tip_of(name))
+        self.editor.setToolTip(tip_of(name, model))
         self.editor.setAccessibleName(label_of(name))
         self.label.setBuddy(self.editor)
         self.set(self.default)
@@ -113,9 +118,14 @@ class Field(QWidget):
             return box
         if kind is str or get_origin(kind) is tuple:
             line = QLineEdit()
-            line.setPlaceholderText(_OFF.get(self.name, "none"))
-            line.editingFinished.connect(self._typed)
-            narrow(line)
+            if self._model is PickSettings:
+                line.setPlaceholderText(_OFF.get(self.name, "none"))
+                line.editingFinished.connect(self._typed)
+                narrow(line)
+            else:
+                line.textEdited.connect(
+                    lambda text: self.edited.emit(self.name, None if text == self.default else text)
+                )
             return line
         if get_origin(kind) is Literal:
             combo = _Combo()
@@ -124,9 +134,9 @@ class Field(QWidget):
                 lambda text: self.edited.emit(self.name, None if text == self.default else text)
             )
             return combo
-        info = PickSettings.model_fields[self.name]
+        info = self._model.model_fields[self.name]
         spin: QSpinBox | QDoubleSpinBox = _Spin() if kind is int else _DoubleSpin()
-        low, high = limits_of(self.name)
+        low, high = limits_of(self.name, self._model)
         if isinstance(spin, QSpinBox):
             spin.setRange(int(low), int(high) if high > 1 else 99_999)
         else:
@@ -142,7 +152,7 @@ class Field(QWidget):
                 spin.setMinimum(low - spin.singleStep() if zero_counts else low)
             elif self.default is None:
                 spin.setMinimum(-1)
-            spin.setSpecialValueText(_OFF.get(self.name, "auto"))
+            spin.setSpecialValueText(self._empty)
         spin.setKeyboardTracking(False)
         spin.setButtonSymbols(QSpinBox.ButtonSymbols.NoButtons)
         narrow(spin)
@@ -175,7 +185,10 @@ class Field(QWidget):
         value = self.default if value is None else value
         editor = self.editor
         if isinstance(editor, QLineEdit):
-            editor.setText("" if value == self.default else value if isinstance(value, str) else ", ".join(value))
+            hidden = value is None or (self._model is PickSettings and value == self.default)
+            text = "" if hidden else value if isinstance(value, str) else ", ".join(value)
+            if editor.text() != text:
+                editor.setText(text)
             return
         if editor.hasFocus() and isinstance(editor, (QSpinBox, QDoubleSpinBox)) and self._reads(value):
             return

@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
+import html
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtWidgets import QFileDialog, QLabel, QMenu, QMessageBox
 
 from napari_gempick.io.formats import FORMATS
+from napari_gempick.job.cluster.folder import JOB_FILE
 from napari_gempick.widgets.exporting import chosen_picks, export_picks, planned
+from napari_gempick.widgets.part_cluster import Cluster
+from napari_gempick.widgets.part_particles import Particles
 from napari_gempick.widgets.parts import Part, button, primary, row, shorten, small
 
 if TYPE_CHECKING:
+    from napari_gempick.job.export import Written
     from napari_gempick.widgets.controller import Controller
     from napari_gempick.widgets.counting import Counter
+    from napari_gempick.widgets.tasks import Tasks
 
 
 class Export(Part):
     """Formats, folder, and what will be written."""
 
-    def __init__(self, controller: Controller, counter: Counter) -> None:
-        super().__init__(5, "Export", "Writes the picks that you see.")
+    def __init__(self, controller: Controller, counter: Counter, extraction: Tasks, cluster: Tasks) -> None:
+        super().__init__(5, "Export and submit", "Writes the picks that you see.")
         self._controller, self._counter = controller, counter
         self._folder: Path | None = None
         self.formats = button("", "Formats of the coordinate files", lambda: None)
@@ -51,6 +57,15 @@ class Export(Part):
             "Export all", "Write the picks of all micrographs that were searched", lambda: self.export(all_=True)
         )
         self.rows.addLayout(row(self.this, self.all))
+        self.proof = small("")
+        self.proof.setVisible(False)
+        self._writing = False
+        controller.said.connect(lambda sentence, kind: kind == "error" and self._failed())
+        self.rows.addWidget(self.proof)
+        self.particles = Particles(controller, extraction, lambda: self.target)
+        self.rows.addWidget(self.particles)
+        self.cluster = Cluster(controller, cluster)
+        self.rows.addWidget(self.cluster)
         controller.folder_changed.connect(self._update)
         controller.state_changed.connect(lambda state, before: self._update())
         controller.current_changed.connect(self._update)
@@ -64,10 +79,14 @@ class Export(Part):
 
     @property
     def target(self) -> Path | None:
-        """The folder to write into: the one that was chosen, else that of the results."""
-        if self._folder is not None:
+        """The folder to write into: the one that was chosen, else that of the results.
+
+        A job compares its results with their checksums when it goes on, so picks are written beside them.
+        """
+        if self._folder is not None or self._controller.folder is None:
             return self._folder
-        return None if self._controller.folder is None else self._controller.folder.path
+        results = self._controller.folder.path
+        return results.with_name("picks") if (results.parent / JOB_FILE).is_file() else results
 
     def set_folder(self, folder: Path) -> None:
         """Write into another folder."""
@@ -116,8 +135,10 @@ class Export(Part):
             chosen, problems, there = made
             if there and not own and replace_files is None and not self._agreed(there):
                 return
+            self._writing = True
+            self._say_proof("Writing, and reading the files back to check them against the micrographs...")
             controller.background.do(
-                lambda: export_picks(target, chosen, names, overwrite=True),
+                lambda: export_picks(target, chosen, names, overwrite=True, templates=state.settings()),
                 lambda written: self._wrote(written, chosen, problems),
             )
 
@@ -128,9 +149,31 @@ class Export(Part):
         answer = QMessageBox.question(self, "Replace files?", f"{there[0].name}{more} exist already. Replace them?")
         return bool(answer == QMessageBox.StandardButton.Yes)
 
-    def _wrote(self, written: list[Path], chosen: list[Any], problems: list[str]) -> None:
-        picks = sum(len(one.picks) for one in chosen)
-        what = written[0].name if len(written) == 1 else f"{len(written)} files"
-        self._controller.said.emit(f"{picks} picks written: {what} in {written[0].parent}.", "info")
+    def _wrote(self, written: Written, chosen: list[Any], problems: list[str]) -> None:
+        self._writing = False
+        picks, paths = sum(len(one.picks) for one in chosen), written.paths
+        if paths:
+            what = paths[0].name if len(paths) == 1 else f"{len(paths)} files"
+            self._controller.said.emit(f"{picks} picks written: {what} in {paths[0].parent}.", "info")
+        if written.wrong:
+            self._controller.said.emit(" ".join(written.wrong.values()), "error")
         for sentence in problems:
             self._controller.said.emit(sentence, "warning")
+        lines: dict[str, list[str]] = {}
+        for name, proof in written.proofs.items():
+            lines.setdefault(proof.sentence, []).append(name)
+        self._say_proof("<br>".join(f"<b>{', '.join(names)}</b>: {html.escape(text)}" for text, names in lines.items()))
+
+    def _failed(self) -> None:
+        if self._writing:
+            self._writing = False
+            self._say_proof("")
+
+    def _say_proof(self, words: str) -> None:
+        self.proof.setText(words)
+        self.proof.setToolTip(
+            "<p>The files were read back as the other program would; the particles where they point were averaged and "
+            "compared with the templates (1 is identical), as written and as if x or y were flipped, exchanged or "
+            "shifted.</p>"
+        )
+        self.proof.setVisible(bool(words))

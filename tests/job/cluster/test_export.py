@@ -107,6 +107,20 @@ def test_masks_and_exclusion_masks_are_copied(data, tmp_path):
     assert job.settings.exclude == str(job.folder / "exclude/0/ice")
 
 
+def test_a_folder_of_defocus_files_is_copied(data, tmp_path):
+    lens = "acceleration voltage: 300 keV ; spherical aberration: 2.7 mm ; amplitude contrast: 0.1"
+    for number in range(5):
+        text = f"# Output from CTFFind\n# Input file: a.mrc ; Number of micrographs: 1\n# {lens}\n1 9000 8000 30 0\n"
+        (tmp_path / "texts/grid").mkdir(parents=True, exist_ok=True)
+        (tmp_path / f"texts/grid/mic{number}.txt").write_text(text)
+    (tmp_path / "texts/mic0_avrot.txt").write_text(text)
+    job = export(data, tmp_path / "job", ctf=str(tmp_path / "texts")).job
+    assert {name for name in job.content["files"] if "ctf" in name} == {
+        f"ctf/0/texts/grid/mic{n}.txt" for n in range(5)
+    }
+    assert job.settings.ctf == str(job.folder / "ctf/0/texts")
+
+
 def test_micrographs_below_a_root_that_is_elsewhere(data, tmp_path, wanted, run):
     here = tmp_path / "there"
     files = find_micrographs([data / "mics"])

@@ -20,7 +20,7 @@ from napari_gempick.cli.options import TEMPLATE_SETTINGS
 
 _SETTINGS = (
     *TEMPLATE_SETTINGS,
-    *("whiten", "hot_pixels", "gradient", "threshold", "min_distance", "border", "bad_pixels", "devices", "threads"),
+    *("threshold", "min_distance", "border", "devices", "threads"),
 )
 
 

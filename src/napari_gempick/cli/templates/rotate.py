@@ -21,11 +21,17 @@ from napari_gempick.cli.options import TEMPLATE_SETTINGS
 
 @click.command("rotate", cls=VariadicCommand)
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path, file_okay=False), help="Folder.")
+@click.option(
+    "--micrograph",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="The micrograph that is searched: its pixel size, and with --ctf its defocus, with --whiten its spectrum.",
+)
 @settings_options(TEMPLATE_SETTINGS)
 @click.option("--overwrite", is_flag=True, help="Replace files.")
 @json_option
 @command_errors
-def command(output: Path, overwrite: bool, as_json: bool, **options: Any) -> None:
+def command(output: Path, micrograph: Path | None, overwrite: bool, as_json: bool, **options: Any) -> None:
     """Write the rotated templates and masks that a search with these options uses.
 
     For each view: NAME_templates.mrcs (normalised under the mask, as they are correlated), NAME_masks.mrcs, and
@@ -36,7 +42,9 @@ def command(output: Path, overwrite: bool, as_json: bool, **options: Any) -> Non
 
     printer = ProgressPrinter("Rotating")
     try:
-        made = rotate_files(make_settings(given(options)), output, overwrite=overwrite, progress=printer.update)
+        made = rotate_files(
+            make_settings(given(options)), output, micrograph=micrograph, overwrite=overwrite, progress=printer.update
+        )
     finally:
         printer.close()
     if as_json:

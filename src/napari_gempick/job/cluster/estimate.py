@@ -103,6 +103,62 @@ def size(count: int | None) -> str:
     return f"{value:.3g} TB"
 
 
+@dataclass(frozen=True)
+class Measured:
+    """One micrograph measured here, from which estimates for any number of nodes follow.
+
+    Attributes
+    ----------
+    micrographs, search_images : int
+    device : str
+        See Estimate.
+    gpu : bool
+    seconds, preparation : float or None
+        For one search image, and for reading and preparing a micrograph. None where no micrograph can be read here.
+    pixels, positions, tile_pixels : int
+        Of the micrograph, its map, and the tile that a thread works on.
+    """
+
+    micrographs: int
+    search_images: int
+    device: str
+    gpu: bool
+    seconds: float | None = None
+    preparation: float = 0.0
+    pixels: int = 0
+    positions: int = 0
+    tile_pixels: int = 0
+
+    def estimate(self, settings: PickSettings, cluster: ClusterSettings, views: int, input_bytes: int = 0) -> Estimate:
+        """Return what a job of these micrographs takes; `views` is the number of named views."""
+        n, count, ranks, wanted = self.micrographs, self.search_images, cluster.ranks, cluster.distribution
+        if self.seconds is None:
+            likely = ("templates" if n < ranks else "micrographs") if wanted == "auto" else wanted
+            return Estimate(n, count, ranks, self.device, None, None, None, likely, None, input_bytes)
+        pairs = 2 if settings.decoys else 1
+        threads = max(1, cluster.gpus_per_node // cluster.tasks_per_node) if self.gpu else cluster.cpus_per_task
+        both = cost(n, count, ranks, threads, self.seconds, self.preparation, 8 * self.positions * pairs)
+        distribution = both.choice if wanted == "auto" else wanted
+        pixels, tile = self.pixels + self.positions, self.tile_pixels
+        rank = PROCESS + STATISTICS + PER_PIXEL * pixels + PER_TILE_PIXEL * tile * (2 if self.gpu else threads)
+        own = views if settings.per_view_maps and views > 1 else 0
+        maps = 8 * self.positions * (pairs + own) if settings.save_maps or settings.per_view_maps else 0
+        return Estimate(
+            n,
+            count,
+            ranks,
+            self.device,
+            self.seconds,
+            n * (self.preparation + count * self.seconds) / 3600,
+            (both.templates if distribution == "templates" else both.micrographs) / 3600,
+            distribution,
+            max(1, round(rank * cluster.tasks_per_node / 1e9 + 0.5)),
+            input_bytes,
+            round(n * CANDIDATES),
+            n * maps,
+        )
+
+
 def estimate_job(
     settings: PickSettings,
     micrographs: Sequence[MicrographFile],
@@ -120,11 +176,18 @@ def estimate_job(
         Settings or templates cannot be used.
     """
     makers = makers or BankMaker(settings, read_views(settings))
-    gpu = cluster.gpus_per_node > 0 and bool(find_gpus()[0])
+    measured = measure_job(settings, micrographs, plans, makers, gpu=cluster.gpus_per_node > 0)
+    return measured.estimate(settings, cluster, len(makers.views), input_bytes)
+
+
+def measure_job(
+    settings: PickSettings, micrographs: Sequence[MicrographFile], plans: PlanStore, makers: BankMaker, *, gpu: bool
+) -> Measured:
+    """Measure the first micrograph that can be read; with `gpu` on a GPU where there is one. Errors: estimate_job."""
+    gpu = gpu and bool(find_gpus()[0])
     device = open_devices("cuda:0" if gpu else "cpu", 1, plans)[0]
     name = device.name if gpu else f"one core of {device.describe()['model']}"
-    count, ranks = len(makers.index), cluster.ranks
-    wanted = cluster.distribution
+    count = len(makers.index)
     for micrograph in micrographs[:TRIED]:
         started = time.perf_counter()
         try:
@@ -134,45 +197,24 @@ def estimate_job(
             search = Search(prepared, makers(source.grid), plans.tile_shape, decoys=settings.decoys)
         except InputError:
             continue
-        pairs = 2 if settings.decoys else 1
         positions = source.grid.shape[0] * source.grid.shape[1]
         run_search(Search(prepared, makers(source.grid), plans.tile_shape, share=(0, 1, count)), DevicePool([device]))
         seconds = _measure(search, DevicePool([device]))
-        threads = max(1, cluster.gpus_per_node // cluster.tasks_per_node) if gpu else cluster.cpus_per_task
-        both = cost(len(micrographs), count, ranks, threads, seconds, preparation, 8 * positions * pairs)
-        distribution = both.choice if wanted == "auto" else wanted
-        pixels = source.image.size + positions
         tile = search.fft_shape[0] * search.fft_shape[1]
-        rank = PROCESS + STATISTICS + PER_PIXEL * pixels + PER_TILE_PIXEL * tile * (2 if gpu else threads)
-        views = len(makers.views) if settings.per_view_maps and len(makers.views) > 1 else 0
-        maps = 8 * positions * (pairs + views) if settings.save_maps or settings.per_view_maps else 0
-        return Estimate(
-            len(micrographs),
-            count,
-            ranks,
-            name,
-            seconds,
-            len(micrographs) * (preparation + count * seconds) / 3600,
-            (both.templates if distribution == "templates" else both.micrographs) / 3600,
-            distribution,
-            max(1, round(rank * cluster.tasks_per_node / 1e9 + 0.5)),
-            input_bytes,
-            round(len(micrographs) * CANDIDATES),
-            len(micrographs) * maps,
+        return Measured(
+            len(micrographs), count, name, gpu, seconds, preparation, int(source.image.size), int(positions), int(tile)
         )
-    fewer = len(micrographs) < ranks
-    distribution = ("templates" if fewer else "micrographs") if wanted == "auto" else wanted
-    return Estimate(len(micrographs), count, ranks, name, None, None, None, distribution, None, input_bytes)
+    return Measured(len(micrographs), count, name, gpu)
 
 
 def _measure(search: Search, pool: DevicePool) -> float:
-    """Return the seconds of one search image, from the first piece on where there are several."""
+    """Return the seconds of one search image, from the second unit on where there are several."""
     started, enough = time.perf_counter(), threading.Event()
     marks: list[tuple[float, int]] = []
 
     def progress(done: int, total: int) -> None:
         now = time.perf_counter() - started
-        if done and (not marks or done > marks[-1][1]):
+        if done >= len(search.units[0].ks) and (not marks or done > marks[-1][1]):
             marks.append((now, done))
         if len(marks) > 1 and now > SECONDS:
             enough.set()

@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING, Any
 from napari_gempick import __version__
 from napari_gempick.device.plan import PlanStore, library_versions
 from napari_gempick.io.atomic import write_text
+from napari_gempick.io.ctffind import find_ctffind
 from napari_gempick.job.cluster.estimate import Estimate, estimate_job
 from napari_gempick.job.cluster.folder import (
     FORMAT,
     JOB_FILE,
     PLAN,
     README,
+    Job,
     checksum,
     micrograph_rows,
     named_files,
@@ -26,7 +28,7 @@ from napari_gempick.job.cluster.folder import (
     with_files,
     write_job,
 )
-from napari_gempick.job.cluster.script import find_site, write_script
+from napari_gempick.job.cluster.script import find_site, render, write_script
 from napari_gempick.job.inputs import BankMaker, read_views
 from napari_gempick.job.results import formats_of
 from napari_gempick.model.errors import InputError, OutputError, SettingsError
@@ -35,7 +37,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from napari_gempick.io.listing import MicrographFile
-    from napari_gempick.job.cluster.folder import Job
     from napari_gempick.model.cluster import ClusterSettings
     from napari_gempick.model.settings import PickSettings
 
@@ -118,6 +119,25 @@ def export_job(
     return Exported(job, expected)
 
 
+def preview_script(settings: PickSettings, folder: Path | str, cluster: ClusterSettings, memory: int | None) -> str:
+    """Return the script that `export_job` would write; `memory` in GB, where the cluster settings say none.
+
+    Raises
+    ------
+    SettingsError
+        There is no such site, or its template cannot be filled in.
+    """
+    cluster = _with_interpreter(cluster)
+    job = Job(Path(os.path.abspath(folder)), settings, cluster, (), {"memory": cluster.memory or memory})
+    return render(job, find_site(cluster.site))
+
+
+def input_bytes_of(settings: PickSettings) -> int:
+    """Return the bytes of the templates and masks that a job folder gets copies of."""
+    paths = {Path(text) for _, _, text in named_files(settings)}
+    return sum(path.stat().st_size for path in paths if path.is_file())
+
+
 def _with_interpreter(cluster: ClusterSettings) -> ClusterSettings:
     """Fill in this interpreter and the mpiexec beside it where neither they nor an environment were named."""
     beside = Path(sys.executable).parent / "mpiexec"
@@ -133,16 +153,18 @@ def _with_interpreter(cluster: ClusterSettings) -> ClusterSettings:
 def _copy_files(
     settings: PickSettings, micrographs: Sequence[MicrographFile], folder: Path
 ) -> tuple[PickSettings, dict[str, Any]]:
-    """Copy templates, masks and exclusion masks into numbered folders; return settings that name the copies."""
+    """Copy the files that settings name into numbered folders; return settings that name the copies."""
     files: dict[str, Any] = {}
     paths: dict[tuple[str, int], str] = {}
     for name, place, text in named_files(settings):
         source, below = Path(text), Path(name) / str(place + 1)
         plain_name(source.name)
         paths[name, place] = (below / source.name).as_posix()
-        parts = _masks_in(source, micrographs) if source.is_dir() else [source]
+        parts = [source]
+        if source.is_dir():
+            parts = find_ctffind(source) if name == "ctf" else _masks_in(source, micrographs)
         for part in parts:
-            target = below / source.name / part.name if source.is_dir() else below / source.name
+            target = below / source.name / part.relative_to(source)
             try:
                 (folder / target).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(part, folder / target)

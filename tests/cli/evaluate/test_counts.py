@@ -1,98 +1,23 @@
-"""`gempick evaluate` as a user calls it, on files as `gempick pick` and others write them."""
+"""`gempick evaluate` as a user calls it: what is paired, counted and said."""
 
 from __future__ import annotations
 
-import csv
 import json
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 import tifffile
-from click.testing import CliRunner, Result
 
-from napari_gempick.cli import main
+from evaluations import SHAPE, VIEWS, evaluate, evaluated, some_picks, write_truth
 from napari_gempick.io.coordinates import (
     Candidates,
-    read_coordinates,
     write_autopick,
     write_autopick_index,
     write_box,
     write_candidates,
     write_csv,
 )
-from napari_gempick.model.picks import Picks
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-SHAPE = (1000, 1400)
-VIEWS = ("side", "top")
-OUTPUTS = {"evaluation.json", "matches.csv", "pr.csv", "roc.csv", "pr.png", "roc.png"}
-
-
-def evaluate(*arguments: object, tolerance: float = 20) -> Result:
-    return CliRunner().invoke(main, ["evaluate", *map(str, arguments), "--tolerance", str(tolerance)])
-
-
-def evaluated(*arguments: object, **options: float) -> dict:
-    result = evaluate(*arguments, "--json", **options)
-    assert result.exit_code == 0, result.stderr
-    return json.loads(result.stdout)
-
-
-def some_picks(positions, sections=None) -> Picks:
-    x, y = np.array(positions, float).reshape(-1, 2).T
-    whole, score = np.zeros(len(x), np.int32), np.linspace(0.9, 0.5, len(x), dtype=np.float32)
-    section = whole if sections is None else np.array(sections, np.int32)
-    return Picks(x, y, whole, whole, score, whole, whole, section, np.zeros(len(x)))
-
-
-def write_truth(path: Path, positions, **columns) -> Path:
-    rows = [{"x": x, "y": y, **{k: v[i] for k, v in columns.items()}} for i, (x, y) in enumerate(positions)]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", newline="") as stream:
-        writer = csv.DictWriter(stream, ["x", "y", *columns])
-        writer.writeheader()
-        writer.writerows(rows)
-    return path
-
-
-def write_run(folder: Path, names) -> None:
-    """run.json as `gempick pick` writes it, as far as it matters: sections 1 and 2 are side views, 3 is a top view."""
-    views = [{"name": "side", "sections": 2}, {"name": "top", "sections": 1}]
-    rows = [{"name": name, "path": f"/data/{name}.mrc", "picks": 1, "shape": list(SHAPE)} for name in names]
-    (folder / "run.json").write_text(json.dumps({"settings": {}, "views": views, "micrographs": rows}))
-
-
-@pytest.fixture
-def places() -> np.ndarray:
-    rng = np.random.default_rng(1)
-    return np.stack((rng.permutation(np.arange(100, 1300, 60)), rng.integers(100, 900, 20)), axis=1).astype(float)
-
-
-@pytest.fixture
-def results(tmp_path, places) -> Path:
-    """A folder of results: a.mrc with 19 of 20 particles and 1 wrong pick, b.mrc with 10 and 2."""
-    folder = tmp_path / "out"
-    a = np.concatenate((places[:19] + np.array([3, 4]), [[700, 20]]))
-    b = np.concatenate((places[:10], [[650, 950], [640, 20]]))
-    write_autopick(folder / "a_autopick.star", some_picks(a, [2, *[0] * 9, *[1] * 10]), pixel_size=2.0)
-    write_autopick(folder / "b_autopick.star", some_picks(b, [0] * 12), pixel_size=2.0)
-    write_run(folder, ["a", "b"])
-    return folder
-
-
-@pytest.fixture
-def truth(tmp_path, places) -> Path:
-    folder = tmp_path / "truth"
-    psi = [f"{(10 * i) % 360}" for i in range(20)]
-    write_truth(
-        folder / "a_truth.csv", places, view=["top"] + ["side"] * 19, psi=psi, source=["one"] * 5 + ["two"] * 15
-    )
-    write_truth(folder / "b_truth.csv", places[:10], view=["side"] * 10, psi=psi[:10], source=["two"] * 10)
-    return folder
 
 
 def test_a_folder_of_results(results, truth):
@@ -242,70 +167,6 @@ def test_a_run_json_of_another_program_is_left_alone(tmp_path, results, truth):
     assert evaluated(results, truth)["right_view"] is None
 
 
-def test_several_sets_and_all_files(tmp_path, results, truth, places):
-    write_csv(tmp_path / "other" / "a.csv", some_picks(places[:8]), ())
-    arguments = (results, f"hand={tmp_path / 'other'}", truth, "-o", tmp_path / "report")
-    result = evaluate(*arguments)
-    assert result.exit_code == 0, result.stderr
-    assert {path.name for path in (tmp_path / "report").iterdir()} == OUTPUTS
-    table = result.stdout.splitlines()
-    assert table[2].split()[:3] == ["set", "micrographs", "picks"]
-    assert [line.split()[0] for line in table[3:5]] == ["out", "hand"]
-    written = json.loads((tmp_path / "report" / "evaluation.json").read_text())
-    assert [one["name"] for one in written["sets"]] == ["out", "hand"]
-    assert "precision" not in written and written["sets"][1]["precision"] == 1
-    assert evaluate(*arguments).exit_code == 2
-    assert "exists already; add --overwrite" in evaluate(*arguments).stderr
-    first = {name: (tmp_path / "report" / name).read_bytes() for name in OUTPUTS}
-    assert evaluate(*arguments, "--overwrite").exit_code == 0
-    assert {name: (tmp_path / "report" / name).read_bytes() for name in OUTPUTS} == first
-    assert evaluate(results, results, truth).exit_code == 0
-    assert "give NAME=PATH" in evaluate(results, results, results, truth).stderr
-
-
-def test_tables_of_matches_and_curves(tmp_path, results, truth, places):
-    assert evaluate(results, truth, "-o", tmp_path / "report", "--edge", "30").exit_code == 0
-
-    def rows(name):
-        with (tmp_path / "report" / name).open(newline="") as stream:
-            return list(csv.DictReader(stream))
-
-    matches = rows("matches.csv")
-    columns = "micrograph x y score view psi matched distance truth_x truth_y truth_view"
-    assert list(matches[0])[:11] == columns.split()
-    assert len(matches) == 32
-    first = matches[0]
-    assert (first["micrograph"], first["matched"], first["view"], first["truth_view"]) == ("a", "1", "top", "top")
-    assert float(first["distance"]) == 5 and float(first["truth_x"]) == places[0, 0]
-    assert sum(int(row["matched"]) for row in matches) == 29
-    assert sum(row["counted"] == "0" for row in matches) == 2  # both wrong picks at y = 20
-    assert matches[19]["distance"] == matches[19]["truth_x"] == ""
-    curve = rows("pr.csv")
-    thresholds = [float(row["threshold"]) for row in curve]
-    assert thresholds == sorted(set(thresholds), reverse=True)
-    assert float(curve[-1]["precision"]) == pytest.approx(29 / 30)
-    assert float(curve[-1]["recall"]) == pytest.approx(29 / 30)
-    froc = rows("roc.csv")
-    assert float(froc[-1]["false_per_micrograph"]) == 0.5
-    assert float(froc[-1]["false_positive_rate"]) == pytest.approx(1 / 30)
-
-
-def test_picks_without_scores(tmp_path, truth, places):
-    write_box(tmp_path / "a.box", some_picks(places[:10]), 90)
-    assert evaluate(tmp_path / "a.box", truth, "-o", tmp_path / "report").exit_code == 0
-    lines = (tmp_path / "report" / "pr.csv").read_text().splitlines()
-    assert len(lines) == 2 and lines[1].startswith("a,,1,0.5,")
-    found = json.loads((tmp_path / "report" / "evaluation.json").read_text())
-    assert found["best_threshold"] is None and found["best_f1"] == pytest.approx(2 / 3)
-
-
-def test_no_picks_at_all(tmp_path, truth):
-    write_autopick(tmp_path / "out" / "a_autopick.star", Picks.empty(), pixel_size=2.0)
-    found = evaluated(tmp_path / "out", truth, "-o", tmp_path / "report")
-    assert (found["precision"], found["recall"], found["f1"]) == (None, 0, 0)
-    assert (tmp_path / "report" / "pr.png").stat().st_size > 1000
-
-
 def test_views_of_other_names(tmp_path, truth, places):
     write_csv(tmp_path / "a.csv", some_picks(places), ("average",))
     found = evaluated(tmp_path / "a.csv", truth)
@@ -333,63 +194,12 @@ def test_errors_are_sentences(tmp_path, results, truth, monkeypatch, arguments, 
     assert result.exit_code == 2 and words in result.stderr and "Traceback" not in result.stderr
 
 
-def test_a_report_among_the_truth_is_no_truth(truth, results):
-    for name in "ab":
-        (truth / f"{name}_truth.csv").rename(truth / f"{name}.csv")
-    assert evaluate(results, truth, "-o", truth / "report").exit_code == 0
-    assert evaluated(results, truth)["sets"][0]["notes"] == []
-
-
 @pytest.mark.realdata
 def test_real_truth_against_itself(real_data):
     klh = evaluated(real_data / "klh", real_data / "klh", "--edge", 110, "--ignore-radius", 100, tolerance=40)
     assert (klh["precision"], klh["recall"], klh["right_view"], klh["truth"]) == (1, 1, 1, 42)
     betagal = evaluated(real_data / "betagal", real_data / "betagal", "--recall-on", "source=both", tolerance=45)
     assert (betagal["truth"], betagal["recall_truth"]) == (1411, 1042)
-
-
-@pytest.fixture
-def three(tmp_path, places) -> Path:
-    """Sets one, two and three of the same micrograph: 20, 15 (shifted by 3 px, 2 of its own) and 10 picks."""
-    write_csv(tmp_path / "one" / "a.csv", some_picks(places), VIEWS)
-    own = np.array([[700.0, 20.0], [720.0, 950.0]])
-    write_csv(tmp_path / "two" / "a.csv", some_picks(np.concatenate((places[5:] + np.array([3, 0]), own))), VIEWS)
-    write_csv(tmp_path / "three_picks" / "a.csv", some_picks(places[10:]), VIEWS)
-    write_csv(tmp_path / "three_picks" / "b.csv", some_picks(places[:4]), VIEWS)
-    return tmp_path
-
-
-def test_sets_against_each_other(three, places):
-    found = evaluated(*(three / name for name in ("one", "two", "three_picks")), "--compare", "--export", three / "out")
-    assert found["picks"] == {"one": 20, "two": 17, "three_picks": 14} and found["micrographs"] == 2
-    pairs = {(pair["a"], pair["b"]): pair for pair in found["pairs"]}
-    both = pairs["one", "two"]
-    assert (both["matched"], both["only_a"], both["only_b"], both["mean_distance"]) == (15, 5, 2, 3)
-    assert both["per_view"] == [{"view": "side", "matched_a": 15, "matched_b": 15, "only_a": 5, "only_b": 2}]
-    assert pairs["two", "three_picks"]["only_b"] == 4
-    assert (found["in_all"], found["alone"]) == (10, {"one": 5, "two": 2, "three_picks": 4})
-    consensus = read_coordinates(three / "out" / "consensus" / "a_autopick.star").picks
-    np.testing.assert_array_equal(consensus.x, places[10:, 0])
-    only = read_coordinates(three / "out" / "only_two" / "a_autopick.star").picks
-    assert (only.x.tolist(), only.y.tolist()) == ([700, 720], [20, 950])
-    assert len(read_coordinates(three / "out" / "only_three_picks" / "b_autopick.star").picks) == 4
-    shown = evaluate(three / "one", three / "two", "--compare").stdout.splitlines()
-    assert shown[3].split() == ["one", "two", "15", "5", "2", "3.00"]
-    again = evaluate(three / "one", three / "two", "--compare", "--export", three / "out")
-    assert again.exit_code == 2 and "exist" in again.stderr
-    write_csv(three / "four" / "z.csv", some_picks(places), VIEWS)
-    assert "no micrograph in common" in evaluate(three / "one", three / "four", "--compare").stderr
-
-
-def test_what_picks_and_truth_have_alone_can_be_exported(results, truth, tmp_path):
-    arguments = ("--export", tmp_path / "sets", "--export-format", "csv")
-    assert evaluated(results, truth, *arguments)["matched"] == 29
-    counts = {}
-    for name in ("consensus", "only_out", "only_truth"):
-        parts = [read_coordinates(tmp_path / "sets" / name / f"{stem}.csv") for stem in "ab"]
-        counts[name] = sum(len(part.picks) for part in parts)
-    assert counts == {"consensus": 29, "only_out": 3, "only_truth": 1}
-    assert read_coordinates(tmp_path / "sets" / "only_truth" / "a.csv").view_names == ("side",)
 
 
 def test_views_of_a_truth_without_views_are_not_counted_as_missing(tmp_path, results, places):

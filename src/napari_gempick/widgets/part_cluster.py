@@ -1,0 +1,201 @@
+"""A fold of part 5: submit to a cluster, watch, open the results."""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from qtpy.QtCore import QTimer
+from qtpy.QtWidgets import QFileDialog, QMenu, QProgressBar
+
+from napari_gempick.job.cluster import cancel_job, job_status, submit_job
+from napari_gempick.widgets import remembered
+from napari_gempick.widgets.cluster_dialog import ClusterDialog
+from napari_gempick.widgets.fold import Fold
+from napari_gempick.widgets.job_results import open_results
+from napari_gempick.widgets.part_search import duration
+from napari_gempick.widgets.parts import button, row, shorten, small
+
+if TYPE_CHECKING:
+    from napari_gempick.job.cluster import Status
+    from napari_gempick.widgets.controller import Controller
+    from napari_gempick.widgets.tasks import Tasks
+
+EVERY = 1000
+"""Milliseconds between two looks at a job's files."""
+_WORDS = {
+    "exported": "not submitted yet",
+    "submitted": "submitted, waits for its nodes",
+    "running": "running",
+    "complete": "complete",
+    "stopped": "stopped before the end",
+    "silent": "silent: nothing was heard for longer than usual",
+}
+
+
+class Cluster(Fold):
+    """The button to the dialog, and the job that is watched.
+
+    Parameters
+    ----------
+    controller : Controller
+    tasks : Tasks
+        Measures and exports.
+    """
+
+    def __init__(self, controller: Controller, tasks: Tasks) -> None:
+        super().__init__("Cluster", "Pick the whole data set on a cluster, with the settings of now")
+        self._controller, self._tasks = controller, tasks
+        self.folder: Path | None = None
+        self.status: Status | None = None
+        self.dialog: ClusterDialog | None = None
+        self._looking = self._submitting = False
+        self.rows.addWidget(small("Searches all micrographs as one job, with the settings and thresholds of now."))
+        self.new = button("Submit to cluster...", "Make a job of these settings and micrographs", self.ask)
+        self.known = button("Watch a job", "Watch a job that was submitted earlier", lambda: None)
+        self._menu = QMenu(self.known)
+        self._menu.aboutToShow.connect(self._fill_menu)
+        self.known.setMenu(self._menu)
+        self.rows.addLayout(row(self.new, self.known))
+        self.words = small("")
+        self.rows.addWidget(self.words)
+        self.bar = QProgressBar()
+        self.bar.setFixedHeight(18)
+        self.rows.addWidget(self.bar)
+        self.open_ = button("Open results", "Open what the job has done so far as a session", self.open_results)
+        self.again = button("Submit", "Hand the job to its scheduler; what is finished is kept", self.submit)
+        self.cancel = button("Cancel job", "End the job; what is finished stays", self.cancel_job)
+        self.forget = button("Close", "Watch this job no longer; it goes on", lambda: self.watch(None))
+        self.rows.addLayout(row(self.open_, self.again, self.cancel, self.forget))
+        self._timer = QTimer(self)
+        self._timer.setInterval(EVERY)
+        self._timer.timeout.connect(self._look)
+        controller.state_changed.connect(lambda state, before: self._update())
+        controller.said.connect(lambda sentence, kind: kind == "error" and self._failed())
+        self._update()
+
+    def ask(self) -> None:
+        """Open the dialog."""
+        self.dialog = ClusterDialog(self, self._controller, self._tasks)
+        self.dialog.exported.connect(self._exported)
+        self.dialog.open()
+
+    def _exported(self, folder: Path, submit: bool) -> None:
+        self.watch(folder)
+        if submit:
+            self.submit()
+        else:
+            self._controller.said.emit(f"The job is in {folder}.", "info")
+
+    def watch(self, folder: Path | None) -> None:
+        """Watch a job, or none."""
+        self.folder, self.status = folder, None
+        if folder is None:
+            self._timer.stop()
+        else:
+            remembered.remember_job(folder)
+            self.set_open(True)
+            self._timer.start()
+            self._look()
+        self._update()
+
+    def _fill_menu(self) -> None:
+        self._menu.clear()
+        for folder in remembered.jobs():
+            self._menu.addAction(shorten(str(folder), 60), functools.partial(self.watch, folder))
+        self._menu.addSeparator()
+        self._menu.addAction("Another job folder...", self._ask_job)
+
+    def _ask_job(self) -> None:
+        folder = QFileDialog.getExistingDirectory(self, "Job folder")
+        if folder:
+            self.watch(Path(folder))
+
+    def submit(self) -> None:
+        """Hand the job that is watched to its scheduler."""
+        folder = self.folder
+        if folder is not None and not self._submitting:
+            self._submitting = True
+            self._update()
+            self._controller.background.do(lambda: submit_job(folder), self._submitted)
+
+    def _submitted(self, made: Any) -> None:
+        self._submitting = False
+        self._controller.said.emit(f"Submitted: job {made.job_id}.", "info")
+        self._update()
+        self._look()
+
+    def cancel_job(self) -> None:
+        """End the job that is watched."""
+        folder = self.folder
+        if folder is not None:
+            self._controller.background.do(
+                lambda: cancel_job(folder),
+                lambda number: self._controller.said.emit(f"Cancelled job {number}.", "info"),
+            )
+
+    def open_results(self) -> None:
+        """Open the results so far."""
+        if self.folder is not None:
+            open_results(self._controller, self.folder)
+
+    def _look(self) -> None:
+        """Read how far the job is, on a thread; one look at a time."""
+        folder = self.folder
+        if self._looking or folder is None:
+            return
+        self._looking = True
+        self._controller.background.do(lambda: (folder, job_status(folder)), self._looked)
+
+    def _looked(self, found: tuple[Path, Status]) -> None:
+        self._looking = False
+        folder, status = found
+        if folder == self.folder:
+            self.status = status
+            self._update()
+
+    def _failed(self) -> None:
+        """Go on after an error: of the submission, or of a job folder that cannot be read."""
+        if self._looking and self.status is None:
+            self.folder = None
+            self._timer.stop()
+        self._looking = self._submitting = False
+        self._update()
+
+    def _update(self) -> None:
+        status, state = self.status, self._controller.state
+        self.new.setEnabled(bool(state.files) and bool(state.views))
+        watched = self.folder is not None
+        for widget in (self.words, self.bar, self.open_, self.forget):
+            widget.setVisible(watched)
+        running = status is not None and status.state in ("submitted", "running", "silent")
+        waits = status is not None and status.state in ("exported", "stopped", "silent")
+        self.cancel.setVisible(watched and running)
+        self.again.setVisible(watched and waits)
+        self.again.setEnabled(not self._submitting)
+        self.again.setText("Submit again" if status is not None and status.attempt else "Submit")
+        self.open_.setEnabled(status is not None and status.done > 0)
+        if self.folder is None or status is None:
+            self.words.setText("" if self.folder is None else f"<b>{self.folder.name}</b>: looking...")
+            self.bar.setRange(0, 1)
+            self.bar.setValue(0)
+            return
+        state_words = "being submitted" if self._submitting else _WORDS[status.state]
+        number = f" (job {status.job_id})" if status.job_id else ""
+        failed = f", {status.failed} failed" if status.failed else ""
+        left = f", {duration(status.seconds_left)} left" if status.seconds_left else ""
+        self.words.setText(
+            f"<b>{self.folder.name}</b>{number}: {state_words}<br>"
+            f"{status.done} of {status.total} micrographs done{failed}{left}"
+        )
+        ranks = "".join(f"<br>{r.rank}: {r.host}, {r.devices}, {r.micrographs} micrographs" for r in status.ranks)
+        failures = "".join(f"<br>{name}" for name in status.failures[:20])
+        self.words.setToolTip(
+            f"<p>{self.folder}</p>"
+            + (f"<p>Ranks:{ranks}</p>" if ranks else "")
+            + (f"<p>Failed:{failures}</p>" if failures else "")
+        )
+        self.bar.setRange(0, max(1, status.total))
+        self.bar.setValue(status.done + status.failed)
+        self.bar.setFormat("%v of %m")

@@ -1,0 +1,144 @@
+"""A fold of part 4: the picks against other sets of picks, or a truth."""
+
+from __future__ import annotations
+
+import html
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QCheckBox, QFileDialog, QLabel
+
+from napari_gempick.job.compare_seen import counts
+from napari_gempick.widgets.comparison_layer import KINDS
+from napari_gempick.widgets.fields import Combo, DoubleSpin
+from napari_gempick.widgets.fold import Fold
+from napari_gempick.widgets.parts import button, row, small
+
+if TYPE_CHECKING:
+    from napari_gempick.widgets.comparing import Comparison
+
+_FILTER = "Coordinates (*.star *.box *.cbox *.cs *.json *.pos *.csv *.tsv *.txt *.tab);;All files (*)"
+
+
+class Compare(Fold):
+    """Load sets, choose the one that is drawn, say what matches."""
+
+    def __init__(self, comparison: Comparison) -> None:
+        super().__init__("Compare with other picks", "Compare the picks with a truth, or with picks of other programs")
+        self._comparison = comparison
+        self.rows.addWidget(small("Coordinates of any kind that gempick reads, by file or folder."))
+        self.file = button("Add file...", "Compare with a file of coordinates", self._ask_file)
+        self.folder = button("Add folder...", "Compare with the coordinate files of a folder", self._ask_folder)
+        self.rows.addLayout(row(self.file, self.folder))
+        self.sets = Combo()
+        self.sets.setAccessibleName("Set that is compared with")
+        self.sets.setToolTip("The set that is drawn and counted")
+        self.sets.activated.connect(lambda: comparison.show(self.sets.currentText()))
+        self.remove = button("Remove", "Compare with this set no longer", self._remove)
+        self._line = row("With", self.sets, self.remove)
+        self._line.setStretch(1, 1)
+        self.rows.addLayout(self._line)
+        self.tolerance = DoubleSpin()
+        self.tolerance.setRange(0, 9999)
+        self.tolerance.setDecimals(1)
+        self.tolerance.setSingleStep(5)
+        self.tolerance.setKeyboardTracking(False)
+        self.tolerance.setAccessibleName("Tolerance")
+        tip = "Two picks of one particle lie no farther apart than this. Default: half the particle's diameter"
+        self.tolerance.setToolTip(tip)
+        self.unit = Combo()
+        self.unit.addItems(["Å", "px"])
+        self.unit.setMinimumContentsLength(2)
+        self.unit.setToolTip("Unit of the tolerance; px are pixels of the micrograph")
+        self.unit.setAccessibleName("Unit of the tolerance")
+        self.drawn = QCheckBox("Show points")
+        self.drawn.setToolTip("Show the points of the comparison over the micrograph")
+        self.drawn.toggled.connect(comparison.draw)
+        label = QLabel("Tolerance")
+        label.setBuddy(self.tolerance)
+        self.rows.addLayout(row(label, self.tolerance, self.unit, 1, self.drawn))
+        self.legend = small("")
+        self.words = small("")
+        self.everything = small("")
+        for text in (self.legend, self.words, self.everything):
+            text.setTextFormat(Qt.TextFormat.RichText)
+            self.rows.addWidget(text)
+        self.tolerance.valueChanged.connect(self._changed)
+        self.unit.currentTextChanged.connect(self._changed)
+        comparison.changed.connect(self._update)
+        comparison.totals_changed.connect(self._show_totals)
+        self._update()
+
+    def _ask_file(self) -> None:
+        file, _ = QFileDialog.getOpenFileName(self, "Compare with a file of coordinates", "", _FILTER)
+        if file:
+            self._comparison.load(Path(file))
+
+    def _ask_folder(self) -> None:
+        folder = QFileDialog.getExistingDirectory(self, "Compare with the coordinates of a folder")
+        if folder:
+            self._comparison.load(Path(folder))
+
+    def _remove(self) -> None:
+        if self._comparison.shown is not None:
+            self._comparison.remove(self._comparison.shown)
+
+    def _changed(self) -> None:
+        value = self.tolerance.value()
+        self._comparison.set_tolerance(value or None, self.unit.currentText())
+
+    def _update(self) -> None:
+        comparison = self._comparison
+        names, shown = list(comparison.sets), comparison.shown
+        if [self.sets.itemText(i) for i in range(self.sets.count())] != names:
+            self.sets.clear()
+            self.sets.addItems(names)
+            for place, name in enumerate(names):
+                self.sets.setItemData(place, str(comparison.sets[name].path), Qt.ItemDataRole.ToolTipRole)
+        self.sets.setCurrentText(shown or "")
+        for widget in (self.sets, self.remove, self.tolerance, self.unit, self.drawn, self.legend, self.words):
+            widget.setEnabled(shown is not None)
+        self.drawn.blockSignals(True)
+        self.drawn.setChecked(shown is not None and comparison.drawn)
+        self.drawn.blockSignals(False)
+        self.tolerance.setSpecialValueText(f"auto: {comparison.tolerance_px():.0f} px")
+        self.legend.setText(_legend() if shown is not None else "")
+        matching = comparison.matchings.get(shown or "")
+        self.words.setText("" if matching is None else sentences(counts([matching])))
+        self._show_totals()
+
+    def _show_totals(self) -> None:
+        found = self._comparison.totals.get(self._comparison.shown or "")
+        many = found is not None and found["micrographs"] > 1
+        self.everything.setText(
+            f"<b>All {found['micrographs']} micrographs:</b> {sentences(found)}" if found is not None and many else ""
+        )
+        self.everything.setVisible(many)
+
+
+def _legend() -> str:
+    return " &nbsp; ".join(
+        f"<span style='color: {colour}; font-size: 14px;'>{letter}</span>&nbsp;{kind}"
+        for kind, (colour, _, letter) in KINDS.items()
+    )
+
+
+def sentences(found: dict[str, Any]) -> str:
+    """Return the counts in words, one line for all views and one for each."""
+    lines = [
+        f"matched {found['matched']}, only here {found['only_a']}, only there {found['only_b']}; "
+        f"recall {_share(found['recall'])}, precision {_share(found['precision'])}"
+    ]
+    if len(found["per_view"]) > 1:
+        lines += [
+            f"{html.escape(view['view'])}: matched {view['matched_a']}, only here {view['only_a']}, "
+            f"only there {view['only_b']}"
+            for view in found["per_view"]
+        ]
+    return "<br>".join(lines)
+
+
+def _share(value: float) -> str:
+    return "–" if math.isnan(value) else f"{value:.2f}"

@@ -1,0 +1,132 @@
+"""The GPU device on an emulated CuPy: all of its code but the GPU, against the CPU."""
+
+import numpy as np
+import pytest
+
+from emulated_gpu import compile_kernels, install
+from helpers import bank_of
+from napari_gempick.device.cpu import CpuDevice
+from napari_gempick.engine.masks import ShapeMask
+from napari_gempick.engine.prepare import prepare
+from napari_gempick.engine.search import Search
+from napari_gempick.model.errors import DeviceError
+from napari_gempick.model.geometry import Grid
+from napari_gempick.run.search import DevicePool, run_search
+
+
+@pytest.fixture(scope="module")
+def library(tmp_path_factory):
+    return compile_kernels(tmp_path_factory.mktemp("kernels"))
+
+
+@pytest.fixture
+def emulated(monkeypatch, library):
+    return install(monkeypatch, library)
+
+
+def search_on(devices, *, decoys=True, oversampling=1, spike=0.0):
+    rng = np.random.default_rng(2)
+    image = rng.standard_normal((120, 140)).astype(np.float32)
+    image[30:33, 40:43] += spike  # needs double precision where it is high
+    templates = list(rng.standard_normal((3, 21, 21)).astype(np.float32))
+    masks = [
+        ShapeMask("circle", (19.0, 19.0)),
+        ShapeMask("rectangle", (19.0, 11.0)),
+        np.ones((21, 21), np.float32),
+    ]
+    bank = bank_of(templates, masks, step=20, oversampling=oversampling)
+    search = Search(prepare(image, Grid(image.shape, 1.0)), bank, lambda key, choose: (64, 80), decoys=decoys)
+    pool = DevicePool(devices)
+    return run_search(search, pool), search, pool
+
+
+def check(found, wanted):
+    for one, other in zip(found, wanted, strict=True):
+        assert np.abs(one.score - other.score).max() < 2e-4
+        differ = one.index != other.index
+        assert differ.mean() < 0.01  # two search images of nearly the same score may change places
+
+
+@pytest.mark.parametrize("spike", [0.0, 3e4])
+@pytest.mark.parametrize("decoys", [True, False])
+def test_same_scores_as_the_cpu(emulated, plans, decoys, spike):
+    gpu, _ = emulated
+    on_gpu, search, _ = search_on([gpu.GpuDevice(0, "cuda:0")], decoys=decoys, spike=spike)
+    assert (search.scored == 1).all()
+    check(on_gpu, search_on([CpuDevice(1, plans)], decoys=decoys, spike=spike)[0])
+
+
+def test_same_scores_on_a_cropped_grid(emulated, plans):
+    gpu, _ = emulated
+    check(
+        search_on([gpu.GpuDevice(0, "cuda:0")], oversampling=2)[0],
+        search_on([CpuDevice(1, plans)], oversampling=2)[0],
+    )
+
+
+def test_two_logical_devices_give_the_same_bytes(emulated):
+    gpu, _ = emulated
+    one, _, _ = search_on([gpu.GpuDevice(0, "cuda:0")])
+    two, _, _ = search_on([gpu.GpuDevice(0, "cuda:0#1"), gpu.GpuDevice(0, "cuda:0#2")])
+    for a, b in zip(one, two, strict=True):
+        assert a.score.tobytes() == b.score.tobytes()
+        assert a.index.tobytes() == b.index.tobytes()
+
+
+def test_gpu_and_cpu_share_a_queue(emulated, plans):
+    gpu, _ = emulated
+    mixed, search, _ = search_on([gpu.GpuDevice(0, "cuda:0"), CpuDevice(2, plans)])
+    assert (search.scored == 1).all()
+    check(mixed, search_on([CpuDevice(1, plans)])[0])
+
+
+@pytest.mark.parametrize("batch", [1, 5, 8])
+def test_lack_of_memory_halves_the_batch_and_the_run_goes_on(emulated, plans, batch):
+    gpu, memory = emulated
+    whole, _, _ = search_on([gpu.GpuDevice(0, "cuda:0")])
+    memory.batch = batch
+    device = gpu.GpuDevice(0, "cuda:0")
+    found, _, pool = search_on([device])
+    assert not pool.failed
+    assert memory.refused >= 1 and device.chunk <= batch
+    assert f"{device.chunk} templates are transformed at a time" in device.describe()["notice"]
+    check(found, whole)
+
+
+def test_without_any_memory_the_work_goes_to_others(emulated, plans):
+    gpu, memory = emulated
+    memory.batch = 0
+    found, _, pool = search_on([gpu.GpuDevice(0, "cuda:0"), CpuDevice(1, plans)])
+    assert list(pool.failed) in ([], ["cuda:0"])  # a quick CPU may leave it nothing to do
+    check(found, search_on([CpuDevice(1, plans)])[0])
+    with pytest.raises(DeviceError, match="cuda:0 is out of memory"):
+        search_on([gpu.GpuDevice(0, "cuda:0")])
+
+
+def test_the_batch_follows_the_free_memory(emulated):
+    gpu, memory = emulated
+    device = gpu.GpuDevice(0, "cuda:0")
+    device.make_room((960, 960))
+    assert device.chunk == gpu.MOST and "notice" not in device.describe()
+    memory.free = 2**30
+    device.make_room((960, 960))
+    assert device.chunk * 5 * 8 * 960**2 <= 2**28 < 2 * device.chunk * 5 * 8 * 960**2
+
+
+def test_templates_stay_on_the_device(emulated):
+    gpu, memory = emulated
+    made = []
+    bank = bank_of([np.random.default_rng(0).standard_normal((9, 9))], [ShapeMask("circle", (9.0, 9.0))], step=90)
+    inner = bank.make_template
+    bank.make_template = lambda k, on: (made.append(k), inner(k, on))[1]
+    device = gpu.GpuDevice(0, "cuda:0")
+    worker = device.worker((32, 32))
+    first = worker.template_spectra(bank, (0, 1, 2), "single")
+    again = worker.template_spectra(bank, (0, 1, 2), "single")
+    assert made == [0, 1, 2]
+    assert np.array_equal(first, again)
+    memory.free = 1000  # nothing fits beside the search
+    small = gpu.GpuDevice(0, "cuda:0")
+    for _ in range(2):
+        small.worker((32, 32)).template_spectra(bank, (0, 1), "single")
+    assert made == [0, 1, 2, 0, 1, 0, 1]
