@@ -20,6 +20,7 @@ class Fold(QWidget):
 
     def __init__(self, title: str, tip: str) -> None:
         super().__init__()
+        self._title = title
         self.heading = QToolButton()
         self.heading.setText(title)
         self.heading.setToolTip(tip)
@@ -27,8 +28,11 @@ class Fold(QWidget):
         self.heading.setAutoRaise(True)
         self.heading.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextBesideIcon)
         self.heading.setIconSize(QSize(8, 8))
-        self.heading.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
-        self.heading.setStyleSheet("QToolButton { text-align: left; border: none; padding: 3px 0px; }")
+        self.heading.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
+        self.heading.setStyleSheet(
+            "QToolButton { text-align: left; border: none; padding: 3px 0px; }"
+            "QToolButton:focus { border: 1px solid palette(highlight); }"
+        )
         self.body = QWidget()
         self.rows = QVBoxLayout(self.body)
         self.rows.setContentsMargins(12, 0, 0, 2)
@@ -45,6 +49,10 @@ class Fold(QWidget):
         self.heading.setArrowType(Qt.ArrowType.DownArrow if open_ else Qt.ArrowType.RightArrow)
         self.body.setVisible(open_)
         self.unfolded.emit(open_)
+
+    def say(self, what: str) -> None:
+        """Show in the heading what of it is set."""
+        self.heading.setText(f"{self._title}: {what}" if what else self._title)
 
     def set_open(self, open_: bool) -> None:
         """Fold or unfold."""

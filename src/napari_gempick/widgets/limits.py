@@ -9,7 +9,8 @@ from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QGridLayout, QLabel
 
 from napari_gempick.widgets.fields import DoubleSpin, narrow, tip_of
-from napari_gempick.widgets.parts import GAP, Fold, small
+from napari_gempick.widgets.fold import Fold
+from napari_gempick.widgets.parts import GAP, small
 
 if TYPE_CHECKING:
     from qtpy.QtWidgets import QAbstractSpinBox
