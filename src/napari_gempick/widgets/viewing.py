@@ -81,6 +81,8 @@ class Viewing(QWidget):
         loaded = self._controller.loaded
         known = loaded is not None and loaded.image is not None and loaded.pixel_size is not None
         self.lowpass.setEnabled(known)
+        if (loaded is None or not loaded.maps) and self._controller.reads_maps:
+            return  # the line would only go and come again
         self.setVisible(loaded is not None and bool(loaded.maps))
         if loaded is None or not loaded.maps:
             return
