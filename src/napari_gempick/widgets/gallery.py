@@ -60,7 +60,7 @@ class Gallery(QWidget):
         self._timer.setSingleShot(True)
         self._timer.setInterval(_SETTLE_MS)
         self._timer.timeout.connect(self.refresh)
-        controller.choice_changed.connect(lambda: self._timer.start())
+        controller.choice_changed.connect(lambda *_: self._timer.start())
         self._empty = "Candidates about the threshold appear here"
 
     @property

@@ -110,7 +110,7 @@ class Tune(Part):
         controller.loaded_changed.connect(self._loaded)
         controller.choice_changed.connect(self._count_changed)
         controller.state_changed.connect(self._state_changed)
-        counter.histogram_changed.connect(lambda: self._slow.start())
+        counter.histogram_changed.connect(lambda *_: self._slow.start())
         estimates.changed.connect(self._show_estimate)
         self._names: tuple[str, ...] = ()
         self._board: Any = None

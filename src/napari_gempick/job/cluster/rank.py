@@ -109,6 +109,8 @@ class Rank:
         self.job.check_files()
         self.job.check_writable()
         self._lock = self.job.claim()
+        if self._lock is None:
+            self.say("The file system has no locks: make sure that no other run of this job is at work.")
         self.job.sweep()
 
     @property
@@ -142,6 +144,7 @@ class Rank:
         thread = threading.Thread(target=self._guarded, args=(work,), daemon=True)
         thread.start()
         self.conductor.run(lambda: not thread.is_alive())
+        self.worker.close()
         if self.error is not None:
             raise self.error
 

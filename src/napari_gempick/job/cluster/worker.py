@@ -55,6 +55,12 @@ class Worker:
         lock = Path(tempfile.gettempdir()) / f"gempick-{os.getuid() if hasattr(os, 'getuid') else 0}-{name}.lock"
         self._reading = None if alone else FileLock(lock)
 
+    def close(self) -> None:
+        """Remove the node's lock, which the ranks that still read make again."""
+        if self._reading is not None:
+            with contextlib.suppress(OSError):
+                Path(self._reading.lock_file).unlink()
+
     @functools.cached_property
     def _prover(self) -> Prover:
         return Prover(self.job.settings, self.makers.views)
