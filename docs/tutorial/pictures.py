@@ -58,6 +58,15 @@ def main() -> None:
         controller.change_view("top", mask="circle:370")
         window.picture(PICTURES / "2_templates.png")
 
+        more = dock.search.advanced
+        window.click(more.heading)
+        dock.scroll.ensureWidgetVisible(more)
+        window.click(more.fields["per_view_maps"].editor, 8)
+        assert controller.state.values["per_view_maps"]
+        window.picture(PICTURES / "more_settings.png")
+        dock.scroll.ensureWidgetVisible(more.heading)
+        window.click(more.heading)
+
         window.click(dock.search.run_this)
         window.until(lambda: dock.searches.progress > 0.3)
         window.picture(PICTURES / "3_search.png")
@@ -69,6 +78,14 @@ def main() -> None:
         window.drag(dock.tune.sliders["top"].slider, 0.5)
         window.picture(PICTURES / "5_tune.png")
         print("picks per view:", np.unique(list(dock.layers.layer("Picks").features["view"]), return_counts=True))
+
+        limits = dock.tune.limits
+        dock.scroll.ensureWidgetVisible(limits.heading)
+        window.click(limits.heading)
+        window.spin(0.5)
+        dock.scroll.ensureWidgetVisible(limits)
+        window.picture(PICTURES / "limits.png")
+        window.click(limits.heading)
 
         points = dock.layers.layer("Picks")
         window.input("mousemove", *window.canvas(1024, 1024))
@@ -90,6 +107,12 @@ def main() -> None:
 
         window.input("key", "i")
         window.picture(PICTURES / "7_score_map.png")
+        dock.viewing.choose("side")
+        window.until(lambda: "side" in controller.loaded.maps)
+        window.click(dock.viewing.positive)
+        window.picture(PICTURES / "side_map.png")
+        window.click(dock.viewing.positive)
+        dock.viewing.choose("")
         window.input("key", "i")
         window.picture(PICTURES / "8_index_map.png")
         window.input("key", "i")

@@ -4,7 +4,7 @@ import json
 from pathlib import Path, PurePosixPath
 
 from napari_gempick.io.listing import MicrographFile
-from napari_gempick.widgets.reopening import state_of_settings
+from napari_gempick.widgets.reopening import state_of_run, state_of_settings
 from napari_gempick.widgets.state import Added, Edits, History, State, Tune, ViewSpec, from_plain, to_plain
 
 FULL = State(
@@ -27,6 +27,19 @@ def test_settings_of_a_state_make_the_same_state():
     again = state_of_settings(settings)
     assert (again.tune, again.values) == (FULL.tune, FULL.values)
     assert [(v.name, v.files, v.mask) for v in again.views] == [(v.name, v.files, v.mask) for v in FULL.views]
+
+
+def test_thresholds_that_a_run_chose_are_those_of_each_micrograph():
+    row = {"name": "a", "path": "/data/a.mrc", "thresholds": {"side": 0.512346, "top": None}}
+    failed = {"name": "b", "path": "/data/b.mrc", "error": "It is truncated."}
+    settings = FULL.settings(threshold=["auto"], fdr=0.05).model_dump(mode="json")
+    state = state_of_run(
+        {"settings": settings, "views": [{"name": "side"}, {"name": "top"}], "micrographs": [row, failed]}
+    )
+    own = state.tune_of("a")
+    assert 0.512344 < own.threshold("side") < 0.512346 and own.threshold("top") == 1.0
+    assert (own.max_threshold, own.local_mean) == (0.9, "-1,")
+    assert state.tune_of("b") == state.tune
 
 
 def test_what_does_not_count_is_kept_but_not_used():

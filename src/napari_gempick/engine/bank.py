@@ -146,7 +146,7 @@ class Bank:
         self._amplitudes: dict[tuple[int, int], NDArray[np.float32]] = {}
         self._images: OrderedDict[int, ContinuousImage] = OrderedDict()
         self._images_lock = threading.Lock()
-        self._templates, self._masks = _Store(memory), _Store(memory // 4)
+        self._templates, self._masks, self._weights = _Store(memory), _Store(memory // 2), _Store(memory // 2)
         self._group_masks()
 
     def _group_masks(self) -> None:
@@ -166,6 +166,7 @@ class Bank:
                 content = hashlib.blake2b(weights.tobytes(), digest_size=16)
                 content.update(repr((weights.shape, extent)).encode())
                 group = by_content.setdefault(content.digest(), len(ks))
+                self._weights.get(group, lambda weights=weights: weights)  # type: ignore[misc]
                 known[key] = group
                 if group == len(ks):
                     ks.append([])
@@ -198,7 +199,8 @@ class Bank:
 
     def _fine_mask(self, group: int) -> NDArray[np.float32]:
         section, rotation = divmod(int(self.groups[group].ks[0]), self.index.n_rotations)
-        weights, extent = self._sample(self._sections[section].mask, rotation)
+        weights = self._weights.get(group, lambda: self._sample(self._sections[section].mask, rotation)[0])
+        extent = self._details[group][0]
         box = np.zeros(self._fine.box, np.float32)
         y, x = self._fine.top - extent.top, self._fine.left - extent.left
         box[y : y + weights.shape[0], x : x + weights.shape[1]] = weights

@@ -29,7 +29,8 @@ from napari_gempick.model.cluster import ClusterSettings, make_cluster
 from napari_gempick.model.errors import GempickError
 from napari_gempick.widgets import remembered
 from napari_gempick.widgets.fields import Combo, Field, tip_of
-from napari_gempick.widgets.parts import GAP, Fold, button, primary, row, small
+from napari_gempick.widgets.fold import Fold
+from napari_gempick.widgets.parts import GAP, button, primary, row, small
 
 if TYPE_CHECKING:
     from napari_gempick.model.settings import PickSettings

@@ -169,6 +169,12 @@ class Controller(Decisions):
 
         self.background.do(lambda: Board(read_candidates(path), diameter, border=border), take)
 
+    @property
+    def reads_maps(self) -> bool:
+        """Whether the maps of the current micrograph are there to be read."""
+        result = self.results.get(self.stem or "")
+        return self.loaded is not None and self.loaded.board is not None and result is not None and result.maps
+
     def show_map_of(self, view: str) -> None:
         """Show the maps of a view alone, of those that were kept, or of all views together ("")."""
         if view != self.map_view:

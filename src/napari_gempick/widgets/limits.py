@@ -9,7 +9,8 @@ from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QGridLayout, QLabel
 
 from napari_gempick.widgets.fields import DoubleSpin, narrow, tip_of
-from napari_gempick.widgets.parts import GAP, Fold, small
+from napari_gempick.widgets.fold import Fold
+from napari_gempick.widgets.parts import GAP, small
 
 if TYPE_CHECKING:
     from qtpy.QtWidgets import QAbstractSpinBox
@@ -35,6 +36,7 @@ class Limits(Fold):
     def __init__(self, controller: Controller, estimates: Estimates) -> None:
         super().__init__("More limits", "Thresholds from a share of false picks; limits on what lies about a pick")
         self._controller, self._estimates = controller, estimates
+        self._shown: tuple[Any, ...] | None = None
         self.rate = DoubleSpin()
         self.rate.setRange(0, 99)
         self.rate.setDecimals(1)
@@ -48,7 +50,7 @@ class Limits(Fold):
             "contrast, also when other limits change. To move a threshold by hand ends it. [%]</p>"
         )
         narrow(self.rate)
-        self.rate.valueChanged.connect(lambda value: estimates.set_rate(round(value / 100, 4) or None))
+        self.rate.valueChanged.connect(self._rate_typed)
         self.ranges = {name: Range(name) for name in LOCAL}
         grid = QGridLayout()
         grid.setSpacing(GAP)
@@ -77,6 +79,10 @@ class Limits(Fold):
         controller.loaded_changed.connect(self.show_values)
         self.show_values()
 
+    def _rate_typed(self, value: float) -> None:
+        self._shown = None
+        self._estimates.set_rate(round(value / 100, 4) or None)
+
     def _choice_changed(self) -> None:
         if self.body.isVisible():
             self._slow.start()
@@ -84,6 +90,12 @@ class Limits(Fold):
     def show_values(self) -> None:
         """Show what is set, and in the heading too."""
         tune = self._controller.tune()
+        loaded = self._controller.loaded
+        board = None if loaded is None else loaded.board
+        now = (board, tune.fdr, *(getattr(tune, name) for name in LOCAL))
+        if now == self._shown:
+            return
+        self._shown = now
         blocked = self.rate.blockSignals(True)
         self.rate.setValue(100 * (tune.fdr or 0))
         self.rate.blockSignals(blocked)
@@ -92,8 +104,6 @@ class Limits(Fold):
         changed = [] if tune.fdr is None else [f"{100 * tune.fdr:g} % false picks"]
         changed += [label.lower() for name, label in LOCAL.items() if getattr(tune, name) is not None]
         self.say(", ".join(changed))
-        loaded = self._controller.loaded
-        board = None if loaded is None else loaded.board
         decoys = board is None or board.candidates.decoys is not None
         known = board is None or board.picks.local is not None or not len(board.picks)
         self.rate.setEnabled(decoys)

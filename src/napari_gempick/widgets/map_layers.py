@@ -41,9 +41,8 @@ class MapLayers:
 
     def hide(self) -> None:
         """Take maps of another micrograph away from sight; without maps the layers go."""
-        loaded, result = self._controller.loaded, self._controller.results.get(self._controller.stem or "")
-        if loaded is not None and loaded.board is not None and result is not None and result.maps:
-            return  # they are being read
+        if self._controller.reads_maps:
+            return
         for name in (NCC, INDEX):
             layer = self._shelf.layer(name)
             if layer is not None:

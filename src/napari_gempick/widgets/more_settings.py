@@ -10,7 +10,8 @@ from qtpy.QtWidgets import QFileDialog, QGridLayout, QHBoxLayout, QLineEdit, QMe
 
 from napari_gempick.model.settings import AUTO
 from napari_gempick.widgets.fields import Field, label_of, tip_of
-from napari_gempick.widgets.parts import GAP, Fold, button, small
+from napari_gempick.widgets.fold import Fold
+from napari_gempick.widgets.parts import GAP, button, small
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -40,7 +41,7 @@ class MoreSettings(Fold):
             self.rows.addWidget(small(f"<b>{title}</b>"))
             grid = QGridLayout()
             grid.setSpacing(GAP)
-            grid.setContentsMargins(8, 0, 0, 0)
+            grid.setContentsMargins(0, 0, 0, 0)
             place = 0
             for name in names:
                 field = PathField(name) if name in WIDE else Field(name)

@@ -15,9 +15,10 @@ from napari_gempick.job.cluster import cancel_job, job_status, submit_job
 from napari_gempick.job.cluster.status import last_words
 from napari_gempick.widgets import remembered
 from napari_gempick.widgets.cluster_dialog import ClusterDialog
+from napari_gempick.widgets.fold import Fold
 from napari_gempick.widgets.job_results import open_results
 from napari_gempick.widgets.part_search import duration
-from napari_gempick.widgets.parts import Fold, button, row, shorten, small
+from napari_gempick.widgets.parts import button, row, shorten, small
 
 if TYPE_CHECKING:
     from napari_gempick.job.cluster import Status

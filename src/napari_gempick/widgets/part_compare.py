@@ -13,7 +13,8 @@ from qtpy.QtWidgets import QCheckBox, QFileDialog, QLabel
 from napari_gempick.job.compare_seen import counts
 from napari_gempick.widgets.comparison_layer import KINDS
 from napari_gempick.widgets.fields import Combo, DoubleSpin
-from napari_gempick.widgets.parts import Fold, button, row, small
+from napari_gempick.widgets.fold import Fold
+from napari_gempick.widgets.parts import button, row, small
 
 if TYPE_CHECKING:
     from napari_gempick.widgets.comparing import Comparison

@@ -11,8 +11,9 @@ from napari_gempick.model.errors import GempickError
 from napari_gempick.model.extraction import ExtractSettings, make_extract_settings
 from napari_gempick.widgets.exporting import chosen_picks, export_picks
 from napari_gempick.widgets.fields import Field
+from napari_gempick.widgets.fold import Fold
 from napari_gempick.widgets.part_search import duration
-from napari_gempick.widgets.parts import GAP, Fold, button, row, shorten, small
+from napari_gempick.widgets.parts import GAP, button, row, shorten, small
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -77,55 +77,6 @@ class Part(QFrame):
         return self.heading.isChecked()
 
 
-class Fold(QWidget):
-    """What few people need, behind a line that says what of it is set.
-
-    Parameters
-    ----------
-    title : str
-    tip : str
-    """
-
-    def __init__(self, title: str, tip: str) -> None:
-        super().__init__()
-        self._title = title
-        self.heading = QToolButton()
-        self.heading.setCheckable(True)
-        self.heading.setAutoRaise(True)
-        self.heading.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextBesideIcon)
-        self.heading.setIconSize(QSize(8, 8))
-        self.heading.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
-        self.heading.setStyleSheet(
-            "QToolButton { font-size: 11px; text-align: left; border: none; padding: 2px 0; }"
-            "QToolButton:focus { border: 1px solid palette(highlight); }"
-        )
-        self.heading.setToolTip(tip)
-        self.body = QWidget()
-        self.rows = QVBoxLayout(self.body)
-        self.rows.setContentsMargins(0, 0, 0, 2)
-        self.rows.setSpacing(GAP)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(GAP)
-        layout.addWidget(self.heading)
-        layout.addWidget(self.body)
-        self.heading.toggled.connect(self._fold)
-        self.say("")
-        self._fold(False)
-
-    def _fold(self, open_: bool) -> None:
-        self.heading.setArrowType(Qt.ArrowType.DownArrow if open_ else Qt.ArrowType.RightArrow)
-        self.body.setVisible(open_)
-
-    def say(self, what: str) -> None:
-        """Show in the heading what of it is set."""
-        self.heading.setText(f" {self._title}{': ' + what if what else ''}")
-
-    def set_open(self, open_: bool) -> None:
-        """Fold or unfold."""
-        self.heading.setChecked(open_)
-
-
 def small(text: str) -> QLabel:
     """Return a line of small text that wraps."""
     label = QLabel(text)

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 MARGIN = 0.03
 """Picks that reach their threshold by less than this are drawn paler."""
 PALE = 0.45
+_SETTLE_MS = 100
 
 
 class PicksLayer:
@@ -38,6 +39,10 @@ class PicksLayer:
         self._rows = np.zeros(0, np.intp)
         self._board: Any = None
         self._own_change = False
+        self._settled = QTimer()
+        self._settled.setSingleShot(True)
+        self._settled.setInterval(_SETTLE_MS)
+        self._settled.timeout.connect(self._tell)
         controller.choice_changed.connect(self._fill_points)
         controller.state_changed.connect(self._state_changed)
 
@@ -101,10 +106,22 @@ class PicksLayer:
             layer.data = data
             layer.features = features
             return
-        with layer.events.set_data.blocker():  # drawn once, when the colours are there too
-            layer.data = data
+        with layer.events.set_data.blocker(), layer.events.data.blocker():
+            layer.data = data  # drawn once, when the colours are there too; told when the slider rests
         layer.features = features
         layer.border_color = colours
+        self._settled.start()
+
+    def _tell(self) -> None:
+        """Tell napari and other plugins that the points have changed; at each move that takes a third of the time."""
+        layer = self._shelf.layer(PICKS)
+        if layer is not None:
+            self._own_change = True
+            try:
+                numbers = tuple(range(len(layer.data)))
+                layer.events.data(value=layer.data, action="changed", data_indices=numbers, vertex_indices=((),))
+            finally:
+                self._own_change = False
 
     def _selected(self, layer: Points | None, board: Any) -> list[int]:
         """Return the candidates of the points that are selected, to select them again."""
@@ -219,6 +236,7 @@ class PicksLayer:
 
     def close(self) -> None:
         """Let go of the layer; it stays in the viewer."""
+        self._settled.stop()
         layer = self._shelf.layer(PICKS)
         if layer is not None:
             layer.events.data.disconnect(self._edited)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from napari_gempick.job.inputs import masks_of_views
@@ -40,8 +41,20 @@ def state_of_settings(settings: PickSettings, view_names: tuple[str, ...] | None
 
 
 def state_of_run(run: Mapping[str, Any]) -> State:
-    """Return the state for a run.json."""
-    from dataclasses import replace
+    """Return the state for a run.json; thresholds that the run chose for each micrograph alone are its own."""
+    names = tuple(view["name"] for view in run["views"])
+    settings = make_settings(run["settings"])
+    state = state_of_settings(settings, names)
+    overrides = {}
+    if None in settings.threshold_of(names):
+        overrides = {
+            row["name"]: replace(state.tune, thresholds={name: _below(row["thresholds"].get(name)) for name in names})
+            for row in run["micrographs"]
+            if "thresholds" in row
+        }
+    return replace(state, files=tuple(micrograph_of(row) for row in run["micrographs"]), overrides=overrides)
 
-    state = state_of_settings(make_settings(run["settings"]), tuple(view["name"] for view in run["views"]))
-    return replace(state, files=tuple(micrograph_of(row) for row in run["micrographs"]))
+
+def _below(threshold: float | None) -> float:
+    """Return a threshold of run.json, which is rounded, so that it takes its own pick; None took nothing."""
+    return 1.0 if threshold is None else round(threshold - 1e-6, 7)

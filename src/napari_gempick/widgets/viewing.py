@@ -68,7 +68,7 @@ class Viewing(QWidget):
         line = row(self.label, self.views, self.low, self.to, self.high, self.positive)
         line.setContentsMargins(4, 0, 0, 2)
         for spin in (self.low, self.high):
-            spin.setFixedWidth(58)
+            spin.setStyleSheet("min-width: 36px; max-width: 36px;")  # napari's style asks for more
         line.setStretch(1, 1)
         self.setLayout(line)
         controller.loaded_changed.connect(self._update)
@@ -81,6 +81,8 @@ class Viewing(QWidget):
         loaded = self._controller.loaded
         known = loaded is not None and loaded.image is not None and loaded.pixel_size is not None
         self.lowpass.setEnabled(known)
+        if (loaded is None or not loaded.maps) and self._controller.reads_maps:
+            return  # the line would only go and come again
         self.setVisible(loaded is not None and bool(loaded.maps))
         if loaded is None or not loaded.maps:
             return
