@@ -109,7 +109,8 @@ def test_particles_are_slices(picked, planted, qtbot):
         if row.rlnMicrographName.endswith("one.mrc"):
             x, y = round(row.rlnCoordinateX), round(row.rlnCoordinateY)
             np.testing.assert_array_equal(stack[number], image[y - 20 : y + 20, x - 20 : x + 20])
-    assert part.run.isEnabled() and not part.bar.isVisibleTo(part)
+    qtbot.waitUntil(part.run.isEnabled)
+    assert not part.bar.isVisibleTo(part)
     part.extract(replace_files=False)  # what is there is not replaced unasked
     assert part._task is None
 

@@ -315,7 +315,8 @@ class _ViewRow(QFrame):
         shape = parse_shape(self._spec.mask) if self._spec.mask != "auto" else None
         if shape is not None:
             return shape[1]
-        weights = automatic_weights(view.templates[0]) if view.mask_weights is None else view.mask_weights[0]
+        alike = [template for template in view.templates if template.shape == view.templates[0].shape]
+        weights = automatic_weights(*alike) if view.mask_weights is None else view.mask_weights[0]
         rows, columns = np.nonzero(weights > 0.5)
         return tuple(round(float(np.ptp(axis) + 1) * view.pixel_size / 5) * 5.0 for axis in (columns, rows))  # type: ignore[return-value]
 
