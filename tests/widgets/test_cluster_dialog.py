@@ -88,11 +88,11 @@ def test_estimate_and_script_follow_the_fields(dialog, qtbot):
     dialog.fields["nodes"].editor.setValue(2)
     dialog.fields["tasks_per_node"].editor.setValue(3)
     type_into(qtbot, dialog.fields["partition"].editor, "long")
-    dialog.lines["environment"].setPlainText("module load mpich\n\nexport UCX_TLS=tcp,self")
+    dialog.lines["environment"].setPlainText("module load mpich\n\nexport FI_PROVIDER=tcp")
     qtbot.waitUntil(lambda: "on 6 ranks" in dialog.estimate.text())
     script = dialog.script.toPlainText()
     assert "#SBATCH --nodes=2\n" in script and "#SBATCH --partition=long\n" in script
-    assert "\nmodule load mpich\nexport UCX_TLS=tcp,self\n" in script
+    assert "\nmodule load mpich\nexport FI_PROVIDER=tcp\n" in script
     assert dialog.maps.text().startswith("Keep score and index maps (1.")
     dialog.maps.click()
     qtbot.waitUntil(lambda: "of maps" in dialog.estimate.text())

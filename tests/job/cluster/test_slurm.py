@@ -65,7 +65,8 @@ def slurm():
 @pytest.fixture
 def make(data, wanted, tmp_path, slurm, monkeypatch):
     """Export a job for two nodes of two tasks; the workstation's results exist, so its plan is carried along."""
-    monkeypatch.setenv("UCX_TLS", "tcp,self")  # MPICH's addresses of all devices may be too long for Slurm's pmi2
+    monkeypatch.setenv("MPIR_CVAR_CH4_NETMOD", "ofi")  # the addresses of its UCX transport may be too long for pmi2
+    monkeypatch.setenv("FI_PROVIDER", "tcp")
 
     def export(**more):
         cluster = {"site": "slurm", "nodes": 2, "tasks_per_node": 2, "memory": 1, "walltime": "00:05:00", **more}
