@@ -78,7 +78,7 @@ class TimedSearch(Search):
         """Return the time of one, from the time that so many first units take to the end of the search."""
         ordered = sorted(self.finished)
         counts = np.cumsum([count for _, count in ordered])
-        begun = int(np.searchsorted(counts, (self.total - self.timed(units)) * len(self.tiles)))
+        begun = min(int(np.searchsorted(counts, (self.total - self.timed(units)) * len(self.tiles))), len(counts) - 2)
         return float((ordered[-1][0] - ordered[begun][0]) / (counts[-1] - counts[begun]) * len(self.tiles))
 
 
