@@ -136,7 +136,9 @@ class Dock(QWidget):
             "Showing: micrograph", "Show the micrograph, the score map or the index map  ( I )", self.cycle
         )
         self.viewing = Viewing(self.controller, self.layers, self.searches, self._show_map)
-        layout.addLayout(row(self.look, self.viewing.lowpass, self.shortcuts))
+        foot = row(self.look, self.viewing.lowpass, self.shortcuts)
+        foot.setContentsMargins(6, 0, 12, 0)
+        layout.addLayout(foot)
         layout.addWidget(self.viewing)
         self.setMinimumWidth(WIDTH)
 

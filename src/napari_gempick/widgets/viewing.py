@@ -66,7 +66,7 @@ class Viewing(QWidget):
         self.label.setWordWrap(False)
         self.to = small("to")
         line = row(self.label, self.views, self.low, self.to, self.high, self.positive)
-        line.setContentsMargins(4, 0, 0, 2)
+        line.setContentsMargins(8, 0, 12, 2)
         for spin in (self.low, self.high):
             spin.setStyleSheet("min-width: 36px; max-width: 36px;")  # napari's style asks for more
         line.setStretch(1, 1)
