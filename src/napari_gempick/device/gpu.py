@@ -204,7 +204,7 @@ class GpuDevice:
         self.arrays = Arrays(cupy, cupy.fft, affine_transform)
         self.chunk = MOST
         """Search images per transform now; smaller where memory is or became scarce."""
-        self._limit = 0
+        self._limit: int | None = None
         self._residents: weakref.WeakKeyDictionary[Blocks, dict[tuple[Any, ...], Array]] = weakref.WeakKeyDictionary()
 
     def make_room(self, fft_shape: tuple[int, int]) -> None:
@@ -218,7 +218,8 @@ class GpuDevice:
         each = 5 * 8 * fft_shape[0] * fft_shape[1]
         while self.chunk > 1 and self.chunk * each > SHARE_OF_BATCH * free:
             self.chunk //= 2
-        self._limit = self._limit or int(SHARE_OF_RESIDENTS * free)
+        if self._limit is None:
+            self._limit = int(SHARE_OF_RESIDENTS * free)
 
     def resident(self, bank: Blocks, key: tuple[Any, ...], make: Callable[[], Array]) -> Array:
         """Return what was made of a bank before, or make it, and keep it while the memory for that lasts."""
@@ -226,7 +227,7 @@ class GpuDevice:
         if key not in kept:
             made = make()
             held = sum(array.nbytes for arrays in self._residents.values() for array in arrays.values())
-            if held + made.nbytes > self._limit:
+            if held + made.nbytes > (self._limit or 0):
                 return made
             kept[key] = made
         return kept[key]
