@@ -97,6 +97,10 @@ class CudaError(RuntimeError):
     pass
 
 
+class CufftError(RuntimeError):
+    pass
+
+
 class Stream:
     def __init__(self, non_blocking):
         self.used = False
@@ -132,7 +136,9 @@ class Memory:
     def transform(self, n):
         if n > self.batch:
             self.refused += 1
-            raise OutOfMemoryError(f"no room for {n} images")
+            if self.refused % 2:
+                raise OutOfMemoryError(f"no room for {n} images")
+            raise CufftError("CUFFT_ALLOC_FAILED")
         self.largest = max(self.largest, n)
 
 
@@ -189,7 +195,7 @@ def install(monkeypatch, library):
     cupy.int32, cupy.float32, cupy.uint64 = np.int32, np.float32, np.uint64
     cupy.fft = types.SimpleNamespace(rfft2=rfft2, irfft2=irfft2)
     cupy.RawModule = RawModule
-    cupy.get_default_memory_pool = lambda: types.SimpleNamespace(free_all_blocks=lambda: None)
+    cupy.get_default_memory_pool = lambda: types.SimpleNamespace(free_all_blocks=lambda: None, free_bytes=lambda: 0)
     runtime = types.SimpleNamespace(
         CUDARuntimeError=CudaError,
         getDeviceCount=lambda: 1,
@@ -202,6 +208,7 @@ def install(monkeypatch, library):
         Event=Event,
         runtime=runtime,
         driver=types.SimpleNamespace(CUDADriverError=CudaError),
+        cufft=types.SimpleNamespace(CuFFTError=CufftError),
         compiler=types.SimpleNamespace(CompileException=CudaError),
         memory=types.SimpleNamespace(OutOfMemoryError=OutOfMemoryError),
     )

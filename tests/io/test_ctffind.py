@@ -32,6 +32,20 @@ def test_files_belong_to_the_micrographs_of_their_names(tmp_path):
         ctf.of(Path("mic.mrc"))
 
 
+def test_the_name_that_adds_least_counts(tmp_path):
+    for number, name in enumerate(("mic_ctf_diag.txt", "mic_diag.txt", "mic_aligned_ctf.txt")):
+        (tmp_path / name).write_text(TEXT.replace("8984.5", f"{10000 + number}"))
+    ctf = CtfTable(tmp_path)
+    assert [ctf.of(Path(f"{name}.mrc")).defocus_u for name in ("mic_ctf", "mic", "mic_aligned")] == [
+        10000,
+        10001,
+        10002,
+    ]
+    (tmp_path / "mic_ctf_diag.txt").unlink()
+    (tmp_path / "mic_diag.txt").unlink()
+    assert not CtfTable(tmp_path).has(Path("mic.mrc"))  # another micrograph's
+
+
 def test_one_file_of_another_name_belongs_to_its_input(tmp_path):
     (tmp_path / "diagnostic_output.txt").write_text(TEXT)
     assert CtfTable(tmp_path / "diagnostic_output.txt").of(Path("sum of 7.mrc")) == LENS

@@ -32,6 +32,14 @@ SHARE_OF_BATCH, SHARE_OF_RESIDENTS = 0.25, 0.4
 """Parts of the free memory for the arrays of one batch, and for the templates and masks that stay on the device."""
 
 
+_ERRORS = (cupy.cuda.runtime.CUDARuntimeError, cupy.cuda.driver.CUDADriverError)
+_MEMORY_ERRORS = (cupy.cuda.memory.OutOfMemoryError, cupy.cuda.cufft.CuFFTError)
+
+
+def _lacks_memory(error: Exception) -> bool:
+    return isinstance(error, cupy.cuda.memory.OutOfMemoryError) or "ALLOC_FAILED" in str(error)
+
+
 def _on_device(method: Method) -> Method:
     """Run a worker's method on its device and stream; CUDA's errors become DeviceError."""
 
@@ -40,10 +48,9 @@ def _on_device(method: Method) -> Method:
         try:
             with cupy.cuda.Device(self.number), self.stream:
                 return method(self, *args, **kwargs)
-        except (cupy.cuda.runtime.CUDARuntimeError, cupy.cuda.driver.CUDADriverError) as error:
-            raise DeviceError(f"cuda:{self.number}: {error}") from error
-        except cupy.cuda.memory.OutOfMemoryError as error:
-            raise DeviceError(f"cuda:{self.number} is out of memory: {error}") from error
+        except (*_ERRORS, *_MEMORY_ERRORS) as error:
+            what = " is out of memory" if _lacks_memory(error) else ""
+            raise DeviceError(f"cuda:{self.number}{what}: {error}") from error
 
     return wrapped  # type: ignore[return-value]
 
@@ -80,19 +87,27 @@ class GpuWorker:
         copied.record(self.stream)
         return out
 
+    def _within_memory(self, do: Callable[[], Any]) -> Any:
+        """Return what `do` returns; while memory lacks, after the device gave up more of what it holds."""
+        while True:
+            try:
+                return do()
+            except _MEMORY_ERRORS as error:
+                if not _lacks_memory(error) or not self._device.halve():
+                    raise
+            cupy.get_default_memory_pool().free_all_blocks()
+
     def _in_chunks(self, count: int, do: Callable[[slice], None]) -> None:
         """Call `do` for parts of so many items; without memory for a part, for halves of it from then on."""
-        first = 0
-        while first < count:
-            part = slice(first, min(first + self._device.chunk, count))
-            try:
-                do(part)
-            except cupy.cuda.memory.OutOfMemoryError:
-                if not self._device.halve():
-                    raise
-                cupy.get_default_memory_pool().free_all_blocks()
-                continue
-            first = part.stop
+
+        def one(first: int) -> int:
+            last = min(first + self._device.chunk, count)
+            do(slice(first, last))
+            return last
+
+        done = 0
+        while done < count:
+            done = self._within_memory(functools.partial(one, done))
 
     def _kernel(self, name: str, shape: tuple[int, int], arguments: tuple[Any, ...]) -> None:
         """Launch a kernel with one thread for each element of a (y, x) shape."""
@@ -123,18 +138,24 @@ class GpuWorker:
     def template_spectra(self, bank: Blocks, ks: Sequence[int], precision: str) -> Array:
         """See base.TileWorker; (n, fy, fx // 2 + 1). Templates are rotated on the device and stay there."""
         on = self._device.arrays
-        stack = self._device.resident(
-            bank, ("templates", *ks), lambda: cupy.stack([bank.make_template(k, on) for k in ks])
+
+        def make() -> Array:
+            return cupy.stack([bank.make_template(k, on) for k in ks])
+
+        return self._within_memory(
+            lambda: self._spectra(self._device.resident(bank, ("templates", *ks), make), precision)
         )
-        return self._spectra(stack, precision)
 
     @_on_device
     def mask_spectra(self, bank: Blocks, groups: Sequence[int], precision: str) -> Array:
         """See base.TileWorker; (n, fy, fx // 2 + 1)."""
-        stack = self._device.resident(
-            bank, ("masks", *groups), lambda: cupy.asarray(np.stack([bank.mean_weights(group) for group in groups]))
+
+        def make() -> Array:
+            return cupy.asarray(np.stack([bank.mean_weights(group) for group in groups]))
+
+        return self._within_memory(
+            lambda: self._spectra(self._device.resident(bank, ("masks", *groups), make), precision)
         )
-        return self._spectra(stack, precision)
 
     @_on_device
     def reciprocal_sigma(
@@ -214,7 +235,7 @@ class GpuDevice:
         double precision, at most.
         """
         with cupy.cuda.Device(self.number):
-            free = cupy.cuda.runtime.memGetInfo()[0]
+            free = cupy.cuda.runtime.memGetInfo()[0] + cupy.get_default_memory_pool().free_bytes()
         each = 5 * 8 * fft_shape[0] * fft_shape[1]
         while self.chunk > 1 and self.chunk * each > SHARE_OF_BATCH * free:
             self.chunk //= 2
@@ -245,7 +266,7 @@ class GpuDevice:
         """See base.Device."""
         try:
             return GpuWorker(self, fft_shape)
-        except (cupy.cuda.runtime.CUDARuntimeError, cupy.cuda.compiler.CompileException) as error:
+        except (RuntimeError, ImportError, OSError, cupy.cuda.compiler.CompileException) as error:
             raise DeviceError(f"{self.name}: {error}") from error
 
     def describe(self) -> dict[str, Any]:

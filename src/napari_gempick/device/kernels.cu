@@ -28,11 +28,11 @@ __device__ void score_maximum(const real *product, const unsigned long long *sig
         if (y < rect[0] || y >= rect[1] || x < rect[2] || x >= rect[3]) continue;
         const float *scale = (const float *)sigma[i];
         const float score = (float)(product[((size_t)i * fy + y) * fx + x] * scale[(size_t)y * vx + x]);
-        if (score > highest) {
+        if (score > highest || (score == highest && ks[i] < holder)) {
             highest = score;
             holder = ks[i];
         }
-        if (inverted && score < lowest) {
+        if (inverted && (score < lowest || (score == lowest && ks[i] < low_holder))) {
             lowest = score;
             low_holder = ks[i];
         }

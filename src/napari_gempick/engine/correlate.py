@@ -150,6 +150,7 @@ def consume(
     Work that an error interrupts is given back before the error goes on.
     """
     held: list[Item] = []
+    counted = 0  # of those that are held
     maps: dict[int, tuple[Any, ...]] = {}
     try:
         while not should_stop() and (item := search.take(device.name)) is not None:
@@ -163,6 +164,7 @@ def consume(
                 search.finish(held)
                 held.clear()
             search.count_done(item)
+            counted = len(held)
         for tile, found in maps.items():
             with search.guard(tile):
                 held_maps, on_host = search.maps(tile), [worker.to_host(array) for array in found]
@@ -171,7 +173,7 @@ def consume(
         search.finish(held)
         held.clear()
     finally:
-        search.give_back(held)
+        search.give_back(held, counted)
 
 
 def _score(search: Search, cache: TileCache, worker: TileWorker, item: Item, maps: Sequence[Any], guard: Any) -> None:

@@ -120,7 +120,8 @@ class ContinuousImage:
             exact: NDArray[np.float32] = on.xp.asarray(self._image[np.ix_(rows, columns)])
             return exact
         if self._coefficients is None:
-            self._coefficients, self._before = self._oversampled()
+            coefficients, self._before = self._oversampled()
+            self._coefficients = coefficients  # last: another thread may look
         scale = OVERSAMPLING * spacing / self.pixel_size
         matrix = rotation_matrix(psi) * scale
         centre = np.array([OVERSAMPLING * (cy + self._before[0]), OVERSAMPLING * (cx + self._before[1])], float)

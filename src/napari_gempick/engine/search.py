@@ -48,8 +48,10 @@ class Unit:
     groups : tuple of int
         Their masks.
     shared : bool
-        They are of one mask, whose local statistics are kept. Their scores are scaled together, which decides ties
-        between scores that differ by less than the last bit; so such a unit follows from the bank alone.
+        They are of one mask, whose local statistics are kept. Their scores are scaled together.
+
+    What is scored together may decide a tie between scores that differ by less than the last bit; so units follow from
+    the bank alone, and a share of it holds whole ones.
     """
 
     ks: tuple[int, ...]
@@ -153,21 +155,18 @@ class Search:
             ends = [len(ks) * i // max(count, 1) for i in range(count + 1)]
             shared = group in self.shared_groups
             units += [Unit(tuple(ks[a:b]), (group,), shared) for a, b in itertools.pairwise(ends) if b > a]
-        if share is not None:
-            units = _part(units, share)
         own = [unit for unit in units if not unit.shared]  # one search image each, alike side by side
-        joined = [own[first : first + OWN_MOST] for first in range(0, len(own), OWN_MOST)]
-        return (
-            *(unit for unit in units if unit.shared),
-            *(
-                Unit(
-                    tuple(sorted(k for unit in some for k in unit.ks)),
-                    tuple(sorted({group for unit in some for group in unit.groups})),
-                    shared=False,
-                )
-                for some in joined
-            ),
-        )
+        size = min(OWN_MOST, max(2, len(own) // 16))
+        joined = [own[first : first + size] for first in range(0, len(own), size)]
+        units = [unit for unit in units if unit.shared] + [
+            Unit(
+                tuple(sorted(k for unit in some for k in unit.ks)),
+                tuple(sorted({group for unit in some for group in unit.groups})),
+                shared=False,
+            )
+            for some in joined
+        ]
+        return tuple(units if share is None else _part(units, share))
 
     def block(self, tile: int) -> NDArray[np.float64]:
         """Return the centred input of a tile, (fy, fx) float64."""
@@ -204,13 +203,12 @@ class Search:
                 del self._waiting[unit]
             return Item(unit, tile)
 
-    def give_back(self, items: Sequence[Item]) -> None:
-        """Return pieces that a worker could not finish."""
+    def give_back(self, items: Sequence[Item], counted: int) -> None:
+        """Return pieces that a worker could not finish; so many of the first had been counted as done."""
         with self._lock:
             for item in items:
                 self._waiting.setdefault(item.unit, deque()).append(item.tile)
-            waiting = sum(len(self.units[unit].ks) * len(tiles) for unit, tiles in self._waiting.items())
-            self._done = min(self._done, self.total * len(self.tiles) - waiting)
+            self._done -= sum(len(self.units[item.unit].ks) for item in items[:counted])
 
     def count_done(self, item: Item) -> None:
         """Count a piece towards the progress."""

@@ -21,8 +21,10 @@ _NAME, _GROUP = "rlnMicrographName", "rlnOpticsGroup"
 _OPTICS = {"voltage": "rlnVoltage", "cs": "rlnSphericalAberration", "amplitude_contrast": "rlnAmplitudeContrast"}
 _DEFOCUS = {"defocus_u": "rlnDefocusU", "defocus_v": "rlnDefocusV", "angle": "rlnDefocusAngle"}
 _PHASE = "rlnPhaseShift"
-_ENDING = re.compile(r"([._](PSD?|ctf|ctffind\d?|diag|diagnostic|output|aligned))+$", re.IGNORECASE)
+_ENDING = re.compile(r"[._](PSD?|ctf|ctffind\d?|diag|diagnostic|output)$", re.IGNORECASE)
 """What names of CTFFIND's files add to those of the micrographs."""
+_Row = tuple[int, PurePath, Ctf]
+"""How many endings the name lost, the file or micrograph that it is about, the parameters."""
 
 
 class CtfTable:
@@ -46,8 +48,8 @@ class CtfTable:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._rows: dict[str, list[tuple[PurePath, Ctf]]] = {}
-        self._inputs: dict[str, list[tuple[PurePath, Ctf]]] = {}
+        self._rows: dict[str, list[_Row]] = {}
+        self._inputs: dict[str, list[_Row]] = {}
         if path.is_dir() or is_ctffind(path):
             self._read_texts(find_ctffind(path) if path.is_dir() else [path])
         else:
@@ -59,9 +61,11 @@ class CtfTable:
             image, ctf = read_ctffind(file)
             self._check(file, file.stem, ctf)
             for name, rows, where in ((file.name, self._rows, file), (image.name, self._inputs, image)):
-                stem = stem_of(name)
-                for key in dict.fromkeys((stem, _ENDING.sub("", stem))):
-                    rows.setdefault(key, []).append((where, ctf))
+                stem, stripped = stem_of(name), 0
+                rows.setdefault(stem, []).append((stripped, where, ctf))
+                while (shorter := _ENDING.sub("", stem)) not in ("", stem):
+                    stem, stripped = shorter, stripped + 1
+                    rows.setdefault(stem, []).append((stripped, where, ctf))
 
     def _read_star(self, path: Path) -> None:
         tables = read_tables(path)
@@ -92,7 +96,7 @@ class CtfTable:
             ctf = Ctf(**{key: float(column[number]) for key, column in values.items()})
             self._check(path, name, ctf)
             where = PurePath(name)
-            self._rows.setdefault(stem_of(where.name), []).append((where, ctf))
+            self._rows.setdefault(stem_of(where.name), []).append((0, where, ctf))
 
     @staticmethod
     def _check(path: Path, name: str, ctf: Ctf) -> None:
@@ -109,12 +113,14 @@ class CtfTable:
         """Return whether a row or file is about a micrograph of this stem."""
         return bool(self._fitting(micrograph))
 
-    def _fitting(self, micrograph: Path) -> list[tuple[PurePath, Ctf]]:
+    def _fitting(self, micrograph: Path) -> list[_Row]:
         stem = stem_of(micrograph.name)
         return self._rows.get(stem) or self._inputs.get(stem, [])
 
     def of(self, micrograph: Path) -> Ctf:
         """Return the parameters of a micrograph: of equal stems the row or file that shares most folders with it.
+
+        Of several files there, the one whose name adds least.
 
         Raises
         ------
@@ -128,4 +134,4 @@ class CtfTable:
                 micrograph,
             )
         own = micrograph.parts[:-1]
-        return max(fitting, key=lambda row: common_ending(row[0].parts[:-1], own))[1]
+        return max(fitting, key=lambda row: (common_ending(row[1].parts[:-1], own), -row[0]))[2]

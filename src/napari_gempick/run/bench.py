@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from napari_gempick.engine.prepare import Prepared
     from napari_gempick.engine.search import Item, ShapeChooser
+    from napari_gempick.model.scores import ScoreMap
 
 PAPER = {"micrograph_size": 4096, "template_size": 160, "templates": 14630}
 """Hoang et al. 2013: 14,630 templates of 160² against one micrograph of 4096²."""
@@ -70,6 +71,11 @@ class TimedSearch(Search):
         super().count_done(item)
         self.finished.append((time.perf_counter(), len(self.units[item.unit].ks)))
 
+    def result(self) -> tuple[ScoreMap, ...]:
+        """Return the maps, and note the end: a device may have worked on after its last piece was counted."""
+        self.finished.append((time.perf_counter(), 0))
+        return super().result()
+
     def timed(self, units: int = 1) -> int:
         """Return how many search images come after so many first units."""
         return sum(len(unit.ks) for unit in self.units[units:])
@@ -78,7 +84,7 @@ class TimedSearch(Search):
         """Return the time of one, from the time that so many first units take to the end of the search."""
         ordered = sorted(self.finished)
         counts = np.cumsum([count for _, count in ordered])
-        begun = min(int(np.searchsorted(counts, (self.total - self.timed(units)) * len(self.tiles))), len(counts) - 2)
+        begun = min(int(np.searchsorted(counts, (self.total - self.timed(units)) * len(self.tiles))), len(counts) - 3)
         return float((ordered[-1][0] - ordered[begun][0]) / (counts[-1] - counts[begun]) * len(self.tiles))
 
 

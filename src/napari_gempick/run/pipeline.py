@@ -198,7 +198,8 @@ def search_all(
             try:
                 bank = bank_of(source.grid) if source.bank is None else source.bank()
                 search = functools.partial(Search, prepared, bank, tile_shape, decoys=decoys, share=share)
-                found = _search_one(search, pool, per_view, combine, cancel, report)
+                n_views = len(bank.index.view_names) if per_view else 1
+                found = _search_one(search, pool, n_views, per_view, combine, cancel, report)
             except InputError as error:
                 yield Outcome(number, error=error)
                 continue
@@ -219,32 +220,32 @@ def search_all(
 def _search_one(
     make_search: Callable[..., Search],
     pool: DevicePool,
+    n_views: int,
     per_view: bool,
     combine: Callable[[Search], None] | None,
     cancel: threading.Event | None,
     report: Callable[[float], None],
 ) -> Outcome:
     """Return the maps over all views, one for each view where asked for, and the decoys'."""
-    searches = [make_search()]
-    n_views = len(searches[0].bank.index.view_names)
-    if per_view and n_views > 1:
-        searches = [make_search(view=view) for view in range(n_views)]
-    found = []
-    for part, search in enumerate(searches):
+    views: list[int | None] = list(range(n_views)) if n_views > 1 else [None]
+    found, scored = [], []
+    for part, view in enumerate(views):
 
         def share(done: int, total: int, part: int = part) -> None:
-            report((part + done / max(total, 1)) / len(searches))
+            report((part + done / max(total, 1)) / len(views))
 
+        search = make_search(view=view)
         maps = run_search(search, pool, cancel=cancel, progress=share)
         if combine is not None:
             combine(search)
             maps = search.result()
         found.append(maps)
+        scored.append(search.scored)
     merged = [functools.reduce(ScoreMap.merged, maps) for maps in zip(*found, strict=True)]
     return Outcome(
         0,
         merged[0],
         tuple(maps[0] for maps in found) if per_view else (),
         merged[1] if len(merged) > 1 else None,
-        scored=np.sum([search.scored for search in searches], axis=0, dtype=np.int32),
+        scored=np.sum(scored, axis=0, dtype=np.int32),
     )

@@ -34,15 +34,20 @@ class DevicePool:
     devices: Sequence[Device]
     failed: dict[str, str] = field(default_factory=dict)
     _workers: dict[tuple[int, int, tuple[int, int]], TileWorker] = field(default_factory=dict)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def worker(self, number: int, thread: int, fft_shape: tuple[int, int]) -> TileWorker:
         """Return the worker of a device's thread for a tile shape; called on that thread."""
         key = (number, thread, fft_shape)
-        if key not in self._workers:
-            for old in [old for old in self._workers if old[:2] == key[:2]]:
-                del self._workers[old]
-            self._workers[key] = self.devices[number].worker(fft_shape)
-        return self._workers[key]
+        with self._lock:
+            found = self._workers.get(key)
+        if found is None:
+            found = self.devices[number].worker(fft_shape)
+            with self._lock:
+                for old in [old for old in self._workers if old[:2] == key[:2]]:
+                    del self._workers[old]
+                self._workers[key] = found
+        return found
 
     def alive(self) -> list[int]:
         """Return the numbers of the devices that have not failed."""

@@ -51,21 +51,33 @@ class Background:
         self._pool = ThreadPoolExecutor(2, thread_name_prefix="gempick")
         self.closed = False
 
-    def do(self, work: Callable[[], Any], then: Callable[[Any], None] = lambda result: None) -> None:
-        """Run `work` on a thread, then `then(result)` on the window's thread; errors become sentences."""
+    def do(
+        self,
+        work: Callable[[], Any],
+        then: Callable[[Any], None] = lambda result: None,
+        otherwise: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Run `work` on a thread, then `then(result)` on the window's thread; errors become sentences.
+
+        After an error `otherwise()` is called there first.
+        """
         if self.closed:
             return
+
+        def fail(sentence: str) -> None:
+            otherwise()
+            self._failed(sentence)
 
         def run() -> None:
             try:
                 result = work()
             except GempickError as error:
                 sentence = error.sentence
-                self.back(lambda: self._failed(sentence))
+                self.back(lambda: fail(sentence))
             except Exception as error:
                 traceback.print_exc()
                 sentence = f"An error of the program: {error!r}."
-                self.back(lambda: self._failed(sentence))
+                self.back(lambda: fail(sentence))
             else:
                 self.back(lambda: then(result))
 

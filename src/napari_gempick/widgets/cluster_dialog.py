@@ -35,7 +35,7 @@ from napari_gempick.widgets.parts import GAP, button, primary, row, small
 if TYPE_CHECKING:
     from napari_gempick.model.settings import PickSettings
     from napari_gempick.widgets.controller import Controller
-    from napari_gempick.widgets.tasks import Tasks
+    from napari_gempick.widgets.tasks import Task, Tasks
 
 _SITES = {
     "slurm": "Slurm",
@@ -89,7 +89,8 @@ class ClusterDialog(QDialog):
         self.measured: Measured | None = None
         self._views = self._input_bytes = 0
         self._measured_gpu: bool | None = None
-        self._working = False
+        self._working = self._closed = False
+        self._task: Task | None = None
         self._lay_out(remembered.last_choices())
         self._slow = QTimer(self)
         self._slow.setSingleShot(True)
@@ -279,12 +280,12 @@ class ClusterDialog(QDialog):
         self._measured_gpu = gpu
 
         def take(result: dict[str, Any]) -> None:
-            if gpu == self._measured_gpu:
+            if gpu == self._measured_gpu and not self._closed:
                 self.measured = Measured(**result["measured"])
                 self._views, self._input_bytes = result["views"], result["input_bytes"]
                 self._show()
 
-        self._tasks.start(take, **request)
+        self._task = self._tasks.start(take, **request)
 
     def _request(self, **what: Any) -> dict[str, Any]:
         files = self._controller.state.files
@@ -350,7 +351,10 @@ class ClusterDialog(QDialog):
         self._say("")
         self.estimate.setText("Writing the job folder: templates, masks, plan, script...")
 
-        def done(folder: str) -> None:
+        def written(folder: str) -> None:
+            if self._closed:
+                self._controller.said.emit(f"The job is in {folder}; it was not submitted.", "info")
+                return
             choices = {"parent": str(Path(folder).parent), "maps": self.maps.isChecked()}
             choices |= {"root": self.root.text(), "cluster_root": self.cluster_root.text()}
             remembered.remember_cluster(self.values, choices)
@@ -358,9 +362,12 @@ class ClusterDialog(QDialog):
             self.accept()
             self.exported.emit(Path(folder), submit)
 
-        self._tasks.start(done, **request)
+        self._task = self._tasks.start(written, **request)
 
     def done(self, result: int) -> None:
+        self._closed = True
+        if self._task is not None and self._task is self._tasks.current:
+            self._tasks.cancel()
         self._controller.said.disconnect(self._said)
         super().done(result)
 

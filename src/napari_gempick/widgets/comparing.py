@@ -173,7 +173,7 @@ class Comparison:
         def work() -> dict[str, Matching]:
             return {name: compare_seen(seen, particles, tolerance) for name, particles in there.items()}
 
-        controller.background.do(work, lambda made: self._take(stem, made))
+        controller.background.do(work, lambda made: self._take(stem, made), lambda: self._take(stem, {}))
 
     def _take(self, stem: str, made: dict[str, Matching]) -> None:
         self._busy = False

@@ -98,6 +98,7 @@ class PathField(QWidget):
             menu.addAction("Folder with a mask for each...", self._ask_folder)
         else:
             menu.addAction("STAR file with the defocus of each micrograph...", self._ask_file)
+            menu.addAction("Folder of CTFFIND's texts...", self._ask_folder)
         menu.addAction("None", lambda: self.take(""))
         choose.setMenu(menu)
         self.label = small(label_of(name))
@@ -121,7 +122,11 @@ class PathField(QWidget):
             path = Path(text).expanduser().absolute()
             if not path.exists():
                 self.set(self._value)
-                kind = "a mask, a folder of masks, or auto" if self._masks else "a STAR file"
+                kind = (
+                    "a mask, a folder of masks, or auto"
+                    if self._masks
+                    else "a STAR file or a folder of CTFFIND's texts"
+                )
                 self.refused.emit(f"{path} does not exist; choose {kind}.", "error")
                 return
             value = str(path)
@@ -140,6 +145,7 @@ class PathField(QWidget):
             self.take(file)
 
     def _ask_folder(self) -> None:
-        folder = QFileDialog.getExistingDirectory(self, "Folder with a mask for each micrograph")
+        what = "Folder with a mask for each micrograph" if self._masks else "Folder of CTFFIND's texts"
+        folder = QFileDialog.getExistingDirectory(self, what)
         if folder:
             self.take(folder)

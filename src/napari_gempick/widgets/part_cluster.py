@@ -78,7 +78,6 @@ class Cluster(Fold):
         self._timer.setInterval(EVERY)
         self._timer.timeout.connect(self._look)
         controller.state_changed.connect(lambda state, before: self._update())
-        controller.said.connect(lambda sentence, kind: kind == "error" and self._failed())
         self._update()
 
     def ask(self) -> None:
@@ -126,7 +125,7 @@ class Cluster(Fold):
         if folder is not None and not self._submitting:
             self._submitting = True
             self._update()
-            self._controller.background.do(lambda: submit_job(folder), self._submitted)
+            self._controller.background.do(lambda: submit_job(folder), self._submitted, self._not_submitted)
 
     def _submitted(self, made: Any) -> None:
         self._submitting = False
@@ -162,7 +161,7 @@ class Cluster(Fold):
             said = "" if status.state in ("running", "complete") else last_words(folder)
             return folder, status, said, time.perf_counter() - started
 
-        self._controller.background.do(read, self._looked)
+        self._controller.background.do(read, self._looked, self._not_seen)
 
     def _looked(self, found: tuple[Path, Status, str, float]) -> None:
         self._looking = False
@@ -175,12 +174,16 @@ class Cluster(Fold):
             self._timer.stop()
         self._update()
 
-    def _failed(self) -> None:
-        """Go on after an error: of the submission, or of a job folder that cannot be read."""
-        if self._looking and self.status is None:
+    def _not_submitted(self) -> None:
+        self._submitting = False
+        self._update()
+
+    def _not_seen(self) -> None:
+        """Go on after a job folder could not be read; one that never could is watched no longer."""
+        self._looking = False
+        if self.status is None:
             self.folder = None
             self._timer.stop()
-        self._looking = self._submitting = False
         self._update()
 
     def _update(self) -> None:

@@ -52,6 +52,7 @@ class Particles(Fold):
         self._values: dict[str, Any] = dict(_RELION)
         self._ctf: Path | None = None
         self._task: Any = None
+        self._collecting = False
         self.rows.addWidget(small("Cuts out the picks of all searched micrographs: one stack, one STAR file."))
         grid = QGridLayout()
         grid.setSpacing(GAP)
@@ -135,7 +136,7 @@ class Particles(Fold):
     def extract(self, replace_files: bool | None = None) -> None:
         """Write the picks of all micrographs, and cut them out."""
         controller, target = self._controller, self._target()
-        if target is None or controller.folder is None or self._task is not None:
+        if target is None or controller.folder is None or self._task is not None or self._collecting:
             return
         folder = target / FOLDER
         output = folder / "particles.mrcs"
@@ -163,11 +164,16 @@ class Particles(Fold):
             }
 
         def start(request: dict[str, Any]) -> None:
+            self._collecting = False
             self.result.setText("")
             self._task = self._tasks.start(self._done, extract=request)
             self._update()
 
-        controller.background.do(collect, start)
+        def give_up() -> None:
+            self._collecting = False
+
+        self._collecting = True
+        controller.background.do(collect, start, give_up)
 
     def _agreed(self, output: Path) -> bool:
         answer = QMessageBox.question(self, "Replace files?", f"{output} exists already. Replace it?")
