@@ -130,7 +130,9 @@ def _option(name: str, info: FieldInfo, *, show_default: bool = True) -> Callabl
     kinds = [kind for kind in get_args(annotation) if kind is not type(None)] or [annotation]
     flag = "--" + name.replace("_", "-")
     help_text = (info.description or "") + (f" [{unit}]" if unit else "")
-    default = info.default
+    default = None if info.is_required() else info.default
+    if info.is_required():
+        help_text += " [required]"
     if annotation is bool:
         return click.option(flag + "/--no-" + flag[2:], name, default=None, help=help_text)
     if show_default and default is not None and default != ():

@@ -107,5 +107,8 @@ def remarks(
             found.append(f"No score{which} is above what chance gives, so nothing is picked.")
     if scores is not None and scores.contrast_looks_wrong():
         other = "same" if settings.contrast == "opposite" else "opposite"
-        found.append(f"The opposite contrast finds more particles than this one; check --contrast {other}.")
+        check = f"check --contrast {other}"
+        if settings.ctf is not None:
+            check = "with --ctf, templates must be bright where the protein is, and --phase-flipped say what was done"
+        found.append(f"The opposite contrast finds more particles than this one; {check}.")
     return found

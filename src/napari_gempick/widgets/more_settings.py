@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 GROUPS = (
     ("Filters of micrographs and templates", ("averaging", "gradient", "hot_pixels", "whiten")),
-    ("CTF, from a STAR file", ("ctf", "phase_flipped", "ctf_step")),
+    ("CTF of each micrograph", ("ctf", "phase_flipped", "ctf_step")),
     ("No picks on", ("exclude",)),
     ("Angles and grid", ("angle_range", "in_plane_symmetry", "grid")),
     ("Masks", ("mask_edge", "mask_rotation")),

@@ -8,7 +8,15 @@ from typing import Any
 
 import click
 
-from napari_gempick.cli.common import VariadicCommand, command_errors, given, json_option, print_json, settings_options
+from napari_gempick.cli.common import (
+    VariadicCommand,
+    command_errors,
+    given,
+    json_option,
+    print_json,
+    say,
+    settings_options,
+)
 from napari_gempick.model.cluster import ClusterSettings
 
 
@@ -51,9 +59,12 @@ def command(
     for_cluster = {name: chosen.pop(name) for name in list(chosen) if name in ClusterSettings.model_fields}
     settings = make_settings({**(read_settings(config) if config else {}), **chosen})
     cluster = make_cluster({**(read_cluster(config) if config else {}), **for_cluster})
-    made = export_job(
-        settings, find_micrographs(micrographs, skip=[output]), output, cluster, root=root, cluster_root=cluster_root
-    )
+    files = find_micrographs(micrographs, skip=[output])
+    made = export_job(settings, files, output, cluster, root=root, cluster_root=cluster_root)
+    missing = [str(file.path) for file in files if not file.path.exists()]
+    if missing:
+        more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+        say(f"{missing[0]}{more} does not exist here; unless it does on the cluster, the job will say that it failed.")
     if as_json:
         print_json({"folder": str(made.job.folder), "estimate": made.estimate.record()})
         return 0
