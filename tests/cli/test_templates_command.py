@@ -130,6 +130,21 @@ def test_average_of_selected_picks(here, gempick):
     for i, (x, y) in enumerate(places):
         nearest = np.hypot(picks.x - x, picks.y - y).argmin()
         assert np.hypot(picks.x[nearest] - x, picks.y[nearest] - y) < 2.5 and picks.section[nearest] == i % 2
+    done = gempick(
+        "templates",
+        "average",
+        "m1.mrc",
+        "out",
+        "-o",
+        "again.mrc",
+        "--select",
+        "view=top",
+        "--box",
+        76,
+        "--json",
+        check=0,
+    )
+    assert json.loads(done.stdout)["particles"] == 2
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from napari_gempick.io.micrograph import as_float32, read_micrograph, require_pi
 from napari_gempick.io.micrograph_names import shown
 from napari_gempick.io.stack import write_mrc
 from napari_gempick.io.star import write_tables
+from napari_gempick.job.evaluate import entry_particles
 from napari_gempick.job.template_files import beside, refuse_existing
 from napari_gempick.model.errors import InputError, SettingsError
 
@@ -248,7 +249,7 @@ def _selected(entry: Entry, select: Sequence[str]) -> Picks:
         The selection is not COLUMN=VALUE.
     """
     picks, columns = entry.found.picks, dict(entry.found.columns)
-    columns.setdefault("view", [entry.found.view_names[view] for view in picks.view])
+    columns.setdefault("view", entry_particles(entry).view.tolist())
     wanted: dict[str, set[str]] = {}
     for text in select:
         name, separator, value = text.partition("=")
