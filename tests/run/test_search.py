@@ -196,3 +196,14 @@ def test_threads_share_the_spectra_of_a_unit(problem, plans, threads):
     n_tiles, n_masks = len(search.tiles), len(bank.groups)
     assert n_tiles > 4
     assert len(bank.index) + n_masks <= len(made) <= 2 * (len(bank.index) + n_masks)  # not once for every tile
+
+
+def test_a_flat_area_scores_zero_for_the_first_search_image(plans):
+    image = np.random.default_rng(0).standard_normal((120, 120)).astype(np.float32)
+    image[30:100, 30:100] = 0.7
+    bank = bank_of([np.random.default_rng(1).standard_normal((15, 15))], [ShapeMask("circle", (13.0, 13.0))], step=10)
+    search = Search(prepare(image, Grid(image.shape, 1.0)), bank, lambda key, choose: (64, 64), decoys=True)
+    assert any(unit.shared for unit in search.units)
+    for maps in run_search(search, DevicePool([CpuDevice(2, plans)])):
+        assert (maps.score[40:90, 40:90] == 0).all()
+        assert (maps.index[40:90, 40:90] == 0).all()

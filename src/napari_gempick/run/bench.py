@@ -65,6 +65,7 @@ class TimedSearch(Search):
     def __init__(self, prepared: Prepared, bank: Bank, tile_shape: ShapeChooser | None = None) -> None:
         super().__init__(prepared, bank, tile_shape)
         self.finished: list[tuple[float, int]] = []
+        self.ended = 0.0
 
     def count_done(self, item: Item) -> None:
         """Count a piece towards the progress, and note the time."""
@@ -73,7 +74,7 @@ class TimedSearch(Search):
 
     def result(self) -> tuple[ScoreMap, ...]:
         """Return the maps, and note the end: a device may have worked on after its last piece was counted."""
-        self.finished.append((time.perf_counter(), 0))
+        self.ended = time.perf_counter()
         return super().result()
 
     def timed(self, units: int = 1) -> int:
@@ -84,8 +85,8 @@ class TimedSearch(Search):
         """Return the time of one, from the time that so many first units take to the end of the search."""
         ordered = sorted(self.finished)
         counts = np.cumsum([count for _, count in ordered])
-        begun = min(int(np.searchsorted(counts, (self.total - self.timed(units)) * len(self.tiles))), len(counts) - 3)
-        return float((ordered[-1][0] - ordered[begun][0]) / (counts[-1] - counts[begun]) * len(self.tiles))
+        begun = min(int(np.searchsorted(counts, (self.total - self.timed(units)) * len(self.tiles))), len(counts) - 2)
+        return float((self.ended - ordered[begun][0]) / (counts[-1] - counts[begun]) * len(self.tiles))
 
 
 def make_bank(work: Workload, count: int) -> Bank:

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from qtpy.QtCore import QSize, Qt, Signal
-from qtpy.QtWidgets import QFrame, QHBoxLayout, QLabel, QPushButton, QSizePolicy, QToolButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QHBoxLayout, QLabel, QPushButton, QSizePolicy, QWidget
+
+from napari_gempick.widgets.fold import GAP, Foldable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-GAP = 4
 
-
-class Part(QFrame):
+class Part(Foldable):
     """A part of the dock that folds to its heading.
 
     Parameters
@@ -25,56 +24,17 @@ class Part(QFrame):
         What it is for.
     """
 
-    unfolded = Signal(bool)
-
     def __init__(self, number: int, title: str, line: str) -> None:
-        super().__init__()
+        style = "font-weight: bold; padding: 5px 4px;"
+        tip = "Fold or unfold this part"
+        super().__init__(f" {number}   {title}", tip, icon=10, style=style, margins=(8, 0, 6, 8))
         self.setObjectName(f"part{number}")
-        self.heading = QToolButton()
-        self.heading.setText(f" {number}   {title}")
-        self.heading.setCheckable(True)
-        self.heading.setChecked(True)
-        self.heading.setAutoRaise(True)
-        self.heading.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextBesideIcon)
-        self.heading.setIconSize(QSize(10, 10))
         self.heading.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
-        self.heading.setStyleSheet(
-            "QToolButton { font-weight: bold; text-align: left; border: none; padding: 5px 4px; }"
-            "QToolButton:focus { border: 1px solid palette(highlight); }"
-        )
-        self.heading.setToolTip("Fold or unfold this part")
         self.summary = QLabel("")
         self.summary.setStyleSheet("font-size: 11px; padding-right: 6px;")
-        top = QHBoxLayout()
-        top.setContentsMargins(0, 0, 0, 0)
-        top.addWidget(self.heading, 1)
-        top.addWidget(self.summary)
-        self.body = QWidget()
-        self.rows = QVBoxLayout(self.body)
-        self.rows.setContentsMargins(8, 0, 6, 8)
-        self.rows.setSpacing(GAP + 1)
+        self.top.addWidget(self.summary)
         self.rows.addWidget(small(line))
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(0)
-        layout.addLayout(top)
-        layout.addWidget(self.body)
-        self.heading.toggled.connect(self._fold)
-        self._fold(True)
-
-    def _fold(self, open_: bool) -> None:
-        self.heading.setArrowType(Qt.ArrowType.DownArrow if open_ else Qt.ArrowType.RightArrow)
-        self.body.setVisible(open_)
-        self.unfolded.emit(open_)
-
-    def set_open(self, open_: bool) -> None:
-        """Fold or unfold."""
-        self.heading.setChecked(open_)
-
-    @property
-    def open(self) -> bool:
-        """Whether the part is unfolded."""
-        return self.heading.isChecked()
+        self.set_open(True)
 
 
 def small(text: str) -> QLabel:

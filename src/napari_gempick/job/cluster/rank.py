@@ -174,6 +174,24 @@ class Rank:
         while self._finished < self._issued - 1 and not self.stop.is_set():
             time.sleep(0.005)
 
+    def _waiting(
+        self,
+        ask: Callable[[], int],
+        read: Callable[[MicrographFile], Source],
+        is_kept: Callable[[MicrographFile], bool] = lambda micrograph: False,
+    ) -> Iterator[Callable[[], Source]]:
+        """Yield what reads the micrographs that `ask` names, without those that are kept as they are."""
+        while True:
+            self._wait_turn()
+            number = ask()
+            if number == NO_MORE:
+                return
+            micrograph = self.job.micrographs[number]
+            if not is_kept(micrograph):
+                self._held.append(micrograph)
+                self._issued += 1
+                yield functools.partial(read, micrograph)
+
     def _finish(self, outcome: Any) -> None:
         """Write the results of the micrograph in hand."""
         micrograph = self._held.popleft()
@@ -197,21 +215,15 @@ class Rank:
             self._dismissed |= number == NO_MORE
             return number
 
-        def waiting() -> Iterator[Callable[[], Source]]:
-            while True:
-                self._wait_turn()
-                number = ask()
-                if number == NO_MORE:
-                    return
-                micrograph = self.job.micrographs[number]
-                if self.worker.is_done(micrograph):
-                    self.worker.keep(micrograph)
-                    continue
-                self._held.append(micrograph)
-                self._issued += 1
-                yield functools.partial(self.worker.read, micrograph)
+        def is_kept(micrograph: MicrographFile) -> bool:
+            done = self.worker.is_done(micrograph)
+            if done:
+                self.worker.keep(micrograph)
+            return done
 
-        outcomes = search_all(waiting(), self.worker.makers, self.pool, **self._settings())
+        outcomes = search_all(
+            self._waiting(ask, self.worker.read, is_kept), self.worker.makers, self.pool, **self._settings()
+        )
         try:
             for outcome in outcomes:
                 images = 0 if outcome.scored is None else int(outcome.scored.sum())
@@ -251,17 +263,6 @@ class Rank:
             self._dismissed |= number == NO_MORE
             return number
 
-        def waiting() -> Iterator[Callable[[], Source]]:
-            while True:
-                self._wait_turn()
-                number = ask()
-                if number == NO_MORE:
-                    return
-                micrograph = self.job.micrographs[number]
-                self._held.append(micrograph)
-                self._issued += 1
-                yield functools.partial(read, micrograph)
-
         def read(micrograph: MicrographFile) -> Source:
             source = self._read_on_node(micrograph)
             bank = source.bank or functools.partial(self.worker.makers, source.grid)
@@ -296,7 +297,12 @@ class Rank:
             search.scored[:] = call(hand_out.total_of(talk, search.scored))
 
         outcomes = search_all(
-            waiting(), self.worker.makers, self.pool, share=self._share(), combine=combine, **self._settings()
+            self._waiting(ask, read),
+            self.worker.makers,
+            self.pool,
+            share=self._share(),
+            combine=combine,
+            **self._settings(),
         )
         try:
             for outcome in outcomes:
