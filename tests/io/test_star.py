@@ -82,7 +82,9 @@ def test_one_unnamed_block_as_relion_30_writes_it(tmp_path: Path) -> None:
 @pytest.mark.parametrize("mark", ["", "\ufeff"])
 def test_optics_and_micrographs_as_relion_31_writes_them(tmp_path: Path, line_end: str, mark: str) -> None:
     path = written(tmp_path, mark + RELION_31.replace("\n", line_end))
-    with pytest.raises(InputError, match="line 17: wrong number of values"):  # a space without quotes parts two words
+    with pytest.raises(
+        InputError, match="line 20: 3 values, but the table has 2 columns"
+    ):  # a space without quotes parts two words
         read_tables(path)
     path = written(tmp_path, mark + RELION_31.replace("Grid é", "Grid_é").replace("\n", line_end))
     table = read_table(path, "micrographs")
@@ -104,12 +106,15 @@ def test_pairs(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("data_\nloop_\n_a\n_b\n1 2 3\n", r"line 2: wrong number of values in the loop"),
-        ("data_\n_a 1\n\n'open\n", r"line 4: parse error"),
-        ("_a 1\n", r"line 1: expected block header"),
-        ("data_x\n_a 1\n_a 2\n", r"duplicate tag _a"),
-        ("data_x\n_a 1\ndata_x\n_b 1\n", r"duplicate block name: x"),
-        ("data_x\n\0\n", r"line 2: "),
+        ("data_\nloop_\n_a\n_b\n1 2 3\n", r"line 5: 3 values, but the table has 2 columns"),
+        ("data_\nloop_\n_a\n_b\n1 2\n3\n4 5\n", r"line 6: 1 value, but the table has 2 columns"),
+        ("data_\nloop_\n_a\n_b\n1\n2\n", r"line 5: 1 value"),  # a value a line is CIF, not RELION
+        ("data_\n_a 1\n\n'open\n", r"line 4: a quotation mark without an end"),
+        ("_a 1\n", r"line 1: a block must begin"),
+        ("data_x\n_a 1\n_a 2\n", r"line 3: the label _a for a second time"),
+        ("data_x\nloop_\n_a\n_a\n1 2\n", r"line 4: the label _a for a second time"),
+        ("data_x\n_a\n", r"line 2: neither a label with its value"),
+        ("data_x\nloop_\n_a #1\n\n;open\n", r"line 5: a text field without an end"),
     ],
 )
 def test_malformed(tmp_path: Path, text: str, message: str) -> None:
@@ -117,6 +122,40 @@ def test_malformed(tmp_path: Path, text: str, message: str) -> None:
     with pytest.raises(InputError, match=rf"my file\.star is not a readable STAR file \(.*{message}") as caught:
         read_tables(path)
     assert caught.value.path == str(path)
+
+
+def test_any_misplaced_value_is_an_error_with_its_line(tmp_path: Path) -> None:
+    """Two errors that make up for each other would exchange columns in silence."""
+    rows = [f"{i}.5 {i + 7}.25 0.{i % 9}" for i in range(40)]
+    head = "data_\nloop_\n_x #1\n_y #2\n_score #3\n"
+    assert len(read_table(written(tmp_path, head + "\n".join(rows)))["x"]) == 40
+    for odd in ([rows[7] + " 9"], [rows[7].rsplit(" ", 1)[0]], [rows[7], "9"], [*rows[7].rsplit(" ", 1)]):
+        changed = [*rows[:7], *odd, *rows[8:20], *rows[20:30], rows[30] + " 1 2"]
+        with pytest.raises(InputError, match=r"line (13|14): \d values?, but the table has 3 columns"):
+            read_table(written(tmp_path, head + "\n".join(changed)))
+
+
+def test_blocks_of_the_same_name_are_all_there(tmp_path: Path) -> None:
+    text = "data_x\n_a 1\ndata_x\n_b 1\n\ndata_x\nloop_\n_c\n5\n\n_d 6\n_e 7\n"
+    assert read_tables(written(tmp_path, text)) == {
+        "x": {"a": ["1"]},
+        "x (2)": {"b": ["1"]},
+        "x (3)": {"c": ["5"], "d": ["6"], "e": ["7"]},
+    }
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "cp1252", "utf-8", "utf-8-sig"])
+@pytest.mark.parametrize("line_end", ["\n", "\r\n", "\r"])
+def test_letters_in_any_of_the_usual_encodings(tmp_path: Path, encoding: str, line_end: str) -> None:
+    text = "data_\nloop_\n_rlnMicrographName #1\n_rlnCoordinateX #2\nMüller/a.mrc 100\n"
+    path = tmp_path / "l.star"
+    path.write_bytes(text.replace("\n", line_end).encode(encoding))
+    assert read_table(path) == {"rlnMicrographName": ["Müller/a.mrc"], "rlnCoordinateX": ["100"]}
+
+
+def test_text_fields_of_cif(tmp_path: Path) -> None:
+    text = "data_\nloop_\n_a\n_b\n1 \n;two\nlines\n;\n2 x\n"
+    assert read_table(written(tmp_path, text)) == {"a": ["1", "2"], "b": ["two\nlines", "x"]}
 
 
 def test_not_text_missing_and_folder(tmp_path: Path) -> None:

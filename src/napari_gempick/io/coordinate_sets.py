@@ -54,12 +54,27 @@ class CoordinateFile:
 
 @dataclass(frozen=True, eq=False)
 class Entry:
-    """Coordinates of one micrograph: its name below what was given, the place that it has in full, and the file."""
+    """Coordinates of one micrograph.
+
+    Attributes
+    ----------
+    name : str
+        The micrograph's name below what was given, without suffix.
+    parts : tuple of str
+        The place that it has in full.
+    path : Path
+        The file of coordinates.
+    found : CoordinateSet
+        y as the file's program counts it, until `job.evaluate.settled`.
+    micrograph : str
+        The micrograph's name with suffix, where a file says it.
+    """
 
     name: str
     parts: tuple[str, ...]
     path: Path
     found: CoordinateSet
+    micrograph: str = ""
 
 
 def read_entries(path: Path, patterns: Sequence[str]) -> tuple[list[Entry], bool]:
@@ -114,7 +129,8 @@ def _entries(file: CoordinateFile) -> Iterator[Entry]:
     for micrograph, found in read_coordinates(file.path).by_micrograph().items():
         name, whole = (PurePath(micrograph),) * 2 if micrograph else (file.name, file.place)
         stem = stem_of(name.name)
-        yield Entry(name.with_name(stem).as_posix(), (*whole.parts[:-1], stem), file.path, found)
+        parts = (*whole.parts[:-1], stem)
+        yield Entry(name.with_name(stem).as_posix(), parts, file.path, found, micrograph or file.micrograph)
 
 
 def stem_of(name: str) -> str:

@@ -60,8 +60,13 @@ class Known:
     @property
     def parts(self) -> tuple[str, ...]:
         """The name's parts, the last one without suffix."""
-        name = PurePosixPath(self.name if self.path is None else self.path.as_posix())
+        name = PurePosixPath(self.place)
         return (*name.parts[:-1], stem_of(name.name))
+
+    @property
+    def place(self) -> str:
+        """The file's path, or the name where no file is at hand."""
+        return self.name if self.path is None else self.path.as_posix()
 
     def size(self) -> Shape | None:
         """Return (ny, nx): as known, or from the header of the file.

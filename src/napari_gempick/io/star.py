@@ -1,7 +1,8 @@
-"""STAR files as RELION writes and reads them: named tables of text columns, over gemmi's CIF parser.
+"""STAR files as RELION writes and reads them: named tables of text columns, one row a line.
 
-RELION's dialect is a little wider than CIF, and its parser a little narrower: it writes names with letters beyond
-ASCII and names such as ``data_run1/mic.mrc`` without quotes, and it cannot read multi-line text. Both are seen to here.
+RELION's dialect is not CIF: a row is a line, names such as ``data_run1/mic.mrc`` and letters beyond ASCII stand
+without quotes, and there is no multi-line text. A parser of CIF would fill a row that lacks a value from the next line
+and exchange all columns after it, so lines are read here as RELION reads them, and a row of another length is an error.
 """
 
 from __future__ import annotations
@@ -13,7 +14,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from gemmi import cif
 
 from napari_gempick.io.atomic import write_text
 from napari_gempick.io.reading import readable
@@ -31,12 +31,10 @@ Columns = Mapping[str, Sequence[str] | str]
 
 _FLAGS = re.ASCII | re.IGNORECASE  # white space is ASCII's alone
 _PLAIN = re.compile(r"""(?!data_|save_|(?:loop|stop|global)_$)(?=[^"'#$;_\[\]])[!-~]+""", _FLAGS)
-_NEEDS_QUOTES = re.compile(r"[^\x00-\x7f]|(?<!\S)\$|(?:data|save)_[^\s/]*/", _FLAGS)
-_TOKEN = re.compile(
-    r"""(?<!\S)(?:'[^\n]*?'(?!\S)|"[^\n]*?"(?!\S)|\#[^\n]*"""
-    r"""|(?P<odd>\$\S*|(?:data|save)_[^\s/]*/\S*|[^\s'"#]\S*?[^\x00-\x7f]\S*|[^\x00-\x7f\s]\S*))""",
-    _FLAGS,
-)
+_TOKEN = re.compile(r"""(?:'(?P<one>.*?)'|"(?P<two>.*?)"|(?P<comment>\#.*)|(?P<plain>[^\s'"#]\S*))(?=\s|$)""", re.ASCII)
+_BLOCK = re.compile(r"data_([^\s/]*)$", _FLAGS)
+_LABEL = re.compile(r"_[A-Za-z]\w*$", re.ASCII)
+_NOT_TEXT = re.compile(rb"[\x00-\x08\x0e-\x1a\x1c-\x1f]")
 
 
 def read_tables(path: Path | str) -> dict[str, Table]:
@@ -45,20 +43,25 @@ def read_tables(path: Path | str) -> dict[str, Table]:
     Parameters
     ----------
     path : Path or str
-        UTF-8 text.
+        Text: UTF-8, else Latin-1; any line ends.
 
     Returns
     -------
     dict of Table
-        By block name without ``data_``, in file order; an unnamed block is "".
+        By block name without ``data_``, in file order; an unnamed block is "". Further blocks of the same name get a
+        number: "particles (2)".
 
     Raises
     ------
     InputError
         The file is missing, unreadable, not text, or not STAR; the line is named where it is known.
     """
-    document = _parsed(read_text(path, "STAR"), path)
-    return {block.name.strip(): _table(block) for block in document}
+    return parse_tables(read_text(path, "STAR"), path)
+
+
+def parse_tables(text: str, path: Path | str) -> dict[str, Table]:
+    """Return the blocks of a STAR file's text as `read_tables` does; `path` is for messages."""
+    return _Parser(path).parse(text)
 
 
 def read_table(path: Path | str, block: str | None = None, required: Iterable[str] = ()) -> Table:
@@ -96,7 +99,7 @@ def read_table(path: Path | str, block: str | None = None, required: Iterable[st
     raise InputError(f"{path} has no table with the column {missing or ', '.join(required)}; give another file.", path)
 
 
-def write_tables(path: Path | str, tables: Mapping[str, Columns | Iterable[Columns]]) -> None:
+def write_tables(path: Path | str, tables: Mapping[str, Columns | Iterable[Columns]], comment: str = "") -> None:
     """Write a STAR file atomically; equal tables give equal bytes.
 
     Parameters
@@ -107,13 +110,15 @@ def write_tables(path: Path | str, tables: Mapping[str, Columns | Iterable[Colum
         Block name (without ``data_``, "" for an unnamed block) to columns by label (without underscore). Columns are
         sequences of equal length and make a loop; where the first value is a plain str, the block is a list of pairs.
         A long loop may come in pieces, one or more, which all have the same labels.
+    comment : str
+        One line for the top of the file.
 
     Raises
     ------
     OutputError
         The file cannot be written.
     """
-    parts = []
+    parts = [f"# {comment}\n"] if comment else []
     for name, content in tables.items():
         pieces = iter([content] if isinstance(content, Mapping) else content)
         first = next(pieces)
@@ -133,7 +138,7 @@ def quote(value: str) -> str:
         for mark in "\"'":
             if not re.search(mark + r"\s", value, re.ASCII):
                 return f"{mark}{value}{mark}"
-    return f"\n{cif.quote(value)}"  # a text field begins at the start of a line
+    return f"\n;{value}\n;"  # a text field begins at the start of a line
 
 
 def numbers(table: Table, label: str, path: Path | str) -> NDArray[np.float64]:
@@ -163,68 +168,141 @@ def parse_numbers(values: Sequence[str], name: str, path: Path | str) -> NDArray
 
 
 def read_text(path: Path | str, kind: str) -> str:
-    """Return the text of a UTF-8 file, without a byte order mark.
+    """Return the text of a file, without a byte order mark, with a newline for every line end.
+
+    UTF-8 is tried first; what is not UTF-8 but has no control characters is Latin-1, as older programs write it.
 
     Raises
     ------
     InputError
         The file is missing, unreadable, or not text; `kind` names what was expected.
     """
+    with readable(path):
+        raw = Path(path).read_bytes()
+    if _NOT_TEXT.search(raw):
+        raise InputError(f"{path} is not a text file, so it is not a {kind} file; give another file.", path)
     try:
-        with readable(path):
-            return Path(path).read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path} is not a text file, so it is no {kind} file; give another file.", path) from error
+        text = raw.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        text = raw.decode("latin-1")
+    return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
-def _parsed(text: str, path: Path | str) -> cif.Document:
-    if _NEEDS_QUOTES.search(text):
-        text = _TOKEN.sub(_quote_odd, text)
-    try:
-        return cif.read_string(text)
-    except (ValueError, RuntimeError) as error:
-        raise InputError(
-            f"{path} is not a readable STAR file ({_complaint(error)}); write it again, or mend that place.", path
-        ) from error
+class _Parser:
+    """Reads the lines of a STAR file; `path` is for messages."""
+
+    def __init__(self, path: Path | str) -> None:
+        self._path = path
+        self._tables: dict[str, Table] = {}
+        self._table: Table | None = None
+        self._labels: list[str] | None = None
+        self._rows: list[list[str]] = []
+
+    def parse(self, text: str) -> dict[str, Table]:
+        for number, line, tokens in self._logical_lines(text.split("\n")):
+            block = _BLOCK.match(line) if len(tokens) == 1 else None
+            if block is not None:
+                self._end_loop()
+                self._table = self._tables.setdefault(self._free_name(block[1]), {})
+            elif self._table is None:
+                raise self._error(number, "a block must begin with a line data_")
+            elif line.lower() == "loop_":
+                self._end_loop()
+                self._labels = []
+            elif self._labels is not None and not self._rows and _is_label(line, tokens):
+                self._add_label(tokens[0], number)
+            elif self._labels and not (self._rows and len(tokens) == 2 and _is_label(line, tokens)):
+                if len(tokens) != len(self._labels):
+                    values = "1 value" if len(tokens) == 1 else f"{len(tokens)} values"
+                    raise self._error(number, f"{values}, but the table has {len(self._labels)} columns")
+                self._rows.append(tokens)
+            elif len(tokens) == 2 and _is_label(line, tokens):
+                self._end_loop()
+                self._set(tokens[0], [tokens[1]], number)
+            else:
+                raise self._error(number, "neither a label with its value nor a row of a table")
+        self._end_loop()
+        return self._tables
+
+    def _logical_lines(self, lines: list[str]) -> Iterator[tuple[int, str, list[str]]]:
+        """Yield (number, stripped line, tokens) of every line with something on it; a text field joins its lines."""
+        number = 0
+        while number < len(lines):
+            line, first = lines[number].strip(" \t\f\v"), number + 1
+            number += 1
+            tokens = self._split(line, first)
+            while number < len(lines) and lines[number].startswith(";") and self._table is not None:
+                end = next((n for n in range(number + 1, len(lines)) if lines[n].startswith(";")), None)
+                if end is None:
+                    raise self._error(number + 1, "a text field without an end")
+                field = "\n".join([lines[number][1:], *lines[number + 1 : end]])
+                tokens += [field, *self._split(lines[end][1:], end + 1)]
+                number = end + 1
+            if tokens:
+                yield first, line, tokens
+
+    def _split(self, line: str, number: int) -> list[str]:
+        """Return the values of a line; quotes keep words together, and # begins a comment."""
+        if line.isascii() and not any(mark in line for mark in "'\"#"):
+            return line.split()
+        tokens, place = [], 0
+        while place < len(line):
+            if line[place] in " \t\f\v":
+                place += 1
+                continue
+            found = _TOKEN.match(line, place)
+            if found is None:
+                raise self._error(number, "a quotation mark without an end")
+            if found["comment"] is not None:
+                break
+            tokens.append(next(found[kind] for kind in ("one", "two", "plain") if found[kind] is not None))
+            place = found.end()
+        return tokens
+
+    def _add_label(self, token: str, number: int) -> None:
+        assert self._labels is not None and self._table is not None
+        if token[1:] in (*self._labels, *self._table):
+            raise self._error(number, f"the label {token} for a second time")
+        self._labels.append(token[1:])
+
+    def _set(self, token: str, values: list[str], number: int) -> None:
+        assert self._table is not None
+        if token[1:] in self._table:
+            raise self._error(number, f"the label {token} for a second time")
+        self._table[token[1:]] = values
+
+    def _end_loop(self) -> None:
+        if self._labels and self._table is not None:
+            columns = zip(*self._rows, strict=True) if self._rows else [()] * len(self._labels)
+            for label, values in zip(self._labels, columns, strict=True):
+                self._table[label] = _shared(values)
+        self._labels, self._rows = None, []
+
+    def _free_name(self, name: str) -> str:
+        if name not in self._tables:
+            return name
+        return next(free for n in itertools.count(2) if (free := f"{name} ({n})") not in self._tables)
+
+    def _error(self, number: int, what: str) -> InputError:
+        return InputError(
+            f"{self._path} is not a readable STAR file (line {number}: {what}); fix that line or write the file again.",
+            self._path,
+        )
 
 
-def _complaint(error: Exception) -> str:
-    """Return "line 5: parse error" from gemmi's "string:5:0(26): parse error"."""
-    found = re.fullmatch(r"string(?::(\d+))?[\d():]*\s*(.*)", str(error), re.DOTALL)
-    line, what = found.groups() if found else (None, str(error))
-    what = re.sub(
-        r"^(in \S+: )?Wrong number of values in loop.*", "wrong number of values in the loop that begins there", what
-    )
-    return f"line {line}: {what}" if line else what
+def _is_label(line: str, tokens: list[str]) -> bool:
+    """Return whether a line begins with a label and not with a value in quotes or a name such as _a.mrc."""
+    return line.startswith("_") and _LABEL.match(tokens[0]) is not None
 
 
-def _quote_odd(match: re.Match[str]) -> str:
-    return quote(match["odd"]) if match["odd"] else match[0]
-
-
-def _table(block: cif.Block) -> Table:
-    table: Table = {}
-    for item in block:
-        if item.loop is not None:
-            for tag in item.loop.tags:
-                table[tag.removeprefix("_")] = list(_column(block.find_loop(tag)))
-        elif item.pair is not None:
-            table[item.pair[0].removeprefix("_")] = [_plain(item.pair[1])]
-    return table
-
-
-def _column(values: Iterable[str]) -> Iterator[str]:
-    """Yield the values as they are meant; equal neighbours are one object, for long tables repeat themselves."""
-    last = meant = ""
+def _shared(values: Iterable[str]) -> list[str]:
+    """Return the values; equal neighbours are one object, because long tables repeat themselves."""
+    last = ""
+    out = []
     for value in values:
-        if value != last:
-            last, meant = value, _plain(value)
-        yield meant
-
-
-def _plain(value: str) -> str:
-    quoted = value[0] in "'\"" or (value[0] == ";" and "\n" in value)
-    return str(cif.as_string(value)) if quoted else value
+        last = last if value == last else value
+        out.append(last)
+    return out
 
 
 def _pairs(columns: Columns) -> str:

@@ -11,11 +11,13 @@ import numpy as np
 from napari_gempick.engine.align import average_classes, cut_boxes, outer_side
 from napari_gempick.engine.masks import EDGE_PIXELS, outline, soft_edge
 from napari_gempick.io.coordinate_sets import PICK_FILES, TRUTH_FILES, common_ending, read_entries
+from napari_gempick.io.formats.relion import PARTICLES
+from napari_gempick.io.frames import FLIP, from_bottom
 from napari_gempick.io.micrograph import as_float32, read_micrograph, require_pixel_size
 from napari_gempick.io.micrograph_names import shown
 from napari_gempick.io.stack import write_mrc
 from napari_gempick.io.star import write_tables
-from napari_gempick.job.evaluate import entry_particles
+from napari_gempick.job.evaluate import entry_particles, settled
 from napari_gempick.job.template_files import beside, refuse_existing
 from napari_gempick.model.errors import InputError, SettingsError
 
@@ -172,13 +174,18 @@ def average_files(
     refuse_existing([output, beside(output, "_mask"), star], overwrite)
     entries, _ = read_entries(picks, TRUTH_FILES if _only_tables(picks) else PICK_FILES)
     pairs = [(micrograph, _entry_of(micrograph, entries)) for micrograph in micrographs]
-    found = [(micrograph, entry, _selected(entry, select)) for micrograph, entry in pairs if entry is not None]
+    placed = [(micrograph, settled(entry, micrograph.path)) for micrograph, entry in pairs if entry is not None]
+    found = [(micrograph, entry, _selected(entry, select)) for micrograph, entry in placed]
     if not any(len(chosen) for _, _, chosen in found):
         raise InputError(f"{picks} has no such picks on these micrographs; check the names, and --select.", picks)
     chosen = _best([chosen for _, _, chosen in found], max_particles)
     found = [row for row, mine in zip(found, chosen, strict=True) if len(mine)]
     chosen = [mine for mine in chosen if len(mine)]
-    sizes = [require_pixel_size(read_micrograph(micrograph.path, pixel_size)) for micrograph, _, _ in found]
+    shapes, sizes = [], []
+    for file, _, _ in found:
+        micrograph = read_micrograph(file.path, pixel_size)
+        shapes.append((micrograph.data.shape[0], micrograph.data.shape[1]))
+        sizes.append(require_pixel_size(micrograph))
     if max(sizes) > min(sizes) * (1 + SAME_PIXEL):
         raise InputError(
             f"The micrographs have pixel sizes from {min(sizes):g} to {max(sizes):g} Å, which cannot be averaged "
@@ -205,8 +212,7 @@ def average_files(
     stack = classes > 1
     write_mrc(output, made.images if stack else made.images[0], sizes[0], stack=stack)
     write_mrc(beside(output, "_mask"), made.masks if stack else made.masks[0], sizes[0], stack=stack)
-    names = [shown(micrograph.path) for micrograph, _, _ in found]
-    write_tables(star, {"particles": _columns(made, names)})
+    write_tables(star, {"particles": _columns(made, [file.path for file, _, _ in found], shapes)})
     given = sum(len(one) for one in chosen)
     return {
         "templates": str(output),
@@ -285,12 +291,18 @@ def _box(box: int | None, diameter: float | None, pixel_size: float, entries: Se
     return int(max(sizes))
 
 
-def _columns(made: Averages, names: Sequence[str]) -> dict[str, list[str]]:
-    """Return the aligned particles as RELION's columns."""
+def _columns(made: Averages, paths: Sequence[Path], shapes: Sequence[tuple[int, int]]) -> dict[str, list[str]]:
+    """Return the aligned particles as RELION's columns, in the row order of RELION; `shapes` are (ny, nx) in px."""
+    x, y, psi = made.x.copy(), made.y.copy(), made.psi.copy()
+    for number, (path, shape) in enumerate(zip(paths, shapes, strict=True)):
+        if from_bottom(PARTICLES.name, path):
+            here = made.micrograph == number
+            x[here], y[here], psi[here] = FLIP.carry(x[here], y[here], psi[here], shape)
+    names = [shown(path) for path in paths]
     numbers = {
-        "rlnCoordinateX": made.x,
-        "rlnCoordinateY": made.y,
-        "rlnAnglePsi": made.psi,
+        "rlnCoordinateX": x,
+        "rlnCoordinateY": y,
+        "rlnAnglePsi": psi,
         "rlnAutopickFigureOfMerit": made.score,
     }
     columns = {label: [f"{value:.4f}" for value in values] for label, values in numbers.items()}

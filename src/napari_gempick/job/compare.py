@@ -14,7 +14,7 @@ from napari_gempick.io.formats import PicksInfo
 from napari_gempick.io.formats.coordinate_set import NO_VIEW
 from napari_gempick.io.micrograph_names import named
 from napari_gempick.job.convert_files import OutputFiles
-from napari_gempick.job.evaluate import entry_particles, entry_size
+from napari_gempick.job.evaluate import entry_particles, entry_size, settled
 from napari_gempick.model.errors import InputError
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ def compare_sets(sets: Mapping[str, tuple[Path, Sequence[str]]], tolerance: floa
     InputError
         A set cannot be read, or names do not tell which micrographs belong together.
     """
-    listed = [read_entries(path, patterns)[0] for path, patterns in sets.values()]
+    listed = [[settled(entry) for entry in read_entries(path, patterns)[0]] for path, patterns in sets.values()]
     rows: list[list[Entry | None]] = [[entry, *[None] * (len(listed) - 1)] for entry in listed[0]]
     for number, entries in enumerate(listed[1:], 1):
         known = [next(entry for entry in row if entry is not None) for row in rows]
@@ -103,7 +103,7 @@ def _compared(row: list[Entry | None], tolerance: float) -> Compared:
             assert entry is not None
             kept = some.view != IGNORE
             particles[number] = some.take(kept)
-            row[number] = Entry(entry.name, entry.parts, entry.path, entry.found.take(np.nonzero(kept)[0]))
+            row[number] = replace(entry, found=entry.found.take(np.nonzero(kept)[0]))
     name = next(entry.name for entry in row if entry is not None)
     out = Compared(name, row, particles)
     for one, other in itertools.combinations(range(len(row)), 2):
@@ -193,7 +193,7 @@ def export_sets(
                 found.common("pixel_size"),
                 found.common("box_size") and round(found.common("box_size")),
                 view_names,
-                named(entry.name, entry.name).name,
+                entry.micrograph or named(entry.name, entry.name).name,
                 entry_size(entry),
                 len(rows) + 1,
             )

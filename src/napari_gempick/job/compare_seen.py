@@ -12,7 +12,7 @@ from napari_gempick.engine.rates import summarise
 from napari_gempick.io.coordinate_sets import PICK_FILES, Entry, pair, read_entries, stem_of
 from napari_gempick.io.formats.coordinate_set import NO_VIEW, CoordinateSet
 from napari_gempick.job.compare import Compared, comparison
-from napari_gempick.job.evaluate import entry_particles, forget_runs
+from napari_gempick.job.evaluate import entry_particles, forget_runs, settled
 from napari_gempick.model.picks import Picks
 
 if TYPE_CHECKING:
@@ -35,13 +35,10 @@ class PickSet:
     path : Path
     entries : tuple of Entry
         For each micrograph.
-    particles : tuple of Particles
-        The same with the names of their views.
     """
 
     path: Path
     entries: tuple[Entry, ...]
-    particles: tuple[Particles, ...]
 
     def by_micrograph(self, files: Sequence[MicrographFile], otherwise: str | None = None) -> dict[str, Particles]:
         """Return the particles of each micrograph by the name of its results; empty where none fits.
@@ -55,14 +52,16 @@ class PickSet:
         Raises
         ------
         InputError
-            A name fits several micrographs equally well.
+            A name fits several micrographs equally well, or a TIFF micrograph cannot be read.
         """
         nothing = CoordinateSet(Picks.empty(), (NO_VIEW,), {})
         known = [Entry(f.output_stem, (*f.path.parent.parts, stem_of(f.path.name)), f.path, nothing) for f in files]
         pairs = pair(self.entries, known)
+        paths = {file.output_stem: file.path for file in files}
+        chosen = {files[number].output_stem: self.entries[place] for number, place in pairs.items()}
         if not pairs and len(self.entries) == 1 and otherwise is not None:
-            return {otherwise: self.particles[0]}
-        return {files[number].output_stem: self.particles[place] for number, place in pairs.items()}
+            chosen = {otherwise: self.entries[0]}
+        return {name: entry_particles(settled(entry, paths.get(name))) for name, entry in chosen.items()}
 
 
 def read_set(path: Path) -> PickSet:
@@ -75,7 +74,7 @@ def read_set(path: Path) -> PickSet:
     """
     forget_runs()
     entries, _ = read_entries(path, FILES)
-    return PickSet(path, tuple(entries), tuple(entry_particles(entry) for entry in entries))
+    return PickSet(path, tuple(entries))
 
 
 def compare_seen(seen: Particles, there: Particles, tolerance: float) -> Matching:

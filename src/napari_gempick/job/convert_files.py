@@ -89,7 +89,6 @@ class OutputFiles:
             raise OutputError(f"{there[0]}{more} already; add --overwrite or choose another name.", there[0])
         with staged(self._files) as waiting:
             if self._whole:
-                assert self._to.write_set is not None
                 self._to.write_set(waiting[0], sets)
             else:
                 for file, (picks, info) in zip(waiting, sets, strict=True):

@@ -13,8 +13,9 @@ from napari_gempick.io.candidates import read_candidates
 from napari_gempick.io.coordinate_sets import PICK_FILES, find_files, stem_of
 from napari_gempick.io.formats import format_of
 from napari_gempick.io.formats.coordinate_set import NO_VIEW
+from napari_gempick.io.frames import from_bottom
 from napari_gempick.io.micrograph_names import Known, Micrographs, named, read_name_table, shown, stems_below
-from napari_gempick.job.results import INDEX_FILE, RUN_FILE, read_run
+from napari_gempick.job.results import FROM_BOTTOM, INDEX_FILE, RUN_FILE, read_run
 from napari_gempick.model.errors import GempickError
 
 if TYPE_CHECKING:
@@ -111,7 +112,7 @@ class PartReader:
                 below = PurePath(os.path.relpath(file.place, base)) if not file.micrograph else file.name
                 known = run.known(file) or _of_file(file, below, listed)
                 try:
-                    yield from self._parts(file, known, run.sections)
+                    yield from self._parts(file, known, run)
                 except GempickError as error:
                     self.failed.append({"path": str(file.path), "error": error.sentence})
 
@@ -119,17 +120,21 @@ class PartReader:
         assert self._source is not None
         return self._source.suffixes or (self._source.suffix,)
 
-    def _parts(self, file: CoordinateFile, known: Known, sections: Sequence[str]) -> list[Part]:
+    def _parts(self, file: CoordinateFile, known: Known, run: _Run) -> list[Part]:
         made = self._source or format_of(file.path)
         shape = self._shape_before(known) if made.needs_shape and made.holds == "micrograph" else None
         sets = replace(made.read(file.path, shape), columns={}).by_micrograph()
+        from_first_row = run.from_first_row(file, made)
         stems = stems_below(name for name in sets if name)
         parts = []
         for name, found in sets.items():
             one = named(name, stems[name]) if name else known
             one = replace(one, shape=_shape(found.common("shape")) or one.shape)
-            found = _with_views(found, sections)
-            parts.append(Part(file.path, found, one, self._target(one)))
+            target = self._target(one)
+            micrograph = "" if one.guessed and target is None else (target or one).place
+            if not from_first_row and from_bottom(found.program, micrograph):
+                found = found.on(micrograph, self._shape_before(one) or one.size(), file.path)
+            parts.append(Part(file.path, _with_views(found, run.sections), one, target))
         return parts
 
     def _shape_before(self, known: Known) -> Shape | None:
@@ -163,7 +168,7 @@ class _Run:
         self._rows: dict[str, dict[str, Any]] = {row["name"]: row for row in run.get("micrographs", [])}
 
     def known(self, file: CoordinateFile) -> Known | None:
-        name = file.name.with_name(stem_of(file.name.name)).as_posix()
+        name = _name(file)
         candidates = self._folder / "candidates" / f"{name}.star"
         row = self._rows.get(name, {})
         if "shape" in row:
@@ -174,6 +179,16 @@ class _Run:
             called = named(name, name) if path is None else Known(shown(path), name, path)
             return replace(called, shape=stored.file_shape, pixel_size=stored.pixel_size)
         return None
+
+    def from_first_row(self, file: CoordinateFile, made: Format) -> bool:
+        """Return whether these are results of this program in which y counts from the first row, TIFF or not."""
+        row = self._rows.get(_name(file))
+        return row is not None and made.name not in row.get(FROM_BOTTOM, [])
+
+
+def _name(file: CoordinateFile) -> str:
+    """Return the name of a micrograph in run.json that a file of the results has."""
+    return file.name.with_name(stem_of(file.name.name)).as_posix()
 
 
 def _of_file(file: CoordinateFile, below: PurePath, listed: dict[str, str]) -> Known:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,13 +13,13 @@ from napari_gempick.engine.evaluate import Matching, Particles, Rules, match
 from napari_gempick.engine.readings import better_reading
 from napari_gempick.io.coordinate_sets import PICK_FILES, Entry, pair, read_entries
 from napari_gempick.io.coordinates import read_candidates
+from napari_gempick.io.frames import from_bottom
 from napari_gempick.io.image import open_image
-from napari_gempick.job.results import read_run
+from napari_gempick.job.results import FROM_BOTTOM, read_run
 from napari_gempick.model.errors import InputError, SettingsError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
-    from pathlib import Path
 
     from numpy.typing import NDArray
 
@@ -89,8 +90,9 @@ def evaluate_set(
             raise InputError(
                 f"The size of {truth.name} is not known, and --edge needs it; give --shape NY,NX.", truth.path
             )
-        picks = Particles.at([], []) if entry is None else entry_particles(entry)
-        true = _particles(truth, [])
+        beside = _beside(truth)
+        picks = Particles.at([], []) if entry is None else entry_particles(settled(entry, beside, size))
+        true = _particles(settled(truth, beside, size), [])
         matchings[truth.name] = match(picks, true, rules, shape=size, for_recall=recall_rows[number])
         readings.append((picks, true, size))
     return Evaluated(name, path, matchings, notes, better_reading(readings, rules.tolerance))
@@ -194,11 +196,46 @@ def entry_size(entry: Entry | None, truth: Entry | None = None) -> tuple[int, in
         candidates = entry.path if "gempickView" in entry.found.columns else candidates
         if candidates is not None:
             return read_candidates(candidates).file_shape
-    for suffix in _MICROGRAPHS:
-        if truth is None:
-            break
-        path = truth.path.with_name(truth.parts[-1] + suffix)
-        if path.exists():
-            ny, nx = open_image(path, single=True).data.shape[1:]
-            return int(ny), int(nx)
-    return None
+    near = truth or entry
+    path = None if near is None else _beside(near)
+    if path is None and entry is not None and entry.micrograph and Path(entry.micrograph).is_file():
+        path = Path(entry.micrograph)
+    return None if path is None else _size(path)
+
+
+def _size(path: Path) -> tuple[int, int]:
+    ny, nx = open_image(path, single=True).data.shape[1:]
+    return int(ny), int(nx)
+
+
+def _beside(entry: Entry) -> Path | None:
+    """Return the micrograph that lies beside a file of coordinates."""
+    paths = (entry.path.with_name(entry.parts[-1] + suffix) for suffix in _MICROGRAPHS)
+    return next((path for path in paths if path.exists()), None)
+
+
+def settled(entry: Entry, micrograph: Path | None = None, size: tuple[int, int] | None = None) -> Entry:
+    """Return the entry with y counted from the first row of the micrograph's file, TIFF or not.
+
+    Parameters
+    ----------
+    entry : Entry
+    micrograph : Path, optional
+        Its file; by default what the results or the coordinates say, or a file beside them.
+    size : (ny, nx), optional
+        px; by default it is looked up.
+
+    Raises
+    ------
+    SettingsError
+        The rows are counted from the bottom, and the size is unknown.
+    """
+    found = entry.found
+    _, row, _ = _results(entry)
+    if found.settled or (row and found.program not in row.get(FROM_BOTTOM, [])):
+        return replace(entry, found=replace(found, settled=True))
+    file = micrograph or (Path(row["path"]) if row else _beside(entry))
+    name = file or entry.micrograph
+    if from_bottom(found.program, name) and size is None:
+        size = _size(file) if file is not None and file.exists() else entry_size(entry)
+    return replace(entry, found=found.on(name, size, entry.path))

@@ -14,6 +14,8 @@ import numpy as np
 
 from napari_gempick.device.cores import usable_cores
 from napari_gempick.engine.particles import cut, finish, fits, touches
+from napari_gempick.io.formats.relion import PARTICLES
+from napari_gempick.io.frames import FLIP, from_bottom
 from napari_gempick.io.micrograph import read_micrograph, require_pixel_size
 from napari_gempick.io.micrograph_names import shown
 from napari_gempick.io.micrograph_table import MicrographTable
@@ -277,6 +279,8 @@ def _extract(source: _Source, picks: Picks, settings: ExtractSettings) -> _Chunk
     micrograph = source.open()
     image, pixel_size = micrograph.data, require_pixel_size(micrograph)
     shape = int(image.shape[0]), int(image.shape[1])
+    if from_bottom(PARTICLES.name, micrograph.path):  # the stack is RELION's: its boxes, its coordinates, its psi
+        image, picks = image[::-1], FLIP.apply(picks, shape)
     on_it = touches(picks.x, picks.y, shape)
     kept = on_it if settings.edge == "pad" else on_it & fits(picks.x, picks.y, settings.box, shape)
     outside, at_edge = int((~on_it).sum()), int((on_it & ~kept).sum())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,6 +10,7 @@ from napari_gempick.engine.clean import remove_gradient, remove_hot_pixels
 from napari_gempick.engine.ctf import CtfTransfer
 from napari_gempick.engine.transfers import Averaging, Whitening, product
 from napari_gempick.io.ctf import CtfTable
+from napari_gempick.io.frames import is_tiff
 
 if TYPE_CHECKING:
     import numpy as np
@@ -66,7 +67,12 @@ class Preparation:
         InputError
             It does not have the micrograph.
         """
-        return None if self._table is None else self._table.of(path).grouped(self._settings.ctf_step)
+        if self._table is None:
+            return None
+        ctf = self._table.of(path)
+        # RELION and CTFFIND (cisTEM, tiff_file.cpp) turn a TIFF upside down: so is the direction of their astigmatism
+        ctf = replace(ctf, angle=-ctf.angle % 180) if is_tiff(path) else ctf
+        return ctf.grouped(self._settings.ctf_step)
 
     def group(self, path: Path) -> str:
         """Return a key that micrographs with the same CTF share."""

@@ -13,6 +13,7 @@ from napari_gempick.engine.ctf import CtfTransfer
 from napari_gempick.engine.evidence import Evidence
 from napari_gempick.engine.proof import ENOUGH, Proof, prove
 from napari_gempick.io.formats import FORMATS, format_of
+from napari_gempick.io.frames import from_bottom
 from napari_gempick.io.micrograph import read_micrograph, require_pixel_size
 from napari_gempick.io.proof_readers import read_plainly
 from napari_gempick.io.staging import staged
@@ -109,7 +110,14 @@ def read_back(
     parts = read_plainly(files[number] if len(files) == len(sets) else files[0], name, shape)
     path = Path(info.micrograph)
     names = (info.micrograph, str(path.with_suffix("")), path.stem, "")  # some formats have the stem alone
-    return next((parts[known] for known in names if known in parts), None)
+    return _from_first_row(next((parts[known] for known in names if known in parts), None), name, path, shape)
+
+
+def _from_first_row(places: Places | None, name: str, micrograph: Path, shape: Shape) -> Places | None:
+    """Return what a file of the format `name` says with y counted from the first row of the micrograph's file."""
+    if places is None or not from_bottom(name, micrograph):
+        return places
+    return Places(places.x, shape[0] - 1 - places.y, -places.psi % 360.0, places.section)
 
 
 class SetProof:
@@ -208,7 +216,9 @@ class MicrographProof:
         try:
             if self._evidence is None:
                 self._evidence = self._prover.evidence(self._micrograph, self._pixel_size)
-            found = next(iter(read_plainly(path, name, self._evidence.shape).values()), None)
+            shape = self._evidence.shape
+            found = next(iter(read_plainly(path, name, shape).values()), None)
+            found = _from_first_row(found, name, self._micrograph, shape)
         except GempickError as error:
             return not_verifiable(error)
         if found is None:
@@ -266,8 +276,11 @@ def verify(
         evidence = prover.evidence(Path(micrograph))
     else:
         evidence = prover.evidence_of(micrograph, settings.pixel_size or 1.0)
-    parts = read_plainly(Path(coordinates), format or format_of(coordinates).name, evidence.shape)
+    made = format or format_of(coordinates).name
+    parts = read_plainly(Path(coordinates), made, evidence.shape)
     found = parts.get(name) if name is not None else next(iter(parts.values()), None)
+    if isinstance(micrograph, (str, Path)):
+        found = _from_first_row(found, made, Path(micrograph), evidence.shape)
     return prover.prove([(evidence, found)], box, evidence.pixel_size)
 
 

@@ -16,6 +16,7 @@ from napari_gempick.engine.peaks import Selection, find_candidates, select
 from napari_gempick.io.atomic import write_text
 from napari_gempick.io.candidates import Candidates, read_candidates, write_candidates
 from napari_gempick.io.coordinates import FORMATS, PicksInfo, write_autopick_index
+from napari_gempick.io.frames import from_bottom, note
 from napari_gempick.io.listing import MicrographFile
 from napari_gempick.io.micrograph_names import shown
 from napari_gempick.io.mrc import write_mrc
@@ -37,8 +38,9 @@ if TYPE_CHECKING:
 RUN_FILE, INDEX_FILE = "run.json", "autopick.star"
 NOT_REPRODUCING = ("devices", "threads", "format", "save_maps", "per_view_maps")
 """Settings that do not change which picks come out."""
-
-
+FROM_BOTTOM = "y_from_last_row"
+"""In run.json, the formats whose files count y from the last row of a TIFF micrograph."""
+FRAME = "x and y count pixels from 0; row 0 is the first row of the micrograph's file, unless y_from_last_row says so"
 BOX_OVER_DIAMETER = 1.5
 
 
@@ -218,9 +220,11 @@ class Results:
             proven["proof"] = {name: made.sentence for name, made in proof.proofs.items()}
         if wrong:
             proven["wrong"] = list(wrong)
+        turned_over = self.from_bottom(micrograph)
         return {
             "name": micrograph.output_stem,
             "path": str(micrograph.path),
+            **({FROM_BOTTOM: turned_over} if turned_over else {}),
             **describe(picks, candidates),
             **describe_thresholds(names, thresholds, scores),
             "remarks": [
@@ -229,6 +233,10 @@ class Results:
             ],
             **proven,
         }
+
+    def from_bottom(self, micrograph: MicrographFile) -> list[str]:
+        """Return the formats whose files count y from the last row of this micrograph (io.frames)."""
+        return [name for name in formats_of(self._settings) if from_bottom(name, micrograph.path)]
 
     def check_floor(self, micrograph: MicrographFile, candidates: Candidates) -> None:
         """Raise SettingsError when a threshold lies below the floor of a micrograph's candidates."""
@@ -283,10 +291,17 @@ class Results:
             "program": f"napari-gempick {__version__}",
             "settings": json.loads(self._settings.model_dump_json()),
             "diameter": self._diameter,
+            "frame": FRAME,
             **extra,
         }
         write_text(self.folder / RUN_FILE, json.dumps(run, indent=1, ensure_ascii=False) + "\n")
         return run
+
+
+def frame_notes(run: dict[str, Any]) -> list[str]:
+    """Return what the user must know about the row order of the coordinate files of a run."""
+    names = dict.fromkeys(name for row in run["micrographs"] for name in row.get(FROM_BOTTOM, []))
+    return [note(list(names))] if names else []
 
 
 def candidate_floor(settings: PickSettings, view_names: tuple[str, ...]) -> float:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from napari_gempick.io.candidates import read_candidates
 from napari_gempick.job.exclusion import check_exclusion, read_exclusion
-from napari_gempick.job.results import Results, micrograph_of, read_run
+from napari_gempick.job.results import Results, frame_notes, micrograph_of, read_run
 from napari_gempick.job.thresholds import decide, pool
 from napari_gempick.model.errors import GempickError, OutputError
 from napari_gempick.model.settings import AUTO, make_settings
@@ -93,8 +93,11 @@ def retune(
             rows.append({"name": row["name"], "path": row["path"], "error": error.sentence})
             said(error.sentence)
     results.write_index(micrographs)
-    same = {name: value for name, value in run.items() if name not in ("program", "settings", "diameter")}
-    return results.write_run({**same, "micrographs": rows})
+    same = {name: value for name, value in run.items() if name not in ("program", "settings", "diameter", "frame")}
+    changed = results.write_run({**same, "micrographs": rows})
+    for sentence in frame_notes(changed):
+        said(sentence)
+    return changed
 
 
 def _pooled(

@@ -9,6 +9,7 @@ import numpy as np
 
 from napari_gempick.io.coordinate_sets import stem_of
 from napari_gempick.io.formats.coordinate_set import NO_VIEW
+from napari_gempick.io.frames import from_bottom
 from napari_gempick.io.image import header_pixel_size, open_image
 from napari_gempick.io.read_coordinates import CoordinateSet, read_coordinates
 from napari_gempick.model.errors import GempickError, InputError
@@ -68,15 +69,34 @@ def _read_points(path: str | list[str]) -> Layers:
         raise InputError(
             f"{path} holds picks of {len(sets)} micrographs; open one of those micrographs first, then this file.", path
         )
-    own_name = stem_of(Path(str(path)).name)
-    return [
-        points_layer(part, name=own_name if not name else stem_of(Path(name).name), scales=open_layers)
-        for name, part in chosen.items()
-    ]
+    layers = []
+    for micrograph, part in chosen.items():
+        name = stem_of(Path(micrograph or str(path)).name)
+        layer = open_layers.get(name)
+        named = micrograph if layer is None else layer.metadata["gempick"]["path"]
+        if layer is None and not part.settled and from_bottom(part.program, named):
+            raise InputError(
+                f"{path}: y counts from the last row of {Path(named).name}, as it is a TIFF file; open that micrograph "
+                "first.",
+                path,
+            )
+        part = part.on(named, None if layer is None else layer.data.shape, str(path))
+        layers.append(points_layer(part, name=name, micrograph=layer))
+    return layers
 
 
-def points_layer(part: CoordinateSet, *, name: str, scales: dict[str, Any]) -> tuple[Any, dict[str, Any], str]:
-    """Return the Points layer of one micrograph's picks: positions in pixels (y, x), coloured by view."""
+def points_layer(part: CoordinateSet, *, name: str, micrograph: Any = None) -> tuple[Any, dict[str, Any], str]:
+    """Return the Points layer of one micrograph's picks: positions in pixels (y, x), coloured by view.
+
+    Parameters
+    ----------
+    part : CoordinateSet
+    name : str
+        The micrograph's.
+    micrograph : napari Image layer, optional
+        What the picks lie on.
+    """
+    known = {} if micrograph is None else micrograph.metadata["gempick"]
     picks, box = part.picks, part.common("box_size")
     views = np.array(part.view_names, dtype=object)[picks.view] if len(picks) else np.array([], dtype=object)
     features = {"view": views.astype(str), "score": picks.score, "psi": picks.psi, "template": picks.section + 1}
@@ -93,17 +113,18 @@ def points_layer(part: CoordinateSet, *, name: str, scales: dict[str, Any]) -> t
                 "view_names": part.view_names if part.view_names != (NO_VIEW,) else (),
                 "box_size": box,
                 "pixel_size": part.common("pixel_size"),
-                "micrograph": part.micrographs[0] if part.micrographs else "",
+                "micrograph": known.get("path") or (part.micrographs[0] if part.micrographs else ""),
+                "shape": None if micrograph is None else micrograph.data.shape,
             }
         },
     }
-    if name in scales:
-        options["scale"], options["units"] = scales[name]
+    if micrograph is not None:
+        options["scale"], options["units"] = micrograph.scale, micrograph.units
     return np.stack([picks.y, picks.x], axis=1), options, "points"
 
 
 def _open_micrographs() -> dict[str, Any]:
-    """Return scale and units of the 2D images in the viewer by the stem of their file, so that picks lie on them."""
+    """Return the layers of the 2D images in the viewer by the stem of their file, so that picks lie on them."""
     import napari
 
     viewer = napari.current_viewer()
@@ -111,5 +132,5 @@ def _open_micrographs() -> dict[str, Any]:
     for layer in viewer.layers if viewer is not None else []:
         known = layer.metadata.get("gempick", {})
         if known.get("path") and layer.ndim == 2 and layer.visible:
-            found[stem_of(Path(known["path"]).name)] = (layer.scale, layer.units)
+            found[stem_of(Path(known["path"]).name)] = layer
     return found

@@ -21,7 +21,7 @@ def test_there_is_one_registry() -> None:
     assert len(names) == len(set(names))
     for name, made in FORMATS.items():
         assert (made.name, made.help[:1].strip() != "", "\n" in made.help) == (name, True, False)
-        assert (made.write_set is None) == (made.holds == "micrograph")
+        assert (made.set_writer is None) == (made.holds == "micrograph")
         assert all(sentence.endswith(".") for sentence in made.loses.values())
 
 

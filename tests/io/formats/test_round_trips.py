@@ -101,7 +101,7 @@ def test_one_micrograph(tmp_path: Path, name: str, case: Case) -> None:
     assert path.read_bytes() == first
 
 
-@pytest.mark.parametrize("name", [name for name, made in FORMATS.items() if made.write_set is not None])
+@pytest.mark.parametrize("name", [name for name, made in FORMATS.items() if made.set_writer is not None])
 @given(several=st.lists(cases(), max_size=4))
 def test_a_data_set(tmp_path: Path, name: str, several: list[Case]) -> None:
     made = FORMATS[name]
@@ -112,7 +112,7 @@ def test_a_data_set(tmp_path: Path, name: str, several: list[Case]) -> None:
     if name == "cs" and not known["class"]:
         several = [replace(case, picks=replace(case.picks, section=case.picks.section * 0)) for case in several]
     sets = [(case.picks, PicksInfo(1.5, box, VIEWS, NAMES[i], SHAPE, i + 1)) for i, case in enumerate(several)]
-    assert made.write_set is not None
+    assert made.set_writer is not None
     made.write_set(path, sets)
     parts = read_coordinates(path, name).by_micrograph()
     for (_, info), case in zip(sets, several, strict=True):

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from napari_gempick.io.frames import carried
 from napari_gempick.model.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -71,12 +72,12 @@ class Format:
         One line for the user.
     suffix : str
         What follows a micrograph's stem in the name of a file that we write.
-    read : callable
-        ``read(path, shape)`` returns a CoordinateSet; `shape` is (ny, nx) of the micrograph or None.
-    write : callable
-        ``write(path, picks, info)`` writes the picks of one micrograph atomically.
-    write_set : callable or None
-        ``write_set(path, [(picks, info), ...])`` writes a data set into one file; None where that cannot be.
+    reader : callable
+        ``reader(path, shape)`` returns a CoordinateSet; `shape` is (ny, nx) of the micrograph or None.
+    writer : callable
+        ``writer(path, picks, info)`` writes the picks of one micrograph atomically, in the program's frame.
+    set_writer : callable or None
+        ``set_writer(path, [(picks, info), ...])`` writes a data set into one file; None where that cannot be.
     holds : {"micrograph", "data set", "either"}
         What one file holds.
     loses : mapping of Kept to str
@@ -94,15 +95,45 @@ class Format:
     name: str
     help: str
     suffix: str
-    read: Callable[[Path | str, Shape | None], CoordinateSet]
-    write: Callable[[Path | str, Picks, PicksInfo], None]
-    write_set: Callable[[Path | str, Sequence[tuple[Picks, PicksInfo]]], None] | None = None
+    reader: Callable[[Path | str, Shape | None], CoordinateSet]
+    writer: Callable[[Path | str, Picks, PicksInfo], None]
+    set_writer: Callable[[Path | str, Sequence[tuple[Picks, PicksInfo]]], None] | None = None
     holds: Literal["micrograph", "data set", "either"] = "micrograph"
     loses: Mapping[Kept, str] = field(default_factory=dict)
     suffixes: tuple[str, ...] = ()
     first_line: re.Pattern[str] | None = None
     aliases: tuple[str, ...] = ()
     needs_shape: bool = False
+
+    def read(self, path: Path | str, shape: Shape | None = None) -> CoordinateSet:
+        """Read a file; y counts as the program has it until `CoordinateSet.on` names the micrograph.
+
+        Raises
+        ------
+        InputError
+            The file is missing, unreadable, or not of this format.
+        SettingsError
+            The format needs the shape (ny, nx) of the micrograph.
+        """
+        return replace(self.reader(path, shape), program=self.name)
+
+    def write(self, path: Path | str, picks: Picks, info: PicksInfo) -> None:
+        """Write the picks of one micrograph atomically, with y as the program that reads the file counts it.
+
+        Raises
+        ------
+        SettingsError
+            The format or its row order (io.frames) needs something that `info` does not have.
+        OutputError
+            The file cannot be written.
+        """
+        self.writer(path, carried(picks, self.name, info.micrograph, info.shape, path), info)
+
+    def write_set(self, path: Path | str, sets: Sequence[tuple[Picks, PicksInfo]]) -> None:
+        """Write the picks of a data set into one file, as `write` does; only for formats that can hold one."""
+        assert self.set_writer is not None
+        rows = [(carried(picks, self.name, info.micrograph, info.shape, path), info) for picks, info in sets]
+        self.set_writer(path, rows)
 
 
 _WORDS: dict[Kept, str] = {

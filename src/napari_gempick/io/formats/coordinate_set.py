@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_gempick.io.frames import carried
 from napari_gempick.io.star import parse_numbers
 from napari_gempick.model.errors import InputError
 from napari_gempick.model.picks import Picks
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_gempick.io.star import Table
+    from napari_gempick.model.orientation import Shape
 
 NO_VIEW = "particle"
 """The view of particles that a file tells no views of."""
@@ -43,6 +45,10 @@ class CoordinateSet:
     extra : dict of (n, ...) array
         What else is known of each row: box_size (px), pixel_size (Å), shape (ny, nx), uid, micrograph_uid,
         exposure_group (cryoSPARC's numbers).
+    program : str
+        Name of the format that the file has (io.formats.FORMATS).
+    settled : bool
+        y counts from the first row of the micrograph's file for certain; otherwise as the program counts, see `on`.
     """
 
     picks: Picks
@@ -50,6 +56,29 @@ class CoordinateSet:
     columns: dict[str, list[str]]
     micrographs: Sequence[str] | None = None
     extra: dict[str, NDArray[Any]] = field(default_factory=dict)
+    program: str = ""
+    settled: bool = False
+
+    def on(self, micrograph: str | Path, shape: Shape | None, path: str | Path) -> CoordinateSet:
+        """Return the particles of a micrograph with y counted from the first row of its file.
+
+        Parameters
+        ----------
+        micrograph : str or Path
+            Its name with the suffix, which tells whether the program turns it upside down (io.frames).
+        shape : (ny, nx) or None
+            Of the grid that the coordinates refer to, px.
+        path : str or Path
+            The coordinate file, for messages.
+
+        Raises
+        ------
+        SettingsError
+            The rows are counted from the bottom, and the size is unknown.
+        """
+        if self.settled or not self.program:
+            return self
+        return replace(self, picks=carried(self.picks, self.program, micrograph, shape, path), settled=True)
 
     def by_micrograph(self) -> dict[str, CoordinateSet]:
         """Split by micrograph, in order of first appearance; without names, or without picks, all are under ""."""

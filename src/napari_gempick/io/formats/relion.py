@@ -7,6 +7,8 @@ x and y are pixel centres of the unbinned micrograph, counted from 0, row 0 firs
 from __future__ import annotations
 
 import itertools
+import re
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,8 +16,9 @@ import numpy as np
 
 from napari_gempick.io.formats.base import Format, exact, fixed, lost, turned, unknown_as
 from napari_gempick.io.formats.coordinate_set import NO_VIEW, UNKNOWN, CoordinateSet, assemble, column, some_column
+from napari_gempick.io.frames import FLIP, from_bottom
 from napari_gempick.io.reading import readable
-from napari_gempick.io.star import read_table, read_tables, write_tables
+from napari_gempick.io.star import parse_tables, read_table, read_text, write_tables
 from napari_gempick.model.errors import InputError
 from napari_gempick.model.picks import Picks
 
@@ -40,6 +43,9 @@ _GROUP, _BOX, _PIXEL = "rlnOpticsGroup", "rlnImageSize", "rlnMicrographPixelSize
 _MICROGRAPH_PIXELS = (_PIXEL, "rlnMicrographOriginalPixelSize")
 _NAMED = (_MICROGRAPH, _GROUP)
 _BEGINNING = 1 << 16
+_FROM_BOTTOM = "napari-gempick: y counts from the last of {} rows, because RELION turns a TIFF upside down"
+"""The comment at the top of a TIFF micrograph's file."""
+_ROWS = re.compile(re.escape(f"# {_FROM_BOTTOM}").replace(r"\{\}", r"(\d{1,9})"))
 
 
 def autopick_columns(picks: Picks, first_class: int = 1) -> dict[str, list[str]]:
@@ -54,7 +60,12 @@ def autopick_columns(picks: Picks, first_class: int = 1) -> dict[str, list[str]]
 
 
 def write_autopick(
-    path: Path | str, picks: Picks, *, box_size: int | None = None, pixel_size: float | None = None
+    path: Path | str,
+    picks: Picks,
+    *,
+    box_size: int | None = None,
+    pixel_size: float | None = None,
+    rows: int | None = None,
 ) -> None:
     """Write one micrograph's picks as a RELION autopick STAR file, atomically.
 
@@ -71,6 +82,9 @@ def write_autopick(
         Pixels of the file, as rlnImageSize; left out by default.
     pixel_size : float, optional
         Å of the file, as rlnMicrographPixelSize; left out by default.
+    rows : int, optional
+        Of a TIFF micrograph whose last row is y = 0 in `picks`, as RELION reads it. A comment in the file says so, and
+        `read_star` turns the picks back.
 
     Raises
     ------
@@ -82,7 +96,7 @@ def write_autopick(
         columns[_PIXEL] = [f"{pixel_size:.9g}"] * len(picks)
     if box_size is not None:
         columns[_BOX] = [str(box_size)] * len(picks)
-    write_tables(path, {"": columns})
+    write_tables(path, {"": columns}, "" if rows is None else _FROM_BOTTOM.format(rows))
 
 
 def write_autopick_index(path: Path | str, rows: Iterable[tuple[Path | str, Path | str]]) -> None:
@@ -145,8 +159,8 @@ def write_particles(path: Path | str, sets: Sequence[tuple[Picks, PicksInfo]]) -
     groups: dict[tuple[float | None, int | None], int] = {}
     for _, info in sets:
         groups.setdefault((info.pixel_size, info.box_size), len(groups) + 1)
-    numbers = [str(number) for number in groups.values()] or ["1"]
-    optics = {"rlnOpticsGroupName": [f"opticsGroup{number}" for number in numbers], _GROUP: numbers}
+    listed = [str(number) for number in groups.values()] or ["1"]
+    optics = {"rlnOpticsGroupName": [f"opticsGroup{number}" for number in listed], _GROUP: listed}
     for label, values in ((_PIXEL, [pixel for pixel, _ in groups]), (_BOX, [box for _, box in groups])):
         if values and None not in values:
             optics[label] = [f"{value:.9g}" for value in values]
@@ -180,14 +194,15 @@ def read_star(path: Path | str, first_class: int = 1) -> CoordinateSet:
     InputError
         The file is missing, unreadable, or has no such table.
     """
-    tables = read_tables(path)
+    text = read_text(path, "STAR")
+    tables = parse_tables(text, path)
     table = next((table for table in tables.values() if table.keys() >= {X, Y}), None)
     if table is None:
         remedy = "give a file with coordinates"
         if any(_FILE in other for other in tables.values()):
             remedy = "it lists coordinate files, so give one of these or their folder"
         raise InputError(f"{path} has no table with _rlnCoordinateX and _rlnCoordinateY; {remedy}.", path)
-    return assemble(
+    found = assemble(
         path,
         table,
         view_names=tuple(tables.get("views", {}).get("gempickViewName", ())) or (NO_VIEW,),
@@ -201,6 +216,10 @@ def read_star(path: Path | str, first_class: int = 1) -> CoordinateSet:
         micrographs=table.get(_MICROGRAPH),
         extra=_optics(path, table, tables.get("optics", {})),
     )
+    turned_over = _ROWS.match(text)
+    if turned_over is not None:
+        return replace(found, picks=FLIP.apply(found.picks, (int(turned_over[1]), 0)), settled=True)
+    return replace(found, settled="gempickView" in table)
 
 
 def _optics(path: Path | str, table: Table, optics: Table) -> dict[str, NDArray[Any] | None]:
@@ -229,7 +248,9 @@ def _optics(path: Path | str, table: Table, optics: Table) -> dict[str, NDArray[
 
 
 def _write_one(path: Path | str, picks: Picks, info: PicksInfo) -> None:
-    write_autopick(path, picks, box_size=info.box_size, pixel_size=info.pixel_size)
+    turned_over = info.shape is not None and from_bottom(STAR.name, info.micrograph)
+    rows = info.shape[0] if info.shape is not None and turned_over else None
+    write_autopick(path, picks, box_size=info.box_size, pixel_size=info.pixel_size, rows=rows)
 
 
 def _read(path: Path | str, _shape: Shape | None) -> CoordinateSet:
