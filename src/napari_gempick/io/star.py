@@ -34,6 +34,7 @@ _PLAIN = re.compile(r"""(?!data_|save_|(?:loop|stop|global)_$)(?=[^"'#$;_\[\]])[
 _TOKEN = re.compile(r"""(?:'(?P<one>.*?)'|"(?P<two>.*?)"|(?P<comment>\#.*)|(?P<plain>[^\s'"#]\S*))(?=\s|$)""", re.ASCII)
 _BLOCK = re.compile(r"data_([^\s/]*)$", _FLAGS)
 _LABEL = re.compile(r"_[A-Za-z]\w*$", re.ASCII)
+_LOOK = 16
 _NOT_TEXT = re.compile(rb"[\x00-\x08\x0e-\x1a\x1c-\x1f]")
 
 
@@ -197,9 +198,14 @@ class _Parser:
         self._table: Table | None = None
         self._labels: list[str] | None = None
         self._rows: list[list[str]] = []
+        self._plain = False
 
     def parse(self, text: str) -> dict[str, Table]:
+        self._plain = text.isascii() and not ("'" in text or '"' in text)
         for number, line, tokens in self._logical_lines(text.split("\n")):
+            if self._rows and len(tokens) == len(self._rows[0]) > 2:  # what nearly every line is
+                self._rows.append(tokens)
+                continue
             block = _BLOCK.match(line) if len(tokens) == 1 else None
             if block is not None:
                 self._end_loop()
@@ -243,7 +249,7 @@ class _Parser:
 
     def _split(self, line: str, number: int) -> list[str]:
         """Return the values of a line; quotes keep words together, and # begins a comment."""
-        if line.isascii() and not any(mark in line for mark in "'\"#"):
+        if (self._plain or (line.isascii() and "'" not in line and '"' not in line)) and "#" not in line:
             return line.split()
         tokens, place = [], 0
         while place < len(line):
@@ -296,7 +302,10 @@ def _is_label(line: str, tokens: list[str]) -> bool:
 
 
 def _shared(values: Iterable[str]) -> list[str]:
-    """Return the values; equal neighbours are one object, because long tables repeat themselves."""
+    """Return the values; in columns that repeat themselves equal neighbours are one object, to save memory."""
+    values = list(values)
+    if len(set(values[:_LOOK])) > _LOOK / 2:
+        return values
     last = ""
     out = []
     for value in values:
