@@ -107,7 +107,7 @@ def test_one_file(work: Path) -> None:
     report = converted("picks/grid 1/mic_autopick.star", "mic.box", "--to", "box")
     assert report["files"] == ["mic.box"]
     assert converted("mic.box", "mic.star", "--to", "star")["files"] == ["mic.star"]
-    assert converted("mic.box", "folder", "--to", "eman2")["files"] == ["folder/mic_info.json"]
+    assert converted("mic.box", "folder", "--to", "eman2")["files"] == ["folder/info/mic_info.json"]
     assert "can hold one micrograph in the format box, and there are 3; name a folder" in refused(
         "picks", "all.box", "--to", "box"
     )

@@ -284,7 +284,7 @@ def test_a_format_that_proves_wrong_is_not_written(tmp_path, gempick, monkeypatc
         write(path, Orientation(flip_y=True).apply(picks, info.shape), info)
 
     write = FORMATS["box"].write
-    monkeypatch.setitem(FORMATS, "box", replace(FORMATS["box"], write=upside_down))
+    monkeypatch.setitem(FORMATS, "box", replace(FORMATS["box"], writer=upside_down))
     data, out = Path(__file__).parents[2] / "sample_data", tmp_path / "out"
     templates = ("--templates", f"side={data}/template_side.mrc", f"top={data}/template_top.mrc")
     arguments = (*templates, "--angle-step", 15, "--lowpass", 35, "--format", "box,csv", "-o", out)

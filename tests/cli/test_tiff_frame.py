@@ -15,6 +15,7 @@ from scipy import ndimage
 
 from helpers import Blobs
 from napari_gempick.io.formats import FORMATS
+from napari_gempick.io.formats.coordinate_set import ReadOptions
 from napari_gempick.io.frames import TIFF_ROWS, is_tiff
 from napari_gempick.io.read_coordinates import read_coordinates
 
@@ -78,8 +79,8 @@ def test_which_formats_turn_over_and_that_mrc_stays(tiff, gempick, basic):
     for name, made in FORMATS.items():
         if name == "gempicker-box":
             continue
-        found = made.read(f"out/mic{made.suffix}", (NY, NX)).picks
-        at_mrc = made.read(f"mrc/mic{made.suffix}", (NY, NX)).picks
+        found = made.read("out/" + made.file_of("mic", "tif/grid1/mic.tif"), ReadOptions((NY, NX))).picks
+        at_mrc = made.read("mrc/" + made.file_of("mic", "grid1/mic.mrc"), ReadOptions((NY, NX))).picks
         turned_over = TIFF_ROWS[name].from_bottom and name != "star"  # our own STAR file says what it has
         y = np.sort(NY - 1 - at_mrc.y if turned_over else at_mrc.y)
         assert np.sort(found.y) == pytest.approx(y, abs=1.01), name

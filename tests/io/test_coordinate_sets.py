@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from napari_gempick.io.coordinate_sets import PICK_FILES, find_files, read_entries, stem_of
+from napari_gempick.io.coordinate_sets import PICK_FILES, find_files, read_entries
 from napari_gempick.io.coordinates import write_autopick_index
 from napari_gempick.io.formats import FORMATS, PicksInfo
+from napari_gempick.io.formats.stems import stem_of
 from napari_gempick.model.errors import InputError
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ def test_every_format_is_found_in_folders_by_the_micrographs_name(tmp_path: Path
     files, several = find_files(tmp_path, PICK_FILES)
     assert ([stem_of(file.path.name) for file in files], several) == (["mic.01", "mic.01"], True)
     if not made.needs_shape:
-        entries, whole = read_entries(tmp_path, PICK_FILES)
+        entries, whole, *_ = read_entries(tmp_path, PICK_FILES)
         assert ([entry.name for entry in entries], whole) == (["grid 1/mic.01", "grid 2/mic.01"], True)
 
 
@@ -35,12 +36,16 @@ def test_a_list_gives_the_micrographs_names(tmp_path: Path, some_picks: Picks, m
     monkeypatch.chdir(tmp_path)
     FORMATS["box"].write("c/m.box", some_picks, PicksInfo(box_size=64))
     write_autopick_index("autopick.star", [("a b/m.mrc", "c/m.box"), ("gone.mrc", "c/gone.box")])
-    with pytest.raises(InputError, match=r"lists c/gone\.box, which does not exist"):
-        find_files(tmp_path / "autopick.star", PICK_FILES)
+    found = read_entries(tmp_path / "autopick.star", PICK_FILES)
+    assert ([entry.name for entry in found.entries], found.whole) == (["a b/m"], True)
+    assert found.missing == [f"{tmp_path}/autopick.star lists c/gone.box, which does not exist; it was left out."]
+    write_autopick_index("none.star", [("gone.mrc", "c/gone.box")])
+    with pytest.raises(InputError, match=r"lists c/gone\.box, which does not exist; run from RELION's project folder"):
+        read_entries(tmp_path / "none.star", PICK_FILES)
     write_autopick_index("autopick.star", [("a b/m.mrc", "c/m.box")])
     (file,), several = find_files(tmp_path / "autopick.star", PICK_FILES)
     assert (file.micrograph, str(file.name), several) == ("a b/m.mrc", "a b/m.mrc", True)
-    (entry,), _ = read_entries(tmp_path / "autopick.star", PICK_FILES)
+    (entry,), *_ = read_entries(tmp_path / "autopick.star", PICK_FILES)
     assert entry.name == "a b/m"
 
 
@@ -49,6 +54,6 @@ def test_a_data_set_is_split_by_its_names(tmp_path: Path, some_picks: Picks) -> 
     write_set = FORMATS["cs"].write_set
     assert write_set is not None
     write_set(tmp_path / "p.cs", [(some_picks, info[0]), (some_picks.take(np.array([1])), info[1])])
-    entries, whole = read_entries(tmp_path / "p.cs", PICK_FILES)
+    entries, whole, *_ = read_entries(tmp_path / "p.cs", PICK_FILES)
     assert [(entry.name, len(entry.found.picks)) for entry in entries] == [("x/m", 3), ("y/m", 1)]
     assert whole

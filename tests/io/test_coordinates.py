@@ -132,7 +132,7 @@ def test_box_files_of_other_programs(tmp_path: Path) -> None:
     assert (read.picks.x.tolist(), read.picks.y.tolist()) == ([132, 33.5], [216, 34.5])
     assert np.isnan(read.picks.score).all() and (read.picks.section == -1).all()
     (tmp_path / "m.box").write_text("100 200\n")
-    with pytest.raises(InputError, match=r"row 1 has 2 values, but a box has four"):
+    with pytest.raises(InputError, match=r"line 1 has 2 values, but a box has four"):
         read_coordinates(tmp_path / "m.box")
 
 

@@ -12,6 +12,7 @@ import napari_gempick as gp
 from helpers import Blobs
 from napari_gempick.engine.proof import other_readings
 from napari_gempick.io.formats import FORMATS, PicksInfo
+from napari_gempick.io.frames import from_bottom
 from napari_gempick.io.micrograph import read_micrograph
 from napari_gempick.io.proof_readers import read_plainly
 from napari_gempick.io.read_coordinates import read_coordinates
@@ -42,7 +43,7 @@ class DataSet:
         self.prover = Prover(self.settings, self.views)
         self.evidence = self.prover.evidence(micrograph)
         names = tuple(view.name for view in self.views)
-        self.info = PicksInfo(self.image.pixel_size, box, names, "mics/a mic.mrc", self.evidence.shape)
+        self.info = PicksInfo(self.image.pixel_size, box, names, f"mics/a mic{micrograph.suffix}", self.evidence.shape)
 
     def write(self, folder: Path, picks: gp.Picks, names=FORMATS) -> dict[str, object]:
         """Write picks in all formats; return the proof of each, or the sentence that refused it."""
@@ -148,7 +149,9 @@ def test_plain_parsers_read_what_the_readers_read(data: DataSet, tmp_path: Path)
         file = tmp_path / f"m{made.suffix}"
         made.write(file, data.picks, data.info)
         (plain,) = read_plainly(file, name, data.evidence.shape).values()
-        found = read_coordinates(file, name, data.evidence.shape).picks
+        found = read_coordinates(file, name, data.evidence.shape).on(data.path, data.evidence.shape, file).picks
+        if from_bottom(name, data.path):
+            plain = replace(plain, y=data.evidence.shape[0] - 1 - plain.y, psi=-plain.psi % 360)
         for field in ("x", "y", "psi"):
             np.testing.assert_allclose(getattr(plain, field), getattr(found, field), atol=1e-6)
         np.testing.assert_array_equal(plain.section, found.section)
@@ -159,7 +162,7 @@ def test_a_file_that_proves_wrong_never_gets_its_name(data: DataSet, tmp_path: P
         write(path, Orientation(flip_y=True).apply(picks, info.shape), info)
 
     write = FORMATS["csv"].write
-    monkeypatch.setitem(FORMATS, "csv", replace(FORMATS["csv"], write=upside_down))
+    monkeypatch.setitem(FORMATS, "csv", replace(FORMATS["csv"], writer=upside_down))
     proofs = MicrographProof(data.prover, data.path, data.evidence.pixel_size)
     proofs.write("star", tmp_path / "m.star", data.picks, data.info)
     with pytest.raises(ProofError, match=r"m\.csv was not written.*flipped in y to 0\.\d\d; use --flip-y\."):

@@ -19,7 +19,7 @@ from napari_gempick.cli.common import (
     say,
     settings_options,
 )
-from napari_gempick.cli.options import parse_format, parse_shape
+from napari_gempick.cli.options import NO_SHIFTS, parse_format, parse_shape
 from napari_gempick.io.formats import FORMATS
 from napari_gempick.model.errors import ProofError
 
@@ -85,6 +85,14 @@ _PROVING = ("templates", "template_pixel_size", "mask", "diameter", "contrast")
 @click.option("--box", type=click.IntRange(min=1), metavar="PX", help="Box size of OUT. [px of OUT; default: as in IN]")
 @settings_options(_PROVING)
 @click.option("--no-proof", is_flag=True, help="Do not look whether the result points at the particles.")
+@click.option("--no-shifts", is_flag=True, help=NO_SHIFTS)
+@click.option(
+    "--filament-spacing",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="PX",
+    help="Distance between points along filaments that IN gives by their ends (EMAN start and end boxes); psi follows "
+    "the axis. [px of IN]",
+)
 @click.option("--allow-unmatched", is_flag=True, help="Leave out micrographs that --micrographs or --name-table lack.")
 @click.option("--overwrite", is_flag=True, help="Replace files.")
 @json_option
@@ -98,6 +106,8 @@ def command(
     flip_x: bool,
     flip_y: bool,
     no_proof: bool,
+    no_shifts: bool,
+    filament_spacing: float | None,
     as_json: bool,
     **options: Any,
 ) -> int:
@@ -111,6 +121,7 @@ def command(
     read back, and particles are averaged where it points: a result that is flipped, exchanged, shifted by half a box or
     on the wrong grid is not written, and the option that mends it is named.
     """
+    from napari_gempick.io.formats.coordinate_set import ReadOptions
     from napari_gempick.job.convert import Conversion, convert
     from napari_gempick.model.orientation import Orientation
     from napari_gempick.model.settings import make_settings
@@ -121,6 +132,7 @@ def command(
     proving = given({name: options.pop(name) for name in _PROVING})
     templates = make_settings(proving) if "templates" in proving else None
     options |= {"box_size": options.pop("box"), "templates": templates, "proof": not no_proof}
+    options["reading"] = ReadOptions(shifts=not no_shifts, spacing=filament_spacing)
     try:
         report = convert(
             [Path(path) for path in paths[:-1]], Path(paths[-1]), Conversion(to, source, orientation, **options)

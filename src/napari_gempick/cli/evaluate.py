@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from napari_gempick.cli.common import command_errors, json_option, print_json, say
+from napari_gempick.cli.common import EXIT_SOME_FAILED, command_errors, json_option, print_json, say
 from napari_gempick.cli.compared import compare_and_print, export
 from napari_gempick.cli.options import parse_format, parse_shape
 from napari_gempick.cli.tables import aligned
@@ -113,7 +113,7 @@ def command(
     export_format: Format,
     overwrite: bool,
     as_json: bool,
-) -> None:
+) -> int:
     """Compare picks with a truth: precision, recall, F1, distances, views, angles; or with one another.
 
     PICKS is a coordinate file (STAR, CSV, EMAN .box), a folder of results, or an autopick.star; several are compared
@@ -133,11 +133,11 @@ def command(
         raise SettingsError("--tolerance, --edge, --ignore-radius and --psi-modulo must be finite numbers.")
     if compared:
         compare_and_print(_named(paths), tolerance, export_to, export_format, overwrite=overwrite, as_json=as_json)
-        return
+        return 0
     if output is not None:
         refuse_existing(output, overwrite)
     rules = Rules(tolerance, edge, tolerance if ignore_radius is None else ignore_radius)
-    truths, _ = read_entries(Path(paths[-1]), TRUTH_FILES)
+    truths = read_entries(Path(paths[-1]), TRUTH_FILES).entries
     sets = {}
     for name, path in _named(paths[:-1]).items():
         sets[name] = evaluate_set(name, path, truths, rules, recall_rows(truths, recall_on), shape)
@@ -163,6 +163,7 @@ def command(
         print_json(result)
     else:
         click.echo("\n".join(_tables(result)))
+    return EXIT_SOME_FAILED if any(one.missing for one in sets.values()) else 0
 
 
 def _named(texts: Iterable[str]) -> dict[str, Path]:

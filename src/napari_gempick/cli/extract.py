@@ -19,6 +19,7 @@ from napari_gempick.cli.common import (
     say,
     settings_options,
 )
+from napari_gempick.cli.options import NO_SHIFTS
 from napari_gempick.model.extraction import ExtractSettings, make_extract_settings
 
 
@@ -45,6 +46,7 @@ from napari_gempick.model.extraction import ExtractSettings, make_extract_settin
     help="Pixel size of the micrographs. [Å; default: of the picks' results, or the file headers]",
 )
 @click.option("--threads", type=click.IntRange(0), default=0, help="CPU threads; 0: all cores. [default: 0]")
+@click.option("--no-shifts", is_flag=True, help=NO_SHIFTS)
 @click.option("--allow-unmatched", is_flag=True, help="Leave out picks of micrographs that are not given.")
 @click.option("--resume", is_flag=True, help="Go on with an extraction that was interrupted.")
 @click.option("--overwrite", is_flag=True, help="Replace files.")
@@ -56,6 +58,7 @@ def command(
     ctf: Path | None,
     pixel_size: float | None,
     threads: int,
+    no_shifts: bool,
     allow_unmatched: bool,
     resume: bool,
     overwrite: bool,
@@ -75,7 +78,17 @@ def command(
         raise click.UsageError("Give micrographs and, as the last argument, picks.")
     settings = make_extract_settings(given(options))
     what = Extraction(
-        paths[:-1], Path(paths[-1]), output, settings, ctf, pixel_size, threads, allow_unmatched, resume, overwrite
+        paths[:-1],
+        Path(paths[-1]),
+        output,
+        settings,
+        ctf,
+        pixel_size,
+        threads,
+        allow_unmatched,
+        resume,
+        overwrite,
+        shifts=not no_shifts,
     )
     cancel = threading.Event()
     previous = signal.signal(signal.SIGINT, lambda *_: cancel.set())

@@ -32,6 +32,10 @@ def parse_format(context: click.Context, option: click.Parameter, value: str | N
         raise click.BadParameter(error.sentence, context, option) from error
 
 
+NO_SHIFTS = (
+    "Leave the coordinates of refined particles as they are; otherwise rlnOriginXAngst and rlnOriginYAngst are "
+    "subtracted, as RELION does when it extracts again."
+)
 TEMPLATE_SETTINGS = (
     "templates",
     "mask",

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import itertools
-import re
 from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path, PurePath
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from napari_gempick.io.formats import SUFFIXES
+from napari_gempick.io.formats.eman2 import EMAN2, possible_names
 from napari_gempick.io.formats.relion import is_index
+from napari_gempick.io.formats.stems import stem_of
 from napari_gempick.io.read_coordinates import CoordinateSet, read_autopick_index, read_coordinates
 from napari_gempick.model.errors import InputError
 
@@ -23,11 +24,6 @@ PICK_FILES = tuple(f"*{suffix}" for suffix in (*(s for s in SUFFIXES if s not in
 TRUTH_FILES = ("*_truth.csv", "*.csv", "*.star", "*.box")
 REPORT = "evaluation.json"
 """A folder that holds it holds tables of an evaluation, no coordinates."""
-
-_SUFFIX = re.compile(
-    r"(\.(star|csv|tsv|tab|txt|c?box|cs|pos|tiff?|eer|mrcs?(\.gz|\.bz2)?)|(_info)?\.json)$", re.IGNORECASE
-)
-_ENDING = re.compile(r"_(autopick|automatch|manualpick|topaz|truth|picks)$")
 
 
 @dataclass(frozen=True)
@@ -50,6 +46,11 @@ class CoordinateFile:
     name: PurePath
     place: Path
     micrograph: str = ""
+
+    @property
+    def is_missing(self) -> bool:
+        """Whether RELION's list names a file that does not exist."""
+        return bool(self.micrograph) and not self.path.exists()
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,11 +78,41 @@ class Entry:
     micrograph: str = ""
 
 
-def read_entries(path: Path, patterns: Sequence[str]) -> tuple[list[Entry], bool]:
-    """Return the coordinates of every micrograph that a file or folder holds, and whether that is meant to be all."""
+class Entries(NamedTuple):
+    """Coordinates of several micrographs.
+
+    Attributes
+    ----------
+    entries : list of Entry
+    whole : bool
+        They are meant to be all of a data set, so that a micrograph that is not among them has no picks.
+    notes : list of str
+        What the user should know about the reading.
+    missing : list of str
+        Sentences about files that RELION's list names and that do not exist.
+    """
+
+    entries: list[Entry]
+    whole: bool
+    notes: list[str]
+    missing: list[str]
+
+
+def read_entries(path: Path, patterns: Sequence[str]) -> Entries:
+    """Return the coordinates of every micrograph that a file or folder holds.
+
+    Raises
+    ------
+    InputError
+        There are none, or a file cannot be read.
+    """
     files, whole_list = find_files(path, patterns)
-    entries = [entry for file in files for entry in _entries(file)]
-    return entries, whole_list or len(entries) != 1
+    missing = [f"{path} lists {file.path}, which does not exist; it was left out." for file in files if file.is_missing]
+    if missing and len(missing) == len(files):
+        raise InputError(f"{path} lists {files[0].path}, which does not exist; run from RELION's project folder.", path)
+    entries = [entry for file in files if not file.is_missing for entry in _entries(file)]
+    notes = list(dict.fromkeys(note for entry in entries for note in entry.found.notes))
+    return Entries(entries, whole_list or len(entries) != 1, notes, missing)
 
 
 def find_files(path: Path, patterns: Sequence[str]) -> tuple[list[CoordinateFile], bool]:
@@ -90,7 +121,7 @@ def find_files(path: Path, patterns: Sequence[str]) -> tuple[list[CoordinateFile
     Raises
     ------
     InputError
-        A folder without such files, or a list of files that do not exist.
+        A folder without such files.
     """
     if path.is_dir():
         files = _in_folder(path, patterns)
@@ -119,10 +150,7 @@ def _in_folder(folder: Path, patterns: Sequence[str]) -> list[Path]:
 def _listed(index: Path, name: str) -> Path:
     """Return a coordinate file that RELION's list names: from the current folder, or from one above the list."""
     places = [folder / name for folder in (Path(), *index.absolute().parents)]
-    found = next((place for place in places if place.exists()), None)
-    if found is None:
-        raise InputError(f"{index} lists {name}, which does not exist; run from RELION's project folder.", index)
-    return found
+    return next((place for place in places if place.exists()), Path(name))
 
 
 def _entries(file: CoordinateFile) -> Iterator[Entry]:
@@ -131,11 +159,6 @@ def _entries(file: CoordinateFile) -> Iterator[Entry]:
         stem = stem_of(name.name)
         parts = (*whole.parts[:-1], stem)
         yield Entry(name.with_name(stem).as_posix(), parts, file.path, found, micrograph or file.micrograph)
-
-
-def stem_of(name: str) -> str:
-    """Return the micrograph's name that a file name stands for: without suffix, _autopick, _truth or _picks."""
-    return _ENDING.sub("", _SUFFIX.sub("", name)) or name
 
 
 def common_ending(one: Sequence[str], other: Sequence[str]) -> int:
@@ -147,15 +170,21 @@ def common_ending(one: Sequence[str], other: Sequence[str]) -> int:
 def pair(picks: Sequence[Entry], truths: Sequence[Entry]) -> dict[int, int]:
     """Return truth number -> picks number: of equal stems those of equal relative path, else of most common folders."""
     by_stem: dict[str, list[int]] = defaultdict(list)
+    by_info: dict[str, list[int]] = defaultdict(list)
     for number, truth in enumerate(truths):
         by_stem[truth.parts[-1]].append(number)
+        for name in possible_names(truth.parts):
+            by_info[name].append(number)
 
     def closeness(pick: int, truth: int) -> tuple[bool, int]:
         return picks[pick].name == truths[truth].name, common_ending(picks[pick].parts, truths[truth].parts)
 
     claims: dict[int, list[int]] = defaultdict(list)
     for pick, entry in enumerate(picks):
-        rated = sorted(by_stem[entry.parts[-1]], key=lambda truth: closeness(pick, truth), reverse=True)
+        fits = by_stem[entry.parts[-1]]
+        if not fits and entry.found.program == EMAN2.name:
+            fits = by_info[entry.parts[-1]]
+        rated = sorted(fits, key=lambda truth: closeness(pick, truth), reverse=True)
         _refuse_tie(entry, [truths[i] for i in rated], [closeness(pick, i) for i in rated])
         if rated:
             claims[rated[0]].append(pick)

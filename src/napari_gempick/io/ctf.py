@@ -7,8 +7,9 @@ import re
 from pathlib import PurePath
 from typing import TYPE_CHECKING
 
-from napari_gempick.io.coordinate_sets import common_ending, stem_of
+from napari_gempick.io.coordinate_sets import common_ending
 from napari_gempick.io.ctffind import find_ctffind, is_ctffind, read_ctffind
+from napari_gempick.io.formats.stems import stem_of
 from napari_gempick.io.star import numbers, read_tables
 from napari_gempick.model.ctf import Ctf
 from napari_gempick.model.errors import InputError

@@ -9,8 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
-from napari_gempick.io.coordinate_sets import common_ending, stem_of
+from napari_gempick.io.coordinate_sets import common_ending
 from napari_gempick.io.formats.cryosparc import read_exposures
+from napari_gempick.io.formats.eman2 import possible_names
+from napari_gempick.io.formats.stems import stem_of
 from napari_gempick.io.formats.table import columns_of
 from napari_gempick.io.image import open_image
 from napari_gempick.io.listing import find_micrographs
@@ -20,6 +22,7 @@ from napari_gempick.model.errors import InputError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from napari_gempick.io.formats.coordinate_set import Exposure
     from napari_gempick.model.orientation import Shape
 
 USUAL_SUFFIX = ".mrc"
@@ -88,7 +91,7 @@ class Micrographs:
     Parameters
     ----------
     given : Path or str, or several
-        A folder, a STAR file, a micrograph, a glob, or a .cs table of exposures.
+        A folder, a STAR file, a micrograph, a glob, or a .cs or .csg table of exposures.
     names : iterable of str, optional
         The names that `given` lists; then no file is looked for.
 
@@ -99,19 +102,24 @@ class Micrographs:
     """
 
     def __init__(self, given: Path | str | Sequence[Path | str], names: Iterable[str] | None = None) -> None:
+        self.exposures: list[Exposure] = []
         several = [given] if isinstance(given, (str, Path)) else list(given)
         self.given = " ".join(str(one) for one in several[:3]) + (" ..." if len(several) > 3 else "")
         if names is not None:
             self.all = [Known(name, stem_of(PurePosixPath(name).name)) for name in names]
-        elif self.given.lower().endswith(".cs"):
-            self.all = _exposures(Path(self.given))
+        elif self.given.lower().endswith((".cs", ".csg")):
+            self.exposures = read_exposures(Path(self.given))
+            self.all = _known(Path(self.given), self.exposures)
         else:
             self.all = [Known(shown(file.path), file.output_stem, file.path) for file in find_micrographs(several)]
         self._by_stem: dict[str, list[Known]] = defaultdict(list)
+        self._by_info: dict[str, list[Known]] = defaultdict(list)
         for known in self.all:
             stem = known.parts[-1]
             for name in dict.fromkeys((stem, _UID.sub("", stem))):
                 self._by_stem[name].append(known)
+            for name in possible_names(known.parts) - {stem}:
+                self._by_info[name].append(known)
 
     def find(self, parts: tuple[str, ...]) -> Known | None:
         """Return the micrograph of that stem with the most folders in common, None where there is no such stem.
@@ -119,7 +127,8 @@ class Micrographs:
         Parameters
         ----------
         parts : tuple of str
-            The name's parts, the last one without suffix; cryoSPARC's number before a name does not count.
+            The name's parts, the last one without suffix; cryoSPARC's number before a name does not count, and
+            EMAN2's names of info files are understood.
 
         Raises
         ------
@@ -127,7 +136,7 @@ class Micrographs:
             Several micrographs fit equally well.
         """
         stem = parts[-1]
-        fits = self._by_stem.get(stem) or self._by_stem.get(_UID.sub("", stem), [])
+        fits = self._by_stem.get(stem) or self._by_stem.get(_UID.sub("", stem)) or self._by_info.get(stem, [])
         if not fits:
             return None
         rated = sorted(fits, key=lambda known: common_ending(known.parts[:-1], parts[:-1]), reverse=True)
@@ -189,12 +198,14 @@ def shown(path: Path) -> str:
     return (path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path).as_posix()
 
 
-def _exposures(path: Path) -> list[Known]:
-    listed = read_exposures(path)
+def _known(path: Path, listed: Sequence[Exposure]) -> list[Known]:
+    """Return the micrographs of a cryoSPARC table; their files lie below its project folder, above the table."""
     if not listed:
         raise InputError(f"{path} lists no micrographs; give another table.", path)
     stems = stems_below(dict.fromkeys(one.path for one in listed))
-    return [
-        Known(one.path, stems[one.path], None, one.shape, one.pixel_size, one.uid, one.group)
-        for one in {one.path: one for one in listed}.values()
-    ]
+    places = [Path(), *path.absolute().parents]
+    known = []
+    for one in {one.path: one for one in listed}.values():
+        file = next((folder / one.path for folder in places if (folder / one.path).is_file()), None)
+        known.append(Known(one.path, stems[one.path], file, one.shape, one.pixel_size, one.uid, one.group))
+    return known

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from napari_gempick.io.formats.optics import AMPLITUDE, CS, CTF, GROUP, GROUP_NAME, NAME, VOLTAGE
 from napari_gempick.io.micrograph_names import Micrographs
 from napari_gempick.io.star import read_tables
 from napari_gempick.model.errors import InputError
@@ -11,20 +12,6 @@ from napari_gempick.model.errors import InputError
 if TYPE_CHECKING:
     from pathlib import Path
 
-NAME, GROUP, GROUP_NAME = "rlnMicrographName", "rlnOpticsGroup", "rlnOpticsGroupName"
-VOLTAGE, CS, AMPLITUDE = "rlnVoltage", "rlnSphericalAberration", "rlnAmplitudeContrast"
-CTF = (
-    "rlnDefocusU",
-    "rlnDefocusV",
-    "rlnDefocusAngle",
-    "rlnPhaseShift",
-    "rlnCtfBfactor",
-    "rlnCtfScalefactor",
-    "rlnCtfAstigmatism",
-    "rlnCtfFigureOfMerit",
-    "rlnCtfMaxResolution",
-)
-"""What is carried from a micrograph to its particles."""
 _OPTICS = ("rlnMtfFileName", "rlnMicrographOriginalPixelSize", VOLTAGE, CS, AMPLITUDE, "rlnBeamTiltX", "rlnBeamTiltY")
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from napari_gempick.engine.align import average_classes, cut_boxes, outer_side
 from napari_gempick.engine.masks import EDGE_PIXELS, outline, soft_edge
 from napari_gempick.io.coordinate_sets import PICK_FILES, TRUTH_FILES, common_ending, read_entries
+from napari_gempick.io.formats.eman2 import EMAN2, possible_names
 from napari_gempick.io.formats.relion import PARTICLES
 from napari_gempick.io.frames import FLIP, from_bottom
 from napari_gempick.io.micrograph import as_float32, read_micrograph, require_pixel_size
@@ -172,7 +173,7 @@ def average_files(
     """
     star = output.with_suffix(".star")
     refuse_existing([output, beside(output, "_mask"), star], overwrite)
-    entries, _ = read_entries(picks, TRUTH_FILES if _only_tables(picks) else PICK_FILES)
+    entries, _, notes, missing = read_entries(picks, TRUTH_FILES if _only_tables(picks) else PICK_FILES)
     pairs = [(micrograph, _entry_of(micrograph, entries)) for micrograph in micrographs]
     placed = [(micrograph, settled(entry, micrograph.path)) for micrograph, entry in pairs if entry is not None]
     found = [(micrograph, entry, _selected(entry, select)) for micrograph, entry in placed]
@@ -230,6 +231,8 @@ def average_files(
         ],
         "box": made.images.shape[-1],
         "pixel_size": sizes[0],
+        "notes": notes,
+        "missing": missing,
     }
 
 
@@ -240,7 +243,9 @@ def _only_tables(path: Path) -> bool:
 def _entry_of(micrograph: MicrographFile, entries: Sequence[Entry]) -> Entry | None:
     """Return the picks of a micrograph: of equal stems the one that shares most folders with it."""
     own = (*micrograph.path.parts[:-1], micrograph.stem)
-    fitting = [entry for entry in entries if entry.parts[-1] in (micrograph.stem, micrograph.path.name)]
+    names = {micrograph.stem, micrograph.path.name}
+    of_eman2 = names | possible_names(own)
+    fitting = [e for e in entries if e.parts[-1] in (of_eman2 if e.found.program == EMAN2.name else names)]
     return max(fitting, key=lambda entry: common_ending(entry.parts, own), default=None)
 
 

@@ -13,7 +13,7 @@ from napari_gempick.io.coordinate_sets import PICK_FILES, Entry, pair, read_entr
 from napari_gempick.io.formats import PicksInfo
 from napari_gempick.io.formats.coordinate_set import NO_VIEW
 from napari_gempick.io.micrograph_names import named
-from napari_gempick.job.convert_files import OutputFiles
+from napari_gempick.job.convert_files import OutputFiles, Source
 from napari_gempick.job.evaluate import entry_particles, entry_size, settled
 from napari_gempick.model.errors import InputError
 
@@ -80,7 +80,7 @@ def compare_sets(sets: Mapping[str, tuple[Path, Sequence[str]]], tolerance: floa
     InputError
         A set cannot be read, or names do not tell which micrographs belong together.
     """
-    listed = [[settled(entry) for entry in read_entries(path, patterns)[0]] for path, patterns in sets.values()]
+    listed = [[settled(entry) for entry in read_entries(path, patterns).entries] for path, patterns in sets.values()]
     rows: list[list[Entry | None]] = [[entry, *[None] * (len(listed) - 1)] for entry in listed[0]]
     for number, entries in enumerate(listed[1:], 1):
         known = [next(entry for entry in row if entry is not None) for row in rows]
@@ -179,7 +179,7 @@ def export_sets(
     wanted = {CONSENSUS: 0, **{f"only_{name}": number for number, name in enumerate(names)}}
     for where, number in wanted.items():
         rows: list[tuple[Picks, PicksInfo]] = []
-        sources: list[tuple[str, Path]] = []
+        sources: list[Source] = []
         for micrograph in micrographs:
             entry = micrograph.entries[number]
             if entry is None:
@@ -198,7 +198,7 @@ def export_sets(
                 len(rows) + 1,
             )
             rows.append((replace(picks, view=numbers), info))
-            sources.append((entry.name, entry.path))
+            sources.append((entry.name, info.micrograph, entry.path))
         OutputFiles(folder / where, to, sources, named=True).write(rows, overwrite=overwrite)
     return [str(folder / where) for where in wanted]
 

@@ -9,8 +9,9 @@ import numpy as np
 
 from napari_gempick.engine.evaluate import Rules, match
 from napari_gempick.engine.rates import summarise
-from napari_gempick.io.coordinate_sets import PICK_FILES, Entry, pair, read_entries, stem_of
+from napari_gempick.io.coordinate_sets import PICK_FILES, Entry, pair, read_entries
 from napari_gempick.io.formats.coordinate_set import NO_VIEW, CoordinateSet
+from napari_gempick.io.formats.stems import stem_of
 from napari_gempick.job.compare import Compared, comparison
 from napari_gempick.job.evaluate import entry_particles, forget_runs, settled
 from napari_gempick.model.picks import Picks
@@ -73,7 +74,7 @@ def read_set(path: Path) -> PickSet:
         It cannot be read.
     """
     forget_runs()
-    entries, _ = read_entries(path, FILES)
+    entries = read_entries(path, FILES).entries
     return PickSet(path, tuple(entries))
 
 

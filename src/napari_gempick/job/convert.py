@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from napari_gempick.io.formats import Format, PicksInfo
-from napari_gempick.io.formats.coordinate_set import NO_VIEW
-from napari_gempick.io.formats.relion import STAR
+from napari_gempick.io.formats.coordinate_set import NO_VIEW, ReadOptions
+from napari_gempick.io.formats.optics import ASSUMED
+from napari_gempick.io.formats.relion import PARTICLES, STAR
+from napari_gempick.io.micrograph_table import MicrographTable
 from napari_gempick.job.convert_files import OutputFiles
 from napari_gempick.job.convert_parts import Part, PartReader
 from napari_gempick.job.convert_proof import ConversionProof, describe_proof
@@ -19,7 +22,6 @@ from napari_gempick.model.orientation import Orientation
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     from napari_gempick.io.formats.base import Kept
     from napari_gempick.model.orientation import Shape
@@ -56,6 +58,8 @@ class Conversion:
         Templates and masks to prove the result with; by default those of the run whose results are converted.
     proof : bool
         Prove the result where micrographs and templates are at hand.
+    reading : ReadOptions
+        How to read the files.
     """
 
     to: Format
@@ -69,6 +73,7 @@ class Conversion:
     overwrite: bool = False
     templates: PickSettings | None = None
     proof: bool = True
+    reading: ReadOptions = field(default_factory=ReadOptions)
 
 
 def convert(inputs: Sequence[Path], output: Path, conversion: Conversion) -> dict[str, Any]:
@@ -100,7 +105,12 @@ def convert(inputs: Sequence[Path], output: Path, conversion: Conversion) -> dic
         A file is there already, or cannot be written.
     """
     reader = PartReader(
-        conversion.source, conversion.orientation, conversion.shape, conversion.micrographs, conversion.name_table
+        conversion.source,
+        conversion.orientation,
+        conversion.shape,
+        conversion.micrographs,
+        conversion.name_table,
+        conversion.reading,
     )
     parts = list(reader.read(inputs))
     if not parts:
@@ -110,6 +120,8 @@ def convert(inputs: Sequence[Path], output: Path, conversion: Conversion) -> dic
     if unmatched and not (conversion.allow_unmatched and matched):
         raise SettingsError(_unmatched(unmatched, parts, conversion))
     sets, outside = _sets(matched, conversion)
+    if conversion.to is PARTICLES:
+        sets = _with_optics(matched, sets, conversion)
     proofs = ConversionProof(output, conversion, reader.run_settings, matched, sets)
     files = _write(output, conversion, matched, sets, proofs)
     known = reader.micrographs.all if reader.micrographs is not None else []
@@ -125,7 +137,7 @@ def convert(inputs: Sequence[Path], output: Path, conversion: Conversion) -> dic
         "without_picks": sum(one.name not in found for one in known),
         "failed": reader.failed,
         "loses": _loses(matched, conversion.to),
-        "notes": [*_notes(matched, conversion), *_outside_notes(matched, conversion, outside)],
+        "notes": [*reader.notes, *_notes(matched, conversion), *_outside_notes(matched, conversion, outside)],
         "files": [str(file) for file in files],
         "proof": None if proofs.proof is None else describe_proof(proofs.proof),
     }
@@ -139,7 +151,7 @@ def _write(
     proofs: ConversionProof,
 ) -> list[Path]:
     named = any(part.target is not None or not part.known.guessed for part in parts)
-    sources = [(_stem(part), part.file) for part in parts]
+    sources = [(_stem(part), (part.target or part.known).name, part.file) for part in parts]
     files = OutputFiles(output, conversion.to, sources, named=named)
     return files.write(sets, overwrite=conversion.overwrite, check=proofs)
 
@@ -210,6 +222,25 @@ def _info(part: Part, conversion: Conversion, shape: Shape | None, number: int) 
     )
 
 
+def _with_optics(
+    parts: Sequence[Part], sets: Sequence[tuple[Picks, PicksInfo]], conversion: Conversion
+) -> list[tuple[Picks, PicksInfo]]:
+    """Return the sets with optics and CTF from the micrographs' STAR file, where one was given."""
+    table = _table(conversion)
+    if table is None:
+        return list(sets)
+    out = []
+    for part, (picks, info) in zip(parts, sets, strict=True):
+        ctf, optics = table.find((part.target or part.known).parts) or ({}, {})
+        out.append((picks, replace(info, ctf=ctf, optics=optics)))
+    return out
+
+
+def _table(conversion: Conversion) -> MicrographTable | None:
+    given = str(conversion.micrographs or "")
+    return MicrographTable(Path(given)) if given.lower().endswith(".star") else None
+
+
 def _loses(parts: Sequence[Part], to: Format) -> list[str]:
     """Return a sentence for each thing that the picks have and the format has not."""
     has: dict[Kept, bool] = dict.fromkeys(to.loses, False)
@@ -237,6 +268,14 @@ def _notes(parts: Sequence[Part], conversion: Conversion) -> list[str]:
             f"The files say only the stems of micrographs; they are called {some(guessed)}: give --micrographs for "
             "their right names."
         )
+    if conversion.to is PARTICLES:
+        table = _table(conversion)
+        assumed = [text for label, (_, text) in ASSUMED.items() if table is None or not table.has(label)]
+        if assumed:
+            notes.append(
+                f"Assumed: {', '.join(assumed)}; give --micrographs with a micrographs STAR file that has the right "
+                "values and the CTF."
+            )
     keyed = all(part.target is not None and part.target.uid is not None for part in parts)
     if conversion.to.name == "cs" and not keyed and any("micrograph_uid" not in part.found.extra for part in parts):
         notes.append(

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from napari_gempick.model.picks import Picks
 
 
+Source = tuple[str, str, Path]
+
+
 class OutputFiles:
     """The files of a format for some micrographs.
 
@@ -30,8 +33,8 @@ class OutputFiles:
     output : Path
         File or folder.
     to : Format
-    sources : sequence of (stem, file)
-        For each micrograph, what the name of its file begins with, and where its picks come from.
+    sources : sequence of (stem, micrograph, file)
+        For each micrograph, what the name of its file begins with, its own name, and where its picks come from.
     named : bool
         The micrographs' names are known, so that a table of one micrograph shall have its name.
 
@@ -41,7 +44,7 @@ class OutputFiles:
         Several micrographs for one file, or two with the same name.
     """
 
-    def __init__(self, output: Path, to: Format, sources: Sequence[tuple[str, Path]], *, named: bool) -> None:
+    def __init__(self, output: Path, to: Format, sources: Sequence[Source], *, named: bool) -> None:
         self._to = to
         suffixes = tuple({Path(suffix).suffix or suffix for suffix in (*SUFFIXES, to.suffix)})
         is_file = not output.is_dir() and output.name.lower().endswith(suffixes)
@@ -100,10 +103,10 @@ class OutputFiles:
         return files
 
 
-def _in_folder(output: Path, to: Format, sources: Sequence[tuple[str, Path]]) -> list[Path]:
+def _in_folder(output: Path, to: Format, sources: Sequence[Source]) -> list[Path]:
     files: dict[Path, Path] = {}
-    for stem, source in sources:
-        file = output / f"{stem}{to.suffix}"
+    for stem, micrograph, source in sources:
+        file = output / to.file_of(stem, micrograph)
         if file in files:
             raise SettingsError(
                 f"{files[file]} and {source} both have picks for {file}; convert them one by one, or keep the folders "

@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_gempick.io.candidates import read_candidates
-from napari_gempick.io.coordinate_sets import PICK_FILES, find_files, stem_of
+from napari_gempick.io.coordinate_sets import PICK_FILES, find_files
 from napari_gempick.io.formats import format_of
-from napari_gempick.io.formats.coordinate_set import NO_VIEW
+from napari_gempick.io.formats.coordinate_set import NO_VIEW, ReadOptions
+from napari_gempick.io.formats.stems import stem_of
 from napari_gempick.io.frames import from_bottom
 from napari_gempick.io.micrograph_names import Known, Micrographs, named, read_name_table, shown, stems_below
 from napari_gempick.job.results import FROM_BOTTOM, INDEX_FILE, RUN_FILE, read_run
-from napari_gempick.model.errors import GempickError
+from napari_gempick.model.errors import GempickError, InputError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -52,7 +53,8 @@ class Part:
 class PartReader:
     """Reads parts and finds out which micrograph each belongs to.
 
-    `failed` collects the files that cannot be read; `run_settings` are those of the first folder of results, if any.
+    `failed` collects the files that cannot be read, `notes` what there is to say about the others; `run_settings` are
+    those of the first folder of results, if any.
 
     Parameters
     ----------
@@ -65,6 +67,8 @@ class PartReader:
         The micrographs that the coordinates shall belong to.
     name_table : Path, optional
         CSV table of names.
+    options : ReadOptions, optional
+        How to read; the exposures come from `micrographs`.
 
     Raises
     ------
@@ -79,11 +83,15 @@ class PartReader:
         shape: Shape | None,
         micrographs: Path | str | Sequence[Path | str] | None,
         name_table: Path | None,
+        options: ReadOptions | None = None,
     ) -> None:
         self._source, self._orientation, self._shape = source, orientation, shape
         self.micrographs = None if micrographs is None else Micrographs(micrographs)
         self._table = None if name_table is None else read_name_table(name_table)
+        exposures = self.micrographs.exposures if self.micrographs is not None else []
+        self._options = replace(options or ReadOptions(), exposures=tuple(exposures))
         self.failed: list[dict[str, str]] = []
+        self.notes: list[str] = []
         self.run_settings: dict[str, Any] | None = None
 
     @property
@@ -112,6 +120,8 @@ class PartReader:
                 below = PurePath(os.path.relpath(file.place, base)) if not file.micrograph else file.name
                 known = run.known(file) or _of_file(file, below, listed)
                 try:
+                    if file.is_missing:
+                        raise InputError(f"{path} lists {file.path}, which does not exist; it was left out.", path)
                     yield from self._parts(file, known, run)
                 except GempickError as error:
                     self.failed.append({"path": str(file.path), "error": error.sentence})
@@ -123,7 +133,9 @@ class PartReader:
     def _parts(self, file: CoordinateFile, known: Known, run: _Run) -> list[Part]:
         made = self._source or format_of(file.path)
         shape = self._shape_before(known) if made.needs_shape and made.holds == "micrograph" else None
-        sets = replace(made.read(file.path, shape), columns={}).by_micrograph()
+        read = made.read(file.path, replace(self._options, shape=shape))
+        self.notes += read.notes
+        sets = replace(read, columns={}, notes=()).by_micrograph()
         from_first_row = run.from_first_row(file, made)
         stems = stems_below(name for name in sets if name)
         parts = []

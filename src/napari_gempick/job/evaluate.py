@@ -29,12 +29,13 @@ _NAMES_SHOWN = 5
 
 @dataclass(frozen=True, eq=False)
 class Evaluated:
-    """A set of picks: a matching for each micrograph, by name, and what there is to say about it."""
+    """A set of picks: a matching for each micrograph, by name, what there is to say, and files that do not exist."""
 
     name: str
     path: Path
     matchings: dict[str, Matching]
     notes: list[str]
+    missing: list[str]
     other_reading: tuple[str, int, int] | None
 
 
@@ -65,7 +66,7 @@ def evaluate_set(
         A file cannot be read, nothing fits, or the size of a micrograph is needed and not known.
     """
     forget_runs()
-    entries, whole_list = read_entries(path, PICK_FILES)
+    entries, whole_list, notes, missing = read_entries(path, PICK_FILES)
     pairs = pair(entries, truths)
     if not pairs:
         raise InputError(
@@ -73,13 +74,13 @@ def evaluate_set(
             f"{some(t.name for t in truths)}; no name fits, so rename the files or give others.",
             path,
         )
-    notes = []
+    notes += missing
     spare = [entry.name for number, entry in enumerate(entries) if number not in pairs.values()]
     if spare:
-        notes.append(f"Not counted, for there is no truth: picks of {some(spare)}.")
-    missing = [truth.name for number, truth in enumerate(truths) if number not in pairs]
-    if missing and whole_list:
-        notes.append(f"Counted as nothing found, for there are no picks: {some(missing)}.")
+        notes.append(f"Not counted, because there is no truth: picks of {some(spare)}.")
+    without = [truth.name for number, truth in enumerate(truths) if number not in pairs]
+    if without and whole_list:
+        notes.append(f"Counted as nothing found, because there are no picks: {some(without)}.")
     matchings, readings = {}, []
     for number, truth in enumerate(truths):
         if number not in pairs and not whole_list:
@@ -95,7 +96,7 @@ def evaluate_set(
         true = _particles(settled(truth, beside, size), [])
         matchings[truth.name] = match(picks, true, rules, shape=size, for_recall=recall_rows[number])
         readings.append((picks, true, size))
-    return Evaluated(name, path, matchings, notes, better_reading(readings, rules.tolerance))
+    return Evaluated(name, path, matchings, notes, missing, better_reading(readings, rules.tolerance))
 
 
 def some(names: Iterable[str]) -> str:

@@ -119,6 +119,6 @@ def export_picks(
 
 
 def _files(folder: Path, chosen: Sequence[Chosen], name: str) -> OutputFiles:
-    sources = [(c.file.output_stem, c.file.path) for c in chosen]
+    sources = [(c.file.output_stem, shown(c.file.path), c.file.path) for c in chosen]
     folder.mkdir(parents=True, exist_ok=True)  # so that a folder with a dot in its name is taken for one
     return OutputFiles(folder, format_named(name), sources, named=True)

@@ -14,6 +14,7 @@ import numpy as np
 
 from napari_gempick.device.cores import usable_cores
 from napari_gempick.engine.particles import cut, finish, fits, touches
+from napari_gempick.io.formats.coordinate_set import ReadOptions
 from napari_gempick.io.formats.relion import PARTICLES
 from napari_gempick.io.frames import FLIP, from_bottom
 from napari_gempick.io.micrograph import read_micrograph, require_pixel_size
@@ -85,6 +86,8 @@ class Extraction:
     threads : int
         0: the cores that this process may use.
     allow_unmatched, resume, overwrite : bool
+    shifts : bool
+        Subtract the refined shifts of RELION's particles.
     """
 
     micrographs: Sequence[Path | str]
@@ -97,6 +100,7 @@ class Extraction:
     allow_unmatched: bool = False
     resume: bool = False
     overwrite: bool = False
+    shifts: bool = True
 
 
 def extract(
@@ -139,7 +143,8 @@ class _Extractor:
         self._what, self._settings = what, what.settings
         if what.output.suffix.lower() != ".mrcs":
             raise SettingsError(f"{what.output}: give the output a name that ends in .mrcs, as RELION wants.")
-        self._reader = PartReader(None, Orientation(), None, list(what.micrographs), None)
+        options = ReadOptions(shifts=what.shifts)
+        self._reader = PartReader(None, Orientation(), None, list(what.micrographs), None, options)
         assert self._reader.micrographs is not None
         self._given = self._reader.micrographs.all
         self._table = _table(what)
@@ -262,7 +267,7 @@ class _Extractor:
             "optics_groups": self._rows.groups,
             "unmatched": self._unmatched,
             "failed": [*self._reader.failed, *failed],
-            "notes": self._rows.notes(),
+            "notes": [*self._reader.notes, *self._rows.notes()],
         }
 
 

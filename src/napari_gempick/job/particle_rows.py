@@ -6,22 +6,20 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_gempick.io.formats.relion import PSI, autopick_columns
-from napari_gempick.io.micrograph_table import AMPLITUDE, CS, GROUP, GROUP_NAME, NAME, VOLTAGE, MicrographTable
+from napari_gempick.io.formats.optics import AMPLITUDE, ASSUMED, CS, GROUP, GROUP_NAME, NAME, VOLTAGE
+from napari_gempick.io.formats.relion import PSI, autopick_columns, unique_names
 from napari_gempick.model.errors import InputError
 from napari_gempick.model.picks import Picks
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from napari_gempick.io.micrograph_table import MicrographTable
     from napari_gempick.model.extraction import ExtractSettings
 
 _PRIOR, _IMAGE, _NO_PRIOR = "rlnAnglePsiPrior", "rlnImageName", "999.000"
-_GIVEN = {  # label: setting, what to assume, name and unit for messages
-    VOLTAGE: ("voltage", "300", "voltage 300 kV"),
-    CS: ("cs", "2.7", "Cs 2.7 mm"),
-    AMPLITUDE: ("amplitude_contrast", "0.1", "amplitude contrast 0.1"),
-}
+_GIVEN = {VOLTAGE: "voltage", CS: "cs", AMPLITUDE: "amplitude_contrast"}
+"""The setting that gives a label."""
 
 
 class ParticleRows:
@@ -64,9 +62,9 @@ class ParticleRows:
         if self._table is not None and found is None:
             raise InputError(f"{'/'.join(parts)} is not listed in {self._table.path}; add it there.", self._table.path)
         optics = dict(found[1]) if found else {}
-        for label, (name, assumed, _) in _GIVEN.items():
+        for label, name in _GIVEN.items():
             given = getattr(self._settings, name)
-            optics[label] = f"{given:.9g}" if given is not None else optics.get(label, assumed)
+            optics[label] = f"{given:.9g}" if given is not None else optics.get(label, ASSUMED[label][0])
         side = self._settings.side
         optics.setdefault("rlnMicrographOriginalPixelSize", f"{pixel_size:.9g}")
         return {
@@ -98,10 +96,7 @@ class ParticleRows:
     def data_optics(self) -> dict[str, list[str]]:
         """Return the table of optics groups; what only some groups have is left out."""
         groups = [dict(group) for group in self._groups]
-        names: list[str] = []
-        for number, group in enumerate(groups, 1):
-            name = group.get(GROUP_NAME, f"opticsGroup{number}")
-            names.append(name if name not in names else f"{name}_{number}")
+        names = unique_names([group.get(GROUP_NAME, "") for group in groups])
         labels = [label for label in groups[0] if label != GROUP_NAME and all(label in group for group in groups)]
         numbers = [str(number) for number in range(1, len(groups) + 1)]
         return {GROUP_NAME: names, GROUP: numbers, **{label: [group[label] for group in groups] for label in labels}}
@@ -110,8 +105,8 @@ class ParticleRows:
         """Return sentences about what was assumed and what is missing."""
         notes, table = [], self._table
         assumed = [
-            text
-            for label, (name, _, text) in _GIVEN.items()
+            ASSUMED[label][1]
+            for label, name in _GIVEN.items()
             if getattr(self._settings, name) is None and not (table is not None and table.has(label))
         ]
         if assumed:

@@ -14,7 +14,7 @@ from napari_gempick.io.candidates import read_candidates
 from napari_gempick.job.exclusion import check_exclusion, with_exclusion
 from napari_gempick.job.inputs import BankMaker, loader, read_views
 from napari_gempick.job.prove import MicrographProof, Prover
-from napari_gempick.job.results import FROM_BOTTOM, Results, earlier_rows, formats_of, frame_notes, micrograph_of
+from napari_gempick.job.results import FROM_BOTTOM, Results, earlier_rows, format_notes, formats_of, micrograph_of
 from napari_gempick.model.errors import GempickError, OutputError
 from napari_gempick.model.settings import AUTO
 from napari_gempick.run.pipeline import Outcome, Progress, search_all
@@ -142,7 +142,7 @@ def pick_files(
         run = write_run(state)
     for name, reason in pool.failed.items():
         said(f"Device {name} failed and its work went to the others: {reason}")
-    for sentence in frame_notes(run):
+    for sentence in format_notes(run):
         said(sentence)
     return run
 

@@ -13,6 +13,7 @@ from napari_gempick.engine.ctf import CtfTransfer
 from napari_gempick.engine.evidence import Evidence
 from napari_gempick.engine.proof import ENOUGH, Proof, prove
 from napari_gempick.io.formats import FORMATS, format_of
+from napari_gempick.io.formats.relion import says_from_bottom
 from napari_gempick.io.frames import from_bottom
 from napari_gempick.io.micrograph import read_micrograph, require_pixel_size
 from napari_gempick.io.proof_readers import read_plainly
@@ -110,12 +111,13 @@ def read_back(
     parts = read_plainly(files[number] if len(files) == len(sets) else files[0], name, shape)
     path = Path(info.micrograph)
     names = (info.micrograph, str(path.with_suffix("")), path.stem, "")  # some formats have the stem alone
-    return _from_first_row(next((parts[known] for known in names if known in parts), None), name, path, shape)
+    found = next((parts[known] for known in names if known in parts), None)
+    return _from_first_row(found, shape, from_bottom(name, path))
 
 
-def _from_first_row(places: Places | None, name: str, micrograph: Path, shape: Shape) -> Places | None:
-    """Return what a file of the format `name` says with y counted from the first row of the micrograph's file."""
-    if places is None or not from_bottom(name, micrograph):
+def _from_first_row(places: Places | None, shape: Shape, turned_over: bool) -> Places | None:
+    """Return places with y counted from the first row of a micrograph, which may be counted from the last."""
+    if places is None or not turned_over:
         return places
     return Places(places.x, shape[0] - 1 - places.y, -places.psi % 360.0, places.section)
 
@@ -218,7 +220,7 @@ class MicrographProof:
                 self._evidence = self._prover.evidence(self._micrograph, self._pixel_size)
             shape = self._evidence.shape
             found = next(iter(read_plainly(path, name, shape).values()), None)
-            found = _from_first_row(found, name, self._micrograph, shape)
+            found = _from_first_row(found, shape, from_bottom(name, self._micrograph))
         except GempickError as error:
             return not_verifiable(error)
         if found is None:
@@ -280,7 +282,10 @@ def verify(
     parts = read_plainly(Path(coordinates), made, evidence.shape)
     found = parts.get(name) if name is not None else next(iter(parts.values()), None)
     if isinstance(micrograph, (str, Path)):
-        found = _from_first_row(found, made, Path(micrograph), evidence.shape)
+        turned_over = from_bottom(made, micrograph)
+    else:
+        turned_over = says_from_bottom(coordinates)
+    found = _from_first_row(found, evidence.shape, turned_over)
     return prover.prove([(evidence, found)], box, evidence.pixel_size)
 
 

@@ -16,9 +16,12 @@ from napari_gempick.engine.peaks import Selection, find_candidates, select
 from napari_gempick.io.atomic import write_text
 from napari_gempick.io.candidates import Candidates, read_candidates, write_candidates
 from napari_gempick.io.coordinates import FORMATS, PicksInfo, write_autopick_index
+from napari_gempick.io.formats.optics import ASSUMED
+from napari_gempick.io.formats.relion import PARTICLES
 from napari_gempick.io.frames import from_bottom, note
 from napari_gempick.io.listing import MicrographFile
-from napari_gempick.io.micrograph_names import shown
+from napari_gempick.io.micrograph_names import Known, shown
+from napari_gempick.io.micrograph_table import MicrographTable
 from napari_gempick.io.mrc import write_mrc
 from napari_gempick.job.exclusion import read_exclusion
 from napari_gempick.job.thresholds import NOTHING, decide, remarks, scores_of
@@ -57,9 +60,14 @@ class Results:
 
     def __init__(self, folder: Path, settings: PickSettings, diameter: float) -> None:
         self.folder, self._settings, self._diameter = folder, settings, diameter
+        lists = PARTICLES.name in formats_of(settings) and (settings.ctf or "").lower().endswith(".star")
+        self._table = MicrographTable(Path(str(settings.ctf))) if lists else None
 
     def _path(self, micrograph: MicrographFile, suffix: str, below: str = "") -> Path:
         return self.folder / below / f"{micrograph.output_stem}{suffix}"
+
+    def _of_format(self, micrograph: MicrographFile, name: str) -> Path:
+        return self.folder / FORMATS[name].file_of(micrograph.output_stem, shown(micrograph.path))
 
     def coordinates(self, micrograph: MicrographFile) -> Path:
         """Return the path of a micrograph's STAR file."""
@@ -94,7 +102,7 @@ class Results:
 
     def texts(self, micrograph: MicrographFile) -> list[Path]:
         """Return the paths of a micrograph's coordinates, in every format, and candidates."""
-        paths = [self._path(micrograph, FORMATS[name].suffix) for name in formats_of(self._settings)]
+        paths = [self._of_format(micrograph, name) for name in formats_of(self._settings)]
         return [*paths, self.candidates(micrograph)]
 
     def prepare(self, views: list[dict[str, Any]], *, overwrite: bool, resume: bool) -> dict[str, Any] | None:
@@ -203,9 +211,12 @@ class Results:
         picks = select(candidates.picks, replace(self._selection(candidates), thresholds=thresholds), shape, excluded)
         box_size = self.box_size(candidates.pixel_size)
         info = PicksInfo(candidates.pixel_size, box_size, names, shown(micrograph.path), shape)
+        if self._table is not None:
+            ctf, optics = self._table.find(Known(info.micrograph, "", micrograph.path).parts) or ({}, {})
+            info = replace(info, ctf=ctf, optics=optics)
         wrong: dict[str, str] = {}
         for name in sorted(formats_of(self._settings), key=lambda name: name == "star"):
-            path = self._path(micrograph, FORMATS[name].suffix)
+            path = self._of_format(micrograph, name)
             if proof is None:
                 FORMATS[name].write(path, picks, info)
                 continue
@@ -298,10 +309,17 @@ class Results:
         return run
 
 
-def frame_notes(run: dict[str, Any]) -> list[str]:
-    """Return what the user must know about the row order of the coordinate files of a run."""
+def format_notes(run: dict[str, Any]) -> list[str]:
+    """Return what the user must know about the coordinate files of a run: their row order, and what was assumed."""
     names = dict.fromkeys(name for row in run["micrographs"] for name in row.get(FROM_BOTTOM, []))
-    return [note(list(names))] if names else []
+    notes = [note(list(names))] if names else []
+    settings = run["settings"]
+    if PARTICLES.name in ",".join(settings["format"]) and not (settings.get("ctf") or "").lower().endswith(".star"):
+        assumed = ", ".join(text for _, text in ASSUMED.values())
+        notes.append(
+            f"Assumed in the particle list: {assumed}; --ctf with a micrographs STAR file gives the right values."
+        )
+    return notes
 
 
 def candidate_floor(settings: PickSettings, view_names: tuple[str, ...]) -> float:

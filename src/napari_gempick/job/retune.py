@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from napari_gempick.io.candidates import read_candidates
 from napari_gempick.job.exclusion import check_exclusion, read_exclusion
-from napari_gempick.job.results import Results, frame_notes, micrograph_of, read_run
+from napari_gempick.job.results import Results, format_notes, micrograph_of, read_run
 from napari_gempick.job.thresholds import decide, pool
 from napari_gempick.model.errors import GempickError, OutputError
 from napari_gempick.model.settings import AUTO, make_settings
@@ -95,7 +95,7 @@ def retune(
     results.write_index(micrographs)
     same = {name: value for name, value in run.items() if name not in ("program", "settings", "diameter", "frame")}
     changed = results.write_run({**same, "micrographs": rows})
-    for sentence in frame_notes(changed):
+    for sentence in format_notes(changed):
         said(sentence)
     return changed
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_gempick.io.coordinate_sets import stem_of
 from napari_gempick.io.formats.coordinate_set import NO_VIEW
+from napari_gempick.io.formats.stems import stem_of
 from napari_gempick.io.frames import from_bottom
 from napari_gempick.io.image import header_pixel_size, open_image
 from napari_gempick.io.read_coordinates import CoordinateSet, read_coordinates

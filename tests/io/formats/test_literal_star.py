@@ -79,14 +79,15 @@ def test_relion_particles_with_optics(tmp_path: Path) -> None:
     assert (second.common("box_size"), second.common("pixel_size")) == (90, 1)
     assert_picks(first, x=[614], y=[1265], section=[3])
     assert written(tmp_path, "particles") == (
-        "\ndata_optics\n\nloop_\n_rlnOpticsGroupName #1\n_rlnOpticsGroup #2\n_rlnMicrographPixelSize #3\n"
-        "_rlnImageSize #4\nopticsGroup1 1 1.5 64\n\n"
+        "\ndata_optics\n\nloop_\n_rlnOpticsGroupName #1\n_rlnOpticsGroup #2\n_rlnVoltage #3\n"
+        "_rlnSphericalAberration #4\n_rlnAmplitudeContrast #5\n_rlnMicrographPixelSize #6\n_rlnImageSize #7\n"
+        "opticsGroup1 1 300 2.7 0.1 1.5 64\n\n"
         "\ndata_particles\n\nloop_\n_rlnCoordinateX #1\n_rlnCoordinateY #2\n_rlnClassNumber #3\n"
         "_rlnAutopickFigureOfMerit #4\n_rlnAnglePsi #5\n_rlnMicrographName #6\n_rlnOpticsGroup #7\n"
         '132.000 232.000 3 0.5 330.000 "Micrographs/mic 1.mrc" 1\n'
         '10.250 20.500 1 0.25 90.000 "Micrographs/mic 1.mrc" 1\n\n'
     )
-    with pytest.raises(InputError, match="an optics group that data_optics lacks"):
+    with pytest.raises(InputError, match="an optics group that is not in data_optics"):
         read(tmp_path / "particles.star", RELION_PARTICLES.replace(" 2 1\n", " 7 1\n"))
 
 

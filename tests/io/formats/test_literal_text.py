@@ -31,6 +31,7 @@ def test_eman2(tmp_path: Path) -> None:
         "boxes": [[132, 232, "manual"], [10.25, 20.5, "manual"]],
         "ctf_frame": [512, 1.2],
         "quality": 5,
+        "gempick_micrograph": "Micrographs/mic 1.mrc",
     }, "what EMAN2 knows of the micrograph stays"
     assert len(read(tmp_path / "n_info.json", '{"quality": 5}').picks) == 0
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from napari_gempick.cli.common import ProgressPrinter, command_errors, json_option, print_json
+from napari_gempick.cli.common import EXIT_SOME_FAILED, ProgressPrinter, command_errors, json_option, print_json, say
 
 _POSITIVE = click.FloatRange(min=0, min_open=True)
 
@@ -50,7 +50,7 @@ _POSITIVE = click.FloatRange(min=0, min_open=True)
 @click.option("--overwrite", is_flag=True, help="Replace files.")
 @json_option
 @command_errors
-def command(paths: tuple[str, ...], output: Path, as_json: bool, **options: Any) -> None:
+def command(paths: tuple[str, ...], output: Path, as_json: bool, **options: Any) -> int:
     """Make references from particles: cut out, align in rotation and shift, average, centre.
 
     PICKS, the last argument, is a coordinate file of any format, a folder of them (paired with the micrographs by
@@ -67,12 +67,16 @@ def command(paths: tuple[str, ...], output: Path, as_json: bool, **options: Any)
         made = average_files(find_micrographs(paths[:-1]), Path(paths[-1]), output, progress=printer.update, **options)
     finally:
         printer.close()
+    for sentence in (*made["notes"], *made["missing"]):
+        say(sentence)
+    status = EXIT_SOME_FAILED if made["missing"] else 0
     if as_json:
         print_json(made)
-        return
+        return status
     at_edges = f" ({made['left_out_at_edges']} at edges left out)" if made["left_out_at_edges"] else ""
     size = f"{made['box']} x {made['box']} pixels of {made['pixel_size']:g} Å"
     click.echo(f"{made['particles']} particles{at_edges}, {size}: {made['templates']}, mask {made['masks']}")
     for one in made["classes"]:
         score = "-" if one["mean_score"] is None else f"{one['mean_score']:.3f}"
         click.echo(f"section {one['section']}: {one['particles']} particles, mean score {score}")
+    return status

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from napari_gempick.io.formats.coordinate_set import ReadOptions
 from napari_gempick.io.frames import carried
 from napari_gempick.model.errors import SettingsError
 
@@ -47,6 +49,8 @@ class PicksInfo:
         cryoSPARC's numbers of the micrograph and of its exposure group.
     uids : (n,) uint64 or None
         cryoSPARC's numbers of the picks.
+    optics, ctf : mapping of str to str
+        Of the micrograph, by RELION's labels: for data_optics, and for each particle.
     """
 
     pixel_size: float | None = None
@@ -58,6 +62,8 @@ class PicksInfo:
     micrograph_uid: int | None = None
     exposure_group: int | None = None
     uids: NDArray[np.uint64] | None = None
+    optics: Mapping[str, str] = field(default_factory=dict)
+    ctf: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,7 +79,7 @@ class Format:
     suffix : str
         What follows a micrograph's stem in the name of a file that we write.
     reader : callable
-        ``reader(path, shape)`` returns a CoordinateSet; `shape` is (ny, nx) of the micrograph or None.
+        ``reader(path, options)`` returns a CoordinateSet; `options` are ReadOptions.
     writer : callable
         ``writer(path, picks, info)`` writes the picks of one micrograph atomically, in the program's frame.
     set_writer : callable or None
@@ -90,12 +96,15 @@ class Format:
         Other names.
     needs_shape : bool
         Reading and writing need the micrograph's size.
+    place : callable or None
+        ``place(micrograph)`` returns the path of a micrograph's file below the program's project folder, where the
+        program itself makes it from the micrograph's name.
     """
 
     name: str
     help: str
     suffix: str
-    reader: Callable[[Path | str, Shape | None], CoordinateSet]
+    reader: Callable[[Path | str, ReadOptions], CoordinateSet]
     writer: Callable[[Path | str, Picks, PicksInfo], None]
     set_writer: Callable[[Path | str, Sequence[tuple[Picks, PicksInfo]]], None] | None = None
     holds: Literal["micrograph", "data set", "either"] = "micrograph"
@@ -104,8 +113,23 @@ class Format:
     first_line: re.Pattern[str] | None = None
     aliases: tuple[str, ...] = ()
     needs_shape: bool = False
+    place: Callable[[str], str] | None = None
 
-    def read(self, path: Path | str, shape: Shape | None = None) -> CoordinateSet:
+    def file_of(self, output_stem: str, micrograph: str) -> str:
+        """Return the path of a micrograph's file below the output folder.
+
+        Parameters
+        ----------
+        output_stem : str
+            What the names of the micrograph's results begin with: "grid1/mic".
+        micrograph : str
+            Its name with folders and suffix.
+        """
+        if self.place is None:
+            return f"{output_stem}{self.suffix}"
+        return str(PurePosixPath(output_stem).parent / self.place(micrograph))
+
+    def read(self, path: Path | str, options: ReadOptions | None = None) -> CoordinateSet:
         """Read a file; y counts as the program has it until `CoordinateSet.on` names the micrograph.
 
         Raises
@@ -113,9 +137,9 @@ class Format:
         InputError
             The file is missing, unreadable, or not of this format.
         SettingsError
-            The format needs the shape (ny, nx) of the micrograph.
+            The file needs an option that was not given.
         """
-        return replace(self.reader(path, shape), program=self.name)
+        return replace(self.reader(path, options or ReadOptions()), program=self.name)
 
     def write(self, path: Path | str, picks: Picks, info: PicksInfo) -> None:
         """Write the picks of one micrograph atomically, with y as the program that reads the file counts it.

@@ -7,8 +7,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from napari_gempick.io.formats.base import Format, box_of, exact, fixed, lost
 from napari_gempick.io.formats.coordinate_set import CoordinateSet, assemble, column, some_column
+from napari_gempick.io.formats.filaments import tangents
 from napari_gempick.io.star import read_table, write_tables
 
 if TYPE_CHECKING:
@@ -19,6 +22,7 @@ if TYPE_CHECKING:
 
 _BLOCK = "cryolo"
 _X, _Y, _WIDTH, _HEIGHT, _CONFIDENCE = "CoordinateX", "CoordinateY", "Width", "Height", "Confidence"
+_FILAMENT = "filamentid"
 _NOTHING = "<NA>"  # what crYOLO writes where there is no value
 
 
@@ -53,7 +57,7 @@ def write_cbox(path: Path | str, picks: Picks, info: PicksInfo) -> None:
 
 
 def read_cbox(path: Path | str) -> CoordinateSet:
-    """Read one micrograph's boxes.
+    """Read one micrograph's boxes; boxes along a filament (_filamentid) get psi along it.
 
     Raises
     ------
@@ -63,11 +67,16 @@ def read_cbox(path: Path | str) -> CoordinateSet:
     table = read_table(path, _BLOCK, (_X, _Y, _WIDTH, _HEIGHT))
     width, height = (column(path, table, label) for label in (_WIDTH, _HEIGHT))
     confidence = [("" if value == _NOTHING else value) for value in table.get(_CONFIDENCE, ())]
+    x, y = column(path, table, _X) + width / 2, column(path, table, _Y) + height / 2
+    known = [filament for filament in table.get(_FILAMENT, ()) if filament != _NOTHING]
+    numbers = {filament: number for number, filament in enumerate(dict.fromkeys(known))}
+    filament = np.array([numbers.get(name, -1) for name in table.get(_FILAMENT, [""] * len(x))], np.int64)
     return assemble(
         path,
         table,
-        x=column(path, table, _X) + width / 2,
-        y=column(path, table, _Y) + height / 2,
+        x=x,
+        y=y,
+        psi=tangents(x, y, filament) if known else None,
         score=some_column(path, {_CONFIDENCE: confidence} if _CONFIDENCE in table else {}, _CONFIDENCE),
         extra={"box_size": width},
     )

@@ -28,6 +28,53 @@ UNKNOWN = -999.0
 _FARTHEST = 1e9
 
 
+@dataclass(frozen=True)
+class ReadOptions:
+    """How to read a coordinate file.
+
+    Attributes
+    ----------
+    shape : (ny, nx) or None
+        Of the micrograph, px; some formats need it.
+    shifts : bool
+        Add refined shifts (rlnOriginXAngst and the like) to the positions.
+    spacing : float or None
+        Between points along filaments that a file gives by their ends, px.
+    exposures : sequence of Exposure
+        cryoSPARC's micrographs, for files of picks without their names or sizes.
+    """
+
+    shape: Shape | None = None
+    shifts: bool = True
+    spacing: float | None = None
+    exposures: Sequence[Exposure] = ()
+
+
+@dataclass(frozen=True)
+class Exposure:
+    """A micrograph that a cryoSPARC table lists.
+
+    Attributes
+    ----------
+    path : str
+        As cryoSPARC has it: below its project folder.
+    shape : (ny, nx)
+        px.
+    pixel_size : float or None
+        Å.
+    uid : int
+        cryoSPARC's number, by which picks are keyed.
+    group : int
+        Its exposure group.
+    """
+
+    path: str
+    shape: Shape
+    pixel_size: float | None
+    uid: int
+    group: int
+
+
 @dataclass(frozen=True, eq=False)
 class CoordinateSet:
     """The particles of a coordinate file, in the file's order.
@@ -49,6 +96,8 @@ class CoordinateSet:
         Name of the format that the file has (io.formats.FORMATS).
     settled : bool
         y counts from the first row of the micrograph's file for certain; otherwise as the program counts, see `on`.
+    notes : tuple of str
+        What the user should know about the reading.
     """
 
     picks: Picks
@@ -58,6 +107,7 @@ class CoordinateSet:
     extra: dict[str, NDArray[Any]] = field(default_factory=dict)
     program: str = ""
     settled: bool = False
+    notes: tuple[str, ...] = ()
 
     def on(self, micrograph: str | Path, shape: Shape | None, path: str | Path) -> CoordinateSet:
         """Return the particles of a micrograph with y counted from the first row of its file.

@@ -3,31 +3,32 @@
 location/center_x_frac = x / nx and location/center_y_frac = y / ny, with x and y as here: pixel centres counted from 0,
 row 0 the file's first. cryoSPARC shows that row at the bottom, so its display counts y from below, but the number is
 the row in the file (its developers draw center_y_frac * ny over imshow(origin="lower")). location/micrograph_shape is
-(ny, nx). template_idx counts from 0. angle_rad is psi in radians.
+(ny, nx). template_idx counts from 0. angle_rad is taken for psi in radians, with the sign of rlnAnglePsi, as public
+converters to RELION take it; cryoSPARC's source is closed, and nothing of its own says so.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import re
 from hashlib import blake2b
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from napari_gempick.io.atomic import atomic_path
 from napari_gempick.io.formats.base import Format, lost, shape_of
-from napari_gempick.io.formats.coordinate_set import CoordinateSet, assemble
+from napari_gempick.io.formats.coordinate_set import CoordinateSet, Exposure, assemble
 from napari_gempick.io.reading import readable
+from napari_gempick.io.star import read_text
 from napari_gempick.model.errors import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     from numpy.typing import NDArray
 
     from napari_gempick.io.formats.base import PicksInfo
-    from napari_gempick.model.orientation import Shape
     from napari_gempick.model.picks import Picks
 
 _PATH, _SHAPE = "location/micrograph_path", "location/micrograph_shape"
@@ -42,36 +43,13 @@ _SCORE, _POWER, _TEMPLATE, _ANGLE = (
 )
 _EXPOSURE_PATH, _EXPOSURE_SHAPE, _EXPOSURE_PIXEL = (f"micrograph_blob/{name}" for name in ("path", "shape", "psize_A"))
 _EXPOSURE_GROUPS = ("mscope_params/exp_group_id", "ctf/exp_group_id")
+_COMPRESSED = b"\x94CSDAT"
+_METAFILE = re.compile(r"""metafile:\s*['"]?>?([^'"\n]+?\.cs)['"]?\s*$""", re.MULTILINE)
 _LONGEST_HEADER = 200_000  # a table of exposures has a hundred fields; NumPy refuses headers above 10,000 by default
 
 
-@dataclass(frozen=True)
-class Exposure:
-    """A micrograph that a cryoSPARC table lists.
-
-    Attributes
-    ----------
-    path : str
-        As cryoSPARC has it: below its project folder.
-    shape : (ny, nx)
-        px.
-    pixel_size : float or None
-        Å.
-    uid : int
-        cryoSPARC's number, by which picks are keyed.
-    group : int
-        Its exposure group.
-    """
-
-    path: str
-    shape: Shape
-    pixel_size: float | None
-    uid: int
-    group: int
-
-
 def read_exposures(path: Path | str) -> list[Exposure]:
-    """Read a table of micrographs: any .cs file with micrograph_blob/path and shape.
+    """Read a table of micrographs: any .cs file with micrograph_blob/path and shape, or the .csg file that names it.
 
     Raises
     ------
@@ -86,7 +64,7 @@ def read_exposures(path: Path | str) -> list[Exposure]:
         Exposure(
             _text(row[_EXPOSURE_PATH]),
             (int(row[_EXPOSURE_SHAPE][0]), int(row[_EXPOSURE_SHAPE][1])),
-            float(row[_EXPOSURE_PIXEL]) if _EXPOSURE_PIXEL in names else None,
+            _six_digits(row[_EXPOSURE_PIXEL]) if _EXPOSURE_PIXEL in names else None,
             int(row["uid"]),
             int(row[group]) if group else 0,
         )
@@ -158,29 +136,42 @@ def _fill(rows: NDArray[Any], picks: Picks, info: PicksInfo, name: bytes, path: 
         rows[label] = values[label]
 
 
-def read_cs(path: Path | str) -> CoordinateSet:
+def read_cs(path: Path | str, exposures: Sequence[Exposure] = ()) -> CoordinateSet:
     """Read the picks of a data set.
+
+    Parameters
+    ----------
+    path : Path or str
+        A .cs file, or a .csg file that names some; their fields are joined by uid.
+    exposures : sequence of Exposure
+        The micrographs, for picks that know only the uid of theirs; joined on it.
 
     Raises
     ------
     InputError
-        The file is missing, unreadable, has Python objects in it, or no pick locations.
+        The file is missing, unreadable, has Python objects in it, or no pick locations; or the sizes of micrographs
+        are neither in it nor among the exposures.
     """
     rows = _load(path)
     names = rows.dtype.names or ()
     if _X not in names and _EXPOSURE_PATH in names:
         raise InputError(f"{path} is a table of micrographs without picks; give it with --micrographs.", path)
-    _require(
-        path, rows, (_X, _Y, _SHAPE), "table of picks; give the file with the locations (often a passthrough file)"
-    )
-    shape = rows[_SHAPE].astype(np.float64)
+    _require(path, rows, (_X, _Y), "table of picks; give the file with the locations (often a passthrough file)")
+    of_uid = {one.uid: one for one in exposures}
+    uids = rows[_MICROGRAPH_UID].tolist() if _MICROGRAPH_UID in names else []
+    joined = [of_uid.get(uid) for uid in uids] if of_uid else []
+    shape = _shapes(path, rows, joined)
 
     def some(label: str) -> NDArray[np.float64] | None:
         return rows[label].astype(np.float64) if label in names else None
 
     angle, template = some(_ANGLE), some(_TEMPLATE)
-    kept = {"uid": "uid", _MICROGRAPH_UID: "micrograph_uid", _GROUP: "exposure_group", _PIXEL: "pixel_size"}
-    extra = {name: rows[label] for label, name in kept.items() if label in names}
+    kept = {"uid": "uid", _MICROGRAPH_UID: "micrograph_uid", _GROUP: "exposure_group"}
+    extra: dict[str, NDArray[Any]] = {name: rows[label] for label, name in kept.items() if label in names}
+    if _PIXEL in names:
+        extra["pixel_size"] = np.array([_six_digits(value) for value in rows[_PIXEL].tolist()])
+    elif joined and all(one is not None and one.pixel_size for one in joined):
+        extra["pixel_size"] = np.array([one.pixel_size for one in joined if one is not None])
     return assemble(
         path,
         {},
@@ -190,28 +181,95 @@ def read_cs(path: Path | str) -> CoordinateSet:
         psi=None if angle is None else np.rad2deg(angle),
         template=template,
         first_template=0,
-        micrographs=_names(rows),
-        extra={**extra, "shape": rows[_SHAPE].astype(np.int64)},
+        micrographs=_names(rows, joined),
+        extra={**extra, "shape": shape.astype(np.int64)},
     )
 
 
+def _shapes(path: Path | str, rows: NDArray[Any], joined: Sequence[Exposure | None]) -> NDArray[np.float64]:
+    """Return (ny, nx) of each row's micrograph, (n, 2): from the file itself, or from the exposures."""
+    if _SHAPE in (rows.dtype.names or ()):
+        return rows[_SHAPE].astype(np.float64).reshape(len(rows), 2)
+    missing = sum(one is None for one in joined) if joined else len(rows)
+    if missing:
+        raise InputError(
+            f"{path} does not have the sizes of the micrographs ({_SHAPE}), and {missing} of {len(rows)} picks belong "
+            "to none that was given; give --micrographs with the .cs file of the exposures.",
+            path,
+        )
+    return np.array([one.shape for one in joined if one is not None], np.float64).reshape(len(rows), 2)
+
+
 def _load(path: Path | str) -> NDArray[Any]:
+    """Return the rows of a .cs file, or those of the files that a .csg file names, joined by uid."""
+    files = _files_of_group(path)
+    if files is None:
+        return _load_one(path)
+    first, *others = (_load_one(file) for file in files)
+    for other in others:
+        first = _joined(first, other)
+    return first
+
+
+def _joined(first: NDArray[Any], other: NDArray[Any]) -> NDArray[Any]:
+    """Return the rows that both tables have, with the fields of both; tables without uid cannot be joined."""
+    known, more = first.dtype.names or (), other.dtype.names or ()
+    new = [name for name in more if name not in known]
+    if not new or "uid" not in known or "uid" not in more:
+        return first
+    place = {uid: row for row, uid in enumerate(other["uid"].tolist())}
+    rows = [row for row, uid in enumerate(first["uid"].tolist()) if uid in place]
+    wanted = [place[uid] for uid in first["uid"][rows].tolist()]
+    fields = [(name, table.dtype[name]) for table, names in ((first, known), (other, new)) for name in names]
+    joined = np.zeros(len(rows), np.dtype(fields))
+    for name, _ in fields:
+        joined[name] = other[name][wanted] if name in new else first[name][rows]
+    return joined
+
+
+def _files_of_group(path: Path | str) -> list[Path] | None:
+    """Return the .cs files that a .csg file (a small YAML text) names, None for other files."""
+    if Path(path).suffix.lower() != ".csg":
+        return None
+    named = dict.fromkeys(_METAFILE.findall(read_text(path, "cryoSPARC group")))
+    files = [Path(path).parent / name for name in named]
+    missing = [file for file in files if not file.is_file()]
+    if not files or missing:
+        what = f"names {missing[0].name}, which is not beside it" if missing else "names no .cs file (metafile)"
+        raise InputError(f"{path} {what}; copy the .cs files of the export into its folder, or give one of them.", path)
+    return files
+
+
+def _load_one(path: Path | str) -> NDArray[Any]:
     try:
         with readable(path):
-            rows = np.load(path, allow_pickle=False, max_header_size=_LONGEST_HEADER)
+            with Path(path).open("rb") as stream:
+                compressed = stream.read(len(_COMPRESSED)) == _COMPRESSED
+            rows = None if compressed else np.load(path, allow_pickle=False, max_header_size=_LONGEST_HEADER)
     except (ValueError, EOFError, SyntaxError) as error:
         raise InputError(
-            f"{path} is no .cs file of plain NumPy fields; save it again with cryosparc-tools (Dataset.save).", path
+            f"{path} is not a .cs file of plain NumPy fields; save it again with cryosparc-tools (Dataset.save).", path
         ) from error
+    if compressed:
+        raise InputError(
+            f"{path} is a compressed .cs file (CSDAT); save it as NumPy with cryosparc-tools: "
+            "Dataset.load(FILE).save(NEW, format=1).",
+            path,
+        )
     if not isinstance(rows, np.ndarray) or rows.dtype.names is None or rows.ndim != 1:
-        raise InputError(f"{path} holds no table, so it is no .cs file of cryoSPARC; give another file.", path)
+        raise InputError(f"{path} does not hold a table, so it is not a .cs file; give another file.", path)
     return rows
+
+
+def _six_digits(value: float) -> float:
+    """Return a single-precision number as it was meant: 1.1, not 1.100000024."""
+    return float(f"{value:.6g}")
 
 
 def _require(path: Path | str, rows: NDArray[Any], labels: Sequence[str], what: str) -> None:
     missing = [label for label in labels if label not in (rows.dtype.names or ())]
     if missing:
-        raise InputError(f"{path} lacks {', '.join(missing)}, so it is no {what}.", path)
+        raise InputError(f"{path} does not have {', '.join(missing)}, so it is not a {what}.", path)
 
 
 def _text(value: Any) -> str:
@@ -220,14 +278,16 @@ def _text(value: Any) -> str:
     return text.removeprefix(">")
 
 
-def _names(rows: NDArray[Any]) -> list[str] | None:
-    """Return the micrograph of each row, by its path or else its uid."""
+def _names(rows: NDArray[Any], joined: Sequence[Exposure | None]) -> list[str] | None:
+    """Return the micrograph of each row: its path, that of the exposure of its uid, or else the uid."""
     label = next((label for label in (_PATH, _MICROGRAPH_UID) if label in (rows.dtype.names or ())), None)
     if label is None:
         return None
     values = rows[label].tolist()
     text = {value: _text(value) for value in dict.fromkeys(values)}
-    return [text[value] for value in values]
+    if label == _PATH or not joined:
+        return [text[value] for value in values]
+    return [text[value] if one is None else one.path for value, one in zip(values, joined, strict=True)]
 
 
 def _number(name: bytes) -> int:
@@ -238,12 +298,12 @@ CRYOSPARC = Format(
     "cs",
     "cryoSPARC .cs, one file for all micrographs (location, pick_stats)",
     ".cs",
-    lambda path, _: read_cs(path),
+    lambda path, options: read_cs(path, options.exposures),
     lambda path, picks, info: write_cs(path, [(picks, info)]),
     write_cs,
     "data set",
     loses=lost("cryoSPARC .cs", "view", "box size"),
-    suffixes=(".cs",),
+    suffixes=(".cs", ".csg"),
     aliases=("cryosparc",),
     needs_shape=True,
 )

@@ -1,9 +1,13 @@
-"""EMAN2: info/STEM_info.json with the list "boxes" of centre x, centre y and how the particle was boxed."""
+"""EMAN2: info/NAME_info.json with the list "boxes" of centre x, centre y and how the particle was boxed.
+
+EMAN2 makes NAME from the micrograph's path (its base_name and info_name): what stands before the first ``__`` of the
+stem, after the folder and a dash unless the folder is one of its own, such as micrographs.
+"""
 
 from __future__ import annotations
 
 import json
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,19 +15,44 @@ import numpy as np
 from napari_gempick.io.atomic import write_text
 from napari_gempick.io.formats.base import Format, lost
 from napari_gempick.io.formats.coordinate_set import CoordinateSet, assemble
+from napari_gempick.io.formats.stems import stem_of
 from napari_gempick.io.star import read_text
 from napari_gempick.model.errors import InputError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from napari_gempick.io.formats.base import PicksInfo
     from napari_gempick.model.picks import Picks
 
-_BOXES = "boxes"
+_BOXES, _OWN = "boxes", "gempick_micrograph"
+_FOLDERS = ("sets", "particles", "micrographs", "movies", "movieparticles", "ddd", "raw", "info")
+"""Folders that EMAN2 leaves out of the names of info files."""
 _MODE = "manual"  # EMAN2 replaces boxes of its automatic modes when it picks again
 
 
-def write_eman2(path: Path | str, picks: Picks, _info: PicksInfo | None = None) -> None:
+def info_name(micrograph: str) -> str:
+    """Return the path of a micrograph's info file below EMAN2's project folder."""
+    *folders, name = PurePosixPath(micrograph).parts or ("",)
+    base = _base(stem_of(name))
+    own = not folders or folders[-1] in (*_FOLDERS, "/")
+    return f"info/{base if own else f'{folders[-1]}-{base}'}_info.json"
+
+
+def possible_names(parts: Sequence[str]) -> set[str]:
+    """Return what may stand before _info.json for a micrograph whose path has these parts, the last without suffix."""
+    base = _base(parts[-1])
+    return {base, *(f"{folder}-{base}" for folder in parts[-2:-1])}
+
+
+def _base(stem: str) -> str:
+    return stem.split("__")[0].replace("_ptcls", "").replace("_info", "")
+
+
+def write_eman2(path: Path | str, picks: Picks, info: PicksInfo | None = None) -> None:
     """Write one micrograph's boxes, atomically; what else an info file holds already (CTF, quality) stays.
+
+    The micrograph's name goes with them, because the name of the file does not tell it.
 
     Raises
     ------
@@ -35,6 +64,8 @@ def write_eman2(path: Path | str, picks: Picks, _info: PicksInfo | None = None) 
     content = _content(path) if Path(path).exists() else {}
     positions = zip(np.round(picks.x, 3).tolist(), np.round(picks.y, 3).tolist(), strict=True)
     content[_BOXES] = [[x, y, _MODE] for x, y in positions]
+    if info is not None and info.micrograph:
+        content[_OWN] = info.micrograph
     write_text(path, json.dumps(content, ensure_ascii=False) + "\n")
 
 
@@ -46,13 +77,17 @@ def read_eman2(path: Path | str) -> CoordinateSet:
     InputError
         The file is missing, unreadable, or no info file of EMAN2.
     """
-    boxes = _content(path).get(_BOXES, [])
+    content = _content(path)
+    boxes = content.get(_BOXES, [])
     try:
         x, y = (np.array([box[place] for box in boxes], dtype=np.float64) for place in (0, 1))
         modes = [str(box[2]) if len(box) > 2 else "" for box in boxes]
     except (TypeError, ValueError, IndexError, KeyError) as error:
-        raise InputError(f"{path} has a box without two numbers x and y; mend it.", path) from error
-    return assemble(path, {"mode": modes}, x=x, y=y)
+        raise InputError(f"{path} has a box without x and y values; fix the file.", path) from error
+    name = content.get(_OWN)
+    return assemble(
+        path, {"mode": modes}, x=x, y=y, micrographs=[name] * len(modes) if isinstance(name, str) and name else None
+    )
 
 
 def _content(path: Path | str) -> dict[str, Any]:
@@ -61,7 +96,7 @@ def _content(path: Path | str) -> dict[str, Any]:
     except ValueError as error:
         raise InputError(f"{path} is not valid JSON ({error}); write it again.", path) from error
     if not isinstance(content, dict):
-        raise InputError(f"{path} is no info file of EMAN2 (a JSON object with boxes); give another file.", path)
+        raise InputError(f"{path} is not an info file of EMAN2 (a JSON object with boxes); give another file.", path)
     return content
 
 
@@ -71,6 +106,7 @@ EMAN2 = Format(
     "_info.json",
     lambda path, _: read_eman2(path),
     write_eman2,
+    place=info_name,
     loses=lost("EMAN2 JSON", "score", "class", "view", "psi", "box size"),
     suffixes=("_info.json", ".json"),
     aliases=("json",),

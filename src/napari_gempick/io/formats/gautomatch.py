@@ -32,7 +32,7 @@ GAUTOMATCH = Format(
     "gautomatch",
     "Gautomatch STAR (RELION's columns, classes from 0)",
     "_automatch.star",
-    lambda path, _: read_star(path, _FIRST_CLASS),
+    lambda path, options: read_star(path, _FIRST_CLASS, shifts=options.shifts),
     write_gautomatch,
     loses=lost("Gautomatch STAR", "view", "box size"),
     suffixes=("_automatch.star",),

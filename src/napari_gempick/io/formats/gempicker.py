@@ -104,7 +104,7 @@ GEMPICKER = Format(
     "gempicker",
     "gEMpicker .txt (X = y, Y = nx - 1 - x)",
     ".txt",
-    read_gempicker,
+    lambda path, options: read_gempicker(path, options.shape),
     write_gempicker,
     suffixes=(".txt",),
     first_line=re.compile(r"\s*iPik\s"),
@@ -114,7 +114,7 @@ GEMPICKER_BOX = Format(
     "gempicker-box",
     "gEMpicker .box (as EMAN1, but pixels are counted from 1)",
     ".box",
-    lambda path, _: read_boxes(path, _FIRST_PIXEL_OF_BOXES),
+    lambda path, options: read_boxes(path, options.spacing, _FIRST_PIXEL_OF_BOXES),
     lambda path, picks, info: write_boxes(path, picks, info, _FIRST_PIXEL_OF_BOXES),
     loses=EMAN1.loses,
 )

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 _LINE = re.compile(r"[^\n]*\n|[^\n]+$")
 _COLUMNS = ("x", "y", "score", "view", "psi", "template", "box_size")
+_AXIS = re.compile(r"axis-\d{1,2}")
 _LOCAL = ("local_mean", "local_sigma", "power")
 _MICROGRAPH = "micrograph"
 _OTHER_NAMES = (_MICROGRAPH, "micrograph_name", "image_name", "rlnmicrographname")
@@ -62,7 +63,7 @@ def write_table_set(path: Path | str, sets: Sequence[tuple[Picks, PicksInfo]], d
 
 
 def read_table_file(path: Path | str) -> CoordinateSet:
-    """Read a table with a header that has x and y.
+    """Read a table with a header that has x and y, or the axes of a Points layer that napari saved (axis-0, axis-1).
 
     Optional are score, view (text), psi or inplane_deg (clockwise on screen), template (counted from 1), box_size and
     micrograph.
@@ -75,6 +76,10 @@ def read_table_file(path: Path | str) -> CoordinateSet:
     text = read_text(path, "CSV")
     header = next((line for line in text.splitlines() if line.strip()), "")
     table = {label.lower(): values for label, values in columns_of(path, text, max(",;\t", key=header.count)).items()}
+    if "x" not in table and "y" not in table:
+        axes = sorted((name for name in table if _AXIS.fullmatch(name)), key=lambda name: int(name[5:]))
+        if len(axes) > 1:  # a Points layer that napari saved: rows and columns are the last two axes
+            table |= {"y": table[axes[-2]], "x": table[axes[-1]]}
     if "x" not in table or "y" not in table:
         raise InputError(f"{path} has no header with the columns x and y; add one as its first line.", path)
     psi = some_column(path, table, "psi")
