@@ -5,6 +5,7 @@ How RELION and EMAN2 read a TIFF is written down here once more and independentl
 
 import csv
 import json
+from pathlib import PurePosixPath
 
 import mrcfile
 import numpy as np
@@ -17,7 +18,9 @@ from helpers import Blobs
 from napari_gempick.io.formats import FORMATS
 from napari_gempick.io.formats.coordinate_set import ReadOptions
 from napari_gempick.io.frames import TIFF_ROWS, is_tiff
+from napari_gempick.io.listing import MicrographFile
 from napari_gempick.io.read_coordinates import read_coordinates
+from napari_gempick.job.export import Chosen, export_picks
 
 NX, NY = 260, 250
 FLIPPING = {"star": "_autopick.star", "box": ".box", "eman2": "_info.json", "cbox": ".cbox"}
@@ -152,6 +155,17 @@ def test_the_proof_refuses_rows_counted_from_the_wrong_end(tiff, gempick, basic,
         "pick", "many.tif", *basic, "--format", "star,box", "-o", "bad", check=2
     )  # the only micrograph failed
     assert "flipped in y" in done.stderr and not list((tiff / "bad").glob("many_autopick.star"))
+
+
+def test_picks_exported_from_the_window_turn_over_too(tiff, gempick, basic):
+    gempick("pick", "tif/grid1", *basic, "-o", "out", check=0)
+    picks = read_coordinates("out/mic_autopick.star").picks
+    file = MicrographFile(tiff / "tif/grid1/mic.tif", PurePosixPath("mic.tif"))
+    export_picks(tiff / "window", [Chosen(file, picks, ("particle",), (NY, NX), 2.0, 64)], ["star", "csv"])
+    there = as_relion_reads("tif/grid1/mic.tif")
+    for pick in starfile.read("window/mic_autopick.star").itertuples():
+        assert correlation(there, pick.rlnCoordinateX, pick.rlnCoordinateY, pick.rlnAnglePsi, mirrored=True) > 0.6
+    np.testing.assert_allclose(read_coordinates("window/mic.csv").picks.y, picks.y, atol=1e-3)
 
 
 def test_astigmatism_turns_over_with_the_rows(tmp_path):

@@ -5,6 +5,7 @@ import pytest
 from npe2 import PluginManager
 
 from napari_gempick.io.read_coordinates import read_coordinates
+from napari_gempick.model.errors import InputError
 from napari_gempick.widgets import writers
 from napari_gempick.widgets.readers import coordinates_reader, image_reader
 
@@ -63,6 +64,32 @@ def test_reading_what_was_written(tmp_path):
     ((data, options, kind),) = coordinates_reader(path)(path)
     assert kind == "points" and options["name"] == "a picks"
     np.testing.assert_allclose(data, POINTS[[2, 0]])
+
+
+@pytest.mark.parametrize("name", ["star", "box", "cbox", "eman2"])
+def test_rows_of_a_tiff_count_from_the_bottom_for_others(name, tmp_path):
+    """100 rows: RELION, EMAN2 and crYOLO call the file's row 10 row 89."""
+    known = META["metadata"]["gempick"]
+    meta = {**META, "metadata": {"gempick": {**known, "micrograph": "a.tif"}}}
+    path = str(tmp_path / ("a_info.json" if name == "eman2" else f"a{WRITERS[name]}"))
+    getattr(writers, f"write_{name}")(path, POINTS, meta)
+    (tmp_path / "mrc").mkdir()
+    plain = str(tmp_path / "mrc" / ("a_info.json" if name == "eman2" else f"a{WRITERS[name]}"))
+    getattr(writers, f"write_{name}")(plain, POINTS, META)
+    found, at_mrc = read_coordinates(path), read_coordinates(plain)
+    if name == "star":  # the file says what it counts from
+        ((data, _, _),) = coordinates_reader(path)(path)
+        np.testing.assert_allclose(data, POINTS[[2, 0]])
+        return
+    np.testing.assert_allclose(found.picks.y, 99 - at_mrc.picks.y, atol=1.01)
+    np.testing.assert_allclose(found.on("a.tif", (100, 120), path).picks.y, at_mrc.picks.y, atol=1.01)
+
+
+def test_a_tiff_must_be_open_to_tell_its_rows(tmp_path):
+    (tmp_path / "p.star").write_text("data_\nloop_\n_rlnMicrographName\n_rlnCoordinateX\n_rlnCoordinateY\na.tif 5 10\n")
+    path = str(tmp_path / "p.star")
+    with pytest.raises(InputError, match=r"last row of a\.tif, as it is a TIFF file; open that micrograph first"):
+        coordinates_reader(path)(path)
 
 
 def test_tables_of_others_are_left_to_others(tmp_path):

@@ -36,8 +36,10 @@ def coordinates_reader(path: str | list[str]) -> Callable[[str | list[str]], Lay
         return None
     if path.lower().endswith((".csv", ".tsv")):
         try:
-            read_coordinates(path)
+            found = read_coordinates(path)
         except GempickError:
+            return None
+        if "axis-0" in found.columns:  # napari's own Points layer
             return None
     return _read_points
 
