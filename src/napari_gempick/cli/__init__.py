@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import sys
+
 import click
 
 from napari_gempick.cli.lazy import LazyGroup
@@ -32,3 +36,28 @@ COMMANDS = {
 @click.version_option(package_name="napari-gempick", prog_name="gempick")
 def main() -> None:
     """Pick particles in cryo-electron micrographs by exact masked template matching (NCC)."""
+
+
+def run() -> int:
+    """Run the command line and return the exit status; usage errors are printed.
+
+    Raises
+    ------
+    KeyboardInterrupt
+        The command was stopped.
+    """
+    for stream in (sys.stdout, sys.stderr):  # names of any alphabet on any terminal
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+    try:
+        return main.main(standalone_mode=False, prog_name="gempick") or 0
+    except click.exceptions.Abort as error:  # what click makes of an interrupt
+        raise error.__cause__ if isinstance(error.__cause__, KeyboardInterrupt) else KeyboardInterrupt from None
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except OSError as error:
+        if error.errno != errno.EPIPE:
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # who read our output has gone
+        return 1

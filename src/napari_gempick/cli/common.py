@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
 
 import click
 
+from napari_gempick.cli.interrupts import stopped_status
 from napari_gempick.model.errors import Cancelled, GempickError
 from napari_gempick.model.settings import PickSettings
 
@@ -48,7 +49,7 @@ def command_errors(function: Callable[..., Any]) -> Callable[..., Any]:
             status = function(*args, **kwargs)
         except Cancelled as error:
             say(error.sentence)
-            sys.exit(130)
+            sys.exit(stopped_status())
         except GempickError as error:
             if debug:
                 raise

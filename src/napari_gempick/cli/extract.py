@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import signal
-import threading
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +17,7 @@ from napari_gempick.cli.common import (
     say,
     settings_options,
 )
+from napari_gempick.cli.interrupts import interruptible
 from napari_gempick.cli.options import NO_SHIFTS
 from napari_gempick.model.extraction import ExtractSettings, make_extract_settings
 
@@ -90,14 +89,12 @@ def command(
         overwrite,
         shifts=not no_shifts,
     )
-    cancel = threading.Event()
-    previous = signal.signal(signal.SIGINT, lambda *_: cancel.set())
     printer = ProgressPrinter("Extracting")
     try:
-        report = extract(what, cancel=cancel, progress=printer.update)
+        with interruptible() as cancel:
+            report = extract(what, cancel=cancel, progress=printer.update)
     finally:
         printer.close()
-        signal.signal(signal.SIGINT, previous)
     for sentence in (*(one["error"] for one in report["failed"]), *report["notes"]):
         say(sentence)
     if as_json:

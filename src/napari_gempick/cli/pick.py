@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import signal
-import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +19,7 @@ from napari_gempick.cli.common import (
     say,
     settings_options,
 )
+from napari_gempick.cli.interrupts import interruptible
 
 if TYPE_CHECKING:
     from napari_gempick.run.pipeline import Progress
@@ -65,8 +64,6 @@ def command(
     if settings.ctf is not None and options["contrast"] is not None:
         raise SettingsError("The CTF gives the sign of the templates; leave out --contrast, or --ctf.")
     files = find_micrographs(micrographs, skip=[output, output / "maps", output / "candidates"])
-    cancel = threading.Event()
-    previous = signal.signal(signal.SIGINT, lambda *_: cancel.set())
     printer = ProgressPrinter("Picking")
 
     def show(progress: Progress) -> None:
@@ -74,12 +71,12 @@ def command(
         printer.update((progress.finished + progress.share) / progress.total, what)
 
     try:
-        run = pick_files(
-            settings, files, output, overwrite=overwrite, resume=resume, cancel=cancel, progress=show, said=say
-        )
+        with interruptible() as cancel:
+            run = pick_files(
+                settings, files, output, overwrite=overwrite, resume=resume, cancel=cancel, progress=show, said=say
+            )
     finally:
         printer.close()
-        signal.signal(signal.SIGINT, previous)
     for hint in run["hints"]:
         say(hint)
     if as_json:

@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from filelock import FileLock
 from platformdirs import user_cache_path
 
+from napari_gempick.device.locks import locked
 from napari_gempick.model.errors import SettingsError
 
 pyfftw: Any
@@ -30,8 +30,10 @@ except ImportError:  # scipy.fft serves instead; see fft.py
     pyfftw = None
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
+PATIENCE = 60.0
+"""Seconds to wait for a process that makes a plan; on a broken network file system the lock never comes."""
 METHOD = "1"
 """Counts changes of tile shapes and transforms: a stored plan of another number is not used."""
 
@@ -110,26 +112,31 @@ class PlanStore:
     def _write(self) -> None:
         temporary = self.path.with_suffix(f".{os.getpid()}.tmp")
         text = json.dumps({"versions": self._versions, "tiles": self._tiles, "wisdom": self._wisdom}, indent=1)
-        temporary.write_text(text, encoding="utf-8")
-        temporary.replace(self.path)
+        try:
+            temporary.write_text(text, encoding="utf-8")
+            temporary.replace(self.path)
+        finally:
+            with contextlib.suppress(OSError):
+                temporary.unlink(missing_ok=True)
 
     @contextlib.contextmanager
-    def _locked(self) -> Any:
-        """Hold the plan file against other processes; without a place to write, plan for this process alone."""
-        try:
+    def _locked(self) -> Iterator[None]:
+        """Hold the plan file against other processes.
+
+        Where it cannot be locked in `PATIENCE` seconds, or not be written, the plan is this process's only.
+        """
+        with contextlib.suppress(OSError):
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            lock = FileLock(f"{self.path}.lock")
-            lock.acquire()
-        except OSError:
-            self._stored = False
+        with locked(f"{self.path}.lock", PATIENCE) as held:
+            if held:
+                self._read()
             yield
-            return
-        try:
-            self._read()
-            yield
-            self._write()
-        finally:
-            lock.release()
+            try:
+                if held:
+                    self._write()
+            except OSError:  # a full disk, a quota
+                held = False
+            self._stored = self._stored and held
 
     def fftw(self, make: Callable[[tuple[str, ...]], Any]) -> Any:
         """Return the FFTW plan that `make(flags)` builds, from stored wisdom where there is some.

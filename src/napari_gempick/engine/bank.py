@@ -114,6 +114,8 @@ class Bank:
         Applied to every template after rotation, in the micrograph's frame, before masking: the CTF, for instance.
     memory : int
         Bytes of rotated templates and masks to keep.
+    check : callable
+        Called for each search image while masks are turned; raises Cancelled to stop.
 
     Attributes
     ----------
@@ -134,6 +136,7 @@ class Bank:
         oversampling: int = 1,
         transfer: Transfer | None = None,
         memory: int = 128 * 2**20,
+        check: Callable[[], None] = lambda: None,
     ) -> None:
         if len(sections) != index.n_sections or not sections:
             raise SettingsError("There are no templates; give at least one with --templates.")
@@ -147,9 +150,9 @@ class Bank:
         self._images: OrderedDict[int, ContinuousImage] = OrderedDict()
         self._images_lock = threading.Lock()
         self._templates, self._masks, self._weights = _Store(memory), _Store(memory // 2), _Store(memory // 2)
-        self._group_masks()
+        self._group_masks(check)
 
-    def _group_masks(self) -> None:
+    def _group_masks(self, check: Callable[[], None]) -> None:
         """Find equal masks by content, and the box that holds all of them."""
         n_rotations = self.index.n_rotations
         known: dict[tuple[int, int], int] = {}
@@ -157,6 +160,7 @@ class Bank:
         ks: list[list[int]] = []
         self._details: list[tuple[Extent, float]] = []
         for k in range(len(self.index)):
+            check()
             section, rotation = divmod(k, n_rotations)
             mask = self._sections[section].mask
             key = (id(mask), rotation if mask.rotates else 0)

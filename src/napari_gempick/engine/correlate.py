@@ -19,7 +19,7 @@ from napari_gempick.device.cpu import raise_maps
 from napari_gempick.engine.tiles import FLOOR
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     import numpy as np
     from numpy.typing import NDArray
@@ -36,8 +36,9 @@ UNITS_KEPT = 2
 class TileCache:
     """What the workers of one device share: spectra, and local statistics of masks that many templates use."""
 
-    def __init__(self, search: Search, threads: int = 1) -> None:
+    def __init__(self, search: Search, threads: int = 1, should_stop: Callable[[], bool] = lambda: False) -> None:
         self._search, self._threads = search, threads
+        self._should_stop = should_stop
         self._lock = threading.Lock()
         self._locks = [threading.Lock() for _ in search.tiles]
         self._precisions: dict[int, Precision] = {}
@@ -99,26 +100,44 @@ class TileCache:
         """Return the conjugated half-spectra of a unit's templates."""
         bank, ks = self._search.bank, self._search.units[unit].ks
         return self._of_unit(
-            unit, "templates", precision, len(ks), lambda part: worker.template_spectra(bank, ks[part], precision)
+            unit, "templates", precision, ks, lambda some: worker.template_spectra(bank, some, precision)
         )
 
     def masks(self, worker: TileWorker, unit: int, precision: str) -> Any:
         """Return the conjugated half-spectra of a unit's masks, over the sums of their weights."""
         bank, groups = self._search.bank, self._search.units[unit].groups
-        return self._of_unit(
-            unit, "masks", precision, len(groups), lambda part: worker.mask_spectra(bank, groups[part], precision)
-        )
+        return self._of_unit(unit, "masks", precision, groups, lambda some: worker.mask_spectra(bank, some, precision))
 
-    def _of_unit(self, unit: int, what: str, precision: str, count: int, make: Callable[[slice], Any]) -> Any:
+    def _of_unit(
+        self, unit: int, what: str, precision: str, numbers: Sequence[int], make: Callable[[Sequence[int]], Any]
+    ) -> Any:
         with self._lock:
             if unit not in self._units:
                 self._units[unit] = {}
                 for old in list(self._units)[:-UNITS_KEPT]:
                     del self._units[old]
             if (what, precision) not in self._units[unit]:
-                self._units[unit][what, precision] = _Spectra(count, min(count, self._threads))
+                self._units[unit][what, precision] = _Spectra(len(numbers), min(len(numbers), self._threads))
             spectra = self._units[unit][what, precision]
-        return spectra.get(make)
+        return spectra.get(lambda part: make(_Walk(numbers[part], self._should_stop)))
+
+
+class _Stopped(Exception):
+    """The search was stopped while a template was made."""
+
+
+class _Walk(list[int]):
+    """Numbers that raise _Stopped while one walks through them, once the search is stopped."""
+
+    def __init__(self, numbers: Iterable[int], should_stop: Callable[[], bool]) -> None:
+        super().__init__(numbers)
+        self._should_stop = should_stop
+
+    def __iter__(self) -> Iterator[int]:
+        for number in super().__iter__():
+            if self._should_stop():
+                raise _Stopped
+            yield number
 
 
 class _Spectra:
@@ -172,6 +191,8 @@ def consume(
                     raise_maps(*held_maps[pair : pair + 2], *on_host[pair : pair + 2])
         search.finish(held)
         held.clear()
+    except _Stopped:
+        pass
     finally:
         search.give_back(held, counted)
 

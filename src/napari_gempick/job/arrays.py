@@ -123,7 +123,7 @@ def pick(
         rows = [(section, f"template {i + 1} of {name}", template_pixel_size) for i, section in enumerate(sections)]
         weights = None if masks is None or name not in masks else np.asarray(masks[name], np.float32)
         views.append(view_of(name, rows, specs[name], settings, weights))
-    makers = BankMaker(settings, views)
+    makers = BankMaker(settings, views, cancel)
     grid = choose_grid(settings, (pixels.shape[0], pixels.shape[1]), settings.pixel_size)
     plans = PlanStore()
     pool = DevicePool(open_devices(settings.devices, settings.threads, plans))

@@ -28,12 +28,13 @@ from napari_gempick.io.micrograph import as_float32, read_micrograph, require_pi
 from napari_gempick.io.stack import read_mask, read_stack
 from napari_gempick.job.preparation import Preparation
 from napari_gempick.model.bank import BankIndex
-from napari_gempick.model.errors import InputError, SettingsError
+from napari_gempick.model.errors import Cancelled, InputError, SettingsError
 from napari_gempick.model.geometry import Grid, coarsest_ratio
 from napari_gempick.model.settings import PickSettings, split_name
 from napari_gempick.run.pipeline import Source
 
 if TYPE_CHECKING:
+    import threading
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
@@ -177,10 +178,12 @@ class BankMaker:
     ----------
     settings : PickSettings
     views : list of View
+    cancel : threading.Event, optional
+        Set it to stop: making a bank then raises Cancelled.
     """
 
-    def __init__(self, settings: PickSettings, views: list[View]) -> None:
-        self._settings, self.views = settings, views
+    def __init__(self, settings: PickSettings, views: list[View], cancel: threading.Event | None = None) -> None:
+        self._settings, self.views, self._cancel = settings, views, cancel
         self.index = BankIndex(
             tuple(view.name for view in views),
             tuple(len(view.templates) for view in views),
@@ -191,6 +194,10 @@ class BankMaker:
         self.preparation = Preparation(settings)
         self._banks: OrderedDict[tuple[float, Fraction, Transfer | None], Bank] = OrderedDict()
         self.diameter = settings.diameter or max(self._area_diameter(view) for view in views)
+
+    def _check(self) -> None:
+        if self._cancel is not None and self._cancel.is_set():
+            raise Cancelled("Stopped.")
 
     def _edge(self, grid: Grid) -> float:
         """Return the width of the soft edge of shape masks, Å.
@@ -265,6 +272,7 @@ class BankMaker:
                 highpass=self._settings.highpass,
                 oversampling=grid.oversampling,
                 transfer=transfer,
+                check=self._check,
             )
         self._banks[key] = bank
         while len(self._banks) > BANKS_KEPT:

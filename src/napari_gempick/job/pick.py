@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import platform
 from typing import TYPE_CHECKING, Any
@@ -14,7 +15,15 @@ from napari_gempick.io.candidates import read_candidates
 from napari_gempick.job.exclusion import check_exclusion, with_exclusion
 from napari_gempick.job.inputs import BankMaker, loader, read_views
 from napari_gempick.job.prove import MicrographProof, Prover
-from napari_gempick.job.results import FROM_BOTTOM, Results, earlier_rows, format_notes, formats_of, micrograph_of
+from napari_gempick.job.results import (
+    FROM_BOTTOM,
+    Results,
+    alone_in,
+    earlier_rows,
+    format_notes,
+    formats_of,
+    micrograph_of,
+)
 from napari_gempick.model.errors import GempickError, OutputError
 from napari_gempick.model.settings import AUTO
 from napari_gempick.run.pipeline import Outcome, Progress, search_all
@@ -68,8 +77,25 @@ def pick_files(
     GempickError
         Nothing can be done: settings, templates, output folder, devices.
     """
+    with alone_in(folder):
+        return _pick(settings, micrographs, folder, overwrite, resume, keep_others, cancel, progress, said, finished)
+
+
+def _pick(
+    settings: PickSettings,
+    micrographs: Sequence[MicrographFile],
+    folder: Path,
+    overwrite: bool,
+    resume: bool,
+    keep_others: bool,
+    cancel: threading.Event | None,
+    progress: Callable[[Progress], None] | None,
+    said: Callable[[str], None],
+    finished: Callable[[dict[str, Any]], None],
+) -> dict[str, Any]:
+    """Do the work of `pick_files`."""
     formats_of(settings)
-    makers = BankMaker(settings, read_views(settings))
+    makers = BankMaker(settings, read_views(settings), cancel)
     settings.threshold_of(makers.index.view_names)
     check_exclusion(settings.exclude)
     prover = Prover(settings, makers.views)
@@ -121,7 +147,7 @@ def pick_files(
     write_run("running")
     state = "stopped"
     try:
-        for outcome in search_all(
+        searches = search_all(
             [load_of(m) for m in todo],
             makers,
             pool,
@@ -130,18 +156,26 @@ def pick_files(
             decoys=settings.decoys,
             cancel=cancel,
             progress=progress,
-        ):
-            micrograph = todo[outcome.number]
-            rows[micrograph.output_stem] = row = finish_micrograph(results, micrograph, outcome, prover)
-            for sentence in ([row["error"]] if "error" in row else []) + row.get("notes", []) + row.get("remarks", []):
-                said(sentence)
-            finished(row)
+        )
+        with contextlib.closing(searches):  # a traceback would keep it, and its threads, alive
+            for outcome in searches:
+                micrograph = todo[outcome.number]
+                rows[micrograph.output_stem] = row = finish_micrograph(results, micrograph, outcome, prover)
+                failed = [row["error"]] if "error" in row else []
+                for sentence in (*failed, *row.get("notes", []), *row.get("remarks", [])):
+                    said(sentence)
+                finished(row)
         state = "complete"
     finally:
         results.write_index([*(micrograph_of(row) for row in others), *micrographs])
         run = write_run(state)
     for name, reason in pool.failed.items():
         said(f"Device {name} failed and its work went to the others: {reason}")
+    if not plans.record["stored"]:
+        said(
+            f"The plan could not be stored in {plans.path}, so other runs may differ in the last digits of scores; "
+            "free space there, or name a folder on a local disk in GEMPICK_CACHE."
+        )
     for sentence in format_notes(run):
         said(sentence)
     return run

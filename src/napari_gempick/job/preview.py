@@ -119,10 +119,10 @@ def preview(
         As the search.
     """
     started = time.monotonic()
-    fine = BankMaker(settings, views)
+    fine = BankMaker(settings, views, cancel)
     source = source_of(image, grid, settings, fine, ctf)
     coarse_settings, coarse_grid = coarser(settings, grid, fine.diameter)
-    coarse = BankMaker(coarse_settings, views)
+    coarse = BankMaker(coarse_settings, views, cancel)
     (outcome,) = search_all(
         [lambda: source_of(image, coarse_grid, coarse_settings, coarse, ctf)],
         coarse,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 from dataclasses import replace
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_gempick import __version__
+from napari_gempick.device.locks import Busy, give_back, take
 from napari_gempick.engine.local import with_local
 from napari_gempick.engine.peaks import Selection, find_candidates, select
 from napari_gempick.io.atomic import write_text
@@ -28,7 +30,7 @@ from napari_gempick.job.thresholds import NOTHING, decide, remarks, scores_of
 from napari_gempick.model.errors import GempickError, OutputError, ProofError, SettingsError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from numpy.typing import NDArray
 
@@ -44,7 +46,35 @@ NOT_REPRODUCING = ("devices", "threads", "format", "save_maps", "per_view_maps")
 FROM_BOTTOM = "y_from_last_row"
 """In run.json, the formats whose files count y from the last row of a TIFF micrograph."""
 FRAME = "x and y count pixels from 0; row 0 is the first row of the micrograph's file, unless y_from_last_row says so"
+_LOCK = ".gempick.lock"
 BOX_OVER_DIAMETER = 1.5
+
+
+@contextlib.contextmanager
+def alone_in(folder: Path) -> Iterator[None]:
+    """Keep other runs out of an output folder for a block; a run that was killed keeps nobody out.
+
+    Raises
+    ------
+    SettingsError
+        Another run is at work there.
+    """
+    made = not folder.exists()
+    with contextlib.suppress(OSError):  # who writes there says what is wrong
+        folder.mkdir(parents=True, exist_ok=True)
+    try:
+        lock = take(folder / _LOCK)
+    except Busy:
+        raise SettingsError(
+            f"Another run is writing to {folder}; wait until it has finished, or choose another folder.", folder
+        ) from None
+    try:
+        yield
+    finally:
+        give_back(lock, remove=True)
+        if made:
+            with contextlib.suppress(OSError):  # what was made for nothing
+                folder.rmdir()
 
 
 class Results:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from napari_gempick.io.candidates import read_candidates
 from napari_gempick.job.exclusion import check_exclusion, read_exclusion
-from napari_gempick.job.results import Results, format_notes, micrograph_of, read_run
+from napari_gempick.job.results import Results, alone_in, format_notes, micrograph_of, read_run
 from napari_gempick.job.thresholds import decide, pool
 from napari_gempick.model.errors import GempickError, OutputError
 from napari_gempick.model.settings import AUTO, make_settings
@@ -52,6 +52,13 @@ def retune(
     SettingsError
         The folder holds no results, or a threshold lies below what the candidates were kept down to.
     """
+    read_run(folder)
+    with alone_in(folder):
+        return _retune(folder, changes, said, pooled)
+
+
+def _retune(folder: Path, changes: dict[str, Any], said: Callable[[str], None], pooled: bool) -> dict[str, Any]:
+    """Do the work of `retune`."""
     run = read_run(folder)
     if "threshold" in changes:
         changes = {"fdr": None, **changes}

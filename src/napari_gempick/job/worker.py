@@ -156,7 +156,7 @@ class Worker:
         from napari_gempick.job.inputs import BankMaker, read_views
 
         settings, micrographs = _what(request)
-        makers = BankMaker(settings, read_views(settings))
+        makers = BankMaker(settings, read_views(settings), self._cancels.setdefault(number, threading.Event()))
         made = measure_job(settings, micrographs, PlanStore(), makers, gpu=bool(request["measure"]["gpu"]))
         result = {"measured": asdict(made), "views": len(makers.views), "input_bytes": input_bytes_of(settings)}
         self._say(run=number, event="result", result=result)

@@ -15,9 +15,9 @@ import numpy as np
 
 from napari_gempick.engine.prepare import Prepared, prepare
 from napari_gempick.engine.search import Search
-from napari_gempick.model.errors import GempickError, InputError
+from napari_gempick.model.errors import Cancelled, GempickError, InputError
 from napari_gempick.model.scores import ScoreMap
-from napari_gempick.run.search import DevicePool, run_search
+from napari_gempick.run.search import PATIENCE, POLL_SECONDS, DevicePool, run_search
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable
@@ -99,6 +99,10 @@ class Outcome:
     scored: NDArray[np.int32] | None = None
 
 
+_Item = tuple[int, Prepared | BaseException | None, Source | None]
+"""A micrograph's number, what came of it (None after the last one), and where it came from."""
+
+
 @dataclass(frozen=True)
 class Progress:
     """How far a run is: micrographs finished of all, and the share of the current one's search images."""
@@ -147,18 +151,20 @@ def search_all(
     Cancelled, DeviceError
         From the search.
     """
-    ready: queue.Queue[tuple[int, Prepared | GempickError | BaseException | None, Source | None]] = queue.Queue(AHEAD)
+    ready: queue.Queue[_Item] = queue.Queue(AHEAD)
     stop = threading.Event()
     total = len(loaders) if isinstance(loaders, Sized) else 0
 
     def produce() -> None:
         waiting = iter(loaders)
         for number in itertools.count():
-            item: tuple[int, Prepared | GempickError | BaseException | None, Source | None] = number, None, None
+            item: _Item = number, None, None
             try:
                 load = next(waiting, None)
                 if load is not None:
                     source = load()
+                    if stop.is_set():
+                        return
                     filters = source.lowpass, source.highpass, source.transfer
                     item = number, prepare(source.image, source.grid, *filters), source
             except GempickError as error:
@@ -169,7 +175,7 @@ def search_all(
                 item = number, error, None
             while not stop.is_set():
                 try:
-                    ready.put(item, timeout=0.1)
+                    ready.put(item, timeout=POLL_SECONDS)
                     break
                 except queue.Full:
                     continue
@@ -180,7 +186,7 @@ def search_all(
     producer.start()
     try:
         for finished in itertools.count():
-            number, prepared, source = ready.get()
+            number, prepared, source = _next(ready, cancel)
             if prepared is None:
                 return
             if isinstance(prepared, GempickError):
@@ -214,7 +220,17 @@ def search_all(
             yield replace(found, number=number, image=image, notes=notes, seconds=time.monotonic() - started)
     finally:
         stop.set()
-        producer.join()
+        producer.join(PATIENCE)  # what it reads may be slow; it then ends by itself
+
+
+def _next(ready: queue.Queue[_Item], cancel: threading.Event | None) -> _Item:
+    """Return the next micrograph; raises Cancelled where `cancel` is set before it comes."""
+    while True:
+        try:
+            return ready.get(timeout=POLL_SECONDS)
+        except queue.Empty:
+            if cancel is not None and cancel.is_set():
+                raise Cancelled("Stopped.") from None
 
 
 def _search_one(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from napari_gempick.model.scores import ScoreMap
 
 POLL_SECONDS = 0.05
+PATIENCE = 5.0
+"""Seconds to wait for threads that were told to stop; they stop after the template or the unit in hand."""
 
 
 @dataclass
@@ -66,9 +69,9 @@ def run_search(
     Parameters
     ----------
     cancel : threading.Event, optional
-        Set it to stop; noticed after the tile in hand.
+        Set it to stop; noticed after the template that is made, or the unit on a tile that is scored.
     progress : callable, optional
-        `progress(done, total)` in search images, on the calling thread.
+        `progress(done, total)` in search images, on the calling thread. Whatever it raises ends the search.
 
     Raises
     ------
@@ -101,18 +104,27 @@ def run_search(
             raise DeviceError(f"No device is left ({reasons}); free memory or choose other devices with --devices.")
         threads: list[threading.Thread] = []
         for i in alive:
-            cache = TileCache(search, pool.devices[i].threads)
+            cache = TileCache(search, pool.devices[i].threads, should_stop)
             threads += [
                 threading.Thread(target=work, args=(i, thread, cache), daemon=True)
                 for thread in range(pool.devices[i].threads)
             ]
-        for started in threads:
-            started.start()
-        for started in threads:
-            while started.is_alive():
-                started.join(POLL_SECONDS)
-                if progress is not None:
-                    progress(search.done, search.total)
+        begun: list[threading.Thread] = []
+        try:
+            for thread in threads:
+                thread.start()
+                begun.append(thread)
+            for thread in begun:
+                while thread.is_alive():
+                    thread.join(POLL_SECONDS)
+                    if progress is not None:
+                        progress(search.done, search.total)
+        except BaseException:  # an interrupt, or whatever `progress` raises: no core stays busy
+            stop.set()
+            end = time.monotonic() + PATIENCE
+            for thread in begun:
+                thread.join(max(0.0, end - time.monotonic()))
+            raise
         if crashes:
             raise crashes[0]
         if cancel is not None and cancel.is_set():

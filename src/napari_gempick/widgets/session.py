@@ -6,8 +6,7 @@ import dataclasses
 import json
 from typing import TYPE_CHECKING, Any
 
-from filelock import FileLock, Timeout
-
+from napari_gempick.device.locks import Busy, give_back, take
 from napari_gempick.io.atomic import write_text
 from napari_gempick.job.results import INDEX_FILE, RUN_FILE
 from napari_gempick.model.bank import BankIndex
@@ -43,9 +42,8 @@ class SessionFolder:
         self.path = path
         try:
             path.mkdir(parents=True, exist_ok=True)
-            self._lock = FileLock(path / _LOCK)
-            self._lock.acquire(timeout=0)
-        except Timeout:
+            self._lock = take(path / _LOCK)
+        except Busy:
             raise OutputError(
                 f"{path} is open in another window; close it there or choose another folder.", path
             ) from None
@@ -72,7 +70,7 @@ class SessionFolder:
 
     def close(self) -> None:
         """Let other windows open the folder."""
-        self._lock.release()
+        give_back(self._lock)
 
 
 def read_session(folder: Path) -> tuple[State, dict[str, Result], str | None]:
