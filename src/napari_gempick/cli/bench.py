@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from napari_gempick.cli.common import command_errors, json_option, print_json, say
+from napari_gempick.model.settings import MOST_THREADS
 from napari_gempick.run.bench import PAPER, Workload, measure, scaling
 
 
@@ -22,7 +23,11 @@ from napari_gempick.run.bench import PAPER, Workload, measure, scaling
     help="shared: one circle; own: a rectangle turned with each template, no two equal.",
 )
 @click.option(
-    "--threads", type=click.IntRange(0), default=1, show_default=True, help="CPU threads in all; 0: all cores."
+    "--threads",
+    type=click.IntRange(0, MOST_THREADS),
+    default=1,
+    show_default=True,
+    help="CPU threads in all; 0: all cores.",
 )
 @click.option("--devices", default="cpu", show_default=True, help="As in gempick pick.")
 @click.option("--scaling", "with_scaling", is_flag=True, help="Also measure 1, 2, 4, ... threads.")

@@ -20,6 +20,7 @@ from napari_gempick.cli.common import (
 from napari_gempick.cli.interrupts import interruptible
 from napari_gempick.cli.options import NO_SHIFTS
 from napari_gempick.model.extraction import ExtractSettings, make_extract_settings
+from napari_gempick.model.settings import MOST_THREADS
 
 
 @click.command("extract")
@@ -44,7 +45,9 @@ from napari_gempick.model.extraction import ExtractSettings, make_extract_settin
     type=click.FloatRange(min=0, min_open=True),
     help="Pixel size of the micrographs. [Å; default: of the picks' results, or the file headers]",
 )
-@click.option("--threads", type=click.IntRange(0), default=0, help="CPU threads; 0: all cores. [default: 0]")
+@click.option(
+    "--threads", type=click.IntRange(0, MOST_THREADS), default=0, help="CPU threads; 0: all cores. [default: 0]"
+)
 @click.option("--no-shifts", is_flag=True, help=NO_SHIFTS)
 @click.option("--allow-unmatched", is_flag=True, help="Leave out picks of micrographs that are not given.")
 @click.option("--resume", is_flag=True, help="Go on with an extraction that was interrupted.")

@@ -16,7 +16,7 @@ _WALLTIME = re.compile(r"(?:(\d+)-)?(\d+):([0-5]\d):([0-5]\d)")
 class ClusterSettings(BaseModel):
     """Resources, scheduler and environment of a job."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     site: str = declare(
         "slurm",

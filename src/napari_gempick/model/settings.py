@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 _Model = TypeVar("_Model", bound=BaseModel)
 
 AUTO = "auto"
+MOST_THREADS = 1024
+"""More than any computer has use for; a slip of the pen would take all its memory."""
 LEAST_STEP = 0.01
 """Degrees; a finer step than this is a slip of the pen, and its 36,000 rotations would fill the memory."""
 
@@ -44,7 +46,7 @@ def _pair(text: str) -> tuple[float, float]:
 class PickSettings(BaseModel):
     """Settings of a picking run. Lengths are in Å, angles in degrees, scores in [-1, 1]."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     templates: tuple[str, ...] = _setting(
         (),
@@ -206,7 +208,9 @@ class PickSettings(BaseModel):
         "Devices that share the work. auto: all GPUs, else the CPU.",
         metavar="auto|cpu|cpu,cpu|cuda:0,cuda:1|...",
     )
-    threads: int = _setting(0, "CPU threads in all; 0: the cores that this process may use.", ge=0)
+    threads: int = _setting(
+        0, "Total number of CPU threads. 0: all cores available to this process.", ge=0, le=MOST_THREADS
+    )
     save_maps: bool = _setting(False, "Save score and index maps.")
     per_view_maps: bool = _setting(False, "Save a pair of maps for each named view as well.")
     decoys: bool = _setting(
