@@ -146,11 +146,11 @@ def _listed(star: Path) -> list[str]:
         names = tables[name].get("rlnMicrographName")
         if names:
             folders = [Path(), *star.absolute().parents]
-            return [os.path.abspath(_resolve(name, folders)) for name in dict.fromkeys(names)]
+            return [os.path.abspath(resolve(name, folders)) for name in dict.fromkeys(names)]
     raise InputError(f"{star} lists no micrographs (_rlnMicrographName); give another STAR file.", star)
 
 
-def _resolve(name: str, folders: Sequence[Path]) -> Path:
+def resolve(name: str, folders: Sequence[Path]) -> Path:
     """Return the first of the folders' files of that name that exists, or else the one below the current folder."""
     return next((folder / name for folder in folders if (folder / name).exists()), Path(name))
 
