@@ -136,6 +136,11 @@ def header_pixel_size(image: RawImage, *, option: str = "--pixel-size", axes: in
     return value
 
 
+def plausible(pixel_size: float | None) -> float | None:
+    """Return a pixel size in Å, None where it cannot be right."""
+    return pixel_size if pixel_size is not None and SMALLEST_PIXEL <= pixel_size <= LARGEST_PIXEL else None
+
+
 def listed_pixel_size(
     image: RawImage, listed: float, source: str, option: str = "--pixel-size"
 ) -> tuple[float | None, tuple[str, ...]]:
@@ -157,7 +162,7 @@ def listed_pixel_size(
     InputError
         Neither value can be right.
     """
-    if not SMALLEST_PIXEL <= listed <= LARGEST_PIXEL:
+    if plausible(listed) is None:
         value = header_pixel_size(image, option=option)
         taken = "" if value is None else f"; the {value:g} Å of the {image.source} were taken"
         return value, (f"{image.path}: {source} gives a pixel size of {listed:g} Å, which is implausible{taken}.",)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from napari_gempick.io.coordinate_sets import common_ending, stem_of
 from napari_gempick.io.formats.cryosparc import read_exposures
 from napari_gempick.io.formats.table import columns_of
-from napari_gempick.io.image import open_image
+from napari_gempick.io.image import open_image, plausible
 from napari_gempick.io.listing import find_micrographs
 from napari_gempick.io.star import read_text
 from napari_gempick.model.errors import InputError
@@ -101,7 +101,10 @@ class Micrographs:
         elif self.given.lower().endswith(".cs"):
             self.all = _exposures(Path(self.given))
         else:
-            self.all = [Known(shown(file.path), file.output_stem, file.path) for file in find_micrographs(several)]
+            self.all = [
+                Known(shown(file.path), file.output_stem, file.path, pixel_size=plausible(file.pixel_size))
+                for file in find_micrographs(several)
+            ]
         self._by_stem: dict[str, list[Known]] = defaultdict(list)
         for known in self.all:
             stem = known.parts[-1]

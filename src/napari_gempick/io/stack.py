@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -45,8 +45,8 @@ class Stack:
         rlnClassDistribution of each image, where a list gives it.
     kept : tuple of int
         Which of the `listed` images these are, from 0: empty templates are left out.
-    listed : int
-        How many images were named.
+    listed, in_file : int
+        How many images were named, and how many the file has; 0 for a list of several files.
     notes : tuple of str
         Sentences for the user.
     """
@@ -58,7 +58,21 @@ class Stack:
     shares: tuple[float | None, ...] = ()
     kept: tuple[int, ...] = ()
     listed: int = 0
+    in_file: int = 0
     notes: tuple[str, ...] = ()
+
+    @property
+    def record(self) -> list[dict[str, Any]]:
+        """What is kept in run.json about each image: where it comes from, and its share of the particles."""
+        return [
+            {"image": f"{number:06d}@{path}", **({} if share is None else {"class_distribution": share})}
+            for (path, number), share in zip(self.origins, self.shares, strict=True)
+        ]
+
+    @property
+    def is_part(self) -> bool:
+        """Whether these are other images than all sections of the file."""
+        return self.listed != self.in_file or len(self.kept) != self.listed
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -120,11 +134,13 @@ def _left_out(path: Path | str, origins: Sequence[tuple[Path, int]]) -> str:
     return f"{path}: sections {', '.join(names)} are empty and were left out."
 
 
-def read_mask(path: Path | str, pixel_size: float | None = None, *, of: Stack | None = None) -> Stack:
+def read_mask(
+    path: Path | str, pixel_size: float | None = None, *, kept: tuple[Sequence[int], int] | None = None
+) -> Stack:
     """Read one mask or a stack of masks with weights from 0 to 1; parameters as `read_stack`.
 
-    Weights out of range by less than 1e-6 are clipped. Of as many masks as there were templates in `of` before empty
-    ones were left out, those of the others are returned.
+    Weights out of range by less than 1e-6 are clipped. `kept` says which templates are left (from 0) of how many, where
+    empty ones were left out; of that many masks only theirs are returned.
 
     Raises
     ------
@@ -132,8 +148,8 @@ def read_mask(path: Path | str, pixel_size: float | None = None, *, of: Stack | 
         As `read_stack`, but constant sections are fine; or weights lie outside 0..1, or a mask is zero everywhere.
     """
     stack = _read(path, pixel_size)
-    if of is not None and len(stack.data) == of.listed > len(of.kept):
-        stack = stack.take(of.kept)
+    if kept is not None and len(stack.data) == kept[1] > len(kept[0]):
+        stack = stack.take(kept[0])
     low, high = float(stack.data.min()), float(stack.data.max())
     if low < -_MASK_TOLERANCE or high > 1 + _MASK_TOLERANCE:
         raise InputError(
@@ -217,7 +233,7 @@ def _read(text: Path | str, pixel_size: float | None) -> Stack:
     origins = tuple((image.path, number + 1) for number in chosen)
     places = tuple(range(len(chosen)))
     size = _pixel_size(image, pixel_size)
-    return Stack(data, size, image.path, origins, (None,) * len(chosen), places, len(chosen), image.notes)
+    return Stack(data, size, image.path, origins, (None,) * len(chosen), places, len(chosen), count, image.notes)
 
 
 def _read_list(star: Path, chosen: str, pixel_size: float | None) -> Stack:
@@ -248,7 +264,8 @@ def _read_list(star: Path, chosen: str, pixel_size: float | None) -> Stack:
             raise InputError(f"{star} lists images of different {what}; give them as views of their own.", star)
     shares = tuple(row.share for row in rows)
     places = tuple(range(len(rows)))
-    return Stack(np.stack(data), sizes[0], star, tuple(origins), shares, places, len(rows), tuple(dict.fromkeys(notes)))
+    unique = tuple(dict.fromkeys(notes))
+    return Stack(np.stack(data), sizes[0], star, tuple(origins), shares, places, len(rows), 0, unique)
 
 
 def _listed_size(

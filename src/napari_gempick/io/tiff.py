@@ -194,11 +194,14 @@ def _pixels(path: Path, size: int, number: int | None, page: Any, series: Any, s
     @functools.cache
     def decoded() -> NDArray[Any]:
         with parsing(path, "a TIFF file"), _opened(path) as tiff:
-            source = tiff.pages[0] if number is None else tiff.series[number]
-            data: NDArray[Any] = np.asarray(source.asarray(maxworkers=1)).reshape(shape)
-            return data
+            source: Any = tiff.pages[0] if number is None else tiff.series[number]
+            return np.asarray(source.asarray(maxworkers=1)).reshape(shape)
 
-    return Pixels(shape, dtype, lambda number: decoded()[number])
+    def section_of(number: int) -> NDArray[Any]:
+        image: NDArray[Any] = decoded()[number]
+        return image
+
+    return Pixels(shape, dtype, section_of)
 
 
 def _check_codec(path: Path, page: Any) -> None:

@@ -178,7 +178,8 @@ def average_files(
     chosen = _best([chosen for _, _, chosen in found], max_particles)
     found = [row for row, mine in zip(found, chosen, strict=True) if len(mine)]
     chosen = [mine for mine in chosen if len(mine)]
-    sizes = [require_pixel_size(read_micrograph(micrograph.path, pixel_size)) for micrograph, _, _ in found]
+    opened = (read_micrograph(one.path, pixel_size, listed=one.pixel_size) for one, _, _ in found)
+    sizes = [require_pixel_size(micrograph) for micrograph in opened]
     if max(sizes) > min(sizes) * (1 + SAME_PIXEL):
         raise InputError(
             f"The micrographs have pixel sizes from {min(sizes):g} to {max(sizes):g} Å, which cannot be averaged "
@@ -189,8 +190,8 @@ def average_files(
         raise InputError(f"{picks} does not give psi for all of these picks; leave out --use-psi.", picks)
 
     def images() -> Iterator[NDArray[np.float32]]:
-        for micrograph, _, _ in found:
-            yield as_float32(read_micrograph(micrograph.path, pixel_size), "replace")[0]
+        for (micrograph, _, _), size in zip(found, sizes, strict=True):
+            yield as_float32(read_micrograph(micrograph.path, size), "replace")[0]
 
     made = average(
         images(),

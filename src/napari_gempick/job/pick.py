@@ -11,6 +11,7 @@ import numpy as np
 from napari_gempick.device.discover import open_devices
 from napari_gempick.device.plan import PlanStore
 from napari_gempick.io.candidates import read_candidates
+from napari_gempick.io.micrograph import LIST
 from napari_gempick.job.exclusion import check_exclusion, with_exclusion
 from napari_gempick.job.inputs import BankMaker, loader, read_views
 from napari_gempick.job.prove import MicrographProof, Prover
@@ -41,6 +42,7 @@ def pick_files(
     keep_others: bool = False,
     cancel: threading.Event | None = None,
     progress: Callable[[Progress], None] | None = None,
+    notes: Sequence[str] = (),
     said: Callable[[str], None] = lambda sentence: None,
     finished: Callable[[dict[str, Any]], None] = lambda row: None,
 ) -> dict[str, Any]:
@@ -58,6 +60,8 @@ def pick_files(
         With `overwrite`: micrographs of an earlier run that are not picked now stay in run.json and the index.
     cancel, progress
         See run.pipeline.search_all.
+    notes : sequence of str
+        Sentences about the list of micrographs, for run.json.
     said : callable
         Receives sentences for the user: notes, and micrographs that failed.
     finished : callable
@@ -95,18 +99,19 @@ def pick_files(
     todo.sort(key=lambda micrograph: makers.preparation.group(micrograph.path))  # of equal CTF after one another
 
     def load_of(micrograph: MicrographFile) -> Callable[[], Source]:
-        load = functools.partial(loader, micrograph.path, settings, makers)
+        load = functools.partial(loader, micrograph, settings, makers)
         return (
             with_exclusion(load, folder, micrograph, makers.diameter, keep=resume) if settings.exclude == AUTO else load
         )
 
-    hints = makers.symmetry_hints()
+    hints = makers.hints()
 
     def write_run(state: str) -> dict[str, Any]:
         return results.write_run(
             {
                 "state": state,
                 "views": views,
+                "notes": list(notes),
                 "hints": hints,
                 "search_images": search_images(makers.index),
                 "devices": [device.describe() for device in pool.devices],
@@ -159,6 +164,8 @@ def finish_micrograph(results: Results, micrograph: MicrographFile, outcome: Out
         proof = MicrographProof(prover, micrograph.path, outcome.scores.grid.pixel_size)
         row = results.write(micrograph, outcome.scores, outcome.per_view, outcome.decoys, proof, outcome.image)
         row["seconds"] = round(outcome.seconds, 3)
+        if micrograph.pixel_size is not None and row["pixel_size"] == micrograph.pixel_size:
+            row["pixel_size_source"] = LIST
     except OutputError:
         raise
     except GempickError as error:

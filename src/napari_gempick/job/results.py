@@ -17,6 +17,7 @@ from napari_gempick.io.atomic import write_text
 from napari_gempick.io.candidates import Candidates, read_candidates, write_candidates
 from napari_gempick.io.coordinates import FORMATS, PicksInfo, write_autopick_index
 from napari_gempick.io.listing import MicrographFile
+from napari_gempick.io.micrograph import LIST
 from napari_gempick.io.micrograph_names import shown
 from napari_gempick.io.mrc import write_mrc
 from napari_gempick.job.exclusion import read_exclusion
@@ -380,7 +381,15 @@ def micrograph_of(row: dict[str, Any]) -> MicrographFile:
     """Return the micrograph of a run.json line; its results lie where `name` says."""
     path, name = Path(row["path"]), PurePosixPath(row["name"])
     whole = name.name == path.name
-    return MicrographFile(path, name.parent / path.name, whole_name=whole)
+    listed = row["pixel_size"] if row.get("pixel_size_source") == LIST else None
+    return MicrographFile(path, name.parent / path.name, whole_name=whole, pixel_size=listed)
+
+
+def row_of(micrograph: MicrographFile) -> dict[str, Any]:
+    """Return what `micrograph_of` reads."""
+    row: dict[str, Any] = {"name": micrograph.output_stem, "path": str(micrograph.path)}
+    listed = micrograph.pixel_size
+    return row if listed is None else {**row, "pixel_size": listed, "pixel_size_source": LIST}
 
 
 def earlier_rows(folder: Path) -> list[dict[str, Any]]:
