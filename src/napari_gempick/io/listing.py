@@ -21,8 +21,7 @@ if TYPE_CHECKING:
 _SUFFIX = re.compile(r"\.(mrcs?(\.gz|\.bz2)?|tiff?)$", re.IGNORECASE)
 _GLOB = re.compile(r"[*?\[]")
 _PLAIN_STEM = re.compile(r"_(PSD?|noDW|EVN|ODD|ctf|ctffind\d?|diag|diagnostic)$", re.IGNORECASE)
-"""What RELION, MotionCor and CTFFIND add to a micrograph's name: power spectra, sums without dose weighting, and of even
-and odd frames only."""
+"""What RELION, MotionCor and CTFFIND add to a name: power spectra, sums without dose weighting, of even and odd frames."""
 
 
 @dataclass(frozen=True)
@@ -142,9 +141,8 @@ def _in_folder(folder: str, skipped: tuple[str, ...], said: Callable[[str], None
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         found += [os.path.join(where, name) for name in names if _is_micrograph(name)]
     stems = {_stem(path) for path in found}
-    companions = {
-        path for path in found if _PLAIN_STEM.search(_stem(path)) and _PLAIN_STEM.sub("", _stem(path)) in stems
-    }
+    plain = {path: _PLAIN_STEM.sub("", _stem(path)) for path in found}
+    companions = {path for path in found if plain[path] != _stem(path) and plain[path] in stems}
     several = {path for path in found if path not in companions and has_sections(path)}
     for left_out, what in ((companions, "written beside a micrograph"), (several, "of several sections")):
         if left_out:

@@ -185,7 +185,8 @@ def _pixels(path: Path, size: int, number: int | None, page: Any, series: Any, s
         first = int(offset)
 
         def section(number: int) -> NDArray[Any]:
-            return read_at(path, first + number * count, count).view(stored).reshape(shape[1:])
+            image: NDArray[Any] = read_at(path, first + number * count, count).view(stored)
+            return image.reshape(shape[1:])
 
         return Pixels(shape, stored, section)
     check_unpacked(path, size, shape[0] * count)
