@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _SUFFIX = re.compile(r"\.(mrcs?(\.gz|\.bz2)?|tiff?)$", re.IGNORECASE)
 _GLOB = re.compile(r"[*?\[]")
 _PLAIN_STEM = re.compile(r"_(PSD?|noDW|EVN|ODD|ctf|ctffind\d?|diag|diagnostic)$", re.IGNORECASE)
-"""What RELION, MotionCor and CTFFIND add to a name: power spectra, sums without dose weighting, of even and odd frames."""
+"""What RELION, MotionCor and CTFFIND add to a name: of power spectra, and sums of some frames or without weights."""
 
 
 @dataclass(frozen=True)
