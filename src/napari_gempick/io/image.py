@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 _ANISOTROPY = 0.01
 _GZIP, _BZIP2 = b"\x1f\x8b\x08", b"BZh"
-_EXCESS = 2**24
+_EXCESS = 2**22
 """Bytes behind the declared end of a compressed file that are looked at."""
 _OTHERS = (  # what other image files begin with
     (b"\x89HDF\r\n\x1a\n", "an HDF5 file, such as EMAN2's .hdf"),

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 IMOD_STAMP = 1146047817
 _SIGNED = 1
 _NEAR = 8  # grey values on each side of a cut
-_FEW = 10
 _CLEARLY = 4
+_MANY = 0.05
 
 
 def statistics_of(header: np.void) -> tuple[float, float, float] | None:
@@ -84,10 +84,16 @@ def _seen(counts: NDArray[np.intp]) -> int:
     """Return 1 for unsigned, -1 for signed, 0 where the histogram does not tell.
 
     Signed bytes cut the circle of 256 values between 127 and 128, unsigned ones between 255 and 0. A histogram goes on
-    across the wrong cut, and ends at the right one.
+    across the wrong cut, and ends at the right one; that of counts begins abruptly at 0.
     """
     signed_cut = min(counts[128 - _NEAR : 128].sum(), counts[128 : 128 + _NEAR].sum())
     unsigned_cut = min(counts[-_NEAR:].sum(), counts[:_NEAR].sum())
-    if signed_cut > _CLEARLY * unsigned_cut + _FEW:
+    if signed_cut > _CLEARLY * unsigned_cut:
         return 1
-    return -1 if unsigned_cut > _CLEARLY * signed_cut + _FEW else 0
+    if unsigned_cut > _CLEARLY * signed_cut:
+        return -1
+    begins = []
+    for cut in (0, 128):
+        around = np.roll(counts, _NEAR - cut)[: 2 * _NEAR]
+        begins.append(around[_NEAR:].sum() > _MANY * counts.sum() and not around[:_NEAR].any())
+    return int(begins[0]) - int(begins[1])

@@ -134,8 +134,9 @@ class Place:
     def _seam(self, declared: int, last: int) -> int | None:
         """Compare the pixels on both sides of the seam between rows: neighbours where the reading is displaced."""
         found = []
-        for first in (declared, last):
-            rows = self._rows(first)
+        whole = [self._rows(first) for first in (declared, last)]
+        others = -(-(last - declared) * len(whole[0]) // self.section_bytes)  # rows of one of the readings only
+        for rows in (whole[_DECLARED][others:], whole[_LAST][: len(whole[_LAST]) - others]):
             if len(rows) < _LEAST_ROWS:
                 return None
             found.append(float(np.square(rows[:-1, -1] - rows[1:, 0]).mean()))
@@ -147,7 +148,7 @@ class Place:
     def _ends(self, declared: int, last: int) -> int | None:
         """Compare the bytes that belong to one of the readings only with those of both."""
         if last >= declared + self.need:
-            return None
+            return None  # nothing belongs to both
         common = self.look(last, min(declared + self.need, last + self.section_bytes))
         head = _alike(self.look(declared, last), common)
         tail = _alike(self.look(declared + self.need, self.size), common)
@@ -156,14 +157,14 @@ class Place:
         return _DECLARED if head else _LAST
 
     def _spread(self, declared: int, last: int) -> int | None:
-        """Compare the spread of grey values, which explodes where a reading cuts pixels into pieces."""
+        """Compare the spread of grey values, which explodes where pixels are cut, and vanishes in padding."""
         found = []
         for first in (declared, last):
             pixels = self.look(first, first + self.section_bytes)
             finite = np.isfinite(pixels)
             whole = finite.mean() > 0.99 and float(np.abs(pixels[finite]).max()) < 1e30
-            found.append(float(np.std(pixels[finite])) if whole else np.inf)
-        if min(found) * _SPREAD >= max(found) or min(found) == 0:
+            found.append((float(np.std(pixels[finite])) if whole else 0.0) or np.inf)
+        if min(found) * _SPREAD >= max(found):
             return None
         return int(np.argmin(found))
 

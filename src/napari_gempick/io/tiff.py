@@ -151,10 +151,11 @@ def _damaged_list(path: Path) -> tuple[str, ...]:
 def _chosen(path: Path, tiff: Any) -> tuple[int, tuple[str, ...]]:
     """Return the number of the series of images that is meant, and a note where there are several."""
     sides = []
+    several = [level for series in tiff.series for level in series.levels]
     for series in tiff.series:
         ny, nx = series.shape[-2:] if len(series.shape) > 1 else (0, 0)
         sides.append((int(ny), int(nx), bool(series.keyframe.is_reduced)))
-    if len(sides) == 1:
+    if len(several) == 1:
         return 0, ()
     ranked = sorted(range(len(sides)), key=lambda n: (sides[n][2], -sides[n][0] * sides[n][1], n))
     best = ranked[0]
@@ -166,7 +167,7 @@ def _chosen(path: Path, tiff: Any) -> tuple[int, tuple[str, ...]]:
             "meant; save it as a file of its own.",
             path,
         )
-    return best, (f"{path} holds {len(sides)} images of different sizes; the largest, {nx} x {ny} pixels, was read.",)
+    return best, (f"{path} holds {len(several)} images of different sizes; the largest, {nx} x {ny} pixels, was read.",)
 
 
 def _pixels(path: Path, size: int, number: int | None, page: Any, series: Any, shape: tuple[int, int, int]) -> Pixels:

@@ -40,7 +40,7 @@ class _Source:
 
     def __init__(self, part: Part, pixel_size: float | None) -> None:
         assert part.target is not None and part.target.path is not None
-        known = pixel_size or part.known.pixel_size or part.found.common("pixel_size")
+        known = pixel_size or part.target.pixel_size or part.known.pixel_size or part.found.common("pixel_size")
         self._path, self._pixel_size, self._lock = part.target.path, known, threading.Lock()
         self._micrograph: Micrograph | None = None
 
