@@ -177,7 +177,7 @@ def test_a_bomb_is_unpacked_no_further_than_its_header_says(tmp_path: Path, writ
     claims = bytearray(small)
     struct.pack_into("<3i", claims, 0, 60_000, 60_000, 1)
     for name, pack in (("gz", gzip.compress), ("bz2", bz2.compress)):
-        (tmp_path / f"small.{name}").write_bytes(pack(small + bytes(200 * 2**20)))
+        (tmp_path / f"small.{name}").write_bytes(pack(small) + 200 * pack(bytes(2**20)))
         (tmp_path / f"large.{name}").write_bytes(pack(bytes(claims)))
     code = f"""
 from napari_gempick.io.micrograph import read_micrograph

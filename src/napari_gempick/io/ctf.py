@@ -112,12 +112,13 @@ class CtfTable:
     def _checked(path: Path, name: str, ctf: Ctf) -> Ctf | InputError:
         """Return the parameters, or what is wrong with them.
 
-        Micrographs are taken out of focus, towards underfocus; with a phase plate the focus may be right.
+        Micrographs are taken out of focus, towards underfocus; with a phase plate also near focus. A defocus of 0 is
+        what programs write that found none.
         """
         defoci = (ctf.defocus_u, ctf.defocus_v)
         sound = 20 <= ctf.voltage <= 3000 and 0 <= ctf.amplitude_contrast <= 1 and 0 <= ctf.cs <= 100
         sound = sound and abs(ctf.angle) <= 360 and abs(ctf.phase_shift) <= 360
-        sound = sound and all(abs(defocus) <= _MOST_DEFOCUS for defocus in defoci)
+        sound = sound and all(0 < abs(defocus) <= _MOST_DEFOCUS for defocus in defoci)
         if sound and (min(defoci) > 0 or ctf.phase_shift):
             return ctf
         return InputError(
