@@ -60,6 +60,7 @@ class Controller(Decisions):
         self.map_view = ""
         self._generation = 0
         self._saving = False
+        self._noted: set[str] = set()
 
     def _took(self, before: State) -> None:
         state = self.state
@@ -211,6 +212,10 @@ class Controller(Decisions):
         self.choice = None
         self.loaded_changed.emit()
         self.choose()
+        for note in () if loaded is None else loaded.notes:
+            if note not in self._noted:
+                self._noted.add(note)
+                self.said.emit(note, "info")
 
     # folder and session
 
