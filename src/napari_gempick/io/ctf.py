@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from napari_gempick.io.coordinate_sets import common_ending, stem_of
 from napari_gempick.io.ctffind import find_ctffind, is_ctffind, read_ctffind
+from napari_gempick.io.reading import parsing
 from napari_gempick.io.star import read_tables
 from napari_gempick.model.ctf import Ctf
 from napari_gempick.model.errors import InputError
@@ -56,7 +57,8 @@ class CtfTable:
         if path.is_dir() or is_ctffind(path):
             self._read_texts(find_ctffind(path) if path.is_dir() else [path])
         else:
-            self._read_star(path)
+            with parsing(path, "a STAR file"):
+                self._read_star(path)
         known = [row[2] for rows in (*self._rows.values(), *self._inputs.values()) for row in rows]
         if known and all(isinstance(ctf, InputError) for ctf in known):
             raise next(ctf for ctf in known if isinstance(ctf, InputError))
@@ -67,7 +69,8 @@ class CtfTable:
             image: PurePath = file
             ctf: Ctf | InputError
             try:
-                image, found = read_ctffind(file)
+                with parsing(file, "a text of CTFFIND"):
+                    image, found = read_ctffind(file)
                 ctf = self._checked(file, file.stem, found)
             except InputError as error:
                 ctf = error

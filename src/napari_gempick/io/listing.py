@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from napari_gempick.io.image import has_sections
 from napari_gempick.io.listed_sizes import listed_sizes
+from napari_gempick.io.reading import parsing
 from napari_gempick.io.star import read_tables
 from napari_gempick.model.errors import InputError
 
@@ -110,7 +111,9 @@ def _expand(
     """Yield (folder whose structure is kept, absolute path of a micrograph, listed pixel size) for one input."""
     text = os.fspath(given)
     if text.lower().endswith(".star") and not os.path.isdir(text):
-        for path, size in _listed(Path(text)):
+        with parsing(text, "a STAR file"):
+            listed = _listed(Path(text))
+        for path, size in listed:
             yield os.path.dirname(path), path, size
         return
     for root, path in _unlisted(text, skipped, said):

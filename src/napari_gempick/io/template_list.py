@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_gempick.io.listing import resolve
+from napari_gempick.io.reading import parsing
 from napari_gempick.io.star import numbers, read_tables, write_tables
 from napari_gempick.model.errors import InputError
 
@@ -69,6 +70,11 @@ def read_list(star: Path) -> list[Template]:
     InputError
         The file is unreadable or lists none.
     """
+    with parsing(star, "a STAR file"):
+        return _rows(star)
+
+
+def _rows(star: Path) -> list[Template]:
     tables = read_tables(star)
     table, label = _images(star, tables)
     shares = numbers(table, _SHARE, star).tolist() if _SHARE in table else [None] * len(table[label])
