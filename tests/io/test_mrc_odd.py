@@ -22,9 +22,10 @@ IMOD = 1146047817
 
 def picture(shape: tuple[int, int] = (96, 80), seed: int = 0) -> np.ndarray:
     """An image whose neighbouring pixels are alike, mean 0, standard deviation 1."""
-    spectrum = np.fft.rfft2(np.random.default_rng(seed).normal(size=shape))
-    ky, kx = np.fft.fftfreq(shape[0])[:, None], np.fft.rfftfreq(shape[1])
-    image = np.fft.irfft2(spectrum * np.exp(-((ky**2 + kx**2) / 0.15**2)), shape)
+    larger = (2 * shape[0], 2 * shape[1])  # else opposite edges would be neighbours
+    spectrum = np.fft.rfft2(np.random.default_rng(seed).normal(size=larger))
+    ky, kx = np.fft.fftfreq(larger[0])[:, None], np.fft.rfftfreq(larger[1])
+    image = np.fft.irfft2(spectrum * np.exp(-((ky**2 + kx**2) / 0.15**2)), larger)[: shape[0], : shape[1]]
     return (image - image.mean()) / image.std()
 
 
@@ -196,3 +197,20 @@ def test_more_sections_than_the_header_says_are_not_read(write_raw: Writer) -> N
     micrograph = read_micrograph(path)
     np.testing.assert_array_equal(micrograph.data, IMAGES["f4"])
     assert "1 more sections than it says" in micrograph.warnings[0]
+
+
+def test_an_extended_header_that_is_not_there_before_a_longer_file_is_no_displaced_image(write_raw: Writer) -> None:
+    """Neither place that is compared is right here: refused, or read at the third."""
+    path = with_words(write_raw("m.mrc", IMAGES["f4"]), (92, "i", (768,)))
+    for excess in (900, 1000, 5000):
+        path.write_bytes(path.read_bytes()[: 1024 + IMAGES["f4"].nbytes] + bytes(excess))
+        try:
+            np.testing.assert_array_equal(read_micrograph(path).data, IMAGES["f4"])
+        except InputError as error:
+            assert "longer than its header says" in error.sentence
+
+
+def test_two_pixels_in_a_byte_of_mode_0_are_refused(write_raw: Writer) -> None:
+    path = with_words(write_raw("m.mrc", GREY.view("i1")), (152, "2i", (IMOD, 16)))
+    with pytest.raises(InputError, match=r"m\.mrc holds two 4-bit pixels in each byte"):
+        read_micrograph(path)

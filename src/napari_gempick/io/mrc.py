@@ -14,7 +14,7 @@ from mrcfile.dtypes import HEADER_DTYPE
 from mrcfile.utils import byte_order_from_machine_stamp
 
 from napari_gempick.io.atomic import atomic_path
-from napari_gempick.io.mrc_bytes import are_unsigned
+from napari_gempick.io.mrc_bytes import are_unsigned, holds_two
 from napari_gempick.io.mrc_place import HEADER_BYTES, Place
 from napari_gempick.io.pixels import Pixels
 from napari_gempick.model.errors import InputError
@@ -134,6 +134,8 @@ def open_mrc(path: Path, head: bytes, size: int, read: Callable[[int, int], NDAr
     notes: tuple[str, ...] = ()
     extended, need = int(header["nsymbt"]), form.shape[0] * form.section_bytes
     if form.mode == 0:
+        if holds_two(header):
+            raise InputError(f"{path} holds two 4-bit pixels in each byte; unpack them to MRC mode 1 with IMOD.", path)
         first = min(HEADER_BYTES + extended, max(HEADER_BYTES, size - need))
         count = max(0, min(need, size - first, _JUDGED))
         why = are_unsigned(header, read(first, count), whole=count == need)

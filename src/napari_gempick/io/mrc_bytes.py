@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 IMOD_STAMP = 1146047817
-_SIGNED = 1
+_SIGNED, _TWO = 1, 16
 _NEAR = 8  # grey values on each side of a cut
 _CLEARLY = 4
 _MANY = 0.05
@@ -55,9 +55,8 @@ def are_unsigned(header: np.void, data: NDArray[np.uint8], *, whole: bool) -> st
         inside = [known[0] - 0.5 <= one[0] and one[1] <= known[1] + 0.5 for one in ranges]
         claims = [known[0] >= 0 and known[1] > 127, known[0] < 0]
         said = (int(claims[0]) - int(claims[1])) or (int(inside[0]) - int(inside[1]))
-    marked = 0
-    if _word(header, 38) == IMOD_STAMP:
-        marked = -1 if _word(header, 39) & _SIGNED else 1
+    flags = _imod_flags(header)
+    marked = 0 if flags is None else -1 if flags & _SIGNED else 1
     seen = _seen(counts)
     votes = said + marked + seen
     unsigned = (votes or seen or marked) > 0
@@ -68,6 +67,15 @@ def are_unsigned(header: np.void, data: NDArray[np.uint8], *, whole: bool) -> st
     if said > 0:
         return "the header's minimum and maximum say so"
     return "their histogram says so"
+
+
+def holds_two(header: np.void) -> bool:
+    """Return whether IMOD's flags say that each byte holds two pixels of 4 bits."""
+    return bool((_imod_flags(header) or 0) & _TWO)
+
+
+def _imod_flags(header: np.void) -> int | None:
+    return _word(header, 39) if _word(header, 38) == IMOD_STAMP else None
 
 
 def _word(header: np.void, number: int) -> int:

@@ -110,7 +110,8 @@ class Place:
             return declared, f"{more}, as if it held {count} more sections than it says; these were not read."
         votes = {vote for vote in (self._seam(declared, last), self._ends(declared, last)) if vote is not None}
         votes |= {vote for vote in (self._spread(declared, last), self._extremes(declared, last)) if vote is not None}
-        if len(votes) != 1:
+        chosen = (declared, last)[min(votes, default=_DECLARED)]
+        if len(votes) != 1 or (self.extended and self._seam(HEADER_BYTES, chosen) == _DECLARED):
             raise InputError(
                 f"{more}, and nothing tells whether the image begins at byte {declared} or at byte {last}; write it "
                 "again with the program that made it, or convert it to TIFF.",

@@ -105,6 +105,7 @@ def rotate_files(
         write_tables(star, {"particles": columns})
         made[name] = {"templates": str(templates), "masks": str(masks), "star": str(star), "search_images": len(mine)}
     return {
+        "notes": [note for view in views for note in view.notes],
         "views": made,
         "pixel_size": grid.map_pixel_size,
         "grid_ratio": str(Fraction(grid.ratio)),
