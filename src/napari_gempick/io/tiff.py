@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 
 SMALLEST_PIXEL, LARGEST_PIXEL = 0.1, 50.0  # Å; outside no micrograph, template or map is plausible
 MAGIC = (b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+")
-_MOST_PAGES = 20_000
+_MOST_PAGES, _MOST_SIZES = 20_000, 200
+_SIDES = (256, 257)
 _MOST_TAGS = 4096
 _EER = (65000, 65001, 65002)
 _UNPACKED_FREELY, _MOST_PACKED = 2**28, 200
@@ -125,6 +126,7 @@ def _pages(path: Path, size: int) -> tuple[int, bool]:
         count_form, next_form, entry, start = ("Q", "Q", 20, 8) if big else ("H", "I", 12, 4)
         place = struct.unpack_from(order + next_form, head, start)[0]
         seen: set[int] = set()
+        sizes: set[tuple[bytes, ...]] = set()
         while place:
             stream.seek(place)
             count_bytes = stream.read(struct.calcsize(order + count_form))
@@ -134,9 +136,16 @@ def _pages(path: Path, size: int) -> tuple[int, bool]:
             after = place + len(count_bytes) + entry * count
             if not 1 <= count <= _MOST_TAGS or after + struct.calcsize(order + next_form) > size:
                 break
+            entries = np.frombuffer(stream.read(entry * count), np.uint8).reshape(count, entry)
+            sides = tuple(entries[entries[:, :2].copy().view(order + "u2")[:, 0] == tag].tobytes() for tag in _SIDES)
+            if not all(sides):
+                break  # no image
             seen.add(place)
-            if len(seen) > _MOST_PAGES:
-                raise InputError(f"{path} lists over {_MOST_PAGES} pages; it is damaged, or no stack of images.", path)
+            sizes.add(sides)
+            if len(seen) > (_MOST_PAGES if len(sizes) == 1 else _MOST_SIZES):
+                raise InputError(
+                    f"{path} lists over {len(seen) - 1} pages; it is damaged, or no stack of images.", path
+                )
             stream.seek(after)
             place = struct.unpack(order + next_form, stream.read(struct.calcsize(order + next_form)))[0]
     if not seen:
