@@ -15,6 +15,7 @@ from click.testing import CliRunner
 from napari_gempick.cli import main
 from napari_gempick.io.coordinates import read_coordinates, write_autopick, write_csv
 from napari_gempick.io.stack import write_mrc
+from napari_gempick.io.star import write_tables
 from napari_gempick.job.extract import Extraction, extract
 from napari_gempick.model.errors import Cancelled
 from napari_gempick.model.extraction import make_extract_settings
@@ -216,3 +217,15 @@ def test_a_bad_micrograph_is_one_sentence_and_the_others_are_done(work: Path) ->
 def test_errors_are_sentences(work: Path, arguments: tuple[str, ...], words: str) -> None:
     assert words in run(*arguments, status=2)["error"]
     assert not list(work.glob("p.mrcs*"))
+
+
+def test_the_pixel_size_of_the_micrographs_list_counts(work: Path) -> None:
+    names = [f"mics/{name}.mrc" for name in NAMES]
+    write_tables("m.star", {"micrographs": {"rlnMicrographName": names, "rlnMicrographPixelSize": ["2.0"] * 3}})
+    report = run("m.star", "picks", "--box", "32", "-o", "p.mrcs")
+    assert starfile.read("p.star")["optics"]["rlnImagePixelSize"].tolist() == [2.0]
+    words = "header gives a pixel size of 1.5 Å, but the STAR file gives 2 Å"
+    differ = [note for note in report["notes"] if words in note]
+    assert len(differ) == 3
+    run("m.star", "picks", "--box", "32", "-o", "q.mrcs", "--pixel-size", "1.5")
+    assert starfile.read("q.star")["optics"]["rlnImagePixelSize"].tolist() == [1.5]

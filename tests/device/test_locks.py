@@ -18,7 +18,10 @@ from napari_gempick.device.plan import PlanStore
 if TYPE_CHECKING:
     from pathlib import Path
 
-HOLD = "import sys, time, filelock; lock = filelock.FileLock(sys.argv[1]); lock.acquire(); print(1, flush=True); time.sleep(60)"
+HOLD = (
+    "import sys, time, filelock; lock = filelock.FileLock(sys.argv[1]); lock.acquire(); print(1, flush=True); "
+    "time.sleep(60)"
+)
 
 
 @pytest.fixture

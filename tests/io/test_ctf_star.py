@@ -69,10 +69,46 @@ def test_rows_with_everything_and_the_first_of_a_micrograph_counts(tmp_path):
         (("_rlnDefocusV\n", "_rlnOther\n"), "has no table with"),
         (("_rlnVoltage\n", "_rlnKV\n"), "has no rlnVoltage"),
         (("mic.mrc 2 15", "mic.mrc 3 15"), "no optics group 3"),
-        (("300 2.7", "300000 2.7"), "cannot be right"),
-        (("21000", "many"), "not a number"),
     ],
 )
 def test_what_is_wrong_is_named(tmp_path, change, sentence):
     with pytest.raises(InputError, match=sentence):
         table(tmp_path, GROUPED.replace(*change))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        ("21000 20000", "nan 20000"),
+        ("21000 20000", "21000 -nan"),
+        ("21000 20000", "inf inf"),
+        ("21000 20000", "0 0"),
+        ("21000 20000", "0 20000"),
+        ("21000 20000", "-21000 -20000"),
+        ("21000 20000", "2.1e9 2.1e9"),
+        ("21000 20000", "many 20000"),
+        ("21000 20000", "<NA> None"),
+        ("33.5 0", "nan 0"),
+        ("33.5 0", "1e30 0"),
+        ("33.5 0", "33.5 nan"),
+        ("300 2.7", "300000 2.7"),
+        ("300 2.7 0.1", "300 nan 0.1"),
+        ("2.7 0.1", "2.7 7"),
+    ],
+)
+def test_impossible_values_fail_their_own_micrograph_only(tmp_path, change):
+    ctf = table(tmp_path, GROUPED.replace(*change))
+    with pytest.raises(InputError, match=r"the values for MotionCorr/grid1/mic.mrc cannot be right") as caught:
+        ctf.of(Path("/data/grid1/mic.mrc"))
+    assert caught.value.path == "/data/grid1/mic.mrc"
+    assert ctf.of(Path("/data/grid2/mic.mrc")).defocus_u == 15000
+
+
+def test_with_a_phase_plate_the_focus_may_be_right(tmp_path):
+    ctf = table(tmp_path, GROUPED.replace("15000 14500", "50 -80"))
+    assert ctf.of(Path("/data/grid2/mic.mrc")) == Ctf(50, -80, -70, 200, 1.4, 0.07, 90)
+
+
+def test_a_file_with_nothing_that_can_be_right_is_an_error_at_once(tmp_path):
+    with pytest.raises(InputError, match="cannot be right"):
+        table(tmp_path, FLAT.replace("21000", "nan"))

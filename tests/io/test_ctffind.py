@@ -76,3 +76,16 @@ def test_rotational_averages_and_other_folders_are_refused(tmp_path):
         CtfTable(tmp_path / "mic_avrot.txt")
     with pytest.raises(InputError, match="holds no text files"):
         CtfTable(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [("8984.5", "nan"), ("8984.5", "********"), ("8984.5 8709.25", "0 0"), ("micrographs: 1", "micrographs: 2")],
+)
+def test_a_bad_file_of_a_folder_fails_its_own_micrograph_only(tmp_path, change):
+    (tmp_path / "good.txt").write_text(TEXT)
+    (tmp_path / "bad_ctf.txt").write_text(TEXT.replace(*change))
+    ctf = CtfTable(tmp_path)
+    assert ctf.of(Path("good.mrc")) == LENS
+    with pytest.raises(InputError, match=r"bad_ctf"):
+        ctf.of(Path("bad.mrc"))

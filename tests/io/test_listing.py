@@ -1,12 +1,16 @@
 from __future__ import annotations
 
+import gzip
+import math
 import os
 from pathlib import Path, PurePosixPath
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mrc_files import mrc_bytes
 from napari_gempick.io.listing import MicrographFile, _without_collisions, find_micrographs
 from napari_gempick.io.star import write_tables
 from napari_gempick.model.errors import InputError
@@ -150,3 +154,70 @@ def test_output_stems_are_always_unique(names: list[tuple[str, str]]) -> None:
     files = [MicrographFile(Path("/x") / "".join(name), PurePosixPath("".join(name))) for name in names]
     found = [file.output_stem for file in _without_collisions(files)]
     assert len(set(found)) == len(names)
+
+
+def test_companions_and_files_of_several_sections_are_left_out_of_folders(tmp_path: Path) -> None:
+    one, several = mrc_bytes(np.zeros((4, 4), "f4")), mrc_bytes(np.zeros((4, 4, 4), "f4"), ispg=1)
+    for name in ("a.mrc", "a_noDW.mrc", "a_PS.mrc", "a_EVN.mrc", "a_ODD.mrc", "b_noDW.mrc", "c_ctf.mrc", "d_DW.mrc"):
+        (tmp_path / name).write_bytes(one)
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub/a_PS.mrc").write_bytes(one)  # its plain file lies elsewhere
+    (tmp_path / "map.mrc").write_bytes(several)
+    (tmp_path / "movie.mrc.gz").write_bytes(gzip.compress(mrc_bytes(np.zeros((3, 4, 4), "i2"))))
+    (tmp_path / "damaged.mrc").write_bytes(several[:500])
+    said: list[str] = []
+    found = [file.output_stem for file in find_micrographs([tmp_path], said=said.append)]
+    assert found == ["a", "b_noDW", "c_ctf", "d_DW", "damaged", "sub/a_PS"]
+    assert said == [
+        f"{tmp_path}: files written beside a micrograph are left out (a_EVN.mrc, a_ODD.mrc, a_PS.mrc and 1 more); "
+        "name a file to pick it.",
+        f"{tmp_path}: files of several sections are left out (map.mrc, movie.mrc.gz); name a file to pick it.",
+    ]
+    said.clear()
+    assert stems(tmp_path / "a_PS.mrc", tmp_path / "map.mrc") == ["a_PS", "map"]
+    assert stems(f"{tmp_path}/a_*.mrc") == ["a_EVN", "a_ODD", "a_PS", "a_noDW"]
+    write_tables(tmp_path / "l.star", {"micrographs": {"rlnMicrographName": [str(tmp_path / "a_noDW.mrc")]}})
+    assert stems(tmp_path / "l.star") == ["a_noDW"] and said == []
+
+
+def test_a_folder_with_nothing_but_volumes_has_no_micrographs(tmp_path: Path) -> None:
+    (tmp_path / "map.mrc").write_bytes(mrc_bytes(np.zeros((4, 4, 4), "f4"), ispg=1))
+    with pytest.raises(InputError, match="no micrographs"):
+        find_micrographs([tmp_path])
+
+
+OPTICS = {"rlnOpticsGroup": ["1", "2"], "rlnMicrographPixelSize": ["1.5", "0.83"]}
+NAMES = {"rlnMicrographName": ["a.mrc", "b.mrc"]}
+OLD = {"rlnMagnification": ["10000", "40000"], "rlnDetectorPixelSize": ["1.5", "5.0"]}
+
+
+@pytest.mark.parametrize(
+    ("optics", "rows", "sizes"),
+    [
+        (OPTICS, {**NAMES, "rlnOpticsGroup": ["2", "1"]}, [0.83, 1.5]),
+        (OPTICS, {**NAMES, "rlnOpticsGroup": ["2", "3"]}, [0.83, None]),
+        (OPTICS, {**NAMES, "rlnOpticsGroup": ["2", "1"], "rlnMicrographPixelSize": ["2", "3"]}, [2, 3]),
+        (OPTICS, NAMES, [None, None]),
+        ({"rlnOpticsGroup": ["1"], "rlnMicrographPixelSize": ["1.5"]}, NAMES, [1.5, 1.5]),
+        ({"rlnMicrographPixelSize": ["1.5"]}, NAMES, [1.5, 1.5]),
+        ({}, {**NAMES, "rlnMicrographPixelSize": ["1.1", "1.2"]}, [1.1, 1.2]),
+        ({}, {**NAMES, **OLD}, [1.5, 1.25]),  # 1.5 um / 10000 = 1.5 Angstrom
+        ({"rlnOpticsGroup": ["1"], "rlnMagnification": ["50000"], "rlnDetectorPixelSize": ["5"]}, NAMES, [1.0, 1.0]),
+        ({}, {**NAMES, **OLD, "rlnImageName": ["1@x", "2@x"]}, [None, None]),  # of rescaled boxes
+        ({"rlnOpticsGroup": ["1"], "rlnMicrographOriginalPixelSize": ["0.75"]}, NAMES, [None, None]),
+        ({}, NAMES, [None, None]),
+    ],
+)
+def test_the_pixel_size_of_listed_micrographs(
+    tmp_path: Path, optics: dict, rows: dict, sizes: list[float | None]
+) -> None:
+    write_tables(tmp_path / "l.star", {**({"optics": optics} if optics else {}), "micrographs": rows})
+    assert [file.pixel_size for file in find_micrographs([tmp_path / "l.star"])] == sizes
+
+
+def test_a_size_that_is_no_number_and_a_micrograph_given_twice(tmp_path: Path) -> None:
+    rows = {**NAMES, "rlnMicrographPixelSize": ["none", "1.5"]}
+    write_tables(tmp_path / "l.star", {"micrographs": rows})
+    files = find_micrographs([Path.cwd() / "b.mrc", tmp_path / "l.star"])
+    assert [file.path.name for file in files] == ["b.mrc", "a.mrc"]
+    assert files[0].pixel_size == 1.5 and math.isnan(files[1].pixel_size or 0)

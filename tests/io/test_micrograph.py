@@ -21,7 +21,7 @@ Writer = Callable[..., Path]
 def test_every_mode_and_byte_order(write_raw: Writer, pattern: np.ndarray, dtype: str, order: str) -> None:
     path = write_raw("m.mrc", pattern.astype(dtype), order=order, extended=b"x" * 96)
     micrograph = read_micrograph(path)
-    assert isinstance(micrograph.data, np.memmap)
+    assert not isinstance(micrograph.data, np.memmap)  # a mapped file that is truncated ends the process
     assert micrograph.data.dtype.str[1:] == dtype
     assert (micrograph.pixel_size, micrograph.pixel_size_source) == (1.5, "MRC header")
     with mrcfile.open(path) as mrc:
@@ -74,7 +74,7 @@ def test_a_truncated_file_says_how_many_bytes_are_there(write_raw: Writer, patte
     [
         (b"", "is empty"),
         (b"hello", "has 5 bytes"),
-        (b"\x89PNG\r\n\x1a\n" * 200, "neither an MRC nor a TIFF"),
+        (b"\x89PNG\r\n\x1a\n" * 200, "is a PNG picture"),
         (b"one line of text\n" * 100, "neither an MRC nor a TIFF"),
         (b"II*\x00" + b"\xff" * 2000, "cannot be decoded"),
     ],
@@ -104,7 +104,7 @@ def test_missing_folder_and_unreadable(
         read_micrograph(path)
 
 
-@pytest.mark.parametrize(("mode", "message"), [(4, "Fourier transform"), (101, "4-bit"), (3, "complex")])
+@pytest.mark.parametrize(("mode", "message"), [(4, "Fourier transform"), (16, "RGB"), (3, "complex")])
 def test_other_modes(write_raw: Writer, pattern: np.ndarray, mode: int, message: str) -> None:
     with pytest.raises(InputError, match=rf"MRC mode {mode} \(.*{message}.*mode 2"):
         read_micrograph(write_raw("m.mrc", pattern, mode=mode))
@@ -193,18 +193,6 @@ def test_colour_is_refused(tmp_path: Path) -> None:
     tifffile.imwrite(tmp_path / "m.tif", np.zeros((20, 30, 3), "u1"), photometric="rgb")
     with pytest.raises(InputError, match="not a grey-scale image"):
         read_micrograph(tmp_path / "m.tif")
-
-
-def test_lzw_names_the_package_it_needs(tmp_path: Path, pattern: np.ndarray) -> None:
-    image = pytest.importorskip("PIL.Image")
-    image.fromarray(pattern).save(tmp_path / "m.tif", compression="tiff_lzw")
-    try:
-        import imagecodecs  # noqa: F401
-    except ImportError:
-        with pytest.raises(InputError, match=r"LZW.*pip install imagecodecs"):
-            read_micrograph(tmp_path / "m.tif")
-    else:
-        np.testing.assert_array_equal(read_micrograph(tmp_path / "m.tif").data, pattern)
 
 
 def test_as_float32_is_a_new_contiguous_array(write_raw: Writer, pattern: np.ndarray) -> None:

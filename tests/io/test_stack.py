@@ -54,10 +54,24 @@ def test_bad_sections_are_named_from_one(write_raw: Writer, cube: np.ndarray) ->
     bad[2, 0, 0] = np.inf
     with pytest.raises(InputError, match="section 3 has 1 NaN or infinite"):
         read_stack(write_raw("t.mrcs", bad))
-    flat = cube[:4].copy()
-    flat[1] = 7
-    with pytest.raises(InputError, match=r"section 2 is constant \(every pixel is 7\)"):
-        read_stack(write_raw("t.mrcs", flat))
+
+
+def test_empty_sections_are_left_out_with_one_note(write_raw: Writer, cube: np.ndarray) -> None:
+    flat = cube.copy()
+    flat[1], flat[3:5] = 7, 0
+    path = write_raw("t.mrcs", flat)
+    stack = read_stack(path)
+    np.testing.assert_array_equal(stack.data, cube[[0, 2, 5]])
+    assert stack.notes == (f"{path}: sections 2, 4, 5 are empty and were left out.",)
+    assert stack.names == tuple(f"section {number} of {path}" for number in (1, 3, 6))
+    assert read_stack(f"{path}[6,2]").notes == (f"{path}[6,2]: section 2 is empty and was left out.",)
+    with pytest.raises(InputError, match=r"t\.mrcs\[2,4\] is empty: every pixel of each image has the same value"):
+        read_stack(f"{path}[2,4]")
+    masks = write_raw("m.mrcs", (np.abs(flat) % 1 > 0).astype("i1"))
+    with pytest.raises(InputError, match="empty in section 2"):
+        read_mask(masks)
+    assert len(read_mask(masks, kept=(stack.kept, stack.listed)).data) == 3  # those of the templates that are left
+    assert len(read_mask(f"{masks}[1,3,6]", kept=(stack.kept, stack.listed)).data) == 3
 
 
 def test_pixel_size_of_templates(write_raw: Writer, pattern: np.ndarray) -> None:
@@ -195,7 +209,7 @@ def test_sections_are_chosen_by_number(tmp_path):
     for text in ("0", "7", "2-9", "5-2", "^1-6", "1-", "1-999999999999"):
         with pytest.raises(InputError, match=r"classes.mrcs\["):
             read_stack(f"{tmp_path}/classes.mrcs[{text}]")
-    with pytest.raises(InputError, match="section 4 is constant"):
-        read_stack(tmp_path / "classes.mrcs")
+    assert read_stack(tmp_path / "classes.mrcs").kept == (0, 1, 2, 4, 5)
+    assert np.array_equal(read_stack(f"000003@{tmp_path}/classes.mrcs").data, data[2:3])
     write_mrc(tmp_path / "odd[1].mrc", data[0], 2.0)
     assert len(read_stack(tmp_path / "odd[1].mrc").data) == 1

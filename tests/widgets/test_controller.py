@@ -1,16 +1,21 @@
 """Searching, correcting, going from one micrograph to the next, and coming back: without a window."""
 
 import json
+import shlex
 import threading
 
+import mrcfile
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
 from helpers import Blobs
+from napari_gempick.cli import main
 from napari_gempick.io.read_coordinates import read_coordinates
 from napari_gempick.io.stack import write_mrc
+from napari_gempick.io.star import write_tables
 from napari_gempick.job.retune import retune
-from napari_gempick.widgets.command_line import command_line
+from napari_gempick.widgets.command_line import command_line, inputs_of
 from napari_gempick.widgets.estimates import Estimates
 from napari_gempick.widgets.exporting import chosen_picks, export_picks
 from napari_gempick.widgets.making import average_picks, project
@@ -180,10 +185,6 @@ def test_results_of_the_command_line_open(session, data, gempick_run):
 
 @pytest.fixture
 def gempick_run(tmp_path):
-    from click.testing import CliRunner
-
-    from napari_gempick.cli import main
-
     def run(folder):
         command = ["pick", str(folder), "--templates", f"particle={tmp_path / 'particle.mrc'}", "--angle-step", "30"]
         result = CliRunner().invoke(main, [*command, "-o", str(tmp_path / "results")])
@@ -191,6 +192,38 @@ def gempick_run(tmp_path):
         return tmp_path / "results"
 
     return run
+
+
+def test_the_pixel_size_of_a_list_counts_in_the_window_too(session, data, tmp_path, make_session):
+    image = np.asarray(mrcfile.read(data / "one.mrc"))
+    write_mrc(tmp_path / "lists/mics/one.mrc", image, 1.0)
+    write_mrc(tmp_path / "lists/mics/one_noDW.mrc", image, 1.0)
+    rows = {"rlnMicrographName": ["mics/one.mrc"], "rlnMicrographPixelSize": ["2.0"]}
+    write_tables(tmp_path / "lists/m.star", {"micrographs": rows})
+    session.load(tmp_path / "lists/m.star", data.parent / "particle.mrc")
+    controller = session.controller
+    assert (controller.loaded.pixel_size, controller.loaded.pixel_size_source) == (2.0, "the STAR file")
+    note = "gives a pixel size of 1 Å, but the STAR file gives 2 Å"
+    session.wait(lambda: any(note in sentence for _, sentence in session.said))
+    session.searches.run_all()
+    session.idle()
+    row = controller.results["one"].row
+    assert (row["pixel_size"], row["picks"]) == (2.0, 3) and note in row["notes"][0]
+    text = command_line(
+        controller.state.settings(), inputs_of(controller.state.files, controller.folder.path), tmp_path / "again"
+    )
+    assert CliRunner().invoke(main, shlex.split(text)[1:]).exit_code == 0
+    again = json.loads((tmp_path / "again/run.json").read_text())["micrographs"][0]
+    assert (again["pixel_size"], again["picks"]) == (2.0, 3)
+    session.close()
+    reopened = make_session()
+    reopened.controller.open_folder(session.folder)
+    reopened.wait(lambda: reopened.controller.loaded is not None)
+    assert reopened.controller.loaded.pixel_size == 2.0
+    reopened.controller.add_micrographs([tmp_path / "lists/mics"])
+    reopened.wait(lambda: any("one_noDW.mrc" in sentence for _, sentence in reopened.said))
+    assert [file.output_stem for file in reopened.controller.state.files] == ["one"]
+    reopened.close()
 
 
 def test_bad_files_do_no_harm(session, data):
@@ -262,12 +295,6 @@ def test_same_names_in_two_folders(session, data, tmp_path):
 
 def test_command_line_repeats_the_search(session, data, tmp_path):
     """What the window exports is what the copied command writes, byte for byte, with everything set."""
-    import shlex
-
-    from click.testing import CliRunner
-
-    from napari_gempick.cli import main
-
     defocus = "20000 20000 0 1.5 0.1"
     rows = "\n".join(f"{stem}.mrc {defocus} 300 2.7" for stem in ("one", "two"))
     labels = "MicrographName DefocusU DefocusV DefocusAngle CtfBfactor AmplitudeContrast Voltage SphericalAberration"

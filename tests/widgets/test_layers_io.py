@@ -2,11 +2,14 @@
 
 import numpy as np
 import pytest
+from napari.components import ViewerModel
 from npe2 import PluginManager
 
+from napari_gempick.io.pixels import Pixels
 from napari_gempick.io.read_coordinates import read_coordinates
+from napari_gempick.io.stack import write_mrc
 from napari_gempick.model.errors import InputError
-from napari_gempick.widgets import writers
+from napari_gempick.widgets import readers, writers
 from napari_gempick.widgets.readers import coordinates_reader, image_reader
 
 POINTS = np.array([[10.0, 20.0], [30.5, 41.25], [50.0, 60.0]])
@@ -104,11 +107,25 @@ def test_images_and_stacks(data, tmp_path):
     assert image.min() < low < high < image.max()
 
 
+def test_a_large_stack_is_read_as_it_is_shown(tmp_path, monkeypatch):
+    stack = np.random.default_rng(0).normal(size=(40, 12, 10)).astype(np.float32)
+    write_mrc(tmp_path / "s.mrcs", stack, 1.0, stack=True)
+    for at_once, kind in ((readers.READ_AT_ONCE, np.ndarray), (100, Pixels)):
+        monkeypatch.setattr(readers, "READ_AT_ONCE", at_once)
+        ((image, options, _),) = image_reader(str(tmp_path / "s.mrcs"))(str(tmp_path / "s.mrcs"))
+        assert isinstance(image, kind) and image.shape == (40, 12, 10)
+        viewer = ViewerModel()
+        layer = viewer.add_image(image, **options)
+        viewer.dims.set_point(0, 7)
+        assert layer.get_value((7, 3, 4), world=True) == stack[7, 3, 4]
+        np.testing.assert_array_equal(np.asarray(layer.data), stack)
+
+
 def test_manifest_offers_all_of_it(data):
     manager = PluginManager()
     manager.discover()
-    readers = {reader.command for reader in manager.iter_compatible_readers([str(data / "one.mrc")])}
-    assert readers == {"napari-gempick.read_image"}
+    found = {reader.command for reader in manager.iter_compatible_readers([str(data / "one.mrc")])}
+    assert found == {"napari-gempick.read_image"}
     manifest = manager.get_manifest("napari-gempick")
     assert {writer.filename_extensions[0] for writer in manifest.contributions.writers} == set(WRITERS.values())
     assert manifest.contributions.widgets[0].display_name == "Pick particles"

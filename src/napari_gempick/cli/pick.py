@@ -63,7 +63,10 @@ def command(
     settings = make_settings({**(read_settings(config) if config else {}), **given(options)})
     if settings.ctf is not None and options["contrast"] is not None:
         raise SettingsError("The CTF gives the sign of the templates; leave out --contrast, or --ctf.")
-    files = find_micrographs(micrographs, skip=[output, output / "maps", output / "candidates"])
+    notes: list[str] = []
+    files = find_micrographs(micrographs, skip=[output, output / "maps", output / "candidates"], said=notes.append)
+    for note in notes:
+        say(note)
     printer = ProgressPrinter("Picking")
 
     def show(progress: Progress) -> None:
@@ -73,7 +76,15 @@ def command(
     try:
         with interruptible() as cancel:
             run = pick_files(
-                settings, files, output, overwrite=overwrite, resume=resume, cancel=cancel, progress=show, said=say
+                settings,
+                files,
+                output,
+                overwrite=overwrite,
+                resume=resume,
+                cancel=cancel,
+                progress=show,
+                notes=notes,
+                said=say,
             )
     finally:
         printer.close()

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 from napari_gempick.io.coordinate_sets import common_ending
 from napari_gempick.io.ctffind import find_ctffind, is_ctffind, read_ctffind
 from napari_gempick.io.formats.stems import stem_of
-from napari_gempick.io.star import numbers, read_tables
+from napari_gempick.io.reading import parsing
+from napari_gempick.io.star import read_tables
 from napari_gempick.model.ctf import Ctf
 from napari_gempick.model.errors import InputError
 
@@ -24,8 +25,9 @@ _DEFOCUS = {"defocus_u": "rlnDefocusU", "defocus_v": "rlnDefocusV", "angle": "rl
 _PHASE = "rlnPhaseShift"
 _ENDING = re.compile(r"[._](PSD?|ctf|ctffind\d?|diag|diagnostic|output)$", re.IGNORECASE)
 """What names of CTFFIND's files add to those of the micrographs."""
-_Row = tuple[int, PurePath, Ctf]
-"""How many endings the name lost, the file or micrograph that it is about, the parameters."""
+_MOST_DEFOCUS = 2e5
+_Row = tuple[int, PurePath, Ctf | InputError]
+"""How many endings the name lost, the file or micrograph that it is about, the parameters or why there are none."""
 
 
 class CtfTable:
@@ -41,10 +43,12 @@ class CtfTable:
     path : Path
         A STAR file, a text file of CTFFIND, or a folder of them.
 
+    Values that cannot be right (NaN, no defocus, ...) count only against their own micrograph.
+
     Raises
     ------
     InputError
-        It cannot be read, lacks a column, or has an impossible value.
+        It cannot be read, has too few columns, or has no values that can be right.
     """
 
     def __init__(self, path: Path) -> None:
@@ -54,13 +58,23 @@ class CtfTable:
         if path.is_dir() or is_ctffind(path):
             self._read_texts(find_ctffind(path) if path.is_dir() else [path])
         else:
-            self._read_star(path)
+            with parsing(path, "a STAR file"):
+                self._read_star(path)
+        known = [row[2] for rows in (*self._rows.values(), *self._inputs.values()) for row in rows]
+        if known and all(isinstance(ctf, InputError) for ctf in known):
+            raise next(ctf for ctf in known if isinstance(ctf, InputError))
 
     def _read_texts(self, files: Sequence[Path]) -> None:
         """Read CTFFIND's files."""
         for file in files:
-            image, ctf = read_ctffind(file)
-            self._check(file, file.stem, ctf)
+            image: PurePath = file
+            ctf: Ctf | InputError
+            try:
+                with parsing(file, "a text of CTFFIND"):
+                    image, found = read_ctffind(file)
+                ctf = self._checked(file, file.stem, found)
+            except InputError as error:
+                ctf = error
             for name, rows, where in ((file.name, self._rows, file), (image.name, self._inputs, image)):
                 stem, stripped = stem_of(name), 0
                 rows.setdefault(stem, []).append((stripped, where, ctf))
@@ -75,40 +89,48 @@ class CtfTable:
         if rows is None:
             raise InputError(f"{path} has no table with {', '.join(sorted(needed))}; give micrographs_ctf.star.", path)
         optics = tables.get("optics", {})
-        values = {key: numbers(rows, label, path) for key, label in _DEFOCUS.items()}
+        values = {key: [_number(text) for text in rows[label]] for key, label in _DEFOCUS.items()}
         for key, label in _OPTICS.items():
             if label in rows:
-                values[key] = numbers(rows, label, path)
+                values[key] = [_number(text) for text in rows[label]]
             elif label in optics and _GROUP in optics and _GROUP in rows:
-                of_group = dict(zip(optics[_GROUP], numbers(optics, label, path), strict=True))
+                of_group = dict(zip(optics[_GROUP], (_number(text) for text in optics[label]), strict=True))
                 missing = set(rows[_GROUP]) - of_group.keys()
                 if missing:
-                    raise InputError(f"{path} has no optics group {min(missing)}; mend its first table.", path)
-                values[key] = [of_group[group] for group in rows[_GROUP]]  # type: ignore[assignment]
+                    raise InputError(f"{path} has no optics group {min(missing)}; correct its first table.", path)
+                values[key] = [of_group[group] for group in rows[_GROUP]]
             else:
                 raise InputError(f"{path} has no {label}, neither in its rows nor for optics groups; add it.", path)
         if _PHASE in rows:
-            values["phase_shift"] = numbers(rows, _PHASE, path)
+            values["phase_shift"] = [_number(text) for text in rows[_PHASE]]
         seen: set[str] = set()
         for number, name in enumerate(rows[_NAME]):
             if name in seen:
                 continue
             seen.add(name)
-            ctf = Ctf(**{key: float(column[number]) for key, column in values.items()})
-            self._check(path, name, ctf)
+            ctf = Ctf(**{key: column[number] for key, column in values.items()})
             where = PurePath(name)
-            self._rows.setdefault(stem_of(where.name), []).append((0, where, ctf))
+            self._rows.setdefault(stem_of(where.name), []).append((0, where, self._checked(path, name, ctf)))
 
     @staticmethod
-    def _check(path: Path, name: str, ctf: Ctf) -> None:
+    def _checked(path: Path, name: str, ctf: Ctf) -> Ctf | InputError:
+        """Return the parameters, or what is wrong with them.
+
+        Micrographs are taken out of focus, towards underfocus; with a phase plate also near focus. A defocus of 0 is
+        what programs write that found none.
+        """
+        defoci = (ctf.defocus_u, ctf.defocus_v)
         sound = 20 <= ctf.voltage <= 3000 and 0 <= ctf.amplitude_contrast <= 1 and 0 <= ctf.cs <= 100
-        sound = sound and math.isfinite(ctf.angle) and math.isfinite(ctf.phase_shift)
-        if not sound or not all(abs(defocus) <= 2e5 for defocus in (ctf.defocus_u, ctf.defocus_v)):
-            raise InputError(
-                f"{path}: the values for {name} cannot be right ({ctf.defocus_u:g} and {ctf.defocus_v:g} Å, "
-                f"{ctf.voltage:g} kV, Cs {ctf.cs:g} mm, amplitude contrast {ctf.amplitude_contrast:g}); mend that row.",
-                path,
-            )
+        sound = sound and abs(ctf.angle) <= 360 and abs(ctf.phase_shift) <= 360
+        sound = sound and all(0 < abs(defocus) <= _MOST_DEFOCUS for defocus in defoci)
+        if sound and (min(defoci) > 0 or ctf.phase_shift):
+            return ctf
+        return InputError(
+            f"{path}: the values for {name} cannot be right ({ctf.defocus_u:g} and {ctf.defocus_v:g} Å at "
+            f"{ctf.angle:g} degrees, phase shift {ctf.phase_shift:g} degrees, {ctf.voltage:g} kV, Cs {ctf.cs:g} mm, "
+            f"amplitude contrast {ctf.amplitude_contrast:g}); correct that row, or leave out that micrograph.",
+            path,
+        )
 
     def has(self, micrograph: Path) -> bool:
         """Return whether a row or file is about a micrograph of this stem."""
@@ -126,7 +148,7 @@ class CtfTable:
         Raises
         ------
         InputError
-            There is none.
+            There is none, or its values cannot be right.
         """
         fitting = self._fitting(micrograph)
         if not fitting:
@@ -135,4 +157,14 @@ class CtfTable:
                 micrograph,
             )
         own = micrograph.parts[:-1]
-        return max(fitting, key=lambda row: (common_ending(row[1].parts[:-1], own), -row[0]))[2]
+        found = max(fitting, key=lambda row: (common_ending(row[1].parts[:-1], own), -row[0]))[2]
+        if isinstance(found, InputError):
+            raise InputError(found.sentence, micrograph)
+        return found
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan

@@ -5,42 +5,32 @@ from __future__ import annotations
 import bz2
 import gzip
 import math
-import zlib
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-import tifffile
 
-from napari_gempick.io.mrc import HEADER_BYTES, RawImage, mrc_from_bytes, open_mrc
-from napari_gempick.io.reading import readable
+from napari_gempick.io.mrc import RawImage, header_of, open_mrc
+from napari_gempick.io.mrc_place import HEADER_BYTES
+from napari_gempick.io.reading import parsing, read_at, readable
+from napari_gempick.io.tiff import LARGEST_PIXEL, MAGIC, SMALLEST_PIXEL, check_unpacked, open_tiff
 from napari_gempick.model.errors import InputError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-SMALLEST_PIXEL, LARGEST_PIXEL = 0.1, 50.0  # Å; outside no micrograph, template or map is plausible
 _ANISOTROPY = 0.01
-_TIFF = (b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+")
 _GZIP, _BZIP2 = b"\x1f\x8b\x08", b"BZh"
-_UNITS = {  # Å
-    "pm": 0.01,
-    "Å": 1.0,
-    "å": 1.0,
-    "a": 1.0,
-    "angstrom": 1.0,
-    "angstroms": 1.0,
-    "nm": 10.0,
-    "um": 1e4,
-    "µm": 1e4,
-    "μm": 1e4,
-    "micron": 1e4,
-    "microns": 1e4,
-    "mm": 1e7,
-    "cm": 1e8,
-    "inch": 2.54e8,
-}
-_RESOLUTION_UNITS = {2: "inch", 3: "cm"}
+_EXCESS = 2**22
+"""Bytes behind the declared end of a compressed file that are looked at."""
+_OTHERS = (  # what other image files begin with
+    (b"\x89HDF\r\n\x1a\n", "an HDF5 file, such as EMAN2's .hdf"),
+    (b"\x89PNG\r\n\x1a\n", "a PNG picture"),
+    (b"\xff\xd8\xff", "a JPEG picture"),
+    (b"\x93NUMPY", "a NumPy file"),
+    (b"\x00\x00\x00\x04\x00\x00\x00\x00", "a DM4 file of Digital Micrograph"),
+    (b"\x00\x00\x00\x03", "a DM3 file of Digital Micrograph"),
+)
 
 
 def open_image(path: Path | str, *, single: bool = False) -> RawImage:
@@ -56,24 +46,54 @@ def open_image(path: Path | str, *, single: bool = False) -> RawImage:
     Returns
     -------
     RawImage
-        Data (z, y, x) in the file's own dtype; uncompressed files are memory-mapped.
+        Data (z, y, x) in the file's own dtype, or uint8 where MRC bytes are unsigned; sections of uncompressed files
+        are read when they are needed, by plain reads of the file.
 
     Raises
     ------
     InputError
-        The file is missing, unreadable, empty, truncated, corrupt, of another format, complex or in colour,
-        or holds several sections where one is wanted.
+        The file is missing, unreadable, empty, truncated, corrupt, of another format, complex or in colour, a pipe or
+        a device, or holds several sections where one is wanted.
     """
     path = Path(path)
     head, size = _head(path)
-    if head[:4] in _TIFF:
-        return _open_tiff(path, single)
-    compressed = head.startswith((_GZIP, _BZIP2))
-    with readable(path):
-        image = mrc_from_bytes(path, _decompress(path)) if compressed else open_mrc(path, head, size)
+    if head[:4] in MAGIC:
+        image = open_tiff(path, size)
+    else:
+        with parsing(path, "an MRC file"):
+            if head.startswith((_GZIP, _BZIP2)):
+                content = np.frombuffer(_decompressed(path, size), np.uint8)
+                head, size = content[:HEADER_BYTES].tobytes(), len(content)
+
+                def read(start: int, count: int) -> NDArray[np.uint8]:
+                    return content[start : start + count]
+
+            else:
+
+                def read(start: int, count: int) -> NDArray[np.uint8]:
+                    return read_at(path, start, count)
+
+            try:
+                image = open_mrc(path, head, size, read)
+            except InputError:
+                _name_other(path, head)
+                raise
     if single:
         _refuse_sections(path, image.data.shape[0])
     return image
+
+
+def has_sections(path: Path | str) -> bool:
+    """Return whether an MRC file says that it has several sections; False for what cannot be read, and for TIFF."""
+    try:
+        head, _ = _head(Path(path))
+        with parsing(path, "an MRC file"):
+            if head.startswith((_GZIP, _BZIP2)):
+                with _unpacking(Path(path)) as stream:
+                    head = stream.read(HEADER_BYTES)
+            return len(head) == HEADER_BYTES and head[:4] not in MAGIC and header_of(Path(path), head)[1]
+    except InputError:
+        return False
 
 
 def header_pixel_size(image: RawImage, *, option: str = "--pixel-size", axes: int = 2) -> float | None:
@@ -116,6 +136,48 @@ def header_pixel_size(image: RawImage, *, option: str = "--pixel-size", axes: in
     return value
 
 
+def plausible(pixel_size: float | None) -> float | None:
+    """Return a pixel size in Å, None where it cannot be right."""
+    return pixel_size if pixel_size is not None and SMALLEST_PIXEL <= pixel_size <= LARGEST_PIXEL else None
+
+
+def listed_pixel_size(
+    image: RawImage, listed: float, source: str, option: str = "--pixel-size"
+) -> tuple[float | None, tuple[str, ...]]:
+    """Return the pixel size in Å of an image that a STAR file lists, and notes for the user: the list counts.
+
+    Parameters
+    ----------
+    image : RawImage
+        From `open_image`.
+    listed : float
+        What the list says, Å; without sense (0, NaN, outside 0.1 to 50) the header counts.
+    source : str
+        What the list is called in messages.
+    option : str
+        The option that overrides both.
+
+    Raises
+    ------
+    InputError
+        Neither value can be right.
+    """
+    if plausible(listed) is None:
+        value = header_pixel_size(image, option=option)
+        taken = "" if value is None else f"; the {value:g} Å of the {image.source} were taken"
+        return value, (f"{image.path}: {source} gives a pixel size of {listed:g} Å, which is implausible{taken}.",)
+    try:
+        value = header_pixel_size(image, option=option)
+    except InputError:
+        value = None
+    if value is None or abs(value - listed) <= _ANISOTROPY * min(value, listed):
+        return listed, ()
+    return listed, (
+        f"{image.path}: the {image.source} gives a pixel size of {value:g} Å, but {source} gives {listed:g} Å, which "
+        f"was taken; if it is wrong, give the right one with {option} in Å.",
+    )
+
+
 def _mix_up(value: float) -> str:
     """Name the unit that the value was probably meant in."""
     for unit, factor, low, high in (("nm", 10.0, 0.02, 0.1), ("metres", 1e10, 1e-11, 5e-9), ("pm", 0.01, 50.0, 5e3)):
@@ -133,14 +195,34 @@ def _head(path: Path) -> tuple[bytes, int]:
     return head, size
 
 
-def _decompress(path: Path) -> bytes:
+def _unpacking(path: Path) -> gzip.GzipFile | bz2.BZ2File:
+    with path.open("rb") as stream:
+        return gzip.open(path) if stream.read(len(_GZIP)) == _GZIP else bz2.open(path)
+
+
+def _decompressed(path: Path, size: int) -> bytes:
+    """Unpack the header first, then what it says and a little more, so that a small file cannot fill the memory."""
     try:
-        content = path.read_bytes()
-        return gzip.decompress(content) if content.startswith(_GZIP) else bz2.decompress(content)
-    except (EOFError, OSError, ValueError, zlib.error) as error:
+        with _unpacking(path) as stream:
+            head = stream.read(HEADER_BYTES)
+            if len(head) < HEADER_BYTES:
+                return head
+            need, _ = header_of(path, head)
+            check_unpacked(path, size, need)
+            return head + stream.read(need - len(head) + _EXCESS)
+    except InputError:
+        raise
+    except Exception as error:
         raise InputError(
             f"{path} cannot be decompressed, it is truncated or corrupt ({error}); copy it again.", path
         ) from error
+
+
+def _name_other(path: Path, head: bytes) -> None:
+    """Raise InputError with the name of a format that we do not read, where the content begins like it."""
+    kind = next((name for magic, name in _OTHERS if head.startswith(magic)), None)
+    if kind is not None:
+        raise InputError(f"{path} is {kind}, which cannot be read; convert it to MRC.", path)
 
 
 def _refuse_sections(path: Path, sections: int) -> None:
@@ -150,57 +232,3 @@ def _refuse_sections(path: Path, sections: int) -> None:
             "average a movie's frames first (motion correction), or save the sections as files of their own.",
             path,
         )
-
-
-def _open_tiff(path: Path, single: bool) -> RawImage:
-    try:
-        with tifffile.TiffFile(path) as tiff:
-            series = tiff.series[0]
-            shape = tuple(int(length) for length in series.shape if length != 1)
-            colour = series.axes.endswith("S")  # "SYX" is how tifffile writes three sections unless told otherwise
-            if colour or series.dtype.kind not in "biuf" or len(shape) not in (2, 3):
-                raise InputError(
-                    f"{path} is not a grey-scale image or a stack of them (shape {series.shape}, {series.dtype}); "
-                    "convert it to a grey-scale TIFF or MRC.",
-                    path,
-                )
-            if single and len(shape) == 3:
-                _refuse_sections(path, shape[0])
-            x, y = _tiff_spacing(tiff)
-            data = _tiff_data(path, series)
-    except InputError:
-        raise
-    except Exception as error:  # a damaged TIFF makes tifffile raise nearly anything
-        if "imagecodecs" in str(error):
-            raise InputError(
-                f"{path} is compressed in a way that needs another package (LZW, for example); "
-                "run `pip install imagecodecs`, or save it uncompressed.",
-                path,
-            ) from error
-        raise InputError(f"{path} is a TIFF file that cannot be decoded ({error}); copy it again.", path) from error
-    return RawImage(data.reshape(-1, *shape[-2:]), (x, y, 0.0), "TIFF resolution tag", False, path)
-
-
-def _tiff_data(path: Path, series: Any) -> NDArray[Any]:
-    if series.dataoffset is None or not series.keyframe.is_memmappable:
-        return np.asarray(series.asarray())
-    dtype = series.dtype.newbyteorder(series.keyframe.parent.byteorder)
-    return np.memmap(path, dtype, mode="r", offset=series.dataoffset, shape=series.shape)
-
-
-def _tiff_spacing(tiff: Any) -> tuple[float, float]:
-    """Return the pixel size in Å along x and y, (0, 0) where the tags say nothing that could be one.
-
-    72 dots an inch and the like are what programs write that know nothing, so an implausible value is not an error.
-    """
-    tags = tiff.pages[0].tags
-    unit = _RESOLUTION_UNITS.get(int(tags.valueof("ResolutionUnit", default=1)), "")
-    if tiff.imagej_metadata:
-        unit = str(tiff.imagej_metadata.get("unit", unit)).replace("\\u00B5", "µ").strip().lower()
-    values = []
-    for name in ("XResolution", "YResolution"):
-        dots, units = tags.valueof(name, default=(0, 0))
-        value = _UNITS.get(unit, 0.0) * units / dots if dots else 0.0
-        values.append(float(f"{value:.6g}"))
-    plausible = all(SMALLEST_PIXEL <= value <= LARGEST_PIXEL for value in values)
-    return (values[0], values[1]) if plausible else (0.0, 0.0)

@@ -10,14 +10,19 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
+from napari_gempick.io.image import has_sections
+from napari_gempick.io.listed_sizes import listed_sizes
+from napari_gempick.io.reading import parsing
 from napari_gempick.io.star import read_tables
 from napari_gempick.model.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
 _SUFFIX = re.compile(r"\.(mrcs?(\.gz|\.bz2)?|tiff?)$", re.IGNORECASE)
 _GLOB = re.compile(r"[*?\[]")
+_PLAIN_STEM = re.compile(r"_(PSD?|noDW|EVN|ODD|ctf|ctffind\d?|diag|diagnostic)$", re.IGNORECASE)
+"""What RELION, MotionCor and CTFFIND add to a name: of power spectra, and sums of some frames or without weights."""
 
 
 @dataclass(frozen=True)
@@ -32,11 +37,14 @@ class MicrographFile:
         Below the output folder, with the file name: "grid1/mic_001.mrc".
     whole_name : bool
         Results keep the file's suffix in their names, for another micrograph has the same stem.
+    pixel_size : float or None
+        Å, of the STAR file that lists the micrograph; None where there is none, or where it says nothing.
     """
 
     path: Path
     relative: PurePosixPath
     whole_name: bool = False
+    pixel_size: float | None = None
 
     @property
     def stem(self) -> str:
@@ -49,8 +57,17 @@ class MicrographFile:
         return str(self.relative.parent / self.stem)
 
 
-def find_micrographs(inputs: Sequence[str | Path], *, skip: Sequence[str | Path] = ()) -> list[MicrographFile]:
+def find_micrographs(
+    inputs: Sequence[str | Path],
+    *,
+    skip: Sequence[str | Path] = (),
+    said: Callable[[str], None] = lambda sentence: None,
+) -> list[MicrographFile]:
     """List micrographs in the order given, sorted within a folder or a glob, each file once.
+
+    Folders hold more than micrographs: MRC files of several sections (volumes, stacks, movies), and what RELION,
+    MotionCor and CTFFIND write beside a micrograph (STEM_noDW, STEM_PS, STEM_EVN, ...) are left out of them. Such files
+    count where they are named, and companions also where there is no plain STEM.
 
     Parameters
     ----------
@@ -60,6 +77,8 @@ def find_micrographs(inputs: Sequence[str | Path], *, skip: Sequence[str | Path]
         the STAR file's folder or one of its parents.
     skip : sequence of str or Path
         Folders to leave out of the folders and globs that hold them, such as the output folder.
+    said : callable
+        Receives a sentence for each folder in which files were left out.
 
     Returns
     -------
@@ -76,24 +95,34 @@ def find_micrographs(inputs: Sequence[str | Path], *, skip: Sequence[str | Path]
         raise InputError("no micrographs are given; name files, folders, globs or a STAR file.")
     skipped = tuple(os.path.abspath(folder) for folder in skip)
     roots: list[str] = []
-    paths: dict[str, None] = {}
+    paths: dict[str, float | None] = {}
     for given in inputs:
-        for root, path in _expand(given, skipped):
+        for root, path, size in _expand(given, skipped, said):
             roots.append(root)
-            paths.setdefault(path)
+            paths[path] = paths.get(path) or size
     base = _common_folder(roots)
-    files = [MicrographFile(Path(path), _relative(path, base)) for path in paths]
+    files = [MicrographFile(Path(path), _relative(path, base), pixel_size=size) for path, size in paths.items()]
     return _without_collisions(files)
 
 
-def _expand(given: str | Path, skipped: tuple[str, ...]) -> Iterator[tuple[str, str]]:
-    """Yield (folder whose structure is kept, absolute path of a micrograph) for one input."""
+def _expand(
+    given: str | Path, skipped: tuple[str, ...], said: Callable[[str], None]
+) -> Iterator[tuple[str, str, float | None]]:
+    """Yield (folder whose structure is kept, absolute path of a micrograph, listed pixel size) for one input."""
     text = os.fspath(given)
+    if text.lower().endswith(".star") and not os.path.isdir(text):
+        with parsing(text, "a STAR file"):
+            listed = _listed(Path(text))
+        for path, size in listed:
+            yield os.path.dirname(path), path, size
+        return
+    for root, path in _unlisted(text, skipped, said):
+        yield root, path, None
+
+
+def _unlisted(text: str, skipped: tuple[str, ...], said: Callable[[str], None]) -> Iterator[tuple[str, str]]:
     if os.path.isdir(text):
-        yield from _in_folder(text, skipped)
-    elif text.lower().endswith(".star"):
-        for path in _listed(Path(text)):
-            yield os.path.dirname(path), path
+        yield from _in_folder(text, skipped, said)
     elif _GLOB.search(text) and not os.path.lexists(text):
         yield from _matching(text, skipped)
     else:
@@ -101,7 +130,7 @@ def _expand(given: str | Path, skipped: tuple[str, ...]) -> Iterator[tuple[str, 
         yield os.path.dirname(path), path
 
 
-def _in_folder(folder: str, skipped: tuple[str, ...]) -> Iterator[tuple[str, str]]:
+def _in_folder(folder: str, skipped: tuple[str, ...], said: Callable[[str], None]) -> Iterator[tuple[str, str]]:
     root = os.path.abspath(folder)
     skipped = _inside(root, skipped)
     found: list[str] = []
@@ -114,6 +143,16 @@ def _in_folder(folder: str, skipped: tuple[str, ...]) -> Iterator[tuple[str, str
         seen.add(real)
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         found += [os.path.join(where, name) for name in names if _is_micrograph(name)]
+    stems = {_stem(path) for path in found}
+    plain = {path: _PLAIN_STEM.sub("", _stem(path)) for path in found}
+    companions = {path for path in found if plain[path] != _stem(path) and plain[path] in stems}
+    several = {path for path in found if path not in companions and has_sections(path)}
+    for left_out, what in ((companions, "written beside a micrograph"), (several, "of several sections")):
+        if left_out:
+            shown = ", ".join(os.path.relpath(path, root) for path in sorted(left_out, key=_by_parts)[:3])
+            more = f" and {len(left_out) - 3} more" if len(left_out) > 3 else ""
+            said(f"{folder}: files {what} are left out ({shown}{more}); name a file to pick it.")
+    found = [path for path in found if path not in companions | several]
     if not found:
         raise InputError(
             f"{folder} has no micrographs (.mrc, .tif, .mrc.gz, .mrc.bz2) in it; name another folder.", folder
@@ -139,20 +178,26 @@ def _matching(pattern: str, skipped: tuple[str, ...]) -> Iterator[tuple[str, str
         yield root, path
 
 
-def _listed(star: Path) -> list[str]:
+def _listed(star: Path) -> list[tuple[str, float | None]]:
+    """Return the absolute path and the pixel size of each micrograph that a STAR file lists."""
     tables = read_tables(star)
     preferred = [name for name in ("micrographs", "coordinate_files") if name in tables]
     for name in [*preferred, *tables]:
         names = tables[name].get("rlnMicrographName")
         if names:
             folders = [Path(), *star.absolute().parents]
-            return [os.path.abspath(_resolve(name, folders)) for name in dict.fromkeys(names)]
+            sizes = dict(zip(reversed(names), reversed(listed_sizes(tables, tables[name])), strict=True))
+            return [(os.path.abspath(resolve(name, folders)), sizes[name]) for name in dict.fromkeys(names)]
     raise InputError(f"{star} lists no micrographs (_rlnMicrographName); give another STAR file.", star)
 
 
-def _resolve(name: str, folders: Sequence[Path]) -> Path:
+def resolve(name: str, folders: Sequence[Path]) -> Path:
     """Return the first of the folders' files of that name that exists, or else the one below the current folder."""
     return next((folder / name for folder in folders if (folder / name).exists()), Path(name))
+
+
+def _stem(path: str) -> str:
+    return _SUFFIX.sub("", path)
 
 
 def _is_micrograph(name: str) -> bool:

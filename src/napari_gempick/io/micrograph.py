@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from napari_gempick.io.image import header_pixel_size, open_image
+from napari_gempick.io.image import header_pixel_size, listed_pixel_size, open_image
 from napari_gempick.model.errors import InputError
 
 if TYPE_CHECKING:
@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 _PLACEHOLDER_SIDE = 3000  # a pixel size of exactly 1 Å on a whole detector frame is more often a default than a fact
 
+LIST = "the STAR file"
+"""What the list of micrographs is called as a source of pixel sizes."""
+
 
 @dataclass(frozen=True, eq=False)
 class Micrograph:
@@ -25,11 +28,11 @@ class Micrograph:
     Attributes
     ----------
     data : (y, x) array
-        Native dtype of the file, read-only; a memory map where the file is not compressed.
+        Native dtype of the file; uint8 where MRC bytes are unsigned.
     pixel_size : float or None
         Å; None where neither the file nor the caller says it.
     pixel_size_source : str
-        "given", "MRC header", "TIFF resolution tag", or "" where there is none.
+        "given", "the STAR file", "MRC header", "TIFF resolution tag", or "" where there is none.
     path : Path
         The file.
     warnings : tuple of str
@@ -43,15 +46,18 @@ class Micrograph:
     warnings: tuple[str, ...] = ()
 
 
-def read_micrograph(path: Path | str, pixel_size: float | None = None) -> Micrograph:
-    """Read MRC (modes 0 1 2 6 12), MRC.gz, MRC.bz2 or TIFF.
+def read_micrograph(path: Path | str, pixel_size: float | None = None, *, listed: float | None = None) -> Micrograph:
+    """Read MRC (modes 0 1 2 6 12 101), MRC.gz, MRC.bz2 or TIFF.
 
     Parameters
     ----------
     path : Path or str
         The file; a 3D file with one section is fine.
     pixel_size : float, optional
-        Å; it wins over the header, whose nonsense is then ignored.
+        Å; it wins over the list and the header, whose nonsense is then ignored.
+    listed : float, optional
+        Å, of the STAR file that lists the micrograph; it wins over the header, with a warning where they differ by more
+        than 1 %.
 
     Raises
     ------
@@ -62,13 +68,17 @@ def read_micrograph(path: Path | str, pixel_size: float | None = None) -> Microg
     image = open_image(path, single=True)
     data = image.data[0]
     if pixel_size is not None:
-        return Micrograph(data, float(pixel_size), "given", image.path)
+        return Micrograph(data, float(pixel_size), "given", image.path, image.notes)
+    if listed is not None:
+        value, notes = listed_pixel_size(image, listed, LIST)
+        source = "" if value is None else LIST if value == listed else image.source
+        return Micrograph(data, value, source, image.path, (*image.notes, *notes))
     value = header_pixel_size(image)
     if value is None:
-        return Micrograph(data, None, "", image.path)
-    warnings: tuple[str, ...] = ()
+        return Micrograph(data, None, "", image.path, image.notes)
+    warnings = image.notes
     if value == 1.0 and min(data.shape) >= _PLACEHOLDER_SIDE:
-        warnings = (
+        warnings += (
             f"{image.path}: the {image.source} says 1.0 Å, which is often a placeholder; "
             "check it, and give --pixel-size in Å if it is wrong.",
         )

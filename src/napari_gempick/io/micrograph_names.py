@@ -14,7 +14,7 @@ from napari_gempick.io.formats.cryosparc import read_exposures
 from napari_gempick.io.formats.eman2 import possible_names
 from napari_gempick.io.formats.stems import stem_of
 from napari_gempick.io.formats.table import columns_of
-from napari_gempick.io.image import open_image
+from napari_gempick.io.image import open_image, plausible
 from napari_gempick.io.listing import find_micrographs
 from napari_gempick.io.star import read_text
 from napari_gempick.model.errors import InputError
@@ -111,7 +111,10 @@ class Micrographs:
             self.exposures = read_exposures(Path(self.given))
             self.all = _known(Path(self.given), self.exposures)
         else:
-            self.all = [Known(shown(file.path), file.output_stem, file.path) for file in find_micrographs(several)]
+            self.all = [
+                Known(shown(file.path), file.output_stem, file.path, pixel_size=plausible(file.pixel_size))
+                for file in find_micrographs(several)
+            ]
         self._by_stem: dict[str, list[Known]] = defaultdict(list)
         self._by_info: dict[str, list[Known]] = defaultdict(list)
         for known in self.all:

@@ -1,10 +1,11 @@
-"""The MRC format: header to array without copying, and arrays to files with the same bytes for the same data."""
+"""The MRC format: header to array, and arrays to files with the same bytes for the same data."""
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import gzip
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import mrcfile
@@ -13,19 +14,26 @@ from mrcfile.dtypes import HEADER_DTYPE
 from mrcfile.utils import byte_order_from_machine_stamp
 
 from napari_gempick.io.atomic import atomic_path
+from napari_gempick.io.mrc_bytes import are_unsigned, holds_two
+from napari_gempick.io.mrc_place import HEADER_BYTES, Place
+from napari_gempick.io.pixels import Pixels
 from napari_gempick.model.errors import InputError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from numpy.typing import NDArray
 
 _Order = Literal["<", ">"]
-HEADER_BYTES = 1024
 LABEL = b"napari-gempick"
 _LONGEST_SIDE = 1_000_000
-_DTYPES = {0: "i1", 1: "i2", 2: "f4", 6: "u2", 12: "f2"}
-_OTHER_MODES = {3: "complex 16-bit integers", 4: "a Fourier transform", 16: "RGB colour", 101: "packed 4-bit integers"}
+_PACKED = 101
+"""4 bits a pixel, as SerialEM and IMOD write counts."""
+_DTYPES = {0: "i1", 1: "i2", 2: "f4", 6: "u2", 12: "f2", _PACKED: "u1"}
+_OTHER_MODES = {3: "complex 16-bit integers", 4: "a Fourier transform", 16: "RGB colour"}
+_JUDGED = 2**26
+"""Bytes that are looked at to tell signed from unsigned ones."""
 _WRITTEN_AS = {"float64": "float32", "bool": "int8", "uint8": "uint16"}
 
 
@@ -35,8 +43,8 @@ class RawImage:
 
     Attributes
     ----------
-    data : (z, y, x) array
-        As stored: the file's dtype and byte order, read-only, a memory map where possible.
+    data : Pixels
+        (z, y, x), as stored: the file's dtype and byte order; read when they are asked for.
     spacing : tuple of float
         Pixel size in Å along x, y and z as the header has it; 0 where it says nothing.
     source : str
@@ -45,46 +53,110 @@ class RawImage:
         The header marks the sections as slices of one 3D map (MRC space group 1), not as a stack of images.
     path : Path
         The file.
+    notes : tuple of str
+        Sentences for the user about how an odd file was read.
     """
 
-    data: NDArray[Any]
+    data: Pixels
     spacing: tuple[float, float, float]
     source: str
     volume: bool
     path: Path
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
-class _Layout:
-    """Where the pixels lie in the file."""
+class _Form:
+    """Size and kind of the pixels, as the header says."""
 
     shape: tuple[int, int, int]
+    mode: int
     dtype: np.dtype[Any]
-    offset: int
-    spacing: tuple[float, float, float]
-    axes: tuple[int, int, int]
-    volume: bool
+
+    @property
+    def row_bytes(self) -> int:
+        """Bytes of a row; rows of 4-bit pixels are padded to a byte."""
+        return (self.shape[2] + 1) // 2 if self.mode == _PACKED else self.shape[2] * self.dtype.itemsize
+
+    @property
+    def section_bytes(self) -> int:
+        """Bytes of a section."""
+        return self.shape[1] * self.row_bytes
+
+    def section(self, raw: NDArray[np.uint8]) -> NDArray[Any]:
+        """Return a section's bytes as (ny, nx)."""
+        if self.mode == _PACKED:
+            return _unpacked(raw).reshape(self.shape[1], -1)[:, : self.shape[2]]
+        return raw.view(self.dtype).reshape(self.shape[1:])
+
+    def row_of_pixels(self, raw: NDArray[np.uint8]) -> NDArray[np.float64]:
+        """Return bytes from anywhere as pixels, as many as are whole."""
+        if self.mode == _PACKED:
+            return _unpacked(raw).astype(np.float64)
+        with np.errstate(all="ignore"):
+            return raw[: len(raw) // self.dtype.itemsize * self.dtype.itemsize].view(self.dtype).astype(np.float64)
 
 
-def open_mrc(path: Path, head: bytes, size: int) -> RawImage:
-    """Memory-map an MRC file, given its first 1024 bytes and its size in bytes.
+def header_of(path: Path, head: bytes) -> tuple[int, bool]:
+    """Return how many bytes a file has by its header, and whether it has several sections; errors as `open_mrc`."""
+    header, order = _header(path, head)
+    form = _form(path, header, order)
+    return HEADER_BYTES + int(header["nsymbt"]) + form.shape[0] * form.section_bytes, form.shape[0] > 1
+
+
+def open_mrc(path: Path, head: bytes, size: int, read: Callable[[int, int], NDArray[np.uint8]]) -> RawImage:
+    """Open an MRC file.
+
+    Parameters
+    ----------
+    path : Path
+    head : bytes
+        Its first 1024 bytes.
+    size : int
+        Its bytes, decompressed.
+    read : callable
+        Returns so many bytes (second argument) from a byte of the file (first) on.
 
     Raises
     ------
     InputError
-        The file is not MRC, is truncated, or has a mode that is no real-valued image.
+        The file is not MRC, is truncated, has a mode that is no real-valued image, or another size than its header
+        says and no sign of where the pixels begin.
     """
-    layout = _layout(path, head, size)
-    data = np.memmap(path, layout.dtype, mode="r", offset=layout.offset, shape=layout.shape)
-    return _image(path, layout, data)
+    if size < HEADER_BYTES:
+        raise InputError(
+            f"{path} has {size} bytes, fewer than the {HEADER_BYTES} of an MRC header: it is truncated "
+            "or not an MRC file; copy it again or convert it to MRC.",
+            path,
+        )
+    header, order = _header(path, head)
+    form = _form(path, header, order)
+    notes: tuple[str, ...] = ()
+    extended, need = int(header["nsymbt"]), form.shape[0] * form.section_bytes
+    if form.mode == 0:
+        if holds_two(header):
+            raise InputError(f"{path} holds two 4-bit pixels in each byte; unpack them to MRC mode 1 with IMOD.", path)
+        first = min(HEADER_BYTES + extended, max(HEADER_BYTES, size - need))
+        count = max(0, min(need, size - first, _JUDGED))
+        why = are_unsigned(header, read(first, count), whole=count == need)
+        if why:
+            form = replace(form, dtype=np.dtype(np.uint8))
+            notes = (f"{path}: its bytes (MRC mode 0) were read as unsigned: {why}.",)
 
+    def look(start: int, end: int) -> NDArray[np.float64]:
+        return form.row_of_pixels(read(start, max(0, min(end, size) - start)))
 
-def mrc_from_bytes(path: Path, content: bytes) -> RawImage:
-    """Read an MRC file that is in memory already (decompressed); errors as `open_mrc`."""
-    layout = _layout(path, content[:HEADER_BYTES], len(content))
-    count = int(np.prod(layout.shape, dtype=np.int64))
-    data = np.frombuffer(content, layout.dtype, count, layout.offset).reshape(layout.shape)
-    return _image(path, layout, data)
+    per_row = 2 * form.row_bytes if form.mode == _PACKED else form.shape[2]
+    shown = f"{form.shape[2]} x {form.shape[1]} x {form.shape[0]} pixels, mode {form.mode}"
+    place = Place(path, size, extended, form.section_bytes, form.shape[0], per_row, look, header, shown)
+    offset, note = place.find()
+    notes += (note,) if note else ()
+
+    def section(number: int) -> NDArray[Any]:
+        return form.section(read(offset + number * form.section_bytes, form.section_bytes))
+
+    pixels = _in_order(Pixels(form.shape, form.dtype, section), header)
+    return RawImage(pixels, _spacing(header), "MRC header", int(header["ispg"]) == 1, path, notes)
 
 
 def write_mrc(path: Path | str, data: NDArray[Any], pixel_size: float | None, *, stack: bool = False) -> None:
@@ -127,42 +199,34 @@ def write_mrc(path: Path | str, data: NDArray[Any], pixel_size: float | None, *,
             temporary.write_bytes(gzip.compress(temporary.read_bytes(), compresslevel=6, mtime=0))
 
 
-def _image(path: Path, layout: _Layout, data: NDArray[Any]) -> RawImage:
+def _unpacked(raw: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return bytes as 4-bit pixels, the low half of each first (IMOD's mode 101)."""
+    pixels = np.empty((len(raw), 2), np.uint8)
+    pixels[:, 0], pixels[:, 1] = raw & 15, raw >> 4
+    return pixels.ravel()
+
+
+def _in_order(pixels: Pixels, header: np.void) -> Pixels:
     """Put the axes of a map in the order (z, y, x), as its header numbers them (columns, rows, sections)."""
-    spacing = layout.spacing
-    if layout.shape[0] > 1 and sorted(layout.axes) == [1, 2, 3]:
-        axes_of_data = layout.axes[::-1]
-        data = data.transpose([axes_of_data.index(axis) for axis in (3, 2, 1)])
-    return RawImage(data, spacing, "MRC header", layout.volume, path)
+    axes = [int(header[name]) for name in ("maps", "mapr", "mapc")]
+    if pixels.shape[0] == 1 or sorted(axes) != [1, 2, 3] or axes == [3, 2, 1]:
+        return pixels
+    order = [axes.index(axis) for axis in (3, 2, 1)]
+    nz, ny, nx = (pixels.shape[axis] for axis in order)
+    whole = functools.cache(lambda: np.asarray(pixels).transpose(order))
+    return Pixels((nz, ny, nx), pixels.dtype, lambda number: whole()[number])
 
 
-def _layout(path: Path, head: bytes, size: int) -> _Layout:
-    if size < HEADER_BYTES:
-        raise InputError(
-            f"{path} has {size} bytes, fewer than the {HEADER_BYTES} of an MRC header: it is truncated "
-            "or not an MRC file; copy it again or convert it to MRC.",
-            path,
-        )
-    header, order = _header(path, head)
+def _form(path: Path, header: np.void, order: _Order) -> _Form:
     mode = int(header["mode"])
-    shape = (int(header["nz"]), int(header["ny"]), int(header["nx"]))
     if mode not in _DTYPES:
         raise InputError(
             f"{path} has MRC mode {mode} ({_OTHER_MODES[mode]}), which cannot be searched; "
             "convert it to mode 2 (32-bit float).",
             path,
         )
-    dtype = np.dtype(_DTYPES[mode]).newbyteorder(order)
-    offset = HEADER_BYTES + int(header["nsymbt"])
-    expected = offset + int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
-    if size < expected:
-        raise InputError(
-            f"{path} is truncated: {size} bytes are there, {expected} expected "
-            f"({shape[2]} x {shape[1]} x {shape[0]} pixels, mode {mode}); copy it again.",
-            path,
-        )
-    axes = (int(header["mapc"]), int(header["mapr"]), int(header["maps"]))
-    return _Layout(shape, dtype, offset, _spacing(header), axes, int(header["ispg"]) == 1)
+    shape = (int(header["nz"]), int(header["ny"]), int(header["nx"]))
+    return _Form(shape, mode, np.dtype(_DTYPES[mode]).newbyteorder(order))
 
 
 def _header(path: Path, head: bytes) -> tuple[np.void, _Order]:

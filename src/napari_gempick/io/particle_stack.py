@@ -18,7 +18,8 @@ from mrcfile.dtypes import HEADER_DTYPE
 from mrcfile.utils import machine_stamp_from_byte_order
 
 from napari_gempick.io.atomic import atomic_path
-from napari_gempick.io.mrc import HEADER_BYTES, LABEL
+from napari_gempick.io.mrc import LABEL
+from napari_gempick.io.mrc_place import HEADER_BYTES
 from napari_gempick.io.star import loop_head, loop_rows
 from napari_gempick.model.errors import OutputError, SettingsError
 

@@ -5,15 +5,18 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_gempick.io.image import header_pixel_size, open_image
+from napari_gempick.io.image import header_pixel_size, listed_pixel_size, open_image
 from napari_gempick.io.mrc import RawImage, write_mrc
+from napari_gempick.io.template_list import is_list, read_list, split_at
 from napari_gempick.model.errors import InputError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
 _SECTIONS = re.compile(r"(?P<path>.+)\[(?P<out>\^?)(?P<list>[\d,\s-]+)\]")
@@ -36,48 +39,108 @@ class Stack:
         Å; None where neither the file nor the caller says it.
     path : Path
         The file.
+    origins : tuple of (Path, int)
+        Of each image: its file, and the section in it from 1.
+    shares : tuple of float or None
+        rlnClassDistribution of each image, where a list gives it.
+    kept : tuple of int
+        Which of the `listed` images these are, from 0: empty templates are left out.
+    listed, in_file : int
+        How many images were named, and how many the file has; 0 for a list of several files.
+    notes : tuple of str
+        Sentences for the user.
     """
 
     data: NDArray[np.float32]
     pixel_size: float | None
     path: Path
+    origins: tuple[tuple[Path, int], ...] = ()
+    shares: tuple[float | None, ...] = ()
+    kept: tuple[int, ...] = ()
+    listed: int = 0
+    in_file: int = 0
+    notes: tuple[str, ...] = ()
+
+    @property
+    def record(self) -> list[dict[str, Any]]:
+        """What is kept in run.json about each image: where it comes from, and its share of the particles."""
+        return [
+            {"image": f"{number:06d}@{path}", **({} if share is None else {"class_distribution": share})}
+            for (path, number), share in zip(self.origins, self.shares, strict=True)
+        ]
+
+    @property
+    def is_part(self) -> bool:
+        """Whether these are other images than all sections of the file."""
+        return self.listed != self.in_file or len(self.kept) != self.listed
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What each image is called in messages."""
+        return tuple(f"section {number} of {path}" for path, number in self.origins)
+
+    def take(self, places: Sequence[int]) -> Stack:
+        """Return some of the images, by their place among these."""
+        return replace(
+            self,
+            data=self.data[list(places)],
+            origins=tuple(self.origins[place] for place in places),
+            shares=tuple(self.shares[place] for place in places),
+            kept=tuple(self.kept[place] for place in places),
+        )
 
 
 def read_stack(path: Path | str, pixel_size: float | None = None) -> Stack:
-    """Read the 2D templates of an MRC, MRCS or TIFF image or stack.
+    """Read the 2D templates of an MRC, MRCS or TIFF image or stack, or of a list of RELION.
 
     Many stacks lack the header's stack flag, so a file counts as a 3D volume only when it is a cube, has the
-    volume's space group (1) and is not called .mrcs.
+    volume's space group (1) and is not called .mrcs. Empty sections, where every pixel has the same value, are left out
+    with a note, as RELION's class averages have them.
 
     Parameters
     ----------
     path : Path or str
-        The file; FILE[1,3,6-8] takes these sections of it alone, counted from 1, and FILE[^2,5] leaves some out.
+        The file; FILE[1,3,6-8] takes only these sections of it, counted from 1, FILE[^2,5] leaves some out, and
+        3@FILE is the third one. A STAR file names its images with rlnReferenceImage or rlnImageName.
     pixel_size : float, optional
         Å; it wins over the header, whose nonsense is then ignored.
 
     Raises
     ------
     InputError
-        The file cannot be read, is a volume, lacks a section, has NaN or infinite pixels or a constant section,
-        or its pixel size is nonsense and none is given.
+        The file cannot be read, is a volume, has fewer sections, has NaN or infinite pixels or nothing but empty
+        sections, or its pixel size is nonsense and none is given.
     """
     stack = _read(path, pixel_size)
     low, high = stack.data.min(axis=(1, 2)), stack.data.max(axis=(1, 2))
-    if (low == high).any():
-        section = int(np.argmax(low == high))
+    empty = np.flatnonzero(low == high)
+    if len(empty) == len(stack.data):
         raise InputError(
-            f"{path}: section {section + 1} is constant (every pixel is {low[section]:g}), which no template can be; "
-            "remove that section, or leave it out by writing FILE[^NUMBER].",
-            path,
+            f"{path} is empty: every pixel of {'its image' if len(empty) == 1 else 'each image'} has the same value "
+            f"({low[0]:g}), which no template can have; give another one.",
+            stack.path,
         )
-    return stack
+    if not len(empty):
+        return stack
+    left = stack.take(np.flatnonzero(low != high).tolist())
+    return replace(left, notes=(*stack.notes, _left_out(path, [stack.origins[place] for place in empty])))
 
 
-def read_mask(path: Path | str, pixel_size: float | None = None) -> Stack:
+def _left_out(path: Path | str, origins: Sequence[tuple[Path, int]]) -> str:
+    files = {file for file, _ in origins}
+    names = [str(number) if len(files) == 1 else f"{number} of {file.name}" for file, number in origins]
+    if len(names) == 1:
+        return f"{path}: section {names[0]} is empty and was left out."
+    return f"{path}: sections {', '.join(names)} are empty and were left out."
+
+
+def read_mask(
+    path: Path | str, pixel_size: float | None = None, *, kept: tuple[Sequence[int], int] | None = None
+) -> Stack:
     """Read one mask or a stack of masks with weights from 0 to 1; parameters as `read_stack`.
 
-    Weights out of range by less than 1e-6 are clipped.
+    Weights out of range by less than 1e-6 are clipped. `kept` says which templates are left (from 0) of how many, where
+    empty ones were left out; of that many masks only theirs are returned.
 
     Raises
     ------
@@ -85,6 +148,8 @@ def read_mask(path: Path | str, pixel_size: float | None = None) -> Stack:
         As `read_stack`, but constant sections are fine; or weights lie outside 0..1, or a mask is zero everywhere.
     """
     stack = _read(path, pixel_size)
+    if kept is not None and len(stack.data) == kept[1] > len(kept[0]):
+        stack = stack.take(kept[0])
     low, high = float(stack.data.min()), float(stack.data.max())
     if low < -_MASK_TOLERANCE or high > 1 + _MASK_TOLERANCE:
         raise InputError(
@@ -94,9 +159,9 @@ def read_mask(path: Path | str, pixel_size: float | None = None) -> Stack:
         )
     empty = stack.data.max(axis=(1, 2)) <= 0
     if empty.any():
-        where = "" if len(stack.data) == 1 else f" in section {int(np.argmax(empty)) + 1}"
+        where = "" if len(stack.data) == 1 else f" in section {stack.origins[int(np.argmax(empty))][1]}"
         raise InputError(f"the mask {path} is empty{where}: all its weights are 0; draw another one.", path)
-    return Stack(np.clip(stack.data, 0, 1), stack.pixel_size, stack.path)
+    return replace(stack, data=np.clip(stack.data, 0, 1))
 
 
 def read_map3d(path: Path | str, pixel_size: float | None = None) -> tuple[NDArray[np.float32], float | None]:
@@ -125,15 +190,18 @@ def read_map3d(path: Path | str, pixel_size: float | None = None) -> tuple[NDArr
     image = open_image(path)
     if image.data.shape[0] == 1:
         raise InputError(f"{path} is a 2D image, but a 3D map is needed; give the map.", path)
-    return _finite(image), _pixel_size(image, pixel_size, axes=3)
+    return _finite(image, range(image.data.shape[0])), _pixel_size(image, pixel_size, axes=3)
 
 
 def split_sections(text: Path | str) -> tuple[Path, str]:
-    """Split FILE[1,3-5] into the file and what stands in the brackets, "" without any; a file of that name wins."""
-    match = _SECTIONS.fullmatch(str(text))
-    if match is None or Path(text).exists():
+    """Split FILE[1,3-5] or 3@FILE into the file and its sections, "" without any; a file of that name wins."""
+    if Path(text).exists():
         return Path(text), ""
-    return Path(match["path"]), match["out"] + match["list"]
+    name, section = split_at(str(text))
+    if section is not None:
+        return Path(name), str(section)
+    match = _SECTIONS.fullmatch(str(text))
+    return (Path(text), "") if match is None else (Path(match["path"]), match["out"] + match["list"])
 
 
 def _chosen(path: Path, sections: str, count: int) -> list[int]:
@@ -154,8 +222,63 @@ def _chosen(path: Path, sections: str, count: int) -> list[int]:
     return [number - 1 for number in dict.fromkeys(named)]
 
 
-def _read(path: Path | str, pixel_size: float | None) -> Stack:
-    path, sections = split_sections(path)
+def _read(text: Path | str, pixel_size: float | None) -> Stack:
+    path, sections = split_sections(text)
+    if is_list(path):
+        return _read_list(path, sections, pixel_size)
+    image = _flat(path)
+    count = image.data.shape[0]
+    chosen = _chosen(path, sections, count) if sections else list(range(count))
+    data = _finite(image, chosen)
+    origins = tuple((image.path, number + 1) for number in chosen)
+    places = tuple(range(len(chosen)))
+    size = _pixel_size(image, pixel_size)
+    return Stack(data, size, image.path, origins, (None,) * len(chosen), places, len(chosen), count, image.notes)
+
+
+def _read_list(star: Path, chosen: str, pixel_size: float | None) -> Stack:
+    """Read the images that a STAR file lists, in its order."""
+    rows = read_list(star)
+    if chosen:
+        rows = [rows[number] for number in _chosen(star, chosen, len(rows))]
+    images = {path: _flat(path) for path in dict.fromkeys(row.path for row in rows)}
+    data, origins, sizes = [], [], []
+    notes = [note for image in images.values() for note in image.notes]
+    for row in rows:
+        image = images[row.path]
+        count = image.data.shape[0]
+        if count > 1 if row.section is None else not 1 <= row.section <= count:
+            raise InputError(
+                f"{star} names {'no section' if row.section is None else f'section {row.section}'} of {row.path}, "
+                f"which has sections 1 to {count}; write the list again.",
+                star,
+            )
+        number = (row.section or 1) - 1
+        data.append(_finite(image, [number])[0])
+        origins.append((row.path, number + 1))
+        size, note = _listed_size(star, image, row.pixel_size, pixel_size)
+        sizes.append(size)
+        notes += note
+    for what, found in (("sizes", {one.shape for one in data}), ("pixel sizes", set(sizes))):
+        if len(found) > 1:
+            raise InputError(f"{star} lists images of different {what}; give them as views of their own.", star)
+    shares = tuple(row.share for row in rows)
+    places = tuple(range(len(rows)))
+    unique = tuple(dict.fromkeys(notes))
+    return Stack(np.stack(data), sizes[0], star, tuple(origins), shares, places, len(rows), 0, unique)
+
+
+def _listed_size(
+    star: Path, image: RawImage, listed: float | None, given: float | None
+) -> tuple[float | None, tuple[str, ...]]:
+    """Return the pixel size of an image in a list in Å: the one given, else the list's, else the header's."""
+    if given is not None or listed is None:
+        return _pixel_size(image, given), ()
+    return listed_pixel_size(image, listed, str(star), _TEMPLATE_OPTION)
+
+
+def _flat(path: Path) -> RawImage:
+    """Open templates or masks, and refuse 3D maps."""
     image = open_image(path)
     n, ny, nx = image.data.shape
     if image.volume and n == ny == nx > 1 and not _named_mrcs(image.path):
@@ -164,9 +287,7 @@ def _read(path: Path | str, pixel_size: float | None) -> Stack:
             "`gempick templates project`, or rename it to .mrcs if it is a stack.",
             path,
         )
-    if sections:
-        image = replace(image, data=image.data[_chosen(path, sections, n)])
-    return Stack(_finite(image), _pixel_size(image, pixel_size), image.path)
+    return image
 
 
 def _named_mrcs(path: Path) -> bool:
@@ -177,15 +298,16 @@ def _pixel_size(image: RawImage, given: float | None, axes: int = 2) -> float | 
     return header_pixel_size(image, option=_TEMPLATE_OPTION, axes=axes) if given is None else float(given)
 
 
-def _finite(image: RawImage) -> NDArray[np.float32]:
-    """Copy to float32 (z, y, x), C-contiguous, and refuse NaN and infinite pixels."""
-    with np.errstate(over="ignore"):
-        data: NDArray[np.float32] = np.array(image.data, dtype=np.float32, order="C")
-    bad = [int(np.count_nonzero(~np.isfinite(section))) for section in data]
-    if any(bad):
-        section = int(np.argmax(np.array(bad) > 0))
-        raise InputError(
-            f"{image.path}: section {section + 1} has {bad[section]} NaN or infinite pixels; mend or remove it.",
-            image.path,
-        )
+def _finite(image: RawImage, chosen: Sequence[int]) -> NDArray[np.float32]:
+    """Copy sections to float32 (z, y, x), C-contiguous, and refuse NaN and infinite pixels."""
+    data = np.empty((len(chosen), *image.data.shape[1:]), np.float32)
+    for place, number in enumerate(chosen):
+        with np.errstate(over="ignore"):
+            data[place] = image.data[number]
+        bad = int(np.count_nonzero(~np.isfinite(data[place])))
+        if bad:
+            raise InputError(
+                f"{image.path}: section {number + 1} has {bad} NaN or infinite pixels; repair or remove it.",
+                image.path,
+            )
     return data

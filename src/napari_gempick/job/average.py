@@ -184,7 +184,7 @@ def average_files(
     chosen = [mine for mine in chosen if len(mine)]
     shapes, sizes = [], []
     for file, _, _ in found:
-        micrograph = read_micrograph(file.path, pixel_size)
+        micrograph = read_micrograph(file.path, pixel_size, listed=file.pixel_size)
         shapes.append((micrograph.data.shape[0], micrograph.data.shape[1]))
         sizes.append(require_pixel_size(micrograph))
     if max(sizes) > min(sizes) * (1 + SAME_PIXEL):
@@ -197,8 +197,8 @@ def average_files(
         raise InputError(f"{picks} does not give psi for all of these picks; leave out --use-psi.", picks)
 
     def images() -> Iterator[NDArray[np.float32]]:
-        for micrograph, _, _ in found:
-            yield as_float32(read_micrograph(micrograph.path, pixel_size), "replace")[0]
+        for (micrograph, _, _), size in zip(found, sizes, strict=True):
+            yield as_float32(read_micrograph(micrograph.path, size), "replace")[0]
 
     made = average(
         images(),

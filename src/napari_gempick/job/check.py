@@ -123,7 +123,8 @@ def check_files(
             }
         )
         first += len(view.templates)
-    return {"micrograph": str(micrograph), "seed": seed, "views": rows}
+    notes = [*(note for view in views for note in view.notes), *read.warnings]
+    return {"micrograph": str(micrograph), "seed": seed, "notes": notes, "views": rows}
 
 
 def _picked(

@@ -79,7 +79,7 @@ def find_missing(settings: PickSettings, folder: Path, micrograph: MicrographFil
     path = found_mask(folder, micrograph)
     if settings.exclude != AUTO or path.exists():
         return
-    image, grid, _ = read_image(micrograph.path, settings)
+    image, grid, _ = read_image(micrograph.path, settings, micrograph.pixel_size)
     only_cleaned = settings.model_copy(update={"averaging": 0, "whiten": False, "ctf": None})
     image = Preparation(only_cleaned).treat(image, grid.pixel_size, None).image
     write_mrc(path, find_exclusion(image, diameter / grid.pixel_size), grid.pixel_size)

@@ -43,14 +43,15 @@ class _Source:
 
     def __init__(self, part: Part, pixel_size: float | None) -> None:
         assert part.target is not None and part.target.path is not None
-        known = pixel_size or part.known.pixel_size or part.found.common("pixel_size")
+        self._listed = part.target.pixel_size
+        known = pixel_size or (None if self._listed else part.known.pixel_size or part.found.common("pixel_size"))
         self._path, self._pixel_size, self._lock = part.target.path, known, threading.Lock()
         self._micrograph: Micrograph | None = None
 
     def open(self) -> Micrograph:
         with self._lock:
             if self._micrograph is None:
-                self._micrograph = read_micrograph(self._path, self._pixel_size)
+                self._micrograph = read_micrograph(self._path, self._pixel_size, listed=self._listed)
             return self._micrograph
 
 
@@ -64,6 +65,7 @@ class _Chunk:
     outside: int
     at_edge: int
     dust: int
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -235,7 +237,7 @@ class _Extractor:
         if piece.first:
             now.clear()
             now.update(name=part.target.name, digest=_digest(part), picks=len(part.found.picks), error=None)
-            now.update(optics=None, outside=0, at_edge=0, dust=0)
+            now.update(optics=None, outside=0, at_edge=0, dust=0, notes=[])
             self._mark = stack.mark()
         try:
             chunk = piece.future.result()
@@ -246,6 +248,7 @@ class _Extractor:
                 stack.append(chunk.images, self._rows.columns(*rows))
                 for what in ("outside", "at_edge", "dust"):
                     now[what] += getattr(chunk, what)
+                now["notes"] = list(chunk.notes)
         except OutputError:
             raise
         except GempickError as error:
@@ -267,7 +270,11 @@ class _Extractor:
             "optics_groups": self._rows.groups,
             "unmatched": self._unmatched,
             "failed": [*self._reader.failed, *failed],
-            "notes": [*self._reader.notes, *self._rows.notes()],
+            "notes": [
+                *self._reader.notes,
+                *(note for one in done for note in one.get("notes", ())),
+                *self._rows.notes(),
+            ],
         }
 
 
@@ -301,7 +308,7 @@ def _extract(source: _Source, picks: Picks, settings: ExtractSettings) -> _Chunk
             "--normalize, or use --dtype float32.",
             micrograph.path,
         )
-    return _Chunk(images, picks, pixel_size, outside, at_edge, dust)
+    return _Chunk(images, picks, pixel_size, outside, at_edge, dust, micrograph.warnings)
 
 
 def _digest(part: Part) -> str:

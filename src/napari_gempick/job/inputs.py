@@ -6,9 +6,8 @@ import functools
 import hashlib
 import math
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -25,7 +24,7 @@ from napari_gempick.engine.masks import (
 )
 from napari_gempick.engine.symmetry import in_plane_symmetry
 from napari_gempick.io.micrograph import as_float32, read_micrograph, require_pixel_size
-from napari_gempick.io.stack import read_mask, read_stack
+from napari_gempick.io.stack import read_mask, read_stack, split_sections
 from napari_gempick.job.preparation import Preparation
 from napari_gempick.model.bank import BankIndex
 from napari_gempick.model.errors import Cancelled, InputError, SettingsError
@@ -36,10 +35,13 @@ from napari_gempick.run.pipeline import Source
 if TYPE_CHECKING:
     import threading
     from collections.abc import Sequence
+    from pathlib import Path
 
     from numpy.typing import NDArray
 
     from napari_gempick.engine.filters import Transfer
+    from napari_gempick.io.listing import MicrographFile
+    from napari_gempick.io.stack import Stack
     from napari_gempick.model.ctf import Ctf
 
 BANKS_KEPT = 2
@@ -65,6 +67,10 @@ class View:
         A shape, `auto`, or `file` with `mask_weights`.
     mask_weights : (n, h, w) float32, optional
         n = 1 or the number of templates.
+    images : tuple of dict
+        Where each template comes from, for run.json; empty for all sections of one file.
+    notes : tuple of str
+        Sentences for the user about how the files were read.
     """
 
     name: str
@@ -73,6 +79,8 @@ class View:
     pixel_size: float
     mask: str = "auto"
     mask_weights: NDArray[np.float32] | None = None
+    images: tuple[dict[str, Any], ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 def read_views(settings: PickSettings) -> list[View]:
@@ -87,25 +95,32 @@ def read_views(settings: PickSettings) -> list[View]:
     """
     if not settings.templates:
         raise SettingsError("There are no templates; give at least one with --templates [NAME=]FILE.")
-    found: OrderedDict[str, list[tuple[NDArray[np.float32], str, float]]] = OrderedDict()
+    found: OrderedDict[str, list[Stack]] = OrderedDict()
     for text in settings.templates:
         name, path = split_name(text)
         stack = read_stack(path, settings.template_pixel_size)
         if stack.pixel_size is None:
             raise InputError(f"{path} has no pixel size in its header; give --template-pixel-size in Å.", path)
-        rows = found.setdefault(name or Path(path).name.split(".")[0], [])
-        rows += [(image, f"section {i + 1} of {path}", stack.pixel_size) for i, image in enumerate(stack.data)]
+        found.setdefault(name or split_sections(path)[0].name.split(".")[0], []).append(stack)
     specs = masks_of_views(settings, tuple(found))
     views = []
-    for name, rows in found.items():
-        sizes = {size for _, _, size in rows}
+    for name, stacks in found.items():
+        sizes = {stack.pixel_size for stack in stacks if stack.pixel_size is not None}
         if len(sizes) > 1:
             raise InputError(
                 f"The templates of view {name!r} have different pixel sizes "
                 f"({', '.join(f'{size:g}' for size in sorted(sizes))} Å); "
                 "give them different names or --template-pixel-size."
             )
-        views.append(view_of(name, rows, specs[name], settings))
+        pairs = [pair for stack in stacks for pair in zip(stack.data, stack.names, strict=True)]
+        rows = [(image, label, *sizes) for image, label in pairs]
+        firsts = np.cumsum([0, *(stack.listed for stack in stacks)]).tolist()
+        kept = [first + place for first, stack in zip(firsts, stacks, strict=False) for place in stack.kept]
+        view = view_of(name, rows, specs[name], settings, kept=(kept, firsts[-1]))
+        images = (
+            tuple(one for stack in stacks for one in stack.record) if any(stack.is_part for stack in stacks) else ()
+        )
+        views.append(replace(view, images=images, notes=tuple(note for stack in stacks for note in stack.notes)))
     return views
 
 
@@ -133,6 +148,8 @@ def view_of(
     mask: str,
     settings: PickSettings,
     weights: NDArray[np.float32] | None = None,
+    *,
+    kept: tuple[Sequence[int], int] | None = None,
 ) -> View:
     """Return a view of templates (image, name for messages, pixel size) under a mask.
 
@@ -142,6 +159,8 @@ def view_of(
         A shape, `auto`, or a file; not used when `weights` are given.
     weights : (h, w) or (n, h, w) float32, optional
         The mask, one for all templates or one for each.
+    kept : (sequence of int, int), optional
+        See io.stack.read_mask.
 
     Raises
     ------
@@ -155,7 +174,7 @@ def view_of(
     elif mask.lower() == "auto":
         mask = "auto" if settings.diameter is None else f"circle:{settings.diameter:g}"
     elif parse_shape(mask) is None:
-        weights = read_mask(mask, sizes[0]).data
+        weights = read_mask(mask, sizes[0], kept=kept).data
     if weights is None:
         return View(name, images, names, sizes[0], mask)
     if len(weights) not in (1, len(images)):
@@ -279,6 +298,10 @@ class BankMaker:
             self._banks.popitem(last=False)
         return bank
 
+    def hints(self) -> list[str]:
+        """Return sentences for the user about the templates: how they were read, and symmetry_hints."""
+        return [*(note for view in self.views for note in view.notes), *self.symmetry_hints()]
+
     def symmetry_hints(self) -> list[str]:
         """Say which views look symmetric in the plane and are searched as if they were not; the user decides."""
         hints = []
@@ -313,6 +336,7 @@ class BankMaker:
                 "pixel_size": view.pixel_size,
                 "mask": view.mask,
                 "checksum": _checksum(view),
+                **({"images": list(view.images)} if view.images else {}),
             }
             for view in self.views
         ]
@@ -341,9 +365,11 @@ def choose_grid(settings: PickSettings, shape: tuple[int, int], pixel_size: floa
     return Grid(shape, pixel_size, ratio)
 
 
-def read_image(path: Path, settings: PickSettings) -> tuple[NDArray[np.float32], Grid, tuple[str, ...]]:
-    """Read one micrograph: pixels (ny, nx), the grid to search, notes for the user; errors as io.micrograph."""
-    micrograph = read_micrograph(path, settings.pixel_size)
+def read_image(
+    path: Path, settings: PickSettings, listed: float | None = None
+) -> tuple[NDArray[np.float32], Grid, tuple[str, ...]]:
+    """Read one micrograph: pixels (ny, nx), the grid to search, notes for the user; as io.micrograph."""
+    micrograph = read_micrograph(path, settings.pixel_size, listed=listed)
     pixel_size = require_pixel_size(micrograph)
     image, replaced = as_float32(micrograph, settings.bad_pixels)
     notes = micrograph.warnings
@@ -353,10 +379,10 @@ def read_image(path: Path, settings: PickSettings) -> tuple[NDArray[np.float32],
     return image, choose_grid(settings, shape, pixel_size), notes
 
 
-def loader(path: Path, settings: PickSettings, makers: BankMaker) -> Source:
+def loader(micrograph: MicrographFile, settings: PickSettings, makers: BankMaker) -> Source:
     """Read one micrograph for the search; errors as io.micrograph."""
-    image, grid, notes = read_image(path, settings)
-    return source_of(image, grid, settings, makers, makers.preparation.ctf_of(path), notes)
+    image, grid, notes = read_image(micrograph.path, settings, micrograph.pixel_size)
+    return source_of(image, grid, settings, makers, makers.preparation.ctf_of(micrograph.path), notes)
 
 
 def source_of(

@@ -12,6 +12,7 @@ import numpy as np
 from napari_gempick.device.discover import open_devices
 from napari_gempick.device.plan import PlanStore
 from napari_gempick.io.candidates import read_candidates
+from napari_gempick.io.micrograph import LIST
 from napari_gempick.job.exclusion import check_exclusion, with_exclusion
 from napari_gempick.job.inputs import BankMaker, loader, read_views
 from napari_gempick.job.prove import MicrographProof, Prover
@@ -50,6 +51,7 @@ def pick_files(
     keep_others: bool = False,
     cancel: threading.Event | None = None,
     progress: Callable[[Progress], None] | None = None,
+    notes: Sequence[str] = (),
     said: Callable[[str], None] = lambda sentence: None,
     finished: Callable[[dict[str, Any]], None] = lambda row: None,
 ) -> dict[str, Any]:
@@ -67,6 +69,8 @@ def pick_files(
         With `overwrite`: micrographs of an earlier run that are not picked now stay in run.json and the index.
     cancel, progress
         See run.pipeline.search_all.
+    notes : sequence of str
+        Sentences about the list of micrographs, for run.json.
     said : callable
         Receives sentences for the user: notes, and micrographs that failed.
     finished : callable
@@ -78,7 +82,9 @@ def pick_files(
         Nothing can be done: settings, templates, output folder, devices.
     """
     with alone_in(folder):
-        return _pick(settings, micrographs, folder, overwrite, resume, keep_others, cancel, progress, said, finished)
+        return _pick(
+            settings, micrographs, folder, overwrite, resume, keep_others, cancel, progress, notes, said, finished
+        )
 
 
 def _pick(
@@ -90,6 +96,7 @@ def _pick(
     keep_others: bool,
     cancel: threading.Event | None,
     progress: Callable[[Progress], None] | None,
+    notes: Sequence[str],
     said: Callable[[str], None],
     finished: Callable[[dict[str, Any]], None],
 ) -> dict[str, Any]:
@@ -122,18 +129,19 @@ def _pick(
     todo.sort(key=lambda micrograph: makers.preparation.group(micrograph.path))  # of equal CTF after one another
 
     def load_of(micrograph: MicrographFile) -> Callable[[], Source]:
-        load = functools.partial(loader, micrograph.path, settings, makers)
+        load = functools.partial(loader, micrograph, settings, makers)
         return (
             with_exclusion(load, folder, micrograph, makers.diameter, keep=resume) if settings.exclude == AUTO else load
         )
 
-    hints = makers.symmetry_hints()
+    hints = makers.hints()
 
     def write_run(state: str) -> dict[str, Any]:
         return results.write_run(
             {
                 "state": state,
                 "views": views,
+                "notes": list(notes),
                 "hints": hints,
                 "search_images": search_images(makers.index),
                 "devices": [device.describe() for device in pool.devices],
@@ -196,6 +204,8 @@ def finish_micrograph(results: Results, micrograph: MicrographFile, outcome: Out
         proof = MicrographProof(prover, micrograph.path, outcome.scores.grid.pixel_size)
         row = results.write(micrograph, outcome.scores, outcome.per_view, outcome.decoys, proof, outcome.image)
         row["seconds"] = round(outcome.seconds, 3)
+        if micrograph.pixel_size is not None and row["pixel_size"] == micrograph.pixel_size:
+            row["pixel_size_source"] = LIST
     except OutputError:
         raise
     except GempickError as error:

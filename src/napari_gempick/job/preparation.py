@@ -11,6 +11,7 @@ from napari_gempick.engine.ctf import CtfTransfer
 from napari_gempick.engine.transfers import Averaging, Whitening, product
 from napari_gempick.io.ctf import CtfTable
 from napari_gempick.io.frames import is_tiff
+from napari_gempick.model.errors import InputError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -75,8 +76,11 @@ class Preparation:
         return ctf.grouped(self._settings.ctf_step)
 
     def group(self, path: Path) -> str:
-        """Return a key that micrographs with the same CTF share."""
-        return "" if self._table is None or not self._table.has(path) else repr(self.ctf_of(path))
+        """Return a key that micrographs with the same CTF share; "" without one that can be used."""
+        try:
+            return "" if self._table is None else repr(self.ctf_of(path))
+        except InputError:  # said when the micrograph is read
+            return ""
 
     def treat(self, image: NDArray[np.float32], pixel_size: float, ctf: Ctf | None) -> Treated:
         """Clean a micrograph (ny, nx) and return the filters for it and its templates."""

@@ -192,6 +192,7 @@ def preview_file(
     path: Path,
     settings: PickSettings,
     *,
+    listed: float | None = None,
     compare: bool = False,
     cancel: threading.Event | None = None,
     shown: Callable[[Preview], None] = lambda stage: None,
@@ -202,6 +203,8 @@ def preview_file(
     ----------
     path : Path
     settings : PickSettings
+    listed : float, optional
+        Pixel size in Å, of the STAR file that lists the micrograph.
     compare : bool
         Run the exact search too, and say how far both agree.
     cancel : threading.Event, optional
@@ -211,7 +214,7 @@ def preview_file(
     views = read_views(settings)
     plans = PlanStore()
     pool = DevicePool(open_devices(settings.devices, settings.threads, plans))
-    image, grid, notes = read_image(path, settings)
+    image, grid, notes = read_image(path, settings, listed)
     fine = BankMaker(settings, views)
     ctf = fine.preparation.ctf_of(path)
     check_exclusion(settings.exclude)
@@ -231,7 +234,7 @@ def preview_file(
     assert stage is not None
     result: dict[str, Any] = {
         "micrograph": str(path),
-        "notes": list(notes),
+        "notes": [*(note for view in views for note in view.notes), *notes],
         "picks": len(stage.picks),
         "candidates": stage.candidates,
         "coarse_seconds": round(first, 3),

@@ -22,6 +22,7 @@ from napari_gempick.io.formats.optics import ASSUMED
 from napari_gempick.io.formats.relion import PARTICLES
 from napari_gempick.io.frames import from_bottom, note
 from napari_gempick.io.listing import MicrographFile
+from napari_gempick.io.micrograph import LIST
 from napari_gempick.io.micrograph_names import Known, shown
 from napari_gempick.io.micrograph_table import MicrographTable
 from napari_gempick.io.mrc import write_mrc
@@ -443,7 +444,15 @@ def micrograph_of(row: dict[str, Any]) -> MicrographFile:
     """Return the micrograph of a run.json line; its results lie where `name` says."""
     path, name = Path(row["path"]), PurePosixPath(row["name"])
     whole = name.name == path.name
-    return MicrographFile(path, name.parent / path.name, whole_name=whole)
+    listed = row["pixel_size"] if row.get("pixel_size_source") == LIST else None
+    return MicrographFile(path, name.parent / path.name, whole_name=whole, pixel_size=listed)
+
+
+def row_of(micrograph: MicrographFile) -> dict[str, Any]:
+    """Return what `micrograph_of` reads."""
+    row: dict[str, Any] = {"name": micrograph.output_stem, "path": str(micrograph.path)}
+    listed = micrograph.pixel_size
+    return row if listed is None else {**row, "pixel_size": listed, "pixel_size_source": LIST}
 
 
 def earlier_rows(folder: Path) -> list[dict[str, Any]]:

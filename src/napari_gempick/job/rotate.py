@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import functools
 from fractions import Fraction
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from napari_gempick.engine.transfers import Averaging
+from napari_gempick.io.listing import MicrographFile
 from napari_gempick.io.stack import write_mrc
 from napari_gempick.io.star import write_tables
 from napari_gempick.job.inputs import BankMaker, choose_grid, loader, read_views
@@ -17,7 +19,6 @@ from napari_gempick.model.errors import SettingsError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from napari_gempick.engine.bank import Bank
     from napari_gempick.model.settings import PickSettings
@@ -72,7 +73,7 @@ def rotate_files(
         make_bank: Callable[[], Bank] = functools.partial(makers, grid, averaging)
     else:
         makers = BankMaker(settings, views)
-        source = loader(micrograph, settings, makers)
+        source = loader(MicrographFile(micrograph, PurePosixPath(micrograph.name)), settings, makers)
         assert source.bank is not None
         grid, make_bank = source.grid, source.bank
     paths = {name: [folder / f"{name}{end}" for end in ("_templates.mrcs", "_masks.mrcs", ".star")]
@@ -104,6 +105,7 @@ def rotate_files(
         write_tables(star, {"particles": columns})
         made[name] = {"templates": str(templates), "masks": str(masks), "star": str(star), "search_images": len(mine)}
     return {
+        "notes": [note for view in views for note in view.notes],
         "views": made,
         "pixel_size": grid.map_pixel_size,
         "grid_ratio": str(Fraction(grid.ratio)),

@@ -131,7 +131,7 @@ class Worker:
             self._say(run=number, event="preview", name=micrograph.output_stem, file=str(path), diameter=diameter)
 
         cancel = self._cancels.setdefault(number, threading.Event())
-        preview_file(micrograph.path, settings, cancel=cancel, shown=shown)
+        preview_file(micrograph.path, settings, listed=micrograph.pixel_size, cancel=cancel, shown=shown)
         return "complete"
 
     def _extract(self, number: int, request: dict[str, Any]) -> str:

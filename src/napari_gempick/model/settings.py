@@ -52,7 +52,7 @@ class PickSettings(BaseModel):
         (),
         "Template image or stack (MRC, MRCS, TIFF). NAME is the view: thresholds, colours and maps go by it. "
         "The sections of a stack are the templates of one view; FILE[1,3,6-8] takes some of them, FILE[^2,5] leaves "
-        "some out.",
+        "some out, 3@FILE is the third. RELION's lists (class_averages.star, run_it025_model.star) are read too.",
         metavar="[NAME=]FILE",
     )
     mask: tuple[str, ...] = _setting(

@@ -60,6 +60,7 @@ class Controller(Decisions):
         self.map_view = ""
         self._generation = 0
         self._saving = False
+        self._noted: set[str] = set()
 
     def _took(self, before: State) -> None:
         state = self.state
@@ -87,10 +88,17 @@ class Controller(Decisions):
         """Add files, folders, globs or STAR lists; what is listed already stays as it is."""
         skip = [self.folder.path] if self.folder is not None else []
 
-        def search() -> list[MicrographFile]:
-            return find_micrographs(list(inputs), skip=skip)
+        def search() -> tuple[list[MicrographFile], list[str]]:
+            notes: list[str] = []
+            return find_micrographs(list(inputs), skip=skip, said=notes.append), notes
 
-        self.background.do(search, self._add)
+        self.background.do(search, self._take_found)
+
+    def _take_found(self, result: tuple[list[MicrographFile], list[str]]) -> None:
+        found, notes = result
+        self._add(found)
+        for note in notes:
+            self.said.emit(note, "info")
 
     def _add(self, found: list[MicrographFile]) -> None:
         known = {file.path for file in self.state.files}
@@ -204,6 +212,10 @@ class Controller(Decisions):
         self.choice = None
         self.loaded_changed.emit()
         self.choose()
+        for note in () if loaded is None else loaded.notes:
+            if note not in self._noted:
+                self._noted.add(note)
+                self.said.emit(note, "info")
 
     # folder and session
 

@@ -158,7 +158,7 @@ def load(
     """Read a micrograph, and its candidates where there are any; an unusable file is a sentence."""
     stem = file.output_stem
     try:
-        micrograph = read_micrograph(file.path, settings.pixel_size)
+        micrograph = read_micrograph(file.path, settings.pixel_size, listed=file.pixel_size)
         image = np.ascontiguousarray(micrograph.data)
         if image.dtype.byteorder not in ("=", "|"):
             image = image.astype(image.dtype.newbyteorder("="))

@@ -12,7 +12,7 @@ from napari_gempick.io.atomic import write_text
 from napari_gempick.job.settings_file import read_settings
 from napari_gempick.model.errors import GempickError
 from napari_gempick.model.settings import make_settings
-from napari_gempick.widgets.command_line import command_line
+from napari_gempick.widgets.command_line import command_line, inputs_of
 from napari_gempick.widgets.fields import Combo, Field, label_of, tip_of
 from napari_gempick.widgets.more_settings import MoreSettings
 from napari_gempick.widgets.parts import GAP, Part, button, primary, row, shorten
@@ -159,11 +159,13 @@ class Search(Part):
         controller = self._controller
         try:
             settings = controller.state.settings()
+            files, session = controller.state.files, controller.folder
+            inputs = [file.path for file in files] if session is None else inputs_of(files, session.path)
         except GempickError as error:
             controller.said.emit(error.sentence, "error")
             return
-        folder = Path("picks") if controller.folder is None else controller.folder.path.with_name("picks")
-        text = command_line(settings, [file.path for file in controller.state.files], folder)
+        folder = Path("picks") if session is None else session.path.with_name("picks")
+        text = command_line(settings, inputs, folder)
         QApplication.clipboard().setText(text)
         controller.said.emit("The command is on the clipboard.", "info")
 

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from napari_gempick.widgets.state import ViewSpec
 
 THUMBNAIL = 64
-_FILTER = "Images and stacks (*.mrc *.mrcs *.map *.tif *.tiff);;All files (*)"
+_FILTER = "Images, stacks and RELION's lists (*.mrc *.mrcs *.map *.tif *.tiff *.star);;All files (*)"
 _SHAPES = ("circle", "ellipse", "rectangle")
 
 

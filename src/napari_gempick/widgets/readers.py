@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 MOST_LAYERS = 20
 """Micrographs of one coordinate file that are shown without being asked for by an open micrograph."""
+READ_AT_ONCE = 2**31
+"""Bytes of a stack or map that is read whole; of larger ones napari reads the sections that it shows."""
 _DEFAULT_SIZE = 50.0
 
 
@@ -46,7 +48,11 @@ def coordinates_reader(path: str | list[str]) -> Callable[[str | list[str]], Lay
 
 def _read_image(path: str | list[str]) -> Layers:
     image = open_image(Path(str(path)))
-    data = image.data[0] if image.data.shape[0] == 1 else image.data
+    data: Any = image.data
+    if len(data) == 1:
+        data = data[0]
+    elif data.nbytes <= READ_AT_ONCE:
+        data = np.asarray(data)
     try:
         pixel_size = header_pixel_size(image)
     except InputError:
@@ -55,10 +61,15 @@ def _read_image(path: str | list[str]) -> Layers:
     return [
         (
             data,
-            {"name": stem_of(image.path.name), "contrast_limits": contrast_limits(data), "metadata": metadata},
+            {"name": stem_of(image.path.name), "contrast_limits": contrast_limits(_some(data)), "metadata": metadata},
             "image",
         )
     ]
+
+
+def _some(data: Any) -> Any:
+    """Return a few sections of a large stack, enough to choose the contrast."""
+    return data[:: max(1, len(data) // 16)] if data.ndim == 3 else data
 
 
 def _read_points(path: str | list[str]) -> Layers:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from psygnal import Signal
 
-from napari_gempick.job.results import NOT_REPRODUCING, read_run
+from napari_gempick.job.results import NOT_REPRODUCING, read_run, row_of
 from napari_gempick.model.errors import GempickError
 from napari_gempick.widgets.loading import Result, bank_of
 from napari_gempick.widgets.process import SearchProcess
@@ -154,7 +154,7 @@ class Searches:
         self._process.ask(
             run=self._number,
             settings=settings.model_dump(mode="json"),
-            micrographs=[{"name": file.output_stem, "path": str(file.path)} for file in files],
+            micrographs=[row_of(file) for file in files],
             folder=str(controller.folder.path),
             preview=preview,
         )

@@ -130,7 +130,13 @@ def to_plain(state: State) -> dict[str, Any]:
     """Return the state as JSON holds it."""
     plain = dataclasses.asdict(state)
     plain["files"] = [
-        {"path": str(file.path), "relative": str(file.relative), "whole_name": file.whole_name} for file in state.files
+        {
+            "path": str(file.path),
+            "relative": str(file.relative),
+            "whole_name": file.whole_name,
+            "pixel_size": file.pixel_size,
+        }
+        for file in state.files
     ]
     return plain
 
@@ -139,7 +145,8 @@ def from_plain(plain: Mapping[str, Any]) -> State:
     """Return the state that `to_plain` wrote; raises KeyError, TypeError or ValueError on anything else."""
     return State(
         files=tuple(
-            MicrographFile(Path(f["path"]), PurePosixPath(f["relative"]), bool(f["whole_name"])) for f in plain["files"]
+            MicrographFile(Path(f["path"]), PurePosixPath(f["relative"]), bool(f["whole_name"]), f.get("pixel_size"))
+            for f in plain["files"]
         ),
         views=tuple(ViewSpec(v["name"], tuple(v["files"]), v["mask"], v["colour"]) for v in plain["views"]),
         values=dict(plain["values"]),

@@ -59,8 +59,11 @@ def command(
     for_cluster = {name: chosen.pop(name) for name in list(chosen) if name in ClusterSettings.model_fields}
     settings = make_settings({**(read_settings(config) if config else {}), **chosen})
     cluster = make_cluster({**(read_cluster(config) if config else {}), **for_cluster})
-    files = find_micrographs(micrographs, skip=[output])
-    made = export_job(settings, files, output, cluster, root=root, cluster_root=cluster_root)
+    notes: list[str] = []
+    files = find_micrographs(micrographs, skip=[output], said=notes.append)
+    for note in notes:
+        say(note)
+    made = export_job(settings, files, output, cluster, root=root, cluster_root=cluster_root, notes=notes)
     missing = [str(file.path) for file in files if not file.path.exists()]
     if missing:
         more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""

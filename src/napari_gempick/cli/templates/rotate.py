@@ -14,6 +14,7 @@ from napari_gempick.cli.common import (
     given,
     json_option,
     print_json,
+    say,
     settings_options,
 )
 from napari_gempick.cli.options import TEMPLATE_SETTINGS
@@ -47,6 +48,8 @@ def command(output: Path, micrograph: Path | None, overwrite: bool, as_json: boo
         )
     finally:
         printer.close()
+    for note in made["notes"]:
+        say(note)
     if as_json:
         print_json(made)
         return

@@ -66,6 +66,8 @@ def collect_job(folder: Path | str, output: Path | str | None = None) -> dict[st
             "state": "complete" if len(rows) == len(job.micrographs) else "partial",
             "views": makers.record(),
             "search_images": search_images(makers.index),
+            "notes": job.content.get("notes", []),
+            "hints": [note for view in makers.views for note in view.notes],
             "devices": devices,
             "failed_devices": {},
             "mixed_devices": kinds if len(kinds) > 1 else [],

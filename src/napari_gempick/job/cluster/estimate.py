@@ -198,7 +198,7 @@ def measure_job(
     for micrograph in micrographs[:TRIED]:
         started = time.perf_counter()
         try:
-            source = loader(micrograph.path, settings, makers)
+            source = loader(micrograph, settings, makers)
             prepared = prepare(source.image, source.grid, source.lowpass, source.highpass)
             preparation = time.perf_counter() - started
             search = Search(prepared, makers(source.grid), plans.tile_shape, decoys=settings.decoys)

@@ -13,6 +13,7 @@ from napari_gempick import __version__
 from napari_gempick.device.plan import PlanStore, library_versions
 from napari_gempick.io.atomic import write_text
 from napari_gempick.io.ctffind import find_ctffind
+from napari_gempick.io.template_list import copied_list, is_list, read_list
 from napari_gempick.job.cluster.estimate import Estimate, estimate_job
 from napari_gempick.job.cluster.folder import (
     FORMAT,
@@ -40,6 +41,9 @@ if TYPE_CHECKING:
     from napari_gempick.model.cluster import ClusterSettings
     from napari_gempick.model.settings import PickSettings
 
+_IMAGES = ("templates", "mask")
+"""Settings that may name a STAR file of images."""
+
 
 @dataclass(frozen=True)
 class Exported:
@@ -57,6 +61,7 @@ def export_job(
     *,
     root: str | None = None,
     cluster_root: str | None = None,
+    notes: Sequence[str] = (),
 ) -> Exported:
     """Write a job folder.
 
@@ -72,6 +77,8 @@ def export_job(
         Folder of all micrographs here; their paths are then stored relative to it.
     cluster_root : str, optional
         What that folder is called on the cluster.
+    notes : sequence of str
+        Sentences about the list of micrographs, for run.json.
 
     Raises
     ------
@@ -111,6 +118,7 @@ def export_job(
         "search_images": len(makers.index),
         "estimate": expected.record(),
         "files": files,
+        "notes": list(notes),
         "micrographs": rows,
     }
     write_job(folder, content)
@@ -163,11 +171,19 @@ def _copy_files(
         parts = [source]
         if source.is_dir():
             parts = find_ctffind(source) if name == "ctf" else _masks_in(source, micrographs)
-        for part in parts:
-            target = below / source.name / part.relative_to(source)
+        targets = {part: below / source.name / part.relative_to(source) for part in parts}
+        if name in _IMAGES and is_list(source):
+            listed = dict.fromkeys(row.path for row in read_list(source))
+            beside = below / f"{source.name}_files"
+            targets |= {path: beside / str(number) / path.name for number, path in enumerate(listed, 1)}
+        for part, target in targets.items():
             try:
                 (folder / target).parent.mkdir(parents=True, exist_ok=True)
-                shutil.copyfile(part, folder / target)
+                if part == source and len(targets) > len(parts):
+                    names = {path: targets[path].relative_to(below).as_posix() for path in targets if path != source}
+                    copied_list(source, names, folder / target)
+                else:
+                    shutil.copyfile(part, folder / target)
                 entry = {"bytes": (folder / target).stat().st_size, "blake2b": checksum(folder / target)}
             except OSError as error:
                 sentence = f"Cannot copy {part} into {folder}: {error.strerror or error}; choose another folder."

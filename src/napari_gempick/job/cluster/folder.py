@@ -86,8 +86,9 @@ def with_files(settings: PickSettings, paths: dict[tuple[str, int], str]) -> Pic
             values[name] = path
             continue
         view, value = split_name(values[name][place])
-        sections = value[len(str(split_sections(value)[0])) :]
-        values[name][place] = f"{view}={path}{sections}" if view else f"{path}{sections}"
+        sections = split_sections(value)[1]
+        path = f"{path}[{sections}]" if sections else path
+        values[name][place] = f"{view}={path}" if view else path
     return make_settings({**settings.model_dump(), **values})
 
 
@@ -253,6 +254,8 @@ def micrograph_rows(micrographs: Sequence[MicrographFile], root: str | None) -> 
                 raise InputError(f"{path} does not lie below {root}; give another --root.", path)
             path = micrograph.path.relative_to(root).as_posix()
         row: dict[str, Any] = {"path": path, "relative": str(micrograph.relative)}
+        if micrograph.pixel_size is not None:
+            row["pixel_size"] = micrograph.pixel_size
         rows.append({**row, "whole_name": True} if micrograph.whole_name else row)
     return rows
 
@@ -280,7 +283,10 @@ def open_job(folder: Path | str, root: str | None = None) -> Job:
         found = root or content["root"]
         micrographs = tuple(
             MicrographFile(
-                Path(found or "", row["path"]), PurePosixPath(row["relative"]), bool(row.get("whole_name", False))
+                Path(found or "", row["path"]),
+                PurePosixPath(row["relative"]),
+                bool(row.get("whole_name", False)),
+                row.get("pixel_size"),
             )
             for row in content["micrographs"]
         )

@@ -68,7 +68,7 @@ class Worker:
     def read(self, micrograph: MicrographFile) -> Source:
         """Read a micrograph; errors as job.inputs.loader."""
         settings = self.job.settings
-        load: Callable[[], Source] = functools.partial(loader, micrograph.path, settings, self.makers)
+        load: Callable[[], Source] = functools.partial(loader, micrograph, settings, self.makers)
         if settings.exclude == AUTO:
             load = with_exclusion(load, self._results.folder, micrograph, self.makers.diameter, keep=True)
         if self._reading is None:
