@@ -22,10 +22,10 @@ def candidates(some_picks: Picks) -> Candidates:
     return Candidates(
         picks=replace(some_picks, x=some_picks.x / 3, psi=some_picks.psi / 7),
         view_names=("side view", "top"),
-        file_shape=(4092, 5760),
-        map_shape=(1023, 1440),
+        file_shape=(4096, 5760),
+        map_shape=(2048, 2880),
         pixel_size=0.1 + 0.2,
-        map_pixel_size=1.2,
+        map_pixel_size=0.6,
         floor=0.15,
     )
 
@@ -74,7 +74,7 @@ def test_another_star_file_is_refused(tmp_path: Path, candidates: Candidates) ->
     text = path.read_text()
     for damage in (text.replace("_gempickFloor 0.15\n", ""), text.replace("data_views", "data_v"), "data_\n_a 1\n"):
         path.write_text(damage)
-        with pytest.raises(InputError, match=r"mic\.star is no candidate file of this program"):
+        with pytest.raises(InputError, match=r"mic\.star is not a candidate file of this program"):
             read_candidates(path)
     path.write_text(text[: len(text) - 20])
     with pytest.raises(InputError, match=r"mic\.star is not a readable STAR file"):

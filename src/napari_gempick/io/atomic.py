@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,6 +22,8 @@ def _current_umask() -> int:
     return umask
 
 
+TEMPORARY = ".tmp-"
+"""How the names of unfinished files and folders begin."""
 _UMASK = _current_umask()  # mkstemp makes files private; results get the permissions of any new file
 
 
@@ -38,7 +41,7 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
     path = Path(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=".tmp-", suffix="".join(path.suffixes[-2:]), dir=path.parent)
+        handle, name = tempfile.mkstemp(prefix=TEMPORARY, suffix="".join(path.suffixes[-2:]), dir=path.parent)
         os.close(handle)
     except OSError as error:
         raise OutputError(
@@ -57,6 +60,18 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
         ) from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def sweep(folder: Path) -> None:
+    """Remove the temporary files and folders that killed processes left below a folder nobody else writes to."""
+    for where, folders, names in os.walk(folder):
+        for name in [name for name in folders if name.startswith(TEMPORARY)]:
+            folders.remove(name)
+            shutil.rmtree(Path(where, name), ignore_errors=True)
+        for name in names:
+            if name.startswith(TEMPORARY):
+                with contextlib.suppress(OSError):
+                    Path(where, name).unlink()
 
 
 def write_text(path: Path | str, text: str) -> None:

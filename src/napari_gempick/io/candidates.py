@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -12,11 +13,13 @@ from napari_gempick.model.errors import InputError
 from napari_gempick.model.picks import Picks
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from napari_gempick.io.star import Columns, Table
 
 _GENERAL, _VIEWS, _ROWS, _DECOYS = "candidates_general", "views", "candidates", "decoys"
+_MOST = 1e7
 _FIRST_CLASS = 1  # RELION counts classes from 1
 _COLUMNS = {  # field of Picks: label, format; x, y and psi keep every digit, so that picks made again are the same
     "x": ("rlnCoordinateX", "%r"),
@@ -106,14 +109,21 @@ def _columns(picks: Picks) -> dict[str, list[str]]:
     return rows
 
 
-def _picks(rows: Table, path: Path | str) -> Picks:
+def _picks(rows: Table, path: Path | str, limits: Mapping[str, tuple[float, float]]) -> Picks:
+    """Return the picks of a table; `limits` are the least and the largest value that a field can have."""
     empty = Picks.empty()
-    picks = Picks(
-        **{
-            field: numbers(rows, label, path).astype(getattr(empty, field).dtype)
-            for field, (label, _) in _COLUMNS.items()
-        }
-    )
+    columns = {field: numbers(rows, label, path) for field, (label, _) in _COLUMNS.items()}
+    for field, values in columns.items():
+        low, high = limits.get(field, (-_MOST, _MOST))
+        wrong = np.flatnonzero(~((values >= low) & (values <= high)))
+        if len(wrong):
+            label, row = _COLUMNS[field][0], int(wrong[0])
+            raise InputError(
+                f"{path}: _{label} in row {row + 1} is {values[row]:g}, which cannot be ({len(wrong)} such rows); pick "
+                "that micrograph again.",
+                path,
+            )
+    picks = Picks(**{field: values.astype(getattr(empty, field).dtype) for field, values in columns.items()})
     local = None
     if all(label in rows for label in _LOCAL):
         local = np.stack([numbers(rows, label, path) for label in _LOCAL], axis=1).astype(np.float32)
@@ -131,27 +141,55 @@ def read_candidates(path: Path | str) -> Candidates:
     tables = read_tables(path)
     try:
         general = tables[_GENERAL]
+        file_shape = _whole(general, "gempickFileSizeY", path), _whole(general, "gempickFileSizeX", path)
+        map_shape = _whole(general, "gempickMapSizeY", path), _whole(general, "gempickMapSizeX", path)
+        view_names = tuple(tables[_VIEWS]["gempickViewName"])
+        pixel_size, map_pixel_size = (
+            _size(general, label, path) for label in ("rlnMicrographPixelSize", "gempickMapPixelSize")
+        )
+        step = max(1.0, map_pixel_size / pixel_size)  # a peak between pixels of the map
+        limits = {
+            "x": (-step, file_shape[1] + step),
+            "y": (-step, file_shape[0] + step),
+            "map_x": (0, map_shape[1] - 1),
+            "map_y": (0, map_shape[0] - 1),
+            "score": (-1.001, 1.001),
+            "k": (-1, _MOST),
+            "view": (0, len(view_names) - 1),
+            "section": (0, _MOST),
+            "psi": (-360.0, 360.0),
+        }
         return Candidates(
-            picks=_picks(tables[_ROWS], path),
-            view_names=tuple(tables[_VIEWS]["gempickViewName"]),
-            file_shape=(_whole(general, "gempickFileSizeY", path), _whole(general, "gempickFileSizeX", path)),
-            map_shape=(_whole(general, "gempickMapSizeY", path), _whole(general, "gempickMapSizeX", path)),
-            pixel_size=_value(general, "rlnMicrographPixelSize", path),
-            map_pixel_size=_value(general, "gempickMapPixelSize", path),
+            picks=_picks(tables[_ROWS], path, limits),
+            view_names=view_names,
+            file_shape=file_shape,
+            map_shape=map_shape,
+            pixel_size=pixel_size,
+            map_pixel_size=map_pixel_size,
             floor=_value(general, "gempickFloor", path),
-            decoys=_picks(tables[_DECOYS], path) if _DECOYS in tables else None,
+            decoys=_picks(tables[_DECOYS], path, limits) if _DECOYS in tables else None,
         )
     except KeyError as error:
         raise InputError(
-            f"{path} is no candidate file of this program ({error.args[0]} is missing); "
+            f"{path} is not a candidate file of this program ({error.args[0]} is missing); "
             "give a file of the candidates folder, or pick again.",
             path,
         ) from error
 
 
 def _value(table: Table, label: str, path: Path | str) -> float:
-    return float(numbers(table, label, path)[0])
+    value = float(numbers(table, label, path)[0])
+    if not math.isfinite(value):
+        raise InputError(f"{path}: _{label} is {value:g}, which cannot be; pick that micrograph again.", path)
+    return value
+
+
+def _size(table: Table, label: str, path: Path | str) -> float:
+    value = _value(table, label, path)
+    if not 0 < value < _MOST:
+        raise InputError(f"{path}: _{label} is {value:g}, which cannot be; pick that micrograph again.", path)
+    return value
 
 
 def _whole(table: Table, label: str, path: Path | str) -> int:
-    return int(np.rint(_value(table, label, path)))
+    return int(np.rint(_size(table, label, path)))

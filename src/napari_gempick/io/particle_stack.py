@@ -65,7 +65,7 @@ class ParticleStack:
         self._folder = path.with_name(path.name + ".partial")
         self.done: list[dict[str, Any]] = []
         for file in (self.path, self.star):
-            if file.exists() and not overwrite:
+            if file.exists() and not overwrite and not (file == self.path and resume and self._half_finished()):
                 raise OutputError(f"{file} exists already; add --overwrite or choose another name.", file)
         if self._folder.exists() and not (resume or overwrite):
             raise OutputError(
@@ -88,6 +88,17 @@ class ParticleStack:
             raise OutputError(
                 f"Cannot write {path}: {error.strerror or error}; choose another folder.", path
             ) from error
+
+    def _half_finished(self) -> bool:
+        """Return whether an earlier run ended after it gave the images their name, before the STAR file got its own.
+
+        The images then go back, so that the end is made again.
+        """
+        images = self._folder / _IMAGES
+        if self.star.exists() or images.exists() or not (self._folder / _JOURNAL).exists():
+            return False
+        os.replace(self.path, images)
+        return True
 
     def _begin(self, plan: dict[str, Any]) -> None:
         (self._folder / _IMAGES).write_bytes(bytes(HEADER_BYTES))

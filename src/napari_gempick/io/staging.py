@@ -9,6 +9,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from napari_gempick.io.atomic import TEMPORARY
 from napari_gempick.model.errors import OutputError
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ def staged(paths: Sequence[Path]) -> Iterator[list[Path]]:
     made = next((above for above in (folder, *folder.parents) if above.exists()), folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=".tmp-", dir=folder))
+        temporary = Path(tempfile.mkdtemp(prefix=TEMPORARY, dir=folder))
     except OSError as error:
         raise OutputError(
             f"Cannot write {paths[0]}: {error.strerror or error}; choose a folder that you may write to.", paths[0]

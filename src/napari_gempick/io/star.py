@@ -35,7 +35,7 @@ _TOKEN = re.compile(r"""(?:'(?P<one>.*?)'|"(?P<two>.*?)"|(?P<comment>\#.*)|(?P<p
 _BLOCK = re.compile(r"data_([^\s/]*)$", _FLAGS)
 _LABEL = re.compile(r"_[A-Za-z]\w*$", re.ASCII)
 _LOOK = 16
-_NOT_TEXT = re.compile(rb"[\x00-\x08\x0e-\x1a\x1c-\x1f]")
+_NOT_TEXT = re.compile(rb"[\x00-\x08\x0e-\x1f]")
 
 
 def read_tables(path: Path | str) -> dict[str, Table]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from napari_gempick.io.formats import SUFFIXES
 from napari_gempick.io.formats.relion import STAR, write_autopick_index
 from napari_gempick.io.micrograph_names import shown
+from napari_gempick.io.names import reduced
 from napari_gempick.io.staging import staged
 from napari_gempick.job.results import INDEX_FILE
 from napari_gempick.model.errors import OutputError, SettingsError
@@ -106,7 +107,7 @@ class OutputFiles:
 def _in_folder(output: Path, to: Format, sources: Sequence[Source]) -> list[Path]:
     files: dict[Path, Path] = {}
     for stem, micrograph, source in sources:
-        file = output / to.file_of(stem, micrograph)
+        file = output / to.file_of(reduced(stem), micrograph)
         if file in files:
             raise SettingsError(
                 f"{files[file]} and {source} both have picks for {file}; convert them one by one, or keep the folders "

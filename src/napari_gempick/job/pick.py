@@ -13,6 +13,7 @@ from napari_gempick.device.discover import open_devices
 from napari_gempick.device.plan import PlanStore
 from napari_gempick.io.candidates import read_candidates
 from napari_gempick.io.micrograph import LIST
+from napari_gempick.io.names import check_micrograph_name, printable
 from napari_gempick.job.exclusion import check_exclusion, with_exclusion
 from napari_gempick.job.inputs import BankMaker, loader, read_views
 from napari_gempick.job.prove import MicrographProof, Prover
@@ -23,9 +24,10 @@ from napari_gempick.job.results import (
     earlier_rows,
     format_notes,
     formats_of,
+    left_over,
     micrograph_of,
 )
-from napari_gempick.model.errors import GempickError, OutputError
+from napari_gempick.model.errors import GempickError, InputError, OutputError
 from napari_gempick.model.settings import AUTO
 from napari_gempick.run.pipeline import Outcome, Progress, search_all
 from napari_gempick.run.search import DevicePool
@@ -117,11 +119,20 @@ def _pick(
     rows: dict[str, dict[str, Any]] = {}
     todo = []
     for micrograph in micrographs:
+        try:
+            check_micrograph_name(str(micrograph.path), micrograph.stem)
+        except InputError as error:
+            name, path = printable(micrograph.output_stem), printable(str(micrograph.path))
+            rows[micrograph.output_stem] = {"name": name, "path": path, "error": error.sentence}
+            said(error.sentence)
+            continue
         if earlier is not None and results.is_done(micrograph):
             row = known.get(micrograph.output_stem)
             stale = row is None or row.get(FROM_BOTTOM, []) != results.from_bottom(micrograph)
             if row is None or stale or "error" in row:  # finished just before the earlier run was killed
-                row = results.write_picks(micrograph, read_candidates(results.candidates(micrograph)))
+                candidates = read_candidates(results.candidates(micrograph))
+                proof = MicrographProof(prover, micrograph.path, candidates.pixel_size)
+                row = results.write_picks(micrograph, candidates, proof)
             rows[micrograph.output_stem] = row
         else:
             todo.append(micrograph)
@@ -152,6 +163,7 @@ def _pick(
             }
         )
 
+    replaced = left_over(folder, ()) if overwrite and not keep_others else []
     write_run("running")
     state = "stopped"
     try:
@@ -174,9 +186,19 @@ def _pick(
                     said(sentence)
                 finished(row)
         state = "complete"
+        new = {path for m in micrographs for path in results.everything(m, makers.index.view_names)}
+        for old in set(replaced) - new:
+            old.unlink(missing_ok=True)
     finally:
         results.write_index([*(micrograph_of(row) for row in others), *micrographs])
         run = write_run(state)
+    missing = results.missing(run["micrographs"])
+    if missing:
+        raise OutputError(
+            f"{len(missing)} files of this run have vanished from {folder}, {missing[0]} among them: the folder was "
+            "changed while the run wrote to it; add --resume to pick these micrographs again.",
+            folder,
+        )
     for name, reason in pool.failed.items():
         said(f"Device {name} failed and its work went to the others: {reason}")
     if not plans.record["stored"]:

@@ -10,25 +10,29 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from pydantic import BaseModel, ConfigDict, NonNegativeInt, PositiveFloat, PositiveInt, field_validator
 
 from napari_gempick import __version__
 from napari_gempick.device.locks import Busy, give_back, take
 from napari_gempick.engine.local import with_local
 from napari_gempick.engine.peaks import Selection, find_candidates, select
-from napari_gempick.io.atomic import write_text
+from napari_gempick.io.atomic import sweep, write_text
 from napari_gempick.io.candidates import Candidates, read_candidates, write_candidates
 from napari_gempick.io.coordinates import FORMATS, PicksInfo, write_autopick_index
 from napari_gempick.io.formats.optics import ASSUMED
 from napari_gempick.io.formats.relion import PARTICLES
 from napari_gempick.io.frames import from_bottom, note
+from napari_gempick.io.json_files import checked, read_object
 from napari_gempick.io.listing import MicrographFile
 from napari_gempick.io.micrograph import LIST
 from napari_gempick.io.micrograph_names import Known, shown
 from napari_gempick.io.micrograph_table import MicrographTable
 from napari_gempick.io.mrc import write_mrc
-from napari_gempick.job.exclusion import read_exclusion
+from napari_gempick.io.names import is_below, printable
+from napari_gempick.job.exclusion import found_mask, read_exclusion
 from napari_gempick.job.thresholds import NOTHING, decide, remarks, scores_of
-from napari_gempick.model.errors import GempickError, OutputError, ProofError, SettingsError
+from napari_gempick.model.errors import GempickError, InputError, OutputError, ProofError, SettingsError
+from napari_gempick.model.settings import AUTO, make_settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -70,6 +74,8 @@ def alone_in(folder: Path) -> Iterator[None]:
             f"Another run is writing to {folder}; wait until it has finished, or choose another folder.", folder
         ) from None
     try:
+        if lock is not None:
+            sweep(folder)
         yield
     finally:
         give_back(lock, remove=True)
@@ -135,6 +141,16 @@ class Results:
         """Return the paths of a micrograph's coordinates, in every format, and candidates."""
         paths = [self._of_format(micrograph, name) for name in formats_of(self._settings)]
         return [*paths, self.candidates(micrograph)]
+
+    def everything(self, micrograph: MicrographFile, view_names: tuple[str, ...]) -> list[Path]:
+        """Return the paths of all that a run with these settings writes for a micrograph."""
+        paths = [*self.texts(micrograph), *self.maps(micrograph, view_names)]
+        return [*paths, found_mask(self.folder, micrograph)] if self._settings.exclude == AUTO else paths
+
+    def missing(self, rows: Sequence[dict[str, Any]]) -> list[Path]:
+        """Return the files of micrographs that were written, by their lines of run.json, but are not there."""
+        done = [micrograph_of(row) for row in rows if "error" not in row]
+        return [path for one in done for path in (self.coordinates(one), self.candidates(one)) if not path.exists()]
 
     def prepare(self, views: list[dict[str, Any]], *, overwrite: bool, resume: bool) -> dict[str, Any] | None:
         """Check the folder; return the earlier run.json when resuming with the same settings and `views`.
@@ -324,7 +340,8 @@ class Results:
     def write_index(self, micrographs: Sequence[MicrographFile]) -> None:
         """Write the list of all coordinate files that are there, sorted by name."""
         ordered = sorted(micrographs, key=lambda item: item.output_stem)
-        rows = [(shown(m.path), shown(self.coordinates(m))) for m in ordered if self.coordinates(m).exists()]
+        there = [m for m in ordered if _exists(self.coordinates(m))]
+        rows = [(shown(m.path), shown(self.coordinates(m))) for m in there]
         write_autopick_index(self.folder / INDEX_FILE, rows)
 
     def write_run(self, extra: dict[str, Any]) -> dict[str, Any]:
@@ -351,6 +368,13 @@ def format_notes(run: dict[str, Any]) -> list[str]:
             f"Assumed in the particle list: {assumed}; --ctf with a micrographs STAR file gives the right values."
         )
     return notes
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:  # a name that is too long
+        return False
 
 
 def candidate_floor(settings: PickSettings, view_names: tuple[str, ...]) -> float:
@@ -420,23 +444,60 @@ def formats_of(settings: PickSettings) -> list[str]:
     return list(dict.fromkeys(["star", *names]))
 
 
+class _RowRecord(BaseModel):
+    """What must be right in a line of run.json."""
+
+    model_config = ConfigDict(extra="allow", allow_inf_nan=False)
+
+    name: str
+    path: str
+    error: str | None = None
+    shape: tuple[PositiveInt, PositiveInt] | None = None
+    pixel_size: PositiveFloat | None = None
+    picks: NonNegativeInt = 0
+
+    @field_validator("name")
+    @classmethod
+    def _stays_below(cls, name: str) -> str:
+        if not is_below(name):
+            raise ValueError(f"the name {printable(name)} leads out of the folder")
+        return name
+
+
+class _ViewRecord(BaseModel):
+    model_config = ConfigDict(extra="allow", allow_inf_nan=False)
+
+    name: str
+    sections: PositiveInt
+
+
+class _RunRecord(BaseModel):
+    model_config = ConfigDict(extra="allow", allow_inf_nan=False)
+
+    settings: dict[str, Any]
+    diameter: PositiveFloat
+    views: list[_ViewRecord]
+    micrographs: list[_RowRecord]
+
+
 def read_run(folder: Path) -> dict[str, Any]:
     """Read run.json.
 
     Raises
     ------
     SettingsError
-        It is missing or damaged.
+        It is missing or damaged; the field is named.
     """
     path = folder / RUN_FILE
+    if not path.exists():
+        raise SettingsError(f"{path} is missing; {folder} is not a folder of results.", path)
     try:
-        run = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise SettingsError(f"{path} is missing; {folder} is no folder of results.", path) from None
-    except (OSError, ValueError) as error:
-        raise SettingsError(f"{path} cannot be read ({error}); run again with --overwrite.", path) from error
-    if not isinstance(run, dict) or not isinstance(run.get("settings"), dict):
-        raise SettingsError(f"{path} is no run.json of gempick; run again with --overwrite.", path)
+        run = read_object(path)
+        if not isinstance(run.get("settings"), dict):
+            raise SettingsError(f"{path} is not a gempick run.json; run again with --overwrite.", path)
+        checked(_RunRecord, run, path, "run again with --overwrite")
+    except InputError as error:
+        raise SettingsError(error.sentence, path) from error
     return run
 
 
@@ -453,6 +514,22 @@ def row_of(micrograph: MicrographFile) -> dict[str, Any]:
     row: dict[str, Any] = {"name": micrograph.output_stem, "path": str(micrograph.path)}
     listed = micrograph.pixel_size
     return row if listed is None else {**row, "pixel_size": listed, "pixel_size_source": LIST}
+
+
+def left_over(folder: Path, kept: Sequence[Path]) -> list[Path]:
+    """Return the files that the run of a folder's run.json wrote, as far as they are there and not among `kept`.
+
+    Only what that run must have written itself is among them; nothing is said where run.json cannot be read.
+    """
+    try:
+        run = read_run(folder)
+        results = Results(folder, make_settings(run["settings"]), float(run["diameter"]))
+    except GempickError:
+        return []
+    names = tuple(view["name"] for view in run["views"])
+    rows = [micrograph_of(row) for row in run["micrographs"] if "error" not in row]
+    listed = dict.fromkeys(path for row in rows for path in results.everything(row, names))
+    return [path for path in listed if path not in set(kept) and path.is_file()]
 
 
 def earlier_rows(folder: Path) -> list[dict[str, Any]]:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
 
-from napari_gempick.model.errors import SettingsError
+from napari_gempick.io.json_files import read_object
+from napari_gempick.model.errors import InputError, SettingsError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -20,11 +20,8 @@ def read_settings(path: Path) -> dict[str, Any]:
         The file is missing, or is not JSON of that kind.
     """
     content = _read(path)
-    if isinstance(content, dict) and isinstance(content.get("settings"), dict):
-        content = content["settings"]
-    if not isinstance(content, dict):
-        raise SettingsError(f"{path} holds no settings; give a JSON object or a run.json.", path)
-    return dict(content)
+    settings = content.get("settings")
+    return settings if isinstance(settings, dict) else content
 
 
 def read_cluster(path: Path) -> dict[str, Any]:
@@ -35,15 +32,12 @@ def read_cluster(path: Path) -> dict[str, Any]:
     SettingsError
         As read_settings.
     """
-    content = _read(path)
-    found = content.get("cluster") if isinstance(content, dict) else None
+    found = _read(path).get("cluster")
     return dict(found) if isinstance(found, dict) else {}
 
 
-def _read(path: Path) -> Any:
+def _read(path: Path) -> dict[str, Any]:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise SettingsError(f"{path} cannot be read ({error.strerror}); check --config.", path) from error
-    except ValueError as error:
-        raise SettingsError(f"{path} is not valid JSON ({error}); check --config.", path) from error
+        return read_object(path)
+    except InputError as error:
+        raise SettingsError(f"{error.sentence.rstrip('.')} (--config).", path) from error

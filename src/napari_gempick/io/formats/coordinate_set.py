@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_gempick.io.frames import carried
+from napari_gempick.io.names import check_name
 from napari_gempick.io.star import parse_numbers
 from napari_gempick.model.errors import InputError
 from napari_gempick.model.picks import Picks
@@ -25,7 +26,8 @@ NO_VIEW = "particle"
 """The view of particles that a file tells no views of."""
 UNKNOWN = -999.0
 """RELION's value for a hand-picked particle's score and angle."""
-_FARTHEST = 1e9
+_FARTHEST, _MOST = 1e9, 1e7
+_SIZES = {"box_size": "box size", "pixel_size": "pixel size"}
 
 
 @dataclass(frozen=True)
@@ -221,27 +223,52 @@ def assemble(
     Raises
     ------
     InputError
-        A position is not finite, or too far away.
+        A value is impossible: a position or a size that is not finite or too large, a score or an angle that is
+        infinite, a class or a view that is not a small whole number, a micrograph's name that cannot be written down.
     """
-    good = np.maximum(np.abs(x), np.abs(y)) < _FARTHEST
-    if not good.all():
-        row = int(np.argmin(good)) + 1
-        raise InputError(f"{path}: row {row} has no finite position; mend or remove that row.", path)
     n = len(x)
-    sections = np.nan_to_num(_unknown_as_nan(template, n), nan=first_template - 1.0) - first_template
+    known = {name: values for name, values in (extra or {}).items() if values is not None}
+    known_score, known_psi, known_class = (_unknown_as_nan(values, n) for values in (score, psi, template))
+    for values, what, good in (
+        (x, "position", np.abs(x) < _FARTHEST),
+        (y, "position", np.abs(y) < _FARTHEST),
+        (known_score, "score", ~np.isinf(known_score)),
+        (known_psi, "angle", ~np.isinf(known_psi)),
+        (known_class, "class", _small_or_unknown(known_class)),
+        *((view, "view", _small_or_unknown(view) & (view < len(view_names))) for view in (view,) if view is not None),
+        *((known[name], text, _size_or_unknown(known[name])) for name, text in _SIZES.items() if name in known),
+    ):
+        if not good.all():
+            row = int(np.argmin(good))
+            wrong = int(np.count_nonzero(~good))
+            more = f" (and {wrong - 1} more)" if wrong > 1 else ""
+            raise InputError(
+                f"{path}: row {row + 1} has no possible {what} ({values[row]:g}){more}; fix or remove that row.", path
+            )
+    for name in dict.fromkeys(micrographs or ()):
+        check_name(name, f"{path}: the micrograph's name")
     picks = Picks(
         x=x,
         y=y,
         map_x=np.rint(x).astype(np.int32),
         map_y=np.rint(y).astype(np.int32),
-        score=_unknown_as_nan(score, n).astype(np.float32),
+        score=known_score.astype(np.float32),
         k=np.full(n, -1, dtype=np.int32),
         view=(np.zeros(n) if view is None else view).astype(np.int32),
-        section=sections.astype(np.int32),
-        psi=_unknown_as_nan(psi, n) % 360.0,
+        section=(np.nan_to_num(known_class, nan=first_template - 1.0) - first_template).astype(np.int32),
+        psi=known_psi % 360.0,
     )
-    known = {name: values for name, values in (extra or {}).items() if values is not None}
     return CoordinateSet(picks, view_names, columns, micrographs, known)
+
+
+def _small_or_unknown(numbers: NDArray[np.float64]) -> NDArray[np.bool_]:
+    good: NDArray[np.bool_] = np.isnan(numbers) | ((np.abs(numbers) < _MOST) & (numbers == np.floor(numbers)))
+    return good
+
+
+def _size_or_unknown(sizes: NDArray[Any]) -> NDArray[np.bool_]:
+    good: NDArray[np.bool_] = np.isnan(sizes) | ((sizes > 0) & (sizes < _MOST))
+    return good
 
 
 def _unknown_as_nan(values: NDArray[np.float64] | None, n: int) -> NDArray[np.float64]:

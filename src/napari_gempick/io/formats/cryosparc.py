@@ -9,17 +9,18 @@ converters to RELION take it; cryoSPARC's source is closed, and nothing of its o
 
 from __future__ import annotations
 
+import os
 import re
 from hashlib import blake2b
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
 from napari_gempick.io.atomic import atomic_path
 from napari_gempick.io.formats.base import Format, lost, shape_of
 from napari_gempick.io.formats.coordinate_set import CoordinateSet, Exposure, assemble
-from napari_gempick.io.reading import readable
+from napari_gempick.io.reading import parsing, readable
 from napari_gempick.io.star import read_text
 from napari_gempick.model.errors import InputError
 
@@ -241,24 +242,46 @@ def _files_of_group(path: Path | str) -> list[Path] | None:
 
 
 def _load_one(path: Path | str) -> NDArray[Any]:
+    with readable(path), Path(path).open("rb") as stream:
+        compressed = stream.read(len(_COMPRESSED)) == _COMPRESSED
+        stream.seek(0)
+        if not compressed:
+            with parsing(path, "a .cs file"):
+                return _rows(path, stream)
+    raise InputError(
+        f"{path} is a compressed .cs file (CSDAT); save it as NumPy with cryosparc-tools: "
+        "Dataset.load(FILE).save(NEW, format=1).",
+        path,
+    )
+
+
+def _rows(path: Path | str, stream: BinaryIO) -> NDArray[Any]:
+    """Read NumPy's format: what it declares must be a table of plain fields, and be there."""
     try:
-        with readable(path):
-            with Path(path).open("rb") as stream:
-                compressed = stream.read(len(_COMPRESSED)) == _COMPRESSED
-            rows = None if compressed else np.load(path, allow_pickle=False, max_header_size=_LONGEST_HEADER)
-    except (ValueError, EOFError, SyntaxError) as error:
+        version = np.lib.format.read_magic(stream)
+        read_header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+        shape, _, dtype = read_header[version](stream, max_header_size=_LONGEST_HEADER)
+    except Exception as error:  # damaged headers make NumPy raise nearly anything
         raise InputError(
             f"{path} is not a .cs file of plain NumPy fields; save it again with cryosparc-tools (Dataset.save).", path
         ) from error
-    if compressed:
+    if dtype.hasobject:
         raise InputError(
-            f"{path} is a compressed .cs file (CSDAT); save it as NumPy with cryosparc-tools: "
-            "Dataset.load(FILE).save(NEW, format=1).",
+            f"{path} is not a .cs file of plain NumPy fields: it has Python objects, which are never loaded; save it "
+            "again with cryosparc-tools (Dataset.save).",
             path,
         )
-    if not isinstance(rows, np.ndarray) or rows.dtype.names is None or rows.ndim != 1:
+    if dtype.names is None or len(shape) != 1:
         raise InputError(f"{path} does not hold a table, so it is not a .cs file; give another file.", path)
-    return rows
+    start = stream.tell()
+    there = stream.seek(0, os.SEEK_END) - start
+    wanted = shape[0] * dtype.itemsize
+    if there < wanted:
+        raise InputError(
+            f"{path} is truncated: {there} bytes of rows are there, {wanted} expected; copy it again.", path
+        )
+    stream.seek(start)
+    return np.frombuffer(stream.read(wanted), dtype, shape[0])
 
 
 def _six_digits(value: float) -> float:

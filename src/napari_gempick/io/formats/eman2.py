@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -16,7 +16,7 @@ from napari_gempick.io.atomic import write_text
 from napari_gempick.io.formats.base import Format, lost
 from napari_gempick.io.formats.coordinate_set import CoordinateSet, assemble
 from napari_gempick.io.formats.stems import stem_of
-from napari_gempick.io.star import read_text
+from napari_gempick.io.json_files import read_object
 from napari_gempick.model.errors import InputError
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def write_eman2(path: Path | str, picks: Picks, info: PicksInfo | None = None) -
     OutputError
         The file cannot be written.
     """
-    content = _content(path) if Path(path).exists() else {}
+    content = read_object(path) if Path(path).exists() else {}
     positions = zip(np.round(picks.x, 3).tolist(), np.round(picks.y, 3).tolist(), strict=True)
     content[_BOXES] = [[x, y, _MODE] for x, y in positions]
     if info is not None and info.micrograph:
@@ -77,7 +77,7 @@ def read_eman2(path: Path | str) -> CoordinateSet:
     InputError
         The file is missing, unreadable, or no info file of EMAN2.
     """
-    content = _content(path)
+    content = read_object(path)
     boxes = content.get(_BOXES, [])
     try:
         x, y = (np.array([box[place] for box in boxes], dtype=np.float64) for place in (0, 1))
@@ -88,16 +88,6 @@ def read_eman2(path: Path | str) -> CoordinateSet:
     return assemble(
         path, {"mode": modes}, x=x, y=y, micrographs=[name] * len(modes) if isinstance(name, str) and name else None
     )
-
-
-def _content(path: Path | str) -> dict[str, Any]:
-    try:
-        content = json.loads(read_text(path, "JSON"))
-    except ValueError as error:
-        raise InputError(f"{path} is not valid JSON ({error}); write it again.", path) from error
-    if not isinstance(content, dict):
-        raise InputError(f"{path} is not an info file of EMAN2 (a JSON object with boxes); give another file.", path)
-    return content
 
 
 EMAN2 = Format(

@@ -1,0 +1,52 @@
+"""Read a JSON file: one sentence for whatever is wrong with it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from napari_gempick.io.reading import parsing, readable
+from napari_gempick.model.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_Model = TypeVar("_Model", bound=BaseModel)
+
+
+def read_object(path: Path | str) -> dict[str, Any]:
+    """Return the object in a JSON file.
+
+    Raises
+    ------
+    InputError
+        It is missing, unreadable, not JSON, nested too deep, or not an object.
+    """
+    with parsing(path, "a JSON file"):
+        with readable(path):
+            raw = Path(path).read_bytes()
+        content = json.loads(raw.decode("utf-8-sig"))
+    if not isinstance(content, dict):
+        raise InputError(f"{path} is not a JSON object; give another file, or write it again.", path)
+    return content
+
+
+def checked(model: type[_Model], content: Mapping[str, Any], path: Path | str, remedy: str) -> _Model:
+    """Return the content of a file as `model` has it.
+
+    Raises
+    ------
+    InputError
+        A field is missing or has an impossible value; it is named, and `remedy` says what to do.
+    """
+    try:
+        return model.model_validate(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"]) or "the file"
+        message = first["msg"].removeprefix("Value error, ").lower()
+        more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
+        raise InputError(f"{path}: {field}: {message}{more}; {remedy}.", path) from error

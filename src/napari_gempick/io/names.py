@@ -1,0 +1,73 @@
+"""Names that come from files: what can be written down and read again, and what stays below a folder."""
+
+from __future__ import annotations
+
+import os
+import unicodedata
+from pathlib import PurePosixPath
+
+from napari_gempick.model.errors import InputError
+
+_LONGEST = 255
+"""Bytes of a name on the usual file systems."""
+_ROOM = 24
+"""What the names of results and their temporary files add to a micrograph's stem."""
+
+
+def check_name(name: str, what: str = "The name") -> None:
+    """Refuse a name that files of text cannot hold.
+
+    Parameters
+    ----------
+    name : str
+        A file name or path.
+    what : str
+        How the sentence begins.
+
+    Raises
+    ------
+    InputError
+        It has control characters (line breaks among them), or bytes that are not UTF-8.
+    """
+    if name.isascii() and name.isprintable():
+        return
+    if any(unicodedata.category(mark) == "Cc" or mark in "\u2028\u2029" for mark in name):
+        raise InputError(f"{what} {printable(name)} has a line break or another control character; rename the file.")
+    if any(unicodedata.category(mark) == "Cs" for mark in name):
+        raise InputError(f"{what} {printable(name)} has bytes that are not UTF-8; rename the file.")
+
+
+def check_micrograph_name(path: str, stem: str) -> None:
+    """Refuse a micrograph whose results could not be named after it.
+
+    Raises
+    ------
+    InputError
+        As `check_name`; or the stem leaves no room for the endings of its results.
+    """
+    check_name(path, "The micrograph")
+    if len(os.fsencode(stem)) > _LONGEST - _ROOM:
+        raise InputError(
+            f"The micrograph {path} has a name of {len(os.fsencode(stem))} bytes, which leaves no room for the endings "
+            f"of its results; give it a name of at most {_LONGEST - _ROOM} bytes."
+        )
+
+
+def printable(name: str) -> str:
+    """Return a name as it can be printed and written: control characters and stray bytes as escapes."""
+    return "".join(
+        mark if mark.isprintable() and unicodedata.category(mark) != "Cs" else mark.encode("unicode_escape").decode()
+        for mark in name
+    )
+
+
+def reduced(name: str) -> str:
+    """Return a relative path below whatever folder it is put into: without root, drive, ``.`` and ``..``."""
+    parts = [part for part in PurePosixPath(name.replace("\\", "/")).parts if part not in ("/", "//", "..", ".")]
+    return "/".join(part for part in parts if not (len(part) == 2 and part[1] == ":")) or "unnamed"
+
+
+def is_below(name: str) -> bool:
+    """Return whether a relative path stays below the folder that it is put into."""
+    path = PurePosixPath(name.replace("\\", "/"))
+    return bool(path.name) and not path.is_absolute() and ".." not in path.parts
