@@ -65,8 +65,10 @@ def command(
     if missing:
         more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
         say(f"{missing[0]}{more} does not exist here; unless it does on the cluster, the job will say that it failed.")
+    for sentence in made.remarks:
+        say(sentence)
     if as_json:
-        print_json({"folder": str(made.job.folder), "estimate": made.estimate.record()})
+        print_json({"folder": str(made.job.folder), "remarks": made.remarks, "estimate": made.estimate.record()})
         return 0
     for sentence in made.estimate.sentences():
         click.echo(sentence)

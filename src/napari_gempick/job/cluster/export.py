@@ -13,6 +13,7 @@ from napari_gempick import __version__
 from napari_gempick.device.plan import PlanStore, library_versions
 from napari_gempick.io.atomic import write_text
 from napari_gempick.io.ctffind import find_ctffind
+from napari_gempick.job.cluster.check_script import shortfalls
 from napari_gempick.job.cluster.estimate import Estimate, estimate_job
 from napari_gempick.job.cluster.folder import (
     FORMAT,
@@ -28,6 +29,7 @@ from napari_gempick.job.cluster.folder import (
     with_files,
     write_job,
 )
+from napari_gempick.job.cluster.lane import confirm
 from napari_gempick.job.cluster.script import find_site, render, write_script
 from napari_gempick.job.inputs import BankMaker, read_views
 from napari_gempick.job.results import formats_of
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from napari_gempick.io.listing import MicrographFile
+    from napari_gempick.job.cluster.site import Site
     from napari_gempick.model.cluster import ClusterSettings
     from napari_gempick.model.settings import PickSettings
 
@@ -47,6 +50,8 @@ class Exported:
 
     job: Job
     estimate: Estimate
+    remarks: tuple[str, ...] = ()
+    """Sentences about a lane that asks for less than the job uses."""
 
 
 def export_job(
@@ -85,8 +90,8 @@ def export_job(
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise SettingsError(f"{folder} exists and is not empty; name a new folder for the job.", folder)
     formats_of(settings)
-    site = find_site(cluster.site)
-    cluster = _with_interpreter(cluster)
+    site, cluster = _placed(cluster)
+    confirm(site)
     makers = BankMaker(settings, read_views(settings))
     settings.threshold_of(makers.index.view_names)
     rows = micrograph_rows(micrographs, None if root is None else os.path.abspath(root))
@@ -116,20 +121,35 @@ def export_job(
     write_job(folder, content)
     job = write_script(open_job(folder), site)
     write_text(folder / README, _readme(job, expected))
-    return Exported(job, expected)
+    return Exported(job, expected, _remarks(site, job.content["script"]["text"], cluster))
 
 
-def preview_script(settings: PickSettings, folder: Path | str, cluster: ClusterSettings, memory: int | None) -> str:
-    """Return the script that `export_job` would write; `memory` in GB, where the cluster settings say none.
+def preview_script(
+    settings: PickSettings, folder: Path | str, cluster: ClusterSettings, memory: int | None
+) -> tuple[str, tuple[str, ...]]:
+    """Return the script that `export_job` would write, and its remarks.
+
+    `memory` is in GB, where the cluster settings say none.
 
     Raises
     ------
     SettingsError
         There is no such site, or its template cannot be filled in.
     """
-    cluster = _with_interpreter(cluster)
+    site, cluster = _placed(cluster)
     job = Job(Path(os.path.abspath(folder)), settings, cluster, (), {"memory": cluster.memory or memory})
-    return render(job, find_site(cluster.site))
+    text = render(job, site)
+    return text, _remarks(site, text, cluster)
+
+
+def _placed(cluster: ClusterSettings) -> tuple[Site, ClusterSettings]:
+    """Return the site, and the settings with its whole path and this interpreter."""
+    site = find_site(cluster.site)
+    return site, _with_interpreter(cluster.model_copy(update={"site": str(site.lane or cluster.site)}))
+
+
+def _remarks(site: Site, text: str, cluster: ClusterSettings) -> tuple[str, ...]:
+    return shortfalls(site.name, text, cluster) if site.launches else ()
 
 
 def input_bytes_of(settings: PickSettings) -> int:

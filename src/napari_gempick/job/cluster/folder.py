@@ -4,6 +4,7 @@ job.json      settings, cluster, micrographs, files with checksums, estimate
 templates/ masks/ exclude/    copies, each in a numbered folder of its own
 plan.json     the stored plan that makes every rank's bytes the same
 submit.sh     the script for the scheduler
+launch.sh     what a lane of cryoSPARC starts
 results/      as `gempick pick -o` writes it; autopick.star and run.json once collected
 records/      one for each micrograph: its line of run.json, coverage, checksums of its results
 progress/     one log for each rank and attempt
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 JOB_FILE, SCRIPT, PLAN, README = "job.json", "submit.sh", "plan.json", "README.txt"
+LAUNCHER = "launch.sh"
 FORMAT = 1
 TEMPORARY = ".tmp-"
 """What the names of unfinished files begin with."""
@@ -278,23 +280,38 @@ def open_job(folder: Path | str, root: str | None = None) -> Job:
         assert isinstance(content, dict)
         settings, cluster = make_settings(content["settings"]), make_cluster(content["cluster"])
         found = root or content["root"]
+        assert found is None or isinstance(found, str)
         micrographs = tuple(
-            MicrographFile(
-                Path(found or "", row["path"]), PurePosixPath(row["relative"]), bool(row.get("whole_name", False))
-            )
+            MicrographFile(Path(found or "", row["path"]), _below(row["relative"], path), row.get("whole_name") is True)
             for row in content["micrographs"]
         )
-        assert isinstance(content["files"], dict)
+        for name, known in content["files"].items():
+            _below(name, path)
+            assert isinstance(known["bytes"], int) and isinstance(known["blake2b"], str)
+        assert content["distribution"] in ("micrographs", "templates")
+        assert content["memory"] is None or isinstance(content["memory"], int | float)
+        assert isinstance(content["plan_of"], dict)
+        assert isinstance(content.get("script") or {}, dict)
     except FileNotFoundError:
         raise SettingsError(f"{path} is missing; {folder} is no job folder.", path) from None
-    except SettingsError as error:
+    except (SettingsError, InputError) as error:
         raise SettingsError(f"{path}: {error.sentence}", path) from error
-    except (OSError, ValueError, KeyError, TypeError, AssertionError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, AssertionError, RecursionError) as error:
         raise SettingsError(f"{path} cannot be read ({error!r}); export the job again.", path) from error
     if content.get("format") != FORMAT:
         raise SettingsError(f"{path} was written by another version; export the job again.", path)
     paths = {(name, place): str(where / text) for name, place, text in named_files(settings)}
     return Job(where, with_files(settings, paths), cluster, micrographs, content)
+
+
+def _below(name: str, job_file: Path) -> PurePosixPath:
+    """Return a name from job.json as a path that stays below its folder."""
+    path = PurePosixPath(plain_name(name))
+    if path.is_absolute() or ".." in name.replace("\\", "/").split("/") or not path.name:
+        raise SettingsError(
+            f"the name {name!r} would lead out of the job folder; correct it, or export the job again.", job_file
+        )
+    return path
 
 
 def with_root(job: Job, root: str) -> Job:
