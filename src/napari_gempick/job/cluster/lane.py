@@ -115,9 +115,9 @@ for name in ${!PMI_*} ${!PMI2_*} PMIX_RANK PMIX_NAMESPACE ${!PMIX_SERVER_*} ${!O
 done
 export SLURM_OVERLAP=1 # steps inside the step of an outer srun
 export OMPI_MCA_rmaps_base_oversubscribe=1 PRTE_MCA_rmaps_default_mapping_policy=:oversubscribe
-export OMP_NUM_THREADS=@threads@ OPENBLAS_NUM_THREADS=1 PYTHONUNBUFFERED=1
 cd "$(dirname "${BASH_SOURCE[0]}")" || exit 2
 @lines@
+export OMP_NUM_THREADS=@threads@ OPENBLAS_NUM_THREADS=1 PYTHONUNBUFFERED=1
 exec @command@
 """
 
