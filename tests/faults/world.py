@@ -1,7 +1,7 @@
 """Run jobs one after the other on the ranks of one MPI world, each with an exception at one point of one rank.
 
-`mpiexec -n RANKS python -m mpi4py world.py STEPS.json FOLDER`; see campaign.py. Each rank writes STEP-RANK.json with the
-status of each step, what it printed to STEP-RANK.txt, and STEP-RANK.fired when it met its exception.
+`mpiexec -n RANKS python -m mpi4py world.py STEPS.json FOLDER`; see campaign.py. Each rank writes STEP-RANK.json with
+the status of each step, what it printed to STEP-RANK.txt, and STEP-RANK.fired when it met its exception.
 """
 
 import importlib
