@@ -1,4 +1,7 @@
-"""Where an exception can meet a rank of a job: everything that it calls between two exchanges, and the exchanges."""
+"""Where an exception can meet a rank of a job: everything that it calls between two exchanges, and the exchanges.
+
+MODULE:NAME, with @N for the N-th call.
+"""
 
 CLUSTER = "napari_gempick.job.cluster"
 
@@ -30,6 +33,7 @@ BOTH = (
     "napari_gempick.run.pipeline:Search",
     "napari_gempick.run.pipeline:run_search",
     "napari_gempick.run.search:consume",
+    "napari_gempick.run.pipeline:run_search@2",  # of the second view
     "napari_gempick.engine.search:Search.result",
     f"{CLUSTER}.worker:finish_micrograph",
     f"{CLUSTER}.folder:Job.write_record",
@@ -58,6 +62,7 @@ BY_TEMPLATES = (
     f"{CLUSTER}.hand_out:first_sentence",
     f"{CLUSTER}.reduce:pack",
     f"{CLUSTER}.reduce:tree",
+    f"{CLUSTER}.reduce:tree@3",  # of the second view, after the decoys of the first
     f"{CLUSTER}.reduce:unpack",
     f"{CLUSTER}.hand_out:total_of",
     "napari_gempick.engine.search:Search.raised",

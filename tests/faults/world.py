@@ -24,6 +24,8 @@ class Fault:
     """Puts an exception in the place of a function, once."""
 
     def __init__(self, point, working, exception, fired):
+        point, _, call = point.partition("@")
+        self.before = int(call or 1) - 1  # calls that go well
         module, _, names = point.partition(":")
         self.owner = importlib.import_module(module)
         *parents, self.name = names.split(".")
@@ -47,6 +49,9 @@ class Fault:
     def _raise(self):
         with self.lock:
             if not self.armed:
+                return
+            self.before -= 1
+            if self.before >= 0:
                 return
             self.armed = False
         self.fired.write_text("")

@@ -286,7 +286,7 @@ def test_a_folder_that_job_json_names_is_shown_before_its_commands_run(placed, t
             act(folder)
         assert f"`touch {tmp_path / 'submitted'}`" in caught.value.sentence
         assert f"gempick job {word} " in caught.value.sentence
-    assert "was not asked" in job_status(folder).remark
+    assert job_status(folder).remark.startswith("This comes from the job's files only: ")
     assert not {path.name for path in tmp_path.iterdir()} & {"submitted", "asked", "cancelled"}
     cancel_job(folder, site=str(tmp_path / "lane"))
     assert (tmp_path / "cancelled").exists()

@@ -106,6 +106,8 @@ def _site(name: str, text: str) -> Site:
 def write_script(job: Job, site: Site | None = None) -> Job:
     """Write submit.sh, the launcher where the site starts one, and note in job.json for which place; return the job.
 
+    A launcher that was edited stays.
+
     Raises
     ------
     SettingsError
@@ -114,11 +116,15 @@ def write_script(job: Job, site: Site | None = None) -> Job:
     site = site or find_site(job.cluster.site)
     text = render(job, site)
     (job.folder / "log").mkdir(exist_ok=True)
-    files = {SCRIPT: text, **({LAUNCHER: launcher_text(job, run_words(job, site))} if site.launches else {})}
+    files = {SCRIPT: text}
+    if site.launches:
+        path, known = job.folder / LAUNCHER, (job.content.get("script") or {}).get("launcher")
+        edited = path.exists() and path.read_text(encoding="utf-8") != known
+        files[LAUNCHER] = path.read_text(encoding="utf-8") if edited else launcher_text(job, run_words(job, site))
     for name, content in files.items():
         write_text(job.folder / name, content)
         (job.folder / name).chmod(0o755)
-    return job.rewritten(script={"folder": str(job.folder), "text": text})
+    return job.rewritten(script={"folder": str(job.folder), "text": text, "launcher": files.get(LAUNCHER)})
 
 
 def render(job: Job, site: Site) -> str:

@@ -131,7 +131,7 @@ def job_status(folder: Path | str, *, ask: bool = True, site: str | None = None)
         if knows_job(command, job.folder, now.job_id, {job.cluster.job_name}):
             return now
     except GempickError as error:
-        return replace(now, remark=f"The scheduler was not asked: {error.sentence.rstrip('.')}.")
+        return replace(now, remark=f"This comes from the job's files only: {error.sentence.rstrip('.')}.")
     now = _from_files(job)  # the last lines may have come meanwhile
     if now.state == "submitted":
         return _lost(job, now)
