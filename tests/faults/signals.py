@@ -119,7 +119,7 @@ def main():
             count, wrong, running = count + 1, wrong + bool(row["wrong"]), running + row["running"]
             if row["wrong"]:
                 print(json.dumps(row), flush=True)
-            if count % 15 == 0:
+            if count % 6 == 0:
                 print(f"{count} signals, {running} to a job at work, {wrong} wrong", flush=True)
     sys.exit(1 if wrong else 0)
 
