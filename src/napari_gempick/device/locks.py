@@ -17,7 +17,7 @@ class Busy(Exception):
     """Another process holds the lock."""
 
 
-def take(path: Path | str, seconds: float = 0.0) -> FileLock | None:
+def take(path: Path | str, seconds: float = 0.0, every: float = 0.05) -> FileLock | None:
     """Return a held lock, or None where the file system has no locks or its folder cannot be written.
 
     The lock ends with the process, however that ends. Release it with `give_back`.
@@ -28,6 +28,8 @@ def take(path: Path | str, seconds: float = 0.0) -> FileLock | None:
         The lock file; its folder must exist.
     seconds : float
         How long to wait for another process.
+    every : float
+        Seconds between two tries.
 
     Raises
     ------
@@ -36,7 +38,7 @@ def take(path: Path | str, seconds: float = 0.0) -> FileLock | None:
     """
     lock = FileLock(path)
     try:
-        lock.acquire(timeout=seconds)
+        lock.acquire(timeout=seconds, poll_interval=every)
     except Timeout:
         raise Busy from None
     except (OSError, NotImplementedError):  # a file system without locks, or a folder that may not be written
@@ -55,10 +57,10 @@ def give_back(lock: FileLock | None, *, remove: bool = False) -> None:
 
 
 @contextlib.contextmanager
-def locked(path: Path | str, seconds: float) -> Iterator[bool]:
+def locked(path: Path | str, seconds: float, every: float = 0.05) -> Iterator[bool]:
     """Hold a lock for a block, for which one waits `seconds` at most; yield whether it is held."""
     try:
-        lock = take(path, seconds)
+        lock = take(path, seconds, every)
     except Busy:
         lock = None
     try:

@@ -1,7 +1,11 @@
 """`python -m mpi4py -m napari_gempick.job JOBDIR` runs a job on MPI ranks."""
 
 import os
+import signal
 import sys
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # while the program is loaded too: no traceback
 
 from napari_gempick.job.cluster.program import main
 

@@ -122,6 +122,7 @@ def search_all(
     decoys: bool = False,
     share: Share | None = None,
     combine: Callable[[Search], None] | None = None,
+    failure: Callable[[Exception], GempickError | None] | None = None,
     cancel: threading.Event | None = None,
     progress: Callable[[Progress], None] | None = None,
 ) -> Generator[Outcome, None, None]:
@@ -143,6 +144,8 @@ def search_all(
         Search this part of the bank alone; see engine.search.Search.
     combine : callable
         Called with each search that is done, before its maps are taken; an InputError of it is recorded.
+    failure : callable
+        Called with any other exception of one micrograph; returns the error to record, or None to have it raised.
     cancel, progress
         See run.search.run_search; progress is called on the calling thread.
 
@@ -172,7 +175,8 @@ def search_all(
             except MemoryError:
                 item = number, InputError("The micrograph does not fit into memory; free some or bin it."), None
             except BaseException as error:  # a programming error: raised on the caller's thread
-                item = number, error, None
+                recorded = failure(error) if failure is not None and isinstance(error, Exception) else None
+                item = number, recorded or error, None
             while not stop.is_set():
                 try:
                     ready.put(item, timeout=POLL_SECONDS)
@@ -208,6 +212,14 @@ def search_all(
                 found = _search_one(search, pool, n_views, per_view, combine, cancel, report)
             except InputError as error:
                 yield Outcome(number, error=error)
+                continue
+            except Cancelled:
+                raise
+            except Exception as error:
+                recorded = failure(error) if failure is not None else None
+                if recorded is None:
+                    raise
+                yield Outcome(number, error=recorded)
                 continue
             notes = source.notes
             if prepared.outliers_replaced:

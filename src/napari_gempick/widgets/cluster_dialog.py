@@ -299,7 +299,7 @@ class ClusterDialog(QDialog):
     def _show(self) -> None:
         """Show estimate, script, and what is wrong."""
         self._measure()
-        measured, problem, memory = self.measured, "", None
+        measured, problem, memory, remarks = self.measured, "", None, ()
         try:
             cluster, settings = self.cluster(), self.settings()
             if measured is None:
@@ -311,14 +311,15 @@ class ClusterDialog(QDialog):
                 with_maps = settings.model_copy(update={"save_maps": True})
                 maps = measured.estimate(with_maps, cluster, self._views).map_bytes
                 self.maps.setText("Keep score and index maps" + (f" ({size(maps)})" if maps else ""))
-            self.script.setPlainText(preview_script(settings, Path(self.folder.text()), cluster, memory))
+            script, remarks = preview_script(settings, Path(self.folder.text()), cluster, memory)
+            self.script.setPlainText(script)
             if Path(self.folder.text()).exists():
                 problem = "The job folder exists already; name a new one."
             elif self.cluster_root.text() and not self.root.text():
                 problem = "Name the folder of the micrographs here, too."
         except GempickError as error:
             problem = _without_options(error.sentence)
-        self._say(problem)
+        self._say(problem or _without_options(" ".join(remarks)))
         ready = not problem and not self._working
         self.submit.setEnabled(ready)
         self.only.setEnabled(ready)

@@ -12,7 +12,7 @@ from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QFileDialog, QMenu, QProgressBar
 
 from napari_gempick.job.cluster import cancel_job, job_status, submit_job
-from napari_gempick.job.cluster.status import last_words
+from napari_gempick.job.cluster.status import LOST, last_words
 from napari_gempick.widgets import remembered
 from napari_gempick.widgets.cluster_dialog import ClusterDialog
 from napari_gempick.widgets.fold import Fold
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 EVERY = 1000
 """Milliseconds between two looks at a job's files."""
+ASK_EVERY = 30.0
+"""Seconds between two questions to the scheduler while a job seems to live."""
 SHARE = 0.05
 """Of the time may be spent looking: the files of a large job are read less often."""
 _WORDS = {
@@ -36,6 +38,7 @@ _WORDS = {
     "complete": "complete",
     "stopped": "stopped before the end",
     "silent": "silent: nothing was heard for longer than usual",
+    LOST: "ended without a result",
 }
 
 
@@ -55,6 +58,7 @@ class Cluster(Fold):
         self.folder: Path | None = None
         self.status: Status | None = None
         self._said = ""
+        self._asked = 0.0
         self.dialog: ClusterDialog | None = None
         self._looking = self._submitting = False
         self.rows.addWidget(small("Searches all micrographs as one job, with the settings and thresholds of now."))
@@ -154,10 +158,13 @@ class Cluster(Fold):
         if self._looking or folder is None:
             return
         self._looking = True
+        known = "" if self.status is None else self.status.state
+        ask = known in ("silent", "stopped", LOST) or time.monotonic() > self._asked + ASK_EVERY
+        self._asked = time.monotonic() if ask else self._asked
 
         def read() -> tuple[Path, Status, str, float]:
             started = time.perf_counter()
-            status = job_status(folder)
+            status = job_status(folder, ask=ask)
             said = "" if status.state in ("running", "complete") else last_words(folder)
             return folder, status, said, time.perf_counter() - started
 
@@ -170,7 +177,7 @@ class Cluster(Fold):
             return
         self.status, self._said = status, said
         self._timer.setInterval(max(EVERY, round(1000 * seconds / SHARE)))
-        if status.state == "complete":
+        if status.state in ("complete", LOST):
             self._timer.stop()
         self._update()
 
@@ -193,7 +200,7 @@ class Cluster(Fold):
         for widget in (self.words, self.bar, self.open_, self.forget):
             widget.setVisible(watched)
         running = status is not None and status.state in ("submitted", "running", "silent")
-        waits = status is not None and (status.state in ("exported", "stopped", "silent") or bool(self._said))
+        waits = status is not None and (status.state in ("exported", "stopped", "silent", LOST) or bool(self._said))
         self.cancel.setVisible(watched and running)
         self.again.setVisible(watched and waits)
         self.again.setEnabled(not self._submitting)

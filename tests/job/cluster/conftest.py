@@ -15,6 +15,12 @@ from napari_gempick.model.cluster import make_cluster
 from napari_gempick.model.settings import make_settings
 
 
+@pytest.fixture(autouse=True)
+def own_configuration(tmp_path, monkeypatch):
+    """No test reads or writes the user's configuration."""
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "configuration"))
+
+
 @pytest.fixture(scope="session")
 def data(tmp_path_factory, plan_cache):
     folder = tmp_path_factory.mktemp("job data")

@@ -284,11 +284,13 @@ def test_cryosparc_cluster_folders_are_taken_as_they_are(exported, tmp_path):
     content["memory"] = 4
     (moved / "job.json").write_text(json.dumps(content))
     (moved / "submit.sh").unlink()
-    assert submit_job(moved).job_id == "17"
+    with pytest.raises(SettingsError, match=r"whose commands would run on this machine: `echo Submitted"):
+        submit_job(moved)
+    assert submit_job(moved, site=str(lane)).job_id == "17"
     text = (moved / "submit.sh").read_text()
     assert "#SBATCH -n 8\n#SBATCH --partition=cpu\n#SBATCH --mem=4000MB" in text
-    assert f"cd {shlex.quote(str(moved))} ||" in text
-    assert "napari_gempick.job . --ranks 1" in text
+    assert text.splitlines()[-1] == shlex.quote(str(moved / "launch.sh"))
+    assert "napari_gempick.job . --ranks 1" in (moved / "launch.sh").read_text()
     assert cancel_job(moved) == "17"
 
 
@@ -300,7 +302,8 @@ def test_an_edited_script_is_kept_and_a_moved_one_written_anew(exported, tmp_pat
     wait_for_end(job)
     assert script.read_text() == "#!/bin/bash\necho mine\n"
     assert (job / "log" / "job.txt").read_text() == "mine\n"
-    assert job_status(job).state == "submitted"
+    lost = job_status(job)
+    assert (lost.state, lost.log) == ("ended without a result", ("mine",))
     with pytest.raises(SettingsError, match="has ended"):
         cancel_job(job)
 

@@ -163,3 +163,70 @@ def test_ranks_that_do_not_see_each_other_are_refused(make):
     until(lambda: not in_queue(number), job)
     assert output(job).count("4 MPI ranks were promised but MPI knows 1") >= 1
     assert not (job / "results").exists()
+
+
+LANES = {
+    "named in comments": "## {{ run_cmd }} - what is run\n#SBATCH --job-name cs_{{ job_uid }}\n"
+    "#SBATCH -n {{ num_cpu }}\n#SBATCH --output={{ job_log_path_abs }}\n\n{{ run_cmd }}\n",
+    "wrapped": "#SBATCH --job-name=cs_{{ job_uid }}\n#SBATCH -n {{ num_cpu }}\necho {{ run_cmd }}\n"
+    "{{ run_cmd }} > {{ job_log_path_abs }} 2>&1\n",
+    "one task of srun": "#SBATCH --job-name=cs_{{ job_uid }}\n#SBATCH --ntasks=1 --cpus-per-task={{ num_cpu }}\n"
+    "srun {{ run_cmd }}\n",
+    "several tasks of srun": "#SBATCH -J cs_{{ job_uid }} -n {{ num_cpu }}\nsrun --mpi=pmi2 {{ run_cmd }}\n",
+    "tasks on two nodes": "#SBATCH -J cs_{{ job_uid }} -N 2 --ntasks-per-node=2\nsrun {{ run_cmd }}\n",
+}
+
+
+@pytest.fixture
+def make_lane(tmp_path, make, monkeypatch):
+    """Export a job for a lane of cryoSPARC's, as its installation would write it."""
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "configuration"))
+
+    def go(script, **cluster):
+        lane = tmp_path / "lane"
+        lane.mkdir()
+        info = {
+            "name": "lane",
+            "worker_bin_path": "/opt/cryosparc_worker/bin/cryosparcw",
+            "send_cmd_tpl": "env A=1 {{ command }}",
+            "qsub_cmd_tpl": "sbatch {{ script_path_abs }}",
+            "qstat_cmd_tpl": "squeue -j {{ cluster_job_id }}",
+            "qdel_cmd_tpl": "scancel {{ cluster_job_id }}",
+        }
+        (lane / "cluster_info.json").write_text(json.dumps(info))
+        (lane / "cluster_script.sh").write_text("#!/usr/bin/env bash\n" + script)
+        return make(site=str(lane), **{"nodes": 1, **cluster})
+
+    return go
+
+
+@pytest.mark.parametrize("lane", LANES)
+def test_a_lane_keeps_its_directives_and_starts_the_job_once(make_lane, wanted, lane):
+    job = make_lane(LANES[lane], nodes=2 if "two nodes" in lane else 1)
+    number = submit_job(job).job_id
+    asked = subprocess.run(["scontrol", "show", "job", number], capture_output=True, text=True, check=True).stdout
+    assert "JobName=cs_gempick" in asked
+    assert f"NumCPUs={4 if 'two nodes' in lane else 2}" in asked
+    until(lambda: job_status(job).state == "complete" and not in_queue(number), job)
+    assert tree(job / "results") == wanted
+    assert {path.name.split("-rank")[0] for path in (job / "progress").glob("*.jsonl")} == {"attempt-001"}
+    assert len(job_status(job).ranks) == (4 if "two nodes" in lane else 2)
+
+
+def test_a_job_that_dies_before_it_reports(make_lane):
+    job = make_lane("#SBATCH -n 2\necho module: not found\nkill -9 $$\n{{ run_cmd }}\n")
+    number = submit_job(job).job_id
+    until(lambda: not in_queue(number), job)
+    seen = job_status(job)
+    assert (seen.state, seen.remark) == ("ended without a result", "")
+    assert "module: not found" in seen.log
+
+
+def test_a_job_that_is_killed_while_it_works(make, slow):
+    lines = tuple(f"export {name}='{value}'" for name, value in slow.items())
+    job = make(distribution="micrographs", tasks_per_node=1, environment=lines, **interpreter())
+    number = submit_job(job).job_id
+    until(lambda: job_status(job).done >= 1, job)
+    subprocess.run(["scancel", "--signal=KILL", number], check=True)
+    until(lambda: not in_queue(number), job)
+    until(lambda: job_status(job).state == "stopped", job, 15)

@@ -11,10 +11,11 @@ from napari_gempick.cli.common import command_errors
 
 @click.command("cancel")
 @click.argument("folder", metavar="JOBDIR", type=click.Path(path_type=Path))
+@click.option("--site", help="The job's site, where it is a folder that was not named on this machine yet.")
 @command_errors
-def command(folder: Path) -> int:
+def command(folder: Path, site: str | None) -> int:
     """End the job that was submitted last; what is finished stays, and it can be submitted again."""
     from napari_gempick.job.cluster.submit import cancel_job
 
-    click.echo(f"Cancelled {cancel_job(folder)}.")
+    click.echo(f"Cancelled {cancel_job(folder, site=site)}.")
     return 0

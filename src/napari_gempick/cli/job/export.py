@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from napari_gempick.cli.common import (
+    EXIT_SOME_FAILED,
     VariadicCommand,
     command_errors,
     given,
@@ -68,10 +69,13 @@ def command(
     if missing:
         more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
         say(f"{missing[0]}{more} does not exist here; unless it does on the cluster, the job will say that it failed.")
+    for sentence in (*made.left_out, *made.remarks):
+        say(sentence)
+    status = EXIT_SOME_FAILED if made.left_out else 0
     if as_json:
-        print_json({"folder": str(made.job.folder), "estimate": made.estimate.record()})
-        return 0
+        print_json({"folder": str(made.job.folder), "remarks": made.remarks, "estimate": made.estimate.record()})
+        return status
     for sentence in made.estimate.sentences():
         click.echo(sentence)
     click.echo(f"The job is in {output}; next: gempick job submit {shlex.quote(str(output))}")
-    return 0
+    return status

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from napari_gempick.cli.common import command_errors, json_option, print_json
+from napari_gempick.cli.common import EXIT_SOME_FAILED, command_errors, json_option, print_json, say
 
 if TYPE_CHECKING:
     from napari_gempick.job.cluster.status import Status
@@ -15,18 +15,31 @@ if TYPE_CHECKING:
 
 @click.command("status")
 @click.argument("folder", metavar="JOBDIR", type=click.Path(path_type=Path))
+@click.option("--site", help="The job's site, where it is a folder that was not named on this machine yet.")
 @json_option
 @command_errors
-def command(folder: Path, as_json: bool) -> int:
-    """Say how far a job is: micrographs done and failed, the pace of each rank, time left. Reads files alone."""
-    from napari_gempick.job.cluster.status import job_status
+def command(folder: Path, site: str | None, as_json: bool) -> int:
+    """Say how far a job is: micrographs done and failed, the pace of each rank, time left.
 
-    now = job_status(folder)
+    The scheduler is asked too, where the job's files leave open whether it lives. Exit status 1: the job ended without
+    a result.
+    """
+    from napari_gempick.job.cluster.status import LOST, job_status
+
+    now = job_status(folder, site=site)
     if as_json:
         print_json(now.record())
     else:
         _show(now)
-    return 0
+    if now.remark:
+        say(now.remark)
+    if now.state != LOST:
+        return 0
+    if not as_json:
+        click.echo("Its log ends:" if now.log else "It left no log.")
+        for line in now.log:
+            click.echo(f"  {line}")
+    return EXIT_SOME_FAILED
 
 
 def _show(now: Status) -> None:

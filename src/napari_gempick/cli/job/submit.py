@@ -13,16 +13,21 @@ from napari_gempick.cli.common import command_errors, json_option, print_json
 @click.command("submit")
 @click.argument("folder", metavar="JOBDIR", type=click.Path(path_type=Path))
 @click.option("--root", help="Where the micrographs' root lies on the cluster, from now on.")
+@click.option(
+    "--site",
+    help="The job's site, where it is a folder that was not named on this machine yet: its commands run here. Or "
+    "another site, from now on.",
+)
 @json_option
 @command_errors
-def command(folder: Path, root: str | None, as_json: bool) -> int:
+def command(folder: Path, root: str | None, site: str | None, as_json: bool) -> int:
     """Hand a job to its scheduler, and print the job's number.
 
     Submitting again goes on with what is missing: finished micrographs are checked and kept.
     """
     from napari_gempick.job.cluster.submit import submit_job
 
-    made = submit_job(folder, root=root)
+    made = submit_job(folder, root=root, site=site)
     if as_json:
         print_json(asdict(made))
     else:

@@ -142,7 +142,7 @@ def _copy(job: Job, records: dict[str, dict[str, Any]], target: Path) -> None:
 def _report(job: Job, run: dict[str, Any], proof: dict[str, Any]) -> list[str]:
     """Return the report: what was picked, coverage, ranks, failures."""
     good = [row for row in run["micrographs"] if "error" not in row]
-    now = job_status(job.folder)
+    now = job_status(job.folder, ask=False)
     lines = [
         f"# Picking job {job.cluster.job_name}",
         "",

@@ -13,7 +13,9 @@ from napari_gempick import __version__
 from napari_gempick.device.plan import PlanStore, library_versions
 from napari_gempick.io.atomic import write_text
 from napari_gempick.io.ctffind import find_ctffind
+from napari_gempick.io.names import check_micrograph_name, check_name
 from napari_gempick.io.template_list import copied_list, is_list, read_list
+from napari_gempick.job.cluster.check_script import shortfalls
 from napari_gempick.job.cluster.estimate import Estimate, estimate_job
 from napari_gempick.job.cluster.folder import (
     FORMAT,
@@ -25,10 +27,10 @@ from napari_gempick.job.cluster.folder import (
     micrograph_rows,
     named_files,
     open_job,
-    plain_name,
     with_files,
     write_job,
 )
+from napari_gempick.job.cluster.lane import confirm
 from napari_gempick.job.cluster.script import find_site, render, write_script
 from napari_gempick.job.inputs import BankMaker, read_views
 from napari_gempick.job.results import formats_of
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from napari_gempick.io.listing import MicrographFile
+    from napari_gempick.job.cluster.site import Site
     from napari_gempick.model.cluster import ClusterSettings
     from napari_gempick.model.settings import PickSettings
 
@@ -51,6 +54,10 @@ class Exported:
 
     job: Job
     estimate: Estimate
+    remarks: tuple[str, ...] = ()
+    """Sentences about a lane that asks for less than the job uses."""
+    left_out: tuple[str, ...] = ()
+    """Sentences about micrographs whose names cannot be used."""
 
 
 def export_job(
@@ -86,14 +93,15 @@ def export_job(
         Settings, templates, masks or names cannot be used, or the folder cannot be written.
     """
     folder = Path(os.path.abspath(folder))
-    plain_name(str(folder))
+    check_name(str(folder))
     if cluster_root is not None and root is None:
         raise SettingsError("--cluster-root needs --root, the folder of the micrographs on this machine.")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise SettingsError(f"{folder} exists and is not empty; name a new folder for the job.", folder)
+    micrographs, left_out = _usable(micrographs)
     formats_of(settings)
-    site = find_site(cluster.site)
-    cluster = _with_interpreter(cluster)
+    site, cluster = _placed(cluster)
+    confirm(site)
     makers = BankMaker(settings, read_views(settings))
     settings.threshold_of(makers.index.view_names)
     rows = micrograph_rows(micrographs, None if root is None else os.path.abspath(root))
@@ -118,26 +126,56 @@ def export_job(
         "search_images": len(makers.index),
         "estimate": expected.record(),
         "files": files,
-        "notes": list(notes),
+        "notes": [*notes, *left_out],
         "micrographs": rows,
     }
     write_job(folder, content)
     job = write_script(open_job(folder), site)
     write_text(folder / README, _readme(job, expected))
-    return Exported(job, expected)
+    return Exported(job, expected, _remarks(site, job.content["script"]["text"], cluster), left_out)
 
 
-def preview_script(settings: PickSettings, folder: Path | str, cluster: ClusterSettings, memory: int | None) -> str:
-    """Return the script that `export_job` would write; `memory` in GB, where the cluster settings say none.
+def _usable(micrographs: Sequence[MicrographFile]) -> tuple[list[MicrographFile], tuple[str, ...]]:
+    """Return the micrographs whose results can be named after them, and a sentence about each of the others."""
+    usable, left_out = [], []
+    for micrograph in micrographs:
+        try:
+            check_micrograph_name(str(micrograph.path), micrograph.stem)
+        except InputError as error:
+            left_out.append(error.sentence)
+        else:
+            usable.append(micrograph)
+    if left_out and not usable:
+        raise InputError(left_out[0])
+    return usable, tuple(left_out)
+
+
+def preview_script(
+    settings: PickSettings, folder: Path | str, cluster: ClusterSettings, memory: int | None
+) -> tuple[str, tuple[str, ...]]:
+    """Return the script that `export_job` would write, and its remarks.
+
+    `memory` is in GB, where the cluster settings say none.
 
     Raises
     ------
     SettingsError
         There is no such site, or its template cannot be filled in.
     """
-    cluster = _with_interpreter(cluster)
+    site, cluster = _placed(cluster)
     job = Job(Path(os.path.abspath(folder)), settings, cluster, (), {"memory": cluster.memory or memory})
-    return render(job, find_site(cluster.site))
+    text = render(job, site)
+    return text, _remarks(site, text, cluster)
+
+
+def _placed(cluster: ClusterSettings) -> tuple[Site, ClusterSettings]:
+    """Return the site, and the settings with its whole path and this interpreter."""
+    site = find_site(cluster.site)
+    return site, _with_interpreter(cluster.model_copy(update={"site": str(site.lane or cluster.site)}))
+
+
+def _remarks(site: Site, text: str, cluster: ClusterSettings) -> tuple[str, ...]:
+    return shortfalls(site.name, text, cluster) if site.launches else ()
 
 
 def input_bytes_of(settings: PickSettings) -> int:
@@ -166,7 +204,7 @@ def _copy_files(
     paths: dict[tuple[str, int], str] = {}
     for name, place, text in named_files(settings):
         source, below = Path(text), Path(name) / str(place + 1)
-        plain_name(source.name)
+        check_name(source.name)
         paths[name, place] = (below / source.name).as_posix()
         parts = [source]
         if source.is_dir():

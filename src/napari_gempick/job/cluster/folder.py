@@ -4,6 +4,7 @@ job.json      settings, cluster, micrographs, files with checksums, estimate
 templates/ masks/ exclude/    copies, each in a numbered folder of its own
 plan.json     the stored plan that makes every rank's bytes the same
 submit.sh     the script for the scheduler
+launch.sh     what a lane of cryoSPARC starts
 results/      as `gempick pick -o` writes it; autopick.star and run.json once collected
 records/      one for each micrograph: its line of run.json, coverage, checksums of its results
 progress/     one log for each rank and attempt
@@ -15,17 +16,16 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import shutil
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-from filelock import FileLock, Timeout
-
+from napari_gempick.device.locks import Busy, take
 from napari_gempick.engine.masks import parse_shape
-from napari_gempick.io.atomic import write_text
+from napari_gempick.io.atomic import sweep, write_text
 from napari_gempick.io.listing import MicrographFile
+from napari_gempick.io.names import check_name, is_below
 from napari_gempick.io.stack import split_sections
 from napari_gempick.model.cluster import ClusterSettings, make_cluster
 from napari_gempick.model.errors import GempickError, InputError, OutputError, SettingsError
@@ -34,10 +34,11 @@ from napari_gempick.model.settings import AUTO, PickSettings, make_settings, spl
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from filelock import FileLock
+
 JOB_FILE, SCRIPT, PLAN, README = "job.json", "submit.sh", "plan.json", "README.txt"
+LAUNCHER = "launch.sh"
 FORMAT = 1
-TEMPORARY = ".tmp-"
-"""What the names of unfinished files begin with."""
 _CHUNK = 2**22
 
 
@@ -48,19 +49,6 @@ def checksum(path: Path) -> str:
         while chunk := stream.read(_CHUNK):
             digest.update(chunk)
     return digest.hexdigest()
-
-
-def plain_name(text: str) -> str:
-    """Return `text`, a path, when it can stand on a line of its own.
-
-    Raises
-    ------
-    InputError
-        It has a newline or another control character.
-    """
-    if any(ord(mark) < 32 or ord(mark) == 127 for mark in text):
-        raise InputError(f"The name {text!r} has a newline or another control character; rename the file.", text)
-    return text
 
 
 def named_files(settings: PickSettings) -> list[tuple[str, int, str]]:
@@ -205,27 +193,17 @@ class Job:
         SettingsError
             Another run holds it.
         """
-        lock = FileLock(self.folder / ".lock")
         try:
-            lock.acquire(timeout=0)
-        except Timeout:
+            return take(self.folder / ".lock")
+        except Busy:
             raise SettingsError(
                 f"Another run of this job is at work in {self.folder}; wait for it, or cancel it.", self.folder
             ) from None
-        except (OSError, NotImplementedError):
-            return None
-        return lock
 
     def sweep(self) -> None:
         """Remove the temporary files of ranks that were killed."""
         for top in (self.results, self.folder / "records"):
-            for where, folders, names in os.walk(top):
-                for name in [name for name in folders if name.startswith(TEMPORARY)]:
-                    folders.remove(name)
-                    shutil.rmtree(Path(where, name), ignore_errors=True)
-                for name in names:
-                    if name.startswith(TEMPORARY):
-                        Path(where, name).unlink(missing_ok=True)
+            sweep(top)
 
 
 def _reason(error: BaseException) -> str:
@@ -244,11 +222,11 @@ def micrograph_rows(micrographs: Sequence[MicrographFile], root: str | None) -> 
     Raises
     ------
     InputError
-        A name has a newline, or a micrograph does not lie below the root.
+        A micrograph does not lie below the root.
     """
     rows = []
     for micrograph in micrographs:
-        path = plain_name(str(micrograph.path))
+        path = str(micrograph.path)
         if root is not None:
             if not micrograph.path.is_relative_to(root):
                 raise InputError(f"{path} does not lie below {root}; give another --root.", path)
@@ -281,26 +259,43 @@ def open_job(folder: Path | str, root: str | None = None) -> Job:
         assert isinstance(content, dict)
         settings, cluster = make_settings(content["settings"]), make_cluster(content["cluster"])
         found = root or content["root"]
+        assert found is None or isinstance(found, str)
         micrographs = tuple(
             MicrographFile(
                 Path(found or "", row["path"]),
-                PurePosixPath(row["relative"]),
-                bool(row.get("whole_name", False)),
+                _below(row["relative"], path),
+                row.get("whole_name") is True,
                 row.get("pixel_size"),
             )
             for row in content["micrographs"]
         )
-        assert isinstance(content["files"], dict)
+        for name, known in content["files"].items():
+            _below(name, path)
+            assert isinstance(known["bytes"], int) and isinstance(known["blake2b"], str)
+        assert content["distribution"] in ("micrographs", "templates")
+        assert content["memory"] is None or isinstance(content["memory"], int | float)
+        assert isinstance(content["plan_of"], dict)
+        assert isinstance(content.get("script") or {}, dict)
     except FileNotFoundError:
         raise SettingsError(f"{path} is missing; {folder} is no job folder.", path) from None
-    except SettingsError as error:
+    except (SettingsError, InputError) as error:
         raise SettingsError(f"{path}: {error.sentence}", path) from error
-    except (OSError, ValueError, KeyError, TypeError, AssertionError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, AssertionError, RecursionError) as error:
         raise SettingsError(f"{path} cannot be read ({error!r}); export the job again.", path) from error
     if content.get("format") != FORMAT:
         raise SettingsError(f"{path} was written by another version; export the job again.", path)
     paths = {(name, place): str(where / text) for name, place, text in named_files(settings)}
     return Job(where, with_files(settings, paths), cluster, micrographs, content)
+
+
+def _below(name: str, job_file: Path) -> PurePosixPath:
+    """Return a name from job.json as a path that stays below its folder."""
+    check_name(name)
+    if not is_below(name):
+        raise SettingsError(
+            f"the name {name!r} would lead out of the job folder; correct it, or export the job again.", job_file
+        )
+    return PurePosixPath(name)
 
 
 def with_root(job: Job, root: str) -> Job:

@@ -104,23 +104,30 @@ def own_cores() -> list[int]:
         return list(range(os.cpu_count() or 1))
 
 
-def devices_of_rank(job: Job, node: Any) -> tuple[str, int]:
-    """Return the devices and CPU threads of this rank; `node` is the communicator of the node's ranks.
+def devices_of_rank(job: Job, rank: int, facts: Sequence[Any]) -> tuple[str, int]:
+    """Return the devices and CPU threads of a rank.
+
+    Parameters
+    ----------
+    job : Job
+    rank : int
+        Its number on the node.
+    facts : sequence of (GPUs, cores)
+        What each rank of the node sees: `visible_gpus` and `own_cores`.
 
     Raises
     ------
     DeviceError
         GPUs were asked for and this rank sees none.
     """
-    facts = node.allgather((visible_gpus(), own_cores()))
     limited = any(os.environ.get(name, "").isdigit() for name in ("SLURM_CPUS_PER_TASK", "OMP_NUM_THREADS"))
-    share = usable_cores() if limited else min(usable_cores(), threads_of_rank([f[1] for f in facts], node.rank))
+    share = usable_cores() if limited else min(usable_cores(), threads_of_rank([f[1] for f in facts], rank))
     threads = job.settings.threads or share
     if job.settings.devices != "auto":
         return job.settings.devices, threads
     if not job.cluster.gpus_per_node:
         return "cpu", threads
-    chosen = gpus_of_rank([f[0] for f in facts], node.rank)
+    chosen = gpus_of_rank([f[0] for f in facts], rank)
     if not chosen:
         raise DeviceError(
             f"{job.cluster.gpus_per_node} GPUs a node were asked for and this rank sees none; check the scheduler's "

@@ -12,15 +12,17 @@ import functools
 import json
 import signal
 import sys
+import time
 from typing import TYPE_CHECKING, Any
 
 from napari_gempick.device.plan import library_versions
 from napari_gempick.job.cluster import hand_out
 from napari_gempick.job.cluster.conductor import Conductor, wait
 from napari_gempick.job.cluster.folder import open_job
-from napari_gempick.job.cluster.node import check_world, devices_of_rank, visible_gpus
-from napari_gempick.job.cluster.rank import Rank
-from napari_gempick.model.errors import GempickError, InputError
+from napari_gempick.job.cluster.node import check_world, devices_of_rank, own_cores, visible_gpus
+from napari_gempick.job.cluster.rank import Rank, Unforeseen
+from napari_gempick.job.cluster.worker import unforeseen
+from napari_gempick.model.errors import DeviceError, GempickError, InputError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,6 +30,8 @@ if TYPE_CHECKING:
     from napari_gempick.job.cluster.folder import Job
 
 GOOD, SOME_FAILED, NOTHING_DONE = 0, 1, 2
+AGAIN = 1.0
+"""Seconds after which a second SIGTERM or SIGINT is one that was meant: a launcher may pass the first one on twice."""
 SIGNALS = ("SIGTERM", "SIGINT", "SIGUSR1", "SIGUSR2", "SIGXCPU")
 
 
@@ -35,6 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a job; return the exit status: 0 all done, 1 some failed or are left, 2 nothing could be done."""
     from mpi4py import MPI
 
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # until the work begins every signal ends the rank, and so the job
     parser = argparse.ArgumentParser(
         prog="python -m mpi4py -m napari_gempick.job", description="Pick the micrographs of a job folder on MPI ranks."
     )
@@ -46,22 +51,34 @@ def main(arguments: Sequence[str] | None = None) -> int:
     pickle: Any = MPI.pickle  # JSON in its place: nothing is ever unpickled
     pickle.__init__(lambda value: json.dumps(value).encode(), lambda data: json.loads(bytes(data)))
     comm = MPI.COMM_WORLD
-    rank: Rank | None = None
     try:
-        check_world(comm.size, options.ranks)
-        rank = Rank(comm, _open_everywhere(comm, options.folder, options.root))
-        if options.check:
-            return _check(rank)
-        for name in SIGNALS:
-            signal.signal(getattr(signal, name), functools.partial(_on_signal, rank))
-        rank.open()
-        rank.prepare_communicators()
-        rank.exchange_weights()
+        return _run(comm, options)
     except GempickError as error:
         if comm.rank == 0:
             print(f"Error: {error.sentence}", file=sys.stderr, flush=True)
-        return NOTHING_DONE
-    return _finish_job(rank)
+        return SOME_FAILED if isinstance(error, Unforeseen) else NOTHING_DONE
+    except Exception as error:  # the others do not know of it and would wait for this rank
+        with contextlib.suppress(OSError):
+            print(f"Error: {unforeseen(error, f'Rank {comm.rank} has failed')}", file=sys.stderr, flush=True)
+        comm.Abort(SOME_FAILED)
+        raise
+
+
+def _run(comm: Any, options: argparse.Namespace) -> int:
+    """Open the job at every rank and work; return the exit status, the same at each."""
+    check_world(comm.size, options.ranks)
+    rank = Rank(comm, _open_everywhere(comm, options.folder, options.root))
+    try:
+        if options.check:
+            return _check(rank)
+        rank.open()
+        rank.prepare_communicators()
+        rank.exchange_weights()
+        for name in SIGNALS:
+            signal.signal(getattr(signal, name), functools.partial(_on_signal, rank))
+        return _finish_job(rank)
+    finally:
+        rank.release()
 
 
 def _open_everywhere(comm: Any, folder: str, root: str | None) -> Job:
@@ -70,14 +87,23 @@ def _open_everywhere(comm: Any, folder: str, root: str | None) -> Job:
     try:
         job = open_job(folder, root)
     except GempickError as error:
-        sentence = error.sentence
+        sentence = f" {error.sentence}"
+    except Exception as error:
+        sentence = f"!{unforeseen(error, f'Rank {comm.rank} cannot open {folder}')}"
     sentence = Conductor().finish(hand_out.first_sentence(comm, sentence))
     if job is None or sentence:
-        raise InputError(sentence)
+        raise (Unforeseen if sentence[0] == "!" else InputError)(sentence[1:])
     return job
 
 
 def _on_signal(rank: Rank, number: int, frame: Any) -> None:
+    """End after the micrograph in hand; at once when somebody asks again."""
+    now = time.monotonic()
+    if number in (signal.SIGTERM, signal.SIGINT):
+        if rank.told_to_end and now - rank.told_to_end > AGAIN:
+            rank.say(f"Ended at once by a second {signal.Signals(number).name}; submit again to go on.")
+            rank.comm.Abort(SOME_FAILED)
+        rank.told_to_end = rank.told_to_end or now
     rank.stop_for(signal.Signals(number).name)
 
 
@@ -85,7 +111,8 @@ def _check(rank: Rank) -> int:
     """Print what each rank has, in order; compute nothing."""
     from mpi4py import MPI
 
-    spec, threads = rank.agree(lambda: devices_of_rank(rank.job, rank.node))
+    around = rank.node.allgather(rank.agree(lambda: (visible_gpus(), own_cores())))
+    spec, threads = rank.agree(lambda: devices_of_rank(rank.job, rank.node.rank, around))
     rank.agree(rank.job.check_files)
     fact = {
         "rank": rank.comm.rank,
@@ -104,21 +131,25 @@ def _check(rank: Rank) -> int:
 
 def _finish_job(rank: Rank) -> int:
     """Run, then end all ranks with the same status; a sentence says how far the job got."""
-    error: GempickError | None = None
+    status = GOOD
     try:
         rank.run()
-    except GempickError as caught:
-        error = caught
-        rank.say(f"Error: {error.sentence}")
+    except Exception as error:
+        rank.note(error)
+        if isinstance(error, GempickError):
+            status, sentence = SOME_FAILED if isinstance(error, DeviceError) else NOTHING_DONE, error.sentence
+        else:
+            status, sentence = SOME_FAILED, unforeseen(error, rank.what("has failed"))
+        rank.say(f"Error: {sentence}")
         if rank.fatal:
-            rank.comm.Abort(NOTHING_DONE)
+            rank.comm.Abort(status)
     comm, conductor = rank.comm, rank.conductor
     conductor.finish(wait(comm.Ibarrier()))
-    facts = comm.allgather([rank.counts["done"], rank.counts["failed"], error is not None, rank.reason])
+    facts = comm.allgather([rank.counts["done"], rank.counts["failed"], status, rank.reason])
     done, failed = sum(fact[0] for fact in facts), sum(fact[1] for fact in facts)
-    broken = any(fact[2] for fact in facts)
+    broken = {int(fact[2]) for fact in facts} - {GOOD}
     reason = next((fact[3] for fact in facts if fact[3]), "")
-    with contextlib.suppress(GempickError):
+    with contextlib.suppress(Exception):
         rank.log.write("end", reason="error" if broken else reason or "complete")
     comm.Barrier()
     job, left = rank.job, 0
@@ -129,5 +160,5 @@ def _finish_job(rank: Rank) -> int:
         rank.say(f"{stopped}{done} micrographs picked, {failed} failed{more}.")
     left = comm.bcast(left)
     if broken:
-        return NOTHING_DONE
+        return min(broken)
     return SOME_FAILED if failed or left else GOOD

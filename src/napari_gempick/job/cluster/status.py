@@ -1,20 +1,32 @@
-"""How far a job is, from its files alone; also while it runs."""
+"""How far a job is: from its files, and from the scheduler where they leave it open; also while it runs."""
 
 from __future__ import annotations
 
+import datetime
+import re
 import time
 from collections import defaultdict
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from napari_gempick.job.cluster.folder import open_job
 from napari_gempick.job.cluster.log import read_logs
-from napari_gempick.job.cluster.submit import is_running, submissions
+from napari_gempick.job.cluster.scheduler import knows_job
+from napari_gempick.job.cluster.script import LOCAL
+from napari_gempick.job.cluster.submit import id_values, is_running, site_of, submissions
+from napari_gempick.model.errors import GempickError
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from napari_gempick.job.cluster.folder import Job
+
 _LAST = 4000
+LOST = "ended without a result"
+ASK_AFTER = 5.0
+"""Seconds without an event after which the scheduler is asked whether it still knows a running job."""
+_LOGS = re.compile(r".*\.(?:out|err|log|[oe]\d+)")
+"""Names of logs that schedulers write into the job folder where a script does not say where to."""
 QUIET = 2.0
 """A job is called silent after so many times its usual time between events, and a minute."""
 
@@ -52,7 +64,8 @@ class Status:
     ----------
     state : str
         "exported", "submitted", "running", "complete" (every micrograph is done or failed), "stopped" (ended with
-        micrographs left), "silent" (nothing was heard for longer than usual).
+        micrographs left), "silent" (nothing was heard for longer than usual), "ended without a result" (no rank has
+        reported, and the scheduler knows the job no longer).
     total, done, failed : int
         Micrographs.
     job_id : str
@@ -64,6 +77,10 @@ class Status:
     ranks : tuple of RankStatus
     failures : tuple of str
         Names of micrographs that failed.
+    remark : str
+        Why the scheduler could not be asked; empty where it answered or there was no need to ask.
+    log : tuple of str
+        The last lines of the log of a job that ended without a result.
     """
 
     state: str
@@ -76,14 +93,24 @@ class Status:
     seconds_left: float | None
     ranks: tuple[RankStatus, ...]
     failures: tuple[str, ...]
+    remark: str = ""
+    log: tuple[str, ...] = ()
 
     def record(self) -> dict[str, Any]:
         """Return plain values."""
         return asdict(self)
 
 
-def job_status(folder: Path | str) -> Status:
+def job_status(folder: Path | str, *, ask: bool = True, site: str | None = None) -> Status:
     """Return how far a job is.
+
+    Parameters
+    ----------
+    folder : Path or str
+    ask : bool
+        Ask the scheduler as well, where the files leave open whether the job lives.
+    site : str, optional
+        As for `submit_job`.
 
     Raises
     ------
@@ -91,6 +118,33 @@ def job_status(folder: Path | str) -> Status:
         It is no job folder.
     """
     job = open_job(folder)
+    now = _from_files(job)
+    open_ = now.state in ("submitted", "running", "silent")
+    quiet = min((rank.seconds_ago for rank in now.ranks), default=ASK_AFTER)
+    if not (ask and open_ and now.job_id and (now.state != "running" or quiet >= ASK_AFTER)):
+        return now
+    try:
+        job, place = site_of(job, site, "status")
+        if not place.status or place.status == LOCAL:
+            return now
+        command = place.command(place.status, id_values(job, place, now.job_id))
+        if knows_job(command, job.folder, now.job_id, {job.cluster.job_name}):
+            return now
+    except GempickError as error:
+        return replace(now, remark=f"This comes from the job's files only: {error.sentence.rstrip('.')}.")
+    now = _from_files(job)  # the last lines may have come meanwhile
+    if now.state == "submitted":
+        return _lost(job, now)
+    if now.state in ("running", "silent"):
+        return replace(now, state="stopped" if now.done + now.failed < now.total else "complete", seconds_left=None)
+    return now
+
+
+def _lost(job: Job, now: Status) -> Status:
+    return replace(now, state=LOST, log=last_lines(job.folder))
+
+
+def _from_files(job: Job) -> Status:
     made = submissions(job.folder)
     events = read_logs(job.progress)
     attempt = max((row["attempt"] for row in events), default=0)
@@ -107,8 +161,8 @@ def job_status(folder: Path | str) -> Status:
     begun = min((row["time"] for row in current if row["event"] == "start"), default=now)
     pace = (max(finished) - begun) / len(finished) if finished else None
     ended = {row["rank"] for row in current if row["event"] == "end"}
-    newer = len(made) > 0 and attempt == 0
-    if not current:
+    newer = bool(made) and _seconds(made[-1].time) > max((row["time"] for row in current), default=0.0)
+    if newer or not current:
         state = "submitted" if newer else "exported"
     elif len(ended) >= len(ranks):
         state = "complete" if left == 0 else "stopped"
@@ -118,7 +172,7 @@ def job_status(folder: Path | str) -> Status:
         state = "silent"
     else:
         state = "running"
-    return Status(
+    found = Status(
         state,
         len(job.micrographs),
         len(states) - len(failures),
@@ -130,19 +184,34 @@ def job_status(folder: Path | str) -> Status:
         ranks,
         failures,
     )
+    return _lost(job, found) if state == "submitted" and is_running(job) is False else found
+
+
+def _seconds(time_: str) -> float:
+    """Return a submission's time in seconds since 1970; 0 where it cannot be read."""
+    try:
+        return datetime.datetime.fromisoformat(time_).timestamp()
+    except (TypeError, ValueError):
+        return 0.0
 
 
 def last_words(folder: Path) -> str:
     """Return the last line that the scheduler or the program has printed; empty where there is none."""
-    files = sorted((folder / "log").glob("*"), key=lambda path: path.stat().st_mtime)
+    return next(reversed(last_lines(folder, 1)), "")
+
+
+def last_lines(folder: Path, count: int = 10) -> tuple[str, ...]:
+    """Return the last lines of the newest log that has any."""
+    logs = [*(folder / "log").glob("*"), *(path for path in folder.glob("*") if _LOGS.fullmatch(path.name))]
+    files = sorted((path for path in logs if path.is_file()), key=lambda path: path.stat().st_mtime)
     for path in reversed(files):
         with path.open("rb") as stream:
             stream.seek(max(0, path.stat().st_size - _LAST))
             lines = stream.read().decode(errors="replace").split("\n")
         said = [line.strip() for line in lines if line.strip()]
         if said:
-            return said[-1]
-    return ""
+            return tuple(said[-count:])
+    return ()
 
 
 def _ranks(events: list[dict[str, Any]], now: float) -> tuple[RankStatus, ...]:

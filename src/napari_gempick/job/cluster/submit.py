@@ -12,19 +12,20 @@ import socket
 import subprocess
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from napari_gempick.io.atomic import write_text
-from napari_gempick.job.cluster.folder import SCRIPT, open_job
-from napari_gempick.job.cluster.script import LOCAL, find_site, write_script
-from napari_gempick.model.errors import OutputError, SettingsError
+from napari_gempick.job.cluster.folder import LAUNCHER, SCRIPT, open_job
+from napari_gempick.job.cluster.lane import confirm, is_confirmed, unconfirmed
+from napari_gempick.job.cluster.scheduler import run_command
+from napari_gempick.job.cluster.script import LOCAL, find_site, site_values, write_script
+from napari_gempick.model.errors import SettingsError
 
 if TYPE_CHECKING:
     from napari_gempick.job.cluster.folder import Job
-    from napari_gempick.job.cluster.script import Site
+    from napari_gempick.job.cluster.site import Site
 
 SUBMITTED = "submitted.json"
-TIMEOUT = 120.0
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,26 @@ def submissions(folder: Path) -> list[Submission]:
         raise SettingsError(f"{path} cannot be read ({error}); delete it.", path) from error
 
 
-def submit_job(folder: Path | str, *, root: str | None = None) -> Submission:
+def site_of(job: Job, given: str | None, action: str) -> tuple[Job, Site]:
+    """Return a job and its site; `given`, the site that the user names for this action, wins and is kept.
+
+    Raises
+    ------
+    SettingsError
+        job.json names a folder that this user never named: its commands are shown, not run.
+    """
+    site = find_site(given or job.cluster.site)
+    if given is not None:
+        confirm(site)
+        name = str(site.lane or given)
+        if name != job.cluster.site:
+            job = job.rewritten(cluster={**job.content["cluster"], "site": name})
+    elif not is_confirmed(site):
+        raise unconfirmed(site, job, action)
+    return job, site
+
+
+def submit_job(folder: Path | str, *, root: str | None = None, site: str | None = None) -> Submission:
     """Submit a job, or what is missing of it; the job's number is kept in the folder.
 
     Parameters
@@ -64,6 +84,8 @@ def submit_job(folder: Path | str, *, root: str | None = None) -> Submission:
     folder : Path or str
     root : str, optional
         Where the micrographs' root lies on the cluster, from now on.
+    site : str, optional
+        The job's site, where it is a folder that was not named on this machine yet; or another one, from now on.
 
     Raises
     ------
@@ -77,17 +99,17 @@ def submit_job(folder: Path | str, *, root: str | None = None) -> Submission:
         if job.content["root"] is None:
             raise SettingsError(f"The micrographs of {folder} are listed with absolute paths; export with --root.")
         job = job.rewritten(root=root)
-    site = find_site(job.cluster.site)
-    job = _script_in_place(job, site)
-    job_id = _start(job) if site.submit == LOCAL else _hand_over(job, site)
-    made = Submission(job_id, site.name, datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"))
+    job, place = site_of(job, site, "submit")
+    job = _script_in_place(job, place)
+    job_id = _start(job) if place.submit == LOCAL else _hand_over(job, place)
+    made = Submission(job_id, place.name, datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds"))
     rows = [asdict(row) for row in (*submissions(job.folder), made)]
     write_text(job.folder / SUBMITTED, json.dumps(rows, indent=1) + "\n")
     return made
 
 
-def cancel_job(folder: Path | str) -> str:
-    """End the job that was submitted last; return its number.
+def cancel_job(folder: Path | str, *, site: str | None = None) -> str:
+    """End the job that was submitted last; return its number; `site` as for `submit_job`.
 
     Raises
     ------
@@ -98,19 +120,25 @@ def cancel_job(folder: Path | str) -> str:
     made = submissions(job.folder)
     if not made:
         raise SettingsError(f"{folder} was not submitted; there is nothing to cancel.")
-    site, last = find_site(job.cluster.site), made[-1]
-    if site.cancel == LOCAL:
+    job, place = site_of(job, site, "cancel")
+    last = made[-1]
+    if place.cancel == LOCAL:
         host, _, process = last.job_id.partition(":")
         if host != socket.gethostname():
             raise SettingsError(f"The job runs on {host}; cancel it there.")
         if not _is_ours(int(process), job):
             raise SettingsError(f"The job {last.job_id} has ended.")
         os.killpg(int(process), signal.SIGTERM)
-    elif not site.cancel:
-        raise SettingsError(f"The site {site.name!r} does not say how to cancel; cancel {last.job_id} by hand.")
+    elif not place.cancel:
+        raise SettingsError(f"The site {place.name!r} does not say how to cancel; cancel {last.job_id} by hand.")
     else:
-        _run(site.words(site.cancel, job_id=last.job_id), job)
+        run_command(place.command(place.cancel, id_values(job, place, last.job_id)), job.folder)
     return last.job_id
+
+
+def id_values(job: Job, site: Site, job_id: str) -> dict[str, Any]:
+    """Return the values of the names that commands about a submitted job may use."""
+    return {**site_values(job, site, str(job.folder / LAUNCHER)), "job_id": job_id, "cluster_job_id": job_id}
 
 
 def is_running(job: Job) -> bool | None:
@@ -134,12 +162,10 @@ def _script_in_place(job: Job, site: Site) -> Job:
     """Write the script when it is missing or the folder has moved; one that was edited stays."""
     path, known = job.folder / SCRIPT, job.content.get("script") or {}
     text = path.read_text(encoding="utf-8") if path.exists() else None
-    if text is None:
+    if text is None or text == known.get("text"):
         return write_script(job, site)
     if known.get("folder") == str(job.folder):
         return job
-    if text == known.get("text"):
-        return write_script(job, site)
     if known.get("folder") and shlex.quote(known["folder"]) in text:
         raise SettingsError(
             f"{path} was edited and names the job's earlier folder {known['folder']}; correct it, or delete it to have "
@@ -166,22 +192,13 @@ def _start(job: Job) -> str:
 
 
 def _hand_over(job: Job, site: Site) -> str:
-    script = str(job.folder / SCRIPT)
-    said = _run(site.words(site.submit, script=script), job, (job.folder / SCRIPT).read_bytes() if site.stdin else b"")
-    match = re.search(site.job_id, said, re.MULTILINE)
-    if match is None:
-        raise SettingsError(f"The scheduler of {site.name!r} named no job; it said: {said.strip() or 'nothing'}.")
-    return match[1]
-
-
-def _run(words: list[str], job: Job, given: bytes = b"") -> str:
-    try:
-        done = subprocess.run(words, cwd=job.folder, input=given, capture_output=True, timeout=TIMEOUT, check=False)
-    except FileNotFoundError as error:
-        raise SettingsError(f"{words[0]} is not installed here; submit on a machine of the cluster.") from error
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise OutputError(f"{shlex.join(words)} failed: {error}.") from error
-    out, err = (text.decode(errors="replace") for text in (done.stdout, done.stderr))
-    if done.returncode != 0:
-        raise SettingsError(f"{words[0]} refused the job: {(err or out).strip() or f'status {done.returncode}'}.")
-    return out
+    script = job.folder / SCRIPT
+    command = site.command(site.submit, id_values(job, site, ""))
+    given = script.read_bytes() if site.stdin or command.stdin == str(script) else b""
+    if command.stdin is not None and not given:
+        raise SettingsError(f"The site {site.name!r} submits {command.stdin}, and the script is {script}; correct it.")
+    said = run_command(command, job.folder, given)
+    for pattern in site.job_id:
+        if match := re.search(pattern, said, re.MULTILINE):
+            return match[1]
+    raise SettingsError(f"The scheduler of {site.name!r} named no job; it said: {said.strip() or 'nothing'}.")

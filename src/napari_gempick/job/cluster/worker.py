@@ -8,11 +8,11 @@ import hashlib
 import os
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from filelock import FileLock
-
+from napari_gempick.device.locks import locked
 from napari_gempick.io.candidates import read_candidates
 from napari_gempick.job.cluster.folder import checksum
 from napari_gempick.job.exclusion import with_exclusion
@@ -31,9 +31,10 @@ if TYPE_CHECKING:
     from napari_gempick.job.cluster.log import RankLog
     from napari_gempick.run.pipeline import Outcome, Source
 
-
 TURN = 0.02
 """Seconds in which a rank of the node notices that it may read."""
+READING = 120.0
+"""Seconds to wait for a rank that reads; its file system may never answer."""
 
 
 class Worker:
@@ -53,20 +54,34 @@ class Worker:
         self._results = Results(job.results, job.settings, self.makers.diameter)
         name = hashlib.blake2b(str(job.folder).encode(), digest_size=8).hexdigest()
         lock = Path(tempfile.gettempdir()) / f"gempick-{os.getuid() if hasattr(os, 'getuid') else 0}-{name}.lock"
-        self._reading = None if alone else FileLock(lock)
+        self._reading = None if alone else lock
 
     def close(self) -> None:
         """Remove the node's lock, which the ranks that still read make again."""
         if self._reading is not None:
             with contextlib.suppress(OSError):
-                Path(self._reading.lock_file).unlink()
+                self._reading.unlink()
 
     @functools.cached_property
     def _prover(self) -> Prover:
         return Prover(self.job.settings, self.makers.views)
 
     def read(self, micrograph: MicrographFile) -> Source:
-        """Read a micrograph; errors as job.inputs.loader."""
+        """Read a micrograph.
+
+        Raises
+        ------
+        InputError
+            It cannot be used, for whatever reason.
+        """
+        try:
+            return self._read(micrograph)
+        except InputError:
+            raise
+        except Exception as error:
+            raise InputError(unforeseen(error, f"{micrograph.path} cannot be read"), micrograph.path) from error
+
+    def _read(self, micrograph: MicrographFile) -> Source:
         settings = self.job.settings
         load: Callable[[], Source] = functools.partial(loader, micrograph, settings, self.makers)
         if settings.exclude == AUTO:
@@ -74,7 +89,7 @@ class Worker:
         if self._reading is None:
             return load()
         try:
-            with self._reading.acquire(poll_interval=TURN / 4):
+            with locked(self._reading, READING, TURN / 4):  # without a lock the ranks read at the same time
                 return load()
         finally:
             time.sleep(TURN)  # the lock is not fair: let another rank have it
@@ -84,15 +99,18 @@ class Worker:
 
         Results whose record lacks the last part, because the rank was killed then, get it now: no correlation.
         """
+        try:
+            return self._is_done(micrograph)
+        except Exception:  # whatever is wrong with what lies there: it is made anew
+            return False
+
+    def _is_done(self, micrograph: MicrographFile) -> bool:
         record = self.job.read_record(micrograph)
         if "coverage" not in record or not self._results.is_done(micrograph):
             return False
         if "row" not in record:
-            try:
-                row = self._results.write_picks(micrograph, read_candidates(self._results.candidates(micrograph)))
-                self._record(micrograph, record["coverage"], row)
-            except GempickError:
-                return False
+            row = self._results.write_picks(micrograph, read_candidates(self._results.candidates(micrograph)))
+            self._record(micrograph, record["coverage"], row)
             return True
         return "error" not in record["row"] and record.get("files") == self._files(micrograph)
 
@@ -115,13 +133,23 @@ class Worker:
     def finish(self, micrograph: MicrographFile, outcome: Outcome) -> dict[str, Any]:
         """Write one micrograph's results, record and line in the log; return its line of run.json.
 
-        The coverage is written first, then the results, then the complete record.
+        The coverage is written first, then the results, then the complete record. When the results cannot be made, that
+        is recorded as the micrograph's failure.
 
         Raises
         ------
         OutputError
             The disk is full, or the folder cannot be written any more.
         """
+        try:
+            return self._finish(micrograph, outcome)
+        except GempickError:
+            raise
+        except Exception as error:
+            failed = InputError(unforeseen(error, f"The results of {micrograph.path} cannot be made"), micrograph.path)
+            return self._finish(micrograph, replace(outcome, scores=None, error=failed))
+
+    def _finish(self, micrograph: MicrographFile, outcome: Outcome) -> dict[str, Any]:
         wanted = self.makers.index.searched()
         coverage = {"search_images": int(wanted.sum()), "pairs": 0, "least": 0, "most": 0}
         if outcome.error is None and outcome.scored is not None:
@@ -148,6 +176,9 @@ class Worker:
             self.log.write("micrograph", name=micrograph.output_stem, state="kept", seconds=0.0)
 
 
-def as_input_error(error: GempickError | str) -> InputError:
-    """Return an error of another rank, or of another kind, as one that belongs to the micrograph."""
-    return InputError(error if isinstance(error, str) else error.sentence)
+def unforeseen(error: BaseException, what: str) -> str:
+    """Return a sentence about an exception that no reader or writer has turned into one."""
+    if isinstance(error, MemoryError):
+        return f"{what}: the memory is not enough; ask for more, or use fewer ranks on a node."
+    text = " ".join(str(error).split()) or "no reason given"
+    return f"{what} ({type(error).__name__}: {text}); submit the job again, and report it if that does not help."
