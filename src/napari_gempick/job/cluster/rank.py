@@ -21,7 +21,7 @@ from napari_gempick.job.cluster.hand_out import GO_ON, LEAVE, NO_MORE, STOP
 from napari_gempick.job.cluster.log import RankLog, last_attempt
 from napari_gempick.job.cluster.node import GPU_WEIGHT, devices_of_rank, kind_of_node, open_plan
 from napari_gempick.job.cluster.worker import Worker, as_input_error
-from napari_gempick.job.inputs import choose_grid
+from napari_gempick.job.inputs import choose_grid, with_full_grid
 from napari_gempick.model.errors import Cancelled, DeviceError, GempickError, InputError
 from napari_gempick.run.pipeline import Source, search_all
 from napari_gempick.run.search import DevicePool, run_search
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator
 
     from napari_gempick.engine.bank import Bank
+    from napari_gempick.engine.prepare import Prepared
     from napari_gempick.io.listing import MicrographFile
     from napari_gempick.job.cluster.folder import Job
 
@@ -264,14 +265,21 @@ class Rank:
             return number
 
         def read(micrograph: MicrographFile) -> Source:
-            source = self._read_on_node(micrograph)
+            return in_step(self._read_on_node(micrograph))
+
+        def in_step(source: Source) -> Source:
             bank = source.bank or functools.partial(self.worker.makers, source.grid)
+            other = source.instead
+
+            def instead(prepared: Prepared) -> Source | None:
+                found = None if other is None else other(prepared)
+                return None if found is None else in_step(found)
 
             def together() -> Bank:
                 go()
                 return bank()
 
-            return replace(source, bank=together)
+            return replace(source, bank=together, instead=instead)
 
         def go() -> None:
             nonlocal begun
@@ -372,7 +380,8 @@ class Rank:
             return source
         grid = choose_grid(self.job.settings, shape, facts["pixel"])
         settings, makers = self.job.settings, self.worker.makers
-        return Source(image, grid, makers.lowpass(grid), settings.highpass, tuple(facts["notes"]))
+        source = Source(image, grid, makers.lowpass(grid), settings.highpass, tuple(facts["notes"]))
+        return with_full_grid(source, makers)
 
 
 def _raise(error: BaseException) -> Generator[bool, None, None]:
