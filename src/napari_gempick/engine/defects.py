@@ -36,6 +36,8 @@ MOST_BLOBS = 8
 """More blobs than this, not constant, are particles or beads."""
 LARGEST = 0.25
 """Share of the micrograph, or of its rows or columns, that a blob or a band covers at most."""
+WHOLE = 0.9
+"""Share of a bad row's pixels that lie far outside."""
 SHARP = 0.3
 """Height outside an edge over the height inside: of a defect it is smaller."""
 TAIL = 4.75
@@ -98,7 +100,9 @@ def find_defects(image: NDArray[np.float32], least: float = LEAST) -> Defects | 
     if not (distance.max() > least * sigma or any(lines.any() for lines in constant)):
         return None
     far = distance > JOINED * sigma
-    rows, columns = (band | lines for band, lines in zip(_bands(far), constant, strict=True))
+    rows, columns = (
+        band | lines for band, lines in zip(_bands(distance, constant, JOINED * sigma), constant, strict=True)
+    )
     if rows.mean() > 0.5 or columns.mean() > 0.5:
         return None
     where = rows[:, None] | columns[None, :]
@@ -176,16 +180,19 @@ def constant_lines(image: NDArray[np.float32]) -> list[Flags]:
     return found
 
 
-def _bands(far: Flags) -> list[Flags]:
-    """Return which rows and which columns lie far outside for the most part, unlike those next to them."""
+def _bands(distance: NDArray[np.float32], constant: list[Flags], joined: float) -> list[Flags]:
+    """Return which rows and which columns lie far outside nearly everywhere, with a sharp step to those next to them."""
     found = []
     for axis in (0, 1):
-        share = far.mean(axis=1 - axis)
+        seen = distance if axis == 0 else distance.T
+        good = ~constant[1 - axis]
+        share = np.count_nonzero(seen[:, good] > joined, axis=1) / max(1, np.count_nonzero(good))
         bad = np.zeros(len(share), bool)
-        for start, stop in _runs(share > 0.5):
-            beside = [share[i] for i in (start - 1, stop) if 0 <= i < len(share)]
-            bad[start:stop] = bool(beside) and max(beside) < 0.5 * share[start:stop].min()
-            bad[start:stop] &= stop - start <= LARGEST * len(share)
+        for start, stop in _runs(share > WHOLE):
+            if stop - start <= LARGEST * len(share):
+                edges = [(i, at) for i, at in ((start - 1, start), (stop, stop - 1)) if 0 <= i < len(share)]
+                heights = [(np.median(seen[i, good]), np.median(seen[at, good])) for i, at in edges]
+                bad[start:stop] = bool(edges) and all(outside < SHARP * inside for outside, inside in heights)
         found.append(bad)
     return found
 
@@ -236,7 +243,7 @@ def _pieces(
         elif areas[number] <= LARGEST * image.size:
             values = image[place][inside]
             usual = float(np.median(distance[place][inside]))
-            if np.ptp(values) == 0:
+            if np.mean(values == np.median(values)) > WHOLE:
                 found.append(("blob", place, ndimage.binary_fill_holes(inside)))
             elif usual > BLOB * sigma and rim[number] > 0.5 * usual:
                 blobs.append(("blob", place, ndimage.binary_fill_holes(inside)))
