@@ -181,7 +181,7 @@ def constant_lines(image: NDArray[np.float32]) -> list[Flags]:
 
 
 def _bands(distance: NDArray[np.float32], constant: list[Flags], joined: float) -> list[Flags]:
-    """Return which rows and which columns lie far outside nearly everywhere, with a sharp step to those next to them."""
+    """Return which rows and which columns lie far outside nearly everywhere, with a sharp step beside them."""
     found = []
     for axis in (0, 1):
         seen = distance if axis == 0 else distance.T

@@ -16,6 +16,10 @@ REACH = 3
 """Pixels around a bad one among which a good one is drawn."""
 ENOUGH = 8
 """Good pixels that there must be."""
+WINDOW = 13
+"""Side of the smallest window of a local mean; noise that is put in place has no lower frequencies."""
+SHARE = 0.3
+"""Good pixels that a window must have."""
 _CHUNK = 2**16
 
 
@@ -24,7 +28,7 @@ def filled(image: NDArray[np.float32], where: NDArray[np.bool_]) -> NDArray[np.f
 
     A pixel with enough good ones about it becomes one of them, drawn by lot. Deeper inside it is the mean of the good
     pixels of the smallest window that has enough, plus noise with the micrograph's power spectrum and random phases,
-    freed of its own mean over that window.
+    without the low frequencies in which particles are.
 
     Parameters
     ----------
@@ -57,22 +61,25 @@ def _deeply_filled(
     image: NDArray[np.float32], where: NDArray[np.bool_], deep: NDArray[np.bool_], rng: np.random.Generator
 ) -> NDArray[np.float32]:
     """Fill pixels far from good ones: local mean plus noise, window after window until all have enough good pixels."""
-    centre = np.float32(np.median(image[~where]))
+    good = ~where
+    centre = np.float32(np.median(image[good]))
     start = image - centre
-    start[deep] = rng.choice(start[~where], int(np.count_nonzero(deep)))
+    start[deep] = rng.choice(start[good], int(np.count_nonzero(deep)))
+    start -= ndimage.uniform_filter(start, WINDOW)
     noise = random_phases(start, 0)
+    noise *= np.median(np.abs(start[good])) / max(float(np.median(np.abs(noise))), 1e-30)
+    out = image.copy()
     labels, _ = ndimage.label(deep)
     for number, place in enumerate(ndimage.find_objects(labels), 1):
-        left, size = labels[place] == number, 4 * REACH + 1
+        left, size = labels[place] == number, WINDOW
         while left.any():
             wide = tuple(slice(max(0, at.start - size), at.stop + size) for at in place)
             inner = tuple(slice(at.start - w.start, at.stop - w.start) for at, w in zip(place, wide, strict=True))
-            good = (~where[wide]).astype(np.float64)
-            weight = ndimage.uniform_filter(good, size, mode="constant")[inner]
-            now = left & ((weight > 0.1) | (size > 2 * max(image.shape)))
+            weights = good[wide].astype(np.float64)
+            weight = ndimage.uniform_filter(weights, size, mode="constant")[inner]
+            now = left & ((weight > SHARE) | (size > 2 * max(image.shape)))
             if now.any():
-                mean = ndimage.uniform_filter(good * (image[wide] - centre), size, mode="constant")[inner]
-                rough = noise[place] - ndimage.uniform_filter(noise[wide].astype(np.float64), size)[inner]
-                start[place][now] = (mean / np.maximum(weight, 1e-9) + rough)[now]
+                mean = ndimage.uniform_filter(weights * (image[wide] - centre), size, mode="constant")[inner]
+                out[place][now] = (mean / np.maximum(weight, 1e-9) + noise[place] + centre)[now]
             left, size = left & ~now, 2 * size + 1
-    return np.where(deep, start + centre, image)
+    return out
