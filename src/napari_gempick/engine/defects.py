@@ -42,6 +42,8 @@ SHARP = 0.3
 """Height outside an edge over the height inside: of a defect it is smaller."""
 TAIL = 4.75
 """Hot pixels stand out from their neighbours by so many 97 % quantiles of what neighbours differ by."""
+PASSES = 3
+"""What stands out may hide beside what stands out more."""
 SAMPLE = 2**20
 """Pixels from which level and noise are estimated, on every so many-th row."""
 
@@ -59,6 +61,13 @@ class Defects:
 
     where: Flags
     counts: tuple[tuple[int, str, str], ...]
+
+    def joined(self, more: Defects) -> Defects:
+        """Return these defects and others, of other pixels, together."""
+        several = {one: (count, one, many) for count, one, many in self.counts}
+        for count, one, many in more.counts:
+            several[one] = (several.get(one, (0,))[0] + count, one, many)
+        return Defects(self.where | more.where, tuple(several.values()))
 
     def sentence(self) -> str:
         """Return what was replaced, for the user."""
@@ -83,8 +92,14 @@ def replace_defects(image: NDArray[np.float32], least: float = LEAST) -> tuple[N
     least : float
         Only pixels that are further from the median than this many robust standard deviations are defects.
     """
-    found = find_defects(image, least)
-    return (image, None) if found is None else (filled(image, found.where), found)
+    cleaned, found = image, None
+    for _ in range(PASSES):
+        more = find_defects(cleaned, least)
+        if more is None:
+            break
+        found = more if found is None else found.joined(more)
+        cleaned = filled(image, found.where)
+    return cleaned, found
 
 
 def find_defects(image: NDArray[np.float32], least: float = LEAST) -> Defects | None:
@@ -108,7 +123,8 @@ def find_defects(image: NDArray[np.float32], least: float = LEAST) -> Defects | 
     where = rows[:, None] | columns[None, :]
     hot_from = max(least * sigma, HOT * sigma, TAIL * _usual_change(some))
     hot = _single(image, distance, centre, hot_from) & ~where
-    pieces = _pieces(image, distance, far & ~where & ~hot, least * sigma, sigma, hot_from)
+    left = np.where(where | hot, np.float32(0), distance)
+    pieces = _pieces(image, left, far & ~where & ~hot, least * sigma, sigma, hot_from)
     single = hot.copy()
     parts_of_rows = parts_of_columns = blobs = 0
     for kind, place, inside in pieces:

@@ -210,7 +210,7 @@ def search_all(
                 continue
             notes = source.notes
             if prepared.outliers_replaced:
-                notes = (*notes, f"{prepared.outliers_replaced} pixels far outside were replaced by noise.")
+                notes = (*notes, f"Pixels far outside that were replaced by noise: {prepared.outliers_replaced}.")
             inside = slice(prepared.margin, -prepared.margin or None)
             image = prepared.image[inside, inside]
             yield replace(found, number=number, image=image, notes=notes, seconds=time.monotonic() - started)
