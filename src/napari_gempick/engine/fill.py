@@ -54,18 +54,20 @@ def filled(image: NDArray[np.float32], where: NDArray[np.bool_]) -> NDArray[np.f
         enough = number >= ENOUGH
         out[y[enough], x[enough]] = image[(y + shift[dy])[enough], (x + shift[dx])[enough]]
         deep[y[~enough], x[~enough]] = True
-    return _deeply_filled(out, where, deep, rng) if deep.any() else out
+    return _deeply_filled(out, where, deep) if deep.any() else out
 
 
 def _deeply_filled(
-    image: NDArray[np.float32], where: NDArray[np.bool_], deep: NDArray[np.bool_], rng: np.random.Generator
+    image: NDArray[np.float32], where: NDArray[np.bool_], deep: NDArray[np.bool_]
 ) -> NDArray[np.float32]:
     """Fill pixels far from good ones: local mean plus noise, window after window until all have enough good pixels."""
     good = ~where
     centre = np.float32(np.median(image[good]))
-    start = image - centre
-    start[deep] = rng.choice(start[good], int(np.count_nonzero(deep)))
-    start -= ndimage.uniform_filter(start, WINDOW)
+    start = np.where(good, image - centre, np.float32(0))
+    mean = ndimage.uniform_filter(start, WINDOW)
+    mean /= np.maximum(ndimage.uniform_filter(good.astype(np.float32), WINDOW), np.float32(1e-3))
+    start -= mean
+    start[where] = 0
     noise = random_phases(start, 0)
     noise *= np.median(np.abs(start[good])) / max(float(np.median(np.abs(noise))), 1e-30)
     out = image.copy()

@@ -7,7 +7,7 @@ import hashlib
 import math
 import threading
 from collections import OrderedDict
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,10 +24,10 @@ from napari_gempick.engine.masks import (
     outline,
     parse_shape,
 )
-from napari_gempick.engine.squares import MOST
 from napari_gempick.engine.symmetry import in_plane_symmetry
 from napari_gempick.io.micrograph import as_float32, read_micrograph, require_pixel_size
 from napari_gempick.io.stack import read_mask, read_stack
+from napari_gempick.job.full_grid import with_full_grid
 from napari_gempick.job.preparation import Preparation
 from napari_gempick.model.bank import BankIndex
 from napari_gempick.model.errors import InputError, SettingsError
@@ -41,11 +41,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_gempick.engine.filters import Transfer
-    from napari_gempick.engine.prepare import Prepared
     from napari_gempick.model.ctf import Ctf
 
 BANKS_KEPT = 2
-ON_FULL_GRID = "It was searched on the full grid: beside pixels so bright or dark a coarser one gives wrong scores."
 FEW = 4
 """Templates of a view up to which its symmetry is looked for."""
 SOFTENING = 0.6
@@ -391,17 +389,3 @@ def source_of(
     filters = makers.lowpass(grid), settings.highpass, notes, treated.of_micrograph
     source = Source(treated.image, grid, *filters, bank, replaced=treated.replaced)
     return with_full_grid(source, makers, treated.of_templates)
-
-
-def with_full_grid(source: Source, makers: BankMaker, of_templates: Transfer | None = None) -> Source:
-    """Return a source that is searched on the full grid where a coarser one would give wrong local variances."""
-    grid = source.grid
-
-    def instead(prepared: Prepared) -> Source | None:
-        if prepared.squares is None or prepared.squares.error(makers.unturned(grid), grid) <= MOST:
-            return None
-        whole = Grid(grid.file_shape, grid.pixel_size)
-        bank = functools.partial(makers.on_full_grid(grid), whole, of_templates)
-        return replace(source, grid=whole, bank=bank, notes=(*source.notes, ON_FULL_GRID), instead=None)
-
-    return replace(source, instead=instead) if grid.ratio > 1 else source

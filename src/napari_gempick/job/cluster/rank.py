@@ -21,7 +21,8 @@ from napari_gempick.job.cluster.hand_out import GO_ON, LEAVE, NO_MORE, STOP
 from napari_gempick.job.cluster.log import RankLog, last_attempt
 from napari_gempick.job.cluster.node import GPU_WEIGHT, devices_of_rank, kind_of_node, open_plan
 from napari_gempick.job.cluster.worker import Worker, as_input_error
-from napari_gempick.job.inputs import choose_grid, with_full_grid
+from napari_gempick.job.full_grid import with_full_grid
+from napari_gempick.job.inputs import choose_grid
 from napari_gempick.model.errors import Cancelled, DeviceError, GempickError, InputError
 from napari_gempick.run.pipeline import Source, search_all
 from napari_gempick.run.search import DevicePool, run_search
