@@ -50,6 +50,7 @@ TEMPLATE_SETTINGS = (
     "highpass",
     "averaging",
     "whiten",
+    "defects",
     "hot_pixels",
     "gradient",
     "bad_pixels",

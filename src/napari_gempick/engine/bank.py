@@ -231,6 +231,14 @@ class Bank:
         """Return the weights of a group in the bank's box, (h, w) float32."""
         return self._masks.get(group, lambda: self._crop(self._fine_mask(group)))
 
+    def twice_as_fine(self, group: int) -> NDArray[np.float32]:
+        """Return the weights of a group on a grid twice as fine as the searched one, in the bank's box, (2 h, 2 w)."""
+        fine, shape = self._fine_mask(group), tuple(2 * side for side in self.extent.box)
+        if fine.shape == shape:
+            return fine
+        spectrum = crop_spectrum(scipy.fft.rfft2(fine), fine.shape[0], (shape[0], shape[1]))
+        return np.asarray(scipy.fft.irfft2(spectrum, s=shape) * (shape[0] * shape[1] / fine.size), np.float32)
+
     def mean_weights(self, group: int) -> NDArray[np.float64]:
         """Return a group's weights over their sum: its correlation with the micrograph is the local mean, (h, w)."""
         return self.mask(group).astype(np.float64) / self.groups[group].area

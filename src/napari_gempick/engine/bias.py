@@ -10,7 +10,8 @@ import numpy as np
 import scipy.fft
 from scipy import ndimage
 
-from napari_gempick.engine.prepare import normalise, pad_smoothly
+from napari_gempick.engine.filters import random_phases
+from napari_gempick.engine.prepare import normalise
 from napari_gempick.engine.sampling import rotation_matrix
 
 if TYPE_CHECKING:
@@ -21,16 +22,8 @@ if TYPE_CHECKING:
 
 
 def noise_like(image: NDArray[np.float32], seed: int = 0) -> NDArray[np.float32]:
-    """Return noise of the same size and power spectrum as a micrograph, (y, x) float32: its phases are random.
-
-    The micrograph is made continuous across its edges first, so that these leave no cross in the spectrum.
-    """
-    height, width = (scipy.fft.next_fast_len(n + max(96, n // 8), real=True) for n in image.shape)
-    spectrum = np.abs(scipy.fft.rfft2(pad_smoothly(normalise(image)[0], (height, width))))
-    white = scipy.fft.rfft2(np.random.default_rng(seed).standard_normal((height, width), dtype=np.float32))
-    white *= spectrum / np.maximum(np.abs(white), 1e-12)
-    noise: NDArray[np.float32] = scipy.fft.irfft2(white, s=(height, width))
-    return noise[: image.shape[0], : image.shape[1]]
+    """Return noise of the same size and power spectrum as a micrograph, (y, x) float32: its phases are random."""
+    return random_phases(normalise(image)[0], seed)
 
 
 def average_of_picks(

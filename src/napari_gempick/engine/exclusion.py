@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.ndimage import binary_dilation, binary_propagation, gaussian_filter
+from scipy.ndimage import binary_dilation, binary_propagation, gaussian_filter, maximum_filter, minimum_filter
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -28,7 +28,9 @@ LEAST_REPEATED = 5
 """Rows or columns that make a padded border."""
 
 
-def find_exclusion(image: NDArray[np.float32], diameter: float) -> NDArray[np.bool_]:
+def find_exclusion(
+    image: NDArray[np.float32], diameter: float, replaced: NDArray[np.bool_] | None = None
+) -> NDArray[np.bool_]:
     """Return where a micrograph holds no particles worth picking, (ny, nx) bool.
 
     A large area of carbon is found by its edge and its grey level, unless it covers so much of the micrograph that its
@@ -40,6 +42,8 @@ def find_exclusion(image: NDArray[np.float32], diameter: float) -> NDArray[np.bo
         Finite.
     diameter : float
         The particle's, pixels.
+    replaced : (ny, nx) bool, optional
+        Pixels that were defects: of these, what is wider than a few pixels is left out as well.
     """
     top, bottom, left, right = padded_borders(image)
     inner = image[top : image.shape[0] - bottom, left : image.shape[1] - right]
@@ -47,6 +51,9 @@ def find_exclusion(image: NDArray[np.float32], diameter: float) -> NDArray[np.bo
     enough = inner.size >= LEAST_AREAS * diameter**2
     here = _foreign(inner, diameter) if enough else False  # what is usual cannot be told from a few particles
     excluded[top : image.shape[0] - bottom, left : image.shape[1] - right] = here
+    if replaced is not None:
+        wide = minimum_filter(replaced, LEAST_REPEATED, mode="nearest")
+        excluded |= maximum_filter(wide, LEAST_REPEATED)
     return excluded
 
 

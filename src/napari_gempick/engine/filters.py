@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
+import scipy.fft
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -99,3 +100,37 @@ def transfer(frequency: NDArray[np.float32], lowpass: float | None, highpass: fl
     if highpass is not None:
         amplitude *= 1 - _falling(frequency, HIGHPASS_START / highpass, HIGHPASS_END / highpass)
     return amplitude
+
+
+def pad_smoothly(image: NDArray[np.float32], shape: tuple[int, int]) -> NDArray[np.float32]:
+    """Return the (y, x) image at the origin of a larger array that is continuous across the periodic edges.
+
+    A third of the new rows is the mirror image of the end and a third that of the beginning, so that what a filter
+    finds near an edge does not depend on how many there are; one fades into the other between. Columns likewise.
+    """
+    for axis in (0, 1):
+        n = image.shape[axis]
+        extra = shape[axis] - n
+        if extra == 0:
+            continue
+        mirrored = np.pad(image, [(extra, extra) if a == axis else (0, 0) for a in (0, 1)], mode="symmetric")
+        before = np.take(mirrored, range(extra), axis=axis)
+        after = np.take(mirrored, range(n + extra, n + 2 * extra), axis=axis)
+        place = np.clip(3 * (np.arange(extra) + 1) / (extra + 1) - 1, 0, 1)
+        weight = 0.5 * (1 - np.cos(np.pi * place))
+        weight = weight.astype(image.dtype).reshape((-1, 1) if axis == 0 else (1, -1))
+        image = np.concatenate([image, after * (1 - weight) + before * weight], axis=axis)
+    return image
+
+
+def random_phases(image: NDArray[np.float32], seed: int) -> NDArray[np.float32]:
+    """Return noise of the same size and power spectrum as an image of mean zero, (y, x) float32: its phases are random.
+
+    The image is made continuous across its edges first, so that these leave no cross in the spectrum.
+    """
+    height, width = (scipy.fft.next_fast_len(n + max(96, n // 8), real=True) for n in image.shape)
+    spectrum = np.abs(scipy.fft.rfft2(pad_smoothly(image, (height, width))))
+    white = scipy.fft.rfft2(np.random.default_rng(seed).standard_normal((height, width), dtype=np.float32))
+    white *= spectrum / np.maximum(np.abs(white), 1e-12)
+    noise: NDArray[np.float32] = scipy.fft.irfft2(white, s=(height, width))
+    return noise[: image.shape[0], : image.shape[1]]

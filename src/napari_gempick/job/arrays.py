@@ -58,6 +58,8 @@ class Picked:
         Estimated false discovery rate of each view at any threshold; empty without decoys.
     excluded : (ny, nx) bool, optional
         Where no pick lies: given, or found by the setting `exclude` = auto.
+    notes : tuple of str
+        Sentences about the micrograph: defects that were replaced, and the grid where it is not the one asked for.
     """
 
     picks: Picks
@@ -68,6 +70,7 @@ class Picked:
     thresholds: tuple[float, ...] = ()
     rates: tuple[FalseRate, ...] = ()
     excluded: NDArray[np.bool_] | None = None
+    notes: tuple[str, ...] = ()
 
 
 def pick(
@@ -139,7 +142,7 @@ def pick(
     )
     found = picked(outcome, settings, makers.diameter)
     if excluded is None and settings.exclude == AUTO:
-        excluded = find_exclusion(pixels, makers.diameter / settings.pixel_size)
+        excluded = find_exclusion(source.image, makers.diameter / settings.pixel_size, source.replaced)
     return repick(replace(found, excluded=excluded), settings)
 
 
@@ -158,7 +161,7 @@ def picked(outcome: Outcome, settings: PickSettings, diameter: float) -> Picked:
     size = diameter / outcome.scores.grid.map_pixel_size
     candidates = with_local(find_candidates(outcome.scores, floor), outcome.image, size)
     decoys = None if outcome.decoys is None else with_local(find_candidates(outcome.decoys, floor), outcome.image, size)
-    return Picked(candidates, candidates, outcome.scores, diameter, decoys)
+    return Picked(candidates, candidates, outcome.scores, diameter, decoys, notes=outcome.notes)
 
 
 def repick(found: Picked, settings: PickSettings, *, excluded: NDArray[np.bool_] | None = None) -> Picked:

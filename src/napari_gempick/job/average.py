@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from napari_gempick.engine.align import average_classes, cut_boxes, outer_side
+from napari_gempick.engine.defects import replace_defects
 from napari_gempick.engine.masks import EDGE_PIXELS, outline, soft_edge
 from napari_gempick.io.coordinate_sets import PICK_FILES, TRUTH_FILES, common_ending, read_entries
 from napari_gempick.io.formats.eman2 import EMAN2, possible_names
@@ -76,6 +77,7 @@ def average(
     classes: int = 1,
     iterations: int = 8,
     max_shift: float | None = None,
+    defects: Literal["replace", "keep"] = "replace",
     progress: Callable[[float], None] | None = None,
 ) -> Averages:
     """Cut particles out, align them in rotation and shift, and average them; ten are enough for a start.
@@ -92,6 +94,8 @@ def average(
         Degrees; the averages keep to these angles. Otherwise their longer axis lies along x.
     classes, iterations, max_shift, progress
         See engine.align.average_classes.
+    defects : {"replace", "keep"}
+        Detector defects of the micrographs: see engine.defects.
 
     Raises
     ------
@@ -107,6 +111,7 @@ def average(
         limits = np.array(pixels.shape)[::-1] - box / 2
         inside = ((centres >= box / 2) & (centres <= limits)).all(axis=1)
         if inside.any():
+            pixels = replace_defects(pixels)[0] if defects == "replace" else pixels
             cuts.append(cut_boxes(pixels, centres[inside], side))
         kept.append(np.rint(centres[inside]))
         numbers += [number] * int(inside.sum())
@@ -146,6 +151,7 @@ def average_files(
     classes: int = 1,
     iterations: int = 8,
     max_shift: float | None = None,
+    defects: Literal["replace", "keep"] = "replace",
     overwrite: bool = False,
     progress: Callable[[float], None] | None = None,
 ) -> dict[str, Any]:
@@ -163,6 +169,8 @@ def average_files(
         Only the picks with one of these values in a column (`view` of the file's views as well).
     max_particles : int
         At most so many: those with the best scores, or the first ones where there are no scores.
+    defects : {"replace", "keep"}
+        Detector defects of the micrographs.
     use_psi : bool
         Keep to the angles of the picks.
 
@@ -198,7 +206,10 @@ def average_files(
 
     def images() -> Iterator[NDArray[np.float32]]:
         for (micrograph, _, _), size in zip(found, sizes, strict=True):
-            yield as_float32(read_micrograph(micrograph.path, size), "replace")[0]
+            image = as_float32(read_micrograph(micrograph.path, size), "replace")[0]
+            image, bad = replace_defects(image) if defects == "replace" else (image, None)
+            notes.extend(() if bad is None else (f"{micrograph.path}: {bad.sentence()}",))
+            yield image
 
     made = average(
         images(),
@@ -208,6 +219,7 @@ def average_files(
         classes=classes,
         iterations=iterations,
         max_shift=None if max_shift is None else max_shift / sizes[0],
+        defects="keep",  # none is left
         progress=progress,
     )
     stack = classes > 1
@@ -221,6 +233,7 @@ def average_files(
         "star": str(star),
         "particles": len(made.x),
         "left_out_at_edges": given - len(made.x),
+        "notes": notes,
         "classes": [
             {
                 "section": label + 1,
@@ -231,7 +244,6 @@ def average_files(
         ],
         "box": made.images.shape[-1],
         "pixel_size": sizes[0],
-        "notes": notes,
         "missing": missing,
     }
 

@@ -62,7 +62,7 @@ def with_exclusion(
         path = found_mask(folder, micrograph)
         if keep and path.exists():
             return source
-        excluded = find_exclusion(source.image, diameter / source.grid.pixel_size)
+        excluded = find_exclusion(source.image, diameter / source.grid.pixel_size, source.replaced)
         write_mrc(path, excluded, source.grid.pixel_size)
         share = float(excluded.mean())
         note = f"{100 * share:.0f} % of the micrograph are left out: padded borders, ice or carbon ({path})."
@@ -81,8 +81,9 @@ def find_missing(settings: PickSettings, folder: Path, micrograph: MicrographFil
         return
     image, grid, _ = read_image(micrograph.path, settings, micrograph.pixel_size)
     only_cleaned = settings.model_copy(update={"averaging": 0, "whiten": False, "ctf": None})
-    image = Preparation(only_cleaned).treat(image, grid.pixel_size, None).image
-    write_mrc(path, find_exclusion(image, diameter / grid.pixel_size), grid.pixel_size)
+    treated = Preparation(only_cleaned).treat(image, grid.pixel_size, None)
+    excluded = find_exclusion(treated.image, diameter / grid.pixel_size, treated.replaced)
+    write_mrc(path, excluded, grid.pixel_size)
 
 
 def read_exclusion(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import math
+import threading
 from collections import OrderedDict
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -25,6 +26,7 @@ from napari_gempick.engine.masks import (
 from napari_gempick.engine.symmetry import in_plane_symmetry
 from napari_gempick.io.micrograph import as_float32, read_micrograph, require_pixel_size
 from napari_gempick.io.stack import read_mask, read_stack, split_sections
+from napari_gempick.job.full_grid import with_full_grid
 from napari_gempick.job.preparation import Preparation
 from napari_gempick.model.bank import BankIndex
 from napari_gempick.model.errors import Cancelled, InputError, SettingsError
@@ -33,7 +35,6 @@ from napari_gempick.model.settings import PickSettings, split_name
 from napari_gempick.run.pipeline import Source
 
 if TYPE_CHECKING:
-    import threading
     from collections.abc import Sequence
     from pathlib import Path
 
@@ -211,6 +212,9 @@ class BankMaker:
             settings.folds_of(tuple(view.name for view in views)),
         )
         self.preparation = Preparation(settings)
+        self._lock = threading.Lock()
+        self._whole: dict[Fraction, BankMaker] = {}
+        self._sketches: dict[tuple[float, Fraction], Bank] = {}
         self._banks: OrderedDict[tuple[float, Fraction, Transfer | None], Bank] = OrderedDict()
         self.diameter = settings.diameter or max(self._area_diameter(view) for view in views)
 
@@ -274,25 +278,7 @@ class BankMaker:
         key = (round(grid.pixel_size, 9), grid.ratio, transfer)
         bank = self._banks.pop(key, None)
         if bank is None:
-            edge, softening = self._edge(grid), SOFTENING * grid.map_pixel_size if grid.ratio > 1 else 0.0
-            sign = np.float32(-1 if self._settings.contrast == "opposite" else 1)
-            sections = [
-                Section(image * sign, view.pixel_size, mask, which)
-                for view in self.views
-                for image, mask, which in zip(
-                    view.templates, self._masks(view, edge, softening), view.names, strict=True
-                )
-            ]
-            bank = Bank(
-                self.index,
-                sections,
-                grid.map_pixel_size,
-                lowpass=self.lowpass(grid),
-                highpass=self._settings.highpass,
-                oversampling=grid.oversampling,
-                transfer=transfer,
-                check=self._check,
-            )
+            bank = self._make(grid, self.index, transfer)
         self._banks[key] = bank
         while len(self._banks) > BANKS_KEPT:
             self._banks.popitem(last=False)
@@ -301,6 +287,42 @@ class BankMaker:
     def hints(self) -> list[str]:
         """Return sentences for the user about the templates: how they were read, and symmetry_hints."""
         return [*(note for view in self.views for note in view.notes), *self.symmetry_hints()]
+
+    def _make(self, grid: Grid, index: BankIndex, transfer: Transfer | None = None) -> Bank:
+        edge, softening = self._edge(grid), SOFTENING * grid.map_pixel_size if grid.ratio > 1 else 0.0
+        sign = np.float32(-1 if self._settings.contrast == "opposite" else 1)
+        sections = [
+            Section(image * sign, view.pixel_size, mask, which)
+            for view in self.views
+            for image, mask, which in zip(view.templates, self._masks(view, edge, softening), view.names, strict=True)
+        ]
+        return Bank(
+            index,
+            sections,
+            grid.map_pixel_size,
+            lowpass=self.lowpass(grid),
+            highpass=self._settings.highpass,
+            oversampling=grid.oversampling,
+            transfer=transfer,
+            check=self._check,
+        )
+
+    def unturned(self, grid: Grid) -> Bank:
+        """Return the bank for a grid without its rotations; it is kept, and made on any thread."""
+        key = (round(grid.pixel_size, 9), grid.ratio)
+        with self._lock:
+            if key not in self._sketches:
+                index = BankIndex(self.index.view_names, self.index.sections_per_view, 0.0, 360.0)
+                self._sketches[key] = self._make(grid, index)
+            return self._sketches[key]
+
+    def on_full_grid(self, grid: Grid) -> BankMaker:
+        """Return the maker of the same search on the file's pixels: the same filters, and masks with the same edge."""
+        with self._lock:
+            if grid.ratio not in self._whole:
+                same = {"grid": "full", "lowpass": self.lowpass(grid), "mask_edge": self._edge(grid)}
+                self._whole[grid.ratio] = BankMaker(self._settings.model_copy(update=same), self.views, self._cancel)
+            return self._whole[grid.ratio]
 
     def symmetry_hints(self) -> list[str]:
         """Say which views look symmetric in the plane and are searched as if they were not; the user decides."""
@@ -397,4 +419,6 @@ def source_of(
     treated = makers.preparation.treat(image, grid.pixel_size, ctf)
     bank = functools.partial(makers, grid, treated.of_templates)
     notes = (*notes, *treated.notes)
-    return Source(treated.image, grid, makers.lowpass(grid), settings.highpass, notes, treated.of_micrograph, bank)
+    filters = makers.lowpass(grid), settings.highpass, notes, treated.of_micrograph
+    source = Source(treated.image, grid, *filters, bank, replaced=treated.replaced)
+    return with_full_grid(source, makers, treated.of_templates)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from napari_gempick.engine.clean import remove_gradient, remove_hot_pixels
 from napari_gempick.engine.ctf import CtfTransfer
+from napari_gempick.engine.defects import LEAST, OUTLIER_SIGMA, replace_defects
 from napari_gempick.engine.transfers import Averaging, Whitening, product
 from napari_gempick.io.ctf import CtfTable
 from napari_gempick.io.frames import is_tiff
@@ -35,12 +36,15 @@ class Treated:
         In the micrograph's frame; the templates' has the CTF as well.
     notes : tuple of str
         Sentences for the user.
+    replaced : (ny, nx) bool, optional
+        Pixels that were defects.
     """
 
     image: NDArray[np.float32]
     of_micrograph: Transfer | None
     of_templates: Transfer | None
     notes: tuple[str, ...] = ()
+    replaced: NDArray[np.bool_] | None = None
 
 
 class Preparation:
@@ -85,14 +89,15 @@ class Preparation:
     def treat(self, image: NDArray[np.float32], pixel_size: float, ctf: Ctf | None) -> Treated:
         """Clean a micrograph (ny, nx) and return the filters for it and its templates."""
         settings = self._settings
-        notes: tuple[str, ...] = ()
+        image, found = replace_defects(image, LEAST if settings.defects == "replace" else OUTLIER_SIGMA)
+        notes: tuple[str, ...] = () if found is None else (found.sentence(),)
         if settings.hot_pixels is not None:
             image, hot = remove_hot_pixels(image, settings.hot_pixels)
-            notes = (f"{hot} hot pixels were replaced by their neighbours' median.",) if hot else ()
+            notes = (*notes, f"{hot} hot pixels were replaced by their neighbours' median.") if hot else notes
         if settings.gradient != "off":
             image = remove_gradient(image, _ORDERS[settings.gradient])
         averaging = Averaging(settings.averaging, pixel_size) if settings.averaging > 1 else None
         whitening = Whitening.of(image, pixel_size, settings.lowpass) if settings.whiten else None
         both = product(averaging, whitening)
         lens = None if ctf is None else CtfTransfer(ctf, settings.phase_flipped)
-        return Treated(image, both, product(both, lens), notes)
+        return Treated(image, both, product(both, lens), notes, None if found is None else found.where)

@@ -23,7 +23,6 @@ from napari_gempick.device.plan import PlanStore
 from napari_gempick.engine.exclusion import find_exclusion
 from napari_gempick.engine.local import with_local
 from napari_gempick.engine.peaks import find_candidates, select, suppress
-from napari_gempick.engine.prepare import prepare
 from napari_gempick.engine.refine import Refined, refine
 from napari_gempick.io.listing import MicrographFile
 from napari_gempick.job.arrays import picked, repick
@@ -35,7 +34,7 @@ from napari_gempick.model.errors import Cancelled
 from napari_gempick.model.geometry import Grid
 from napari_gempick.model.picks import Picks
 from napari_gempick.model.settings import AUTO
-from napari_gempick.run.pipeline import search_all
+from napari_gempick.run.pipeline import made_ready, search_all
 from napari_gempick.run.search import DevicePool
 
 if TYPE_CHECKING:
@@ -74,6 +73,8 @@ class Preview:
         How many of the coarse search's candidates are refined.
     seconds : float
         Since the start.
+    notes : tuple of str
+        Sentences about the micrograph.
     """
 
     picks: Picks
@@ -81,6 +82,7 @@ class Preview:
     refined: int
     candidates: int
     seconds: float
+    notes: tuple[str, ...] = ()
 
 
 def preview(
@@ -120,7 +122,8 @@ def preview(
     """
     started = time.monotonic()
     fine = BankMaker(settings, views, cancel)
-    source = source_of(image, grid, settings, fine, ctf)
+    source, prepared = made_ready(source_of(image, grid, settings, fine, ctf))
+    grid = source.grid
     coarse_settings, coarse_grid = coarser(settings, grid, fine.diameter)
     coarse = BankMaker(coarse_settings, views, cancel)
     (outcome,) = search_all(
@@ -134,6 +137,7 @@ def preview(
     if outcome.error is not None:
         raise outcome.error
     assert outcome.scores is not None
+    coarse_grid = outcome.scores.grid
     names = fine.index.view_names
     floor = candidate_floor(settings, names)
     size = fine.diameter / coarse_grid.map_pixel_size
@@ -153,7 +157,6 @@ def preview(
         y0, x0, y1, x1 = visible
         order = np.argsort(~((near.y >= y0) & (near.y <= y1) & (near.x >= x0) & (near.x <= x1)), kind="stable")
     near = near.take(order)
-    prepared = prepare(source.image, grid, source.lowpass, source.highpass, source.transfer)
     inside = slice(prepared.margin, -prepared.margin or None)
     searched = prepared.image[inside, inside] if settings.local_limits() else None
     bank = fine(grid) if source.bank is None else source.bank()
@@ -179,7 +182,7 @@ def preview(
             refined = with_local(_picks(done, fine, grid), searched, fine.diameter / grid.map_pixel_size)
             picks = select(refined, chosen, grid.file_shape, excluded)
             looked_at = len(near) - len(waiting)
-            yield Preview(picks, outcome.scores, looked_at, len(near), time.monotonic() - started)
+            yield Preview(picks, outcome.scores, looked_at, len(near), time.monotonic() - started, source.notes)
             if not waiting:
                 return
             batch, waiting = waiting[: max(16, len(near) // 4)], waiting[max(16, len(near) // 4) :]
@@ -219,7 +222,10 @@ def preview_file(
     ctf = fine.preparation.ctf_of(path)
     check_exclusion(settings.exclude)
     if settings.exclude == AUTO:
-        excluded: NDArray[np.bool_] | None = find_exclusion(image, fine.diameter / grid.pixel_size)
+        source = source_of(image, grid, settings, fine, ctf)
+        excluded: NDArray[np.bool_] | None = find_exclusion(
+            source.image, fine.diameter / grid.pixel_size, source.replaced
+        )
     else:
         name = MicrographFile(path, PurePosixPath(path.name))
         excluded = read_exclusion(settings.exclude, path.parent, name, grid.file_shape)
@@ -234,7 +240,7 @@ def preview_file(
     assert stage is not None
     result: dict[str, Any] = {
         "micrograph": str(path),
-        "notes": [*(note for view in views for note in view.notes), *notes],
+        "notes": [*(note for view in views for note in view.notes), *notes, *stage.notes],
         "picks": len(stage.picks),
         "candidates": stage.candidates,
         "coarse_seconds": round(first, 3),

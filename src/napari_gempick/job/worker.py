@@ -127,6 +127,8 @@ class Worker:
             size, shape = grid.pixel_size, grid.file_shape
             write_candidates(path, Candidates(picks, names, shape, shape, size, size, candidate_floor(settings, names)))
             share = stage.refined / max(1, stage.candidates)
+            for note in stage.notes if stage.refined == 0 else ():
+                self._say(run=number, event="said", sentence=note)
             self._say(run=number, event="progress", finished=0, total=1, share=share)
             self._say(run=number, event="preview", name=micrograph.output_stem, file=str(path), diameter=diameter)
 

@@ -106,6 +106,11 @@ class PickSettings(BaseModel):
         "Whiten micrographs and templates: divide by the square root of the micrograph's own power spectrum, averaged "
         "over 64 rings up to the Nyquist frequency. Default: off.",
     )
+    defects: Literal["replace", "keep"] = _setting(
+        "replace",
+        "Detector defects (hot and dead pixels, bad rows and columns, blobs, constant borders): put noise like their "
+        "surroundings in their place, or keep them as far as they are below 1000 standard deviations.",
+    )
     hot_pixels: float | None = _setting(
         None,
         "Replace pixels that differ from the median of their 5 x 5 neighbours by more than so many robust standard "

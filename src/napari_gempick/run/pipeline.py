@@ -51,6 +51,10 @@ class Source:
         A further filter of the micrograph.
     bank : callable, optional
         Returns the bank of this micrograph; default the one of its grid.
+    instead : callable, optional
+        Returns what is searched instead where the prepared micrograph would have wrong scores on this grid, else None.
+    replaced : (ny, nx) bool, optional
+        Pixels that were defects.
     """
 
     image: NDArray[np.float32]
@@ -60,6 +64,8 @@ class Source:
     notes: tuple[str, ...] = ()
     transfer: Transfer | None = None
     bank: Callable[[], Bank] | None = None
+    instead: Callable[[Prepared], Source | None] | None = None
+    replaced: NDArray[np.bool_] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -168,8 +174,8 @@ def search_all(
                     source = load()
                     if stop.is_set():
                         return
-                    filters = source.lowpass, source.highpass, source.transfer
-                    item = number, prepare(source.image, source.grid, *filters), source
+                    source, prepared = made_ready(source)
+                    item = number, prepared, source
             except GempickError as error:
                 item = number, error, None
             except MemoryError:
@@ -223,10 +229,7 @@ def search_all(
                 continue
             notes = source.notes
             if prepared.outliers_replaced:
-                notes = (
-                    *notes,
-                    f"{prepared.outliers_replaced} outlier pixels were replaced by their neighbours' median.",
-                )
+                notes = (*notes, f"Pixels far outside that were replaced by noise: {prepared.outliers_replaced}.")
             inside = slice(prepared.margin, -prepared.margin or None)
             image = prepared.image[inside, inside]
             yield replace(found, number=number, image=image, notes=notes, seconds=time.monotonic() - started)
@@ -243,6 +246,16 @@ def _next(ready: queue.Queue[_Item], cancel: threading.Event | None) -> _Item:
         except queue.Empty:
             if cancel is not None and cancel.is_set():
                 raise Cancelled("Stopped.") from None
+
+
+def made_ready(source: Source) -> tuple[Source, Prepared]:
+    """Prepare a micrograph; on another grid where its own would give wrong scores."""
+    prepared = prepare(source.image, source.grid, source.lowpass, source.highpass, source.transfer)
+    other = None if source.instead is None else source.instead(prepared)
+    if other is not None:
+        source = other
+        prepared = prepare(source.image, source.grid, source.lowpass, source.highpass, source.transfer)
+    return source, replace(prepared, squares=None)
 
 
 def _search_one(

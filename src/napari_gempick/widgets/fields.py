@@ -40,6 +40,7 @@ _LABELS = {
     "per_view_maps": "Maps per view",
     "averaging": "Averaging",
     "gradient": "Gradient",
+    "defects": "Defects",
     "hot_pixels": "Hot pixels",
     "ctf_step": "Defocus step",
     "phase_flipped": "Phases flipped",

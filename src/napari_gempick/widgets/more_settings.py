@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 GROUPS = (
-    ("Filters of micrographs and templates", ("averaging", "gradient", "hot_pixels", "whiten")),
+    ("Filters of micrographs and templates", ("averaging", "gradient", "defects", "hot_pixels", "whiten")),
     ("CTF of each micrograph", ("ctf", "phase_flipped", "ctf_step")),
     ("No picks on", ("exclude",)),
     ("Angles and grid", ("angle_range", "in_plane_symmetry", "grid")),

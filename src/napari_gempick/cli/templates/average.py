@@ -7,7 +7,16 @@ from typing import Any
 
 import click
 
-from napari_gempick.cli.common import EXIT_SOME_FAILED, ProgressPrinter, command_errors, json_option, print_json, say
+from napari_gempick.cli.common import (
+    EXIT_SOME_FAILED,
+    ProgressPrinter,
+    command_errors,
+    given,
+    json_option,
+    print_json,
+    say,
+    settings_options,
+)
 
 _POSITIVE = click.FloatRange(min=0, min_open=True)
 
@@ -47,6 +56,7 @@ _POSITIVE = click.FloatRange(min=0, min_open=True)
     type=_POSITIVE,
     help="Farthest that a particle may lie from its pick. [Å; default: an eighth of the box]",
 )
+@settings_options(["defects"])
 @click.option("--overwrite", is_flag=True, help="Replace files.")
 @json_option
 @command_errors
@@ -64,7 +74,8 @@ def command(paths: tuple[str, ...], output: Path, as_json: bool, **options: Any)
         raise click.UsageError("Give micrographs and, as the last argument, the picks.")
     printer = ProgressPrinter("Averaging")
     try:
-        made = average_files(find_micrographs(paths[:-1]), Path(paths[-1]), output, progress=printer.update, **options)
+        micrographs = find_micrographs(paths[:-1])
+        made = average_files(micrographs, Path(paths[-1]), output, progress=printer.update, **given(options))
     finally:
         printer.close()
     for sentence in (*made["notes"], *made["missing"]):

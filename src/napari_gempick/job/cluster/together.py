@@ -16,12 +16,14 @@ from typing import TYPE_CHECKING, Any
 
 from napari_gempick.job.cluster import hand_out, reduce
 from napari_gempick.job.cluster.hand_out import NO_MORE
+from napari_gempick.job.full_grid import with_full_grid
 from napari_gempick.job.inputs import choose_grid
 from napari_gempick.model.errors import Cancelled, GempickError, InputError
 from napari_gempick.run.pipeline import Source, search_all
 
 if TYPE_CHECKING:
     from napari_gempick.engine.bank import Bank
+    from napari_gempick.engine.prepare import Prepared
     from napari_gempick.engine.search import Search
     from napari_gempick.io.listing import MicrographFile
     from napari_gempick.job.cluster.rank import Rank
@@ -85,14 +87,22 @@ class Together:
         return self._call(self._given.next_number(mine, stop.is_set()))
 
     def _read(self, micrograph: MicrographFile) -> Source:
-        source = self._read_on_node(micrograph)
+        return self._in_step(self._read_on_node(micrograph))
+
+    def _in_step(self, source: Source) -> Source:
+        """Return a source whose search all ranks begin together, on whichever grid it is."""
         bank = source.bank or functools.partial(self._rank.worker.makers, source.grid)
+        other = source.instead
+
+        def instead(prepared: Prepared) -> Source | None:
+            found = None if other is None else other(prepared)
+            return None if found is None else self._in_step(found)
 
         def together() -> Bank:
             self._go()
             return bank()
 
-        return replace(source, bank=together)
+        return replace(source, bank=together, instead=instead)
 
     def _go(self) -> None:
         """Begin with a micrograph at all ranks, unless one of them is to stop."""
@@ -161,7 +171,8 @@ class Together:
         if source is not None:
             return source
         grid = choose_grid(settings, shape, facts["pixel"])
-        return Source(image, grid, worker.makers.lowpass(grid), settings.highpass, tuple(facts["notes"]))
+        found = Source(image, grid, worker.makers.lowpass(grid), settings.highpass, tuple(facts["notes"]))
+        return with_full_grid(found, worker.makers)
 
     def _exchange(self, steps: Any) -> Any:
         """Wait for an exchange with the ranks of this node; what goes wrong in it ends the job."""
