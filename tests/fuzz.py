@@ -59,7 +59,7 @@ def read_case(seed: int, number: int, top: Path, folder: Path, listed: list[Subj
         subject.read(path)
     except GempickError as error:
         try:
-            checks.check_sentence(error, (path.name, *(() if "job" not in path.parts else ("job.json",))))
+            checks.check_sentence(error, (path.name, *subject.named))
         except checks.Garbage as garbage:
             return what, f"{type(garbage).__name__}: {garbage}"
     except checks.Garbage as garbage:
@@ -155,7 +155,9 @@ class Pool:
         if wrong:
             self.failures.append((number, what, wrong))
             seed = self._common[0]
-            print(f"FAILED case {number}, {what}: {wrong}\n  again: python tests/fuzz.py --seed {seed} --only {number}\n")
+            print(
+                f"FAILED case {number}, {what}: {wrong}\n  again: python tests/fuzz.py --seed {seed} --only {number}\n"
+            )
             sys.stdout.flush()
 
 

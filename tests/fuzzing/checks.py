@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_gempick.io.candidates import Candidates
 from napari_gempick.io.names import check_name, printable
 from napari_gempick.model.errors import GempickError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from napari_gempick.io.candidates import Candidates
     from napari_gempick.io.formats.coordinate_set import CoordinateSet
     from napari_gempick.model.ctf import Ctf
     from napari_gempick.model.picks import Picks
@@ -56,6 +56,11 @@ def image(data: Any, shape: tuple[int, ...] | None = None) -> None:
 def pixel_size(value: float | None) -> None:
     """Check a pixel size in Å that a file gives."""
     want(value is None or 0.1 <= value <= 50, f"a pixel size of {value}")
+
+
+def listed(value: float | None) -> None:
+    """Check a pixel size as a list has it: whether it is plausible is judged when the image is read."""
+    want(value is None or isinstance(value, float | int), f"a pixel size of {value!r}")
 
 
 def name(text: str) -> None:

@@ -1,3 +1,5 @@
 """Cases that go through the command line."""
+
+
 def run(seed, orders, top, jobs, keep):
     return []

@@ -200,7 +200,9 @@ def _text(rng: random.Random, raw: bytes, others: Sequence[bytes]) -> bytes:
         text = "\n".join(lines)
     elif what == 7:
         at = rng.randrange(len(text) + 1)
-        new = rng.choice(('"', "'", "\ufeff", "\0", "#", ";", "\n;", ",", "\x1b", "\x0c", "\u2028", "data_\n", "loop_\n"))
+        new = rng.choice(
+            ('"', "'", "\ufeff", "\0", "#", ";", "\n;", ",", "\x1b", "\x0c", "\u2028", "data_\n", "loop_\n")
+        )
         text = text[:at] + new + text[at:]
     elif what == 8:
         text = text.replace("\n", rng.choice(("\r", "\r\n", "\n\n", "\n\r", " ")))

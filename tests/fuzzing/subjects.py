@@ -1,7 +1,8 @@
-"""What is damaged and who reads it: each subject is a file among its neighbours, and a reader whose result is checked."""
+"""What is damaged and who reads it: each subject is a file among its neighbours, and a reader with checks."""
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,8 +36,9 @@ from napari_gempick.job.compare import compare_sets, comparison
 from napari_gempick.job.convert_parts import PartReader
 from napari_gempick.job.evaluate import evaluate_set, forget_runs, recall_rows
 from napari_gempick.job.report import gather
-from napari_gempick.job.results import earlier_rows, left_over, micrograph_of, read_run
-from napari_gempick.job.settings_file import read_cluster, read_settings
+from napari_gempick.job.results import earlier_rows, left_over, micrograph_of
+from napari_gempick.job.run_file import read_run, settings_of
+from napari_gempick.job.settings_file import merged, read_cluster, read_settings
 from napari_gempick.model.cluster import make_cluster
 from napari_gempick.model.orientation import Orientation
 from napari_gempick.model.settings import make_settings
@@ -61,12 +63,15 @@ class Subject:
         Reads it, given its path, and checks what it gets.
     beside : tuple of str
         Files and folders of the world that reading needs.
+    named : tuple of str
+        What an error may name instead: a file that cannot be used because of the damaged one.
     """
 
     target: str
     kind: str
     read: Callable[[Path], None]
     beside: tuple[str, ...] = ()
+    named: tuple[str, ...] = ()
 
     def lay_out(self, world: Path, folder: Path) -> Path:
         """Copy the file and what stands beside it; return its place."""
@@ -113,7 +118,7 @@ def _map(path: Path) -> None:
 def _micrographs(path: Path) -> None:
     for file in find_micrographs([path]):
         checks.want(is_below(file.output_stem), f"output {file.output_stem!r}")
-        checks.want(file.pixel_size is None or file.pixel_size == file.pixel_size, "NaN as pixel size")
+        checks.listed(file.pixel_size)
 
 
 def _ctf(path: Path) -> None:
@@ -170,7 +175,7 @@ def _candidates(path: Path) -> None:
 def _run(path: Path) -> None:
     folder = path.parent
     run = read_run(folder)
-    make_settings(run["settings"])
+    settings_of(folder, run)
     for row in earlier_rows(folder):
         checks.want(is_below(micrograph_of(row).output_stem), "a name outside")
     left_over(folder, ())
@@ -211,7 +216,7 @@ def _job(path: Path) -> None:
     job = open_job(path.parent)
     for micrograph in job.micrographs:
         checks.want(is_below(micrograph.output_stem), "a name outside")
-        checks.want(micrograph.pixel_size is None or 0 < micrograph.pixel_size < 1e7, f"{micrograph.pixel_size}")
+        checks.listed(micrograph.pixel_size)
         checks.name(str(micrograph.path))
     job.check_files()
     _status(path)
@@ -245,7 +250,7 @@ def _session(path: Path) -> None:
     state, results, current = read_session(path.parent)
     for file in state.files:
         checks.want(is_below(file.output_stem), "a name outside")
-        checks.want(file.pixel_size is None or 0 < file.pixel_size < 1e7, f"{file.pixel_size}")
+        checks.listed(file.pixel_size)
     for tune in (state.tune, *state.overrides.values()):
         checks.want(all(isinstance(value, int | float) for value in tune.thresholds.values()), f"{tune}")
     for edits in state.edits.values():
@@ -254,18 +259,16 @@ def _session(path: Path) -> None:
     checks.want(current is None or isinstance(current, str), f"{current}")
     for result in results.values():
         checks.want(isinstance(result.row, dict) and result.diameter > 0, f"{result}")
-    try:
+    with contextlib.suppress(SettingsError):  # shown when the search is asked for
         state.settings()
-    except SettingsError:  # shown when the search is asked for
-        pass
 
 
 def _settings(path: Path) -> None:
-    make_settings(read_settings(path))
+    merged(make_settings, read_settings, path, {})
 
 
 def _cluster(path: Path) -> None:
-    make_cluster(read_cluster(path))
+    merged(make_cluster, read_cluster, path, {})
 
 
 def _names(path: Path) -> None:
@@ -320,7 +323,7 @@ def subjects(world: Path) -> list[Subject]:
     ]
     found += [
         Subject("project.csg", "text", _guessed, ("m.cs",)),
-        Subject("exposures.cs", "cs", _exposures, ("without.cs",)),
+        Subject("exposures.cs", "cs", _exposures, ("without.cs",), ("without.cs",)),
         Subject("without.cs", "cs", _passthrough, ("exposures.cs",)),
         Subject("results/candidates/mic0.star", "text", _candidates),
         Subject("results/run.json", "json", _run, _RESULTS),

@@ -8,7 +8,7 @@ import json
 import os
 import time
 from dataclasses import replace
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import tifffile
@@ -27,6 +27,11 @@ from napari_gempick.job.results import read_run
 from napari_gempick.model.cluster import make_cluster
 from napari_gempick.model.picks import Picks
 from napari_gempick.model.settings import make_settings
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from napari_gempick.io.listing import MicrographFile
 
 SHAPE = (120, 132)
 SIZE = 4.0  # Å
@@ -71,8 +76,9 @@ mics/mic1.mrc 1 25000.0 24000.0 130.0 90.0
 """
 CTFFIND = """# Output from CTFFind version 4.1.14, run on 2024-01-01 10:00:00
 # Input file: mics/mic0.mrc ; Number of micrographs: 1
-# Pixel size: 4.000 Angstroms ; acceleration voltage: 300.0 keV ; spherical aberration: 2.70 mm ; amplitude contrast: 0.07
-# Box size: 512 pixels ; min. res.: 30.0 Angstroms ; max. res.: 5.0 Angstroms ; min. def.: 5000.0 um; max. def. 50000.0 um
+# Pixel size: 4.000 Angstroms ; acceleration voltage: 300.0 keV ; spherical aberration: 2.70 mm ; \
+amplitude contrast: 0.07
+# Box size: 512 pixels ; min. res.: 30.0 Angstroms ; max. res.: 5.0 Angstroms
 # Columns: #1 - micrograph number; #2 - defocus 1 [Angstroms]; #3 - defocus 2; #4 - azimuth of astigmatism; #5 - phase
 1.000000 15000.000000 14000.000000 30.000000 0.000000 0.150000 5.000000
 """
@@ -89,8 +95,8 @@ TEXTS = {
     "32.0 32.0 mics/mic0.mrc 1 4.0 -2.0 -30.0 2\n80.5 90.0 mics/mic1.mrc 1 0.0 0.5 120.0 1\n",
     "gempicker.txt": GEMPICKER,
     "filaments.box": "10\t20\t24\t24\t-1\n70\t80\t24\t24\t-2\n20\t10\t24\t24\t-1\n90\t30\t24\t24\t-2\n",
-    "segments.box": "#micrograph: mic0.mrc\n#segment length: 24\n#segment width: 24\n#helix: (10.0, 20.0),(70.0, 80.0),24\n"
-    "10.0\t20.0\n40.0\t50.0\n70.0\t80.0\n",
+    "segments.box": "#micrograph: mic0.mrc\n#segment length: 24\n#segment width: 24\n"
+    "#helix: (10.0, 20.0),(70.0, 80.0),24\n10.0\t20.0\n40.0\t50.0\n70.0\t80.0\n",
     "napari.csv": "index,axis-0,axis-1\n0.0,32.0,32.0\n1.0,80.25,10.5\n",
     "clicked.csv": "x,y,view,inplane_deg,source\n32.0,32.0,side,30,both\n80.0,90.5,top,,one\n",
     "mic0_truth.csv": "x,y,view\n40.3,42.7,side\n90.2,50.1,side\n60.0,84.4,side\n",
@@ -137,7 +143,8 @@ def build(top: Path) -> None:
     stack = ParticleStack(top / "particles.mrcs", 8, "float32", {"box": 8})
     for name in ("mic0", "mic1"):
         stack.append(np.ones((2, 8, 8), np.float32), {"rlnCoordinateX": ["1.0", "2.0"]})
-        stack.finish_micrograph({"name": name, "particles": 2})
+        entry = {"name": name, "digest": "0", "picks": 2, "error": None, "optics": None, "notes": []}
+        stack.finish_micrograph({**entry, "outside": 0, "at_edge": 0, "dust": 0})
     stack.close()
     plan = next((top / "cache").glob("plan-*.json"))
     plan.rename(top / "plan.json")
@@ -192,7 +199,9 @@ def _coordinates(top: Path) -> None:
     ]
     rows = np.zeros(2, fields)
     picks = np.load(top / "coordinates/cs/all.cs")
-    known = [name for name in picks.dtype.names if name not in ("location/micrograph_path", "location/micrograph_shape")]
+    known = [
+        name for name in picks.dtype.names if name not in ("location/micrograph_path", "location/micrograph_shape")
+    ]
     rows["uid"] = list(dict.fromkeys(picks["location/micrograph_uid"].tolist()))
     rows["micrograph_blob/path"] = [b"mics/mic0.mrc", b"mics/mic1.mrc"]
     rows["micrograph_blob/shape"], rows["micrograph_blob/psize_A"] = SHAPE, SIZE
@@ -228,7 +237,7 @@ def _finish_job(top: Path) -> None:
     (top / "job/log/job.out").write_text(f"started {time.gmtime().tm_year > 0}\n")
 
 
-def _session(top: Path, micrographs: list) -> None:
+def _session(top: Path, micrographs: list[MicrographFile]) -> None:
     from napari_gempick.widgets.loading import Result
     from napari_gempick.widgets.session import SessionFolder
     from napari_gempick.widgets.state import Added, Edits, State, Tune, ViewSpec

@@ -19,11 +19,12 @@ from napari_gempick.io.read_coordinates import read_coordinates
 from napari_gempick.io.report_html import write_html
 from napari_gempick.io.sheet import plot_sheet
 from napari_gempick.job.inputs import read_views
-from napari_gempick.job.results import BOX_OVER_DIAMETER, read_run
+from napari_gempick.job.results import BOX_OVER_DIAMETER
+from napari_gempick.job.run_file import read_run, settings_of
 from napari_gempick.model.errors import GempickError, OutputError
 from napari_gempick.model.geometry import Extent
 from napari_gempick.model.report import RunReport, ViewReport
-from napari_gempick.model.settings import PickSettings, make_settings
+from napari_gempick.model.settings import PickSettings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -91,7 +92,7 @@ def gather(
 ) -> RunReport:
     """Return what there is to show about a folder of results; errors as `report`."""
     run = read_run(folder)
-    settings = make_settings(run["settings"])
+    settings = settings_of(folder, run)
     names = [view["name"] for view in run["views"]]
     rows = [row for row in run["micrographs"] if "error" not in row]
     found, histograms = _read(folder, rows, len(names), lambda share: progress(0.5 * share, "Reading picks"))

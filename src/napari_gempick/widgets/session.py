@@ -8,10 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 from napari_gempick.device.locks import Busy, give_back, take
 from napari_gempick.io.atomic import write_text
+from napari_gempick.io.json_files import checked, read_object
 from napari_gempick.job.results import INDEX_FILE, RUN_FILE
+from napari_gempick.job.run_file import check_row
 from napari_gempick.model.bank import BankIndex
 from napari_gempick.model.errors import InputError, OutputError
 from napari_gempick.widgets.loading import Result
+from napari_gempick.widgets.session_record import SessionRecord
 from napari_gempick.widgets.state import State, from_plain, to_plain
 
 if TYPE_CHECKING:
@@ -82,14 +85,17 @@ def read_session(folder: Path) -> tuple[State, dict[str, Result], str | None]:
         It is missing or damaged.
     """
     path = folder / SESSION_FILE
+    if not path.exists():
+        raise InputError(f"{folder} holds no session; choose a folder that was worked in.", folder)
+    content = read_object(path)
+    checked(SessionRecord, content, path, "correct or remove it")
+    for plain in content["results"].values():
+        check_row(plain["row"], path)
     try:
-        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         results = {stem: _result(plain) for stem, plain in content["results"].items()}
         return from_plain(content["state"]), results, content["current"]
-    except FileNotFoundError:
-        raise InputError(f"{folder} holds no session; choose a folder that was worked in.", folder) from None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise InputError(f"{path} cannot be read ({error}); mend or remove it.", path) from error
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"{path} cannot be read ({error}); correct or remove it.", path) from error
 
 
 def _result(plain: dict[str, Any]) -> Result:

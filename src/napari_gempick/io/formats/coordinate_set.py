@@ -27,6 +27,8 @@ NO_VIEW = "particle"
 UNKNOWN = -999.0
 """RELION's value for a hand-picked particle's score and angle."""
 _FARTHEST, _MOST = 1e9, 1e7
+_FLOAT32 = 3e38
+"""Scores beyond become infinite in single precision."""
 _SIZES = {"box_size": "box size", "pixel_size": "pixel size"}
 
 
@@ -232,7 +234,7 @@ def assemble(
     for values, what, good in (
         (x, "position", np.abs(x) < _FARTHEST),
         (y, "position", np.abs(y) < _FARTHEST),
-        (known_score, "score", ~np.isinf(known_score)),
+        (known_score, "score", np.isnan(known_score) | (np.abs(known_score) < _FLOAT32)),
         (known_psi, "angle", ~np.isinf(known_psi)),
         (known_class, "class", _small_or_unknown(known_class)),
         *((view, "view", _small_or_unknown(view) & (view < len(view_names))) for view in (view,) if view is not None),
