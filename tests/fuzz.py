@@ -191,7 +191,8 @@ def main() -> int:
         orders = list(range(-1 - options.first, -1 - options.first - by_command, -1))
         keep = None
         if options.only is not None:
-            keep = Path.cwd() / f"fuzz-{options.seed}-{options.only}"
+            keep = Path(tempfile.gettempdir()) / f"fuzz-{options.seed}-{options.only}"
+            shutil.rmtree(keep, ignore_errors=True)
             numbers, orders = ([options.only], []) if options.only >= 0 else ([], [options.only])
         pool = Pool(options.seed, top, listed, keep)
         pool.run(numbers, options.jobs)

@@ -49,7 +49,7 @@ def image(data: Any, shape: tuple[int, ...] | None = None) -> None:
     """Check pixels."""
     array = np.asarray(data)
     want(array.size and min(array.shape) > 0, f"an image of shape {array.shape}")
-    want(array.dtype.kind in "fiu", f"an image of {array.dtype}")
+    want(array.dtype.kind in "bfiu", f"an image of {array.dtype}")
     want(shape is None or array.shape == shape, f"{array.shape}, not {shape}")
 
 

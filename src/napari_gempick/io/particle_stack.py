@@ -113,7 +113,7 @@ class ParticleStack:
     def _restore(self, plan: dict[str, Any]) -> bool:
         """Cut the files back to the last complete micrograph; False where there is nothing to go on with."""
         journal = self._folder / _JOURNAL
-        if not journal.exists():
+        if not os.path.lexists(journal):
             return False
         with readable(journal):
             raw = journal.read_bytes()

@@ -11,12 +11,11 @@ from pydantic import (
     NonNegativeInt,
     PositiveFloat,
     PositiveInt,
-    field_validator,
     model_validator,
 )
 
 from napari_gempick.io.json_files import checked, read_object
-from napari_gempick.io.names import check_name, is_below
+from napari_gempick.io.record_types import Below, FilePath, Writable
 from napari_gempick.model.errors import InputError, SettingsError, printable
 from napari_gempick.model.settings import make_settings
 
@@ -35,8 +34,8 @@ class _RowRecord(BaseModel):
 
     model_config = ConfigDict(extra="allow", allow_inf_nan=False)
 
-    name: str
-    path: str
+    name: Below
+    path: FilePath
     error: str | None = None
     shape: tuple[_Side, _Side] | None = None
     pixel_size: _Pixel | None = None
@@ -51,18 +50,6 @@ class _RowRecord(BaseModel):
     proof: dict[str, str] = {}
     wrong: list[str] = []
 
-    @field_validator("name")
-    @classmethod
-    def _stays_below(cls, name: str) -> str:
-        if not is_below(name):
-            raise ValueError(f"the name {printable(name)} leads out of the folder")
-        return _can_be_written(name)
-
-    @field_validator("path")
-    @classmethod
-    def _is_a_name(cls, path: str) -> str:
-        return _can_be_written(path)
-
     @model_validator(mode="after")
     def _is_whole(self) -> _RowRecord:
         needed = ("shape", "pixel_size", "picks", "best_score", "picks_per_view")
@@ -72,18 +59,10 @@ class _RowRecord(BaseModel):
         return self
 
 
-def _can_be_written(name: str) -> str:
-    try:
-        check_name(name)
-    except InputError as error:
-        raise ValueError(error.sentence.rstrip(".")) from error
-    return name
-
-
 class _ViewRecord(BaseModel):
     model_config = ConfigDict(extra="allow", allow_inf_nan=False)
 
-    name: str
+    name: Writable
     sections: PositiveInt
 
 

@@ -7,22 +7,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, FiniteFloat, NonNegativeFloat, PositiveInt
 
-from napari_gempick.io.names import check_name, is_below
-from napari_gempick.model.errors import InputError
-
-
-def _writable(name: str) -> str:
-    try:
-        check_name(name)
-    except InputError as error:
-        raise ValueError(error.sentence.rstrip(".")) from error
-    return name
-
-
-def _below(name: str) -> str:
-    if not is_below(name):
-        raise ValueError("the name would lead out of the folder")
-    return _writable(name)
+from napari_gempick.io.record_types import Below, FilePath, Writable
 
 
 def _finite_or_nan(value: float) -> float:
@@ -32,8 +17,6 @@ def _finite_or_nan(value: float) -> float:
 
 
 _FiniteOrNan = Annotated[float, AfterValidator(_finite_or_nan)]
-_Below = Annotated[str, AfterValidator(_below)]
-_Name = Annotated[str, AfterValidator(_writable)]
 _Position = tuple[FiniteFloat, FiniteFloat]
 
 
@@ -42,15 +25,15 @@ class _Record(BaseModel):
 
 
 class _File(_Record):
-    path: _Name
-    relative: _Below
+    path: FilePath
+    relative: Below
     whole_name: bool
     pixel_size: FiniteFloat | None = None
 
 
 class _View(_Record):
-    name: _Name
-    files: list[_Name]
+    name: Writable
+    files: list[Writable]
     mask: str
     colour: str = Field(pattern="^#[0-9a-fA-F]{6}$")
 
@@ -93,7 +76,7 @@ class _State(_Record):
 class _Bank(_Record):
     model_config = ConfigDict(extra="allow")
 
-    view_names: list[_Name]
+    view_names: list[Writable]
     sections_per_view: list[PositiveInt]
     angle_step: Annotated[float, Field(ge=0, le=360)]
     angle_range: Annotated[float, Field(ge=0, le=360)]

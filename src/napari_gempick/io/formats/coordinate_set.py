@@ -247,8 +247,9 @@ def assemble(
             raise InputError(
                 f"{path}: row {row + 1} has no possible {what} ({values[row]:g}){more}; fix or remove that row.", path
             )
-    for name in dict.fromkeys(micrographs or ()):
-        check_name(name, f"{path}: the micrograph's name")
+    for names, whose in ((micrographs or (), "micrograph"), (view_names, "view")):
+        for name in dict.fromkeys(names):
+            check_name(name, f"{path}: the {whose}'s name")
     picks = Picks(
         x=x,
         y=y,

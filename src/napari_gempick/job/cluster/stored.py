@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 from pydantic import (
-    AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
@@ -16,32 +15,7 @@ from pydantic import (
     model_validator,
 )
 
-from napari_gempick.io.names import check_name, is_below
-from napari_gempick.model.errors import InputError, printable
-
-
-def _below(name: str) -> str:
-    try:
-        check_name(name)
-    except InputError as error:
-        raise ValueError(error.sentence.rstrip(".")) from error
-    if not is_below(name):
-        raise ValueError(f"the name {printable(name)} would lead out of the job folder")
-    return name
-
-
-def _writable(name: str) -> str:
-    try:
-        check_name(name)
-    except InputError as error:
-        raise ValueError(error.sentence.rstrip(".")) from error
-    return name
-
-
-Below = Annotated[str, AfterValidator(_below)]
-"""A path that stays below its folder."""
-Writable = Annotated[str, AfterValidator(_writable)]
-"""A name that files of text can hold."""
+from napari_gempick.io.record_types import Below, FilePath, Writable
 
 
 class _Stored(BaseModel):
@@ -49,7 +23,7 @@ class _Stored(BaseModel):
 
 
 class _Micrograph(_Stored):
-    path: Writable
+    path: FilePath
     relative: Below
     whole_name: bool = False
     pixel_size: FiniteFloat | None = None
