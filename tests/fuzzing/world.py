@@ -147,7 +147,7 @@ def build(top: Path) -> None:
         stack.finish_micrograph({**entry, "outside": 0, "at_edge": 0, "dust": 0})
     stack.close()
     plan = next((top / "cache").glob("plan-*.json"))
-    plan.rename(top / "plan.json")
+    (top / "plan.json").write_bytes(plan.read_bytes())
 
 
 def _images(top: Path) -> None:
@@ -177,6 +177,9 @@ def _images(top: Path) -> None:
         (top / name).write_bytes(raw)
     for name, compression in TIFFS.items():
         tifffile.imwrite(top / f"{name}.tif", small.astype(np.float32), compression=compression, rowsperstrip=16)
+    tifffile.imwrite(
+        top / "mic.tif", pictures[0], compression="zlib", resolution=(2.5e7, 2.5e7), resolutionunit=3, rowsperstrip=40
+    )
     tifffile.imwrite(top / "tiled.tif", small.astype(np.uint16), tile=(16, 16), compression="zlib", byteorder=">")
     tifffile.imwrite(top / "big.tif", small.astype(np.int16), bigtiff=True)
     tifffile.imwrite(top / "resolution.tif", small, resolution=(2.5e7, 2.5e7), resolutionunit=3)

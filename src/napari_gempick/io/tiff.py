@@ -208,7 +208,7 @@ def _pixels(path: Path, size: int, number: int | None, page: Any, series: Any, s
         with parsing(path, "a TIFF file"), _opened(path) as tiff:
             source: Any = tiff.pages[0] if number is None else tiff.series[number]
             for one in [source] if number is None else source.pages:
-                parts = () if one is None else zip(one.dataoffsets, one.databytecounts, strict=True)
+                parts = () if one is None else zip(one.dataoffsets, one.databytecounts, strict=False)
                 end = max((int(start) + int(length) for start, length in parts), default=0)
                 if end > size:
                     raise InputError(
