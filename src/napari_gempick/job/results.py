@@ -480,21 +480,27 @@ class _RunRecord(BaseModel):
     micrographs: list[_RowRecord]
 
 
+class NoResults(SettingsError):
+    """A folder has no run.json, or one of another program."""
+
+
 def read_run(folder: Path) -> dict[str, Any]:
     """Read run.json.
 
     Raises
     ------
+    NoResults
+        It is missing, or another program's.
     SettingsError
-        It is missing or damaged; the field is named.
+        It is damaged; the field is named.
     """
     path = folder / RUN_FILE
     if not path.exists():
-        raise SettingsError(f"{path} is missing; {folder} is not a folder of results.", path)
+        raise NoResults(f"{path} is missing; {folder} is not a folder of results.", path)
     try:
         run = read_object(path)
         if not isinstance(run.get("settings"), dict):
-            raise SettingsError(f"{path} is not a gempick run.json; run again with --overwrite.", path)
+            raise NoResults(f"{path} is not a gempick run.json; run again with --overwrite.", path)
         checked(_RunRecord, run, path, "run again with --overwrite")
     except InputError as error:
         raise SettingsError(error.sentence, path) from error

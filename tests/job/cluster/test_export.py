@@ -70,7 +70,7 @@ def test_hostile_names_from_export_to_collect(hostile, wanted, tmp_path):
 def test_a_newline_in_a_name_is_refused(data, tmp_path):
     for name in ("mics\n", "tab\t"):
         micrograph = MicrographFile(tmp_path / name / "m.mrc", find_micrographs([data / "mics"])[0].relative)
-        with pytest.raises(InputError, match="newline or another control character"):
+        with pytest.raises(InputError, match="line break or another control character"):
             export_job(
                 make_settings(values_for(data)), [micrograph], tmp_path / "job", make_cluster({"site": "mpirun"})
             )
