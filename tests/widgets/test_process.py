@@ -76,7 +76,7 @@ def test_large_requests_arrive_whole_and_in_order(monkeypatch):
 
 def test_another_process_is_started_after_one_has_ended(monkeypatch):
     real = subprocess.Popen
-    code = "import sys; print('{\"event\": \"heard\"}', flush=True) if sys.stdin.readline() else None"
+    code = 'import sys; print(\'{"event": "heard"}\', flush=True) if sys.stdin.readline() else None'
     monkeypatch.setattr(
         module.subprocess, "Popen", lambda command, **options: real([sys.executable, "-c", code], **options)
     )

@@ -29,6 +29,7 @@ from napari_gempick.job.cluster.folder import (
     write_job,
 )
 from napari_gempick.job.cluster.script import find_site, render, write_script
+from napari_gempick.job.in_one_piece import in_one_piece
 from napari_gempick.job.inputs import BankMaker, read_views
 from napari_gempick.job.results import formats_of
 from napari_gempick.model.errors import InputError, OutputError, SettingsError
@@ -49,6 +50,7 @@ class Exported:
     estimate: Estimate
 
 
+@in_one_piece
 def export_job(
     settings: PickSettings,
     micrographs: Sequence[MicrographFile],
