@@ -43,7 +43,7 @@ def in_one_piece(export: Callable[P, Exported]) -> Callable[P, Exported]:
         with alone_in(beside):
             try:
                 shutil.rmtree(waiting, ignore_errors=True)
-                made = export(*call.args, **call.kwargs)  # type: ignore[arg-type]
+                made = export(*call.args, **call.kwargs)
                 _move(made.job, place)
             except GempickError as error:
                 raise type(error)(error.sentence.replace(str(waiting), str(place)), place) from error
