@@ -7,8 +7,11 @@ import threading
 import pytest
 
 from napari_gempick.model.errors import OutputError
+from napari_gempick.model.settings import PickSettings
 from napari_gempick.widgets import controller as controller_module
+from napari_gempick.widgets import remembered
 from napari_gempick.widgets import session as session_module
+from napari_gempick.widgets.making import project
 from napari_gempick.widgets.session import read_session
 
 GUARD = 30
@@ -326,3 +329,44 @@ def test_a_folder_that_is_open_stays_open_when_it_cannot_be_read_again(searched,
         assert "open in another window" in other.said[-1][1]
     finally:
         other.close()
+
+
+def test_what_every_setting_may_be_is_read_again(folder):
+    """A session with each setting at a value of its own."""
+    more = {
+        **{"averaging": 2, "highpass": 400.0, "hot_pixels": 8, "gradient": "plane", "whiten": True, "lowpass": 9},
+        **{"ctf": "/data/ctf.star", "ctf_step": 100.0, "phase_flipped": "bright", "candidate_floor": -0.1},
+        **{"angle_step": 0, "angle_range": 180.0, "in_plane_symmetry": ["particle=2"], "grid": "3/2", "mask_edge": 8.0},
+        **{"diameter": 120.0, "pixel_size": 1.5, "template_pixel_size": 3, "exclude": "auto", "devices": "cpu"},
+        **{"threads": 3, "save_maps": True, "per_view_maps": True, "decoys": False, "mask_rotation": "soft"},
+        **{"bad_pixels": "replace", "contrast": "opposite"},
+    }
+    damaged(folder, change("state", "values", to=more))
+    state, found, current = read_session(folder)
+    assert state.values == more and current == "one" and set(found) == {"one", "two"}
+    plain = PickSettings().model_dump(mode="json")
+    damaged(folder, change("state", "values", to=plain))
+    assert read_session(folder)[0].values == plain
+
+
+def test_folds_are_read_again(folder):
+    damaged(folder, change("results", "one", "bank", "folds", to=[2]))
+    assert read_session(folder)[1]["one"].bank.folds == (2,)
+
+
+@pytest.mark.parametrize("name", ["", "..", "../side", "/side", "a/b", "a=b", "a\\b"])
+def test_views_have_names_that_files_can_be_called_after(session, name, tmp_path):
+    session.controller.use_folder(tmp_path / "work")
+    session.controller.add_view(name, ["/data/side.mrc"])
+    project(session.controller, tmp_path / "map.mrc", name, "C1", 30.0)
+    assert session.controller.state.views == ()
+    assert {kind for kind, _ in session.said} == {"error"} and len(session.said) == 2
+    assert all("A view cannot be called" in sentence for _, sentence in session.said)
+
+
+def test_what_the_window_remembers_may_be_damaged(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    file = tmp_path / "napari-gempick" / "window.json"
+    file.parent.mkdir()
+    file.write_text(json.dumps({"jobs": [1, None, {}], "choices": {"root": 5, "maps": True, "more": 1}, "cluster": 3}))
+    assert (remembered.jobs(), remembered.last_choices(), remembered.last_cluster()) == ([], {"maps": True}, {})

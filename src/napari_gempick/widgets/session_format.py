@@ -109,7 +109,7 @@ def _known(values: dict[str, Any]) -> dict[str, Any]:
 @cache
 def _setting(name: str) -> TypeAdapter[Any]:
     field = PickSettings.model_fields[name]
-    kind: Any = list[str] if field.annotation == tuple[str, ...] else Annotated[field.annotation, *field.metadata]
+    kind: Any = list[str] if field.annotation == tuple[str, ...] else Annotated[field.annotation, field]
     return TypeAdapter(kind, config=ConfigDict(strict=True, allow_inf_nan=False))
 
 
