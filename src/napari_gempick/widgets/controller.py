@@ -19,7 +19,7 @@ from napari_gempick.model.errors import GempickError, InputError, OutputError
 from napari_gempick.widgets.background import Background, Mailbox
 from napari_gempick.widgets.board import Board
 from napari_gempick.widgets.decisions import Decisions
-from napari_gempick.widgets.loading import Boards, Loaded, Result, load, load_maps
+from napari_gempick.widgets.loading import BOARD_SETTINGS, Boards, Loaded, Result, load, load_maps
 from napari_gempick.widgets.saving import Saver, Snapshot
 from napari_gempick.widgets.session import SessionFolder, free_folder, is_results, is_session, read_folder
 from napari_gempick.widgets.state import History, State
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from napari_gempick.widgets.background import Post
 
 
-_READ_WITH = ("pixel_size", "exclude")
+_READ_WITH = ("pixel_size", *BOARD_SETTINGS)
 """Settings that a micrograph and its candidates are read with."""
 
 

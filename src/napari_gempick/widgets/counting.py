@@ -8,6 +8,7 @@ import numpy as np
 from psygnal import Signal
 
 from napari_gempick.model.errors import GempickError
+from napari_gempick.widgets.loading import BOARD_SETTINGS
 from napari_gempick.widgets.state import Edits
 
 if TYPE_CHECKING:
@@ -53,7 +54,8 @@ class Counter:
             self._files = {file.output_stem: file for file in state.files}
             for stem in [stem for stem in {**self.counts, **self._histograms} if stem not in self._files]:
                 self._forget(stem)
-        if state.files != before.files or state.values.get("exclude") != before.values.get("exclude"):
+        other = any(state.values.get(name) != before.values.get(name) for name in BOARD_SETTINGS)
+        if state.files != before.files or other:
             self.start()
         elif (state.tune, state.overrides, state.edits) != (before.tune, before.overrides, before.edits):
             self._count_soon(stem for stem in self._files if _counted_with(state, stem) != _counted_with(before, stem))

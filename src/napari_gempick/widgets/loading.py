@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 KEPT_BYTES = 2**30
 """Candidates stay in memory up to so many bytes; those that were used last."""
 
+BOARD_SETTINGS = ("diameter", "exclude")
+"""Settings of the search that choose picks among candidates; the diameter is the default of the border."""
+
 
 @dataclass(frozen=True)
 class Result:
@@ -149,7 +152,7 @@ class Boards:
         if result.error:
             return None
         stem = file.output_stem
-        key = str(folder), settings.diameter, settings.exclude
+        key = str(folder), *(getattr(settings, name) for name in BOARD_SETTINGS)
         with self._lock:
             known = self._kept.get(stem)
             if known is not None and known.result is result and known.key == key:
