@@ -70,4 +70,4 @@ def reduced(name: str) -> str:
 def is_below(name: str) -> bool:
     """Return whether a relative path stays below the folder that it is put into."""
     path = PurePosixPath(name.replace("\\", "/"))
-    return bool(path.name) and not path.is_absolute() and ".." not in path.parts
+    return bool(path.name) and not path.is_absolute() and ".." not in path.parts and "\0" not in name
