@@ -50,4 +50,5 @@ def write_run(folder: Path, names) -> None:
     """run.json as `gempick pick` writes it, as far as it matters: sections 1 and 2 are side views, 3 is a top view."""
     views = [{"name": "side", "sections": 2}, {"name": "top", "sections": 1}]
     rows = [{"name": name, "path": f"/data/{name}.mrc", "picks": 1, "shape": list(SHAPE)} for name in names]
-    (folder / "run.json").write_text(json.dumps({"settings": {}, "views": views, "micrographs": rows}))
+    run = {"settings": {}, "diameter": 200.0, "views": views, "micrographs": rows}
+    (folder / "run.json").write_text(json.dumps(run))

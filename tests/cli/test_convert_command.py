@@ -316,7 +316,8 @@ def test_results_give_views_and_sizes(work: Path) -> None:
     """Classes become named views again, flips find the size, and a list of results is as good as their folder."""
     views = [{"name": "side", "sections": 1}, {"name": "long top", "sections": 3}]
     row = {"name": "grid2/other", "path": str(work / "mics/grid2/other.mrc"), "shape": list(SHAPE), "pixel_size": 1.5}
-    Path("picks/run.json").write_text(json.dumps({"settings": {}, "views": views, "micrographs": [row]}))
+    run = {"settings": {}, "diameter": 200.0, "views": views, "micrographs": [row]}
+    Path("picks/run.json").write_text(json.dumps(run))
     for given in ("picks/grid 1", "picks/grid2/mic_autopick.star"):
         assert "flips need it" in refused(given, "no", "--to", "csv", "--flip-y")
     write_autopick_index("picks/autopick.star", [("mics/grid2/other.mrc", "picks/grid2/other_autopick.star")])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import threading
 from pathlib import Path
 
@@ -229,3 +230,43 @@ def test_the_pixel_size_of_the_micrographs_list_counts(work: Path) -> None:
     assert len(differ) == 3
     run("m.star", "picks", "--box", "32", "-o", "q.mrcs", "--pixel-size", "1.5")
     assert starfile.read("q.star")["optics"]["rlnImagePixelSize"].tolist() == [1.5]
+
+
+@pytest.mark.parametrize("moment", ["images", "star"])
+def test_an_end_that_was_cut_off_is_made_again(work: Path, monkeypatch: pytest.MonkeyPatch, moment: str) -> None:
+    """Killed after the images have their name and before the STAR file has its own, or just before both."""
+    whole = run("mics", "picks", "--box", "33", "-o", "whole/p.mrcs")
+    replace = os.replace
+
+    class Killed(BaseException):
+        pass
+
+    def cut(source, target):
+        if moment == "star":
+            replace(source, target)
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr("napari_gempick.io.particle_stack.os.replace", cut)
+        with pytest.raises(Killed):
+            CliRunner().invoke(
+                main, ["extract", "mics", "picks", "--box", "33", "-o", "out/p.mrcs"], catch_exceptions=False
+            )
+    assert not Path("out/p.star").exists() and Path("out/p.mrcs").exists() == (moment == "star")
+    run("mics", "picks", "--box", "33", "-o", "out/p.mrcs", status=2)
+    again = run("mics", "picks", "--box", "33", "-o", "out/p.mrcs", "--resume")
+    assert again["particles"] == whole["particles"]
+    assert Path("out/p.mrcs").read_bytes() == Path("whole/p.mrcs").read_bytes()
+    assert Path("out/p.star").read_text() == Path("whole/p.star").read_text().replace("whole/", "out/")
+
+
+def test_resuming_what_is_finished_is_no_error(work: Path) -> None:
+    report = run("mics", "picks", "--box", "33", "-o", "p.mrcs")
+    before = Path("p.mrcs").stat().st_mtime_ns
+    again = run("mics", "picks", "--box", "33", "-o", "p.mrcs", "--resume")
+    assert (again["particles"], again["micrographs"]) == (report["particles"], 3)
+    assert "complete already" in again["notes"][0] and Path("p.mrcs").stat().st_mtime_ns == before
+    assert (
+        "boxes of 33 x 33 pixels and not of 35"
+        in run("mics", "picks", "--box", "35", "-o", "p.mrcs", "--resume", status=2)["error"]
+    )

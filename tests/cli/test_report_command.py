@@ -108,4 +108,4 @@ def test_no_picks_and_no_results(gempick, run, data):
     gempick("retune", "run", "--threshold", "0.99", check=1)
     gempick("report", "run", "--particles", 2, check=0)
     assert "0" in Page((run / "report.html").read_text()).text
-    assert "no folder of results" in gempick("report", "grid1", check=2).stderr
+    assert "not a folder of results" in gempick("report", "grid1", check=2).stderr

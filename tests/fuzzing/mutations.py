@@ -253,7 +253,7 @@ def _json(rng: random.Random, raw: bytes, others: Sequence[bytes]) -> bytes:
             del node[key]
         else:
             node[rng.choice(("", "x", "../x", "extra", "\x1b"))] = node.pop(key)
-    made = json.dumps(tree, ensure_ascii=rng.random() < 0.5).encode("utf-8", "surrogateescape")
+    made = json.dumps(tree, ensure_ascii=rng.random() < 0.5).encode("utf-8", "surrogatepass")
     if not of_lines:
         return made
     lines[row] = made

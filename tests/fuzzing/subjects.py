@@ -225,7 +225,7 @@ def _job(path: Path) -> None:
 def _status(path: Path) -> None:
     folder = path.parents[len(path.parts) - 1 - path.parts.index("job") - 1]
     status = job_status(folder, ask=False)
-    checks.want(status.done + status.failed <= status.total == 2, f"{status}")
+    checks.want(status.done + status.failed <= status.total <= 2, f"{status}")
     checks.want(status.done >= 0 and status.failed >= 0, f"{status}")
     left = status.seconds_left
     checks.want(left is None or 0 <= left < 1e12, f"{left} seconds left")

@@ -3,12 +3,14 @@
 import json
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
 
 from helpers import Blobs
 from napari_gempick.io.stack import write_mrc
+from napari_gempick.job.cluster.folder import open_job
 
 
 @pytest.fixture
@@ -75,3 +77,44 @@ def test_cancel(worker, request_for):
     assert until("done", "failed") == {"run": 1, "event": "done", "state": "stopped"}
     ask(machine=True)
     assert until("machine")["machine"]["cpu"]["threads"] >= 1
+
+
+@pytest.mark.parametrize("moment", ["checksum", "write_script"])
+def test_an_export_that_is_killed_leaves_nothing_in_the_way(request_for, tmp_path, moment):
+    """Stopped before a step of the export and killed there; then exported again, by a worker without a fault."""
+    stop = (
+        "import pathlib, time\n"
+        "import napari_gempick.job.cluster.export as export\n"
+        "from napari_gempick.job.worker import main\n"
+        "def halt(*args, **kwargs):\n"
+        f"    pathlib.Path({str(tmp_path / 'halted')!r}).touch()\n"
+        "    time.sleep(600)\n"
+        f"export.{moment} = halt\n"
+        "main()\n"
+    )
+    place = tmp_path / "jobs" / "my job"
+    cluster = {"site": "slurm", "python": "python3", "mpiexec": "mpiexec", "environment": ["true"]}
+    request = {**request_for(1, "one"), "export": {"folder": str(place), "cluster": cluster}}
+
+    def worker(code):
+        return subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+    with worker(stop) as process:
+        process.stdin.write(json.dumps(request) + "\n")
+        process.stdin.flush()
+        while not (tmp_path / "halted").exists():
+            assert process.poll() is None
+            time.sleep(0.02)
+        process.kill()
+    assert not place.exists()
+    with worker("from napari_gempick.job.worker import main; main()") as process:
+        said, _ = process.communicate(json.dumps(request) + "\n")
+    events = [json.loads(line) for line in said.splitlines()]
+    assert [event["event"] for event in events] == ["result", "done"], said
+    assert events[0]["result"] == str(place)
+    assert {path.name for path in place.parent.iterdir()} == {"my job"}
+    job = json.loads((place / "job.json").read_text())
+    assert job["script"] == {"folder": str(place), "text": (place / "submit.sh").read_text()}
+    assert ".tmp-" not in (place / "job.json").read_text() + (place / "submit.sh").read_text()
+    assert (place / "submit.sh").stat().st_mode & 0o111
+    open_job(place).check_files()

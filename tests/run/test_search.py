@@ -99,6 +99,60 @@ def test_a_failed_devices_work_moves_on(problem, plans, kind, calls):
         assert len(pool.alive()) in (1, 2)
 
 
+CALLS = ("spectrum", "template_spectra", "mask_spectra", "reciprocal_sigma", "score", "new_maps", "to_host")
+
+
+class Faulty(CpuDevice):
+    """A device of which one call fails, the first or a later time; says when."""
+
+    def __init__(self, call, times, error, plans, *, keeps_maps):
+        super().__init__(1, plans, "cpu#faulty")
+        self.keeps_maps, self.failed = keeps_maps, threading.Event()
+        self._call, self._times, self._error = call, times, error
+
+    def worker(self, fft_shape):
+        worker = super().worker(fft_shape)
+        inner = getattr(worker, self._call)
+
+        def fails(*args, **more):
+            self._times -= 1
+            if self._times < 0:
+                self.failed.set()
+                raise self._error
+            return inner(*args, **more)
+
+        setattr(worker, self._call, fails)
+        return worker
+
+
+class Waiting(CpuDevice):
+    """A partner that begins only when the other device has failed, so that it must do that one's work too."""
+
+    def __init__(self, other, plans):
+        super().__init__(2, plans, "cpu#partner")
+        self._other = other
+
+    def worker(self, fft_shape):
+        assert self._other.failed.wait(30)
+        return super().worker(fft_shape)
+
+
+@pytest.mark.parametrize("keeps_maps", [False, True])
+@pytest.mark.parametrize("times", [0, 2])
+@pytest.mark.parametrize("call", CALLS)
+@pytest.mark.parametrize("error", [DeviceError("it broke"), MemoryError()])
+def test_a_device_that_fails_in_any_call_leaves_its_work_exactly_once(problem, plans, call, times, keeps_maps, error):
+    if call in ("new_maps", "to_host") and not keeps_maps:
+        return  # such a device never calls it
+    whole = run(problem, [CpuDevice(1, plans)])
+    faulty = Faulty(call, times, error, plans, keeps_maps=keeps_maps)
+    prepared, bank = problem
+    search, pool = Search(prepared, bank, lambda key, choose: TILE), DevicePool([faulty, Waiting(faulty, plans)])
+    assert same(whole, run_search(search, pool)[0])
+    assert list(pool.failed) == ["cpu#faulty"]
+    assert (search.scored == 1).all() and search.done == search.total
+
+
 def test_no_device_left_is_reported_once(problem, plans):
     with pytest.raises(DeviceError, match=r"No device is left \(cpu#broken: it broke\)"):
         run(problem, [Broken(3, DeviceError("it broke"), plans)])

@@ -164,6 +164,19 @@ def test_exported_is_what_is_seen(searched, tmp_path):
         np.testing.assert_allclose(written.score, seen.score, rtol=1e-4, equal_nan=True)
 
 
+def test_a_diameter_typed_after_the_search_moves_the_border_that_is_seen(searched):
+    """What is shown and counted is what is exported."""
+    controller = searched.controller
+    controller.set_value("diameter", 250.0)  # a border of 62.5 px: one planted particle of five lies within
+    searched.wait(lambda: controller.choice is not None)
+    searched.idle()
+    state = controller.state
+    chosen, _ = chosen_picks(state, controller.results, controller.folder.path, state.files, controller.boards)
+    counts = {one.file.output_stem: len(one.picks) for one in chosen}
+    assert searched.counter.counts == counts == {"one": 0, "two": 1}
+    assert len(controller.choice) == 0
+
+
 def test_the_folder_is_one_of_results(searched):
     """What the command line makes of the session's folder is what the window shows."""
     controller = searched.controller

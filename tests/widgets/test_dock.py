@@ -1,6 +1,7 @@
 """The dock in a viewer: layers follow, napari's own tools correct, nothing is left behind."""
 
 import shutil
+import threading
 
 import numpy as np
 import pytest
@@ -216,3 +217,17 @@ def test_micrograph_without_a_pixel_size(dock, tmp_path, qtbot):
     dock.micrographs.pixel_size.editor.setValue(1.5)
     qtbot.waitUntil(lambda: dock.controller.loaded.pixel_size == 1.5)
     np.testing.assert_allclose(dock.layers.layer(MICROGRAPH).scale, 0.15)
+
+
+def test_closing_ends_every_thread(picked, qtbot):
+    """Those that search, extract, export, read and save, in the middle of their work."""
+    picked.controller.set_value("angle_step", 0.5)
+    picked.searches.run_this()
+    picked.extraction.start(lambda result: None, measure={"gpu": False}, settings={}, micrographs=[])
+    picked.cluster.start(lambda result: None, measure={"gpu": False}, settings={}, micrographs=["x" * 2**20])
+    picked.controller.set_value("lowpass", 15.0)
+    mine = {thread for thread in threading.enumerate() if thread.name.startswith("gempick")}
+    assert {"gempick requests", "gempick events", "gempick log"} <= {thread.name for thread in mine}
+    picked.shut()
+    assert not [thread.name for thread in mine if thread.is_alive()]
+    assert not [thread.name for thread in threading.enumerate() if thread.name.startswith("gempick")]

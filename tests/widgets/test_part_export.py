@@ -68,9 +68,9 @@ def test_a_wrong_file_gets_no_name_and_one_sentence(sampled, tmp_path, qtbot, mo
     box = FORMATS["box"]
 
     def flipped(path, picks, info):
-        box.write(path, replace(picks, y=info.shape[0] - 1 - picks.y), info)
+        box.writer(path, replace(picks, y=info.shape[0] - 1 - picks.y), info)
 
-    known = {**FORMATS, "box": replace(box, write=flipped)}
+    known = {**FORMATS, "box": replace(box, writer=flipped)}
     monkeypatch.setattr("napari_gempick.job.export.format_named", known.__getitem__)
     said, part, out = said_by(sampled), sampled.export, tmp_path / "out"
     part.set_folder(out)

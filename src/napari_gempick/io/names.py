@@ -32,9 +32,9 @@ def check_name(name: str, what: str = "The name") -> None:
     if name.isascii() and name.isprintable():
         return
     if any(unicodedata.category(mark) == "Cc" or mark in "\u2028\u2029" for mark in name):
-        raise InputError(f"{what} {printable(name)} has a line break or another control character; rename the file.")
+        raise InputError(f"{what} {printable(name)} has a line break or another control character; rename it.")
     if any(unicodedata.category(mark) == "Cs" for mark in name):
-        raise InputError(f"{what} {printable(name)} has bytes that are not UTF-8; rename the file.")
+        raise InputError(f"{what} {printable(name)} has bytes that are not UTF-8; rename it.")
 
 
 def check_micrograph_name(path: str, stem: str) -> None:
@@ -62,4 +62,4 @@ def reduced(name: str) -> str:
 def is_below(name: str) -> bool:
     """Return whether a relative path stays below the folder that it is put into."""
     path = PurePosixPath(name.replace("\\", "/"))
-    return bool(path.name) and not path.is_absolute() and ".." not in path.parts
+    return bool(path.name) and not path.is_absolute() and ".." not in path.parts and "\0" not in name

@@ -33,7 +33,13 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _MODES = {"float32": 2, "float16": 12}
+_PARTIAL = ".partial"
 _IMAGES, _ROWS, _JOURNAL = "images.mrcs", "rows.star", "journal.jsonl"
+
+
+def is_finished(path: Path) -> bool:
+    """Return whether a stack and its STAR file are there, and nothing unfinished beside them."""
+    return path.is_file() and path.with_suffix(".star").is_file() and not path.with_name(path.name + _PARTIAL).exists()
 
 
 class ParticleStack:
@@ -67,7 +73,7 @@ class ParticleStack:
     ) -> None:
         self.path, self.star = path, path.with_suffix(".star")
         self._side, self._dtype = side, np.dtype(dtype)
-        self._folder = path.with_name(path.name + ".partial")
+        self._folder = path.with_name(path.name + _PARTIAL)
         self.done: list[dict[str, Any]] = []
         for file in (self.path, self.star):
             if file.exists() and not overwrite and not (file == self.path and resume and self._half_finished()):

@@ -15,7 +15,7 @@ from napari_gempick.io.coordinate_sets import PICK_FILES, Entry, pair, read_entr
 from napari_gempick.io.coordinates import read_candidates
 from napari_gempick.io.frames import from_bottom
 from napari_gempick.io.image import open_image
-from napari_gempick.job.results import FROM_BOTTOM, read_run
+from napari_gempick.job.results import FROM_BOTTOM, NoResults, read_run
 from napari_gempick.model.errors import InputError, SettingsError
 
 if TYPE_CHECKING:
@@ -158,7 +158,7 @@ def _run(folder: Path) -> tuple[list[str], dict[str, Any]]:
     """Return the view of every section, and the rows of the micrographs by name, that a folder's run.json gives."""
     try:
         run = read_run(folder)
-    except SettingsError:  # none, or another program's
+    except NoResults:
         return [], {}
     sections = [view["name"] for view in run.get("views", []) for _ in range(view["sections"])]
     return sections, {row["name"]: row for row in run.get("micrographs", [])}

@@ -17,10 +17,12 @@ from napari_gempick.engine.particles import cut, finish, fits, touches
 from napari_gempick.io.formats.coordinate_set import ReadOptions
 from napari_gempick.io.formats.relion import PARTICLES
 from napari_gempick.io.frames import FLIP, from_bottom
+from napari_gempick.io.image import open_image
 from napari_gempick.io.micrograph import read_micrograph, require_pixel_size
 from napari_gempick.io.micrograph_names import shown
 from napari_gempick.io.micrograph_table import MicrographTable
-from napari_gempick.io.particle_stack import ParticleStack
+from napari_gempick.io.particle_stack import ParticleStack, is_finished
+from napari_gempick.io.star import read_table
 from napari_gempick.job.convert_parts import Part, PartReader
 from napari_gempick.job.particle_rows import ParticleRows
 from napari_gempick.model.errors import Cancelled, GempickError, InputError, OutputError, SettingsError
@@ -127,7 +129,40 @@ def extract(
     GempickError
         Nothing can be done; or the cancel event was set, and --resume goes on later.
     """
+    if what.resume and not what.overwrite and is_finished(what.output):
+        return _finished(what)
     return _Extractor(what).run(cancel or threading.Event(), progress)
+
+
+def _finished(what: Extraction) -> dict[str, Any]:
+    """Return the report of an extraction that was complete already.
+
+    Raises
+    ------
+    SettingsError
+        The stack has boxes of another size.
+    """
+    shape = open_image(what.output).data.shape
+    if shape[1:] != (what.settings.side, what.settings.side):
+        raise SettingsError(
+            f"{what.output} is complete, with boxes of {shape[2]} x {shape[1]} pixels and not of {what.settings.side}; "
+            "add --overwrite to extract again.",
+            what.output,
+        )
+    rows = read_table(what.output.with_suffix(".star"), "particles", ("rlnMicrographName",))
+    counts = dict.fromkeys(("picks", "outside", "at_edge", "dust"), 0)
+    return {
+        **counts,
+        "output": str(what.output),
+        "star": str(what.output.with_suffix(".star")),
+        "particles": shape[0],
+        "micrographs": len(set(rows["rlnMicrographName"])),
+        "picks": shape[0],
+        "optics_groups": len(read_table(what.output.with_suffix(".star"), "optics").get("rlnOpticsGroup", ())),
+        "unmatched": [],
+        "failed": [],
+        "notes": [f"{what.output} is complete already; nothing was done."],
+    }
 
 
 @dataclass(frozen=True, eq=False)

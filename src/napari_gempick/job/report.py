@@ -117,7 +117,7 @@ def gather(
             threshold=_median(rows, "thresholds", name, thresholds[number]),
             false_rate=_median(rows, "estimated_fdr", name, None),
             sections=run["views"][number]["sections"],
-            mask=run["views"][number]["mask"],
+            mask=run["views"][number].get("mask", ""),
             template=templates.get(name),
             mean=pictures.mean(number),
             averaged=pictures.counts[number],

@@ -29,6 +29,7 @@ from napari_gempick.io.micrograph_table import MicrographTable
 from napari_gempick.io.mrc import write_mrc
 from napari_gempick.job.exclusion import found_mask, read_exclusion
 from napari_gempick.job.run_file import RUN_FILE as RUN_FILE
+from napari_gempick.job.run_file import NoResults as NoResults
 from napari_gempick.job.run_file import read_run as read_run
 from napari_gempick.job.run_file import settings_of
 from napari_gempick.job.thresholds import NOTHING, decide, remarks, scores_of

@@ -52,7 +52,7 @@ class _RowRecord(BaseModel):
 
     @model_validator(mode="after")
     def _is_whole(self) -> _RowRecord:
-        needed = ("shape", "pixel_size", "picks", "best_score", "picks_per_view")
+        needed = ("shape", "pixel_size")
         missing = [name for name in needed if name not in self.model_fields_set] if self.error is None else []
         if missing:
             raise ValueError(f"{missing[0]} of {printable(self.name)} is missing")
@@ -64,6 +64,7 @@ class _ViewRecord(BaseModel):
 
     name: Writable
     sections: PositiveInt
+    mask: str = ""
 
 
 class _RunRecord(BaseModel):
@@ -80,21 +81,27 @@ def check_row(row: Any, path: Path) -> None:
     checked(_RowRecord, row, path, "pick that micrograph again")
 
 
+class NoResults(SettingsError):
+    """A folder has no run.json, or one of another program."""
+
+
 def read_run(folder: Path) -> dict[str, Any]:
     """Read run.json.
 
     Raises
     ------
+    NoResults
+        It is missing, or another program's.
     SettingsError
-        It is missing or damaged; the field is named.
+        It is damaged; the field is named.
     """
     path = folder / RUN_FILE
     if not path.exists():
-        raise SettingsError(f"{path} is missing; {folder} is not a folder of results.", path)
+        raise NoResults(f"{path} is missing; {folder} is not a folder of results.", path)
     try:
         run = read_object(path)
         if not isinstance(run.get("settings"), dict):
-            raise SettingsError(f"{path} is not a gempick run.json; run again with --overwrite.", path)
+            raise NoResults(f"{path} is not a gempick run.json; run again with --overwrite.", path)
         checked(_RunRecord, run, path, "run again with --overwrite")
     except InputError as error:
         raise SettingsError(error.sentence, path) from error

@@ -44,11 +44,13 @@ class Background:
         `post(call)` makes a call on the window's thread.
     failed : callable
         Gets the sentence of an error; called on the window's thread.
+    threads : int
+        With one, functions run in the order in which they were given.
     """
 
-    def __init__(self, post: Post, failed: Callable[[str], None]) -> None:
+    def __init__(self, post: Post, failed: Callable[[str], None], threads: int = 2) -> None:
         self._post, self._failed = post, failed
-        self._pool = ThreadPoolExecutor(2, thread_name_prefix="gempick")
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="gempick")
         self.closed = False
 
     def do(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -66,7 +67,8 @@ class Board:
         excluded: NDArray[np.bool_] | None = None,
     ) -> None:
         self.candidates, self.diameter = candidates, diameter
-        self._border, self.excluded = border, excluded
+        self._border = border
+        self._excluded = None if excluded is None else np.packbits(excluded, axis=1)
         self.picks = candidates.picks
         self._score = self.picks.score.astype(np.float64)
         self._pool = min(len(self.picks), POOL)
@@ -75,6 +77,21 @@ class Board:
         self._inside: tuple[Any, NDArray[np.bool_]] | None = None
         self._lock = threading.Lock()
         self.same = SAME_PARTICLE * diameter / candidates.pixel_size
+
+    @property
+    def excluded(self) -> NDArray[np.bool_] | None:
+        """Where no pick may lie, (ny, nx) bool."""
+        if self._excluded is None:
+            return None
+        return np.unpackbits(self._excluded, axis=1, count=self.candidates.file_shape[1]).view(np.bool_)
+
+    @cached_property
+    def nbytes(self) -> int:
+        """Bytes that it takes in memory, about: what it works out takes twice as much again as the candidates."""
+        sets = [made for made in (self.picks, self.candidates.decoys) if made is not None]
+        columns = [getattr(made, name) for made in sets for name in Picks.__dataclass_fields__]
+        mask = 0 if self._excluded is None else self._excluded.nbytes
+        return 3 * sum(column.nbytes for column in columns if column is not None) + mask
 
     def choose(self, tune: Tune, edits: Edits) -> Choice:
         """Return the picks: those of `engine.peaks.select`, less the rejected ones, and the added ones."""
@@ -128,9 +145,10 @@ class Board:
             if limits and self.picks.local is not None:
                 for column, (lowest, highest) in zip(self.picks.local[:n].T, limits, strict=True):
                     inside &= (column >= lowest) & (column <= highest)
-            if self.excluded is not None:
+            excluded = self.excluded
+            if excluded is not None:
                 row = np.clip(np.rint(y).astype(int), 0, ny - 1)
-                inside &= ~self.excluded[row, np.clip(np.rint(x).astype(int), 0, nx - 1)]
+                inside &= ~excluded[row, np.clip(np.rint(x).astype(int), 0, nx - 1)]
             self._inside = key, inside
         return self._inside[1]
 

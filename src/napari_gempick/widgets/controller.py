@@ -15,14 +15,13 @@ from psygnal import Signal
 
 from napari_gempick.io.candidates import read_candidates
 from napari_gempick.io.listing import MicrographFile, find_micrographs
-from napari_gempick.job.results import read_run
 from napari_gempick.model.errors import GempickError, InputError, OutputError
 from napari_gempick.widgets.background import Background, Mailbox
 from napari_gempick.widgets.board import Board
 from napari_gempick.widgets.decisions import Decisions
-from napari_gempick.widgets.loading import Boards, Loaded, Result, load, load_maps, results_of
-from napari_gempick.widgets.reopening import state_of_run
-from napari_gempick.widgets.session import SessionFolder, free_folder, is_results, is_session, read_session
+from napari_gempick.widgets.loading import BOARD_SETTINGS, Boards, Loaded, Result, load, load_maps
+from napari_gempick.widgets.saving import Saver, Snapshot
+from napari_gempick.widgets.session import SessionFolder, free_folder, is_results, is_session, read_folder
 from napari_gempick.widgets.state import History, State
 
 if TYPE_CHECKING:
@@ -31,7 +30,7 @@ if TYPE_CHECKING:
     from napari_gempick.widgets.background import Post
 
 
-_READ_WITH = ("pixel_size", "exclude")
+_READ_WITH = ("pixel_size", *BOARD_SETTINGS)
 """Settings that a micrograph and its candidates are read with."""
 
 
@@ -53,13 +52,14 @@ class Controller(Decisions):
     def __init__(self, post: Post | None = None) -> None:
         super().__init__()
         self.mailbox = Mailbox()
-        self.background = Background(post or self.mailbox.post, lambda sentence: self.said.emit(sentence, "error"))
+        ways = post or self.mailbox.post, lambda sentence: self.said.emit(sentence, "error")
+        self.background = Background(*ways)
+        self._saver = Saver(Background(*ways, threads=1))
         self.results: dict[str, Result] = {}
         self.boards = Boards()
         self.folder: SessionFolder | None = None
         self.map_view = ""
         self._generation = 0
-        self._saving = False
         self._noted: set[str] = set()
 
     def _took(self, before: State) -> None:
@@ -230,12 +230,17 @@ class Controller(Decisions):
                 return self.use_folder(free_folder(Path.home() / "gempick_results"))
             self.said.emit(error.sentence, "error")
             return False
-        if self.folder is not None:
-            self.folder.close()
-        self.folder = folder
+        self._leave(folder)
         self.folder_changed.emit()
         self.save()
         return True
+
+    def _leave(self, folder: SessionFolder) -> None:
+        """Save in the folder of now, give it back, and take another one."""
+        if self.folder is not None and self.folder is not folder:
+            self.save_now()
+            self.folder.close()
+        self.folder = folder
 
     def open_folder(self, path: Path) -> bool:
         """Go on with a folder of results: of an earlier session, or of `gempick pick`, here or on a cluster."""
@@ -244,28 +249,24 @@ class Controller(Decisions):
         except OutputError as error:
             self.said.emit(error.sentence, "error")
             return False
+        if folder is self.folder:
+            self.save_now()  # what is read is what is seen
         try:
-            if is_session(path):
-                state, results, current = read_session(path)
-            else:
-                run = read_run(path)
-                results = results_of(run)
-                state, current = state_of_run(run), None
+            state, results, current = read_folder(path)
         except GempickError as error:
-            folder.close()
+            if folder is not self.folder:
+                folder.close()
             self.said.emit(error.sentence, "error")
             return False
-        if self.folder is not None and self.folder is not folder:
-            self.save_now()
-            self.folder.close()
-        self.folder = folder
+        self._leave(folder)
         before, self.history = self.state, History(state)
+        changed = dict.fromkeys([*self.results, *results])
         self.results = results
         stems = [file.output_stem for file in state.files]
         self.current = stems.index(current) if current in stems else (0 if stems else None)
         self.folder_changed.emit()
         self.state_changed.emit(state, before)
-        for stem in results:
+        for stem in changed:
             self.results_changed.emit(stem)
         self.reload()
         return True
@@ -280,28 +281,24 @@ class Controller(Decisions):
 
     def save(self) -> None:
         """Save the session soon, off the window's thread."""
-        if self._saving or self.folder is None or self.background.closed:
-            return
-        self._saving = True
-        self.background.do(self._save_latest)
-
-    def _save_latest(self) -> None:
-        self._saving = False
-        self.save_now()
+        if self.folder is not None:
+            self._saver.put(Snapshot(self.folder, self.state, dict(self.results), self.stem))
 
     def save_now(self) -> None:
-        """Save the session."""
-        if self.folder is not None:
-            self.folder.save(self.state, dict(self.results), self.stem)
+        """Save the session, and wait for it; a folder that cannot be written is said."""
+        if self.folder is None:
+            return
+        try:
+            self._saver.put_now(Snapshot(self.folder, self.state, dict(self.results), self.stem))
+        except OutputError as error:
+            self.said.emit(error.sentence, "error")
 
     def close(self) -> None:
         """Save, end all threads, and give the folder back."""
         self.background.close()
+        self._saver.close()
+        self.save_now()
         if self.folder is not None:
-            try:
-                self.save_now()
-            except OutputError as error:
-                self.said.emit(error.sentence, "error")
             self.folder.close()
             self.folder = None
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from psygnal import Signal
 
+from napari_gempick.io.names import is_below
 from napari_gempick.widgets.look import VIEW_COLOURS
 from napari_gempick.widgets.state import Added, Edits, History, State, Tune, ViewSpec
 
@@ -97,6 +98,8 @@ class Decisions:
 
     def add_view(self, name: str, files: Sequence[str]) -> None:
         """Add template files as a view, or to the view of that name."""
+        if not self.accepts_name(name):
+            return
         views = list(self.state.views)
         same = [i for i, view in enumerate(views) if view.name == name]
         if same:
@@ -107,6 +110,13 @@ class Decisions:
             colour = next((c for c in VIEW_COLOURS if c not in used), VIEW_COLOURS[len(views) % len(VIEW_COLOURS)])
             views.append(ViewSpec(name, tuple(files), colour=colour))
         self.do(f"add templates {name}", replace(self.state, views=tuple(views)))
+
+    def accepts_name(self, name: str) -> bool:
+        """Return whether a view can have a name, which files are called after; otherwise say why not."""
+        accepted = is_below(name) and not any(mark in name for mark in "=/\\")
+        if not accepted:
+            self.said.emit(f"A view cannot be called {name!r}; give a name without = / \\ and not only dots.", "error")
+        return accepted
 
     def change_view(self, name: str, **changes: Any) -> None:
         """Change the mask, the colour or the name of a view."""

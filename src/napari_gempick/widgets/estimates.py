@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import weakref
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -164,7 +165,7 @@ class Estimates:
     def _scores_of(self, stem: str, board: Board, state: State) -> Scores | None:
         """Return a micrograph's scores, from memory if they are there; on a thread."""
         tune = state.tune_of(stem)
-        key = (board, _limits(tune))
+        key = (weakref.ref(board), _limits(tune))  # keeps no candidates in memory
         known = self._kept.get(stem)
         if known is None or known[0] != key:
             known = self._kept[stem] = key, scores_of_board(board, tune)

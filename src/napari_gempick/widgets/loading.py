@@ -27,8 +27,11 @@ if TYPE_CHECKING:
     from napari_gempick.io.listing import MicrographFile
     from napari_gempick.model.settings import PickSettings
 
-KEPT = 200
-"""Candidates of so many micrographs stay in memory."""
+KEPT_BYTES = 2**30
+"""Candidates stay in memory up to so many bytes; those that were used last."""
+
+BOARD_SETTINGS = ("diameter", "exclude")
+"""Settings of the search that choose picks among candidates; the diameter is the default of the border."""
 
 
 @dataclass(frozen=True)
@@ -117,12 +120,26 @@ class Loaded:
     notes: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, eq=False)
+class _Kept:
+    """Candidates in memory, and what they were read for."""
+
+    result: Result
+    key: tuple[Any, ...]
+    board: Board
+
+
 class Boards:
-    """Candidates of the last micrographs, kept in memory; used on several threads."""
+    """Candidates of the micrographs that were used last, kept in memory; used on several threads."""
 
     def __init__(self) -> None:
-        self._kept: OrderedDict[str, tuple[Any, Board | None]] = OrderedDict()
+        self._kept: OrderedDict[str, _Kept] = OrderedDict()
+        self._bytes = 0
         self._lock = threading.Lock()
+
+    def __contains__(self, stem: str) -> bool:
+        """Whether candidates of a micrograph are in memory."""
+        return stem in self._kept
 
     def get(self, file: MicrographFile, settings: PickSettings, folder: Path, result: Result) -> Board | None:
         """Return a micrograph's candidates; None where the search failed.
@@ -135,20 +152,23 @@ class Boards:
         if result.error:
             return None
         stem = file.output_stem
-        key = (id(result), str(folder), settings.diameter, settings.exclude)
+        key = str(folder), *(getattr(settings, name) for name in BOARD_SETTINGS)
         with self._lock:
             known = self._kept.get(stem)
-        if known is not None and known[0] == key:
-            return known[1]
+            if known is not None and known.result is result and known.key == key:
+                self._kept.move_to_end(stem)
+                return known.board
         candidates = read_candidates(folder / "candidates" / f"{stem}.star")
         find_missing(settings, folder, file, result.diameter)
         excluded = read_exclusion(settings.exclude, folder, file, candidates.file_shape)
         border = (settings.diameter or 0.0) / 2
         board = Board(candidates, result.diameter, border=border, excluded=excluded)
         with self._lock:
-            self._kept[stem] = key, board
-            while len(self._kept) > KEPT:
-                self._kept.popitem(last=False)
+            earlier = self._kept.pop(stem, None)
+            self._bytes += board.nbytes - (0 if earlier is None else earlier.board.nbytes)
+            self._kept[stem] = _Kept(result, key, board)
+            while self._bytes > KEPT_BYTES and len(self._kept) > 1:
+                self._bytes -= self._kept.popitem(last=False)[1].board.nbytes
         return board
 
 

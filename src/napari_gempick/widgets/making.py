@@ -22,7 +22,7 @@ BOX_OVER_DIAMETER = 1.5
 def project(controller: Controller, path: Path, name: str, symmetry: str, angle_step: float) -> None:
     """Add the projections of a map as a view: dark, as particles in micrographs are, each under its own mask."""
     folder = _folder(controller)
-    if folder is None:
+    if folder is None or not controller.accepts_name(name):
         return
     output = _free(folder, name, ".mrcs")
     controller.said.emit(f"Projecting {path.name}; the view appears when it is done.", "info")
@@ -41,7 +41,7 @@ def project(controller: Controller, path: Path, name: str, symmetry: str, angle_
 def average_picks(controller: Controller, name: str, diameter: float, *, only_by_hand: bool) -> None:
     """Add the average of the picks that are seen on the current micrograph, aligned to each other, as a view."""
     folder, loaded = _folder(controller), controller.loaded
-    if folder is None or loaded is None or loaded.image is None:
+    if folder is None or loaded is None or loaded.image is None or not controller.accepts_name(name):
         return
     if loaded.pixel_size is None:
         controller.said.emit("The pixel size is unknown; type it in part 1 first.", "error")

@@ -24,6 +24,7 @@ from napari_gempick.widgets.parts import Part, button, row
 if TYPE_CHECKING:
     from qtpy.QtGui import QDragEnterEvent, QDragMoveEvent, QDropEvent
 
+    from napari_gempick.io.listing import MicrographFile
     from napari_gempick.widgets.controller import Controller
     from napari_gempick.widgets.counting import Counter
     from napari_gempick.widgets.searches import Searches
@@ -80,11 +81,14 @@ class Micrographs(Part):
         controller.state_changed.connect(self._state_changed)
         controller.current_changed.connect(self._current_changed)
         controller.loaded_changed.connect(self._loaded)
-        controller.results_changed.connect(lambda stem: self._update())
+        controller.results_changed.connect(self._update_stem)
         searches.changed.connect(self._update)
         counter.counted.connect(self._update_stem)
-        self._signature: Any = None
+        self._shown: Any = None
+        self._finished = 0
         self._items: dict[str, QTreeWidgetItem] = {}
+        self._files: dict[str, MicrographFile] = {}
+        self._done: set[str] = set()
         self._update()
         self._loaded()
 
@@ -121,8 +125,9 @@ class Micrographs(Part):
     def _fill(self) -> None:
         self.list.blockSignals(True)
         self.list.clear()
-        self._items = {}
-        for file in self._controller.state.files:
+        self._items, self._done = {}, set()
+        self._files = {file.output_stem: file for file in self._controller.state.files}
+        for file in self._files.values():
             item = QTreeWidgetItem([file.output_stem, "", "", ""])
             item.setToolTip(0, str(file.path))
             for column in (2, 3):
@@ -131,7 +136,7 @@ class Micrographs(Part):
         self.list.addTopLevelItems(list(self._items.values()))
         self.list.fit()
         self.list.blockSignals(False)
-        self._signature = None
+        self._shown = None
         self._current_changed()
 
     def _current_changed(self) -> None:
@@ -148,33 +153,29 @@ class Micrographs(Part):
             self.list.blockSignals(False)
 
     def _update(self) -> None:
-        """Show what changed; a long list is not gone through for every step of a progress bar."""
-        searches, controller = self._searches, self._controller
-        run = searches.run
-        signature = (
-            None if run is None else (run.number, searches.finished),
-            tuple(id(result) for result in controller.results.values()),
-            id(controller.state),
-            searches.digest(),
-        )
-        if signature == self._signature:
-            return
-        self._signature = signature
-        for file in controller.state.files:
-            self._update_item(file)
-        total = len(controller.state.files)
-        done = sum(not result.error for stem, result in controller.results.items() if stem in self._items)
-        self.summary.setText(f"{done} of {total} searched" if total else "")
+        """Show what changed: all when a run begins or ends or the settings change, else where the run has come to."""
+        searches, run = self._searches, self._searches.run
+        shown = None if run is None else run.number, searches.digest()
+        if shown != self._shown:
+            self._shown = shown
+            for stem in self._files:
+                self._update_item(stem)
+            self._say_how_many()
+        elif run is not None:
+            for file in run.files[self._finished : searches.finished + 1]:
+                self._update_item(file.output_stem)
+        self._finished = searches.finished
 
     def _update_stem(self, stem: str) -> None:
-        file = next((file for file in self._controller.state.files if file.output_stem == stem), None)
-        if file is not None:
-            self._update_item(file)
+        self._update_item(stem)
+        self._say_how_many()
 
-    def _update_item(self, file: Any) -> None:
-        stem = file.output_stem
-        item = self._items.get(stem)
-        if item is None:
+    def _say_how_many(self) -> None:
+        self.summary.setText(f"{len(self._done)} of {len(self._files)} searched" if self._files else "")
+
+    def _update_item(self, stem: str) -> None:
+        item, file = self._items.get(stem), self._files.get(stem)
+        if item is None or file is None:
             return
         state, reason = self._searches.state_of(file)
         words, colour = _STATES[state]
@@ -184,6 +185,10 @@ class Micrographs(Part):
         count = self._counter.counts.get(stem)
         item.setText(2, "" if count is None else str(count))
         result = self._controller.results.get(stem)
+        if result is None or result.error:
+            self._done.discard(stem)
+        else:
+            self._done.add(stem)
         best = None if result is None else result.row.get("best_score")
         item.setText(3, "" if best is None else f"{best:.2f}")
 

@@ -115,7 +115,7 @@ class Templates(Part):
 
     def _free_name(self, file: str) -> str:
         """Return side or top where the file's name says so, else its stem."""
-        stem = Path(file).name.split(".")[0]
+        stem = Path(file).name.lstrip(".").split(".")[0]
         words = stem.lower().replace("-", "_").split("_")
         name = next((word for word in ("side", "top", "front", "tilted") if word in words), stem.replace("=", "_"))
         taken = {view.name for view in self._controller.state.views}

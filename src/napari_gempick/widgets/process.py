@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import queue
 import subprocess
 import sys
 import threading
@@ -23,26 +25,25 @@ class SearchProcess:
     ----------
     heard : callable
         Gets every event, on a thread of its own; `{"event": "ended", "reason": ...}` when the process is gone.
+
+    Notes
+    -----
+    Requests are written on a thread too: a pipe holds 64 KiB, and a process that is busy does not read it.
     """
 
     def __init__(self, heard: Callable[[dict[str, Any]], None]) -> None:
         self._heard = heard
         self._process: subprocess.Popen[str] | None = None
-        self._readers: list[threading.Thread] = []
+        self._requests: queue.Queue[str | None] = queue.Queue()
+        self._threads: list[threading.Thread] = []
         self._last_words: deque[str] = deque(maxlen=20)
         self._timer: threading.Timer | None = None
 
     def ask(self, **request: Any) -> None:
-        """Send a request."""
+        """Send a request; returns at once, whether or not the process reads it."""
         if self._process is None or self._process.poll() is not None:
             self._start()
-        process = self._process
-        assert process is not None and process.stdin is not None
-        try:
-            process.stdin.write(json.dumps(request) + "\n")
-            process.stdin.flush()
-        except OSError:  # it has just ended; the reader reports that
-            return
+        self._requests.put(json.dumps(request) + "\n")
 
     def _start(self) -> None:
         process = subprocess.Popen(
@@ -56,12 +57,15 @@ class SearchProcess:
         )
         self._process = process
         self._last_words.clear()
-        self._readers = [
+        self._requests.put(None)  # ends the thread that wrote to an earlier process
+        self._requests = queue.Queue()
+        self._threads = [
+            threading.Thread(target=_write, args=(process, self._requests), name="gempick requests", daemon=True),
             threading.Thread(target=self._listen, args=(process,), name="gempick events", daemon=True),
             threading.Thread(target=self._keep_last_words, args=(process,), name="gempick log", daemon=True),
         ]
-        for reader in self._readers:
-            reader.start()
+        for thread in self._threads:
+            thread.start()
 
     def _listen(self, process: subprocess.Popen[str]) -> None:
         assert process.stdout is not None
@@ -93,18 +97,26 @@ class SearchProcess:
             self._timer = None
 
     def close(self) -> None:
-        """End the process and its readers."""
+        """End the process and its threads."""
         self._stop_timer()
         process, self._process = self._process, None
         if process is None:
             return
         process.kill()
         process.wait()
-        for reader in self._readers:
-            reader.join(2)
-        for stream in (process.stdin, process.stdout, process.stderr):
+        self._requests.put(None)
+        for thread in self._threads:
+            thread.join(2)
+        for stream in (process.stdout, process.stderr):
             if stream is not None:
-                try:
+                with contextlib.suppress(OSError):
                     stream.close()
-                except OSError:
-                    continue
+
+
+def _write(process: subprocess.Popen[str], requests: queue.Queue[str | None]) -> None:
+    """Write requests until None comes or the process is gone, which its reader reports; then close its input."""
+    assert process.stdin is not None
+    with contextlib.suppress(OSError), process.stdin as stream:
+        while (request := requests.get()) is not None:
+            stream.write(request)
+            stream.flush()

@@ -51,7 +51,8 @@ def last_cluster() -> dict[str, Any]:
 def last_choices() -> dict[str, Any]:
     """Return the other fields of the dialog: parent (folder of jobs), root, cluster_root, maps."""
     found = _read().get("choices")
-    return found if isinstance(found, dict) else {}
+    kinds = {"parent": str, "root": str, "cluster_root": str, "maps": bool}
+    return {k: v for k, v in found.items() if isinstance(v, kinds.get(k, ()))} if isinstance(found, dict) else {}
 
 
 def remember_cluster(values: Mapping[str, Any], choices: Mapping[str, Any]) -> None:
@@ -62,7 +63,8 @@ def remember_cluster(values: Mapping[str, Any], choices: Mapping[str, Any]) -> N
 def jobs() -> list[Path]:
     """Return the job folders that were watched and still exist, the last one first."""
     found = _read().get("jobs")
-    return [Path(text) for text in found if Path(text, "job.json").is_file()] if isinstance(found, list) else []
+    texts = [text for text in found if isinstance(text, str)] if isinstance(found, list) else []
+    return [Path(text) for text in texts if Path(text, "job.json").is_file()]
 
 
 def remember_job(folder: Path) -> None:

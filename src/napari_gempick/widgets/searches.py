@@ -6,6 +6,7 @@ import hashlib
 import json
 import time
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from napari_gempick.io.listing import MicrographFile
     from napari_gempick.model.settings import PickSettings
     from napari_gempick.widgets.controller import Controller
+    from napari_gempick.widgets.state import State
 
 MOST_MAPS = 4 * 2**30
 """Bytes of score and index maps that a run over several micrographs may keep."""
@@ -51,6 +53,11 @@ class Run:
     maps: bool
     started: float
 
+    @cached_property
+    def places(self) -> dict[str, int]:
+        """Place of each micrograph in `files`, by the name of its results."""
+        return {file.output_stem: place for place, file in enumerate(self.files)}
+
 
 class Searches:
     """Runs searches in the search process, one after the other.
@@ -73,6 +80,7 @@ class Searches:
         self.finished, self.share = 0, 0.0
         self.cancelling = False
         self.machine: dict[str, Any] | None = None
+        self._digest: tuple[State, str] | None = None
         controller.results_changed.connect(lambda stem: self.changed.emit())
 
     def look_at_machine(self) -> None:
@@ -82,12 +90,9 @@ class Searches:
     def state_of(self, file: MicrographFile) -> tuple[str, str]:
         """Return new, waiting, running, done, changed or failed, and why it failed."""
         run, stem = self.run, file.output_stem
-        if run is not None and file in run.files:
-            place = run.files.index(file)
-            if place == self.finished:
-                return "running", ""
-            if place > self.finished:
-                return "waiting", ""
+        place = -1 if run is None else run.places.get(stem, -1)
+        if place >= 0 and place >= self.finished:
+            return ("running" if place == self.finished else "waiting"), ""
         result = self._controller.results.get(stem)
         if result is None:
             return "new", ""
@@ -98,11 +103,10 @@ class Searches:
 
     def digest(self) -> str:
         """Return what tells settings of a search apart; empty while they cannot be used."""
-        try:
-            settings = self._controller.state.settings()
-        except GempickError:
-            return ""
-        return digest_of(settings) if settings.templates else ""
+        state = self._controller.state
+        if self._digest is None or self._digest[0] is not state:
+            self._digest = state, _digest_of_state(state)
+        return self._digest[1]
 
     def run_this(self, **settings: Any) -> None:
         """Search the current micrograph."""
@@ -234,6 +238,14 @@ def digest_of(settings: PickSettings) -> str:
     """Return what tells two searches apart: all settings that change the score map."""
     searched = {k: v for k, v in settings.model_dump(mode="json").items() if k not in _NOT_SEARCHED_WITH}
     return hashlib.blake2b(json.dumps(searched, sort_keys=True).encode(), digest_size=8).hexdigest()
+
+
+def _digest_of_state(state: State) -> str:
+    try:
+        settings = state.settings()
+    except GempickError:
+        return ""
+    return digest_of(settings) if settings.templates else ""
 
 
 def _map_bytes(controller: Controller) -> int:

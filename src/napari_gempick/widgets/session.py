@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 from napari_gempick.device.locks import Busy, give_back, take
 from napari_gempick.io.atomic import write_text
-from napari_gempick.io.json_files import checked, read_object
-from napari_gempick.job.results import INDEX_FILE, RUN_FILE
-from napari_gempick.job.run_file import check_row
+from napari_gempick.io.names import is_below
+from napari_gempick.job.results import INDEX_FILE, RUN_FILE, read_run
 from napari_gempick.model.bank import BankIndex
 from napari_gempick.model.errors import InputError, OutputError
-from napari_gempick.widgets.loading import Result
-from napari_gempick.widgets.session_record import SessionRecord
+from napari_gempick.widgets.loading import Result, results_of
+from napari_gempick.widgets.reopening import state_of_run
+from napari_gempick.widgets.session_format import VERSION, check_row, check_session
 from napari_gempick.widgets.state import State, from_plain, to_plain
 
 if TYPE_CHECKING:
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
 SESSION_FILE = "session.json"
 FOLDER_NAME = "gempick"
-_VERSION = 1
 _LOCK = ".session.lock"
 
 
@@ -64,7 +63,7 @@ class SessionFolder:
             It cannot be written.
         """
         content = {
-            "session": _VERSION,
+            "session": VERSION,
             "current": current,
             "state": to_plain(state),
             "results": {stem: dataclasses.asdict(result) for stem, result in results.items()},
@@ -82,29 +81,47 @@ def read_session(folder: Path) -> tuple[State, dict[str, Result], str | None]:
     Raises
     ------
     InputError
-        It is missing or damaged.
+        It is missing or damaged; the sentence names the field.
     """
     path = folder / SESSION_FILE
-    if not path.exists():
-        raise InputError(f"{folder} holds no session; choose a folder that was worked in.", folder)
-    content = read_object(path)
-    checked(SessionRecord, content, path, "correct or remove it")
-    for plain in content["results"].values():
-        check_row(plain["row"], path)
     try:
-        results = {stem: _result(plain) for stem, plain in content["results"].items()}
-        return from_plain(content["state"]), results, content["current"]
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise InputError(f"{path} cannot be read ({error}); correct or remove it.", path) from error
+        text = path.read_bytes()
+    except FileNotFoundError:
+        raise InputError(f"{folder} holds no session; choose a folder that was worked in.", folder) from None
+    except OSError as error:
+        raise InputError(f"{path} cannot be read ({error.strerror or error}); check its permissions.", path) from error
+    content = check_session(text, path)
+    results = {stem: _result(plain) for stem, plain in content["results"].items()}
+    return from_plain(content["state"]), results, content["current"]
 
 
 def _result(plain: dict[str, Any]) -> Result:
     bank = plain["bank"]
-    made = None
-    if bank is not None:
-        names, sections = tuple(bank["view_names"]), tuple(bank["sections_per_view"])
-        made = BankIndex(names, sections, bank["angle_step"], bank["angle_range"])
-    return Result(plain["row"], made, plain["diameter"], plain["digest"], plain["maps"])
+    return Result(**{**plain, "bank": None if bank is None else BankIndex(**bank)})
+
+
+def read_folder(folder: Path) -> tuple[State, dict[str, Result], str | None]:
+    """Read a folder of results, with a session or without; errors and values as `read_session`.
+
+    Raises
+    ------
+    GempickError
+        session.json or run.json is missing or damaged, or a name in it leads out of the folder.
+    """
+    if is_session(folder):
+        return read_session(folder)
+    path, run = folder / RUN_FILE, read_run(folder)
+    try:
+        state, results = state_of_run(run), results_of(run)
+        for row in run["micrographs"]:
+            check_row(row, path)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        what = f"{error.args[0]} is missing" if isinstance(error, KeyError) else str(error)
+        raise InputError(f"{path} cannot be read: {what}; pick again, with --overwrite.", path) from error
+    for name in [*(file.output_stem for file in state.files), *results, *(view.name for view in state.views)]:
+        if not is_below(name):
+            raise InputError(f"{path} names {name!r}, which leads out of the folder; correct it.", path)
+    return state, results, None
 
 
 def is_session(folder: Path) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
@@ -98,6 +99,13 @@ class State:
         SettingsError
             They contradict each other.
         """
+        return self._settings if not more else self._made(**more)
+
+    @cached_property
+    def _settings(self) -> PickSettings:
+        return self._made()
+
+    def _made(self, **more: Any) -> PickSettings:
         values: dict[str, Any] = dict(self.values)
         values["templates"] = [f"{view.name}={file}" for view in self.views for file in view.files]
         values["mask"] = [f"{view.name}={view.mask}" for view in self.views] or ["auto"]
@@ -142,7 +150,7 @@ def to_plain(state: State) -> dict[str, Any]:
 
 
 def from_plain(plain: Mapping[str, Any]) -> State:
-    """Return the state that `to_plain` wrote; raises KeyError, TypeError or ValueError on anything else."""
+    """Return the state of what `to_plain` wrote, once `session_format` has checked it."""
     return State(
         files=tuple(
             MicrographFile(Path(f["path"]), PurePosixPath(f["relative"]), bool(f["whole_name"]), f.get("pixel_size"))

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import tifffile
 
-from evaluations import SHAPE, VIEWS, evaluate, evaluated, some_picks, write_truth
+from evaluations import SHAPE, VIEWS, evaluate, evaluated, some_picks, write_run, write_truth
 from napari_gempick.io.coordinates import (
     Candidates,
     write_autopick,
@@ -169,6 +169,10 @@ def test_a_run_json_of_another_program_is_left_alone(tmp_path, results, truth):
     (tmp_path / "run.json").write_text('{"views": 3}')
     (results / "run.json").unlink()
     assert evaluated(results, truth)["right_view"] is None
+    write_run(results, ["a", "b"])
+    (results / "run.json").write_text((results / "run.json").read_text().replace('"sections": 2', '"sections": "two"'))
+    refused = evaluate(results, truth)
+    assert refused.exit_code == 2 and "run.json: views.0.sections" in refused.stderr
 
 
 def test_views_of_other_names(tmp_path, truth, places):
@@ -187,7 +191,7 @@ def test_views_of_other_names(tmp_path, truth, places):
         (("truth", "empty"), "empty holds no coordinate files"),
         (("out", "truth", "--shape", "100"), "NY,NX"),
         (("out", "truth", "--edge", "nan"), "finite"),
-        (("out", "bad/a_truth.csv"), "row 1 has no finite position"),
+        (("out", "bad/a_truth.csv"), "row 1 has no possible position"),
     ],
 )
 def test_errors_are_sentences(tmp_path, results, truth, monkeypatch, arguments, words):

@@ -261,7 +261,8 @@ def assemble(
         section=(np.nan_to_num(known_class, nan=first_template - 1.0) - first_template).astype(np.int32),
         psi=known_psi % 360.0,
     )
-    return CoordinateSet(picks, view_names, columns, micrographs, known)
+    own = {label: values for label, values in columns.items() if len(values) == n}  # others are of another loop
+    return CoordinateSet(picks, view_names, own, micrographs, known)
 
 
 def _small_or_unknown(numbers: NDArray[np.float64]) -> NDArray[np.bool_]:

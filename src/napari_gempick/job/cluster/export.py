@@ -30,6 +30,7 @@ from napari_gempick.job.cluster.folder import (
     with_files,
     write_job,
 )
+from napari_gempick.job.cluster.in_one_piece import in_one_piece
 from napari_gempick.job.cluster.lane import confirm
 from napari_gempick.job.cluster.script import find_site, render, write_script
 from napari_gempick.job.inputs import BankMaker, read_views
@@ -60,6 +61,7 @@ class Exported:
     """Sentences about micrographs whose names cannot be used."""
 
 
+@in_one_piece
 def export_job(
     settings: PickSettings,
     micrographs: Sequence[MicrographFile],

@@ -103,10 +103,10 @@ def _site(name: str, text: str) -> Site:
     )
 
 
-def write_script(job: Job, site: Site | None = None) -> Job:
+def write_script(job: Job, site: Site | None = None, place: Path | None = None) -> Job:
     """Write submit.sh, the launcher where the site starts one, and note in job.json for which place; return the job.
 
-    A launcher that was edited stays.
+    The place is where the folder lies, or will lie when it gets its name. A launcher that was edited stays.
 
     Raises
     ------
@@ -114,17 +114,18 @@ def write_script(job: Job, site: Site | None = None) -> Job:
         The template has an error, asks for a variable that is not known, or does not start the job exactly once.
     """
     site = site or find_site(job.cluster.site)
-    text = render(job, site)
+    placed = replace(job, folder=place or job.folder)
+    text = render(placed, site)
     (job.folder / "log").mkdir(exist_ok=True)
     files = {SCRIPT: text}
     if site.launches:
         path, known = job.folder / LAUNCHER, (job.content.get("script") or {}).get("launcher")
         edited = path.exists() and path.read_text(encoding="utf-8") != known
-        files[LAUNCHER] = path.read_text(encoding="utf-8") if edited else launcher_text(job, run_words(job, site))
+        files[LAUNCHER] = path.read_text(encoding="utf-8") if edited else launcher_text(placed, run_words(placed, site))
     for name, content in files.items():
         write_text(job.folder / name, content)
         (job.folder / name).chmod(0o755)
-    return job.rewritten(script={"folder": str(job.folder), "text": text, "launcher": files.get(LAUNCHER)})
+    return job.rewritten(script={"folder": str(placed.folder), "text": text, "launcher": files.get(LAUNCHER)})
 
 
 def render(job: Job, site: Site) -> str:

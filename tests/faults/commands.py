@@ -1,0 +1,160 @@
+"""Signals to `gempick pick` and `gempick extract` at random moments: no half file, the same bytes after resuming.
+
+`python tests/faults/commands.py [--moments 60] [--seed N]` sends each signal so often to each command.
+"""
+
+import argparse
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from helpers import Blobs
+from napari_gempick.io.stack import write_mrc
+
+STATUS = {"SIGKILL": {-9}, "SIGINT": {130}, "SIGTERM": {143}}
+LEFT = 2.0
+"""Seconds after which nothing of a command that was told to stop may live."""
+UNFINISHED = (".tmp-", ".gempick.lock")
+CHANGING = ("run.json", "autopick.star")
+"""Whole at any moment, but not the same until the end."""
+
+
+def make_data(folder):
+    """Write eight small micrographs, a template, and picks of them."""
+    rng = np.random.default_rng(0)
+    for number in range(8):
+        places = rng.uniform(50, 200, (6, 2))
+        image = Blobs.image((250, 250), 2.0, places) + 0.3 * rng.standard_normal((250, 250))
+        write_mrc(folder / f"mics/m{number}.mrc", image.astype(np.float32), 2.0)
+        rows = "".join(f"{x:.2f},{y:.2f}\n" for x, y in places)
+        path = folder / f"picks/m{number}.csv"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("x,y\n" + rows)
+    write_mrc(folder / "template.mrc", Blobs.image((88, 88), 2.0, [(44, 44)]), 2.0)
+
+
+PICK = (
+    "pick",
+    "mics",
+    "--templates",
+    "p=template.mrc",
+    "--mask",
+    "circle:130",
+    "--angle-step",
+    "2",
+    "--save-maps",
+    "-o",
+)
+EXTRACT = ("extract", "mics", "picks", "--box", "64", "--normalize", "-o")
+COMMANDS = {"pick": (PICK, "out"), "extract": (EXTRACT, "out/p.mrcs")}
+
+
+def files(folder):
+    """Return the finished files of a folder with their bytes."""
+    found = {}
+    for path in sorted(folder.rglob("*")):
+        name = path.relative_to(folder).as_posix()
+        hidden = any(part.startswith(UNFINISHED) or part.endswith(".partial") for part in name.split("/"))
+        if path.is_file() and not hidden and path.name not in CHANGING:
+            found[name] = path.read_bytes()
+    return found
+
+
+def start(folder, what, where, *more):
+    words, _ = COMMANDS[what]
+    command = [sys.executable, "-m", "napari_gempick", *words, where, *more]
+    return subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+
+
+def one(folder, what, name, after, wanted):
+    """Send one signal; return what is wrong."""
+    wrong = []
+    _, where = COMMANDS[what]
+    process = start(folder, what, where)
+    time.sleep(after)
+    running = process.poll() is None
+    process.send_signal(getattr(signal, name))
+    sent = time.monotonic()
+    try:
+        said = process.communicate(timeout=60)[1]
+    except subprocess.TimeoutExpired:
+        process.kill()
+        said = process.communicate()[1]
+        wrong.append("hung")
+    took = time.monotonic() - sent
+    if running and process.returncode not in STATUS[name] | {0, -signal.SIGINT, -signal.SIGTERM}:
+        wrong.append(f"status {process.returncode}")
+    if "Traceback" in said and "napari_gempick" in said.split("Traceback", 1)[1]:  # not one of Python's own start
+        wrong.append(f"a traceback: {said[-300:]}")
+    half = {path for path, content in files(folder / "out").items() if content != wanted.get(path)}
+    if half:
+        wrong.append(f"half files: {sorted(half)}")
+    for place in (folder / "out").glob("run.json"):
+        json.loads(place.read_text())
+    resumable = what != "pick" or (folder / "out/run.json").exists()
+    again = start(folder, what, where, *(["--resume"] if resumable else []))
+    said = again.communicate(timeout=120)[1]
+    if again.returncode != 0:
+        wrong.append(f"resuming ended with {again.returncode}: {said[-300:]}")
+    if files(folder / "out") != wanted:
+        wrong.append("other bytes after resuming")
+    left = [path.name for path in (folder / "out").rglob("*") if path.name.startswith(UNFINISHED)]
+    if left or (folder / "out/p.mrcs.partial").exists():
+        wrong.append(f"left behind: {left or 'the partial folder'}")
+    subprocess.run(["rm", "-rf", "out"], cwd=folder, check=True)
+    return {
+        "what": what,
+        "signal": name,
+        "after": round(after, 2),
+        "took": round(took, 2),
+        "running": running,
+        "wrong": wrong,
+    }
+
+
+def run(folder, moments, seed, whats=tuple(COMMANDS)):
+    """Send every signal at random moments of each command; yield a row for each."""
+    random.seed(seed)
+    make_data(folder)
+    for what in whats:
+        begun = time.monotonic()
+        process = start(folder, what, COMMANDS[what][1])
+        assert process.wait(120) == 0, process.stderr.read()
+        whole, wanted = time.monotonic() - begun, files(folder / "out")
+        subprocess.run(["rm", "-rf", "out"], cwd=folder, check=True)
+        for _ in range(moments):
+            for name in STATUS:
+                yield one(folder, what, name, random.uniform(0.2, 1.0) * whole, wanted)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--moments", type=int, default=60)
+    parser.add_argument("--seed", type=int, default=1)
+    options = parser.parse_args()
+    wrong = count = running = 0
+    slowest = 0.0
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ["GEMPICK_CACHE"] = str(Path(folder) / "cache")
+        for row in run(Path(folder) / "data", options.moments, options.seed):
+            count, wrong, running = count + 1, wrong + bool(row["wrong"]), running + row["running"]
+            slowest = max(slowest, row["took"])
+            if row["wrong"]:
+                print(json.dumps(row), flush=True)
+            if count % 6 == 0:
+                print(f"{count} signals, {running} at work, {wrong} wrong, the slowest end {slowest:.2f} s", flush=True)
+    sys.exit(1 if wrong else 0)
+
+
+if __name__ == "__main__":
+    main()
