@@ -11,12 +11,11 @@ from pydantic import (
     NonNegativeInt,
     PositiveFloat,
     PositiveInt,
-    model_validator,
 )
 
 from napari_gempick.io.json_files import checked, read_object
 from napari_gempick.io.record_types import Below, FilePath, Writable
-from napari_gempick.model.errors import InputError, SettingsError, printable
+from napari_gempick.model.errors import InputError, SettingsError
 from napari_gempick.model.settings import make_settings
 
 if TYPE_CHECKING:
@@ -49,14 +48,6 @@ class _RowRecord(BaseModel):
     remarks: list[str] = []
     proof: dict[str, str] = {}
     wrong: list[str] = []
-
-    @model_validator(mode="after")
-    def _is_whole(self) -> _RowRecord:
-        needed = ("shape", "pixel_size")
-        missing = [name for name in needed if name not in self.model_fields_set] if self.error is None else []
-        if missing:
-            raise ValueError(f"{missing[0]} of {printable(self.name)} is missing")
-        return self
 
 
 class _ViewRecord(BaseModel):
