@@ -136,8 +136,10 @@ class Job:
             content = read_object(path)
             checked(MicrographRecord, content, path, "submit the job again")
             if "row" in content:
-                check_row(content["row"], path)
-                if content["row"]["name"] != micrograph.output_stem:
+                row = content["row"]
+                check_row(row, path)
+                whole = "error" in row or {"picks", "shape", "pixel_size"} <= row.keys()
+                if row["name"] != micrograph.output_stem or not whole:
                     return {}
         except InputError:
             return {}
