@@ -213,7 +213,7 @@ def _text(rng: random.Random, raw: bytes, others: Sequence[bytes]) -> bytes:
     elif what == 10:
         return text.encode("utf-16", "surrogatepass")
     elif what == 11:
-        text = text.replace(lines[row], lines[row] * rng.choice((2, 3000)), 1)
+        text = text.replace(lines[row], lines[row] * (2 if len(text) > 2**16 else rng.choice((2, 3000))), 1)
     elif what == 12:
         text = text.replace(" ", rng.choice(("\t", "  ", "", ",")))
     else:
