@@ -45,11 +45,17 @@ _SPECIAL = 0.04
 
 
 def read_case(seed: int, number: int, top: Path, folder: Path, listed: list[Subject]) -> tuple[str, str]:
-    """Damage a file and read it; return what was read, and what went wrong ("" where nothing did)."""
+    """Damage a file and read it; return what was read, and what went wrong ("" where nothing did).
+
+    The first cases are the sound files, one of each subject, which must be read.
+    """
     rng = random.Random(f"{seed} {number}")
     subject = listed[number % len(listed)]
     path = subject.lay_out(top, folder)
-    if rng.random() < _SPECIAL:
+    sound = number < len(listed)
+    if sound:
+        what = f"{subject.target} (sound)"
+    elif rng.random() < _SPECIAL:
         what = f"{subject.target} ({mutations.put_in_place(rng, path)})"
     else:
         others = [(top / one.target).read_bytes() for one in rng.sample(listed, 2)]
@@ -58,6 +64,8 @@ def read_case(seed: int, number: int, top: Path, folder: Path, listed: list[Subj
     try:
         subject.read(path)
     except GempickError as error:
+        if sound:
+            return what, f"a sound file is refused: {error.sentence}"
         try:
             checks.check_sentence(error, (path.name, *subject.named))
         except checks.Garbage as garbage:
