@@ -2,7 +2,7 @@
 
 import pytest
 
-from napari_gempick.job.in_one_piece import in_one_piece
+from napari_gempick.job.cluster.in_one_piece import in_one_piece
 from napari_gempick.model.errors import OutputError, SettingsError
 
 
