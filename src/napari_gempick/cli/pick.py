@@ -54,13 +54,13 @@ def command(
     """
     from napari_gempick.io.listing import find_micrographs
     from napari_gempick.job.pick import pick_files
-    from napari_gempick.job.settings_file import read_settings
+    from napari_gempick.job.settings_file import merged, read_settings
     from napari_gempick.model.errors import SettingsError
     from napari_gempick.model.settings import make_settings
 
     if overwrite and resume:
         raise SettingsError("--overwrite and --resume exclude each other; give one of them.")
-    settings = make_settings({**(read_settings(config) if config else {}), **given(options)})
+    settings = merged(make_settings, read_settings, config, given(options))
     if settings.ctf is not None and options["contrast"] is not None:
         raise SettingsError("The CTF gives the sign of the templates; leave out --contrast, or --ctf.")
     notes: list[str] = []

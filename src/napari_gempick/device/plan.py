@@ -37,6 +37,9 @@ PATIENCE = 60.0
 METHOD = "1"
 """Counts changes of tile shapes and transforms: a stored plan of another number is not used."""
 
+_PRECISIONS = 3
+"""FFTW's wisdom is of double, single and long double precision."""
+_LONGEST_SIDE = 1_000_000
 _planner = threading.RLock()
 
 
@@ -65,6 +68,14 @@ def library_versions() -> dict[str, str]:
 def cache_folder() -> Path:
     """Return the folder of stored plans: $GEMPICK_CACHE, else the user's cache folder."""
     return Path(os.environ.get("GEMPICK_CACHE") or user_cache_path("napari-gempick"))
+
+
+def _tile(value: Any) -> list[int]:
+    """Return a stored tile shape; ValueError where it cannot be one."""
+    height, width = value
+    if not all(type(side) is int and 1 <= side <= _LONGEST_SIDE for side in (height, width)):
+        raise ValueError(f"a tile of {height} x {width} pixels")
+    return [height, width]
 
 
 class PlanStore:
@@ -96,17 +107,24 @@ class PlanStore:
 
     def _read(self) -> None:
         try:
+            if self.path.exists() and not self.path.is_file():
+                raise ValueError("it is not a regular file")
             stored = json.loads(self.path.read_text(encoding="utf-8"))
-            self._tiles.update({str(key): [int(n) for n in value] for key, value in stored["tiles"].items()})
+            tiles = {str(key): _tile(value) for key, value in stored["tiles"].items()}
             wisdom = [str(text) for text in stored["wisdom"]] if stored["wisdom"] else None
+            encoded = tuple(text.encode("ascii") for text in wisdom or ())
+            if wisdom and len(wisdom) != _PRECISIONS:
+                raise ValueError(f"wisdom of {len(wisdom)} precisions, not {_PRECISIONS}")
         except (FileNotFoundError, NotADirectoryError):
             return
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        except Exception as error:  # a damaged file makes JSON and these lines raise nearly anything
+            reason = getattr(error, "reason", None) or error or type(error).__name__
             raise SettingsError(
-                f"The plan file {self.path} cannot be read ({error}); delete it and it is made anew.", self.path
+                f"The plan file {self.path} cannot be read ({reason}); delete it and it is made anew.", self.path
             ) from error
+        self._tiles.update(tiles)
         if wisdom and wisdom != self._wisdom and pyfftw is not None:
-            pyfftw.import_wisdom(tuple(text.encode("ascii") for text in wisdom))
+            pyfftw.import_wisdom(encoded)
             self._wisdom = wisdom
 
     def _write(self) -> None:

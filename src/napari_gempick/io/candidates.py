@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from napari_gempick.io.names import check_name
 from napari_gempick.io.star import numbers, read_tables, write_tables
 from napari_gempick.model.errors import InputError
 from napari_gempick.model.picks import Picks
@@ -144,6 +145,8 @@ def read_candidates(path: Path | str) -> Candidates:
         file_shape = _whole(general, "gempickFileSizeY", path), _whole(general, "gempickFileSizeX", path)
         map_shape = _whole(general, "gempickMapSizeY", path), _whole(general, "gempickMapSizeX", path)
         view_names = tuple(tables[_VIEWS]["gempickViewName"])
+        for name in view_names:
+            check_name(name, f"{path}: the view's name")
         pixel_size, map_pixel_size = (
             _size(general, label, path) for label in ("rlnMicrographPixelSize", "gempickMapPixelSize")
         )

@@ -4,17 +4,28 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
 from napari_gempick.io.reading import parsing, readable
 from napari_gempick.model.errors import InputError
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
 _Model = TypeVar("_Model", bound=BaseModel)
+
+
+def read_json(path: Path | str) -> Any:
+    """Return what a JSON file holds.
+
+    Raises
+    ------
+    InputError
+        It is missing, unreadable, not JSON, or nested too deep.
+    """
+    with parsing(path, "a JSON file"):
+        with readable(path):
+            raw = Path(path).read_bytes()
+        return json.loads(raw.decode("utf-8-sig"))
 
 
 def read_object(path: Path | str) -> dict[str, Any]:
@@ -23,18 +34,15 @@ def read_object(path: Path | str) -> dict[str, Any]:
     Raises
     ------
     InputError
-        It is missing, unreadable, not JSON, nested too deep, or not an object.
+        As `read_json`; or it is not an object.
     """
-    with parsing(path, "a JSON file"):
-        with readable(path):
-            raw = Path(path).read_bytes()
-        content = json.loads(raw.decode("utf-8-sig"))
+    content = read_json(path)
     if not isinstance(content, dict):
         raise InputError(f"{path} is not a JSON object; give another file, or write it again.", path)
     return content
 
 
-def checked(model: type[_Model], content: Mapping[str, Any], path: Path | str, remedy: str) -> _Model:
+def checked(model: type[_Model], content: Any, path: Path | str, remedy: str) -> _Model:
     """Return the content of a file as `model` has it.
 
     Raises

@@ -16,6 +16,7 @@ from napari_gempick.io.formats.stems import stem_of
 from napari_gempick.io.formats.table import columns_of
 from napari_gempick.io.image import open_image, plausible
 from napari_gempick.io.listing import find_micrographs
+from napari_gempick.io.names import check_name
 from napari_gempick.io.star import read_text
 from napari_gempick.model.errors import InputError
 
@@ -170,6 +171,8 @@ def read_name_table(path: Path) -> dict[str, str]:
     if "name" not in table or "micrograph" not in table:
         raise InputError(f"{path} lacks the columns name and micrograph; add a first line name,micrograph.", path)
     named = dict(zip(table["name"], table["micrograph"], strict=True))
+    for name in (*named, *named.values()):
+        check_name(name, f"{path}: the name")
     stems: dict[str, set[str]] = defaultdict(set)
     for name, micrograph in named.items():
         stems[stem_of(PurePosixPath(name).name)].add(micrograph)

@@ -6,7 +6,7 @@ import os
 import unicodedata
 from pathlib import PurePosixPath
 
-from napari_gempick.model.errors import InputError
+from napari_gempick.model.errors import InputError, printable
 
 _LONGEST = 255
 """Bytes of a name on the usual file systems."""
@@ -51,14 +51,6 @@ def check_micrograph_name(path: str, stem: str) -> None:
             f"The micrograph {path} has a name of {len(os.fsencode(stem))} bytes, which leaves no room for the endings "
             f"of its results; give it a name of at most {_LONGEST - _ROOM} bytes."
         )
-
-
-def printable(name: str) -> str:
-    """Return a name as it can be printed and written: control characters and stray bytes as escapes."""
-    return "".join(
-        mark if mark.isprintable() and unicodedata.category(mark) != "Cs" else mark.encode("unicode_escape").decode()
-        for mark in name
-    )
 
 
 def reduced(name: str) -> str:

@@ -16,12 +16,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from mrcfile.dtypes import HEADER_DTYPE
 from mrcfile.utils import machine_stamp_from_byte_order
+from pydantic import BaseModel, ConfigDict, NonNegativeFloat, NonNegativeInt
 
 from napari_gempick.io.atomic import atomic_path
+from napari_gempick.io.json_files import checked
 from napari_gempick.io.mrc import LABEL
 from napari_gempick.io.mrc_place import HEADER_BYTES
+from napari_gempick.io.reading import readable
 from napari_gempick.io.star import loop_head, loop_rows
-from napari_gempick.model.errors import OutputError, SettingsError
+from napari_gempick.model.errors import InputError, OutputError, SettingsError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -61,6 +64,8 @@ class ParticleStack:
         The files are there already, or cannot be written.
     SettingsError
         An interrupted stack had another plan.
+    InputError
+        What it left is damaged.
     """
 
     def __init__(
@@ -114,21 +119,30 @@ class ParticleStack:
     def _restore(self, plan: dict[str, Any]) -> bool:
         """Cut the files back to the last complete micrograph; False where there is nothing to go on with."""
         journal = self._folder / _JOURNAL
-        if not journal.exists():
+        if not os.path.lexists(journal):
             return False
-        raw = journal.read_bytes()
-        lines = raw[: raw.rfind(b"\n") + 1].splitlines()  # the last line may be half written
+        with readable(journal):
+            raw = journal.read_bytes()
+        lines = raw[: raw.rfind(b"\n") + 1].split(b"\n")[:-1]  # the last line may be half written
         if not lines:
             return False
-        if json.loads(lines[0])["plan"] != plan:
+        head, *entries = (_line(journal, line) for line in lines)
+        if head.get("plan") != plan:
             raise SettingsError(
-                f"{self._folder} was begun with other settings or micrographs; add --overwrite to begin again."
+                f"{journal} says that other settings or micrographs were begun with; add --overwrite to begin again.",
+                journal,
             )
         images, rows = self._folder / _IMAGES, self._folder / _ROWS
         kept = lines[:1]
         size = HEADER_BYTES, 0
-        for line in lines[1:]:
-            entry = json.loads(line)
+        for line, entry in zip(lines[1:], entries, strict=True):
+            checked(_Entry, entry, journal, "add --overwrite to begin again")
+            pixels, count = entry["images"] - HEADER_BYTES, entry["stats"]["count"]
+            each = self._side**2
+            if pixels != count * each * self._dtype.itemsize or entry["stats"]["pixels"] != count * each:
+                raise InputError(f"{journal} is damaged; add --overwrite to begin again.", journal)
+            if entry["images"] < size[0] or entry["rows"] < size[1]:
+                raise InputError(f"{journal} is damaged; add --overwrite to begin again.", journal)
             if entry["images"] > images.stat().st_size or entry["rows"] > rows.stat().st_size:
                 break
             size = entry["images"], entry["rows"]
@@ -222,6 +236,45 @@ class ParticleStack:
         header["nversion"] = 20141
         header["nlabl"], header["label"][0] = 1, LABEL
         return header.tobytes()
+
+
+class _Count(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+
+    count: NonNegativeInt
+    pixels: NonNegativeInt
+    low: float
+    high: float
+    total: float
+    squares: NonNegativeFloat
+
+
+class _Entry(BaseModel):
+    """What must be right in a line of the journal."""
+
+    model_config = ConfigDict(extra="allow", strict=True, allow_inf_nan=False)
+
+    name: str
+    digest: str
+    picks: NonNegativeInt
+    error: str | None
+    optics: dict[str, str] | None
+    outside: NonNegativeInt
+    at_edge: NonNegativeInt
+    dust: NonNegativeInt
+    notes: list[str] = []
+    images: NonNegativeInt
+    rows: NonNegativeInt
+    stats: _Count
+
+
+def _line(journal: Path, line: bytes) -> dict[str, Any]:
+    """Return a line of the journal; InputError where it is damaged."""
+    with contextlib.suppress(ValueError, RecursionError):
+        entry = json.loads(line)
+        if isinstance(entry, dict):
+            return entry
+    raise InputError(f"{journal} is damaged; add --overwrite to begin again.", journal)
 
 
 class _Stats:

@@ -241,7 +241,10 @@ def _read_list(star: Path, chosen: str, pixel_size: float | None) -> Stack:
     rows = read_list(star)
     if chosen:
         rows = [rows[number] for number in _chosen(star, chosen, len(rows))]
-    images = {path: _flat(path) for path in dict.fromkeys(row.path for row in rows)}
+    try:
+        images = {path: _flat(path) for path in dict.fromkeys(row.path for row in rows)}
+    except InputError as error:
+        raise InputError(f"{star}: {error.sentence}", error.path) from error
     data, origins, sizes = [], [], []
     notes = [note for image in images.values() for note in image.notes]
     for row in rows:

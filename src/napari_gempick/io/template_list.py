@@ -34,7 +34,7 @@ class Template:
     section : int or None
         From 1; None: the file's only one.
     share : float or None
-        rlnClassDistribution.
+        rlnClassDistribution; None where it is unknown or cannot be a share.
     pixel_size : float or None
         Å, as the list has it.
     """
@@ -77,7 +77,9 @@ def read_list(star: Path) -> list[Template]:
 def _rows(star: Path) -> list[Template]:
     tables = read_tables(star)
     table, label = _images(star, tables)
-    shares = numbers(table, _SHARE, star).tolist() if _SHARE in table else [None] * len(table[label])
+    shares: list[float | None] = [None] * len(table[label])
+    if _SHARE in table:
+        shares = [share if 0 <= share <= 1 else None for share in numbers(table, _SHARE, star).tolist()]
     sizes = _pixel_sizes(star, tables, table, len(table[label]))
     folders = [Path(), *star.absolute().parents]
     rows = []

@@ -200,12 +200,22 @@ def _pixels(path: Path, size: int, number: int | None, page: Any, series: Any, s
 
         return Pixels(shape, stored, section)
     check_unpacked(path, size, shape[0] * count)
+    check_unpacked(path, size, int(np.prod(page.chunks, dtype=np.float64)) * dtype.itemsize)
     _check_codec(path, page)
 
     @functools.cache
     def decoded() -> NDArray[Any]:
         with parsing(path, "a TIFF file"), _opened(path) as tiff:
             source: Any = tiff.pages[0] if number is None else tiff.series[number]
+            for one in [source] if number is None else source.pages:
+                parts = () if one is None else zip(one.dataoffsets, one.databytecounts, strict=False)
+                end = max((int(start) + int(length) for start, length in parts), default=0)
+                if end > size:
+                    raise InputError(
+                        f"{path} is truncated or damaged: it has {size} bytes, but says that its pixels end at byte "
+                        f"{end}; copy it again.",
+                        path,
+                    )
             return np.asarray(source.asarray(maxworkers=1)).reshape(shape)
 
     def section_of(number: int) -> NDArray[Any]:

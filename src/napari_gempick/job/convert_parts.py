@@ -184,7 +184,7 @@ class _Run:
         candidates = self._folder / "candidates" / f"{name}.star"
         row = self._rows.get(name, {})
         if "shape" in row:
-            return Known(shown(Path(row["path"])), name, Path(row["path"]), _shape(row["shape"]), row["pixel_size"])
+            return Known(shown(Path(row["path"])), name, Path(row["path"]), _shape(row["shape"]), row.get("pixel_size"))
         if candidates.is_file():
             stored = read_candidates(candidates)
             path = Path(row["path"]) if "path" in row else None

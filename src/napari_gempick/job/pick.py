@@ -13,7 +13,7 @@ from napari_gempick.device.discover import open_devices
 from napari_gempick.device.plan import PlanStore
 from napari_gempick.io.candidates import read_candidates
 from napari_gempick.io.micrograph import LIST
-from napari_gempick.io.names import check_micrograph_name, printable
+from napari_gempick.io.names import check_micrograph_name
 from napari_gempick.job.exclusion import check_exclusion, with_exclusion
 from napari_gempick.job.inputs import BankMaker, loader, read_views
 from napari_gempick.job.prove import MicrographProof, Prover
@@ -27,7 +27,7 @@ from napari_gempick.job.results import (
     left_over,
     micrograph_of,
 )
-from napari_gempick.model.errors import GempickError, InputError, OutputError
+from napari_gempick.model.errors import GempickError, InputError, OutputError, printable
 from napari_gempick.model.settings import AUTO
 from napari_gempick.run.pipeline import Outcome, Progress, search_all
 from napari_gempick.run.search import DevicePool

@@ -19,11 +19,12 @@ from napari_gempick.io.read_coordinates import read_coordinates
 from napari_gempick.io.report_html import write_html
 from napari_gempick.io.sheet import plot_sheet
 from napari_gempick.job.inputs import read_views
-from napari_gempick.job.results import BOX_OVER_DIAMETER, read_run
-from napari_gempick.model.errors import GempickError, OutputError
+from napari_gempick.job.results import BOX_OVER_DIAMETER
+from napari_gempick.job.run_file import RUN_FILE, read_run, settings_of
+from napari_gempick.model.errors import GempickError, InputError, OutputError, SettingsError
 from napari_gempick.model.geometry import Extent
 from napari_gempick.model.report import RunReport, ViewReport
-from napari_gempick.model.settings import PickSettings, make_settings
+from napari_gempick.model.settings import PickSettings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -91,9 +92,14 @@ def gather(
 ) -> RunReport:
     """Return what there is to show about a folder of results; errors as `report`."""
     run = read_run(folder)
-    settings = make_settings(run["settings"])
+    settings = settings_of(folder, run)
     names = [view["name"] for view in run["views"]]
     rows = [row for row in run["micrographs"] if "error" not in row]
+    for row in rows:
+        if not {"pixel_size", "picks", "shape"} <= row.keys():
+            raise SettingsError(
+                f"{folder / RUN_FILE} does not say enough about {row['name']}; run again with --overwrite.", folder
+            )
     found, histograms = _read(folder, rows, len(names), lambda share: progress(0.5 * share, "Reading picks"))
     pictures = _Pictures(settings, len(names), float(run["diameter"]))
     notes: list[str] = []
@@ -116,7 +122,7 @@ def gather(
             threshold=_median(rows, "thresholds", name, thresholds[number]),
             false_rate=_median(rows, "estimated_fdr", name, None),
             sections=run["views"][number]["sections"],
-            mask=run["views"][number]["mask"],
+            mask=run["views"][number].get("mask", ""),
             template=templates.get(name),
             mean=pictures.mean(number),
             averaged=pictures.counts[number],
@@ -151,8 +157,11 @@ def _read(
     found: list[Picks] = []
     histograms = np.zeros((2, n_views, len(_BINS) - 1), np.int64)
     for number, row in enumerate(rows):
-        stored = read_candidates(folder / "candidates" / f"{row['name']}.star").picks
-        picks = read_coordinates(folder / f"{row['name']}_autopick.star").picks
+        try:
+            stored = read_candidates(folder / "candidates" / f"{row['name']}.star").picks
+            picks = read_coordinates(folder / f"{row['name']}_autopick.star").picks
+        except InputError as error:
+            raise InputError(f"{folder / RUN_FILE} lists {row['name']}, but {error.sentence}", error.path) from error
         view_of = dict(zip(stored.section.tolist(), stored.view.tolist(), strict=True))
         views = np.array([view_of.get(section, 0) for section in picks.section.tolist()], np.int32)
         found.append(replace(picks, view=views))

@@ -10,7 +10,6 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, NonNegativeInt, PositiveFloat, PositiveInt, field_validator
 
 from napari_gempick import __version__
 from napari_gempick.device.locks import Busy, give_back, take
@@ -22,17 +21,20 @@ from napari_gempick.io.coordinates import FORMATS, PicksInfo, write_autopick_ind
 from napari_gempick.io.formats.optics import ASSUMED
 from napari_gempick.io.formats.relion import PARTICLES
 from napari_gempick.io.frames import from_bottom, note
-from napari_gempick.io.json_files import checked, read_object
+from napari_gempick.io.image import plausible
 from napari_gempick.io.listing import MicrographFile
 from napari_gempick.io.micrograph import LIST
 from napari_gempick.io.micrograph_names import Known, shown
 from napari_gempick.io.micrograph_table import MicrographTable
 from napari_gempick.io.mrc import write_mrc
-from napari_gempick.io.names import is_below, printable
 from napari_gempick.job.exclusion import found_mask, read_exclusion
+from napari_gempick.job.run_file import RUN_FILE as RUN_FILE
+from napari_gempick.job.run_file import NoResults as NoResults
+from napari_gempick.job.run_file import read_run as read_run
+from napari_gempick.job.run_file import settings_of
 from napari_gempick.job.thresholds import NOTHING, decide, remarks, scores_of
-from napari_gempick.model.errors import GempickError, InputError, OutputError, ProofError, SettingsError
-from napari_gempick.model.settings import AUTO, make_settings
+from napari_gempick.model.errors import GempickError, OutputError, ProofError, SettingsError
+from napari_gempick.model.settings import AUTO
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -45,7 +47,7 @@ if TYPE_CHECKING:
     from napari_gempick.model.scores import ScoreMap
     from napari_gempick.model.settings import PickSettings
 
-RUN_FILE, INDEX_FILE = "run.json", "autopick.star"
+INDEX_FILE = "autopick.star"
 NOT_REPRODUCING = ("devices", "threads", "format", "save_maps", "per_view_maps")
 """Settings that do not change which picks come out."""
 FROM_BOTTOM = "y_from_last_row"
@@ -444,69 +446,6 @@ def formats_of(settings: PickSettings) -> list[str]:
     return list(dict.fromkeys(["star", *names]))
 
 
-class _RowRecord(BaseModel):
-    """What must be right in a line of run.json."""
-
-    model_config = ConfigDict(extra="allow", allow_inf_nan=False)
-
-    name: str
-    path: str
-    error: str | None = None
-    shape: tuple[PositiveInt, PositiveInt] | None = None
-    pixel_size: PositiveFloat | None = None
-    picks: NonNegativeInt = 0
-
-    @field_validator("name")
-    @classmethod
-    def _stays_below(cls, name: str) -> str:
-        if not is_below(name):
-            raise ValueError(f"the name {printable(name)} leads out of the folder")
-        return name
-
-
-class _ViewRecord(BaseModel):
-    model_config = ConfigDict(extra="allow", allow_inf_nan=False)
-
-    name: str
-    sections: PositiveInt
-
-
-class _RunRecord(BaseModel):
-    model_config = ConfigDict(extra="allow", allow_inf_nan=False)
-
-    settings: dict[str, Any]
-    diameter: PositiveFloat
-    views: list[_ViewRecord]
-    micrographs: list[_RowRecord]
-
-
-class NoResults(SettingsError):
-    """A folder has no run.json, or one of another program."""
-
-
-def read_run(folder: Path) -> dict[str, Any]:
-    """Read run.json.
-
-    Raises
-    ------
-    NoResults
-        It is missing, or another program's.
-    SettingsError
-        It is damaged; the field is named.
-    """
-    path = folder / RUN_FILE
-    if not path.exists():
-        raise NoResults(f"{path} is missing; {folder} is not a folder of results.", path)
-    try:
-        run = read_object(path)
-        if not isinstance(run.get("settings"), dict):
-            raise NoResults(f"{path} is not a gempick run.json; run again with --overwrite.", path)
-        checked(_RunRecord, run, path, "run again with --overwrite")
-    except InputError as error:
-        raise SettingsError(error.sentence, path) from error
-    return run
-
-
 def micrograph_of(row: dict[str, Any]) -> MicrographFile:
     """Return the micrograph of a run.json line; its results lie where `name` says."""
     path, name = Path(row["path"]), PurePosixPath(row["name"])
@@ -518,7 +457,7 @@ def micrograph_of(row: dict[str, Any]) -> MicrographFile:
 def row_of(micrograph: MicrographFile) -> dict[str, Any]:
     """Return what `micrograph_of` reads."""
     row: dict[str, Any] = {"name": micrograph.output_stem, "path": str(micrograph.path)}
-    listed = micrograph.pixel_size
+    listed = plausible(micrograph.pixel_size)
     return row if listed is None else {**row, "pixel_size": listed, "pixel_size_source": LIST}
 
 
@@ -529,7 +468,7 @@ def left_over(folder: Path, kept: Sequence[Path]) -> list[Path]:
     """
     try:
         run = read_run(folder)
-        results = Results(folder, make_settings(run["settings"]), float(run["diameter"]))
+        results = Results(folder, settings_of(folder, run), float(run["diameter"]))
     except GempickError:
         return []
     names = tuple(view["name"] for view in run["views"])

@@ -2,10 +2,23 @@
 
 from __future__ import annotations
 
+import unicodedata
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+_LONGEST = 1600
+
+
+def printable(text: str) -> str:
+    """Return text as it can be printed and written: control characters and stray bytes as escapes."""
+    if text.isprintable():
+        return text
+    return "".join(
+        mark if mark.isprintable() and unicodedata.category(mark) != "Cs" else mark.encode("unicode_escape").decode()
+        for mark in text
+    )
 
 
 class GempickError(Exception):
@@ -14,12 +27,16 @@ class GempickError(Exception):
     Parameters
     ----------
     sentence : str
-        One clear sentence: what is wrong, with which file, and what to do about it.
+        One clear sentence: what is wrong, with which file, and what to do about it. Control characters in it, from
+        names and values of files, become escapes, and a sentence with very long values loses its middle.
     path : Path or str, optional
         The file it is about. The sentence names it too.
     """
 
     def __init__(self, sentence: str, path: Path | str | None = None) -> None:
+        sentence = printable(sentence)
+        if len(sentence) > _LONGEST:
+            sentence = f"{sentence[: _LONGEST // 2]} ... {sentence[-_LONGEST // 4 :]}"
         super().__init__(sentence)
         self.path = None if path is None else str(path)
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from qtpy.QtWidgets import QApplication, QFileDialog, QGridLayout, QLabel, QMenu, QProgressBar
 
 from napari_gempick.io.atomic import write_text
-from napari_gempick.job.settings_file import read_settings
+from napari_gempick.job.settings_file import merged, read_settings
 from napari_gempick.model.errors import GempickError
 from napari_gempick.model.settings import make_settings
 from napari_gempick.widgets.command_line import command_line, inputs_of
@@ -193,7 +193,7 @@ class Search(Part):
 
         controller = self._controller
         try:
-            made = state_of_settings(make_settings(read_settings(path)))
+            made = state_of_settings(merged(make_settings, read_settings, path, {}))
         except GempickError as error:
             controller.said.emit(error.sentence, "error")
             return

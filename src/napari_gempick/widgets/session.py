@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 from typing import TYPE_CHECKING, Any
 
 from napari_gempick.device.locks import Busy, give_back, take
 from napari_gempick.io.atomic import write_text
 from napari_gempick.io.names import is_below
+from napari_gempick.io.reading import readable
 from napari_gempick.job.results import INDEX_FILE, RUN_FILE, read_run
 from napari_gempick.model.bank import BankIndex
 from napari_gempick.model.errors import InputError, OutputError
@@ -84,12 +86,10 @@ def read_session(folder: Path) -> tuple[State, dict[str, Result], str | None]:
         It is missing or damaged; the sentence names the field.
     """
     path = folder / SESSION_FILE
-    try:
+    if not os.path.lexists(path):
+        raise InputError(f"{folder} holds no session; choose a folder that was worked in.", folder)
+    with readable(path):
         text = path.read_bytes()
-    except FileNotFoundError:
-        raise InputError(f"{folder} holds no session; choose a folder that was worked in.", folder) from None
-    except OSError as error:
-        raise InputError(f"{path} cannot be read ({error.strerror or error}); check its permissions.", path) from error
     content = check_session(text, path)
     results = {stem: _result(plain) for stem, plain in content["results"].items()}
     return from_plain(content["state"]), results, content["current"]

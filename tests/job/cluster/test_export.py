@@ -323,7 +323,7 @@ def test_a_scheduler_that_is_absent_or_refuses(exported, tmp_path):
     ("damage", "message"),
     [
         (lambda job: (job / "job.json").unlink(), "is no job folder"),
-        (lambda job: (job / "job.json").write_text("{"), "cannot be read"),
+        (lambda job: (job / "job.json").write_text("{"), "cannot be decoded"),
         (lambda job: (job / "templates/2/top.mrcs").unlink(), "is missing from the job folder"),
         (lambda job: (job / "templates/2/top.mrcs").write_bytes(b"x"), "truncated or changed"),
     ],

@@ -52,14 +52,14 @@ def command(
     """
     from napari_gempick.io.listing import find_micrographs
     from napari_gempick.job.cluster.export import export_job
-    from napari_gempick.job.settings_file import read_cluster, read_settings
+    from napari_gempick.job.settings_file import merged, read_cluster, read_settings
     from napari_gempick.model.cluster import make_cluster
     from napari_gempick.model.settings import make_settings
 
     chosen = given(options)
     for_cluster = {name: chosen.pop(name) for name in list(chosen) if name in ClusterSettings.model_fields}
-    settings = make_settings({**(read_settings(config) if config else {}), **chosen})
-    cluster = make_cluster({**(read_cluster(config) if config else {}), **for_cluster})
+    settings = merged(make_settings, read_settings, config, chosen)
+    cluster = merged(make_cluster, read_cluster, config, for_cluster)
     notes: list[str] = []
     files = find_micrographs(micrographs, skip=[output], said=notes.append)
     for note in notes:

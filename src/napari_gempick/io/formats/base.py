@@ -10,6 +10,7 @@ import numpy as np
 
 from napari_gempick.io.formats.coordinate_set import ReadOptions
 from napari_gempick.io.frames import carried
+from napari_gempick.io.reading import parsing
 from napari_gempick.model.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -139,7 +140,8 @@ class Format:
         SettingsError
             The file needs an option that was not given.
         """
-        return replace(self.reader(path, options or ReadOptions()), program=self.name)
+        with parsing(path, f"a coordinate file ({self.name})"), np.errstate(all="ignore"):
+            return replace(self.reader(path, options or ReadOptions()), program=self.name)
 
     def write(self, path: Path | str, picks: Picks, info: PicksInfo) -> None:
         """Write the picks of one micrograph atomically, with y as the program that reads the file counts it.

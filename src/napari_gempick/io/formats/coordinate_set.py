@@ -27,6 +27,8 @@ NO_VIEW = "particle"
 UNKNOWN = -999.0
 """RELION's value for a hand-picked particle's score and angle."""
 _FARTHEST, _MOST = 1e9, 1e7
+_FLOAT32 = 3e38
+"""Scores beyond become infinite in single precision."""
 _SIZES = {"box_size": "box size", "pixel_size": "pixel size"}
 
 
@@ -232,7 +234,7 @@ def assemble(
     for values, what, good in (
         (x, "position", np.abs(x) < _FARTHEST),
         (y, "position", np.abs(y) < _FARTHEST),
-        (known_score, "score", ~np.isinf(known_score)),
+        (known_score, "score", np.isnan(known_score) | (np.abs(known_score) < _FLOAT32)),
         (known_psi, "angle", ~np.isinf(known_psi)),
         (known_class, "class", _small_or_unknown(known_class)),
         *((view, "view", _small_or_unknown(view) & (view < len(view_names))) for view in (view,) if view is not None),
@@ -245,8 +247,9 @@ def assemble(
             raise InputError(
                 f"{path}: row {row + 1} has no possible {what} ({values[row]:g}){more}; fix or remove that row.", path
             )
-    for name in dict.fromkeys(micrographs or ()):
-        check_name(name, f"{path}: the micrograph's name")
+    for names, whose in ((micrographs or (), "micrograph"), (view_names, "view")):
+        for name in dict.fromkeys(names):
+            check_name(name, f"{path}: the {whose}'s name")
     picks = Picks(
         x=x,
         y=y,
@@ -258,7 +261,8 @@ def assemble(
         section=(np.nan_to_num(known_class, nan=first_template - 1.0) - first_template).astype(np.int32),
         psi=known_psi % 360.0,
     )
-    return CoordinateSet(picks, view_names, columns, micrographs, known)
+    own = {label: values for label, values in columns.items() if len(values) == n}  # others are of another loop
+    return CoordinateSet(picks, view_names, own, micrographs, known)
 
 
 def _small_or_unknown(numbers: NDArray[np.float64]) -> NDArray[np.bool_]:

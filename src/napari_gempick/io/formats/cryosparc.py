@@ -20,6 +20,7 @@ import numpy as np
 from napari_gempick.io.atomic import atomic_path
 from napari_gempick.io.formats.base import Format, lost, shape_of
 from napari_gempick.io.formats.coordinate_set import CoordinateSet, Exposure, assemble
+from napari_gempick.io.names import check_name
 from napari_gempick.io.reading import parsing, readable
 from napari_gempick.io.star import read_text
 from napari_gempick.model.errors import InputError
@@ -46,6 +47,7 @@ _EXPOSURE_PATH, _EXPOSURE_SHAPE, _EXPOSURE_PIXEL = (f"micrograph_blob/{name}" fo
 _EXPOSURE_GROUPS = ("mscope_params/exp_group_id", "ctf/exp_group_id")
 _COMPRESSED = b"\x94CSDAT"
 _METAFILE = re.compile(r"""metafile:\s*['"]?>?([^'"\n]+?\.cs)['"]?\s*$""", re.MULTILINE)
+_LARGEST = 1e6
 _LONGEST_HEADER = 200_000  # a table of exposures has a hundred fields; NumPy refuses headers above 10,000 by default
 
 
@@ -61,16 +63,21 @@ def read_exposures(path: Path | str) -> list[Exposure]:
     _require(path, rows, ("uid", _EXPOSURE_PATH, _EXPOSURE_SHAPE), "table of micrographs; export the exposures")
     names = rows.dtype.names or ()
     group = next((label for label in _EXPOSURE_GROUPS if label in names), None)
-    return [
-        Exposure(
-            _text(row[_EXPOSURE_PATH]),
-            (int(row[_EXPOSURE_SHAPE][0]), int(row[_EXPOSURE_SHAPE][1])),
-            _six_digits(row[_EXPOSURE_PIXEL]) if _EXPOSURE_PIXEL in names else None,
-            int(row["uid"]),
-            int(row[group]) if group else 0,
-        )
-        for row in rows
-    ]
+    with parsing(path, "a table of micrographs"):
+        found = [
+            Exposure(
+                _text(row[_EXPOSURE_PATH]),
+                (int(row[_EXPOSURE_SHAPE][0]), int(row[_EXPOSURE_SHAPE][1])),
+                _plausible(row[_EXPOSURE_PIXEL]) if _EXPOSURE_PIXEL in names else None,
+                int(row["uid"]),
+                int(row[group]) if group else 0,
+            )
+            for row in rows
+        ]
+    for one in found:
+        check_name(one.path, f"{path}: the micrograph's name")
+        _check_shapes(path, np.array([one.shape], np.float64))
+    return found
 
 
 def write_cs(path: Path | str, sets: Sequence[tuple[Picks, PicksInfo]]) -> None:
@@ -162,6 +169,7 @@ def read_cs(path: Path | str, exposures: Sequence[Exposure] = ()) -> CoordinateS
     uids = rows[_MICROGRAPH_UID].tolist() if _MICROGRAPH_UID in names else []
     joined = [of_uid.get(uid) for uid in uids] if of_uid else []
     shape = _shapes(path, rows, joined)
+    _check_shapes(path, shape)
 
     def some(label: str) -> NDArray[np.float64] | None:
         return rows[label].astype(np.float64) if label in names else None
@@ -282,6 +290,19 @@ def _rows(path: Path | str, stream: BinaryIO) -> NDArray[Any]:
         )
     stream.seek(start)
     return np.frombuffer(stream.read(wanted), dtype, shape[0])
+
+
+def _plausible(value: float) -> float | None:
+    """Return a pixel size; None where it cannot be one."""
+    return _six_digits(value) if 0 < value < _LARGEST else None
+
+
+def _check_shapes(path: Path | str, shapes: NDArray[np.float64]) -> None:
+    """Refuse sizes of micrographs (n, 2) that cannot be."""
+    wrong = ~((shapes >= 1) & (shapes <= _LARGEST)).all(axis=1)
+    if wrong.any():
+        ny, nx = shapes[int(np.argmax(wrong))]
+        raise InputError(f"{path} has a micrograph of {nx:g} x {ny:g} pixels, which cannot be; export it again.", path)
 
 
 def _six_digits(value: float) -> float:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_gempick.model.errors import SettingsError
+from napari_gempick.model.errors import InputError, SettingsError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 OPTION = "--filament-spacing"
+_MOST_POINTS = 1_000_000
 
 
 def along(
@@ -35,6 +36,8 @@ def along(
     ------
     SettingsError
         There is no spacing: the ends of a filament are not particles.
+    InputError
+        A filament is too long to be one.
     """
     if spacing is None:
         number = f"{len(axes)} filaments" if len(axes) > 1 else "a filament"
@@ -46,6 +49,11 @@ def along(
     for axis in axes:
         steps = np.hypot(*np.diff(axis, axis=0).T)
         place = np.concatenate([[0.0], np.cumsum(steps)])
+        if not place[-1] / spacing < _MOST_POINTS:
+            raise InputError(
+                f"{path} has a filament {place[-1]:g} pixels long, too long with {OPTION} {spacing:g}; fix its ends.",
+                path,
+            )
         wanted = np.arange(0.0, place[-1] + 1e-9, spacing)
         x, y = (np.interp(wanted, place, axis[:, i]) for i in (0, 1))
         piece = np.clip(np.searchsorted(place, wanted, side="right") - 1, 0, len(steps) - 1)

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -24,9 +25,11 @@ from typing import TYPE_CHECKING, Any
 from napari_gempick.device.locks import Busy, take
 from napari_gempick.engine.masks import parse_shape
 from napari_gempick.io.atomic import sweep, write_text
+from napari_gempick.io.json_files import checked, read_object
 from napari_gempick.io.listing import MicrographFile
-from napari_gempick.io.names import check_name, is_below
 from napari_gempick.io.stack import split_sections
+from napari_gempick.job.cluster.stored import JobRecord, MicrographRecord
+from napari_gempick.job.run_file import check_row
 from napari_gempick.model.cluster import ClusterSettings, make_cluster
 from napari_gempick.model.errors import GempickError, InputError, OutputError, SettingsError
 from napari_gempick.model.settings import AUTO, PickSettings, make_settings, split_name
@@ -128,11 +131,17 @@ class Job:
 
     def read_record(self, micrograph: MicrographFile) -> dict[str, Any]:
         """Return a micrograph's record; empty where there is none that can be read."""
+        path = self.record(micrograph)
         try:
-            content = json.loads(self.record(micrograph).read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+            content = read_object(path)
+            checked(MicrographRecord, content, path, "submit the job again")
+            if "row" in content:
+                check_row(content["row"], path)
+                if content["row"]["name"] != micrograph.output_stem:
+                    return {}
+        except InputError:
             return {}
-        return content if isinstance(content, dict) else {}
+        return content
 
     def write_record(self, micrograph: MicrographFile, content: dict[str, Any]) -> None:
         """Write a micrograph's record."""
@@ -233,7 +242,7 @@ def micrograph_rows(micrographs: Sequence[MicrographFile], root: str | None) -> 
             path = micrograph.path.relative_to(root).as_posix()
         row: dict[str, Any] = {"path": path, "relative": str(micrograph.relative)}
         if micrograph.pixel_size is not None:
-            row["pixel_size"] = micrograph.pixel_size
+            row["pixel_size"] = micrograph.pixel_size if math.isfinite(micrograph.pixel_size) else 0.0
         rows.append({**row, "whole_name": True} if micrograph.whole_name else row)
     return rows
 
@@ -254,48 +263,31 @@ def open_job(folder: Path | str, root: str | None = None) -> Job:
     """
     where = Path(os.path.abspath(folder))
     path = where / JOB_FILE
+    if not path.exists():
+        raise SettingsError(f"{path} is missing; {folder} is no job folder.", path)
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        assert isinstance(content, dict)
+        content = read_object(path)
+        checked(JobRecord, content, path, "correct it, or export the job again")
+    except InputError as error:
+        raise SettingsError(error.sentence, path) from error
+    try:
         settings, cluster = make_settings(content["settings"]), make_cluster(content["cluster"])
-        found = root or content["root"]
-        assert found is None or isinstance(found, str)
-        micrographs = tuple(
-            MicrographFile(
-                Path(found or "", row["path"]),
-                _below(row["relative"], path),
-                row.get("whole_name") is True,
-                row.get("pixel_size"),
-            )
-            for row in content["micrographs"]
-        )
-        for name, known in content["files"].items():
-            _below(name, path)
-            assert isinstance(known["bytes"], int) and isinstance(known["blake2b"], str)
-        assert content["distribution"] in ("micrographs", "templates")
-        assert content["memory"] is None or isinstance(content["memory"], int | float)
-        assert isinstance(content["plan_of"], dict)
-        assert isinstance(content.get("script") or {}, dict)
-    except FileNotFoundError:
-        raise SettingsError(f"{path} is missing; {folder} is no job folder.", path) from None
+        paths = {(name, place): str(where / text) for name, place, text in named_files(settings)}
+        settings = with_files(settings, paths)
     except (SettingsError, InputError) as error:
         raise SettingsError(f"{path}: {error.sentence}", path) from error
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, AssertionError, RecursionError) as error:
-        raise SettingsError(f"{path} cannot be read ({error!r}); export the job again.", path) from error
+    micrographs = tuple(
+        MicrographFile(
+            Path(root or content["root"] or "", row["path"]),
+            PurePosixPath(row["relative"]),
+            row.get("whole_name") is True,
+            row.get("pixel_size"),
+        )
+        for row in content["micrographs"]
+    )
     if content.get("format") != FORMAT:
         raise SettingsError(f"{path} was written by another version; export the job again.", path)
-    paths = {(name, place): str(where / text) for name, place, text in named_files(settings)}
-    return Job(where, with_files(settings, paths), cluster, micrographs, content)
-
-
-def _below(name: str, job_file: Path) -> PurePosixPath:
-    """Return a name from job.json as a path that stays below its folder."""
-    check_name(name)
-    if not is_below(name):
-        raise SettingsError(
-            f"the name {name!r} would lead out of the job folder; correct it, or export the job again.", job_file
-        )
-    return PurePosixPath(name)
+    return Job(where, settings, cluster, micrographs, content)
 
 
 def with_root(job: Job, root: str) -> Job:

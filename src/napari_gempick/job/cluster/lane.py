@@ -17,11 +17,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from platformdirs import user_config_path
+from pydantic import BaseModel
 
 from napari_gempick.io.atomic import write_text
+from napari_gempick.io.json_files import checked, read_object
+from napari_gempick.io.star import read_text
 from napari_gempick.job.cluster.folder import LAUNCHER, SCRIPT
 from napari_gempick.job.cluster.site import ShellText, Site
-from napari_gempick.model.errors import OutputError, SettingsError
+from napari_gempick.model.errors import InputError, OutputError, SettingsError
 
 if TYPE_CHECKING:
     from napari_gempick.job.cluster.folder import Job
@@ -34,6 +37,16 @@ _JOB_ID = (
     r"(\d+)",
 )
 _KEPT = 200
+
+
+class _Info(BaseModel):
+    """What must be right in cluster_info.json."""
+
+    name: str
+    qsub_cmd_tpl: str
+    qdel_cmd_tpl: str
+    qstat_cmd_tpl: str | None = None
+    send_cmd_tpl: str | None = None
 
 
 def is_lane(folder: Path) -> bool:
@@ -51,22 +64,22 @@ def read_lane(folder: Path) -> Site:
     """
     folder = Path(os.path.abspath(folder))
     try:
-        info = json.loads((folder / INFO).read_text(encoding="utf-8"))
-        text = (folder / TEMPLATE).read_text(encoding="utf-8").replace("\r\n", "\n")
+        info = checked(_Info, read_object(folder / INFO), folder / INFO, "correct it")
+        text = read_text(folder / TEMPLATE, "cluster script")
         return Site(
-            str(info["name"]),
+            info.name,
             text,
-            str(info["qsub_cmd_tpl"]),
-            str(info["qdel_cmd_tpl"]),
-            str(info.get("qstat_cmd_tpl") or ""),
+            info.qsub_cmd_tpl,
+            info.qdel_cmd_tpl,
+            info.qstat_cmd_tpl or "",
             job_id=_JOB_ID,
-            send=str(info.get("send_cmd_tpl") or "{{ command }}"),
+            send=info.send_cmd_tpl or "{{ command }}",
             trims=False,
             launches=True,
             lane=folder,
         )
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        raise SettingsError(f"{folder / INFO} and {TEMPLATE} beside it cannot be used ({error!r}).", folder) from error
+    except InputError as error:
+        raise SettingsError(error.sentence, folder) from error
 
 
 def lane_values(job: Job, launcher: str) -> dict[str, Any]:

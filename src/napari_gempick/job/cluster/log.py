@@ -9,6 +9,8 @@ import socket
 import time
 from typing import TYPE_CHECKING, Any
 
+from napari_gempick.io.reading import readable
+from napari_gempick.job.cluster.stored import Event
 from napari_gempick.model.errors import OutputError
 
 if TYPE_CHECKING:
@@ -59,15 +61,23 @@ def last_attempt(folder: Path) -> int:
 
 
 def read_logs(folder: Path) -> list[dict[str, Any]]:
-    """Return all events of all attempts, by attempt and rank; a last line that is cut off is left out."""
+    """Return all events of all attempts, by attempt and rank; lines that are cut off or damaged are left out.
+
+    Raises
+    ------
+    InputError
+        A log cannot be read.
+    """
     events: list[dict[str, Any]] = []
     names = sorted(name for name in (os.listdir(folder) if folder.is_dir() else []) if _NAME.fullmatch(name))
     for name in names:
-        for line in (folder / name).read_text(encoding="utf-8", errors="surrogateescape").splitlines():
+        with readable(folder / name):
+            text = (folder / name).read_text(encoding="utf-8", errors="surrogateescape")
+        for line in text.split("\n"):
             try:
                 row = json.loads(line)
-            except ValueError:
+                Event.model_validate(row)
+            except (ValueError, RecursionError):  # a ValidationError is a ValueError
                 continue
-            if isinstance(row, dict) and {"event", "attempt", "rank", "time"} <= row.keys():
-                events.append(row)
+            events.append(row)
     return events

@@ -14,18 +14,31 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pydantic import BaseModel, ConfigDict
+
 from napari_gempick.io.atomic import write_text
+from napari_gempick.io.json_files import checked, read_json
 from napari_gempick.job.cluster.folder import LAUNCHER, SCRIPT, open_job
 from napari_gempick.job.cluster.lane import confirm, is_confirmed, unconfirmed
 from napari_gempick.job.cluster.scheduler import run_command
 from napari_gempick.job.cluster.script import LOCAL, find_site, site_values, write_script
-from napari_gempick.model.errors import SettingsError
+from napari_gempick.model.errors import InputError, SettingsError
 
 if TYPE_CHECKING:
     from napari_gempick.job.cluster.folder import Job
     from napari_gempick.job.cluster.site import Site
 
 SUBMITTED = "submitted.json"
+
+
+class _Line(BaseModel):
+    """What must be right in a line of submitted.json."""
+
+    model_config = ConfigDict(strict=True)
+
+    job_id: str
+    site: str
+    time: str
 
 
 @dataclass(frozen=True)
@@ -49,12 +62,15 @@ class Submission:
 def submissions(folder: Path) -> list[Submission]:
     """Return what was submitted from a job folder, the last one last."""
     path = folder / SUBMITTED
-    try:
-        return [Submission(**row) for row in json.loads(path.read_text(encoding="utf-8"))]
-    except FileNotFoundError:
+    if not path.exists():
         return []
-    except (OSError, ValueError, TypeError) as error:
-        raise SettingsError(f"{path} cannot be read ({error}); delete it.", path) from error
+    try:
+        rows = read_json(path)
+        if not isinstance(rows, list):
+            raise InputError(f"{path} is not a list of submissions; delete it.", path)
+        return [Submission(**checked(_Line, row, path, "delete the file").model_dump()) for row in rows]
+    except InputError as error:
+        raise SettingsError(error.sentence, path) from error
 
 
 def site_of(job: Job, given: str | None, action: str) -> tuple[Job, Site]:
