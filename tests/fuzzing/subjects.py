@@ -25,7 +25,7 @@ from napari_gempick.io.listing import find_micrographs
 from napari_gempick.io.micrograph import as_float32, read_micrograph
 from napari_gempick.io.micrograph_names import Micrographs, read_name_table
 from napari_gempick.io.micrograph_table import MicrographTable
-from napari_gempick.io.names import is_below
+from napari_gempick.io.names import check_micrograph_name, is_below
 from napari_gempick.io.particle_stack import ParticleStack
 from napari_gempick.io.stack import read_map3d, read_mask, read_stack
 from napari_gempick.job.cluster.collect import collect_job
@@ -40,6 +40,7 @@ from napari_gempick.job.results import earlier_rows, left_over, micrograph_of
 from napari_gempick.job.run_file import read_run, settings_of
 from napari_gempick.job.settings_file import merged, read_cluster, read_settings
 from napari_gempick.model.cluster import make_cluster
+from napari_gempick.model.errors import InputError, SettingsError
 from napari_gempick.model.orientation import Orientation
 from napari_gempick.model.settings import make_settings
 
@@ -117,7 +118,9 @@ def _map(path: Path) -> None:
 
 def _micrographs(path: Path) -> None:
     for file in find_micrographs([path]):
-        checks.want(is_below(file.output_stem), f"output {file.output_stem!r}")
+        with contextlib.suppress(InputError):  # such a micrograph fails when it is picked
+            check_micrograph_name(str(file.path), file.output_stem)
+            checks.want(is_below(file.output_stem), f"output {file.output_stem!r}")
         checks.listed(file.pixel_size)
 
 
@@ -244,7 +247,6 @@ def _collected(path: Path) -> None:
 
 
 def _session(path: Path) -> None:
-    from napari_gempick.model.errors import SettingsError
     from napari_gempick.widgets.session import read_session
 
     state, results, current = read_session(path.parent)

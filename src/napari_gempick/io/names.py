@@ -46,6 +46,8 @@ def check_micrograph_name(path: str, stem: str) -> None:
         As `check_name`; or the stem leaves no room for the endings of its results.
     """
     check_name(path, "The micrograph")
+    if not is_below(stem):
+        raise InputError(f"The micrograph {path} has a name that leads out of a folder; rename it.")
     if len(os.fsencode(stem)) > _LONGEST - _ROOM:
         raise InputError(
             f"The micrograph {path} has a name of {len(os.fsencode(stem))} bytes, which leaves no room for the endings "

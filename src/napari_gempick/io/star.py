@@ -195,6 +195,7 @@ class _Parser:
     def __init__(self, path: Path | str) -> None:
         self._path = path
         self._tables: dict[str, Table] = {}
+        self._blocks: dict[str, int] = {}
         self._table: Table | None = None
         self._labels: list[str] | None = None
         self._rows: list[list[str]] = []
@@ -285,9 +286,8 @@ class _Parser:
         self._labels, self._rows = None, []
 
     def _free_name(self, name: str) -> str:
-        if name not in self._tables:
-            return name
-        return next(free for n in itertools.count(2) if (free := f"{name} ({n})") not in self._tables)
+        self._blocks[name] = count = self._blocks.get(name, 0) + 1
+        return name if count == 1 else f"{name} ({count})"
 
     def _error(self, number: int, what: str) -> InputError:
         return InputError(

@@ -135,7 +135,7 @@ def gather(
     picture, name = _overlay(rows, found, names, float(run["diameter"]), settings, notes)
     return RunReport(
         name=folder.resolve().name,
-        program=run["program"],
+        program=run.get("program", ""),
         state=run.get("state", ""),
         views=views,
         edges=_BINS[first : last + 1],
@@ -306,5 +306,5 @@ def _facts(run: dict[str, Any]) -> list[tuple[str, str]]:
         ("Micrographs", "; ".join(sizes[:3]) + (" ..." if len(sizes) > 3 else "")),
         ("Devices", devices),
         ("Search time", f"{seconds:.1f} s"),
-        ("Program", run["program"] + (f", Python {run['python']}" if "python" in run else "")),
+        ("Program", run.get("program", "") + (f", Python {run['python']}" if "python" in run else "")),
     ]

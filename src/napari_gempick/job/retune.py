@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 from napari_gempick.io.candidates import read_candidates
 from napari_gempick.job.exclusion import check_exclusion, read_exclusion
 from napari_gempick.job.results import Results, alone_in, format_notes, micrograph_of, read_run
+from napari_gempick.job.run_file import settings_of
 from napari_gempick.job.thresholds import decide, pool
-from napari_gempick.model.errors import GempickError, OutputError
+from napari_gempick.model.errors import GempickError, OutputError, SettingsError
 from napari_gempick.model.settings import AUTO, make_settings
 
 if TYPE_CHECKING:
@@ -65,7 +66,11 @@ def _retune(folder: Path, changes: dict[str, Any], said: Callable[[str], None], 
     elif changes.get("fdr") is not None:
         changes = {**changes, "threshold": (AUTO,)}
     asked = {name: value for name, value in {**run["settings"], **changes}.items() if value is not None}
-    settings = make_settings(asked)
+    try:
+        settings = make_settings(asked)
+    except SettingsError:
+        settings_of(folder, run)  # names run.json where its own settings are wrong
+        raise
     views = tuple(view["name"] for view in run["views"])
     settings.threshold_of(views)
     check_exclusion(settings.exclude)

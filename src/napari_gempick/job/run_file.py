@@ -65,6 +65,11 @@ class _RunRecord(BaseModel):
     diameter: PositiveFloat
     views: list[_ViewRecord]
     micrographs: list[_RowRecord]
+    program: str = ""
+    python: str = ""
+    state: str = ""
+    devices: list[dict[str, Any]] = []
+    search_images: dict[str, list[Any]] = {}
 
 
 def check_row(row: Any, path: Path) -> None:

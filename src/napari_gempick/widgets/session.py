@@ -87,7 +87,9 @@ def read_session(folder: Path) -> tuple[State, dict[str, Result], str | None]:
     """
     path = folder / SESSION_FILE
     if not os.path.lexists(path):
-        raise InputError(f"{folder} holds no session; choose a folder that was worked in.", folder)
+        raise InputError(
+            f"{folder} holds no session ({SESSION_FILE} is missing); choose a folder that was worked in.", folder
+        )
     with readable(path):
         text = path.read_bytes()
     content = check_session(text, path)

@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 import re
 from hashlib import blake2b
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
@@ -76,6 +76,8 @@ def read_exposures(path: Path | str) -> list[Exposure]:
         ]
     for one in found:
         check_name(one.path, f"{path}: the micrograph's name")
+        if PurePosixPath(one.path).name in ("", ".."):
+            raise InputError(f"{path} has a micrograph without a name ({one.path!r}); export it again.", path)
         _check_shapes(path, np.array([one.shape], np.float64))
     return found
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 OPTION = "--filament-spacing"
-_MOST_POINTS = 1_000_000
+_MOST_POINTS = 100_000
 
 
 def along(
@@ -46,12 +46,14 @@ def along(
             path,
         )
     columns: list[NDArray[np.float64]] = [np.zeros((3, 0))]
+    total = 0.0
     for axis in axes:
         steps = np.hypot(*np.diff(axis, axis=0).T)
         place = np.concatenate([[0.0], np.cumsum(steps)])
-        if not place[-1] / spacing < _MOST_POINTS:
+        total += place[-1] / spacing
+        if not total < _MOST_POINTS:
             raise InputError(
-                f"{path} has a filament {place[-1]:g} pixels long, too long with {OPTION} {spacing:g}; fix its ends.",
+                f"{path} has over {_MOST_POINTS} points along filaments with {OPTION} {spacing:g}; fix their ends.",
                 path,
             )
         wanted = np.arange(0.0, place[-1] + 1e-9, spacing)

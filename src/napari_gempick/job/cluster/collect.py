@@ -130,13 +130,15 @@ def coverage_sentence(proof: dict[str, Any]) -> str:
 def _copy(job: Job, records: dict[str, dict[str, Any]], target: Path) -> None:
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise SettingsError(f"{target} exists and is not empty; name a new folder.", target)
-    for record in records.values():
+    for stem, record in records.items():
         for name in record.get("files", {}):
             with atomic_path(target / name) as temporary:
                 try:
                     shutil.copyfile(job.results / name, temporary)
                 except FileNotFoundError as error:
-                    raise OutputError(f"{job.results / name} is missing; submit the job again.") from error
+                    raise OutputError(
+                        f"{job.results / name} is missing, which records/{stem}.json lists; submit the job again."
+                    ) from error
 
 
 def _report(job: Job, run: dict[str, Any], proof: dict[str, Any]) -> list[str]:

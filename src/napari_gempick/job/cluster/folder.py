@@ -136,8 +136,10 @@ class Job:
             content = read_object(path)
             checked(MicrographRecord, content, path, "submit the job again")
             if "row" in content:
-                check_row(content["row"], path)
-                if content["row"]["name"] != micrograph.output_stem:
+                row = content["row"]
+                check_row(row, path)
+                whole = "error" in row or {"picks", "shape", "pixel_size"} <= row.keys()
+                if row["name"] != micrograph.output_stem or not whole:
                     return {}
         except InputError:
             return {}
@@ -166,17 +168,19 @@ class Job:
             try:
                 size = path.stat().st_size
             except OSError as error:
-                raise InputError(f"{path} is missing from the job folder; export the job again.", path) from error
+                raise InputError(
+                    f"{path} is listed in {JOB_FILE} but is missing from the job folder; export the job again.", path
+                ) from error
             if size != known["bytes"]:
                 raise InputError(
-                    f"{path} has {size} bytes, {known['bytes']} expected: it is truncated or changed; copy it again "
-                    "or export the job again.",
+                    f"{path} has {size} bytes, {known['bytes']} by {JOB_FILE}: it is truncated or changed; copy it "
+                    "again or export the job again.",
                     path,
                 )
             if checksum(path) != known["blake2b"]:
                 raise InputError(
-                    f"{path} is not the file that was exported (its checksum differs); copy it again or export the "
-                    "job again.",
+                    f"{path} is not the file that was exported (its checksum in {JOB_FILE} differs); copy it again or "
+                    "export the job again.",
                     path,
                 )
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from platformdirs import user_config_path
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from napari_gempick.io.atomic import write_text
 from napari_gempick.io.json_files import checked, read_object
@@ -42,9 +42,9 @@ _KEPT = 200
 class _Info(BaseModel):
     """What must be right in cluster_info.json."""
 
-    name: str
-    qsub_cmd_tpl: str
-    qdel_cmd_tpl: str
+    name: str = Field(min_length=1)
+    qsub_cmd_tpl: str = Field(min_length=1)
+    qdel_cmd_tpl: str = Field(min_length=1)
     qstat_cmd_tpl: str | None = None
     send_cmd_tpl: str | None = None
 

@@ -159,7 +159,7 @@ def _from_files(job: Job) -> Status:
     ranks = _ranks(current, now)
     finished = [row["time"] for row in current if row["event"] == "micrograph" and row["state"] != "kept"]
     begun = min((row["time"] for row in current if row["event"] == "start"), default=now)
-    pace = (max(finished) - begun) / len(finished) if finished else None
+    pace = max(0.0, max(finished) - begun) / len(finished) if finished else None
     ended = {row["rank"] for row in current if row["event"] == "end"}
     newer = bool(made) and _seconds(made[-1].time) > max((row["time"] for row in current), default=0.0)
     if newer or not current:

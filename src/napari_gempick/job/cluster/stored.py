@@ -78,7 +78,7 @@ class Event(_Stored):
     attempt: NonNegativeInt
     rank: NonNegativeInt
     time: float = Field(ge=0, lt=1e11)
-    host: str = ""
+    host: str | None = None
     ranks: PositiveInt | None = None
     devices: list[_Device] | None = None
     plan: dict[str, Any] | None = None
@@ -90,7 +90,7 @@ class Event(_Stored):
     @model_validator(mode="after")
     def _whole(self) -> Event:
         needed = {
-            "start": (self.ranks, self.devices, self.plan),
+            "start": (self.host, self.ranks, self.devices, self.plan),
             "micrograph": (self.name, self.state),
             "share": (self.images, self.seconds),
         }
