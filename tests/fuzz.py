@@ -87,7 +87,10 @@ def _work(mine: Connection, seed: int, numbers: list[int], top: Path, listed: li
         folder = home / "case" if keep is None else keep
         folder.mkdir()
         os.chdir(folder)
-        result = read_case(seed, number, top, folder, listed)
+        try:
+            result = read_case(seed, number, top, folder, listed)
+        except Exception as error:
+            result = "the damage itself", f"{type(error).__name__}: {str(error)[:200]}\n{_last_lines()}"
         os.chdir(home)
         if keep is None:
             shutil.rmtree(folder, ignore_errors=True)

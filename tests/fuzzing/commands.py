@@ -174,7 +174,8 @@ def _case(seed: int, number: int, world: Path, folder: Path, command: Command) -
             want(said and said[0].endswith("."), f"no end of a sentence: {error[-600:]}")
             named = {printable(Path(command.target).name), Path(command.target).parts[0]}
             if command.kind == "json" and "--config" in command.words:
-                named.add("give at least one with --templates")  # a file without templates is a sound one
+                # a file without templates is a sound one, and so is one that names a file which is not there
+                named |= {"give at least one with --templates", "does not exist"}
             want(any(name in error for name in named), f"the file is not named: {error[-600:]}")
         after = _digests(folder)
         for name in before.keys() | after.keys():

@@ -37,6 +37,8 @@ PATIENCE = 60.0
 METHOD = "1"
 """Counts changes of tile shapes and transforms: a stored plan of another number is not used."""
 
+_FORMAT = 2
+"""Of plan files; with another number they have other names."""
 _PRECISIONS = 3
 """FFTW's wisdom is of double, single and long double precision."""
 _LONGEST_SIDE = 1_000_000
@@ -78,6 +80,11 @@ def _tile(value: Any) -> list[int]:
     return [height, width]
 
 
+def _checksum(tiles: Any, wisdom: Any) -> str:
+    """Return the checksum of what a plan file stores."""
+    return hashlib.blake2b(json.dumps([tiles, wisdom]).encode(), digest_size=8).hexdigest()
+
+
 class PlanStore:
     """Stored plans of one processor and one set of library versions.
 
@@ -90,7 +97,7 @@ class PlanStore:
     def __init__(self, path: Path | None = None) -> None:
         versions = library_versions()
         if path is None:
-            digest = hashlib.blake2b(json.dumps(versions).encode(), digest_size=6).hexdigest()
+            digest = hashlib.blake2b(json.dumps([_FORMAT, versions]).encode(), digest_size=6).hexdigest()
             path = cache_folder() / f"plan-{digest}.json"
         self.path = path
         self._versions = versions
@@ -112,6 +119,8 @@ class PlanStore:
             stored = json.loads(self.path.read_text(encoding="utf-8"))
             tiles = {str(key): _tile(value) for key, value in stored["tiles"].items()}
             wisdom = [str(text) for text in stored["wisdom"]] if stored["wisdom"] else None
+            if stored["checksum"] != _checksum(stored["tiles"], wisdom):  # FFTW may abort on damaged wisdom
+                raise ValueError("its checksum differs")
             encoded = tuple(text.encode("ascii") for text in wisdom or ())
             if wisdom and len(wisdom) != _PRECISIONS:
                 raise ValueError(f"wisdom of {len(wisdom)} precisions, not {_PRECISIONS}")
@@ -129,7 +138,9 @@ class PlanStore:
 
     def _write(self) -> None:
         temporary = self.path.with_suffix(f".{os.getpid()}.tmp")
-        text = json.dumps({"versions": self._versions, "tiles": self._tiles, "wisdom": self._wisdom}, indent=1)
+        checksum = _checksum(self._tiles, self._wisdom)
+        content = {"versions": self._versions, "tiles": self._tiles, "wisdom": self._wisdom, "checksum": checksum}
+        text = json.dumps(content, indent=1)
         try:
             temporary.write_text(text, encoding="utf-8")
             temporary.replace(self.path)

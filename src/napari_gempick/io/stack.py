@@ -23,6 +23,7 @@ _SECTIONS = re.compile(r"(?P<path>.+)\[(?P<out>\^?)(?P<list>[\d,\s-]+)\]")
 
 __all__ = ["Stack", "read_map3d", "read_mask", "read_stack", "write_mrc"]
 
+_LARGEST = 1e15  # sums of squares beyond overflow single precision
 _MASK_TOLERANCE = 1e-6
 _TEMPLATE_OPTION = "--template-pixel-size"
 
@@ -311,6 +312,12 @@ def _finite(image: RawImage, chosen: Sequence[int]) -> NDArray[np.float32]:
         if bad:
             raise InputError(
                 f"{image.path}: section {number + 1} has {bad} NaN or infinite pixels; repair or remove it.",
+                image.path,
+            )
+        most = float(np.abs(data[place]).max())
+        if most > _LARGEST:
+            raise InputError(
+                f"{image.path}: section {number + 1} has values up to {most:g}, which no image has; repair or remove it.",
                 image.path,
             )
     return data
