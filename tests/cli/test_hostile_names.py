@@ -82,7 +82,7 @@ def test_a_micrograph_with_a_bad_name_fails_alone(data, gempick, basic, kind):
     bad = f"grid1/{BAD[kind]}.mrc"
     os.rename("grid2/other.mrc", bad)
     done = gempick("pick", "grid1", *basic, "-o", "out", check=1, own_process=True)
-    assert "rename the file" in done.stderr or "give it a name of at most 231 bytes" in done.stderr
+    assert "; rename it" in done.stderr or "give it a name of at most 231 bytes" in done.stderr
     run = json.loads(Path("out/run.json").read_bytes().decode("utf-8"))
     assert sorted("error" in row for row in run["micrographs"]) == [False, True]
     assert len(starfile.read("out/autopick.star")["rlnMicrographName"]) == 1
@@ -152,7 +152,7 @@ def test_names() -> None:
         assert printable(name) == name
     for name in BAD.values():
         if len(name) < 200:
-            with pytest.raises(InputError, match="rename the file"):
+            with pytest.raises(InputError, match="; rename it"):
                 check_name(name)
             printable(name).encode("utf-8")
             assert "\n" not in printable(name) and "\x1b" not in printable(name)

@@ -161,7 +161,8 @@ def test_picks_exported_from_the_window_turn_over_too(tiff, gempick, basic):
     gempick("pick", "tif/grid1", *basic, "-o", "out", check=0)
     picks = read_coordinates("out/mic_autopick.star").picks
     file = MicrographFile(tiff / "tif/grid1/mic.tif", PurePosixPath("mic.tif"))
-    export_picks(tiff / "window", [Chosen(file, picks, ("particle",), (NY, NX), 2.0, 64)], ["star", "csv"])
+    written = export_picks(tiff / "window", [Chosen(file, picks, ("particle",), (NY, NX), 2.0, 64)], ["star", "csv"])
+    assert "y counts from the last row in the star files" in written.frame
     there = as_relion_reads("tif/grid1/mic.tif")
     for pick in starfile.read("window/mic_autopick.star").itertuples():
         assert correlation(there, pick.rlnCoordinateX, pick.rlnCoordinateY, pick.rlnAnglePsi, mirrored=True) > 0.6

@@ -114,7 +114,7 @@ def test_an_export_that_is_killed_leaves_nothing_in_the_way(request_for, tmp_pat
     assert events[0]["result"] == str(place)
     assert {path.name for path in place.parent.iterdir()} == {"my job"}
     job = json.loads((place / "job.json").read_text())
-    assert job["script"] == {"folder": str(place), "text": (place / "submit.sh").read_text()}
+    assert job["script"] == {"folder": str(place), "text": (place / "submit.sh").read_text(), "launcher": None}
     assert ".tmp-" not in (place / "job.json").read_text() + (place / "submit.sh").read_text()
     assert (place / "submit.sh").stat().st_mode & 0o111
     open_job(place).check_files()

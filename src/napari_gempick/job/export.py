@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from napari_gempick.io.formats import PicksInfo, format_named
+from napari_gempick.io.frames import from_bottom, note
 from napari_gempick.io.micrograph_names import shown
 from napari_gempick.job.convert_files import OutputFiles
 from napari_gempick.job.prove import SetProof
@@ -60,11 +61,14 @@ class Written:
         By format.
     wrong : dict of str to str
         Formats that were not written, for their coordinates prove wrong, and the sentence of each.
+    frame : str
+        The sentence about files that count y from the last row of TIFF micrographs; "" where none does.
     """
 
     paths: list[Path]
     proofs: dict[str, Proof] = field(default_factory=dict)
     wrong: dict[str, str] = field(default_factory=dict)
+    frame: str = ""
 
 
 def planned(folder: Path, chosen: Sequence[Chosen], formats: Sequence[str]) -> list[Path]:
@@ -115,7 +119,9 @@ def export_picks(
             paths += files.write(sets, overwrite=overwrite, check=functools.partial(proof.check, name, files.paths[0]))
         except ProofError as error:
             wrong[name] = error.sentence
-    return Written(paths, {} if proof is None else proof.proofs, wrong)
+    written = [name for name in formats if name not in wrong]
+    turned = [name for name in written if any(from_bottom(name, c.file.path) for c in chosen)]
+    return Written(paths, {} if proof is None else proof.proofs, wrong, note(turned) if turned else "")
 
 
 def _files(folder: Path, chosen: Sequence[Chosen], name: str) -> OutputFiles:

@@ -168,7 +168,8 @@ class Export(Part):
         lines: dict[str, list[str]] = {}
         for name, proof in written.proofs.items():
             lines.setdefault(proof.sentence, []).append(name)
-        self._say_proof("<br>".join(f"<b>{', '.join(names)}</b>: {html.escape(text)}" for text, names in lines.items()))
+        shown = [f"<b>{', '.join(names)}</b>: {html.escape(text)}" for text, names in lines.items()]
+        self._say_proof("<br>".join([*shown, *([written.frame] if written.frame else [])]))
 
     def _failed(self) -> None:
         if self._writing:

@@ -46,6 +46,7 @@ class _File(_Plain):
     path: str
     relative: _Name
     whole_name: bool
+    pixel_size: Annotated[FiniteFloat, Field(gt=0)] | None = None
 
     @model_validator(mode="after")
     def _results_stay_below(self) -> _File:

@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
+from napari_gempick.io.image import plausible
 from napari_gempick.io.listing import MicrographFile
 from napari_gempick.model.settings import PickSettings, make_settings
 from napari_gempick.widgets.look import VIEW_COLOURS
@@ -142,7 +143,7 @@ def to_plain(state: State) -> dict[str, Any]:
             "path": str(file.path),
             "relative": str(file.relative),
             "whole_name": file.whole_name,
-            "pixel_size": file.pixel_size,
+            "pixel_size": plausible(file.pixel_size),
         }
         for file in state.files
     ]

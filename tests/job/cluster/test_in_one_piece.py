@@ -1,8 +1,8 @@
 """A job folder is there whole or not at all, whatever ends its export."""
 
 import pytest
-from napari_gempick.job.in_one_piece import in_one_piece
 
+from napari_gempick.job.cluster.in_one_piece import in_one_piece
 from napari_gempick.model.errors import OutputError, SettingsError
 
 
