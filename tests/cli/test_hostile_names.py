@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -77,14 +78,13 @@ BAD = {"newline": "a\nb", "return": "a\rb", "escape": "a\x1b[31mb", "tab": "a\tb
        "long": "x" * 240, "next line": "a\x85b", "separator": "a\u2028b"}  # fmt: skip
 
 
-@pytest.mark.parametrize("kind", BAD)
-def test_a_micrograph_with_a_bad_name_fails_alone(data, gempick, basic, kind):
-    bad = f"grid1/{BAD[kind]}.mrc"
-    os.rename("grid2/other.mrc", bad)
+def test_micrographs_with_bad_names_fail_alone(data, gempick, basic):
+    for name in BAD.values():
+        shutil.copyfile("grid2/other.mrc", f"grid1/{name}.mrc")
     done = gempick("pick", "grid1", *basic, "-o", "out", check=1, own_process=True)
-    assert "; rename it" in done.stderr or "give it a name of at most 231 bytes" in done.stderr
+    assert done.stderr.count("; rename it") >= len(BAD) - 1 and "give it a name of at most 231 bytes" in done.stderr
     run = json.loads(Path("out/run.json").read_bytes().decode("utf-8"))
-    assert sorted("error" in row for row in run["micrographs"]) == [False, True]
+    assert sorted("error" in row for row in run["micrographs"]) == [False, *[True] * len(BAD)]
     assert len(starfile.read("out/autopick.star")["rlnMicrographName"]) == 1
     again = gempick("retune", "out", "--threshold", 0.6)
     assert "Traceback" not in again.stderr and again.returncode in (0, 1)
