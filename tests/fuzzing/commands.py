@@ -174,8 +174,8 @@ def _case(seed: int, number: int, world: Path, folder: Path, command: Command) -
             want(said and said[0].endswith("."), f"no end of a sentence: {error[-600:]}")
             named = {printable(Path(command.target).name), Path(command.target).parts[0]}
             if command.kind == "json" and "--config" in command.words:
-                # a file without templates is a sound one, and so is one that names a file which is not there
-                named |= {"give at least one with --templates", "does not exist"}
+                # a file without templates is a sound one, and so is one that names a file that cannot be read
+                named |= {"give at least one with --templates", *_names_in(path)}
             want(any(name in error for name in named), f"the file is not named: {error[-600:]}")
         after = _digests(folder)
         for name in before.keys() | after.keys():
@@ -236,6 +236,16 @@ def _digests(folder: Path, without: str = "") -> dict[str, str]:
         elif path.is_file():
             found[name] = hashlib.blake2b(path.read_bytes()).hexdigest()
     return found
+
+
+def _names_in(config: Path) -> set[str]:
+    """Return how errors begin about the files that settings name."""
+    try:
+        content = json.loads(config.read_bytes())
+        texts = [text for key in ("templates", "mask") for text in content[key]]
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):
+        return set()
+    return {f"Error: {printable(str(Path(str(text).partition('=')[2] or str(text))))} " for text in texts}
 
 
 def _whole(path: Path) -> None:
