@@ -3,14 +3,11 @@
 `python tests/faults/commands.py [--moments 60] [--seed N]` sends each signal so often to each command.
 """
 
-import argparse
 import json
-import os
 import random
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 
@@ -18,6 +15,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from faults.signals import main
 from helpers import Blobs
 from napari_gempick.io.stack import write_mrc
 
@@ -137,24 +135,5 @@ def run(folder, moments, seed, whats=tuple(COMMANDS)):
                 yield one(folder, what, name, random.uniform(0.2, 1.0) * whole, wanted)
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--moments", type=int, default=60)
-    parser.add_argument("--seed", type=int, default=1)
-    options = parser.parse_args()
-    wrong = count = running = 0
-    slowest = 0.0
-    with tempfile.TemporaryDirectory() as folder:
-        os.environ["GEMPICK_CACHE"] = str(Path(folder) / "cache")
-        for row in run(Path(folder) / "data", options.moments, options.seed):
-            count, wrong, running = count + 1, wrong + bool(row["wrong"]), running + row["running"]
-            slowest = max(slowest, row["took"])
-            if row["wrong"]:
-                print(json.dumps(row), flush=True)
-            if count % 6 == 0:
-                print(f"{count} signals, {running} at work, {wrong} wrong, the slowest end {slowest:.2f} s", flush=True)
-    sys.exit(1 if wrong else 0)
-
-
 if __name__ == "__main__":
-    main()
+    main(__doc__, run)

@@ -107,22 +107,23 @@ def run(campaign, moments, seed):
             yield one(campaign, name, target, distribution, random.uniform(0.05, 1.0) * whole)
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def main(description, rows):
+    """Run the rows that `rows(folder, moments, seed)` yields, as a program: what is wrong, and a count now and then."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--moments", type=int, default=60)
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
     wrong = count = running = 0
     with tempfile.TemporaryDirectory() as folder:
-        os.environ["GEMPICK_CACHE"] = folder
-        for row in run(Campaign(Path(folder) / "campaign"), options.moments, options.seed):
+        os.environ["GEMPICK_CACHE"] = str(Path(folder) / "cache")
+        for row in rows(Path(folder) / "data", options.moments, options.seed):
             count, wrong, running = count + 1, wrong + bool(row["wrong"]), running + row["running"]
             if row["wrong"]:
                 print(json.dumps(row), flush=True)
             if count % 6 == 0:
-                print(f"{count} signals, {running} to a job at work, {wrong} wrong", flush=True)
+                print(f"{count} signals, {running} of them at work, {wrong} wrong", flush=True)
     sys.exit(1 if wrong else 0)
 
 
 if __name__ == "__main__":
-    main()
+    main(__doc__, lambda folder, moments, seed: run(Campaign(folder), moments, seed))

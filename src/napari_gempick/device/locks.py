@@ -1,4 +1,4 @@
-"""Locks between processes that end in finite time, and whose absence is no obstacle."""
+"""Locks between processes. Waiting for one always ends, and where locks do not work the caller goes on without."""
 
 from __future__ import annotations
 

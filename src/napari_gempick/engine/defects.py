@@ -2,7 +2,7 @@
 
 What tells a defect from an object is the detector's grid. A defect begins and ends between two pixels, it fills whole
 rows or columns, or its pixels are all equal. An object passed the lens and the noise: its grey level falls over several
-pixels, and no two of its pixels are equal for long. Without noise there is no evidence, and nothing is found.
+pixels, and no two of its pixels are equal for long. In an image without noise no defects are found.
 """
 
 from __future__ import annotations
@@ -41,11 +41,11 @@ WHOLE = 0.9
 SHARP = 0.3
 """Height outside an edge over the height inside: of a defect it is smaller."""
 TAIL = 4.75
-"""Hot pixels stand out from their neighbours by so many 97 % quantiles of what neighbours differ by."""
+"""A hot pixel differs from its neighbours by this multiple of the 97 % quantile of such differences."""
 PASSES = 3
 """What stands out may hide beside what stands out more."""
 SAMPLE = 2**20
-"""Pixels from which level and noise are estimated, on every so many-th row."""
+"""About this many pixels, from evenly spaced rows, give the level and the noise."""
 
 
 @dataclass(frozen=True, eq=False)

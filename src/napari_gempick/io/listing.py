@@ -67,7 +67,7 @@ def find_micrographs(
 
     Folders hold more than micrographs: MRC files of several sections (volumes, stacks, movies), and what RELION,
     MotionCor and CTFFIND write beside a micrograph (STEM_noDW, STEM_PS, STEM_EVN, ...) are left out of them. Such files
-    count where they are named, and companions also where there is no plain STEM.
+    count where they are named. Companions also count where there is no plain STEM.
 
     Parameters
     ----------

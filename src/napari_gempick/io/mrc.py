@@ -115,13 +115,13 @@ def open_mrc(path: Path, head: bytes, size: int, read: Callable[[int, int], NDAr
     size : int
         Its bytes, decompressed.
     read : callable
-        Returns so many bytes (second argument) from a byte of the file (first) on.
+        `read(start, count)` returns `count` bytes of the file from byte `start` on.
 
     Raises
     ------
     InputError
-        The file is not MRC, is truncated, has a mode that is no real-valued image, or another size than its header
-        says and no sign of where the pixels begin.
+        The file is not MRC, is truncated, does not hold real values, or differs in size from what its header
+        says, without a sign of where the pixels begin.
     """
     if size < HEADER_BYTES:
         raise InputError(

@@ -75,7 +75,7 @@ def read_boxes(path: Path | str, spacing: float | None = None, first: int = 0) -
     InputError
         The file is missing, unreadable, or not a box file.
     SettingsError
-        It holds the ends of filaments, and there is no spacing.
+        The file holds the ends of filaments, but no spacing was given.
     """
     lines = [(number, line.split()) for number, line in enumerate(read_text(path, "box").splitlines(), 1)]
     if any(row and row[0].startswith("#helix") for _, row in lines):

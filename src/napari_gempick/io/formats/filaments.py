@@ -35,7 +35,7 @@ def along(
     Raises
     ------
     SettingsError
-        There is no spacing: the ends of a filament are not particles.
+        No spacing was given; the ends of a filament are not particles.
     InputError
         A filament is too long to be one.
     """
