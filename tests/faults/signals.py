@@ -108,7 +108,7 @@ def run(campaign, moments, seed):
 
 
 def main(description, rows):
-    """Run the rows that `rows(folder, moments, seed)` yields, as a program: what is wrong, and a count now and then."""
+    """Run the rows that `rows(folder, moments, seed)` yields, as a program: what is wrong, and the counts so far."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--moments", type=int, default=60)
     parser.add_argument("--seed", type=int, default=1)
@@ -120,8 +120,7 @@ def main(description, rows):
             count, wrong, running = count + 1, wrong + bool(row["wrong"]), running + row["running"]
             if row["wrong"]:
                 print(json.dumps(row), flush=True)
-            if count % 6 == 0:
-                print(f"{count} signals, {running} of them at work, {wrong} wrong", flush=True)
+            print(f"{count} signals, {running} of them at work, {wrong} wrong", flush=True)
     sys.exit(1 if wrong else 0)
 
 
