@@ -8,69 +8,206 @@ picks above it, as reversed sequences do for database searches (Elias and Gygi, 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from functools import cached_property
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from scipy.special import pdtrc
+from scipy.special import betainc
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
+    from numpy.typing import ArrayLike, NDArray
 
-TAIL = 20
+    Floats = NDArray[np.float64]
+
+TAIL = 60
 LEAST_TAIL = 5
 """Highest decoys that give the slope of the tail: a quarter of all, within these limits. Decoys are counted below them,
 and extrapolated among them and above."""
-DOUBT = 1.5
+BORROWED = 15
+"""Decoys that the slope of a larger set counts for."""
+DOUBT = 2.0
 """Standard deviations of chance that are taken off the excess over the decoys before it counts as particles."""
-WORST = 0.5
-"""Largest estimated rate at which a threshold is ever chosen."""
-CHANCE = 1e-3
-"""Without a threshold whose number of picks chance explains less often than this, nothing is taken for a particle."""
+CHANCE = 2e-4
+"""Where noise gives as many high scores with a larger probability than this at every threshold, nothing is taken for a
+particle."""
+THRESHOLDS = 5
+"""By so much the probability counts more among the decoys, where many thresholds are looked at."""
+GRID = np.linspace(1, -1, 2001)
+"""Scores at which a threshold may lie, descending."""
+
+
+class Excess(NamedTuple):
+    """By how much the squares of the decoys of a tail exceed the square at which it begins: their sum and number."""
+
+    total: float
+    number: int
+
+    def plus(self, other: Excess) -> Excess:
+        """Return that of both sets."""
+        return Excess(self.total + other.total, self.number + other.number)
+
+
+class Tail:
+    """Expected number of peaks of noise above a score.
+
+    In a Gaussian field the number of local maxima above a score s falls as exp(-s^2 / 2 sigma^2): above the decoys that
+    are counted it is extrapolated as an exponential in the (signed) square of s. So few decoys leave the slope in
+    doubt, which makes the tail heavier: the predictive distribution of an exponential whose mean is estimated.
+
+    Parameters
+    ----------
+    decoys : (n,) array
+        Scores, in any order.
+    scale : float
+        The decoys and all scores are divided by it first.
+    wider : Excess, optional
+        Excess of a larger set, whose slope counts for up to BORROWED decoys.
+    extra : int
+        Is added to the number of decoys: 1 where they decide alone, 0 for a share of many.
+    """
+
+    def __init__(self, decoys: ArrayLike, scale: float = 1.0, wider: Excess | None = None, extra: int = 1) -> None:
+        self.scale, self._extra = scale, extra
+        self.decoys = -np.sort(-np.asarray(decoys, np.float64)) / scale
+        self.length = min(len(self.decoys), TAIL, max(LEAST_TAIL, len(self.decoys) // 4))
+        highest = self.decoys[: self.length]
+        self._start = float(highest[-1]) if self.length else 1.0
+        self.excess = Excess(float(np.sum(_square(highest) - _square(self._start))), max(0, self.length - 1))
+        self._slope = self.excess
+        if wider is not None and wider.number:
+            weight = min(BORROWED, wider.number)
+            self._slope = self.excess.plus(Excess(weight * wider.total / wider.number, weight))
+
+    @property
+    def highest(self) -> float:
+        """The highest decoy, before scaling; -1 without decoys."""
+        return float(self.decoys[0]) * self.scale if self.length else -1.0
+
+    def count(self, scores: ArrayLike) -> NDArray[np.intp]:
+        """Return the number of decoys that reach each score."""
+        return np.searchsorted(-self.decoys, -np.asarray(scores, np.float64) / self.scale, side="right")
+
+    def at(self, scores: ArrayLike) -> Floats:
+        """Return the expected number of peaks of noise that reach each score, the same shape."""
+        scores = np.asarray(scores, np.float64) / self.scale
+        expected = np.searchsorted(-self.decoys, -scores, side="right").astype(np.float64) + self._extra
+        if self._slope.total > 0:
+            above = scores > self._start
+            steps = self._steps(scores[above])
+            expected[above] = (self.length + self._extra) * (1 + steps / self._slope.number) ** -self._slope.number
+        return expected
+
+    def _steps(self, scores: Floats) -> Floats:
+        """Return how many mean excesses a (scaled) score lies above the start of the tail; 0 below it."""
+        if self._slope.total <= 0:
+            return np.zeros(len(scores))
+        mean = self._slope.total / self._slope.number
+        steps: Floats = np.maximum(0.0, _square(scores) - _square(self._start)) / mean
+        return steps
+
+    def chance(self, scores: Floats, share: float = 1.0) -> Floats:
+        """Return the probability that `share` of the noise gives as many scores as are listed, (n,), descending.
+
+        Because so few decoys tell the rate of the noise, its number of scores is negative binomial. Its relative
+        variance is that of the counted decoys, and in the tail that of the slope.
+        """
+        expected = np.maximum(share * self.at(scores), 1e-300)
+        steps = self._steps(scores / self.scale)
+        counted = np.maximum(self.count(scores), self.length) + 1.0
+        known = 1 / (1 / counted + steps**2 / max(1, self._slope.number))
+        found: Floats = betainc(np.arange(1, len(scores) + 1), known, expected / (known + expected))
+        return found
+
+    def smallest_chance(self, scores: Floats) -> float:
+        """Return the smallest probability, over all thresholds, that noise alone gives as many of the scores."""
+        chance = self.chance(scores)
+        chance[scores <= self.highest] *= THRESHOLDS
+        return float(chance.min(initial=1.0))
+
+
+def _square(scores: ArrayLike) -> Floats:
+    return np.asarray(scores) * np.abs(scores)
+
+
+@dataclass(frozen=True, eq=False)
+class Shape:
+    """What the scores of particles are like in the whole run.
+
+    Attributes
+    ----------
+    reaching : (len(GRID),) float64
+        Share of the particles that reach each score of GRID, 0 to 1.
+    weight : float
+        Particles of one micrograph that this counts for; 0 where the micrographs of a run differ much.
+    """
+
+    reaching: Floats
+    weight: float
 
 
 @dataclass(frozen=True, eq=False)
 class FalseRate:
-    """The estimated false discovery rate of one view's picks at each threshold.
+    """The estimated false discovery rate of the picks of one view of a micrograph at each threshold.
 
     Attributes
     ----------
     scores : (n,) float64
-        The picks' scores, descending: the thresholds at which something changes.
-    expected : (n,) float64
-        Expected number of false picks among those that reach each score.
+        The picks' scores, descending.
+    tail : Tail
+        Of the decoys.
+    chance : float
+        The smallest probability, over all thresholds, that noise gives as many scores.
+    shape : Shape, optional
+        What the run says of the scores of particles.
     """
 
-    scores: NDArray[np.float64]
-    expected: NDArray[np.float64]
+    scores: Floats
+    tail: Tail
+    chance: float
+    shape: Shape | None = None
+
+    @cached_property
+    def expected(self) -> Floats:
+        """Expected number of false picks among those that reach each score, (n,)."""
+        return self.tail.at(self.scores)
 
     @property
-    def rate(self) -> NDArray[np.float64]:
+    def rate(self) -> Floats:
         """Estimated share of false picks among those that reach each score, 0 to 1."""
         return np.minimum(1.0, self.expected / np.arange(1, len(self.scores) + 1))
 
+    def count(self, threshold: float) -> int:
+        """Return the number of picks that reach a threshold."""
+        return int(np.searchsorted(-self.scores, -threshold, side="right"))
+
     def at(self, threshold: float) -> float:
         """Return the estimated rate of the picks that reach a threshold; 0 without picks."""
-        n = int(np.searchsorted(-self.scores, -threshold, side="right"))
+        n = self.count(threshold)
         return float(self.rate[n - 1]) if n else 0.0
 
     @property
     def found(self) -> bool:
         """Whether there are more high scores than chance explains."""
-        count = np.arange(1, len(self.scores) + 1)
-        most = self.expected + 2 * np.sqrt(self.expected)
-        return bool((pdtrc(count - 1, most) < CHANCE).any())
+        return self.chance < CHANCE
 
     @property
     def particles(self) -> float:
         """A cautious estimate of how many true picks there are, over all thresholds; 0 when chance explains all."""
-        return float(self._true.max(initial=0.0)) if self.found else 0.0
+        return float(self.reaching[-1])
 
-    @property
-    def _true(self) -> NDArray[np.float64]:
-        """Picks above each score that chance hardly explains: both counts of false picks are Poisson numbers."""
+    @cached_property
+    def reaching(self) -> Floats:
+        """A cautious estimate of the number of true picks that reach each score of GRID, rising along it.
+
+        Both counts of false picks, of the picks and of the decoys, are Poisson numbers; DOUBT standard deviations of
+        their difference are taken off.
+        """
+        if not self.found:
+            return np.zeros(len(GRID))
         count = np.arange(1, len(self.scores) + 1)
         sure = np.maximum(0.0, count - self.expected - DOUBT * np.sqrt(2 * self.expected))
-        return np.where(self.rate <= WORST, sure, 0.0)
+        most = np.concatenate([[0.0], np.maximum.accumulate(sure)])
+        return most[np.searchsorted(-self.scores, -GRID, side="right")]
 
     def threshold_for(self, rate: float) -> float | None:
         """Return the lowest score at which the estimated rate is at most `rate`; None when there is none."""
@@ -78,26 +215,26 @@ class FalseRate:
         return float(self.scores[good[-1]]) if len(good) and self.found else None
 
     def best_threshold(self) -> float | None:
-        """Return the score with the best trade of false picks against missed particles; None without particles.
+        """Return the score of GRID with the best trade of false picks against missed particles; None without particles.
 
-        The expected F1 = 2 true / (picks + particles) is largest there; the number of particles is taken as the largest
-        number of true picks at any threshold.
+        The expected F1 = 2 true / (true + false + particles) is largest there; the number of particles is taken as the
+        largest number of true picks at any threshold. What share of them reaches a threshold is this micrograph's own
+        count, to which the run's adds as many particles as `shape` says.
         """
-        if not self.particles:
+        particles = self.particles
+        if not particles:
             return None
-        f1 = 2 * self._true / (np.arange(1, len(self.scores) + 1) + self.particles)
-        return float(self.scores[int(np.argmax(f1))])
+        reaching, weight = self.reaching, 0.0
+        if self.shape is not None:
+            weight = self.shape.weight
+            reaching = reaching + weight * self.shape.reaching
+        true = particles * reaching / (particles + weight)
+        f1 = 2 * true / (true + self.tail.at(GRID) + particles)
+        threshold = float(GRID[int(np.argmax(f1))])
+        return threshold if self.count(threshold) else None
 
 
-def false_rate(targets: NDArray[np.floating], decoys: NDArray[np.floating]) -> FalseRate:
+def false_rate(targets: ArrayLike, decoys: ArrayLike) -> FalseRate:
     """Return the estimated rate from the scores of picks and of decoys, chosen by the same rules; (n,), (m,)."""
-    scores = -np.sort(-np.asarray(targets, np.float64))
-    false = -np.sort(-np.asarray(decoys, np.float64))
-    expected = np.searchsorted(-false, -scores, side="right").astype(np.float64) + 1
-    tail = false[: min(TAIL, max(LEAST_TAIL, len(false) // 4))]
-    if len(tail) > 1 and tail[0] > tail[-1]:
-        slope = float(np.mean(tail[:-1] - tail[-1]))  # of an exponential tail: its most likely value
-        above = scores > tail[-1]
-        steps = (scores[above] - tail[-1]) / slope
-        expected[above] = (len(tail) + 1) * (1 + steps / len(tail)) ** -len(tail)
-    return FalseRate(scores, expected)
+    scores, tail = -np.sort(-np.asarray(targets, np.float64)), Tail(decoys)
+    return FalseRate(scores, tail, tail.smallest_chance(scores))

@@ -170,10 +170,10 @@ def repick(found: Picked, settings: PickSettings, *, excluded: NDArray[np.bool_]
     names = found.scores.bank.view_names
     selection = selection_for(settings, names, found.diameter, grid.pixel_size, grid.map_pixel_size)
     excluded = found.excluded if excluded is None else excluded
-    scores = None
+    rates = None
     if found.decoys is not None:
         scores = scores_of(found.candidates, found.decoys, selection, -1.0, grid.file_shape, excluded)
-    thresholds = decide(settings, names, scores)
+        rates = scores.rates()
+    thresholds = decide(settings, names, rates)
     picks = select(found.candidates, replace(selection, thresholds=thresholds), grid.file_shape, excluded)
-    rates = () if scores is None else tuple(scores.rates())
-    return replace(found, picks=picks, thresholds=tuple(thresholds), rates=rates)
+    return replace(found, picks=picks, thresholds=tuple(thresholds), rates=tuple(rates or ()))

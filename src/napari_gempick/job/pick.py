@@ -27,6 +27,7 @@ from napari_gempick.job.results import (
     left_over,
     micrograph_of,
 )
+from napari_gempick.job.whole_run import choose_by_run
 from napari_gempick.model.errors import GempickError, InputError, OutputError, printable
 from napari_gempick.model.settings import AUTO
 from napari_gempick.run.pipeline import Outcome, Progress, search_all
@@ -185,6 +186,16 @@ def _pick(
                 for sentence in (*failed, *row.get("notes", []), *row.get("remarks", [])):
                     said(sentence)
                 finished(row)
+        for name in choose_by_run(
+            results,
+            settings,
+            makers.index.view_names,
+            micrographs,
+            rows,
+            said,
+            lambda micrograph, pixel_size: MicrographProof(prover, micrograph.path, pixel_size),
+        ):
+            finished(rows[name])
         state = "complete"
         new = {path for m in micrographs for path in results.everything(m, makers.index.view_names)}
         for old in set(replaced) - new:

@@ -146,7 +146,7 @@ def preview(
     known = None
     if outcome.decoys is not None:
         decoys = with_local(find_candidates(outcome.decoys, floor), outcome.image, size)
-        known = scores_of(found, decoys, selection, floor, grid.file_shape, excluded)
+        known = scores_of(found, decoys, selection, floor, grid.file_shape, excluded).rates()
     thresholds = np.array(decide(settings, names, known))
     automatic = np.array([value is None for value in settings.threshold_of(names)])
     near = found.take(found.score >= (thresholds - np.where(automatic, 0, SLACK))[found.view])

@@ -32,17 +32,26 @@ from napari_gempick.job.run_file import RUN_FILE as RUN_FILE
 from napari_gempick.job.run_file import NoResults as NoResults
 from napari_gempick.job.run_file import read_run as read_run
 from napari_gempick.job.run_file import settings_of
-from napari_gempick.job.thresholds import NOTHING, decide, remarks, scores_of
+from napari_gempick.job.thresholds import (
+    NO_DECOYS,
+    NOTHING,
+    contrast_remarks,
+    decide,
+    is_automatic,
+    nothing_found,
+    scores_of,
+)
 from napari_gempick.model.errors import GempickError, OutputError, ProofError, SettingsError
 from napari_gempick.model.settings import AUTO
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterator, Sequence
 
     from numpy.typing import NDArray
 
+    from napari_gempick.engine.evidence_of_run import Scores
+    from napari_gempick.engine.fdr import FalseRate
     from napari_gempick.job.prove import MicrographProof
-    from napari_gempick.job.thresholds import Scores
     from napari_gempick.model.picks import Picks
     from napari_gempick.model.scores import ScoreMap
     from napari_gempick.model.settings import PickSettings
@@ -99,6 +108,7 @@ class Results:
 
     def __init__(self, folder: Path, settings: PickSettings, diameter: float) -> None:
         self.folder, self._settings, self._diameter = folder, settings, diameter
+        self._scores: dict[str, Scores] = {}
         lists = PARTICLES.name in formats_of(settings) and (settings.ctf or "").lower().endswith(".star")
         self._table = MicrographTable(Path(str(settings.ctf))) if lists else None
 
@@ -237,11 +247,18 @@ class Results:
         return self.write_picks(micrograph, candidates, proof)
 
     def write_picks(
-        self, micrograph: MicrographFile, candidates: Candidates, proof: MicrographProof | None = None
+        self,
+        micrograph: MicrographFile,
+        candidates: Candidates,
+        proof: MicrographProof | None = None,
+        rates: Sequence[FalseRate] | None = None,
+        leave: Collection[str] = (),
     ) -> dict[str, Any]:
         """Choose picks among a micrograph's candidates and write them, the STAR file last; return the run.json line.
 
         With a `proof`, a file gets its name only when it does not prove wrong; `wrong` in the line names such formats.
+        Automatic thresholds follow from `rates`; without them, from this micrograph alone, until those of the run are
+        known. Formats in `leave` are not written.
 
         Raises
         ------
@@ -256,7 +273,11 @@ class Results:
         self.check_floor(micrograph, candidates)
         excluded = read_exclusion(settings.exclude, self.folder, micrograph, shape)
         scores = self.scores(candidates, excluded)
-        thresholds = decide(settings, names, scores)
+        waiting = rates is None and is_automatic(settings, names)  # for the other micrographs of the run
+        if scores is not None:
+            rates = rates or scores.rates()
+            self._scores[micrograph.output_stem] = scores
+        thresholds = decide(settings, names, rates)
         picks = select(candidates.picks, replace(self._selection(candidates), thresholds=thresholds), shape, excluded)
         box_size = self.box_size(candidates.pixel_size)
         info = PicksInfo(candidates.pixel_size, box_size, names, shown(micrograph.path), shape)
@@ -264,7 +285,7 @@ class Results:
             ctf, optics = self._table.find(Known(info.micrograph, "", micrograph.path).parts) or ({}, {})
             info = replace(info, ctf=ctf, optics=optics)
         wrong: dict[str, str] = {}
-        for name in sorted(formats_of(self._settings), key=lambda name: name == "star"):
+        for name in sorted(set(formats_of(self._settings)) - set(leave), key=lambda name: (name == "star", name)):
             path = self._of_format(micrograph, name)
             if proof is None:
                 FORMATS[name].write(path, picks, info)
@@ -280,19 +301,34 @@ class Results:
             proven["proof"] = {name: made.sentence for name, made in proof.proofs.items()}
         if wrong:
             proven["wrong"] = list(wrong)
+        remarks = [*([] if waiting else nothing_found(names, thresholds)), *contrast_remarks(settings, scores)]
         turned_over = self.from_bottom(micrograph)
         return {
             "name": micrograph.output_stem,
             "path": str(micrograph.path),
             **({FROM_BOTTOM: turned_over} if turned_over else {}),
             **describe(picks, candidates),
-            **describe_thresholds(names, thresholds, scores),
-            "remarks": [
-                *wrong.values(),
-                *(f"{micrograph.path}: {text}" for text in remarks(settings, names, thresholds, scores)),
-            ],
+            **describe_thresholds(names, thresholds, rates),
+            "remarks": [*wrong.values(), *(f"{micrograph.path}: {text}" for text in remarks)],
             **proven,
         }
+
+    def evidence(self, micrograph: MicrographFile, candidates_of: Callable[[MicrographFile], Candidates]) -> Scores:
+        """Return the scores that a micrograph's thresholds are chosen from; `candidates_of` reads its candidates.
+
+        Raises
+        ------
+        SettingsError
+            The candidates have no decoys.
+        """
+        known = self._scores.get(micrograph.output_stem)
+        if known is None:
+            candidates = candidates_of(micrograph)
+            excluded = read_exclusion(self._settings.exclude, self.folder, micrograph, candidates.file_shape)
+            known = self.scores(candidates, excluded)
+        if known is None:
+            raise SettingsError(NO_DECOYS)
+        return known
 
     def from_bottom(self, micrograph: MicrographFile) -> list[str]:
         """Return the formats whose files count y from the last row of this micrograph (io.frames)."""
@@ -418,17 +454,17 @@ def describe(picks: Picks, candidates: Candidates) -> dict[str, Any]:
 
 
 def describe_thresholds(
-    view_names: tuple[str, ...], thresholds: Sequence[float], scores: Scores | None
+    view_names: tuple[str, ...], thresholds: Sequence[float], rates: Sequence[FalseRate] | None
 ) -> dict[str, Any]:
     """Return what run.json says about thresholds and the estimated rate of false picks of each view."""
     shown_ = {
         name: None if value == NOTHING else round(float(value), 6)
         for name, value in zip(view_names, thresholds, strict=True)
     }
-    if scores is None:
+    if rates is None:
         return {"thresholds": shown_}
-    rates = zip(view_names, scores.rates(), thresholds, strict=True)
-    return {"thresholds": shown_, "estimated_fdr": {name: round(rate.at(value), 4) for name, rate, value in rates}}
+    of_views = zip(view_names, rates, thresholds, strict=True)
+    return {"thresholds": shown_, "estimated_fdr": {name: round(rate.at(value), 4) for name, rate, value in of_views}}
 
 
 def formats_of(settings: PickSettings) -> list[str]:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from napari_gempick.engine.evidence_of_run import pool
 from napari_gempick.io.candidates import read_candidates
-from napari_gempick.job.exclusion import check_exclusion, read_exclusion
+from napari_gempick.job.exclusion import check_exclusion
 from napari_gempick.job.results import Results, alone_in, format_notes, micrograph_of, read_run
 from napari_gempick.job.run_file import settings_of
-from napari_gempick.job.thresholds import decide, pool
+from napari_gempick.job.thresholds import decide, is_automatic
+from napari_gempick.job.whole_run import KEPT, choose_by_run
 from napari_gempick.model.errors import GempickError, OutputError, SettingsError
 from napari_gempick.model.settings import AUTO, make_settings
 
@@ -76,40 +78,55 @@ def _retune(folder: Path, changes: dict[str, Any], said: Callable[[str], None], 
     check_exclusion(settings.exclude)
     results = Results(folder, settings, float(run["diameter"]))
     micrographs: list[MicrographFile] = []
-    rows: list[dict[str, Any]] = []
-    stored: list[Candidates | None] = []
+    rows: dict[str, dict[str, Any]] = {}
+    stored: dict[str, Candidates] = {}
     for row in run["micrographs"]:
         micrograph = micrograph_of(row)
         micrographs.append(micrograph)
         failed = "error" in row and not results.candidates(micrograph).exists()
-        candidates = None if failed else read_candidates(results.candidates(micrograph))
-        stored.append(candidates)
-        if candidates is not None:
-            results.check_floor(micrograph, candidates)
+        rows[micrograph.output_stem] = row
+        if failed:
+            said(row["error"])
+            continue
+        candidates = stored[micrograph.output_stem] = read_candidates(results.candidates(micrograph))
+        results.check_floor(micrograph, candidates)
+        rows[micrograph.output_stem] = {name: row[name] for name in ("name", "path", *KEPT) if name in row}
     if pooled:
         settings = _pooled(settings, views, results, micrographs, stored)
         results = Results(folder, settings, float(run["diameter"]))
-    for row, micrograph, candidates in zip(run["micrographs"], micrographs, stored, strict=True):
-        if candidates is None:
-            rows.append(row)
-            said(row["error"])
-            continue
-        kept = {name: row[name] for name in ("seconds", "notes") if name in row}
-        try:
-            rows.append({**results.write_picks(micrograph, candidates), **kept})
-            for sentence in rows[-1]["remarks"]:
-                said(sentence)
-        except OutputError:
-            raise
-        except GempickError as error:
-            rows.append({"name": row["name"], "path": row["path"], "error": error.sentence})
-            said(error.sentence)
+    if is_automatic(settings, views):
+        choose_by_run(results, settings, views, micrographs, rows, said, stored=stored)
+    else:
+        for micrograph in micrographs:
+            if micrograph.output_stem in stored:
+                rows[micrograph.output_stem] = _picked(results, micrograph, stored, rows, said)
     results.write_index(micrographs)
     same = {name: value for name, value in run.items() if name not in ("program", "settings", "diameter", "frame")}
-    changed = results.write_run({**same, "micrographs": rows})
+    changed = results.write_run({**same, "micrographs": [rows[one.output_stem] for one in micrographs]})
     for sentence in format_notes(changed):
         said(sentence)
     return changed
+
+
+def _picked(
+    results: Results,
+    micrograph: MicrographFile,
+    stored: dict[str, Candidates],
+    rows: dict[str, dict[str, Any]],
+    said: Callable[[str], None],
+) -> dict[str, Any]:
+    """Write the picks of one micrograph by thresholds that were given; return its line of run.json."""
+    name = micrograph.output_stem
+    try:
+        row = {**results.write_picks(micrograph, stored[name]), **rows[name]}
+    except OutputError:
+        raise
+    except GempickError as error:
+        said(error.sentence)
+        return {"name": rows[name]["name"], "path": rows[name]["path"], "error": error.sentence}
+    for sentence in row["remarks"]:
+        said(sentence)
+    return row
 
 
 def _pooled(
@@ -117,16 +134,10 @@ def _pooled(
     views: tuple[str, ...],
     results: Results,
     micrographs: list[MicrographFile],
-    stored: list[Candidates | None],
+    stored: dict[str, Candidates],
 ) -> PickSettings:
     """Return the settings with the thresholds that the scores of all micrographs together choose."""
-    parts = []
-    for micrograph, candidates in zip(micrographs, stored, strict=True):
-        if candidates is not None:
-            excluded = read_exclusion(settings.exclude, results.folder, micrograph, candidates.file_shape)
-            scores = results.scores(candidates, excluded)
-            if scores is not None:
-                parts.append(scores)
-    chosen = decide(settings, views, pool(parts) if parts else None)
+    parts = [results.evidence(one, lambda m: stored[m.output_stem]) for one in micrographs if one.output_stem in stored]
+    chosen = decide(settings, views, pool(parts).rates() if parts else None)
     texts = tuple(f"{name}={min(1.0, value):.6g}" for name, value in zip(views, chosen, strict=True))
     return make_settings({**settings.model_dump(), "threshold": texts, "fdr": None})

@@ -3,58 +3,30 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from collections import Counter
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from napari_gempick.engine.fdr import FalseRate, false_rate
+from napari_gempick.engine.evidence_of_run import Scores
 from napari_gempick.engine.peaks import select
 from napari_gempick.model.errors import SettingsError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    import numpy as np
     from numpy.typing import NDArray
 
+    from napari_gempick.engine.fdr import FalseRate
     from napari_gempick.engine.peaks import Selection
     from napari_gempick.model.picks import Picks
     from napari_gempick.model.settings import PickSettings
 
 NOTHING = math.inf
 """The threshold of a view in which no score is above chance."""
-
-
-@dataclass(frozen=True, eq=False)
-class Scores:
-    """Scores of the picks of each view down to the candidates' floor, and of the decoys chosen by the same rules.
-
-    Attributes
-    ----------
-    picks, decoys : tuple of (n,) float64
-        One for each view.
-    """
-
-    picks: tuple[NDArray[np.float64], ...]
-    decoys: tuple[NDArray[np.float64], ...]
-
-    def rates(self) -> list[FalseRate]:
-        """Return the estimated false discovery rate of each view."""
-        return [false_rate(picks, decoys) for picks, decoys in zip(self.picks, self.decoys, strict=True)]
-
-    def contrast_looks_wrong(self) -> bool:
-        """Return whether the inverted contrast finds twice as many particles as the one that was searched."""
-        here, there = (
-            false_rate(np.concatenate(one), np.concatenate(other)).particles
-            for one, other in ((self.picks, self.decoys), (self.decoys, self.picks))
-        )
-        return there > 2 * here
-
-
-def pool(parts: Sequence[Scores]) -> Scores:
-    """Return the scores of several micrographs together."""
-    kinds = ([part.picks for part in parts], [part.decoys for part in parts])
-    return Scores(*(tuple(np.concatenate(view) for view in zip(*kind, strict=True)) for kind in kinds))
+NO_DECOYS = "--threshold auto needs the decoys; pick again without --no-decoys."
+FEW = 10
+"""Picks of a view from which on an estimated rate of false picks says something."""
 
 
 def scores_of(
@@ -71,11 +43,11 @@ def scores_of(
     for peaks in (candidates, decoys):
         chosen = select(peaks, everything, file_shape, excluded)
         views = range(len(selection.thresholds))
-        found.append(tuple(chosen.score[chosen.view == view].astype(np.float64) for view in views))
+        found.append(tuple(chosen.score[chosen.view == view] for view in views))
     return Scores(*found)
 
 
-def decide(settings: PickSettings, view_names: tuple[str, ...], scores: Scores | None) -> list[float]:
+def decide(settings: PickSettings, view_names: tuple[str, ...], rates: Sequence[FalseRate] | None) -> list[float]:
     """Return the threshold of each view; NOTHING where `auto` finds no score above chance.
 
     Raises
@@ -86,25 +58,48 @@ def decide(settings: PickSettings, view_names: tuple[str, ...], scores: Scores |
     wanted = settings.threshold_of(view_names)
     if None not in wanted:
         return [value for value in wanted if value is not None]
-    if scores is None:
-        raise SettingsError("--threshold auto needs the decoys; pick again without --no-decoys.")
+    if rates is None:
+        raise SettingsError(NO_DECOYS)
     chosen = []
-    for value, rate in zip(wanted, scores.rates(), strict=True):
+    for value, rate in zip(wanted, rates, strict=True):
         if value is None:
             value = rate.best_threshold() if settings.fdr is None else rate.threshold_for(settings.fdr)
         chosen.append(NOTHING if value is None else value)
     return chosen
 
 
-def remarks(
-    settings: PickSettings, view_names: tuple[str, ...], thresholds: Sequence[float], scores: Scores | None
-) -> list[str]:
-    """Return sentences for the user about a micrograph's thresholds and contrast."""
+def is_automatic(settings: PickSettings, view_names: tuple[str, ...]) -> bool:
+    """Return whether a threshold of any view is to be chosen from the scores."""
+    return None in settings.threshold_of(view_names)
+
+
+def nothing_found(view_names: tuple[str, ...], thresholds: Sequence[float]) -> list[str]:
+    """Return a sentence for each view of a micrograph in which nothing is picked."""
+    which = [f" of view {name!r}" if len(view_names) > 1 else "" for name in view_names]
+    return [
+        f"No score{text} is above what chance gives, so nothing is picked."
+        for text, value in zip(which, thresholds, strict=True)
+        if value == NOTHING
+    ]
+
+
+def few_found(rows: Sequence[dict[str, Any]]) -> list[str]:
+    """Return a sentence for each view of which a whole run has too few picks for a rate; `rows` are run.json's."""
+    found: Counter[str] = Counter()
+    for row in rows:
+        found.update(row.get("picks_per_view", {}))
+    sentences = []
+    for name, count in found.items():
+        if 0 < count < FEW:
+            candidates = f"{count} candidate{'s' * (count > 1)}" + (f" of view {name!r}" if len(found) > 1 else "")
+            stand = "stand" if count > 1 else "stands"
+            sentences.append(f"{candidates} {stand} clear of the noise: too few to estimate a rate of false picks.")
+    return sentences
+
+
+def contrast_remarks(settings: PickSettings, scores: Scores | None) -> list[str]:
+    """Return a sentence for the user where a micrograph's contrast looks wrong."""
     found = []
-    for name, value in zip(view_names, thresholds, strict=True):
-        if value == NOTHING:
-            which = f" of view {name!r}" if len(view_names) > 1 else ""
-            found.append(f"No score{which} is above what chance gives, so nothing is picked.")
     if scores is not None and scores.contrast_looks_wrong():
         other = "same" if settings.contrast == "opposite" else "opposite"
         check = f"check --contrast {other}"

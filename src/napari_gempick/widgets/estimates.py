@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from psygnal import Signal
 
+from napari_gempick.engine.evidence_of_run import RunEvidence, pool
 from napari_gempick.engine.peaks import Selection
-from napari_gempick.job.thresholds import pool, scores_of
+from napari_gempick.job.thresholds import scores_of
 from napari_gempick.model.errors import GempickError
 
 if TYPE_CHECKING:
+    from napari_gempick.engine.evidence_of_run import Scores
     from napari_gempick.engine.fdr import FalseRate
-    from napari_gempick.job.thresholds import Scores
     from napari_gempick.widgets.board import Board
     from napari_gempick.widgets.controller import Controller
     from napari_gempick.widgets.state import State, Tune
@@ -103,8 +104,8 @@ class Estimates:
         """Return what thresholds for a rate depend on."""
         controller, state = self._controller, self._controller.state
         alone = controller.stem if controller.only_current else None
-        found = tuple((stem, id(result)) for stem, result in controller.results.items() if alone in (None, stem))
-        tunes = tuple(state.tune_of(stem) for stem in ((alone,) if alone else controller.results))
+        found = tuple((stem, id(result)) for stem, result in controller.results.items())
+        tunes = tuple(state.tune_of(stem) for stem in controller.results)
         return alone, found, tuple(_limits(tune) for tune in tunes), controller.tune().fdr, state.values.get("exclude")
 
     def _choose(self, rate: float | None, *, follow: bool = False) -> None:
@@ -120,11 +121,9 @@ class Estimates:
         names, here = loaded.board.candidates.view_names, loaded.board
 
         def work() -> list[float | None] | None:
-            parts = []
+            parts: dict[str, Scores] = {}
             settings = state.settings()
-            for file in files:
-                if alone and file.output_stem != stem:
-                    continue
+            for file in sorted(files, key=lambda file: file.output_stem):
                 result = results[file.output_stem]
                 try:
                     board = controller.boards.get(file, settings, folder.path, result) if folder else here
@@ -132,10 +131,11 @@ class Estimates:
                     continue  # said when the micrograph is shown
                 scores = None if board is None else self._scores_of(file.output_stem, board, state)
                 if scores is not None and board is not None and board.candidates.view_names == names:
-                    parts.append(scores)
-            if not parts:
+                    parts[file.output_stem] = scores
+            if not parts or (alone and stem not in parts):
                 return None
-            rates = pool(parts).rates()
+            every = list(parts.values())
+            rates = RunEvidence(every).rates(list(parts).index(stem)) if alone else pool(every).rates()
             return [one.best_threshold() if rate is None else one.threshold_for(rate) for one in rates]
 
         def take(chosen: list[float | None] | None) -> None:

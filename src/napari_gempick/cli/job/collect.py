@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from napari_gempick.cli.common import command_errors, exit_status, json_option, print_json, print_picks
+from napari_gempick.cli.common import command_errors, exit_status, json_option, print_json, print_picks, say
 
 
 @click.command("collect")
@@ -23,7 +23,7 @@ def command(folder: Path, output: Path | None, as_json: bool) -> int:
     """
     from napari_gempick.job.cluster.collect import collect_job, coverage_sentence
 
-    run = collect_job(folder, output)
+    run = collect_job(folder, output, say)
     if as_json:
         print_json(run)
     else:

@@ -8,22 +8,29 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_gempick.io.atomic import atomic_path, write_text
-from napari_gempick.job.cluster.folder import open_job, with_root
+from napari_gempick.job.cluster.folder import files_of, open_job, with_root
 from napari_gempick.job.cluster.log import read_logs
 from napari_gempick.job.cluster.status import job_status
 from napari_gempick.job.inputs import BankMaker, read_views
 from napari_gempick.job.pick import search_images
 from napari_gempick.job.results import INDEX_FILE, RUN_FILE, Results
+from napari_gempick.job.whole_run import choose_by_run
 from napari_gempick.model.errors import OutputError, SettingsError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from napari_gempick.job.cluster.folder import Job
 
 REPORT = "report.md"
 
 
-def collect_job(folder: Path | str, output: Path | str | None = None) -> dict[str, Any]:
+def collect_job(
+    folder: Path | str, output: Path | str | None = None, said: Callable[[str], None] = lambda sentence: None
+) -> dict[str, Any]:
     """Write autopick.star, run.json and report.md of what is done so far; return what run.json says.
+
+    Automatic thresholds are chosen again with the evidence of all micrographs that are done.
 
     Parameters
     ----------
@@ -31,6 +38,8 @@ def collect_job(folder: Path | str, output: Path | str | None = None) -> dict[st
         The job's.
     output : Path or str, optional
         Copy the results there; default: they stay in `results` of the job folder. Must be new or empty.
+    said : callable
+        Receives sentences for the user.
 
     Raises
     ------
@@ -55,6 +64,15 @@ def collect_job(folder: Path | str, output: Path | str | None = None) -> dict[st
         _copy(job, records, target)
     makers = BankMaker(job.settings, read_views(job.settings))
     results = Results(target, job.settings, makers.diameter)
+    views, by_name = makers.index.view_names, {row["name"]: row for row in rows}
+    for name in choose_by_run(results, job.settings, views, job.micrographs, by_name, said):
+        if target == job.results:  # else a job that goes on would take the new files for damaged ones
+            micrograph = job.micrographs[job.numbers[name]]
+            row = {key: value for key, value in by_name[name].items() if key != "coverage"}
+            row["path"] = records[name]["row"]["path"]
+            files = files_of(results, micrograph, views)
+            job.write_record(micrograph, {**records[name], "row": row, "files": files})
+    rows = list(by_name.values())
     good = {row["name"] for row in rows if "error" not in row}
     results.write_index([micrograph for micrograph in job.micrographs if micrograph.output_stem in good])
     starts = [row for row in read_logs(job.progress) if row["event"] == "start"]

@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 
     from filelock import FileLock
 
+    from napari_gempick.job.results import Results
+
 JOB_FILE, SCRIPT, PLAN, README = "job.json", "submit.sh", "plan.json", "README.txt"
 LAUNCHER = "launch.sh"
 FORMAT = 1
@@ -217,6 +219,18 @@ class Job:
         """Remove the temporary files of ranks that were killed."""
         for top in (self.results, self.folder / "records"):
             sweep(top)
+
+
+def files_of(results: Results, micrograph: MicrographFile, view_names: tuple[str, ...]) -> dict[str, Any]:
+    """Return the sizes of a micrograph's results, and checksums of those that are small; empty where one is missing."""
+    try:
+        everything = results.everything(micrograph, view_names)
+        found: dict[str, Any] = {str(path.relative_to(results.folder)): [path.stat().st_size] for path in everything}
+        for path in results.texts(micrograph):
+            found[str(path.relative_to(results.folder))].append(checksum(path))
+    except OSError:
+        return {}
+    return found
 
 
 def _reason(error: BaseException) -> str:

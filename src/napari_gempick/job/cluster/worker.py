@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from napari_gempick.device.locks import locked
 from napari_gempick.io.candidates import read_candidates
-from napari_gempick.job.cluster.folder import checksum
+from napari_gempick.job.cluster.folder import files_of
 from napari_gempick.job.exclusion import with_exclusion
 from napari_gempick.job.inputs import BankMaker, loader, read_views
 from napari_gempick.job.pick import finish_micrograph
@@ -112,22 +112,12 @@ class Worker:
             row = self._results.write_picks(micrograph, read_candidates(self._results.candidates(micrograph)))
             self._record(micrograph, record["coverage"], row)
             return True
-        return "error" not in record["row"] and record.get("files") == self._files(micrograph)
-
-    def _files(self, micrograph: MicrographFile) -> dict[str, Any]:
-        """Return the sizes of a micrograph's results, and checksums of those that are small."""
-        folder = self.job.results
-        texts, maps = self._results.texts(micrograph), self._results.maps(micrograph, self.makers.index.view_names)
-        try:
-            found: dict[str, Any] = {str(path.relative_to(folder)): [path.stat().st_size] for path in (*texts, *maps)}
-            for path in texts:
-                found[str(path.relative_to(folder))].append(checksum(path))
-        except OSError:
-            return {}
-        return found
+        return "error" not in record["row"] and record.get("files") == files_of(
+            self._results, micrograph, self.makers.index.view_names
+        )
 
     def _record(self, micrograph: MicrographFile, coverage: dict[str, int], row: dict[str, Any]) -> None:
-        files = {} if "error" in row else self._files(micrograph)
+        files = {} if "error" in row else files_of(self._results, micrograph, self.makers.index.view_names)
         self.job.write_record(micrograph, {"coverage": coverage, "row": row, "files": files})
 
     def finish(self, micrograph: MicrographFile, outcome: Outcome) -> dict[str, Any]:
