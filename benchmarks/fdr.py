@@ -1,13 +1,17 @@
 """Is the estimated false discovery rate right? Estimated against true rate at `--threshold auto`.
 
-python benchmarks/fdr.py [--micrographs 20] [--snr 0.5 0.004] [--size 2048] [--phases] [--real DATA] [--only-real]
+python benchmarks/fdr.py [--micrographs 20] [--snr 0.5 0.004] [--size 2048] [--particles 120 ...] [--phases]
+                         [--real DATA] [--quadrants DATA] [--only-real]
 
 Simulated micrographs from easy to hard, their SNR log-spaced, with 0, 6 and 12 contaminants in turn; the templates of
 the simulation. Picks and rates are pooled over both views. F1 at `auto` is compared with the best F1 that one threshold
-for both views gives.
+for both views gives. Then the same micrographs as one run, in which they borrow from one another.
 
 --phases   a second search with other decoys: templates of the same masks and spectra with random phases
+--particles  on a micrograph of 2048 x 2048 pixels, several numbers in turn
 --real     the folder of the real micrographs (klh, apoferritin), estimated and true rate there too
+--quadrants  the same folder: the quadrants of the KLH micrographs, which hold 1 to 7 particles, alone and as one run,
+           with 32 micrographs of noise of the same spectra
 """
 
 import argparse
@@ -19,6 +23,7 @@ import numpy as np
 
 import napari_gempick as gp
 from napari_gempick.engine.evaluate import Matching, Particles, Rules, match
+from napari_gempick.engine.evidence_of_run import RunEvidence, Scores
 from napari_gempick.engine.rates import score_curve, summarise
 from napari_gempick.engine.simulate import simulate_micrograph, template
 from napari_gempick.io.coordinate_sets import TRUTH_FILES, read_entries
@@ -38,7 +43,7 @@ class Case:
     rules: Rules
 
 
-def simulated(count: int, snrs: tuple[float, float], size: int) -> Iterator[Case]:
+def simulated(count: int, snrs: tuple[float, float], size: int, particles: list[int]) -> Iterator[Case]:
     """From easy to hard."""
     rules = Rules(tolerance=30, edge=45, ignore_radius=60)
     for number, snr in enumerate(np.geomspace(*snrs, count)):
@@ -46,7 +51,7 @@ def simulated(count: int, snrs: tuple[float, float], size: int) -> Iterator[Case
         given = make_simulate_settings(
             {
                 "size": str(size),
-                "particles": round(120 * (size / 2048) ** 2),
+                "particles": round(particles[number % len(particles)] * (size / 2048) ** 2),
                 "snr": snr,
                 "contaminants": contaminants,
                 "carbon": False,
@@ -59,9 +64,10 @@ def simulated(count: int, snrs: tuple[float, float], size: int) -> Iterator[Case
             pixel_size=given.pixel_size, mask=("side=rectangle:400x370", "top=circle:370"), lowpass=30, angle_step=6,
             threshold=("auto",), border=rules.edge * given.pixel_size,
         )  # fmt: skip
-        x, y, view = zip(*((p.x, p.y, p.view) for p in made.particles), strict=True)
+        x, y, view = ([getattr(p, name) for p in made.particles] for name in ("x", "y", "view"))
         stacks = {name: template(name, given) for name in VIEWS}
-        yield Case(f"{snr:.4f}, {contaminants}", made.image, stacks, settings, Particles.at(x, y, view=view), rules)
+        name = f"{snr:.4f}, {contaminants}" + (f", {given.particles}" if len(particles) > 1 else "")
+        yield Case(name, made.image, stacks, settings, Particles.at(x, y, view=view), rules)
 
 
 def real(data: Path) -> Iterator[Case]:
@@ -81,13 +87,31 @@ def real(data: Path) -> Iterator[Case]:
     )
     for name, stacks, spacing, rules, given in sets:
         path = data / name
-        (entry,), _ = read_entries(path.with_name(f"{path.stem}_truth.csv"), TRUTH_FILES)
+        (entry,) = read_entries(path.with_name(f"{path.stem}_truth.csv"), TRUTH_FILES).entries
         settings = gp.PickSettings(
             template_pixel_size=spacing, angle_step=6, threshold=("auto",), border=rules.edge * given["pixel_size"],
             **given,
         )  # fmt: skip
         image = gp.read_micrograph(path, settings.pixel_size).data
         yield Case(path.stem, image, stacks, settings, entry_particles(entry), rules)
+
+
+def quadrants(data: Path) -> Iterator[Case]:
+    """The quadrants of both KLH micrographs, and their noise: the same spectra with random phases."""
+    cases = [case for case in real(data) if case.name.startswith("klh")]
+    parts = []
+    for case in cases:
+        for y0, x0 in ((0, 0), (0, 1024), (1024, 0), (1024, 1024)):
+            kept = (case.truth.y // 1024 * 1024 == y0) & (case.truth.x // 1024 * 1024 == x0)
+            truth = Particles.at(case.truth.x[kept] - x0, case.truth.y[kept] - y0, view=case.truth.view[kept])
+            image = np.ascontiguousarray(case.image[y0 : y0 + 1024, x0 : x0 + 1024])
+            settings = case.settings.model_copy(update={"border": 0.0})
+            parts.append(replace(case, name=f"{case.name} {y0} {x0}", image=image, truth=truth, settings=settings))
+    yield from parts
+    for seed in range(4):
+        for number, part in enumerate(parts):
+            (noise,) = without_phases(part.image[None].astype(np.float32), 8 * seed + number)
+            yield replace(part, name=f"noise {8 * seed + number}", image=noise, truth=Particles.at([], [], view=[]))
 
 
 def without_phases(stack: np.ndarray, seed: int) -> np.ndarray:
@@ -116,15 +140,10 @@ def of_each_view(picks: gp.Picks, case: Case) -> str:
     return ", ".join(f"{np.count_nonzero(picks.view == view):,}" for view in range(len(case.templates)))
 
 
-def report(case: Case, phases: bool) -> float:
-    """Print a row of the table; return the estimated less the true rate."""
+def report(case: Case, phases: bool) -> tuple[gp.Picked, float]:
+    """Print a row of the table; return what was found, and the estimated less the true rate."""
     found = gp.pick(case.image, case.templates, case.settings)
-    everything = gp.repick(found, case.settings.model_copy(update={"threshold": ("0.1",)})).picks
-    curve = score_curve([matched(case, everything)])
-    summary = summarise([matched(case, found.picks)])
-    estimated, true = estimate(found, found.thresholds), 1 - summary.precision if summary.picks else 0.0
-    row = [case.name, numbers(found.thresholds), str(summary.picks), f"{estimated:.3f}", f"{true:.3f}"]
-    row += [f"{summary.f1:.3f}", f"{curve.f1[curve.best]:.3f}"]
+    row, off = described(case, found)
     if phases:
         other = {name: without_phases(stack, number) for number, (name, stack) in enumerate(case.templates.items())}
         second = gp.pick(case.image, other, case.settings)
@@ -133,7 +152,42 @@ def report(case: Case, phases: bool) -> float:
         row += [f"{estimate(replaced, found.thresholds):.3f}", numbers(replaced.thresholds), f"{own.f1:.3f}"]
         row += [of_each_view(found.decoys, case), of_each_view(replaced.decoys, case)]
     print("| " + " | ".join(row) + " |", flush=True)
-    return estimated - true
+    return found, off
+
+
+def described(case: Case, found: gp.Picked) -> tuple[list[str], float]:
+    everything = gp.repick(found, case.settings.model_copy(update={"threshold": ("0.1",)})).picks
+    curve = score_curve([matched(case, everything)])
+    summary = summarise([matched(case, found.picks)])
+    estimated, true = estimate(found, found.thresholds), 1 - summary.precision if summary.picks else 0.0
+    row = [case.name, numbers(found.thresholds), str(summary.picks), f"{estimated:.3f}", f"{true:.3f}"]
+    return [*row, f"{summary.f1:.3f}", f"{curve.f1[curve.best]:.3f}" if len(curve.f1) else "-"], estimated - true
+
+
+def report_run(cases: list[Case], alone: list[gp.Picked]) -> list[float]:
+    """Print the table of the micrographs as one run; return estimated less true rates."""
+    evidence = RunEvidence([scores(case, found) for case, found in zip(cases, alone, strict=True)])
+    wrong, summaries = [], []
+    for number, (case, found) in enumerate(zip(cases, alone, strict=True)):
+        rates = tuple(evidence.rates(number))
+        best = [rate.best_threshold() for rate in rates]
+        chosen = tuple(f"{name}={1.0 if t is None else t}" for name, t in zip(case.templates, best, strict=True))
+        picks = gp.repick(found, case.settings.model_copy(update={"threshold": chosen})).picks
+        thresholds = tuple(np.inf if t is None else t for t in best)
+        row, off = described(case, replace(found, picks=picks, rates=rates, thresholds=thresholds))
+        print("| " + " | ".join(row) + " |", flush=True)
+        wrong.append(off)
+        summaries.append(matched(case, picks))
+    total = summarise(summaries)
+    print(f"\nIn all: {total.recall_matched} of {total.recall_truth} found, {total.picks - total.matched} false, F1 {total.f1:.3f}")
+    return wrong
+
+
+def scores(case: Case, found: gp.Picked) -> Scores:
+    everything = case.settings.model_copy(update={"threshold": ("-1",), "candidate_floor": -1.0})
+    kinds = (found, replace(found, candidates=found.decoys, decoys=None))
+    chosen = [gp.repick(kind, everything).picks for kind in kinds]
+    return Scores(*(tuple(picks.score[picks.view == view] for view in range(len(case.templates))) for picks in chosen))
 
 
 def head(name: str, phases: bool) -> None:
@@ -150,19 +204,34 @@ def main() -> None:
     parser.add_argument("--snr", type=float, nargs=2, default=(0.5, 0.004), help="of the first and the last")
     parser.add_argument("--size", type=int, default=2048)
     parser.add_argument("--phases", action="store_true")
+    parser.add_argument("--particles", type=int, nargs="+", default=[120])
     parser.add_argument("--real", type=Path)
+    parser.add_argument("--quadrants", type=Path)
     parser.add_argument("--only-real", action="store_true")
     options = parser.parse_args()
     if options.real:
         head("micrograph", options.phases)
         for case in real(options.real):
             report(case, options.phases)
-    if options.only_real:
-        return
-    head("SNR, contaminants", options.phases)
-    wrong = np.array(
-        [report(case, options.phases) for case in simulated(options.micrographs, options.snr, options.size)]
-    )
+    if options.quadrants:
+        measure("quadrant", list(quadrants(options.quadrants)), options.phases)
+    if not options.only_real:
+        made = simulated(options.micrographs, options.snr, options.size, options.particles)
+        measure("SNR, contaminants" + ", particles" * (len(options.particles) > 1), list(made), options.phases)
+
+
+def measure(name: str, cases: list[Case], phases: bool) -> None:
+    """Print the tables of micrographs, each alone and all as one run."""
+    head(name, phases)
+    found = [report(case, phases) for case in cases]
+    count_wrong([off for _, off in found])
+    print("\nAs one run:")
+    head(name, False)
+    count_wrong(report_run(cases, [one for one, _ in found]))
+
+
+def count_wrong(differences: list[float]) -> None:
+    wrong = np.array(differences)
     print(
         f"\nOf {len(wrong)}: within 0.05 {(abs(wrong) <= 0.05).sum()}, too low by more {(wrong < -0.05).sum()}, "
         f"too high by more {(wrong > 0.05).sum()}, by over 0.15 {(wrong > 0.15).sum()}"
