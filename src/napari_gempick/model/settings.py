@@ -159,8 +159,8 @@ class PickSettings(BaseModel):
     )
     threshold: tuple[str, ...] = _setting(
         ("0.4",),
-        "Lowest score of a pick, for all views or for the view NAME; auto: chosen for each micrograph alone, by the "
-        "rate of false picks that the inverted contrast lets expect.",
+        "Lowest score of a pick, for all views or for the view NAME; auto: chosen for each micrograph by the estimated "
+        "rate of false picks, with the evidence of the whole run where its own is weak.",
         metavar="X|auto|NAME=X",
     )
     fdr: float | None = _setting(
