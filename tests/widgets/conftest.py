@@ -52,8 +52,8 @@ class Session:
     def idle(self):
         """Wait until nothing is left to do."""
         self.wait(lambda: self.searches.run is None and not self.counter.busy)
-        while self.controller.mailbox.deliver(0.1):
-            pass
+        while self.controller.background.busy or self.controller.mailbox.deliver(0.1):
+            self.controller.mailbox.deliver(0.02)
 
     def load(self, folder, template, **values):
         self.controller.add_micrographs([folder])

@@ -11,6 +11,7 @@ from napari_gempick.model.errors import GempickError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from concurrent.futures import Future
 
     Post = Callable[[Callable[[], None]], None]
 
@@ -51,7 +52,13 @@ class Background:
     def __init__(self, post: Post, failed: Callable[[str], None], threads: int = 2) -> None:
         self._post, self._failed = post, failed
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="gempick")
+        self._given: set[Future[None]] = set()
         self.closed = False
+
+    @property
+    def busy(self) -> bool:
+        """Whether a function waits or runs, or has not handed back yet what it returned."""
+        return any(not one.done() for one in self._given)
 
     def do(
         self,
@@ -83,7 +90,7 @@ class Background:
             else:
                 self.back(lambda: then(result))
 
-        self._pool.submit(run)
+        self._given = {one for one in self._given if not one.done()} | {self._pool.submit(run)}
 
     def back(self, call: Callable[[], None]) -> None:
         """Make a call on the window's thread, unless it is closed by then."""
