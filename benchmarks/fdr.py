@@ -179,9 +179,8 @@ def report_run(cases: list[Case], alone: list[gp.Picked]) -> list[float]:
         wrong.append(off)
         summaries.append(matched(case, picks))
     total = summarise(summaries)
-    print(
-        f"\nIn all: {total.recall_matched} of {total.recall_truth} found, {total.picks - total.matched} false, F1 {total.f1:.3f}"
-    )
+    false = total.picks - total.matched
+    print(f"\nIn all: {total.recall_matched} of {total.recall_truth} found, {false} false, F1 {total.f1:.3f}")
     return wrong
 
 
