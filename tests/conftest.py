@@ -1,18 +1,16 @@
 """What all tests share: a private plan cache, the real data, small helpers."""
 
 import os
-import sys
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
 
-sys.path.insert(0, str(Path(__file__).parent))
-
 settings.register_profile(
     "gempick", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
-settings.load_profile("gempick")
+settings.register_profile("nightly", parent=settings.get_profile("gempick"), derandomize=False, max_examples=1000)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "gempick"))
 
 
 @pytest.fixture(scope="session", autouse=True)

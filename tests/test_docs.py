@@ -3,7 +3,6 @@
 import json
 import re
 import shlex
-import sys
 from importlib import import_module
 from pathlib import Path
 
@@ -30,11 +29,7 @@ LARGEST_PICTURE = 300_000  # bytes
 
 @pytest.fixture(scope="module")
 def reference():
-    sys.path.insert(0, str(DOCS))
-    try:
-        return import_module("reference").reference()
-    finally:
-        sys.path.remove(str(DOCS))
+    return import_module("reference").reference()
 
 
 def section(reference, name):

@@ -19,12 +19,10 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Circle
 from mrcfile import read as read_mrc
+from picture import save_small
 from scipy.ndimage import gaussian_filter
 
 from napari_gempick.io.coordinates import read_coordinates
-
-sys.path.insert(0, str(Path(__file__).parent))
-from picture import save_small
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -5,18 +5,15 @@ Run from the root of the repository after make demo: python docs/figures/overlay
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.colors import to_rgb
+from picture import save_picture
 from PIL import Image
 
 from napari_gempick.io.plots import BRIGHT_COLOURS
-
-sys.path.insert(0, str(Path(__file__).parent))
-from picture import save_picture
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

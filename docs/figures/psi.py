@@ -5,7 +5,6 @@ Run from the root of the repository: python docs/figures/psi.py (or make figures
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,12 +12,10 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import Arc, Rectangle
 from mrcfile import read as read_mrc
+from picture import save_small
 
 from napari_gempick.engine.sampling import ContinuousImage
 from napari_gempick.model.geometry import Extent
-
-sys.path.insert(0, str(Path(__file__).parent))
-from picture import save_small
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

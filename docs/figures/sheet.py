@@ -5,20 +5,17 @@ Run from the root of the repository after make demo: python docs/figures/sheet.p
 
 from __future__ import annotations
 
-import sys
 import tempfile
 from pathlib import Path
 
 import numpy as np
 from matplotlib.colors import to_rgb
+from picture import save_picture
 from PIL import Image
 
 from napari_gempick.io.curves import COLOURS
 from napari_gempick.io.sheet import plot_sheet
 from napari_gempick.job.report import gather
-
-sys.path.insert(0, str(Path(__file__).parent))
-from picture import save_picture
 
 TARGET = Path("docs/images/sheet.png")
 

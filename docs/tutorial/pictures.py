@@ -13,10 +13,8 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
-
-sys.path.insert(0, str(Path(__file__).parent))
 from cluster import through_a_cluster
+from PIL import Image
 from window import Window
 
 from napari_gempick.io.read_coordinates import read_coordinates

@@ -52,15 +52,15 @@ class Broken(CpuDevice):
 
     def __init__(self, calls, error, plans, **more):
         super().__init__(1, plans, "cpu#broken", **more)
-        self._left, self._error = calls, error
+        self.calls, self._good, self._error = 0, calls, error
 
     def worker(self, fft_shape):
         worker = super().worker(fft_shape)
         inner = worker.score
 
         def score(*args):
-            self._left -= 1
-            if self._left < 0:
+            self.calls += 1
+            if self.calls > self._good:
                 raise self._error
             return inner(*args)
 
@@ -94,9 +94,8 @@ def test_a_failed_devices_work_moves_on(problem, plans, kind, calls):
     search = Search(prepared, bank, lambda key, choose: TILE)
     assert same(whole, run_search(search, pool)[0])
     assert search.done == search.total
-    assert pool.failed in ({}, {"cpu#broken": "it broke"})  # a quick partner may leave it nothing to do
-    if calls == 0:
-        assert len(pool.alive()) in (1, 2)
+    tried = pool.devices[0].calls > calls  # a quick partner may leave it nothing to do
+    assert pool.failed == ({"cpu#broken": "it broke"} if tried else {})
 
 
 CALLS = ("spectrum", "template_spectra", "mask_spectra", "reciprocal_sigma", "score", "new_maps", "to_host")
@@ -173,7 +172,7 @@ def test_cancel_stops_soon(plans):
     image = rng.standard_normal((1500, 1500)).astype(np.float32)
     bank = bank_of([rng.standard_normal((41, 41))], [ShapeMask("circle", (39.0, 39.0))], step=0.5)
     prepared = prepare(image, Grid(image.shape, 1.0))
-    cancel = threading.Event()
+    cancel, before = threading.Event(), threading.active_count()
     seen = []
 
     def progress(done, total):
@@ -192,7 +191,7 @@ def test_cancel_stops_soon(plans):
         )
     assert time.monotonic() - stopped[0] < 5
     assert 0 < seen[-1][0] < seen[-1][1]
-    assert threading.active_count() < 10
+    assert threading.active_count() == before
 
 
 @pytest.mark.parametrize("parts", [1, 2, 3, 7, 40])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import resource
+import math
 import sys
 import time
 from dataclasses import dataclass
@@ -184,7 +184,11 @@ def _warm(prepared: Prepared, work: Workload, pool: DevicePool, plans: PlanStore
 
 
 def peak_memory_mib() -> float:
-    """Return the largest resident memory of this process so far, MiB."""
+    """Return the largest resident memory of this process so far, MiB; NaN on Windows, which does not say."""
+    try:
+        import resource
+    except ImportError:
+        return math.nan
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / 1024 if sys.platform != "darwin" else peak / 2**20
 
