@@ -116,9 +116,9 @@ def cases(seeds: int) -> list[Case]:
 def simulated(case: Case) -> dict[str, Any]:
     image, clicks, kinds = micrograph(case, case["seed"])
     count = len(case["forms"])
-    start, cpu = time.perf_counter(), time.process_time()
+    start, before = time.perf_counter(), time.process_time()
     made = average([image], [clicks], BOX, classes=count, defects="keep")
-    took = {"seconds": time.perf_counter() - start, "cpu": time.process_time() - cpu}
+    took = {"seconds": time.perf_counter() - start, "cpu": time.process_time() - before}
     tables = [[(made.label[kinds == kind] == label).sum() for label in range(count)] for kind in range(count)]
     order = max(permutations(range(count)), key=lambda order: sum(tables[k][order[k]] for k in range(count)))
     purity = sum(tables[k][order[k]] for k in range(count)) / len(kinds)
@@ -150,9 +150,9 @@ def real(folder: Path) -> dict[str, dict[str, Any]]:
 
 
 def _against(images: list[np.ndarray], places: list[np.ndarray], known: np.ndarray) -> dict[str, Any]:
-    start = time.perf_counter()
+    start, before = time.perf_counter(), time.process_time()
     made = average(images, places, len(known), defects="keep")
-    took = time.perf_counter() - start
+    took = {"seconds": time.perf_counter() - start, "cpu": time.process_time() - before}
     inside = circle(len(known))
     best = -1.0
     for psi in range(0, 360, 2):
@@ -161,7 +161,7 @@ def _against(images: list[np.ndarray], places: list[np.ndarray], known: np.ndarr
             for x in range(-4, 5, 2):
                 moved = np.roll(turned, (y, x), axis=(0, 1))
                 best = max(best, float(np.corrcoef(moved[inside], known[inside])[0, 1]))
-    return {"true": best, "purity": 1.0, "seconds": took, "particles": len(made.x)}
+    return {"true": best, "purity": 1.0, **took}
 
 
 def measured(seeds: int, count: int, word: str) -> dict[str, dict[str, Any]]:
@@ -170,12 +170,14 @@ def measured(seeds: int, count: int, word: str) -> dict[str, dict[str, Any]]:
         name = f"{case['name']}, SNR {case['snr']}, n {case['n']}"
         if word in name:
             rows.setdefault(name, []).append(simulated(case))
+            print(name, rows[name][-1], file=sys.stderr, flush=True)
     found: dict[str, dict[str, Any]] = {
         name: {
             "true": float(np.mean([row["true"] for row in row_set])),
             "worst": min(row["true"] for row in row_set),
             "purity": float(np.mean([row["purity"] for row in row_set])),
             "seconds": float(np.mean([row["seconds"] for row in row_set])),
+            "cpu": float(np.mean([row["cpu"] for row in row_set])),
         }
         for name, row_set in rows.items()
     }
@@ -206,11 +208,12 @@ def main() -> None:
         other = {**os.environ, "PYTHONPATH": str(given.against)}
         done = subprocess.run(command, env=other, check=True, stdout=subprocess.PIPE)
         versions["before: "] = json.loads(done.stdout)
-    print("| case | " + " | ".join(f"{v}true | {v}worst | {v}purity | {v}seconds" for v in versions) + " |")
-    print("|---|" + "---|" * 4 * len(versions))
+    print("| case | " + " | ".join(f"{v}true | {v}worst | {v}purity | {v}s | {v}CPU s" for v in versions) + " |")
+    print("|---|" + "---|" * 5 * len(versions))
     for name in versions[""]:
         cells = [
-            f"{row['true']:.3f} | {row.get('worst', row['true']):.3f} | {row['purity']:.2f} | {row['seconds']:.1f}"
+            f"{row['true']:.3f} | {row.get('worst', row['true']):.3f} | {row['purity']:.2f} | "
+            f"{row['seconds']:.1f} | {row['cpu']:.1f}"
             for row in (version[name] for version in versions.values())
         ]
         print(f"| {name} | " + " | ".join(cells) + " |", flush=True)

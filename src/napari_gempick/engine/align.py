@@ -29,8 +29,6 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["Poses", "average_classes", "cut_boxes", "outer_side"]
-
 COARSE_SIDE = 64
 _AT_ONCE = 64
 """Particles that wait, turned, to be added."""

@@ -30,8 +30,8 @@ _CHUNK = 8
 """Particles that a thread takes at once."""
 _SUMMED = 32
 """Particles whose sums are made by one thread; the order of additions depends on it."""
-_KEPT = 256
-"""Particles whose shifted harmonics are kept for the next round."""
+_KEPT = 256 * 2**20
+"""Bytes of shifted harmonics that are kept."""
 _LEAST_SHARED, _MOST_SHARED = 0.02, 0.999
 """Limits of the correlation between the halves of an average."""
 _LEAST_NOISE = 0.05
@@ -116,13 +116,12 @@ class Level:
     def _shifted(
         self, particle: int, table: NDArray[np.complex64], around: NDArray[np.float64] | None
     ) -> NDArray[np.complex64]:
-        """Return a particle at shifts, (count, steps, rings); about the centre of its box they are the same ever."""
-        if around is not None:
-            return self._moved(particle, table * self.images.phases(around[None], self.rings))
+        """Return a particle at shifts, (count, steps, rings); they are kept, with `around` until the round is over."""
         found = self._kept.get(particle)
         if found is None:
-            found = self._moved(particle, table)
-            if len(self._kept) < _KEPT:
+            moving = table if around is None else table * self.images.phases(around[None], self.rings)
+            found = self._moved(particle, moving)
+            if len(self._kept) * found.nbytes < _KEPT:
                 self._kept[particle] = found
         return found
 
@@ -169,6 +168,8 @@ class Level:
             weights = scipy.fft.rfft(score, axis=0)[: self.count].conj()
             return top + np.log(total), poses, np.asarray(weights, np.complex64)
 
+        if around is not None:
+            self._kept.clear()
         n = len(chosen)
         chunks = [range(start, min(n, start + _CHUNK)) for start in range(0, n, _CHUNK)]
         parts = self._threads.map(lambda chunk: [one(number) for number in chunk], chunks)
