@@ -116,7 +116,7 @@ class Alignment:
         single, aligned = self._fine.at_poses(poses.psi, poses.shift, poses.label, self._classes)
         score = self._scores(aligned, single.values.sum(axis=0), poses.label)
         progress(1.0)
-        return Poses(poses.psi, poses.shift, score, poses.label), sums.means(), single.means()
+        return Poses(poses.psi, poses.shift, score, poses.label), sums.means(single.means()), single.means()
 
     def _best_start(self, progress: Callable[[float], None]) -> References:
         """Return the references of the start that explains the particles best."""
@@ -160,12 +160,12 @@ class Alignment:
 
     def _poses(self, found: Expected, around: NDArray[np.float64]) -> Poses:
         """Return the most likely poses, none farther off than allowed, and no class without a particle."""
-        label = found.evidence.argmax(axis=1)
-        for empty in np.setdiff1d(np.arange(self._classes), label).tolist():
+        best = found.evidence.argmax(axis=1)
+        own = np.arange(self._count), best
+        label = best.copy()
+        for empty in np.setdiff1d(np.arange(self._classes), label).tolist():  # it gets the particle that fits worst
             spare = np.bincount(label, minlength=self._classes)[label] > 1
-            gain = found.evidence[:, empty] - found.evidence.max(axis=1)
-            label[int(np.argmax(np.where(spare, gain, -np.inf)))] = empty
-        own = np.arange(self._count), label
+            label[int(np.argmax(np.where(spare, -found.evidence[own], -np.inf)))] = empty
         shift = around + found.step[own]
         far = np.hypot(*shift.T)
         shift *= np.minimum(1.0, self._limit / np.maximum(far, 1e-9))[:, None]

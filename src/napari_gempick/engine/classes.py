@@ -34,6 +34,10 @@ _KEPT = 256 * 2**20
 """Bytes of shifted harmonics that are kept."""
 _LEAST_SHARED, _MOST_SHARED = 0.02, 0.999
 """Limits of the correlation between the halves of an average."""
+_EMPTY = 0.5
+"""A class with fewer particles has none."""
+_NEVER = -1e9
+"""Log-likelihood of an empty average."""
 _LEAST_NOISE = 0.05
 """Of all power at a frequency: something always differs, if only by interpolation."""
 SQUARE = np.stack(np.meshgrid([-1.0, 0.0, 1.0], [-1.0, 0.0, 1.0], indexing="ij"), axis=-1).reshape(9, 2)
@@ -149,7 +153,8 @@ class Level:
         """
         weight = (self.area / references.noise)[:, None]
         own = np.square(np.abs(references.values)) * self.twice * weight
-        offset = (-0.5 * own.sum(axis=(1, 2))).astype(np.float32)
+        norm = own.sum(axis=(1, 2))
+        offset = np.where(norm > 0, -0.5 * norm, _NEVER).astype(np.float32)  # what is empty is like nothing
         factors = np.asarray(references.values.conj() * weight, np.complex64)
         table = self.images.phases(steps, self.rings)
         square = steps is SQUARE
@@ -227,9 +232,11 @@ class Level:
     def references(self, sums: Sums) -> References:
         """Return the averages of all other folds for each, masked, and weighted by what their halves share."""
         values, mass = sums.values.sum(axis=0) - sums.values, sums.mass.sum(axis=0) - sums.mass
-        lonely = mass < 0.5  # nothing is left without the particle itself
+        lonely = mass < _EMPTY  # nothing is left without the particle itself
         values = np.where(lonely[:, None, None], sums.values.sum(axis=0), values)
-        mass = np.where(lonely, np.maximum(sums.mass.sum(axis=0), 1e-9), mass)
+        mass = np.where(lonely, sums.mass.sum(axis=0), mass)
+        values[np.broadcast_to((mass < _EMPTY)[:, None, None], values.shape)] = 0
+        mass = np.maximum(mass, _EMPTY)
         even, odd = (
             self.masked(sums.values[k::2].sum(axis=0) / np.maximum(sums.mass[k::2].sum(axis=0), 1e-9)) for k in (0, 1)
         )
@@ -266,9 +273,11 @@ class Sums:
     values: NDArray[np.complex128]
     mass: NDArray[np.float64]
 
-    def means(self) -> NDArray[np.complex128]:
-        """Return the averages over all folds, (count, rings, classes)."""
-        return np.asarray(self.values.sum(axis=0) / np.maximum(self.mass.sum(axis=0), 1e-9))
+    def means(self, otherwise: NDArray[np.complex128] | None = None) -> NDArray[np.complex128]:
+        """Return the averages over all folds, (count, rings, classes); other ones where a class is empty."""
+        mass = self.mass.sum(axis=0)
+        means = self.values.sum(axis=0) / np.maximum(mass, _EMPTY)
+        return np.asarray(means if otherwise is None else np.where(mass < _EMPTY, otherwise, means))
 
 
 def _best(score: NDArray[np.float32], steps: NDArray[np.float64], square: bool) -> tuple[float, float, float]:
