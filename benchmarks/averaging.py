@@ -151,7 +151,7 @@ def real(folder: Path) -> dict[str, dict[str, Any]]:
 
 def _against(images: list[np.ndarray], places: list[np.ndarray], known: np.ndarray) -> dict[str, Any]:
     start, before = time.perf_counter(), time.process_time()
-    made = average(images, places, len(known), defects="keep")
+    made = average(images, places, len(known))
     took = {"seconds": time.perf_counter() - start, "cpu": time.process_time() - before}
     inside = circle(len(known))
     best = -1.0
