@@ -72,11 +72,14 @@ def test_particles_are_slices_to_the_bit_and_the_star_file_says_which(work: Path
     for row in rows.itertuples():
         number, _, file = row.rlnImageName.partition("@")
         micrograph = mrcfile.read(row.rlnMicrographName)
-        top, left = (int(np.floor(value + 0.5)) - 16 for value in (row.rlnCoordinateY, row.rlnCoordinateX))
+        assert row.rlnCoordinateX == int(row.rlnCoordinateX) and row.rlnCoordinateY == int(row.rlnCoordinateY)
+        top, left = int(row.rlnCoordinateY) - 16, int(row.rlnCoordinateX) - 16
         np.testing.assert_array_equal(stack[int(number) - 1], micrograph[top : top + 33, left : left + 33])
         assert file == "out/p.mrcs"
     first = picks_of(0)
-    np.testing.assert_allclose(rows["rlnCoordinateX"][:7], first.x, atol=6e-4)
+    assert rows["rlnCoordinateX"].tolist()[:7] == np.trunc(first.x).tolist()
+    picked = rows["rlnCoordinateX"][:7] - rows["rlnOriginXAngst"][:7] / 1.5
+    np.testing.assert_allclose(picked, first.x, atol=6e-4)
     np.testing.assert_allclose(rows["rlnAnglePsiPrior"][:7], first.psi, atol=6e-4)
     np.testing.assert_allclose(rows["rlnAutopickFigureOfMerit"][:7], first.score, rtol=1e-6)
     assert rows["rlnClassNumber"].tolist()[:7] == (first.section + 1).tolist()
@@ -85,6 +88,7 @@ def test_particles_are_slices_to_the_bit_and_the_star_file_says_which(work: Path
         assert mrc.header.dmean == pytest.approx(stack.mean(dtype=np.float64), abs=1e-5)
     back = read_coordinates("out/p.star").by_micrograph()["mics/grid2/mic.mrc"]
     assert (back.common("box_size"), len(back.picks)) == (33, 7)
+    np.testing.assert_allclose(back.picks.y, picks_of(1).y, atol=6e-4)
 
 
 def test_any_number_of_threads_and_any_interruption_give_the_same_bytes(work: Path, monkeypatch) -> None:

@@ -72,7 +72,8 @@ def command(
     MICROGRAPHS are files, folders, globs or a STAR file; PICKS, the last argument, are coordinates of any kind (see
     gempick convert) or a folder of results. Written are one stack, and a STAR file for RELION >= 3.1 with optics table,
     coordinates, class, score, psi and its prior, and CTF parameters where they are known. Unless more is asked for, a
-    particle is the plain slice of the micrograph whose pixel n // 2 is the one nearest to the pick.
+    particle is the plain slice of the micrograph that RELION cuts: its pixel n // 2 is the pick without the digits
+    after the point, which are kept as shifts in the STAR file.
     """
     from napari_gempick.job.extract import Extraction, extract
 

@@ -8,7 +8,6 @@ import numpy as np
 import scipy.fft
 from scipy.ndimage import map_coordinates
 
-from napari_gempick.engine.filters import crop_spectrum
 from napari_gempick.engine.sampling import rotation_matrix
 
 if TYPE_CHECKING:
@@ -25,28 +24,31 @@ BACKGROUND_RADIUS = 0.375
 _DUST_NEIGHBOURS = 5
 
 
-def centre_pixels(x: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Return the pixel whose centre is nearest, halves up; the slice of a particle is centred on it."""
-    return np.floor(np.asarray(x) + 0.5).astype(np.int64)
+def box_centres(x: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Return the pixels that boxes are centred on, px: the digits after the point are dropped, as RELION drops them.
+
+    What is within 1e-6 px of a whole number counts as that number.
+    """
+    return np.trunc(np.round(np.asarray(x, np.float64), 6)).astype(np.int64)
 
 
 def fits(x: NDArray[np.float64], y: NDArray[np.float64], box: int, shape: tuple[int, int]) -> NDArray[np.bool_]:
     """Return which boxes lie inside a micrograph of `shape` (ny, nx), (n,) bool."""
     inside = np.ones(len(x), np.bool_)
     for values, n in ((x, shape[1]), (y, shape[0])):
-        start = centre_pixels(values) - box // 2
+        start = box_centres(values) - box // 2
         inside &= (start >= 0) & (start + box <= n)
     return inside
 
 
 def touches(x: NDArray[np.float64], y: NDArray[np.float64], shape: tuple[int, int]) -> NDArray[np.bool_]:
-    """Return which centres lie on the micrograph, (n,) bool."""
-    column, row = centre_pixels(x), centre_pixels(y)
+    """Return which centres lie on a pixel of the micrograph, (n,) bool."""
+    column, row = (np.floor(np.asarray(values) + 0.5) for values in (x, y))
     return (column >= 0) & (column < shape[1]) & (row >= 0) & (row < shape[0])
 
 
 def cut(image: NDArray[Any], x: NDArray[np.float64], y: NDArray[np.float64], box: int) -> Floats:
-    """Return boxes of a micrograph whose pixel (box // 2, box // 2) is the one nearest to x, y.
+    """Return boxes of a micrograph whose pixel (box // 2, box // 2) is the one that `box_centres` gives.
 
     Parameters
     ----------
@@ -59,11 +61,11 @@ def cut(image: NDArray[Any], x: NDArray[np.float64], y: NDArray[np.float64], box
     Returns
     -------
     (n, box, box) float32
-        Slices of the micrograph; what lies outside repeats its nearest pixel.
+        Slices of the micrograph; what lies outside repeats its nearest pixel, as in RELION.
     """
     ny, nx = image.shape
     out = np.empty((len(x), box, box), np.float32)
-    tops, lefts = (centre_pixels(values) - box // 2 for values in (y, x))
+    tops, lefts = (box_centres(values) - box // 2 for values in (y, x))
     steps = np.arange(box)
     for number, (top, left) in enumerate(zip(tops.tolist(), lefts.tolist(), strict=True)):
         if top >= 0 and left >= 0 and top + box <= ny and left + box <= nx:
@@ -121,7 +123,7 @@ def sample_turned(
     return np.asarray(map_coordinates(small, where, order=1, mode="nearest", output=np.float64))
 
 
-def fourier_crop(particle: Floats, side: int, shift: tuple[float, float]) -> Floats:
+def fourier_crop(particle: Floats, side: int) -> Floats:
     """Return a particle on a grid of side x side pixels that spans the same square.
 
     Parameters
@@ -129,20 +131,24 @@ def fourier_crop(particle: Floats, side: int, shift: tuple[float, float]) -> Flo
     particle : (n, n) float32
     side : int
         At most n.
-    shift : (y, x)
-        From the pixel n // 2 to the particle's centre, px; the result has the centre at its pixel side // 2.
 
     Returns
     -------
     (side, side) float32
-        With the same mean. The square is taken as periodic, as ever in Fourier space.
+        With the same mean; what was at pixel n // 2 is at pixel side // 2. The square is taken as periodic, as ever in
+        Fourier space. Of an even side's Nyquist frequency, which is there once instead of twice, the positive one is
+        kept, as RELION does.
     """
     n = particle.shape[0]
+    if side == n:
+        return particle
     spectrum = scipy.fft.rfft2(particle)
-    frequency = np.fft.fftfreq(n)[:, None], np.fft.rfftfreq(n)[None, :]
-    moved = [n // 2 + by - (side // 2) * n / side for by in shift]
-    spectrum *= np.exp(2j * np.pi * (frequency[0] * moved[0] + frequency[1] * moved[1])).astype(np.complex64)
-    cropped = crop_spectrum(spectrum, n, (side, side)) if side < n else spectrum
+    moved = n // 2 - (side // 2) * n / side
+    if moved:
+        frequency = np.fft.fftfreq(n)[:, None] + np.fft.rfftfreq(n)[None, :]
+        spectrum *= np.exp(2j * np.pi * moved * frequency).astype(np.complex64)
+    rows = np.r_[: side // 2 + 1, n - (side - 1) // 2 : n]
+    cropped = np.ascontiguousarray(spectrum[rows, : side // 2 + 1])
     return np.asarray(scipy.fft.irfft2(cropped, s=(side, side)) * (side / n) ** 2, np.float32)
 
 
@@ -168,14 +174,42 @@ def without_dust(particle: Floats, deviations: float) -> tuple[Floats, int]:
 
 
 def background(side: int, radius: float | None) -> NDArray[np.bool_]:
-    """Return which pixels of a particle lie outside the circle of `radius` px about pixel side // 2."""
+    """Return which pixels of a particle lie outside the circle of `radius` px about pixel side // 2.
+
+    By default the radius is 0.375 of the side without the digits after the point, as in RELION.
+    """
     steps = np.arange(side) - side // 2
-    return np.hypot(steps[:, None], steps[None, :]) > (radius or BACKGROUND_RADIUS * side)
+    return np.hypot(steps[:, None], steps[None, :]) > (radius or int(BACKGROUND_RADIUS * side))
 
 
-def finish(
-    boxes: Floats, x: NDArray[np.float64], y: NDArray[np.float64], settings: ExtractSettings
-) -> tuple[Floats, int]:
+def normalized(particle: Floats, outside: NDArray[np.bool_], *, ramp: bool) -> Floats:
+    """Return a particle whose background has mean 0 and standard deviation 1.
+
+    Parameters
+    ----------
+    particle : (n, n) float32
+    outside : (n, n) bool
+        The background.
+    ramp : bool
+        Subtract the plane that fits the background best, by least squares, and not only its mean.
+
+    Returns
+    -------
+    (n, n) float32
+        A background without any deviation is only subtracted.
+    """
+    values = particle.astype(np.float64)
+    if ramp:
+        steps = np.arange(len(particle)) - len(particle) // 2
+        plane = np.stack([np.ones(particle.shape), *np.meshgrid(steps, steps, indexing="ij")], axis=-1)
+        values -= plane @ np.linalg.lstsq(plane[outside], values[outside], rcond=None)[0]
+    values -= values[outside].mean()
+    deviation = float(values[outside].std())
+    tiny = 1e-6 * max(1e-6, float(np.abs(particle).max()))  # what rounding leaves of a constant or a plane
+    return np.asarray(values / deviation if deviation > tiny else values, np.float32)
+
+
+def finish(boxes: Floats, settings: ExtractSettings) -> tuple[Floats, int]:
     """Do what the settings ask for to boxes from `cut`: dust, size, background, sign, in this order.
 
     Returns
@@ -188,16 +222,13 @@ def finish(
         return boxes, 0
     out = np.empty((len(boxes), settings.side, settings.side), np.float32)
     outside = background(settings.side, settings.background_radius)
-    shifts = zip((y - centre_pixels(y)).tolist(), (x - centre_pixels(x)).tolist(), strict=True)
     replaced = 0
-    for number, (particle, shift) in enumerate(zip(boxes, shifts, strict=True)):
+    for number, particle in enumerate(boxes):
         if settings.dust is not None:
             particle, count = without_dust(particle, settings.dust)
             replaced += count
-        if settings.rescale is not None:
-            particle = fourier_crop(particle, settings.side, shift)
+        particle = fourier_crop(particle, settings.side)
         if settings.normalize:
-            mean, deviation = particle[outside].mean(dtype=np.float64), particle[outside].std(dtype=np.float64)
-            particle = (particle - np.float32(mean)) / np.float32(deviation or 1.0)
+            particle = normalized(particle, outside, ramp=settings.ramp)
         out[number] = -particle if settings.invert else particle
     return out, replaced

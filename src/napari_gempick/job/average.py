@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 BOX_OVER_DIAMETER = 1.5
 MOST = 1000
 """Particles that are averaged unless told otherwise: more make no better template."""
+FEW = 0.05
+"""A class with less than this share of the particles is worth a warning."""
 SAME_PIXEL = 0.01
 """Micrographs whose pixel sizes differ by more than this share cannot be averaged together."""
 
@@ -53,7 +55,7 @@ class Averages:
     micrograph : (n,) int
         Where each particle is from.
     x, y, psi, score : (n,) float64
-        Its refined position (px), angle (degrees) and NCC with its average.
+        Its refined position (px), angle (degrees) and NCC with the average of the others of its class.
     label : (n,) int
         Its class, from 0.
     """
@@ -66,6 +68,18 @@ class Averages:
     psi: NDArray[np.float64]
     score: NDArray[np.float64]
     label: NDArray[np.intp]
+
+    def notes(self) -> list[str]:
+        """Return sentences about classes that hold less than 5 % of the particles."""
+        sizes = np.bincount(self.label, minlength=len(self.images)).tolist()
+        small = [(number, size) for number, size in enumerate(sizes, 1) if size < FEW * len(self.label)]
+        if not small:
+            return []
+        which = ", ".join(f"section {number} ({size} of {len(self.label)} particles)" for number, size in small)
+        return [
+            f"{'A class holds' if len(small) == 1 else 'Some classes hold'} less than 5 % of the particles: {which}; "
+            "ask for fewer classes, or do not use such an average as a template."
+        ]
 
 
 def average(
@@ -233,7 +247,7 @@ def average_files(
         "star": str(star),
         "particles": len(made.x),
         "left_out_at_edges": given - len(made.x),
-        "notes": notes,
+        "notes": [*notes, *made.notes()],
         "classes": [
             {
                 "section": label + 1,

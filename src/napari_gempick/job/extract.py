@@ -335,7 +335,7 @@ def _extract(source: _Source, picks: Picks, settings: ExtractSettings) -> _Chunk
     boxes = cut(image, picks.x, picks.y, settings.box)
     if not np.isfinite(boxes).all():
         raise InputError(f"{micrograph.path} has NaN or infinite pixels in a particle; replace them.", micrograph.path)
-    images, dust = finish(boxes, picks.x, picks.y, settings)
+    images, dust = finish(boxes, settings)
     largest = float(np.finfo(settings.dtype).max)
     if images.size and max(float(images.max()), -float(images.min())) > largest:
         raise InputError(

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from napari_gempick.engine.particles import box_centres
 from napari_gempick.io.formats.optics import AMPLITUDE, ASSUMED, CS, GROUP, GROUP_NAME, NAME, VOLTAGE
-from napari_gempick.io.formats.relion import PSI, autopick_columns, unique_names
+from napari_gempick.io.formats.relion import PSI, SHIFTS, autopick_columns, unique_names
 from napari_gempick.model.errors import InputError
 from napari_gempick.model.picks import Picks
 
@@ -38,7 +40,7 @@ class ParticleRows:
         self._settings, self._table, self._stack = settings, table, stack
         self._groups: dict[tuple[tuple[str, str], ...], int] = {}
         ctf = table.ctf_labels if table is not None else ()
-        self.labels = (*autopick_columns(Picks.empty()), _PRIOR, _IMAGE, NAME, GROUP, *ctf)
+        self.labels = (*autopick_columns(Picks.empty()), *SHIFTS, _PRIOR, _IMAGE, NAME, GROUP, *ctf)
 
     @property
     def pixel_size(self) -> float:
@@ -83,8 +85,16 @@ class ParticleRows:
     def columns(
         self, picks: Picks, name: str, parts: tuple[str, ...], optics: dict[str, str], start: int
     ) -> dict[str, list[str]]:
-        """Return the rows of particles of one micrograph, by label; `start` particles stand before them."""
-        n, columns = len(picks), autopick_columns(picks)
+        """Return the rows of particles of one micrograph, by label; `start` particles stand before them.
+
+        Coordinates are those of the boxes' centre pixels. The rest of the way to the pick is the shift, in Å, that
+        takes the particle to the centre of its box: coordinate - shift / pixel size is the pick.
+        """
+        n, pixel_size = len(picks), float(optics["rlnMicrographPixelSize"])
+        x, y = box_centres(picks.x).astype(np.float64), box_centres(picks.y).astype(np.float64)
+        columns = autopick_columns(replace(picks, x=x, y=y))
+        for label, rest in zip(SHIFTS, (x - picks.x, y - picks.y), strict=True):
+            columns[label] = [f"{shift:.6f}" for shift in (rest * pixel_size + 0.0).tolist()]
         known = np.isfinite(picks.psi).tolist()
         columns[_PRIOR] = [psi if is_known else _NO_PRIOR for psi, is_known in zip(columns[PSI], known, strict=True)]
         columns[_IMAGE] = [f"{number:06d}@{self._stack}" for number in range(start + 1, start + n + 1)]

@@ -17,8 +17,7 @@ class ExtractSettings(BaseModel):
     box: int = declare(..., "Side of the square cut out of the micrograph.", unit="px", ge=8, le=4096)
     rescale: int | None = declare(
         None,
-        "Side of the particles after a Fourier crop of the box, which also moves each pick onto pixel n // 2. "
-        "Default: the box, pixels as they are.",
+        "Side of the particles after a Fourier crop of the box. Default: the box, pixels as they are.",
         unit="px",
         ge=8,
         le=4096,
@@ -26,8 +25,11 @@ class ExtractSettings(BaseModel):
     normalize: bool = declare(
         False, "Zero mean and unit standard deviation of the background, outside the circle of --background-radius."
     )
+    ramp: bool = declare(
+        True, "--normalize subtracts the plane that fits the background best, as RELION does; otherwise only its mean."
+    )
     background_radius: float | None = declare(
-        None, "Radius of that circle. Default: 0.375 of the side.", unit="px of the particle", gt=0
+        None, "Radius of that circle. Default: 0.375 of the side, rounded down.", unit="px of the particle", gt=0
     )
     invert: bool = declare(False, "Change the sign of the pixels, as RELION wants particles bright.")
     dust: float | None = declare(

@@ -43,7 +43,7 @@ _MICROGRAPH, _FILE = "rlnMicrographName", "rlnMicrographCoordinates"
 _GROUP, _BOX, _PIXEL = "rlnOpticsGroup", "rlnImageSize", "rlnMicrographPixelSize"
 _MICROGRAPH_PIXELS = (_PIXEL, "rlnMicrographOriginalPixelSize")
 _IMAGE, _IMAGE_PIXEL = "rlnImageName", "rlnImagePixelSize"
-_SHIFTS, _OLD_SHIFTS = ("rlnOriginXAngst", "rlnOriginYAngst"), ("rlnOriginX", "rlnOriginY")
+SHIFTS, _OLD_SHIFTS = ("rlnOriginXAngst", "rlnOriginYAngst"), ("rlnOriginX", "rlnOriginY")
 _NAMED = (_MICROGRAPH, _GROUP)
 _BEGINNING = 1 << 16
 _FROM_BOTTOM = "napari-gempick: y counts from the last of {} rows, because RELION turns a TIFF upside down"
@@ -331,7 +331,7 @@ def _shifted(
     path: Path | str, table: Table, of_group: _OfGroup, x: NDArray[np.float64], y: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], tuple[str, ...]]:
     """Return the positions less the refined shifts, and what to say about it; shifts of 0 are not worth a word."""
-    labels = next((pair for pair in (_SHIFTS, _OLD_SHIFTS) if pair[0] in table and pair[1] in table), None)
+    labels = next((pair for pair in (SHIFTS, _OLD_SHIFTS) if pair[0] in table and pair[1] in table), None)
     if labels is None:
         return x, y, ()
     by_x, by_y = (np.nan_to_num(column(path, table, label)) for label in labels)
