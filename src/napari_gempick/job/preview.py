@@ -124,7 +124,7 @@ def preview(
     fine = BankMaker(settings, views, cancel)
     source, prepared = made_ready(source_of(image, grid, settings, fine, ctf))
     grid = source.grid
-    coarse_settings, coarse_grid = coarser(settings, grid, fine.diameter)
+    coarse_settings, coarse_grid = coarser(settings, grid, fine.diameter, fine.index.angle_step)
     coarse = BankMaker(coarse_settings, views, cancel)
     (outcome,) = search_all(
         [lambda: source_of(image, coarse_grid, coarse_settings, coarse, ctf)],
@@ -261,11 +261,11 @@ def preview_file(
     return result
 
 
-def coarser(settings: PickSettings, grid: Grid, diameter: float) -> tuple[PickSettings, Grid]:
-    """Return the settings and the grid of the coarse search; `diameter` in Å."""
+def coarser(settings: PickSettings, grid: Grid, diameter: float, step: float) -> tuple[PickSettings, Grid]:
+    """Return the settings and the grid of the coarse search; `diameter` in Å, `step` of the exact one in degrees."""
     ratio = max(grid.ratio, Fraction(math.floor(diameter / CELLS / grid.pixel_size)))
-    times = max(1, math.floor(COARSE_STEP / settings.angle_step)) if settings.angle_step > 0 else 1
-    changed = {"grid": str(ratio), "angle_step": settings.angle_step * times}
+    times = max(1, math.floor(COARSE_STEP / step)) if step > 0 else 1
+    changed = {"grid": str(ratio), "angle_step": step * times}
     return settings.model_copy(update=changed), Grid(grid.file_shape, grid.pixel_size, ratio)
 
 
