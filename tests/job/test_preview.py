@@ -124,7 +124,7 @@ def test_angles_between_are_looked_at_around_the_whole_circle(step):
     fine = BankMaker(settings, views_of(settings))
     wide, _ = coarser(settings, Grid((500, 500), 2.0), 130.0, step)
     coarse = BankMaker(wide, views_of(wide))
-    around = angles_around(fine, coarse)
+    around = angles_around(fine, coarse.index)
     every = np.arange(fine.index.n_rotations) * step
     for k in range(coarse.index.n_rotations):
         distance = np.abs((every - k * wide.angle_step + 180) % 360 - 180)
