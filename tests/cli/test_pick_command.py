@@ -263,7 +263,13 @@ def test_opposite_contrast_and_exclusion(data, gempick, basic):
 
 def test_help_names_units_and_defaults(gempick):
     text = " ".join(gempick("pick", "--help", check=0).stdout.split())
-    for words in ("[Å]", "[degrees] [default: 4]", "[default: 0.4]", "circle:D|ellipse:AxB|rectangle:AxB|auto"):
+    for words in (
+        "[Å]",
+        "Default: auto, as fine as",
+        "1 to 15. [degrees]",
+        "[default: 0.4]",
+        "circle:D|ellipse:AxB|rectangle:AxB|auto",
+    ):
         assert words in text
     for command in ("pick", "retune", "evaluate", "simulate", "devices"):
         assert command in gempick("--help", check=0).stdout

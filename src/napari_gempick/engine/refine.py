@@ -71,16 +71,18 @@ def leaders(
 ) -> list[tuple[float, int, int, int]]:
     """Return score, map row, map column and k of each search image where it scores best, the best one first.
 
-    Every other row and column within `reach` of the centre is looked at; parameters as `refine`.
+    Every other row and column within `reach` of the centre is looked at, on a cropped grid all of them; parameters as
+    `refine`.
     """
-    found = _window(prepared, bank, centre, reach, ks, 2)
+    step = 2 if prepared.grid.ratio == 1 else 1
+    found = _window(prepared, bank, centre, reach, ks, step)
     if found is None:
         return []
     scores, (row, column) = found
     flat = scores.reshape(-1, len(ks))
     places, across = flat.argmax(axis=0).tolist(), scores.shape[1]
     rows = [
-        (float(flat[place, i]), row + 2 * (place // across), column + 2 * (place % across), k)
+        (float(flat[place, i]), row + step * (place // across), column + step * (place % across), k)
         for i, (place, k) in enumerate(zip(places, ks, strict=True))
     ]
     return sorted((one for one in rows if one[0] > -2), key=lambda one: (-one[0], one[3]))
