@@ -36,7 +36,7 @@ class Case:
     apart: float = 2.0
 
 
-CASES = (Case(40, 140, 4.0, 4.0), Case(16, 50, 0.8, 4.0), Case(40, 140, 4.0, None), Case(16, 50, 0.8, None))
+CASES = (Case(40, 140, 2.5, 4.0), Case(16, 50, 0.8, 4.0), Case(40, 140, 2.5, None), Case(16, 50, 0.8, None))
 
 
 def particle(seed: int, radius: float, shape: tuple[int, int], at: tuple[float, float], psi: float) -> np.ndarray:

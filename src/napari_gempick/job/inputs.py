@@ -280,7 +280,8 @@ class BankMaker:
         ]
 
     @functools.cached_property
-    def _step_loss(self) -> StepLoss:
+    def step_loss(self) -> StepLoss:
+        """What steps of psi cost with these templates."""
         return StepLoss(self._sections(0.0, 0.0), self._settings.lowpass, self._settings.highpass)
 
     def _angle_step(self) -> float:
@@ -294,7 +295,7 @@ class BankMaker:
             return settings.angle_step
         finest = 2 * max(view.pixel_size for view in self.views)
         if settings.lowpass is None and settings.ctf is None and not settings.whiten:
-            return even(self._step_loss.coarsest())
+            return even(self.step_loss.coarsest())
         across = settings.diameter or max(section.mask.diameter for section in self._sections(0.0, 0.0))
         return even(half_crowther(max(settings.lowpass or 0.0, finest), across))
 
@@ -303,7 +304,7 @@ class BankMaker:
         step = self._settings.angle_step
         if not step:
             return []
-        loss = self._step_loss(step)
+        loss = self.step_loss(step)
         if loss <= MUCH:
             return []
         finer = BankMaker(self._settings.model_copy(update={"angle_step": None}), self.views).index.angle_step

@@ -170,6 +170,7 @@ def preview(
     poses = PoseRefiner(prepared, bank)
     around = angles_around(fine, coarse.index)
     about = angles_around(fine, fine.index, coarse.index.angle_step)
+    widely = angles_around(fine, fine.index, 2 * coarse.index.angle_step)
     everywhere = _rivals(fine, coarse)
 
     def one(i: int) -> Refined | None:
@@ -182,8 +183,10 @@ def preview(
         for score, row, column, k in ahead:
             if len(found) == LEADERS or score < ahead[0][0] - SLACK:
                 break
-            ks = about(k)
-            better = None if any(one.k in ks for one in found) else refine(prepared, bank, (row, column), 2, ks)
+            beside = widely(k)
+            if any(one.k in beside for one in found):
+                continue
+            better = refine(prepared, bank, (row, column), 2, about(k))
             found += [] if better is None else [better]
         return max(found, key=lambda one: (one.score, -one.k), default=None)
 
