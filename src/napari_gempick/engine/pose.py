@@ -3,6 +3,8 @@
 Around a candidate the masked NCC is computed at 7 x 7 positions and five angles of its own template, by small Fourier
 transforms. All that these hold is band-limited, so the scores between the pixels follow from it. The largest one at
 each angle gives a position there, the three best neighbours among the angles give psi, and psi gives the position.
+Where another angle wins at a neighbouring pixel, as with particles that look alike upside down, both are refined and
+the better one is kept.
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from napari_gempick.engine.bank import Bank
     from napari_gempick.engine.prepare import Prepared
     from napari_gempick.model.picks import Picks
+    from napari_gempick.model.scores import ScoreMap
 
 REACH = 1
 """Map pixels by which a candidate may move along y and along x."""
@@ -33,6 +36,8 @@ ANGLES = 2
 """Angles looked at on each side of the one that was found."""
 GUARD = 1
 """Map pixels around those, where the periods of the small transforms meet."""
+CONTINUOUS = 1.25
+"""Times half of Crowther's angle up to which the best positions at neighbouring angles follow one another."""
 TAIL = 1
 """Map pixels around a mask's support that count on a cropped grid; what rings beyond is negligible here."""
 VALUES = 2**21
@@ -64,6 +69,7 @@ class PoseRefiner:
         self._offsets = np.arange(-REACH * PARTS, REACH * PARTS + 1) / PARTS
         self._products = _Between(self._shape, self._offsets, 1 / bank.detail)
         self._sums = _Between(self._shape, self._offsets, min(0.5, 2 / bank.detail))
+        self._continuous, self._spacing = False, 0.0
         self._angles, self._turns = self._neighbours()
 
     def _neighbours(self) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
@@ -77,7 +83,9 @@ class PoseRefiner:
         if len(own) == 1:
             return rotations, turns
         across = 2 * math.sqrt(max(group.area for group in bank.groups) / math.pi)
-        spacing = index.angle_step * max(1, round(half_crowther(bank.detail, across) / index.angle_step))
+        fine = half_crowther(bank.detail, across)
+        spacing = index.angle_step * max(1, round(fine / index.angle_step))
+        self._continuous, self._spacing = spacing < CONTINUOUS * fine, spacing
         whole = index.angle_range == 360
         for view, fold in enumerate(index.folds or (1,) * n_views):
             period = 360.0 / fold
@@ -93,11 +101,13 @@ class PoseRefiner:
             turns[view][:, ANGLES] = 0.0
         return rotations, turns
 
-    def __call__(self, picks: Picks, wanted: NDArray[np.bool_]) -> Picks:
+    def __call__(self, picks: Picks, wanted: NDArray[np.bool_], maps: ScoreMap | None = None) -> Picks:
         """Return the picks with x, y and psi refined where `wanted` says, (n,) bool, and their scores there.
 
-        `score` and the positions on the map stay: they are what was searched. `refined_score` is NaN elsewhere.
+        `score` and the positions on the map stay: they are what was searched. `refined_score` is NaN elsewhere. With
+        the `maps` that they come from, another angle that is best at a neighbouring pixel competes with their own.
         """
+        rivals = np.full(len(picks), -1, np.int32) if maps is None else self._rivals(picks, maps)
         chosen = np.nonzero(wanted & (picks.k >= 0))[0]
         chosen = chosen[np.argsort(picks.k[chosen], kind="stable")]
         x, y, psi = picks.x.copy(), picks.y.copy(), picks.psi.copy()
@@ -106,11 +116,32 @@ class PoseRefiner:
         ratio = float(self._prepared.grid.ratio)
         for first in range(0, len(chosen), at_once):
             some = chosen[first : first + at_once]
-            row, column, turn, value = self._some(picks.map_y[some], picks.map_x[some], picks.k[some], picks.view[some])
-            y[some], x[some] = row * ratio, column * ratio
-            psi[some] = self._turned(psi[some], turn, picks.view[some])
-            score[some] = np.clip(np.maximum(value, picks.score[some]), -1, 1)
+            at = picks.map_y[some], picks.map_x[some], picks.k[some], picks.view[some]
+            found = self._some(*at)
+            two = rivals[some] >= 0
+            if two.any():
+                other = self._some(at[0][two], at[1][two], rivals[some][two], at[3][two])
+                better = other[3] > found[3][two]
+                for mine, theirs in zip(found, other, strict=True):
+                    mine[two] = np.where(better, theirs, mine[two])
+            y[some], x[some], psi[some] = found[0] * ratio, found[1] * ratio, found[2]
+            score[some] = np.clip(np.maximum(found[3], picks.score[some]), -1, 1)
         return replace(picks, x=x, y=y, psi=psi, refined_score=score)
+
+    def _rivals(self, picks: Picks, maps: ScoreMap) -> NDArray[np.int32]:
+        """Return the best k about each pick, of its template but of an angle beyond those looked at; -1 for none."""
+        index = self._bank.index
+        period = np.array([360.0 / fold for fold in index.folds or (1,) * len(index.view_names)])[picks.view]
+        best, rivals = np.full(len(picks), -1, np.float32), np.full(len(picks), -1, np.int32)
+        ny, nx = maps.score.shape
+        for dy, dx in ((dy, dx) for dy in (-1, 0, 1) for dx in (-1, 0, 1) if dy or dx):
+            y, x = np.clip(picks.map_y + dy, 0, ny - 1), np.clip(picks.map_x + dx, 0, nx - 1)
+            k, score = maps.index[y, x], maps.score[y, x]
+            away = np.abs(index.psi(k) - picks.psi) % period
+            far = np.minimum(away, period - away) > (ANGLES + 0.5) * self._spacing
+            better = (k >= 0) & far & (index.section(k) == picks.section) & (score > best)
+            best, rivals = np.where(better, score, best), np.where(better, k, rivals)
+        return rivals
 
     def _turned(
         self, psi: NDArray[np.float64], turn: NDArray[np.float64], view: NDArray[np.int32]
@@ -126,7 +157,7 @@ class PoseRefiner:
     def _some(
         self, map_y: NDArray[np.int32], map_x: NDArray[np.int32], k: NDArray[np.int32], view: NDArray[np.int32]
     ) -> tuple[NDArray[np.float64], ...]:
-        """Return map row, map column, turn in degrees and score of some candidates."""
+        """Return map row, map column, psi and score of some candidates."""
         section, rotation = np.divmod(k, self._bank.index.n_rotations)
         turns = self._turns[view, rotation]
         ks = section[:, None] * self._bank.index.n_rotations + self._angles[view, rotation]
@@ -142,8 +173,8 @@ class PoseRefiner:
         for axis in (row, column):
             places = [axis[each, side] for side in sides]
             near = np.abs(places[0] - places[1]) + np.abs(places[2] - places[1]) < 1.5  # one peak, not two
-            moved.append(np.where(inside & near, _through(at, places, turn), places[1]))
-        return moved[0], moved[1], turn, top
+            moved.append(np.where(inside & near & self._continuous, _through(at, places, turn), places[1]))
+        return moved[0], moved[1], self._turned(self._bank.index.psi(k), turn, view), top
 
     def _peaks(
         self,

@@ -57,7 +57,7 @@ def find_peaks(
     assert found is not None
     if refine is not None:
         lowest = np.array([_reach(floor, value, view, other) for view, value in enumerate(thresholds)])
-        found = refine(found, found.score >= lowest[found.view])
+        found = refine(found, found.score >= lowest[found.view], scores)
     return found, other
 
 
