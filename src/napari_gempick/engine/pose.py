@@ -38,6 +38,8 @@ GUARD = 1
 """Map pixels around those, where the periods of the small transforms meet."""
 CONTINUOUS = 1.25
 """Times half of Crowther's angle up to which the best positions at neighbouring angles follow one another."""
+RIVAL = 0.06
+"""How far below a candidate's score that of a neighbouring pixel may lie whose angle competes."""
 TAIL = 1
 """Map pixels around a mask's support that count on a cropped grid; what rings beyond is negligible here."""
 VALUES = 2**21
@@ -132,7 +134,7 @@ class PoseRefiner:
         """Return the best k about each pick, of its template but of an angle beyond those looked at; -1 for none."""
         index = self._bank.index
         period = np.array([360.0 / fold for fold in index.folds or (1,) * len(index.view_names)])[picks.view]
-        best, rivals = np.full(len(picks), -1, np.float32), np.full(len(picks), -1, np.int32)
+        best, rivals = picks.score - np.float32(RIVAL), np.full(len(picks), -1, np.int32)
         ny, nx = maps.score.shape
         for dy, dx in ((dy, dx) for dy in (-1, 0, 1) for dx in (-1, 0, 1) if dy or dx):
             y, x = np.clip(picks.map_y + dy, 0, ny - 1), np.clip(picks.map_x + dx, 0, nx - 1)
