@@ -263,7 +263,13 @@ def test_opposite_contrast_and_exclusion(data, gempick, basic):
 
 def test_help_names_units_and_defaults(gempick):
     text = " ".join(gempick("pick", "--help", check=0).stdout.split())
-    for words in ("[Å]", "[degrees] [default: 4]", "[default: 0.4]", "circle:D|ellipse:AxB|rectangle:AxB|auto"):
+    for words in (
+        "[Å]",
+        "Default: auto, as fine as",
+        "1 to 15. [degrees]",
+        "[default: 0.4]",
+        "circle:D|ellipse:AxB|rectangle:AxB|auto",
+    ):
         assert words in text
     for command in ("pick", "retune", "evaluate", "simulate", "devices"):
         assert command in gempick("--help", check=0).stdout
@@ -298,3 +304,16 @@ def test_a_format_that_proves_wrong_is_not_written(tmp_path, gempick, monkeypatc
     (row,) = json.loads((out / "run.json").read_text())["micrographs"]
     assert row["wrong"] == ["box"] and row["proof"]["star"].startswith("verified: as written 0.")
     assert "Coordinates verified on 1 of 1 micrographs" in done.stdout
+
+
+def test_the_angle_step_is_automatic_and_a_costly_one_is_told(data, gempick):
+    common = ("pick", "grid1/mic.mrc", "--templates", "particle.mrc", "--mask", "circle:130", "--lowpass", "40")
+    gempick(*common, "--angle-step", "auto", "-o", "auto", check=0)
+    run = json.loads((data / "auto" / "run.json").read_text())
+    assert run["settings"]["angle_step"] is None and run["angle_step"] == 15 and not run["notes"]
+    assert run["search_images"]["psi"][:3] == [0, 15, 30]
+    done = gempick(*common, "--angle-step", "90", "-o", "given", check=0)
+    run = json.loads((data / "given" / "run.json").read_text())
+    (note,) = run["notes"]
+    assert "step of 90 degrees costs" in note and done.stderr.count(note) == 1
+    assert run["angle_step"] == 90 and len(run["search_images"]["k"]) == 4

@@ -54,6 +54,19 @@ def test_they_come_back_to_the_last_bit(tmp_path: Path, candidates: Candidates) 
     assert os.listdir(path.parent) == ["mic.star"]
 
 
+def test_refined_scores_and_that_there_is_none(tmp_path: Path, candidates: Candidates) -> None:
+    refined = candidates.picks.score + np.float32(0.01)
+    refined[-1] = np.nan
+    with_them = replace(candidates, picks=replace(candidates.picks, refined_score=refined))
+    write_candidates(tmp_path / "mic.star", with_them)
+    assert_equal(with_them, read_candidates(tmp_path / "mic.star"))
+    text = (tmp_path / "mic.star").read_text()
+    assert " nan" not in text.lower()
+    (tmp_path / "mic.star").write_text(text.replace(" none", " 7.5"))
+    with pytest.raises(InputError, match="gempickRefinedScore"):
+        read_candidates(tmp_path / "mic.star")
+
+
 def test_none_at_all(tmp_path: Path, candidates: Candidates) -> None:
     empty = replace(candidates, picks=Picks.empty())
     write_candidates(tmp_path / "mic.star", empty)

@@ -82,7 +82,7 @@ def test_what_the_search_finds_the_visible_first(scene, plans, threshold):
     [(1, 4.0, (2, 12.0)), (1, 5.0, (2, 10.0)), (4, 20.0, (4, 20.0)), (1, 0.0, (2, 0.0))],
 )
 def test_coarser_never_finer(ratio, step, expected):
-    settings, grid = coarser(PickSettings(angle_step=step), Grid((500, 500), 2.0, Fraction(ratio)), 130.0)
+    settings, grid = coarser(PickSettings(), Grid((500, 500), 2.0, Fraction(ratio)), 130.0, step)
     assert (grid.ratio, settings.angle_step) == expected
 
 
@@ -122,9 +122,9 @@ def test_what_limits_the_picks_of_the_search_limits_the_quick_look(files, scene)
 def test_angles_between_are_looked_at_around_the_whole_circle(step):
     settings = settings_of().model_copy(update={"angle_step": step})
     fine = BankMaker(settings, views_of(settings))
-    wide, _ = coarser(settings, Grid((500, 500), 2.0), 130.0)
+    wide, _ = coarser(settings, Grid((500, 500), 2.0), 130.0, step)
     coarse = BankMaker(wide, views_of(wide))
-    around = angles_around(fine, coarse)
+    around = angles_around(fine, coarse.index)
     every = np.arange(fine.index.n_rotations) * step
     for k in range(coarse.index.n_rotations):
         distance = np.abs((every - k * wide.angle_step + 180) % 360 - 180)

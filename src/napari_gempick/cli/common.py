@@ -149,7 +149,7 @@ def _option(name: str, info: FieldInfo, *, show_default: bool = True) -> Callabl
         return click.option(flag, name, multiple=True, metavar=str(metavar), help=help_text)
     if get_origin(annotation) is Literal:
         return click.option(flag, name, type=click.Choice(get_args(annotation)), default=None, help=help_text)
-    kind = kinds[0] if kinds[0] in (int, float) else str
+    kind = kinds[0] if kinds[0] in (int, float) and metavar is None else str  # some take a word as well
     return click.option(flag, name, type=kind, default=None, metavar=str(metavar) if metavar else None, help=help_text)
 
 

@@ -195,6 +195,11 @@ class Bank:
         return mask.sample(rotation * self.index.angle_step, self._spacing / self._oversampling)
 
     @property
+    def detail(self) -> float:
+        """The finest detail of the templates, in pixels of the searched grid: the low-pass, or two pixels."""
+        return max(2.0, (self._filters[0] or 0.0) / self._spacing)
+
+    @property
     def _fine(self) -> Extent:
         """The box on the fine grid."""
         n = self._oversampling

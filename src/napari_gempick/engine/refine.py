@@ -34,9 +34,7 @@ class Refined:
     k: int
 
 
-def refine(
-    prepared: Prepared, bank: Bank, centre: tuple[int, int], reach: int, ks: Sequence[int], *, step: int = 1
-) -> Refined | None:
+def refine(prepared: Prepared, bank: Bank, centre: tuple[int, int], reach: int, ks: Sequence[int]) -> Refined | None:
     """Return the best of some search images within `reach` map pixels of a position; None where none is scored.
 
     The scores are those of the definition (see engine.correlate), as sums over each window instead of by transforms.
@@ -51,9 +49,49 @@ def refine(
         Position on the score map.
     ks : ascending
         Full-bank numbers.
-    step : int
-        Look at every so many rows and columns alone.
     """
+    found = _window(prepared, bank, centre, reach, ks, 1)
+    if found is None:
+        return None
+    scores, (row, column) = found
+    best = scores.max(axis=2)
+    y, x = np.unravel_index(int(np.argmax(best)), best.shape)
+    score = float(best[y, x])
+    if score <= -2:
+        return None
+    k = int(ks[int(np.argmax(scores[y, x]))])
+    row, column = row + int(y), column + int(x)
+    return Refined(
+        row, column, row + _vertex(best[:, x], int(y)), column + _vertex(best[y], int(x)), min(1.0, score), k
+    )
+
+
+def leaders(
+    prepared: Prepared, bank: Bank, centre: tuple[int, int], reach: int, ks: Sequence[int]
+) -> list[tuple[float, int, int, int]]:
+    """Return score, map row, map column and k of each search image where it scores best, the best one first.
+
+    Every other row and column within `reach` of the centre is looked at, on a cropped grid all of them; parameters as
+    `refine`.
+    """
+    step = 2 if prepared.grid.ratio == 1 else 1
+    found = _window(prepared, bank, centre, reach, ks, step)
+    if found is None:
+        return []
+    scores, (row, column) = found
+    flat = scores.reshape(-1, len(ks))
+    places, across = flat.argmax(axis=0).tolist(), scores.shape[1]
+    rows = [
+        (float(flat[place, i]), row + step * (place // across), column + step * (place % across), k)
+        for i, (place, k) in enumerate(zip(places, ks, strict=True))
+    ]
+    return sorted((one for one in rows if one[0] > -2), key=lambda one: (-one[0], one[3]))
+
+
+def _window(
+    prepared: Prepared, bank: Bank, centre: tuple[int, int], reach: int, ks: Sequence[int], step: int
+) -> tuple[NDArray[np.float32], tuple[int, int]] | None:
+    """Return scores (y, x, k) at every so many rows and columns of a window, -2 where not scored, and its corner."""
     box, extent = bank.extent.box, bank.extent
     sides = zip(centre, prepared.grid.shape, strict=True)
     rows, columns = (slice(max(0, at - reach), min(size, at + reach + 1)) for at, size in sides)
@@ -92,15 +130,7 @@ def refine(
         )
         found = (products[:, i] * scale[:, groups.index(group)]).reshape(shape)
         scores[..., i] = np.where(down[:, None] & across[None], found, -2)
-    best = scores.max(axis=2)
-    y, x = np.unravel_index(int(np.argmax(best)), shape)
-    score = float(best[y, x])
-    if score <= -2:
-        return None
-    k = int(ks[int(np.argmax(scores[y, x]))])
-    down_by, across_by = (step * _vertex(best[:, x], int(y)), step * _vertex(best[y], int(x)))
-    row, column = rows.start + step * int(y), columns.start + step * int(x)
-    return Refined(row, column, row + down_by, column + across_by, min(1.0, score), k)
+    return scores, (rows.start, columns.start)
 
 
 def _vertex(line: NDArray[np.float32], at: int) -> float:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from napari_gempick.io.names import check_name
-from napari_gempick.io.star import numbers, read_tables, write_tables
+from napari_gempick.io.star import numbers, parse_numbers, read_tables, write_tables
 from napari_gempick.model.errors import InputError
 from napari_gempick.model.picks import Picks
 
@@ -69,6 +69,7 @@ class Candidates:
     decoys: Picks | None = None
 
 
+_REFINED = "gempickRefinedScore"
 _LOCAL = ("gempickLocalMean", "gempickLocalSigma", "gempickPower")
 
 
@@ -107,6 +108,8 @@ def _columns(picks: Picks) -> dict[str, list[str]]:
     }
     if picks.local is not None:
         rows |= {label: [f"{v:.6g}" for v in picks.local[:, i].tolist()] for i, label in enumerate(_LOCAL)}
+    if picks.refined_score is not None:
+        rows[_REFINED] = ["none" if v != v else f"{v:.9g}" for v in picks.refined_score.tolist()]
     return rows
 
 
@@ -128,7 +131,15 @@ def _picks(rows: Table, path: Path | str, limits: Mapping[str, tuple[float, floa
     local = None
     if all(label in rows for label in _LOCAL):
         local = np.stack([numbers(rows, label, path) for label in _LOCAL], axis=1).astype(np.float32)
-    return replace(picks, section=picks.section - _FIRST_CLASS, local=local)
+    refined = None
+    if _REFINED in rows:
+        known = ["nan" if text == "none" else text for text in rows[_REFINED]]
+        refined = parse_numbers(known, f"_{_REFINED}", path).astype(np.float32)
+        if (np.abs(refined) > limits["score"][1]).any():
+            raise InputError(
+                f"{path}: _{_REFINED} holds a score beyond 1, which cannot be; pick that micrograph again.", path
+            )
+    return replace(picks, section=picks.section - _FIRST_CLASS, local=local, refined_score=refined)
 
 
 def read_candidates(path: Path | str) -> Candidates:

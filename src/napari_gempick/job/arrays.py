@@ -10,8 +10,8 @@ import numpy as np
 from napari_gempick.device.discover import open_devices
 from napari_gempick.device.plan import PlanStore
 from napari_gempick.engine.exclusion import find_exclusion
-from napari_gempick.engine.local import with_local
-from napari_gempick.engine.peaks import find_candidates, select
+from napari_gempick.engine.peaks import select
+from napari_gempick.job.found import find_peaks
 from napari_gempick.job.inputs import BankMaker, View, choose_grid, masks_of_views, source_of, view_of
 from napari_gempick.job.results import candidate_floor, selection_for
 from napari_gempick.job.thresholds import decide, scores_of
@@ -157,10 +157,16 @@ def picked(outcome: Outcome, settings: PickSettings, diameter: float) -> Picked:
     if outcome.error is not None:
         raise outcome.error
     assert outcome.scores is not None
-    floor = candidate_floor(settings, outcome.scores.bank.view_names)
-    size = diameter / outcome.scores.grid.map_pixel_size
-    candidates = with_local(find_candidates(outcome.scores, floor), outcome.image, size)
-    decoys = None if outcome.decoys is None else with_local(find_candidates(outcome.decoys, floor), outcome.image, size)
+    names = outcome.scores.bank.view_names
+    candidates, decoys = find_peaks(
+        outcome.scores,
+        outcome.decoys,
+        candidate_floor(settings, names),
+        settings.threshold_of(names),
+        image=outcome.image,
+        size=diameter / outcome.scores.grid.map_pixel_size,
+        refine=outcome.refine,
+    )
     return Picked(candidates, candidates, outcome.scores, diameter, decoys, notes=outcome.notes)
 
 

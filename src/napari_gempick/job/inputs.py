@@ -23,6 +23,7 @@ from napari_gempick.engine.masks import (
     outline,
     parse_shape,
 )
+from napari_gempick.engine.steps import StepLoss, even, half_crowther
 from napari_gempick.engine.symmetry import in_plane_symmetry
 from napari_gempick.io.micrograph import as_float32, read_micrograph, require_pixel_size
 from napari_gempick.io.stack import read_mask, read_stack, split_sections
@@ -48,6 +49,8 @@ if TYPE_CHECKING:
 BANKS_KEPT = 2
 FEW = 4
 """Templates of a view up to which its symmetry is looked for."""
+MUCH = 0.05
+"""Share of the score that a step may cost without a word."""
 SOFTENING = 0.6
 """Standard deviation in map pixels that smooths binary mask files on a cropped grid: about a two-pixel edge."""
 
@@ -204,19 +207,19 @@ class BankMaker:
 
     def __init__(self, settings: PickSettings, views: list[View], cancel: threading.Event | None = None) -> None:
         self._settings, self.views, self._cancel = settings, views, cancel
-        self.index = BankIndex(
-            tuple(view.name for view in views),
-            tuple(len(view.templates) for view in views),
-            settings.angle_step,
-            settings.angle_range,
-            settings.folds_of(tuple(view.name for view in views)),
-        )
         self.preparation = Preparation(settings)
         self._lock = threading.Lock()
         self._whole: dict[Fraction, BankMaker] = {}
         self._sketches: dict[tuple[float, Fraction], Bank] = {}
         self._banks: OrderedDict[tuple[float, Fraction, Transfer | None], Bank] = OrderedDict()
         self.diameter = settings.diameter or max(self._area_diameter(view) for view in views)
+        self.index = BankIndex(
+            tuple(view.name for view in views),
+            tuple(len(view.templates) for view in views),
+            self._angle_step(),
+            settings.angle_range,
+            settings.folds_of(tuple(view.name for view in views)),
+        )
 
     def _check(self) -> None:
         if self._cancel is not None and self._cancel.is_set():
@@ -267,6 +270,49 @@ class BankMaker:
         areas = [float(mask.sample(0, spacing)[0].sum()) for mask in dict.fromkeys(self._masks(view, 0.0, 0.0))]
         return 2 * math.sqrt(max(areas) / math.pi) * spacing
 
+    def _sections(self, edge: float, softening: float) -> list[Section]:
+        """Return every template under its mask; edge and softening in Å, see masks."""
+        sign = np.float32(-1 if self._settings.contrast == "opposite" else 1)
+        return [
+            Section(image * sign, view.pixel_size, mask, which)
+            for view in self.views
+            for image, mask, which in zip(view.templates, self._masks(view, edge, softening), view.names, strict=True)
+        ]
+
+    @functools.cached_property
+    def step_loss(self) -> StepLoss:
+        """What steps of psi cost with these templates."""
+        return StepLoss(self._sections(0.0, 0.0), self._settings.lowpass, self._settings.highpass)
+
+    def _angle_step(self) -> float:
+        """Return the step of psi: the one asked for, or as fine as detail and diameter ask for.
+
+        The detail is that of the low-pass. Without one, the templates are turned to see what a step costs; where the
+        micrograph changes their spectrum, the detail is two pixels of the templates.
+        """
+        settings = self._settings
+        if settings.angle_step is not None:
+            return settings.angle_step
+        finest = 2 * max(view.pixel_size for view in self.views)
+        if settings.lowpass is None and settings.ctf is None and not settings.whiten:
+            return even(self.step_loss.coarsest())
+        across = settings.diameter or max(section.mask.diameter for section in self._sections(0.0, 0.0))
+        return even(half_crowther(max(settings.lowpass or 0.0, finest), across))
+
+    def step_notes(self) -> list[str]:
+        """Say what a step that was asked for costs, where that is much."""
+        step = self._settings.angle_step
+        if not step:
+            return []
+        loss = self.step_loss(step)
+        if loss <= MUCH:
+            return []
+        finer = BankMaker(self._settings.model_copy(update={"angle_step": None}), self.views).index.angle_step
+        return [
+            f"An angle step of {step:g} degrees costs {100 * loss:.0f} % of the score with these templates; "
+            f"--angle-step auto takes {finer:.2g} degrees."
+        ]
+
     def lowpass(self, grid: Grid) -> float | None:
         """Return the low-pass in Å on a grid: the one asked for, and never finer than what the grid can hold."""
         if grid.ratio == 1:
@@ -290,15 +336,9 @@ class BankMaker:
 
     def _make(self, grid: Grid, index: BankIndex, transfer: Transfer | None = None) -> Bank:
         edge, softening = self._edge(grid), SOFTENING * grid.map_pixel_size if grid.ratio > 1 else 0.0
-        sign = np.float32(-1 if self._settings.contrast == "opposite" else 1)
-        sections = [
-            Section(image * sign, view.pixel_size, mask, which)
-            for view in self.views
-            for image, mask, which in zip(view.templates, self._masks(view, edge, softening), view.names, strict=True)
-        ]
         return Bank(
             index,
-            sections,
+            self._sections(edge, softening),
             grid.map_pixel_size,
             lowpass=self.lowpass(grid),
             highpass=self._settings.highpass,
@@ -321,6 +361,7 @@ class BankMaker:
         with self._lock:
             if grid.ratio not in self._whole:
                 same = {"grid": "full", "lowpass": self.lowpass(grid), "mask_edge": self._edge(grid)}
+                same["angle_step"] = self.index.angle_step
                 self._whole[grid.ratio] = BankMaker(self._settings.model_copy(update=same), self.views, self._cancel)
             return self._whole[grid.ratio]
 
@@ -420,5 +461,6 @@ def source_of(
     bank = functools.partial(makers, grid, treated.of_templates)
     notes = (*notes, *treated.notes)
     filters = makers.lowpass(grid), settings.highpass, notes, treated.of_micrograph
-    source = Source(treated.image, grid, *filters, bank, replaced=treated.replaced)
+    refine = grid.ratio > 1 or settings.angle_step is None
+    source = Source(treated.image, grid, *filters, bank, replaced=treated.replaced, refine=refine)
     return with_full_grid(source, makers, treated.of_templates)

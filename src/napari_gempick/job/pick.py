@@ -147,14 +147,18 @@ def _pick(
         )
 
     hints = makers.hints()
+    costly = makers.step_notes()
+    for sentence in costly:
+        said(sentence)
 
     def write_run(state: str) -> dict[str, Any]:
         return results.write_run(
             {
                 "state": state,
                 "views": views,
-                "notes": list(notes),
+                "notes": [*notes, *costly],
                 "hints": hints,
+                "angle_step": makers.index.angle_step,
                 "search_images": search_images(makers.index),
                 "devices": [device.describe() for device in pool.devices],
                 "failed_devices": dict(pool.failed),
@@ -235,7 +239,8 @@ def finish_micrograph(results: Results, micrograph: MicrographFile, outcome: Out
             raise outcome.error
         assert outcome.scores is not None
         proof = MicrographProof(prover, micrograph.path, outcome.scores.grid.pixel_size)
-        row = results.write(micrograph, outcome.scores, outcome.per_view, outcome.decoys, proof, outcome.image)
+        maps = outcome.scores, outcome.per_view, outcome.decoys
+        row = results.write(micrograph, *maps, proof, outcome.image, outcome.refine)
         row["seconds"] = round(outcome.seconds, 3)
         if micrograph.pixel_size is not None and row["pixel_size"] == micrograph.pixel_size:
             row["pixel_size_source"] = LIST

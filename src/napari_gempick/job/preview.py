@@ -23,7 +23,8 @@ from napari_gempick.device.plan import PlanStore
 from napari_gempick.engine.exclusion import find_exclusion
 from napari_gempick.engine.local import with_local
 from napari_gempick.engine.peaks import find_candidates, select, suppress
-from napari_gempick.engine.refine import Refined, refine
+from napari_gempick.engine.pose import PoseRefiner
+from napari_gempick.engine.refine import Refined, leaders, refine
 from napari_gempick.io.listing import MicrographFile
 from napari_gempick.job.arrays import picked, repick
 from napari_gempick.job.exclusion import check_exclusion, read_exclusion
@@ -33,7 +34,7 @@ from napari_gempick.job.thresholds import decide, scores_of
 from napari_gempick.model.errors import Cancelled
 from napari_gempick.model.geometry import Grid
 from napari_gempick.model.picks import Picks
-from napari_gempick.model.settings import AUTO
+from napari_gempick.model.settings import AUTO, LEAST_STEP
 from napari_gempick.run.pipeline import made_ready, search_all
 from napari_gempick.run.search import DevicePool
 
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
 
     from napari_gempick.engine.search import ShapeChooser
     from napari_gempick.job.inputs import View
+    from napari_gempick.model.bank import BankIndex
     from napari_gempick.model.ctf import Ctf
     from napari_gempick.model.scores import ScoreMap
     from napari_gempick.model.settings import PickSettings
@@ -55,6 +57,10 @@ COARSE_STEP = 12.0
 """Degrees; a particle's rim moves by about two coarse map pixels between coarse angles."""
 SLACK = 0.05
 """How far below its threshold the coarse score of a candidate may lie that is looked at exactly."""
+LEADERS = 4
+"""Angles and templates around which each candidate is looked at exactly, those that lead on every other pixel."""
+RIVALS = 400
+"""Search images of the coarse search up to which all of them compete for a candidate; else those of its template."""
 MOST = 600
 """Candidates that are looked at exactly, the best ones."""
 
@@ -124,7 +130,7 @@ def preview(
     fine = BankMaker(settings, views, cancel)
     source, prepared = made_ready(source_of(image, grid, settings, fine, ctf))
     grid = source.grid
-    coarse_settings, coarse_grid = coarser(settings, grid, fine.diameter)
+    coarse_settings, coarse_grid = coarser(settings, grid, fine.diameter, fine.index.angle_step)
     coarse = BankMaker(coarse_settings, views, cancel)
     (outcome,) = search_all(
         [lambda: source_of(image, coarse_grid, coarse_settings, coarse, ctf)],
@@ -161,15 +167,28 @@ def preview(
     searched = prepared.image[inside, inside] if settings.local_limits() else None
     bank = fine(grid) if source.bank is None else source.bank()
     reach = math.ceil(0.75 * float(coarse_grid.ratio / grid.ratio)) + 1
-    around = angles_around(fine, coarse)
+    poses = PoseRefiner(prepared, bank)
+    around = angles_around(fine, coarse.index)
+    about = angles_around(fine, fine.index, coarse.index.angle_step)
+    widely = angles_around(fine, fine.index, 2 * coarse.index.angle_step)
+    everywhere = _rivals(fine, coarse)
 
     def one(i: int) -> Refined | None:
         if cancel is not None and cancel.is_set():
             return None
         centre = round(near.y[i] / float(grid.ratio)), round(near.x[i] / float(grid.ratio))
-        ks = around(int(near.k[i]))
-        rough = refine(prepared, bank, centre, reach, ks[::2], step=2)
-        return None if rough is None else refine(prepared, bank, (rough.map_y, rough.map_x), 2, ks)
+        ks = sorted({*around(int(near.k[i]))[::2], *everywhere(int(near.k[i]))})
+        ahead = leaders(prepared, bank, centre, reach, ks)
+        found: list[Refined] = []
+        for score, row, column, k in ahead:
+            if len(found) == LEADERS or score < ahead[0][0] - SLACK:
+                break
+            beside = widely(k)
+            if any(one.k in beside for one in found):
+                continue
+            better = refine(prepared, bank, (row, column), 2, about(k))
+            found += [] if better is None else [better]
+        return max(found, key=lambda one: (one.score, -one.k), default=None)
 
     chosen = replace(
         selection_for(settings, names, fine.diameter, grid.pixel_size, grid.map_pixel_size),
@@ -180,6 +199,8 @@ def preview(
         waiting = list(range(len(near)))
         while True:
             refined = with_local(_picks(done, fine, grid), searched, fine.diameter / grid.map_pixel_size)
+            if source.refine:
+                refined = poses(refined, np.ones(len(refined), bool))
             picks = select(refined, chosen, grid.file_shape, excluded)
             looked_at = len(near) - len(waiting)
             yield Preview(picks, outcome.scores, looked_at, len(near), time.monotonic() - started, source.notes)
@@ -261,28 +282,45 @@ def preview_file(
     return result
 
 
-def coarser(settings: PickSettings, grid: Grid, diameter: float) -> tuple[PickSettings, Grid]:
-    """Return the settings and the grid of the coarse search; `diameter` in Å."""
+def coarser(settings: PickSettings, grid: Grid, diameter: float, step: float) -> tuple[PickSettings, Grid]:
+    """Return the settings and the grid of the coarse search; `diameter` in Å, `step` of the exact one in degrees."""
     ratio = max(grid.ratio, Fraction(math.floor(diameter / CELLS / grid.pixel_size)))
-    times = max(1, math.floor(COARSE_STEP / settings.angle_step)) if settings.angle_step > 0 else 1
-    changed = {"grid": str(ratio), "angle_step": settings.angle_step * times}
+    times = max(1, math.floor(COARSE_STEP / step)) if step > 0 else 1
+    changed = {"grid": str(ratio), "angle_step": step * times}
     return settings.model_copy(update=changed), Grid(grid.file_shape, grid.pixel_size, ratio)
 
 
-def angles_around(fine: BankMaker, coarse: BankMaker) -> Callable[[int], list[int]]:
-    """Return what gives the search images of the exact search about one of the coarse search: the angles between."""
+def _rivals(fine: BankMaker, coarse: BankMaker) -> Callable[[int], list[int]]:
+    """Return what gives the search images at the coarse angles, of every template or of that of a coarse one's."""
+    times = round(coarse.index.angle_step / fine.index.angle_step) if fine.index.angle_step else 1
+    rotations, searched = fine.index.n_rotations, fine.index.searched()
+    every = [k for k in range(0, len(fine.index)) if k % rotations % times == 0 and searched[k]]
+
+    def of(k: int) -> list[int]:
+        section = k // coarse.index.n_rotations
+        return every if len(every) <= RIVALS else [k for k in every if k // rotations == section]
+
+    return of
+
+
+def angles_around(fine: BankMaker, other: BankIndex, reach: float | None = None) -> Callable[[int], list[int]]:
+    """Return what gives the search images of the exact search about one of another index, nearer than `reach` degrees.
+
+    By default its step: the angles between.
+    """
+    reach = other.angle_step if reach is None else reach
     angles = np.arange(fine.index.n_rotations) * fine.index.angle_step
     searched = fine.index.searched().reshape(-1, len(angles))
     views = fine.index.view(np.arange(len(fine.index), dtype=np.int32)).reshape(searched.shape)[:, 0]
 
     def around(k: int) -> list[int]:
-        section, rotation = divmod(k, coarse.index.n_rotations)
-        away = np.abs(angles - rotation * coarse.index.angle_step)
+        section, rotation = divmod(k, other.n_rotations)
+        away = np.abs(angles - rotation * other.angle_step)
         if fine.index.angle_range == 360:  # the last angle lies beside the first
             period = 360 / fine.index.folds[views[section]]
             away %= period
             away = np.minimum(away, period - away)
-        near = (away < max(coarse.index.angle_step, 1) - 1e-6) & searched[section]
+        near = (away < max(reach, LEAST_STEP) - 1e-6) & searched[section]
         return (section * len(angles) + np.nonzero(near)[0]).tolist()
 
     return around

@@ -13,8 +13,7 @@ import numpy as np
 
 from napari_gempick import __version__
 from napari_gempick.device.locks import Busy, give_back, take
-from napari_gempick.engine.local import with_local
-from napari_gempick.engine.peaks import Selection, find_candidates, select
+from napari_gempick.engine.peaks import Selection, select
 from napari_gempick.io.atomic import sweep, write_text
 from napari_gempick.io.candidates import Candidates, read_candidates, write_candidates
 from napari_gempick.io.coordinates import FORMATS, PicksInfo, write_autopick_index
@@ -28,6 +27,7 @@ from napari_gempick.io.micrograph_names import Known, shown
 from napari_gempick.io.micrograph_table import MicrographTable
 from napari_gempick.io.mrc import write_mrc
 from napari_gempick.job.exclusion import found_mask, read_exclusion
+from napari_gempick.job.found import find_peaks
 from napari_gempick.job.run_file import RUN_FILE as RUN_FILE
 from napari_gempick.job.run_file import NoResults as NoResults
 from napari_gempick.job.run_file import read_run as read_run
@@ -51,6 +51,7 @@ if TYPE_CHECKING:
 
     from napari_gempick.engine.evidence_of_run import Scores
     from napari_gempick.engine.fdr import FalseRate
+    from napari_gempick.engine.pose import PoseRefiner
     from napari_gempick.job.prove import MicrographProof
     from napari_gempick.model.picks import Picks
     from napari_gempick.model.scores import ScoreMap
@@ -218,21 +219,18 @@ class Results:
         inverted: ScoreMap | None = None,
         proof: MicrographProof | None = None,
         image: NDArray[np.float32] | None = None,
+        refine: PoseRefiner | None = None,
     ) -> dict[str, Any]:
         """Write one micrograph's results; return its line in run.json. The STAR file comes last: it marks the end.
 
-        With the `image` that was searched, candidates have their local mean, standard deviation and power.
+        `image` and `refine` as job.found.find_peaks.
         """
         settings, grid = self._settings, scores.grid
         names = scores.bank.view_names
         floor = candidate_floor(settings, names)
         shape = (int(scores.score.shape[0]), int(scores.score.shape[1]))
-        diameter = self._diameter / grid.map_pixel_size
-        found, decoys = (
-            None if maps is None else with_local(find_candidates(maps, floor), image, diameter)
-            for maps in (scores, inverted)
-        )
-        assert found is not None
+        size, thresholds = self._diameter / grid.map_pixel_size, settings.threshold_of(names)
+        found, decoys = find_peaks(scores, inverted, floor, thresholds, image=image, size=size, refine=refine)
         candidates = Candidates(
             found, names, grid.file_shape, shape, grid.pixel_size, grid.map_pixel_size, floor, decoys
         )

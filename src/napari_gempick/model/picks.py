@@ -33,6 +33,8 @@ class Picks:
         In-plane angle, degrees, counter-clockwise on screen.
     local : (n, 3) float32, optional
         Local mean, local standard deviation and power (engine.local); unknown for picks read from most files.
+    refined_score : (n,) float32, optional
+        Where position and psi were refined (engine.pose): the NCC there, at least `score`. NaN elsewhere.
     """
 
     x: NDArray[np.float64]
@@ -45,6 +47,7 @@ class Picks:
     section: NDArray[np.int32]
     psi: NDArray[np.float64]
     local: NDArray[np.float32] | None = None
+    refined_score: NDArray[np.float32] | None = None
 
     def __len__(self) -> int:
         return len(self.x)

@@ -70,8 +70,13 @@ class PickSettings(BaseModel):
     template_pixel_size: float | None = _setting(
         None, "Pixel size of the templates and masks. Default: the file headers.", unit="Å", gt=0
     )
-    angle_step: float = _setting(
-        4.0, "Step of the in-plane angle psi; 0: no rotation, every section is used as it is.", unit="degrees", ge=0
+    angle_step: float | None = _setting(
+        None,
+        "Step of the in-plane angle psi; 0: no rotation, every section is used as it is. Default: auto, as fine as "
+        "low-pass and diameter ask for, 1 to 15.",
+        unit="degrees",
+        metavar="auto|STEP",
+        ge=0,
     )
     angle_range: float = _setting(
         360.0, "All multiples of the step below this are searched.", unit="degrees", gt=0, le=360
@@ -281,10 +286,15 @@ class PickSettings(BaseModel):
                 raise ValueError(f"{text!r}: the ratio must be at least 1")
         return text
 
+    @field_validator("angle_step", mode="before")
+    @classmethod
+    def _automatic_step(cls, value: Any) -> Any:
+        return None if isinstance(value, str) and value.strip().lower() == AUTO else value
+
     @field_validator("angle_step")
     @classmethod
-    def _step_value(cls, step: float) -> float:
-        if 0 < step < LEAST_STEP:
+    def _step_value(cls, step: float | None) -> float | None:
+        if step is not None and 0 < step < LEAST_STEP:
             raise ValueError(f"{step:g} degrees is too small; give {LEAST_STEP:g} or more, or 0 for no rotation")
         return step
 

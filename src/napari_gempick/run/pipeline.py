@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from napari_gempick.engine.pose import PoseRefiner
 from napari_gempick.engine.prepare import Prepared, prepare
 from napari_gempick.engine.search import Search
 from napari_gempick.model.errors import Cancelled, GempickError, InputError
@@ -55,6 +56,8 @@ class Source:
         Returns what is searched instead where the prepared micrograph would have wrong scores on this grid, else None.
     replaced : (ny, nx) bool, optional
         Pixels that were defects.
+    refine : bool
+        Positions and angles of candidates are refined after the search.
     """
 
     image: NDArray[np.float32]
@@ -66,6 +69,7 @@ class Source:
     bank: Callable[[], Bank] | None = None
     instead: Callable[[Prepared], Source | None] | None = None
     replaced: NDArray[np.bool_] | None = None
+    refine: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,6 +96,8 @@ class Outcome:
         Search time.
     scored : (n_bank,) int32, optional
         How often each search image was scored here.
+    refine : PoseRefiner, optional
+        Refines positions and angles of candidates, where the source asks for it.
     """
 
     number: int
@@ -103,6 +109,7 @@ class Outcome:
     notes: tuple[str, ...] = ()
     seconds: float = 0.0
     scored: NDArray[np.int32] | None = None
+    refine: PoseRefiner | None = None
 
 
 _Item = tuple[int, Prepared | BaseException | None, Source | None]
@@ -232,7 +239,10 @@ def search_all(
                 notes = (*notes, f"Pixels far outside that were replaced by noise: {prepared.outliers_replaced}.")
             inside = slice(prepared.margin, -prepared.margin or None)
             image = prepared.image[inside, inside]
-            yield replace(found, number=number, image=image, notes=notes, seconds=time.monotonic() - started)
+            refine = PoseRefiner(prepared, bank) if source.refine else None
+            yield replace(
+                found, number=number, image=image, notes=notes, seconds=time.monotonic() - started, refine=refine
+            )
     finally:
         stop.set()
         producer.join(PATIENCE)  # what it reads may be slow; it then ends by itself

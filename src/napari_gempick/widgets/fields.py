@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 _MOST = {"degrees": 360.0, "Å": 99_999.0, "hot_pixels": 99.0, None: 1.0}
 _OFF = {  # what an empty setting means, in a word
+    "angle_step": "automatic",
     "lowpass": "off",
     "highpass": "off",
     "diameter": "from mask",
@@ -201,6 +202,12 @@ class Field(QWidget):
         else:
             editor.setValue(editor.minimum() if value is None else value)
         editor.blockSignals(blocked)
+
+    def explain(self, empty: str) -> None:
+        """Show in a field without a value what that means."""
+        self._empty = empty
+        if isinstance(self.editor, (QSpinBox, QDoubleSpinBox)):
+            self.editor.setSpecialValueText(empty)
 
     def clear(self, why: str) -> None:
         """Show no choice, and what is so instead."""

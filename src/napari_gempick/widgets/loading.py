@@ -247,7 +247,7 @@ def bank_of(run: Mapping[str, Any]) -> BankIndex:
     return BankIndex(
         tuple(view["name"] for view in run["views"]),
         tuple(int(view["sections"]) for view in run["views"]),
-        float(run["settings"]["angle_step"]),
+        float(run.get("angle_step", run["settings"]["angle_step"])),
         float(run["settings"]["angle_range"]),
     )
 

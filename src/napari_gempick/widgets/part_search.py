@@ -12,6 +12,7 @@ from napari_gempick.io.atomic import write_text
 from napari_gempick.job.settings_file import merged, read_settings
 from napari_gempick.model.errors import GempickError
 from napari_gempick.model.settings import make_settings
+from napari_gempick.widgets.angle_step import AngleStep
 from napari_gempick.widgets.command_line import command_line, inputs_of
 from napari_gempick.widgets.fields import Combo, Field, label_of, tip_of
 from napari_gempick.widgets.more_settings import MoreSettings
@@ -39,6 +40,7 @@ class Search(Part):
             grid.addWidget(field.label, line, side)
             grid.addWidget(field.editor, line, side + 1)
             field.edited.connect(controller.set_value)
+        self._step = AngleStep(controller, self.fields["angle_step"])
         grid.setColumnStretch(1, 1)
         grid.setColumnStretch(3, 1)
         self.rows.addLayout(grid)

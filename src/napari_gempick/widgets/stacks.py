@@ -29,8 +29,8 @@ def show_stacks(viewer: Viewer, controller: Controller) -> None:
 
             view = read_views(settings)[0]
             grid = Grid(view.templates[0].shape, view.pixel_size)
-        stacks, _ = rotated_stacks(settings, grid)
-        return stacks, settings.angle_step, grid
+        stacks, makers = rotated_stacks(settings, grid)
+        return stacks, makers.index.angle_step, grid
 
     def show(made: Any) -> None:
         stacks, step, grid = made

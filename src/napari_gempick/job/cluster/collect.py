@@ -83,6 +83,7 @@ def collect_job(
         {
             "state": "complete" if len(rows) == len(job.micrographs) else "partial",
             "views": makers.record(),
+            "angle_step": makers.index.angle_step,
             "search_images": search_images(makers.index),
             "notes": job.content.get("notes", []),
             "hints": [note for view in makers.views for note in view.notes],

@@ -128,7 +128,7 @@ def export_job(
         "search_images": len(makers.index),
         "estimate": expected.record(),
         "files": files,
-        "notes": [*notes, *left_out],
+        "notes": [*notes, *left_out, *makers.step_notes()],
         "micrographs": rows,
     }
     write_job(folder, content)

@@ -20,7 +20,7 @@ from napari_gempick.job.inputs import BankMaker, loader, read_views
 from napari_gempick.job.pick import finish_micrograph
 from napari_gempick.job.prove import Prover
 from napari_gempick.job.results import Results
-from napari_gempick.model.errors import GempickError, InputError, OutputError
+from napari_gempick.model.errors import GempickError, InputError, OutputError, SettingsError
 from napari_gempick.model.settings import AUTO
 
 if TYPE_CHECKING:
@@ -51,6 +51,12 @@ class Worker:
     def __init__(self, job: Job, log: RankLog, *, alone: bool) -> None:
         self.job, self.log = job, log
         self.makers = BankMaker(job.settings, read_views(job.settings))
+        expected = job.content.get("search_images")
+        if expected is not None and len(self.makers.index) != expected:
+            raise SettingsError(
+                f"{job.folder} was exported for {expected} search images, and here its templates make "
+                f"{len(self.makers.index)}; export it again with a number for --angle-step."
+            )
         self._results = Results(job.results, job.settings, self.makers.diameter)
         name = hashlib.blake2b(str(job.folder).encode(), digest_size=8).hexdigest()
         lock = Path(tempfile.gettempdir()) / f"gempick-{os.getuid() if hasattr(os, 'getuid') else 0}-{name}.lock"

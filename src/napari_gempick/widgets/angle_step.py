@@ -1,0 +1,55 @@
+"""What an empty angle step means for the templates of the window, worked out behind it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from napari_gempick.model.errors import GempickError
+
+if TYPE_CHECKING:
+    from napari_gempick.widgets.controller import Controller
+    from napari_gempick.widgets.fields import Field
+    from napari_gempick.widgets.state import State
+
+DEPENDS_ON = ("template_pixel_size", "diameter", "lowpass", "highpass", "ctf", "whiten", "contrast")
+"""Settings that an automatic step depends on, beside templates and masks."""
+
+
+class AngleStep:
+    """Shows the automatic angle step in its empty field.
+
+    Parameters
+    ----------
+    controller : Controller
+    field : Field
+        The editor of the setting.
+    """
+
+    def __init__(self, controller: Controller, field: Field) -> None:
+        self._controller, self._field = controller, field
+        self._key: Any = None
+        controller.state_changed.connect(lambda state, before: self._look(state))
+
+    def _look(self, state: State) -> None:
+        key = (state.views, *(state.values.get(name) for name in DEPENDS_ON))
+        if key == self._key:
+            return
+        self._key = key
+        self._field.explain("automatic")
+        if not state.views:
+            return
+
+        def work() -> float | None:
+            from napari_gempick.job.inputs import BankMaker, read_views
+
+            try:
+                settings = state.settings(angle_step=None)
+                return BankMaker(settings, read_views(settings)).index.angle_step
+            except GempickError:  # said where the templates are drawn, and by the search
+                return None
+
+        self._controller.background.do(work, lambda step: self._show(key, step))
+
+    def _show(self, key: Any, step: float | None) -> None:
+        if key == self._key and step is not None:
+            self._field.explain(f"automatic ({step:.1f})")
