@@ -6,24 +6,29 @@ import sys
 from types import FrameType
 from typing import NoReturn
 
-
-class Terminated(KeyboardInterrupt):
-    """SIGTERM came."""
+_received: list[int] = []
 
 
-def _terminate(_number: int, _frame: FrameType | None) -> NoReturn:
-    raise Terminated
+def _stop(number: int, _frame: FrameType | None) -> NoReturn:
+    _received.append(number)
+    raise KeyboardInterrupt
 
 
 def main() -> NoReturn:
-    """Run the command; the exit status is 130 after Ctrl-C and 143 after SIGTERM, while modules are loaded too."""
-    signal.signal(signal.SIGTERM, _terminate)
+    """Run the command; the exit status is 130 after Ctrl-C and 143 after SIGTERM, while modules are loaded too.
+
+    A library may make an exception of its own of an interrupt, as extension modules do; it is one all the same.
+    """
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _stop)
     try:
         from napari_gempick.cli import run
 
         status = run()
-    except KeyboardInterrupt as interrupt:
-        status = 128 + (signal.SIGTERM if isinstance(interrupt, Terminated) else signal.SIGINT)
+    except BaseException as error:
+        if not _received and not isinstance(error, KeyboardInterrupt):
+            raise
+        status = 128 + (_received[0] if _received else signal.SIGINT)
         os.write(2, b"Stopped.\n")
     sys.exit(status)
 

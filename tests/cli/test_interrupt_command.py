@@ -69,6 +69,22 @@ def test_while_modules_are_loaded(data, started, number):
             assert said.rstrip().endswith("Stopped.")
 
 
+@pytest.mark.parametrize("number", STATUS)
+def test_a_library_that_wraps_the_interrupt_in_an_error_of_its_own(tmp_path, number):
+    """Extension modules do so while they are loaded: what they raise then is no fault of the program."""
+    code = (
+        "import os, sys\n"
+        "from napari_gempick import cli\n"
+        "def loads():\n"
+        f"    try: os.kill(os.getpid(), {number})\n"
+        "    except KeyboardInterrupt as error: raise RuntimeError('a schema cannot be built') from error\n"
+        "cli.run = loads\n"
+        "from napari_gempick.__main__ import main; main()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (STATUS[number], "Stopped.\n")
+
+
 def test_the_second_signal_ends_at_once(data, basic, started):
     code = (
         "import sys, time\n"
