@@ -14,7 +14,14 @@ from scipy.ndimage import (
     minimum_filter,
 )
 
-from napari_gempick.engine.areas import cut_off, distance_to, large_areas, local_mean, neighbour_deviation
+from napari_gempick.engine.areas import (
+    cut_off,
+    distance_to,
+    level_areas,
+    local_mean,
+    neighbour_deviation,
+    texture_areas,
+)
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -32,7 +39,7 @@ DEAD = 0.25
 """Local standard deviation below this share of the usual one is a dead area."""
 RIM = 0.15
 """Diameters around what was found in which roughness does not count: it is that of an edge."""
-OUTLINE = 2.5
+OUTLINE = 2.2
 """Deviations of the lightly smoothed grey level that the outline of a small object has."""
 MARGIN = 0.125
 """Diameters; what is left out around everything found."""
@@ -47,8 +54,7 @@ def find_exclusion(
 ) -> NDArray[np.bool_]:
     """Return where a micrograph holds no particles worth picking, (ny, nx) bool.
 
-    A large area of carbon is found by its edge and its grey level, unless it covers so much of the micrograph that its
-    level is the usual one.
+    A large area of carbon is found by its edge and its grey level or texture, and may cover more than the ice does.
 
     Parameters
     ----------
@@ -101,19 +107,22 @@ def _foreign(image: NDArray[np.float32], diameter: float) -> NDArray[np.bool_]:
     blocks = image[: height * n, : width * n].reshape(height, n, width, n)
     binned = blocks.mean((1, 3), dtype=np.float64)
     size = diameter / n
-    large, maps = large_areas(binned, blocks.var((1, 3), dtype=np.float64) if n > 1 else None, size)
-    level = binned - maps[0].plane
+    large, smooth = level_areas(binned, size)
+    level = binned - smooth.plane
     deviation = _deviation(level, np.ones(level.shape, bool), size / 4)
     usual = float(np.median(deviation))
     if usual == 0:
         return np.zeros(image.shape, bool)
-    small = _objects(level, ~large, maps[0].sigma, usual, size)
+    small, around = _objects(level, ~large, smooth.sigma, usual, size)
+    within = blocks.var((1, 3), dtype=np.float64) if n > 1 else None
+    texture, powers = texture_areas(binned, within, large | around, size)
+    large |= texture
     rest = distance_to(small | large) > RIM * size
     rough = _rough(_deviation(level, rest, size / 4), rest, usual)
     dead = deviation < DEAD * usual
     dead = distance_to(dead) <= size / 4  # the window of the deviation
     found = small | rough | large | dead
-    found |= cut_off(maps, found, size)
+    found |= cut_off([smooth, *powers], found | around, size)
     found = distance_to(found) <= MARGIN * size
     full = np.repeat(np.repeat(found, n, axis=0), n, axis=1)
     whole: NDArray[np.bool_] = np.pad(full, [(0, image.shape[0] - height * n), (0, image.shape[1] - width * n)], "edge")
@@ -128,16 +137,16 @@ def _deviation(level: NDArray[np.float64], where: NDArray[np.bool_], width: floa
 
 def _objects(
     level: NDArray[np.float64], where: NDArray[np.bool_], sigma: float, usual: float, size: float
-) -> NDArray[np.bool_]:
-    """Return ice, dirt and beads by their grey level, with the outlines that a light smoothing shows."""
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Return ice, dirt and beads by their grey level, with the outlines that a light smoothing shows, and without."""
     smooth = np.where(where, np.nan_to_num(local_mean(level, where, size / 4)), 0)
-    strange = np.where(np.abs(smooth) >= DEEP * usual, np.abs(smooth), 0) / max(sigma, 1e-12)
+    spread = 1.4826 * float(np.median(np.abs(smooth[where]))) if where.any() else 0.0  # ice that thickens slowly counts
+    strange = np.where(np.abs(smooth) >= DEEP * usual, np.abs(smooth), 0) / max(sigma, spread, 1e-12)
     light = gaussian_filter(level, size / 16, mode="nearest")
     clear = light * np.sign(smooth) > OUTLINE * neighbour_deviation(light, round(size))
     found = binary_propagation((strange > SURE) & clear, mask=(strange > LIKELY) & clear)
     closed = binary_closing(np.pad(found, 3, "edge"), iterations=2)[3:-3, 3:-3]
-    filled: NDArray[np.bool_] = binary_fill_holes(closed)
-    return filled
+    return binary_fill_holes(closed), binary_propagation(strange > SURE, mask=strange > LIKELY)
 
 
 def _rough(deviation: NDArray[np.float64], rest: NDArray[np.bool_], usual: float) -> NDArray[np.bool_]:
