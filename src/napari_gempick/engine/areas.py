@@ -97,13 +97,17 @@ def level_areas(binned: Values, size: float) -> tuple[Areas, Map]:
     smooth = gaussian_filter(binned, size / 4, mode="nearest")
     usual = math.sqrt(float(np.median(gaussian_filter(np.square(binned - smooth), size / 4, mode="nearest"))))
     level = _map(smooth, size, size / 4, LEAST_LEVEL * usual, power=False)
-    light = _areas(level, -dense(smooth, level.sigma, size), size, holes=size / 2)
+    sides = {sign: _areas(level, sign, size, holes=size / 2) for sign in (1, -1)}
+    light = sides[-dense(smooth, sides[1] | sides[-1], level.sigma, size)]
+    carbon = np.zeros_like(light)
     if light.any():
         other = _map(smooth, size, size / 4, LEAST_LEVEL * usual, power=False, inside=light)
         near = [float((np.abs(one.values) < BAND * one.sigma).mean()) for one in (level, other)]
-        if light.mean() > MOST_LIGHT or near[1] > near[0]:
+        if light.mean() > MOST_LIGHT:
+            level, carbon = other, ~light
+        elif near[1] > near[0]:
             level = other
-    return _areas(level, 1, size) | _areas(level, -1, size), level
+    return carbon | _areas(level, 1, size) | _areas(level, -1, size), level
 
 
 def texture_areas(binned: Values, within: Values | None, found: Areas, size: float) -> tuple[Areas, list[Map]]:
@@ -203,14 +207,17 @@ def _nearness(rest: Values, width: float) -> Values:
     return np.asarray(np.maximum(1 - np.square(rest / width), 0))
 
 
-def dense(smooth: Values, sigma: float, size: float) -> int:
+def dense(smooth: Values, areas: Areas, sigma: float, size: float) -> int:
     """Return the sign of what is denser than ice, in a map of the grey level: 1 only where small things are lighter.
 
-    Particles, crystals and beads are dense, as carbon is: nearly always that is dark.
+    Particles, crystals and beads are dense, as carbon is: nearly always that is dark. The edges of large areas, which
+    are small things too, do not count.
     """
     local = (smooth - gaussian_filter(smooth, size, mode="nearest")) / max(sigma, 1e-12)
-    local = local[np.abs(local) < 4]  # no edges of large areas
-    away = local - np.median(local)
+    counts = (np.maximum(distance_to(areas), distance_to(~areas)) > 2 * size) & (np.abs(local) < 8)
+    if not counts.any():
+        return -1
+    away = local[counts] - np.median(local[counts])
     return 1 if float(np.mean(away**3)) > TAIL * float(np.mean(away**2)) ** 1.5 else -1
 
 
