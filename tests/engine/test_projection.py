@@ -85,19 +85,22 @@ def vectors(angles):
     return np.stack([np.sin(tilt) * np.cos(rot), np.sin(tilt) * np.sin(rot), np.cos(tilt)], axis=1)
 
 
-@pytest.mark.parametrize("symmetry", ORDERS)
-@pytest.mark.parametrize("step", [15, 30])
+@pytest.mark.parametrize("symmetry", [*ORDERS, "C2", "C3", "C7", "C12", "D1", "D3", "D5", "D12"])
+@pytest.mark.parametrize("step", [15, 20, 30])
 def test_asymmetric_unit_is_covered_once(symmetry, step):
+    """By brute force: the farthest of many directions on the whole sphere from all copies of the views."""
     group = symmetry_group(symmetry)
-    assert len(group) == ORDERS[symmetry]
+    assert len(group) == ORDERS.get(symmetry, len(group))
     views = viewing_directions(group, step)
-    assert len(views) == np.ceil(4 * np.pi / np.radians(step) ** 2 / ORDERS[symmetry])
+    fewest = np.ceil(4 * np.pi / np.radians(step) ** 2 / len(group))
+    assert fewest <= len(views) <= 1.1 * fewest + 2
     copies = np.concatenate([vectors(views) @ matrix.T for matrix in group.as_matrix()])
     tree = cKDTree(copies)
-    somewhere = np.random.default_rng(1).standard_normal((5000, 3))
+    somewhere = np.random.default_rng(1).standard_normal((20000, 3))
     somewhere /= np.linalg.norm(somewhere, axis=1, keepdims=True)
-    assert np.degrees(tree.query(somewhere)[0].max()) < step
-    assert np.degrees(tree.query(copies, k=2)[0][:, 1].min()) > 0.65 * step  # none twice
+    assert np.degrees(2 * np.arcsin(tree.query(somewhere)[0].max() / 2)) < 0.8 * step
+    apart = 2 * np.sin(np.radians(0.4 * step) / 2)
+    assert all(np.sum(np.linalg.norm(copies - view, axis=1) < apart) <= len(group) for view in vectors(views))
 
 
 def test_views_by_number():
