@@ -8,8 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.optimize import linear_sum_assignment
+from scipy.sparse.csgraph import maximum_bipartite_matching
+from scipy.spatial import cKDTree
 
-from napari_gempick.engine.evaluate import Matching, Particles, Rules, match
+from napari_gempick.engine.evaluate import Matching, Particles, Rules, match, positions
 from napari_gempick.engine.rates import angle_difference, f_score, score_curve, summarise, summarise_views
 from napari_gempick.engine.readings import better_reading
 
@@ -25,20 +27,13 @@ def pairs(matching: Matching):
 
 
 def by_the_rule(picks: Particles, truth: Particles, tolerance: float):
-    """The text of the rule, word for word: all pairs, nearest first."""
-    scores = np.nan_to_num(picks.score, nan=-np.inf)
-    near = sorted(
-        (math.hypot(truth.x[t] - picks.x[p], truth.y[t] - picks.y[p]), -scores[p], p, t)
-        for p in range(len(picks))
-        for t in range(len(truth))
-        if truth.view[t] != "ignore"
-    )
-    out, used = set(), set()
-    for distance, _, pick, number in near:
-        if distance <= tolerance and not {("pick", pick), ("truth", number)} & used:
-            used |= {("pick", pick), ("truth", number)}
-            out.add((pick, number))
-    return out
+    """The most pairs, and their smallest sum of distances, by a dense assignment."""
+    usable = truth.view != "ignore"
+    distances = np.hypot(picks.x[:, None] - truth.x[usable], picks.y[:, None] - truth.y[usable])
+    near = distances <= tolerance
+    rows, columns = linear_sum_assignment(np.where(near, distances - 1e3, 0.0))
+    taken = near[rows, columns]
+    return int(taken.sum()), float(distances[rows, columns][taken].sum())
 
 
 whole = st.integers(0, 12).map(float)  # few places: many ties
@@ -56,7 +51,14 @@ some_truth = st.lists(st.tuples(whole, whole, views), max_size=8).map(
 def test_pairs_are_those_of_the_rule_at_every_threshold(picks, truth, tolerance):
     rules = Rules(tolerance, edge=2.0, ignore_radius=1.5)
     found = match(picks, truth, rules, shape=(13, 13))
-    assert pairs(found) == by_the_rule(picks, truth, tolerance)
+    count, distance = by_the_rule(picks, truth, tolerance)
+    matched = found.partner >= 0
+    assert matched.sum() == count and found.distance[matched].sum() == pytest.approx(distance)
+    assert len(set(found.partner[matched].tolist())) == count
+    np.testing.assert_allclose(
+        np.hypot(picks.x - truth.x[found.partner], picks.y - truth.y[found.partner])[matched] if len(truth) else [],
+        found.distance[matched],
+    )
     curve = score_curve([found])
     levels = np.nan_to_num(picks.score, nan=-np.inf)
     assert curve.threshold.tolist() == sorted(set(levels.tolist()), reverse=True)
@@ -118,13 +120,34 @@ def test_it_is_the_best_assignment_where_particles_stand_apart():
     assert numbers.rms_distance == pytest.approx(np.sqrt(np.mean(np.square(far))))
 
 
-def test_the_nearest_pair_comes_first_and_one_pick_finds_one_particle():
+def test_the_most_pairs_count_then_the_nearest():
     truth = at((100, 100), (110, 100))
     picks = at((106, 100), (114, 100), (107, 100), score=[0.9, 0.1, 0.5])
     found = match(picks, truth, Rules(10.0))
-    assert pairs(found) == {(0, 0), (2, 1)}  # the pick at 107 is nearest to 110, whatever the scores
+    assert pairs(found) == {(0, 0), (2, 1)}  # 6 + 3 px; every other two pairs are farther apart
     assert found.distance.tolist() == pytest.approx([6, math.nan, 3], nan_ok=True)
     assert summarise([found]).precision == pytest.approx(2 / 3)
+
+
+def test_the_nearest_pair_yields_where_it_costs_a_match():
+    """Nearest first would pair the pick at 104 with the particle at 106 and leave two without a partner."""
+    found = match(at((104, 100), (112, 100)), at((96, 100), (106, 100)), Rules(8.0))
+    assert pairs(found) == {(0, 0), (1, 1)}
+    chain = at(*((10.0 * i, 0.0) for i in range(50)))
+    moved = at(*((10.0 * i + 5.5, 0.0) for i in range(-1, 49)))
+    assert len(pairs(match(moved, chain, Rules(5.6)))) == 50
+
+
+def test_many_picks_are_matched_exactly():
+    """Of a crowded micrograph, by the graph's maximum matching; the sum of distances by components."""
+    rng = np.random.default_rng(2)
+    picks, truth = (
+        at(*rng.uniform(0, 1500, (5000, 2)), score=rng.uniform(size=5000)),
+        at(*rng.uniform(0, 1500, (5000, 2))),
+    )
+    found = match(picks, truth, Rules(14.0))
+    near = cKDTree(positions(picks)).sparse_distance_matrix(cKDTree(positions(truth)), 14.0, output_type="coo_matrix")
+    assert (found.partner >= 0).sum() == (maximum_bipartite_matching(near.tocsr(), perm_type="column") >= 0).sum()
 
 
 def test_ties_go_by_score_and_then_by_order():

@@ -120,9 +120,9 @@ def command(
     side by side. TRUTH, the last argument, is a CSV file (x, y in px; optional view, psi or inplane_deg) or a folder of
     them. Both are paired by the micrograph's name: STEM_autopick.star with STEM_truth.csv or STEM.csv.
 
-    Picks and truth match one to one, nearest first. Curves show what a threshold on the score would give. Picking has
-    no true negatives, so the ROC curve shows recall against the false positives per micrograph, and against the false
-    positives over all picks at the lowest threshold.
+    Picks and truth match one to one: the most pairs, and of those the nearest. Curves show what a threshold on the
+    score would give. Picking has no true negatives, so the ROC curve shows recall against the false positives per
+    micrograph, and against the false positives over all picks at the lowest threshold.
 
     With --compare there is no truth, and every two sets are compared: what both have, and what only one has.
     """

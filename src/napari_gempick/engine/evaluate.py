@@ -5,9 +5,9 @@ Positions are pixels of the micrograph's file, x = column, y = row, 0-based pixe
 The rule
 --------
 1. Truth whose view is `IGNORE` is a mark, not a particle. It is never matched.
-2. Every pick may match every particle of the truth, inside excluded zones too: of all pairs at most `tolerance` apart
-   the nearest is taken first, then the nearest of those whose pick and particle are both free, and so on. Pairs of
-   equal distance go by the higher score, then by the order of the picks, then of the truth.
+2. Every pick may match every particle of the truth, inside excluded zones too: of all ways
+   to pair them one to one, at most `tolerance` apart, the one with the most pairs counts, and of those the one with the
+   smallest sum of distances. Where that leaves a choice, the pick of the lower score stays without a partner.
 3. The excluded zones are the places nearer than `edge` to the outermost pixel centres of the micrograph, and those at
    most `ignore_radius` from a mark.
 4. Truth in an excluded zone does not count. A pair goes by its truth: with truth that counts it is a match, even where
@@ -20,6 +20,7 @@ So how much truth counts never depends on the picks.
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from heapq import heappop, heappush
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -31,6 +32,11 @@ if TYPE_CHECKING:
 
 IGNORE = "ignore"
 """View of truth that marks a place where nothing counts."""
+
+_UNIT = 2**40
+"""Costs for each tolerance of distance."""
+_ALONE = 2**80
+"""The cost of a pick without a partner."""
 
 Floats = NDArray[np.float64]
 
@@ -162,8 +168,8 @@ def match(
 
     Notes
     -----
-    Each pick, from the best score on, takes its nearest particle unless that one's holder is nearer; who loses its
-    particle takes its next. This gives the pairs of the rule, and gives them for the picks above every threshold.
+    Picks come in from the best score on, and each by the shortest augmenting path (Jonker & Volgenant 1987, Computing
+    38, 325), so the pairs are the best ones for the picks above every threshold.
     """
     marks = truth.view == IGNORE
     zone = [_excluded(some, truth, marks, rules, shape) for some in (picks, truth)]
@@ -205,36 +211,74 @@ def assign(
     That is (True, a particle found for the first time) or (False, the pick that is left without a partner).
     """
     order = np.argsort(-np.nan_to_num(picks.score, nan=-np.inf), kind="stable")
-    rank = np.empty(len(picks), np.intp)
-    rank[order] = np.arange(len(picks))
     numbers = np.nonzero(usable)[0]
     near: list[list[int]] = [[] for _ in range(len(picks))]
     if len(picks) and len(numbers):
         tree = cKDTree(positions(truth)[usable])
-        near = tree.query_ball_point(positions(picks), tolerance * (1 + 1e-9)).tolist()
-    wishes = []
-    for pick, found in enumerate(near):
-        there = numbers[np.asarray(found, np.intp)]
-        far = np.hypot(truth.x[there] - picks.x[pick], truth.y[there] - picks.y[pick])
-        wishes.append(iter(sorted((d, t) for d, t in zip(far.tolist(), there.tolist(), strict=True) if d <= tolerance)))
-    holder: dict[int, tuple[float, int]] = {}  # truth -> distance and rank of its pick
-    news = []
-    for pick in order.tolist():
-        while True:
-            wish = next(wishes[pick], None)
-            if wish is None:
-                news.append((False, pick))
-                break
-            distance, number = wish
-            mine, held = (distance, int(rank[pick])), holder.get(number)
-            if held is None:
-                holder[number] = mine
-                news.append((True, number))
-                break
-            if mine < held:
-                holder[number] = mine
-                pick = int(order[held[1]])
+        near = tree.query_ball_point(positions(picks)[order], tolerance * (1 + 1e-9)).tolist()
+    matching = _Growing()
     partner, distances = np.full(len(picks), -1, np.int32), np.full(len(picks), np.nan)
-    for number, (distance, place) in holder.items():
-        partner[order[place]], distances[order[place]] = number, distance
+    news = []
+    for pick, found in zip(order.tolist(), near, strict=True):
+        there = numbers[np.asarray(sorted(found), np.intp)]
+        far = np.hypot(truth.x[there] - picks.x[pick], truth.y[there] - picks.y[pick])
+        share = far / tolerance if tolerance > 0 else far
+        costs = {t: round(d * _UNIT) for t, d in zip(there.tolist(), share.tolist(), strict=True) if d <= 1}
+        column = matching.insert(costs)
+        news.append((True, column) if column >= 0 else (False, int(order[-1 - column])))
+    for number, rank in matching.holder.items():
+        if number >= 0:
+            pick = order[rank]
+            partner[pick] = number
+            distances[pick] = np.hypot(truth.x[number] - picks.x[pick], truth.y[number] - picks.y[pick])
     return order, partner, distances, news
+
+
+class _Growing:
+    """The best matching of picks that come one by one: the most pairs, then the smallest sum of costs.
+
+    Picks are numbered as they come. A particle of the truth is a column t >= 0; column -1 - p leaves the pick p without
+    a partner, at a cost above that of any other change. Costs are integers, so that ties are exact.
+    """
+
+    def __init__(self) -> None:
+        self.holder: dict[int, int] = {}
+        self._costs: list[dict[int, int]] = []
+        self._of_pick: list[int] = []  # dual variables
+        self._of_column: dict[int, int] = {}
+
+    def insert(self, costs: dict[int, int]) -> int:
+        """Add a pick with its costs; return the column that is taken from now on: a particle, or a pick left out."""
+        new = len(self._costs)
+        self._costs.append({-1 - new: _ALONE, **costs})
+        self._of_pick.append(0)
+        best: dict[int, int] = {}
+        before: dict[int, int] = {}
+        done: dict[int, int] = {}
+        heap: list[tuple[int, int]] = []
+        row, base = new, 0
+        while True:
+            for column, cost in self._costs[row].items():
+                length = base + cost - self._of_pick[row] - self._of_column.get(column, 0)
+                if column not in done and (column not in best or length < best[column]):
+                    best[column], before[column] = length, row
+                    heappush(heap, (length, column))
+            base, end = heappop(heap)
+            if end in done:
+                continue
+            if end not in self.holder:
+                break
+            done[end] = base
+            row = self.holder[end]
+        for column, length in done.items():
+            self._of_column[column] = self._of_column.get(column, 0) + length - base
+            self._of_pick[self.holder[column]] += base - length
+        self._of_pick[new] += base
+        held = {self.holder[column]: column for column in done}
+        column = end
+        while True:
+            pick = before[column]
+            self.holder[column] = pick
+            if pick == new:
+                return end
+            column = held[pick]

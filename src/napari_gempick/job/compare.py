@@ -66,7 +66,7 @@ class Compared:
 
 
 def compare_sets(sets: Mapping[str, tuple[Path, Sequence[str]]], tolerance: float) -> list[Compared]:
-    """Match every two sets, one to one, nearest first.
+    """Match every two sets one to one: the most pairs, and of those the nearest.
 
     Parameters
     ----------

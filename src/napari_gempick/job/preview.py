@@ -316,7 +316,7 @@ class Agreement:
     Attributes
     ----------
     quick, exact, both : int
-        Picks of each, and those that lie together (one to one, nearest first).
+        Picks of each, and those that lie together (one to one, the most pairs).
     largest_score_difference : float
         Among the latter.
     """
