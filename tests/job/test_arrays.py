@@ -6,6 +6,7 @@ import pytest
 import napari_gempick as gp
 from helpers import Blobs
 from napari_gempick.job.inputs import BankMaker, view_of
+from napari_gempick.model.ctf import Ctf
 from napari_gempick.model.geometry import Grid
 from napari_gempick.model.settings import PickSettings
 
@@ -48,11 +49,36 @@ def test_masks_as_arrays(scene, plans):
         (np.full((50, 50), np.nan), gp.PickSettings(pixel_size=1.0), "finite"),
         (np.eye(50), gp.PickSettings(), "pixel_size"),
         (np.eye(50), gp.PickSettings(pixel_size=1.0, mask=("top=auto",)), "no view 'top'"),
+        (np.eye(50), gp.PickSettings(pixel_size=1.0, phase_flipped="dark"), "ctf="),
     ],
 )
 def test_wrong_arrays_are_one_sentence(image, settings, words):
     with pytest.raises(gp.GempickError, match=words):
         gp.pick(image, {"side": np.eye(9)}, settings)
+
+
+@pytest.mark.parametrize(("phases", "modulus"), [("no", False), ("dark", True), ("bright", True)])
+def test_a_ctf_and_flipped_phases_need_no_file(plans, phases, modulus):
+    """A particle through the lens of the formula, in a micrograph whose phases were flipped or not."""
+    rng, ctf, n = np.random.default_rng(3), Ctf(14000, 14000, voltage=300, cs=2.7, amplitude_contrast=0.1), 256
+    protein = Blobs.image((n, n), 3.0, [(128, 128)], [0])
+    frequency = np.hypot(np.fft.fftfreq(n, 3.0)[:, None], np.fft.rfftfreq(n, 3.0)[None])
+    wavelength = 0.0196875  # Å, of 300 kV
+    phase = (
+        np.pi * wavelength * 14000 * frequency**2 - np.pi / 2 * 2.7e7 * wavelength**3 * frequency**4 + np.arcsin(0.1)
+    )
+    lens = np.sin(phase) if phases == "bright" else -np.sin(phase)  # dark protein as the microscope takes it
+    lens = (1 if phases == "bright" else -1) * np.abs(lens) if modulus else lens
+    seen = np.fft.irfft2(np.fft.rfft2(protein) * lens, s=(n, n))
+    image = seen / seen.std() + 0.05 * rng.standard_normal((n, n))
+    settings = gp.PickSettings(
+        pixel_size=3.0, angle_step=0, mask=("circle:120",), threshold=("0.5",), phase_flipped=phases
+    )
+    found = gp.pick(image, {"particle": protein[84:173, 84:173]}, settings, ctf=ctf)
+    assert found.picks.score[0] > 0.9
+    assert np.hypot(found.picks.x[0] - 128, found.picks.y[0] - 128) < 1.5
+    other = settings.model_copy(update={"phase_flipped": {"no": "bright", "dark": "bright", "bright": "dark"}[phases]})
+    assert gp.pick(image, {"particle": protein[84:173, 84:173]}, other, ctf=ctf).scores.score[128, 128] < 0.8
 
 
 def test_templates_of_a_view_share_their_automatic_mask():

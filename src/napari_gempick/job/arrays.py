@@ -100,7 +100,8 @@ def pick(
     excluded : (ny, nx) bool, optional
         Where no pick may lie.
     ctf : Ctf, optional
-        The micrograph's; templates are then protein-bright, and multiplied by it.
+        The micrograph's; templates are then protein-bright, and multiplied by it, or by its modulus if the settings say
+        `phase_flipped`.
     cancel, progress
         See run.pipeline.search_all.
 
@@ -114,6 +115,8 @@ def pick(
         raise SettingsError("The pixel size of the array is unknown; give PickSettings(pixel_size=...) in Å.")
     if ctf is not None and settings.contrast != "same":
         raise SettingsError("The CTF gives the sign of the templates; leave out the contrast, or the CTF.")
+    if ctf is None and settings.phase_flipped != "no":
+        raise SettingsError("The setting phase_flipped needs the micrograph's CTF; give pick(..., ctf=...).")
     pixels = np.ascontiguousarray(image, dtype=np.float32)
     if pixels.ndim != 2 or not np.isfinite(pixels).all() or pixels.min() == pixels.max():
         raise InputError("The micrograph must be a 2D array of finite numbers that are not all equal.")

@@ -306,8 +306,6 @@ class PickSettings(BaseModel):
             raise ValueError(f"highpass {self.highpass:g} Å must be larger than lowpass {self.lowpass:g} Å")
         if self.ctf is not None and self.contrast != "same":
             raise ValueError("the CTF gives the sign of the templates; leave out --contrast, or --ctf")
-        if self.phase_flipped != "no" and self.ctf is None:
-            raise ValueError("--phase-flipped needs --ctf")
         return self
 
     def threshold_of(self, view_names: tuple[str, ...]) -> list[float | None]:
@@ -358,7 +356,10 @@ def make_settings(values: dict[str, Any]) -> PickSettings:
     SettingsError
         One sentence that names each wrong setting.
     """
-    return validated(PickSettings, values)
+    settings = validated(PickSettings, values)
+    if settings.phase_flipped != "no" and settings.ctf is None:  # arrays come with a CTF of their own
+        raise SettingsError("Wrong settings: --phase-flipped needs --ctf.")
+    return settings
 
 
 def validated(model: type[_Model], values: Mapping[str, Any]) -> _Model:
