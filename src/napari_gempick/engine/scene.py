@@ -189,8 +189,11 @@ def _texture(shape: tuple[int, int], sigma: float, rng: np.random.Generator) -> 
     return np.asarray(noise / max(float(noise.std()), 1e-12), np.float32)
 
 
-def add_carbon(canvas: Canvas, settings: SimulateSettings, rng: np.random.Generator) -> None:
-    """Cover one side of the micrograph with the granular film around a hole of 1.2 µm diameter."""
+def add_carbon(canvas: Canvas, settings: SimulateSettings, rng: np.random.Generator) -> NDArray[np.float32]:
+    """Cover one side of the micrograph with the granular film around a hole of 1.2 µm diameter.
+
+    Returns its share of the full thickness, 0..1, on the canvas.
+    """
     angle, depth = rng.uniform(0, 2 * math.pi), rng.uniform(0.6, 0.75)
     ux, uy = math.cos(angle), math.sin(angle)
     height, width = settings.shape
@@ -206,6 +209,7 @@ def add_carbon(canvas: Canvas, settings: SimulateSettings, rng: np.random.Genera
     canvas.phase[:] += film * (900 + grain + clumps)  # V Å: 100 Å of 9 V
     canvas.absorption[:] += film * 0.09
     canvas.occupied[:] |= outside > -40
+    return np.asarray(film, np.float32)
 
 
 def add_contaminants(canvas: Canvas, settings: SimulateSettings, rng: np.random.Generator) -> None:

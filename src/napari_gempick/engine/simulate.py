@@ -54,6 +54,8 @@ class SimulatedMicrograph:
         µm.
     carbon : bool
         The edge of a carbon film is in view.
+    film : (y, x) float32
+        The film's share of its full thickness, 0..1.
     """
 
     image: NDArray[np.float32]
@@ -62,6 +64,7 @@ class SimulatedMicrograph:
     noise: NDArray[np.float32]
     defocus: float
     carbon: bool
+    film: NDArray[np.float32]
 
 
 def interaction(voltage: float) -> float:
@@ -140,8 +143,9 @@ def simulate_micrograph(settings: SimulateSettings, index: int) -> SimulatedMicr
     places, dirt, film, ice, camera, optics = np.random.default_rng(seed).spawn(6)
     defocus = settings.defocus + settings.defocus_spread * float(optics.uniform(-1, 1))
     canvas = Canvas.empty(settings)
+    covered = np.zeros_like(canvas.absorption)
     if settings.has_carbon(index):
-        add_carbon(canvas, settings, film)
+        covered = add_carbon(canvas, settings, film)
     particles = place_particles(canvas, settings, places)
     add_contaminants(canvas, settings, dirt)
 
@@ -163,9 +167,8 @@ def simulate_micrograph(settings: SimulateSettings, index: int) -> SimulatedMicr
     if settings.hot_pixels:
         hot = camera.integers(height * width, size=settings.hot_pixels)
         image.flat[hot] += camera.uniform(20, 100, settings.hot_pixels)
-    return SimulatedMicrograph(
-        image.astype(np.float32), particles, signal, structural[inside] + shot, defocus, settings.has_carbon(index)
-    )
+    noise, carbon = structural[inside] + shot, settings.has_carbon(index)
+    return SimulatedMicrograph(image.astype(np.float32), particles, signal, noise, defocus, carbon, covered[inside])
 
 
 def _ice_depth(settings: SimulateSettings, rng: np.random.Generator) -> NDArray[np.float32]:
