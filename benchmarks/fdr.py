@@ -81,7 +81,7 @@ def real(data: Path) -> Iterator[Case]:
     )
     for name, stacks, spacing, rules, given in sets:
         path = data / name
-        (entry,), _ = read_entries(path.with_name(f"{path.stem}_truth.csv"), TRUTH_FILES)
+        (entry,) = read_entries(path.with_name(f"{path.stem}_truth.csv"), TRUTH_FILES).entries
         settings = gp.PickSettings(
             template_pixel_size=spacing, angle_step=6, threshold=("auto",), border=rules.edge * given["pixel_size"],
             **given,

@@ -7,7 +7,9 @@ import pytest
 from click.testing import CliRunner
 
 from napari_gempick.cli import main
+from napari_gempick.engine.exclusion import find_exclusion
 from napari_gempick.io.coordinates import read_coordinates
+from napari_gempick.io.micrograph import read_micrograph
 
 pytestmark = pytest.mark.realdata
 
@@ -78,3 +80,22 @@ def test_klh_cropped_grid_finds_what_the_full_grid_finds(real_data, tmp_path):
             found += int((distance.min(axis=axis) <= 9 / 4).sum())
             total += distance.shape[1 - axis]
     assert total > 90 and found >= 0.98 * total
+
+
+@pytest.mark.parametrize(
+    ("name", "pixel", "diameter"),
+    [
+        ("betagal/Falcon_14_33_35_0.mrc", 1.77, 191),
+        ("betagal/Falcon_15_14_01_0.mrc", 1.77, 191),
+        ("klh/klh_002.mrc", 2.2, 400),
+        ("apoferritin/May08_03.05.02.tif", 1.5, 120),
+    ],
+)
+def test_exclusion_loses_no_particle(real_data, name, pixel, diameter):
+    path = real_data / name
+    excluded = find_exclusion(read_micrograph(path, pixel).data.astype(np.float32), diameter / pixel)
+    with path.with_name(f"{path.stem}_truth.csv").open(encoding="utf-8") as file:
+        truth = [row for row in csv.DictReader(file) if row.get("view") != "ignore"]
+    assert not any(excluded[round(float(row["y"])), round(float(row["x"]))] for row in truth)
+    if "14_33" in name:  # the inside of the carbon film in the corner
+        assert excluded[3900:3980, 3500:3960].all() and excluded[3500:3700, 3850:3980].all()

@@ -5,7 +5,23 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.ndimage import binary_dilation, binary_propagation, gaussian_filter, maximum_filter, minimum_filter
+from scipy.ndimage import (
+    binary_closing,
+    binary_fill_holes,
+    binary_propagation,
+    gaussian_filter,
+    maximum_filter,
+    minimum_filter,
+)
+
+from napari_gempick.engine.areas import (
+    cut_off,
+    distance_to,
+    level_areas,
+    local_mean,
+    neighbour_deviation,
+    texture_areas,
+)
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -21,7 +37,12 @@ LEAST_AREAS = 60
 """Squares of a particle's diameter that a micrograph must have, to tell what is foreign in it."""
 DEAD = 0.25
 """Local standard deviation below this share of the usual one is a dead area."""
-STEPS = 12
+RIM = 0.15
+"""Diameters around what was found in which roughness does not count: it is that of an edge."""
+OUTLINE = 2.2
+"""Deviations of the lightly smoothed grey level that the outline of a small object has."""
+MARGIN = 0.125
+"""Diameters; what is left out around everything found."""
 REPEATED, USUAL = 0.4, 0.8
 """Change from one row (or column) to the next over the usual change: of copies, and from where on there are none."""
 LEAST_REPEATED = 5
@@ -33,8 +54,7 @@ def find_exclusion(
 ) -> NDArray[np.bool_]:
     """Return where a micrograph holds no particles worth picking, (ny, nx) bool.
 
-    A large area of carbon is found by its edge and its grey level, unless it covers so much of the micrograph that its
-    level is the usual one.
+    A large area of carbon is found by its edge and its grey level or texture, and may cover more than the ice does.
 
     Parameters
     ----------
@@ -84,44 +104,58 @@ def _repeated(change: NDArray[np.floating]) -> int:
 def _foreign(image: NDArray[np.float32], diameter: float) -> NDArray[np.bool_]:
     n = max(1, round(diameter / CELLS))
     height, width = (size // n for size in image.shape)
-    binned = image[: height * n, : width * n].reshape(height, n, width, n).mean((1, 3), dtype=np.float64)
-    level = binned - _plane(binned)
-    scale = diameter / n / 4
-    mean = gaussian_filter(level, scale, mode="nearest")
-    deviation = np.sqrt(np.maximum(gaussian_filter(level * level, scale, mode="nearest") - mean * mean, 0))
+    blocks = image[: height * n, : width * n].reshape(height, n, width, n)
+    binned = blocks.mean((1, 3), dtype=np.float64)
+    size = diameter / n
+    large, smooth = level_areas(binned, size)
+    level = binned - smooth.plane
+    deviation = _deviation(level, np.ones(level.shape, bool), size / 4)
     usual = float(np.median(deviation))
     if usual == 0:
         return np.zeros(image.shape, bool)
-    far = np.where(np.abs(mean) >= DEEP * usual, np.abs(_robust(mean)), 0)
-    rough = np.where(deviation >= ROUGH * usual, _robust(np.log(np.maximum(deviation, 1e-6 * usual))), 0)
-    strange = np.maximum(far, rough)
-    seeds = strange > SURE
-    found = binary_propagation(seeds, mask=strange > LIKELY) | (deviation < DEAD * usual)
-    radius = round(scale)
-    y, x = np.mgrid[-radius : radius + 1, -radius : radius + 1]
-    found = binary_dilation(found, np.hypot(y, x) <= radius + 0.5)
+    small, around = _objects(level, ~large, smooth.sigma, usual, size)
+    within = blocks.var((1, 3), dtype=np.float64) if n > 1 else None
+    texture, powers = texture_areas(binned, within, large | around, size)
+    large |= texture
+    rest = distance_to(small | large) > RIM * size
+    rough = _rough(_deviation(level, rest, size / 4), rest, usual)
+    dead = deviation < DEAD * usual
+    dead = distance_to(dead) <= size / 4  # the window of the deviation
+    found = small | rough | large | dead
+    found |= cut_off([smooth, *powers], found | around, size)
+    found = distance_to(found) <= MARGIN * size
     full = np.repeat(np.repeat(found, n, axis=0), n, axis=1)
     whole: NDArray[np.bool_] = np.pad(full, [(0, image.shape[0] - height * n), (0, image.shape[1] - width * n)], "edge")
     return whole
 
 
-def _plane(image: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the plane through the usual grey levels: what stands out hardly counts."""
-    y, x = np.indices(image.shape)
-    base = np.stack([x.ravel(), y.ravel(), np.ones(image.size)], axis=1)
-    values, weights = image.ravel(), np.ones(image.size)
-    plane = np.zeros(image.size)
-    for _ in range(STEPS):  # least absolute deviations, by reweighted least squares
-        weighted = base * weights[:, None]
-        plane = base @ np.linalg.solve(weighted.T @ base, weighted.T @ values)
-        rest = np.abs(values - plane)
-        weights = 1 / np.maximum(rest, 0.01 * np.median(rest) + 1e-12)
-    return plane.reshape(image.shape)
+def _deviation(level: NDArray[np.float64], where: NDArray[np.bool_], width: float) -> NDArray[np.float64]:
+    """Return the local standard deviation of the pixels that count; NaN far from all of them."""
+    square = local_mean(level * level, where, width) - np.square(local_mean(level, where, width))
+    return np.sqrt(np.maximum(square, 0))
 
 
-def _robust(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the distances from the median in robust standard deviations."""
-    away = values - np.median(values)
-    spread = 1.4826 * float(np.median(np.abs(away)))
-    robust: NDArray[np.float64] = away / spread if spread > 0 else np.zeros_like(away)
-    return robust
+def _objects(
+    level: NDArray[np.float64], where: NDArray[np.bool_], sigma: float, usual: float, size: float
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Return ice, dirt and beads by their grey level, with the outlines that a light smoothing shows, and without."""
+    smooth = np.where(where, np.nan_to_num(local_mean(level, where, size / 4)), 0)
+    spread = 1.4826 * float(np.median(np.abs(smooth[where]))) if where.any() else 0.0  # ice that thickens slowly counts
+    strange = np.where(np.abs(smooth) >= DEEP * usual, np.abs(smooth), 0) / max(sigma, spread, 1e-12)
+    light = gaussian_filter(level, size / 16, mode="nearest")
+    clear = light * np.sign(smooth) > OUTLINE * neighbour_deviation(light, round(size))
+    found = binary_propagation((strange > SURE) & clear, mask=(strange > LIKELY) & clear)
+    closed = binary_closing(np.pad(found, 3, "edge"), iterations=2)[3:-3, 3:-3]
+    return binary_fill_holes(closed), binary_propagation(strange > SURE, mask=strange > LIKELY)
+
+
+def _rough(deviation: NDArray[np.float64], rest: NDArray[np.bool_], usual: float) -> NDArray[np.bool_]:
+    there = rest & (deviation > 0)
+    if not there.any():
+        return there
+    logarithm = np.log(np.where(there, deviation, usual))
+    away = logarithm - np.median(logarithm[there])
+    spread = 1.4826 * float(np.median(np.abs(away[there])))
+    strange = np.where(there & (deviation >= ROUGH * usual), away, 0) / max(spread, 1e-12)
+    found: NDArray[np.bool_] = binary_propagation(strange > SURE, mask=strange > LIKELY)
+    return found
