@@ -320,10 +320,10 @@ def test_command_line_repeats_the_search(session, data, tmp_path):
     }
     session.load(data, data.parent / "particle.mrc", **more)
     controller = session.controller
-    controller.set_threshold(None, 0.05)  # before the search, which refines the poses of what reaches it
     session.searches.run_all()
     session.idle()
     controller.set_value("exclude", "auto")  # after the search: the window finds the masks itself
+    controller.set_threshold(None, 0.05)
     controller.set_tune(min_distance=20.0, local_mean="-3,3", local_sigma=",9", power="0,8", max_picks=15, border=9.0)
     session.idle()
     state, folder = controller.state, controller.folder.path

@@ -165,7 +165,6 @@ def picked(outcome: Outcome, settings: PickSettings, diameter: float) -> Picked:
         outcome.scores,
         outcome.decoys,
         candidate_floor(settings, names),
-        settings.threshold_of(names),
         image=outcome.image,
         size=diameter / outcome.scores.grid.map_pixel_size,
         refine=outcome.refine,

@@ -27,6 +27,7 @@ def with_full_grid(source: Source, makers: BankMaker, of_templates: Transfer | N
             return None
         whole = Grid(grid.file_shape, grid.pixel_size)
         bank = functools.partial(makers.on_full_grid(grid), whole, of_templates)
-        return replace(source, grid=whole, bank=bank, notes=(*source.notes, ON_FULL_GRID), instead=None)
+        notes = (*source.notes, ON_FULL_GRID)
+        return replace(source, grid=whole, bank=bank, notes=notes, instead=None, refine=makers.refines(whole))
 
     return replace(source, instead=instead) if grid.ratio > 1 else source

@@ -313,6 +313,10 @@ class BankMaker:
             f"--angle-step auto takes {finer:.2g} degrees."
         ]
 
+    def refines(self, grid: Grid) -> bool:
+        """Return whether positions and angles are refined after a search on this grid: between what was searched."""
+        return grid.ratio > 1 or self._settings.angle_step is None
+
     def lowpass(self, grid: Grid) -> float | None:
         """Return the low-pass in Å on a grid: the one asked for, and never finer than what the grid can hold."""
         if grid.ratio == 1:
@@ -461,6 +465,5 @@ def source_of(
     bank = functools.partial(makers, grid, treated.of_templates)
     notes = (*notes, *treated.notes)
     filters = makers.lowpass(grid), settings.highpass, notes, treated.of_micrograph
-    refine = grid.ratio > 1 or settings.angle_step is None
-    source = Source(treated.image, grid, *filters, bank, replaced=treated.replaced, refine=refine)
+    source = Source(treated.image, grid, *filters, bank, replaced=treated.replaced, refine=makers.refines(grid))
     return with_full_grid(source, makers, treated.of_templates)

@@ -229,8 +229,8 @@ class Results:
         names = scores.bank.view_names
         floor = candidate_floor(settings, names)
         shape = (int(scores.score.shape[0]), int(scores.score.shape[1]))
-        size, thresholds = self._diameter / grid.map_pixel_size, settings.threshold_of(names)
-        found, decoys = find_peaks(scores, inverted, floor, thresholds, image=image, size=size, refine=refine)
+        size = self._diameter / grid.map_pixel_size
+        found, decoys = find_peaks(scores, inverted, floor, image=image, size=size, refine=refine)
         candidates = Candidates(
             found, names, grid.file_shape, shape, grid.pixel_size, grid.map_pixel_size, floor, decoys
         )
