@@ -70,8 +70,8 @@ def test_klh_both_views(real_data, tmp_path):
 def test_klh_cropped_grid_finds_what_the_full_grid_finds(real_data, tmp_path):
     """Under the same low-pass and the same masks: the same picks, at the same positions between the coarse pixels.
 
-    The side view is two-fold about a point beside its centre: where it is found upside down, with a score that differs by
-    less than 0.01, 2.8 px lie between.
+    The side view is two-fold about a point beside its centre: where it is found upside down, with a score within 0.01,
+    2.8 px lie between.
     """
     soft = ("--lowpass", "10", "--mask-edge", "10", "--angle-step", "12")
     pick_klh(real_data, tmp_path / "coarse", *soft)
