@@ -9,8 +9,9 @@ from napari_gempick.device.cpu import CpuDevice
 from napari_gempick.engine.pose import PARTS, REACH, PoseRefiner
 from napari_gempick.engine.prepare import prepare
 from napari_gempick.engine.search import Search
+from napari_gempick.job.bank_maker import BankMaker
 from napari_gempick.job.found import find_peaks
-from napari_gempick.job.inputs import BankMaker, source_of, view_of
+from napari_gempick.job.inputs import source_of, view_of
 from napari_gempick.model.geometry import Grid
 from napari_gempick.model.settings import PickSettings
 from napari_gempick.run.pipeline import search_all

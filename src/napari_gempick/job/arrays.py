@@ -11,10 +11,10 @@ from napari_gempick.device.discover import open_devices
 from napari_gempick.device.plan import PlanStore
 from napari_gempick.engine.exclusion import find_exclusion
 from napari_gempick.engine.peaks import select
+from napari_gempick.job.bank_maker import BankMaker
 from napari_gempick.job.found import find_peaks
-from napari_gempick.job.inputs import BankMaker, View, choose_grid, masks_of_views, source_of, view_of
-from napari_gempick.job.results import candidate_floor, selection_for
-from napari_gempick.job.thresholds import decide, scores_of
+from napari_gempick.job.inputs import View, choose_grid, masks_of_views, source_of, view_of
+from napari_gempick.job.thresholds import candidate_floor, decide, scores_of, selection_for
 from napari_gempick.model.errors import InputError, SettingsError
 from napari_gempick.model.settings import AUTO, PickSettings
 from napari_gempick.run.pipeline import search_all

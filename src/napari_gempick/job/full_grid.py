@@ -12,7 +12,7 @@ from napari_gempick.model.geometry import Grid
 if TYPE_CHECKING:
     from napari_gempick.engine.filters import Transfer
     from napari_gempick.engine.prepare import Prepared
-    from napari_gempick.job.inputs import BankMaker
+    from napari_gempick.job.bank_maker import BankMaker
     from napari_gempick.run.pipeline import Source
 
 ON_FULL_GRID = "It was searched on the full grid: beside pixels so bright or dark a coarser one gives wrong scores."

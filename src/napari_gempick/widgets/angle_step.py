@@ -40,7 +40,8 @@ class AngleStep:
             return
 
         def work() -> float | None:
-            from napari_gempick.job.inputs import BankMaker, read_views
+            from napari_gempick.job.bank_maker import BankMaker
+            from napari_gempick.job.inputs import read_views
 
             try:
                 settings = state.settings(angle_step=None)

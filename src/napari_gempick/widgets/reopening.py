@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from napari_gempick.job.inputs import masks_of_views
-from napari_gempick.job.results import micrograph_of
+from napari_gempick.job.run_rows import micrograph_of
 from napari_gempick.model.settings import PickSettings, make_settings, split_name
 from napari_gempick.widgets.look import VIEW_COLOURS
 from napari_gempick.widgets.state import TUNED, State, Tune, ViewSpec

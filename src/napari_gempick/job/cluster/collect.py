@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_gempick.io.atomic import atomic_path, write_text
+from napari_gempick.job.bank_maker import BankMaker
 from napari_gempick.job.cluster.folder import files_of, open_job, with_root
 from napari_gempick.job.cluster.log import read_logs
 from napari_gempick.job.cluster.status import job_status
-from napari_gempick.job.inputs import BankMaker, read_views
+from napari_gempick.job.inputs import read_views
 from napari_gempick.job.pick import search_images
 from napari_gempick.job.results import INDEX_FILE, RUN_FILE, Results
 from napari_gempick.job.whole_run import choose_by_run
