@@ -218,8 +218,8 @@ class Results:
         """Choose picks among a micrograph's candidates and write them, the STAR file last; return the run.json line.
 
         With a `proof`, a file gets its name only when it does not prove wrong; `wrong` in the line names such formats.
-        Automatic thresholds follow from `rates`; without them, from this micrograph alone, until those of the run are
-        known. Formats in `leave` are not written.
+        Automatic thresholds follow from `rates`, those of the whole run; before these are known, from this micrograph.
+        Formats in `leave` are not written.
 
         Raises
         ------

@@ -67,7 +67,7 @@ def collect_job(
     results = Results(target, job.settings, makers.diameter)
     views, by_name = makers.index.view_names, {row["name"]: row for row in rows}
     for name in choose_by_run(results, job.settings, views, job.micrographs, by_name, said):
-        if target == job.results:  # else a job that goes on would take the new files for damaged ones
+        if target == job.results:  # otherwise a job that continues would take them for damaged
             micrograph = job.micrographs[job.numbers[name]]
             row = {key: value for key, value in by_name[name].items() if key != "coverage"}
             row["path"] = records[name]["row"]["path"]
