@@ -35,7 +35,7 @@ class AngleStep:
         if key == self._key:
             return
         self._key = key
-        self._field.explain("automatic")
+        self._field.explain("auto")
         if not state.views:
             return
 
@@ -53,4 +53,4 @@ class AngleStep:
 
     def _show(self, key: Any, step: float | None) -> None:
         if key == self._key and step is not None:
-            self._field.explain(f"automatic ({step:.1f})")
+            self._field.explain(f"auto: {step:.1f}°")

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 _MOST = {"degrees": 360.0, "Å": 99_999.0, "hot_pixels": 99.0, None: 1.0}
 _OFF = {  # what an empty setting means, in a word
-    "angle_step": "automatic",
+    "angle_step": "auto",
     "lowpass": "off",
     "highpass": "off",
     "diameter": "from mask",
