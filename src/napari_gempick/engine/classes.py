@@ -182,7 +182,8 @@ class Level:
         found = np.array(poses)
         ratio = self._power / references.noise
         constant = 0.5 * float((self.area * self.images.area * (ratio - np.log(ratio))).sum())
-        return Expected(np.array(evidence) - constant, found[..., 0] * 360 / angles % 360, found[..., 1:], list(weights))
+        psi = found[..., 0] * 360 / angles % 360
+        return Expected(np.array(evidence) - constant, psi, found[..., 1:], list(weights))
 
     def maximise(
         self,
