@@ -20,6 +20,7 @@ import numpy as np
 
 from napari_gempick.device.cpu import CpuDevice
 from napari_gempick.device.plan import PlanStore
+from napari_gempick.device.tiling import CPU_TILING
 from napari_gempick.engine.bank import Bank, Section
 from napari_gempick.engine.masks import ImageMask
 from napari_gempick.engine.prepare import prepare
@@ -57,7 +58,8 @@ def ours(image: np.ndarray, templates: list[np.ndarray]) -> tuple[float, np.ndar
 
     def search(stack: list[np.ndarray]) -> TimedSearch:
         sections = [Section(template, 1.0, mask, "template") for template in stack]
-        return TimedSearch(prepared, Bank(BankIndex(("view",), (len(stack),), 0, 360), sections, 1.0), plans.tile_shape)
+        bank = Bank(BankIndex(("view",), (len(stack),), 0, 360), sections, 1.0)
+        return TimedSearch(prepared, bank, plans.tile_shape, CPU_TILING)
 
     single = run_search(search(templates[:1]), DevicePool([CpuDevice(1, plans)]))[0].score
     many = search([templates[i % len(templates)] + np.float32(0.01 * i) * templates[0] for i in range(64)])

@@ -1,4 +1,4 @@
-"""Time one template on tiles of several shapes: what `engine.tiles.tile_cost` was fitted to.
+"""Time one template on tiles of several shapes: what `device.tiling.cpu_cost` was fitted to.
 
 python benchmarks/tile_cost.py [--micrograph-size 4096] [--template-size 160] [--masks shared|own]
 """
@@ -10,9 +10,8 @@ import numpy as np
 from napari_gempick.device.cpu import CpuDevice
 from napari_gempick.device.fft import full_size_inverse
 from napari_gempick.device.plan import PlanStore
+from napari_gempick.device.tiling import CPU_TILING
 from napari_gempick.engine.prepare import prepare
-from napari_gempick.engine.search import UNIT_MOST
-from napari_gempick.engine.tiles import tile_cost
 from napari_gempick.model.geometry import Grid
 from napari_gempick.run.bench import TimedSearch, Workload, make_bank
 from napari_gempick.run.search import DevicePool, run_search
@@ -35,12 +34,12 @@ def main() -> None:
     print("length  tiles  ms per template  ns per pixel  model")
     for length in LENGTHS:
         pool = DevicePool([CpuDevice(1, plans)])
-        bank = make_bank(work, 2 * UNIT_MOST)
-        search = TimedSearch(prepared, bank, lambda key, choose, length=length: (length, length))
+        bank = make_bank(work, 2 * CPU_TILING.shared)
+        search = TimedSearch(prepared, bank, lambda key, choose, length=length: (length, length), CPU_TILING)
         run_search(search, pool)
         milliseconds = 1e3 * search.seconds_per_template(1)
         per_pixel = milliseconds * 1e6 / len(search.tiles) / length**2
-        model = tile_cost(length, length) / length**2
+        model = CPU_TILING.cost(length, length) / length**2
         print(f"{length:6}  {len(search.tiles):5}  {milliseconds:15.1f}  {per_pixel:12.2f}  {model:5.2f}", flush=True)
 
 

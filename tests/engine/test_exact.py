@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 import oracle
 from helpers import Blobs, bank_of, search
+from napari_gempick.device.arrays import HOST
 from napari_gempick.device.cpu import CpuDevice
 from napari_gempick.engine.masks import ImageMask, ShapeMask, automatic_weights
 from napari_gempick.engine.prepare import prepare
@@ -86,7 +87,9 @@ def test_single_precision_tiles(plans, how):
     ]
     bank = bank_of(templates, masks)
     made = Search(prepare(image, Grid(image.shape, 1.0)), bank, lambda key, choose: (96, 96))
-    precisions = {made.precision(tile, made.block(tile)).scores for tile in range(len(made.tiles))}
+    precisions = {
+        made.precision(tile, made.block(tile, made.images(HOST), HOST)).scores for tile in range(len(made.tiles))
+    }
     if how in ("nothing", "offset", "gain"):
         assert precisions == {"single"}
     compare(image, templates, masks, search(image, bank, plans, tile=(96, 96)))

@@ -3,8 +3,11 @@
 make test-gpu; skipped where there is no GPU.
 """
 
+import itertools
+
 import numpy as np
 import pytest
+import scipy.fft
 
 from napari_gempick.device.cpu import CpuDevice
 from napari_gempick.device.discover import find_gpus
@@ -49,20 +52,53 @@ def test_two_logical_devices_give_the_same_bytes(masks):
         assert one.index.tobytes() == other.index.tobytes()
 
 
-def test_lack_of_memory_halves_the_batch(plans):
+@pytest.mark.parametrize("masks", ["shared", "own"])
+def test_any_allocation_can_fail(masks):
     import cupy
 
     pool = cupy.get_default_memory_pool()
-    pool.free_all_blocks()
-    devices = on_gpus("a")
-    pool.set_limit(size=160 * 2**20)
+    numbers, refused = itertools.count(), {-1}
+
+    def allocate(size):
+        if next(numbers) in refused:
+            raise cupy.cuda.memory.OutOfMemoryError(size, 0)
+        return pool.malloc(size)
+
+    wanted = searched(on_gpus("a"), masks, templates=16, size=512)
+    cupy.cuda.set_allocator(allocate)
     try:
-        found = searched(devices, "shared", templates=64)
+        searched(on_gpus("a"), masks, templates=16, size=512)
+        count = next(numbers)
+        assert count > 50
+        for failing in range(0, count, 1 + count // 150):
+            numbers, refused = itertools.count(), {failing}
+            devices = on_gpus("a")
+            found = searched(devices, masks, templates=16, size=512)
+            assert "notice" in devices[0].describe()
+            for one, other in zip(found, wanted, strict=True):
+                assert one.score.tobytes() == other.score.tobytes() and one.index.tobytes() == other.index.tobytes()
     finally:
-        pool.set_limit(size=0)
-    assert "notice" in devices[0].describe()
-    wanted = searched([CpuDevice(2, plans)], "shared", templates=64)
-    assert np.abs(found[0].score - wanted[0].score).max() < 2e-4
+        cupy.cuda.set_allocator(pool.malloc)
+
+
+@pytest.mark.parametrize("precision", ["single", "double"])
+def test_every_length_is_transformed(precision):
+    import cupy
+
+    from napari_gempick.device.gpu import GpuDevice
+    from napari_gempick.device.tiling import GPU_TILING
+
+    rng = np.random.default_rng(0)
+    for fy, fx in zip(GPU_TILING.lengths, (*GPU_TILING.lengths[1:], 64), strict=True):
+        if fy * fx > 2**24:
+            fy, fx = (fy, 64) if fy > fx else (64, fx)
+        worker = GpuDevice(0, "a").worker((fy, fx))
+        image = rng.standard_normal((fy - 3, fx - 7)).astype(np.float32)
+        with worker.stream:
+            found = worker.to_host(worker.spectra(cupy.asarray(image)[None], precision, 1, conjugate=True)[0])
+        wanted = scipy.fft.fft2(image.astype(np.float64), s=(fy, fx), workers=-1)
+        limit = 2e-6 if precision == "single" else 1e-14
+        assert np.abs(found - wanted).max() < limit * np.abs(wanted).max(), (fy, fx)
 
 
 @pytest.mark.parametrize("masks", ["shared", "own"])
@@ -71,4 +107,4 @@ def test_figures(masks, capsys):
     figures = measure(Workload(templates=512, masks=masks, devices="cuda:0"))
     with capsys.disabled():
         print(f"\n{GPUS[0]['name']}, {masks} masks: {figures['templates_per_second']:.0f} templates/s")
-    assert figures["templates_per_second"] > 0
+    assert figures["devices"][0]["model"] == GPUS[0]["name"]

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from contextlib import AbstractContextManager
 
     from napari_gempick.device.arrays import Arrays
+    from napari_gempick.device.tiling import Tiling
 
     Array = Any
     Rect = tuple[slice, slice]
+
+Result = TypeVar("Result")
 
 
 class Blocks(Protocol):
@@ -34,30 +37,45 @@ class TileWorker(Protocol):
     for single precision. Scores and indices are float32 and int32 always.
     """
 
+    arrays: Arrays
+    """Where its arrays live."""
+
+    def do(self, make: Callable[[], Result]) -> Result:
+        """Return what `make` computes on the device's arrays; it may be called again after lack of memory."""
+
     def spectrum(self, block: Array, precision: str) -> Array:
-        """Return the half-spectrum of a host array (y, x), padded with zeros to the tile."""
+        """Return the spectrum of a tile, an array of the device (fy, fx); halves or whole ones, as the device likes."""
 
     def template_spectra(self, bank: Blocks, ks: Sequence[int], precision: str) -> Array:
-        """Return the conjugated half-spectra of a bank's templates, one for each of `ks`."""
+        """Return the conjugated spectra of a bank's templates `ks`."""
 
     def mask_spectra(self, bank: Blocks, groups: Sequence[int], precision: str) -> Array:
-        """Return the conjugated half-spectra of a bank's masks over the sums of their weights."""
+        """Return the conjugated spectra of a bank's masks over the sums of their weights."""
 
     def reciprocal_sigma(
-        self, tile: Array, squares: Array, masks: Array, valid: tuple[int, int], floor: float, precision: str
+        self,
+        tile: Array,
+        squares: Array,
+        masks: Array,
+        rects: Sequence[Rect],
+        valid: tuple[int, int],
+        floor: float,
+        precision: str,
     ) -> list[Array]:
         """Return 1 / local standard deviation under each mask, 0 where it is below `floor`.
 
         Parameters
         ----------
         tile, squares : half-spectra of the tile's grey levels and of their squares
-        masks : conjugated half-spectra of weights / (N fy fx)
+        masks : conjugated spectra of weights / N, with a tile over fy fx
+        rects : where templates under each mask are scored
         valid : (height, width) of the positions that the tile's transform gives without wrap-around
         floor : standard deviation that counts as none
 
         Returns
         -------
         list of (height, width) float32
+            A device may put into them what makes it pass over positions outside of the rects.
         """
 
     def score(
@@ -101,6 +119,8 @@ class Device(Protocol):
     name: str
     threads: int
     """Host threads that serve it, each with its own worker."""
+    tiling: Tiling
+    """Which tiles suit it."""
     keeps_maps: bool
     """Whether a worker holds its maps until the end, as GPUs do, or raises those of the search at once."""
 

@@ -6,16 +6,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_gempick.device.arrays import HOST
 from napari_gempick.device.fft import ROWS, TileFFT, cpu_tile
 from napari_gempick.device.plan import cpu_model
+from napari_gempick.device.tiling import CPU_TILING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from contextlib import AbstractContextManager
 
     from numpy.typing import NDArray
 
-    from napari_gempick.device.base import Blocks, Rect
+    from napari_gempick.device.base import Blocks, Rect, Result
     from napari_gempick.device.plan import PlanStore
 
     Maps = Sequence[NDArray[Any]]
@@ -60,6 +62,12 @@ class CpuWorker:
         self._place = np.empty((ROWS, width), np.uint8)
         self._score = np.empty((ROWS, width), np.float32)
 
+    arrays = HOST
+
+    def do(self, make: Callable[[], Result]) -> Result:
+        """See base.TileWorker."""
+        return make()
+
     def _fft(self, precision: str) -> TileFFT:
         if precision not in self._ffts:
             self._ffts[precision] = cpu_tile(self._shape, precision, self._plans)
@@ -80,7 +88,14 @@ class CpuWorker:
         return [fft.spectrum(bank.mean_weights(group), conjugate=True) for group in groups]
 
     def reciprocal_sigma(
-        self, tile: Any, squares: Any, masks: Any, valid: tuple[int, int], floor: float, precision: str
+        self,
+        tile: Any,
+        squares: Any,
+        masks: Any,
+        rects: Sequence[Rect],
+        valid: tuple[int, int],
+        floor: float,
+        precision: str,
     ) -> list[NDArray[np.float32]]:
         """See base.TileWorker."""
         fft = self._fft(precision)
@@ -181,6 +196,7 @@ class CpuDevice:
     """Some cores of this machine. See base.Device."""
 
     keeps_maps = False
+    tiling = CPU_TILING
 
     def __init__(self, threads: int, plans: PlanStore, name: str = "cpu") -> None:
         self.name, self.threads, self._plans = name, threads, plans

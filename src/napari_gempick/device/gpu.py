@@ -1,4 +1,4 @@
-"""NVIDIA GPUs through CuPy: batched cuFFT transforms and two fused kernels, one host thread per device."""
+"""NVIDIA GPUs through CuPy: transforms fused with what comes before and after them, one host thread per device."""
 
 from __future__ import annotations
 
@@ -14,164 +14,214 @@ from cupyx.scipy.ndimage import affine_transform
 
 from napari_gempick.device.arrays import Arrays
 from napari_gempick.device.fft import PRECISIONS
+from napari_gempick.device.tiling import GPU_TILING, RADICES, gpu_layout
 from napari_gempick.model.errors import DeviceError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from contextlib import AbstractContextManager
 
-    from napari_gempick.device.base import Blocks, Rect
+    from napari_gempick.device.base import Blocks, Rect, Result
 
     Array = Any
     Method = TypeVar("Method", bound=Callable[..., Any])
 
-MOST = 32
-"""Search images per transform where memory allows; the same on every device, so that cuFFT takes the same plan."""
-BLOCK = (64, 4)
+MOST = 64
+"""Templates per launch where memory allows."""
 SHARE_OF_BATCH, SHARE_OF_RESIDENTS = 0.25, 0.4
 """Parts of the free memory for the arrays of one batch, and for the templates and masks that stay on the device."""
 
-
-_ERRORS = (cupy.cuda.runtime.CUDARuntimeError, cupy.cuda.driver.CUDADriverError)
-_MEMORY_ERRORS = (cupy.cuda.memory.OutOfMemoryError, cupy.cuda.cufft.CuFFTError)
+_ERRORS = (cupy.cuda.runtime.CUDARuntimeError, cupy.cuda.driver.CUDADriverError, cupy.cuda.cufft.CuFFTError)
+_OUT_OF_MEMORY = "cudaErrorMemoryAllocation", "CUDA_ERROR_OUT_OF_MEMORY", "CUFFT_ALLOC_FAILED"
 
 
 def _lacks_memory(error: Exception) -> bool:
-    return isinstance(error, cupy.cuda.memory.OutOfMemoryError) or "ALLOC_FAILED" in str(error)
+    return isinstance(error, cupy.cuda.memory.OutOfMemoryError) or any(name in str(error) for name in _OUT_OF_MEMORY)
 
 
 def _on_device(method: Method) -> Method:
-    """Run a worker's method on its device and stream; CUDA's errors become DeviceError."""
+    """Run a worker's method on its device and stream; CUDA's errors become DeviceError.
+
+    When memory runs out, the device gives up some of what it holds and the method runs again: whatever it had already
+    written it writes again, the same.
+    """
 
     @functools.wraps(method)
     def wrapped(self: GpuWorker, *args: Any, **kwargs: Any) -> Any:
-        try:
-            with cupy.cuda.Device(self.number), self.stream:
-                return method(self, *args, **kwargs)
-        except (*_ERRORS, *_MEMORY_ERRORS) as error:
-            what = " is out of memory" if _lacks_memory(error) else ""
-            raise DeviceError(f"cuda:{self.number}{what}: {error}") from error
+        with cupy.cuda.Device(self.number), self.stream:
+            while True:
+                try:
+                    return method(self, *args, **kwargs)
+                except (*_ERRORS, cupy.cuda.memory.OutOfMemoryError) as error:
+                    if not _lacks_memory(error):
+                        raise DeviceError(f"cuda:{self.number}: {error}") from error
+                    if not self._device.give_up():
+                        raise DeviceError(f"cuda:{self.number} is out of memory: {error}") from error
+                self.stream.synchronize()
+                cupy.get_default_memory_pool().free_all_blocks()
 
     return wrapped  # type: ignore[return-value]
+
+
+class Kernels:
+    """The kernels of one tile shape and precision, with their launch sizes; compiled when the first one is called."""
+
+    def __init__(self, shape: tuple[int, int], precision: str, room: int) -> None:
+        self._shape = shape
+        real, half = PRECISIONS[precision]
+        self._layout = gpu_layout(shape, real.itemsize, room)
+        macros = {
+            "REAL": "float" if precision == "single" else "double",
+            "NOT_A_NUMBER": "__int_as_float(0x7fffffff)",
+            **self._layout.macros,
+        }
+        code = files("napari_gempick.device").joinpath("kernels.cu").read_text(encoding="utf-8")
+        options = ("--std=c++17", "-default-device", *(f"-D{name}={value}" for name, value in macros.items()))
+        self._module = cupy.RawModule(code=code, options=options)
+        self._functions: dict[str, Any] = {}
+        self._roots = [
+            cupy.asarray(np.exp(2j * np.pi * np.arange(length) / length).astype(half)) for length in reversed(shape)
+        ]
+
+    def _call(self, name: str, grid: tuple[int, ...], block: tuple[int, int], room: int, arguments: Any) -> None:
+        if name not in self._functions:
+            self._functions[name] = self._module.get_function(name)
+            self._functions[name].max_dynamic_shared_size_bytes = room
+        self._functions[name](grid, block, arguments, shared_mem=room)
+
+    def rows(self, name: str, height: int, images: int, *arguments: Any) -> None:
+        """Launch a kernel of rows for so many rows of each of some images."""
+        block = self._layout.row_block
+        grid = (-(-height // block[1]), images)
+        self._call(name, grid, block, self._layout.row_room, (*arguments, self._roots[0]))
+
+    def columns(self, name: str, images: int, *arguments: Any) -> None:
+        """Launch a kernel of columns for some images."""
+        block = self._layout.column_block
+        grid = (images, -(-self._shape[1] // block[0]))
+        self._call(name, grid, block, self._layout.column_room, (*arguments, self._roots[1]))
+
+
+def _int(number: int) -> Any:
+    return np.int32(number)
 
 
 class GpuWorker:
     """See base.TileWorker; arrays are CuPy's.
 
-    All work of a worker is in order on one stream. Tiles go up through two page-locked buffers in turn: the host fills
-    one while the device copies the other and computes.
+    All work of a worker is in order on one stream. What goes up goes through two page-locked buffers in turn: the host
+    fills one while the device copies the other and computes. Spectra are complex and whole (fy, fx): those of two
+    templates share one array, see kernels.cu.
     """
 
     def __init__(self, device: GpuDevice, fft_shape: tuple[int, int]) -> None:
         self.number, self._device, self._shape = device.number, device, fft_shape
         with cupy.cuda.Device(self.number):
             self.stream = cupy.cuda.Stream(non_blocking=True)
-            code = files("napari_gempick.device").joinpath("kernels.cu").read_text(encoding="utf-8")
-            self._module = cupy.RawModule(code=code)
-        self._buffers: dict[tuple[np.dtype[Any], int], tuple[Array, Any]] = {}
+        self.arrays = device.arrays
+        self._made: dict[str, Kernels] = {}
+        self._buffers: dict[tuple[Any, int], tuple[Array, Any]] = {}
         self._turn = 0
         device.make_room(fft_shape)
 
-    def _upload(self, block: Array, real: np.dtype[Any]) -> Array:
+    def kernels(self, precision: str) -> Kernels:
+        """Return the kernels of a precision for this worker's tiles."""
+        if precision not in self._made:
+            room = cupy.cuda.Device().attributes["MaxSharedMemoryPerBlockOptin"]
+            self._made[precision] = Kernels(self._shape, precision, room)
+        return self._made[precision]
+
+    def _upload(self, array: Array, dtype: Any) -> Array:
         """Return a host array on the device, without waiting for the copy."""
         self._turn = 1 - self._turn
-        key = real, self._turn
-        if key not in self._buffers:
-            self._buffers[key] = cupyx.empty_pinned(self._shape, real), cupy.cuda.Event(disable_timing=True)
+        key = np.dtype(dtype), self._turn
+        if key not in self._buffers or self._buffers[key][0].size < array.size:
+            if key in self._buffers:
+                self._buffers[key][1].synchronize()
+            self._buffers[key] = cupyx.empty_pinned(array.size, dtype), cupy.cuda.Event(disable_timing=True)
         buffer, copied = self._buffers[key]
         copied.synchronize()
-        part = buffer.ravel()[: block.size].reshape(block.shape)
-        part[...] = block
-        out = cupy.empty(block.shape, real)
+        part = buffer[: array.size].reshape(array.shape)
+        part[...] = array
+        out = cupy.empty(array.shape, dtype)
         out.set(part, stream=self.stream)
         copied.record(self.stream)
         return out
 
-    def _within_memory(self, do: Callable[[], Any]) -> Any:
-        """Return what `do` returns; while memory lacks, after the device gave up more of what it holds."""
-        while True:
-            try:
-                return do()
-            except _MEMORY_ERRORS as error:
-                if not _lacks_memory(error) or not self._device.halve():
-                    raise
-            cupy.get_default_memory_pool().free_all_blocks()
+    def _chunks(self, count: int) -> list[slice]:
+        """Cut so many templates into launches; an even number in each but the last, since two share a transform."""
+        size = self._device.chunk
+        return [slice(first, min(first + size, count)) for first in range(0, count, size)]
 
-    def _in_chunks(self, count: int, do: Callable[[slice], None]) -> None:
-        """Call `do` for parts of so many items; without memory for a part, for halves of it from then on."""
-
-        def one(first: int) -> int:
-            last = min(first + self._device.chunk, count)
-            do(slice(first, last))
-            return last
-
-        done = 0
-        while done < count:
-            done = self._within_memory(functools.partial(one, done))
-
-    def _kernel(self, name: str, shape: tuple[int, int], arguments: tuple[Any, ...]) -> None:
-        """Launch a kernel with one thread for each element of a (y, x) shape."""
-        grid = (-(-shape[1] // BLOCK[0]), -(-shape[0] // BLOCK[1]))
-        self._module.get_function(name)(grid, BLOCK, arguments)
-
-    def _correlate(self, tile: Array, templates: Array) -> Array:
-        """Return the unnormalised correlations (n, fy, fx) of conjugated spectra with a tile's."""
-        return cupy.fft.irfft2(tile[None] * templates, s=self._shape, norm="forward")
-
-    def _spectra(self, stack: Array, precision: str) -> Array:
-        """Return conjugated half-spectra (n, fy, fx // 2 + 1) of (n, y, x) on the device."""
-        real, half = PRECISIONS[precision]
-        out = cupy.empty((len(stack), self._shape[0], self._shape[1] // 2 + 1), half)
-
-        def transform(part: slice) -> None:
-            cupy.conj(cupy.fft.rfft2(stack[part].astype(real, copy=False), s=self._shape), out=out[part])
-
-        self._in_chunks(len(stack), transform)
+    def spectra(self, images: Array, precision: str, together: int, conjugate: bool) -> Array:
+        """Return the transforms of (n, h, w) on the device, one or two images in each, (n or (n + 1) / 2, fy, fx)."""
+        kernels, (count, height, width) = self.kernels(precision), images.shape
+        half = PRECISIONS[precision][1]
+        out = cupy.empty((-(-count // together), *self._shape), half)
+        name = "forward_rows_float" if images.dtype == np.float32 else "forward_rows_real"
+        for part in self._chunks(count):
+            some = images[part]
+            n = -(-len(some) // together)
+            target = out[part.start // together :][:n]
+            rows = cupy.empty((n, height, self._shape[1]), half)
+            sizes = tuple(_int(size) for size in (together, len(some), height, width))
+            kernels.rows(name, height, n, some, rows, *sizes)
+            kernels.columns("forward_columns", n, rows, target, _int(height), _int(conjugate))
         return out
+
+    @_on_device
+    def do(self, make: Callable[[], Result]) -> Result:
+        """See base.TileWorker."""
+        return make()
 
     @_on_device
     def spectrum(self, block: Array, precision: str) -> Array:
         """See base.TileWorker."""
-        return cupy.fft.rfft2(self._upload(block, PRECISIONS[precision][0]), s=self._shape)
+        return self.spectra(block.astype(PRECISIONS[precision][0])[None], precision, 1, conjugate=True)[0]
 
     @_on_device
     def template_spectra(self, bank: Blocks, ks: Sequence[int], precision: str) -> Array:
-        """See base.TileWorker; (n, fy, fx // 2 + 1). Templates are rotated on the device and stay there."""
-        on = self._device.arrays
+        """See base.TileWorker; ((n + 1) / 2, fy, fx). Templates are rotated on the device and stay there."""
 
         def make() -> Array:
-            return cupy.stack([bank.make_template(k, on) for k in ks])
+            return cupy.stack([bank.make_template(k, self.arrays) for k in ks])
 
-        return self._within_memory(
-            lambda: self._spectra(self._device.resident(bank, ("templates", *ks), make), precision)
+        return self.spectra(
+            self._device.resident(bank, ("templates", *ks), make), precision, together=2, conjugate=False
         )
 
     @_on_device
     def mask_spectra(self, bank: Blocks, groups: Sequence[int], precision: str) -> Array:
-        """See base.TileWorker; (n, fy, fx // 2 + 1)."""
+        """See base.TileWorker; (n, fy, fx)."""
+        real, _ = PRECISIONS[precision]
 
         def make() -> Array:
-            return cupy.asarray(np.stack([bank.mean_weights(group) for group in groups]))
+            return cupy.asarray(np.stack([bank.mean_weights(group) for group in groups]).astype(real))
 
-        return self._within_memory(
-            lambda: self._spectra(self._device.resident(bank, ("masks", *groups), make), precision)
-        )
+        images = self._device.resident(bank, ("masks", precision, *groups), make)
+        return self.spectra(images, precision, together=1, conjugate=False)
 
     @_on_device
     def reciprocal_sigma(
-        self, tile: Array, squares: Array, masks: Array, valid: tuple[int, int], floor: float, precision: str
+        self,
+        tile: Array,
+        squares: Array,
+        masks: Array,
+        rects: Sequence[Rect],
+        valid: tuple[int, int],
+        floor: float,
+        precision: str,
     ) -> list[Array]:
-        """See base.TileWorker."""
-        out = cupy.empty((len(masks), *valid), cupy.float32)
-        real = PRECISIONS[precision][0].type
-
-        def compute(part: slice) -> None:
-            mean, square = self._correlate(tile, masks[part]), self._correlate(squares, masks[part])
-            sizes = tuple(np.int32(n) for n in (len(mean), *self._shape, *valid))
-            arguments = (mean, square, real(floor * floor), *sizes, out[part])
-            self._kernel(f"reciprocal_deviation_{precision}", valid, arguments)
-
-        self._in_chunks(len(masks), compute)
+        """See base.TileWorker; rows as long as the tile's, and not a number outside of the rects."""
+        kernels, (real, half) = self.kernels(precision), PRECISIONS[precision]
+        limits = self._upload(np.array([(r.start, r.stop, c.start, c.stop) for r, c in rects]), np.int32)
+        out = cupy.empty((len(masks), valid[0], self._shape[1]), np.float32)
+        for part in self._chunks(len(masks)):
+            n = len(masks[part])
+            moments = cupy.empty((n, valid[0], self._shape[1]), half)
+            kernels.columns("moment_columns", n, tile, squares, masks[part], moments, _int(valid[0]))
+            smallest, height = real.type(floor * floor), _int(valid[0])
+            kernels.rows("deviation_rows", valid[0], n, moments, limits[part], smallest, height, out[part])
         return list(out)
 
     @_on_device
@@ -186,19 +236,19 @@ class GpuWorker:
         guard: AbstractContextManager[Any],
         precision: str,
     ) -> None:
-        """See base.TileWorker; without memory for all templates at once, half as many are transformed at a time."""
-        inverted = tuple(maps[2:]) or (np.uintp(0), np.uintp(0))  # null pointers
+        """See base.TileWorker."""
+        kernels, half = self.kernels(precision), PRECISIONS[precision][1]
         addresses = [sigma.data.ptr for sigma in sigmas] * (len(ks) // len(sigmas))
-        pointers, numbers = cupy.asarray(addresses, cupy.uint64), cupy.asarray(ks, cupy.int32)
-        limits = cupy.asarray([(r.start, r.stop, c.start, c.stop) for r, c in rects], cupy.int32)
-
-        def compute(part: slice) -> None:
-            product = self._correlate(tile, templates[part])
-            sizes = tuple(np.int32(n) for n in (len(product), *self._shape, sigmas[0].shape[1], *maps[0].shape))
-            arguments = (product, pointers[part], numbers[part], limits[part], *sizes, *maps[:2], *inverted)
-            self._kernel(f"score_maximum_{precision}", maps[0].shape, arguments)
-
-        self._in_chunks(len(ks), compute)
+        table = self._upload(np.array([addresses, ks], np.uint64), np.uint64)
+        name = f"score_rows_{'shared' if len(sigmas) == 1 else 'own'}{'_inverted' if len(maps) > 2 else ''}"
+        none = np.uintp(0)  # a null pointer
+        height, width = maps[0].shape
+        for part in self._chunks(len(ks)):
+            some = templates[part.start // 2 : -(-part.stop // 2)]
+            product = cupy.empty((len(some), height, self._shape[1]), half)
+            kernels.columns("product_columns", len(some), tile, some, product, _int(height))
+            sizes = tuple(_int(size) for size in (part.stop - part.start, height, width))
+            kernels.rows(name, height, 1, product, table[0, part], table[1, part], *sizes, *[*maps, none, none][:4])
 
     @_on_device
     def new_maps(self, shape: tuple[int, int], pairs: int) -> tuple[Array, ...]:
@@ -219,25 +269,26 @@ class GpuDevice:
 
     threads = 1
     keeps_maps = True
+    tiling = GPU_TILING
 
     def __init__(self, number: int, name: str) -> None:
         self.number, self.name = number, name
         self.arrays = Arrays(cupy, cupy.fft, affine_transform)
         self.chunk = MOST
-        """Search images per transform now; smaller where memory is or became scarce."""
+        """Templates per launch now, an even number; smaller where memory is or became scarce."""
         self._limit: int | None = None
         self._residents: weakref.WeakKeyDictionary[Blocks, dict[tuple[Any, ...], Array]] = weakref.WeakKeyDictionary()
 
     def make_room(self, fft_shape: tuple[int, int]) -> None:
         """Choose from the free memory how many templates of a tile shape are transformed at a time, and how many stay.
 
-        One of them needs its product, its correlation and the room in which cuFFT works: about five real tiles of
-        double precision, at most.
+        A pair of templates needs its product, transformed along the columns: a complex tile, at most of double
+        precision. A mask needs as much by itself.
         """
         with cupy.cuda.Device(self.number):
             free = cupy.cuda.runtime.memGetInfo()[0] + cupy.get_default_memory_pool().free_bytes()
-        each = 5 * 8 * fft_shape[0] * fft_shape[1]
-        while self.chunk > 1 and self.chunk * each > SHARE_OF_BATCH * free:
+        each = 16 * fft_shape[0] * fft_shape[1]
+        while self.chunk > 2 and self.chunk * each > SHARE_OF_BATCH * free:
             self.chunk //= 2
         if self._limit is None:
             self._limit = int(SHARE_OF_RESIDENTS * free)
@@ -253,17 +304,20 @@ class GpuDevice:
             kept[key] = made
         return kept[key]
 
-    def halve(self) -> bool:
+    def give_up(self) -> bool:
         """After lack of memory: give up what is kept and halve the chunk; False when nothing is left to give up."""
-        if self.chunk == 1 and not self._residents:
+        if self.chunk <= 2 and not self._residents:
             return False
         self._residents.clear()
         self._limit = 0
-        self.chunk = max(1, self.chunk // 2)
+        self.chunk = max(2, self.chunk // 2)
         return True
 
     def worker(self, fft_shape: tuple[int, int]) -> GpuWorker:
         """See base.Device."""
+        if not set(fft_shape) <= set(RADICES):
+            height, width = fft_shape
+            raise DeviceError(f"{self.name} has no transform of {height} x {width}; use --devices cpu.")
         try:
             return GpuWorker(self, fft_shape)
         except (RuntimeError, ImportError, OSError, cupy.cuda.compiler.CompileException) as error:

@@ -15,14 +15,10 @@ import contextlib
 import threading
 from typing import TYPE_CHECKING, Any
 
-from napari_gempick.device.cpu import raise_maps
 from napari_gempick.engine.tiles import FLOOR
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
-
-    import numpy as np
-    from numpy.typing import NDArray
 
     from napari_gempick.device.base import Device, TileWorker
     from napari_gempick.engine.search import Item, Search
@@ -49,19 +45,21 @@ class TileCache:
         self._groups: list[int] = []
         self._units: dict[int, dict[tuple[str, str], _Spectra]] = {}
         self._last = threading.local()
+        self._images: tuple[Any, Any] | None = None
 
-    def _block(self, tile: int) -> NDArray[np.float64]:
-        """Return a tile's centred input; the last one is kept for each thread."""
+    def _block(self, worker: TileWorker, tile: int) -> Any:
+        """Return a tile's centred input on the device; the last one is kept for each thread."""
+        if self._images is None:
+            self._images = self._search.images(worker.arrays)
         if getattr(self._last, "tile", None) != tile:
-            self._last.block, self._last.tile = self._search.block(tile), tile
-        block: NDArray[np.float64] = self._last.block
-        return block
+            self._last.block, self._last.tile = self._search.block(tile, self._images, worker.arrays), tile
+        return self._last.block
 
-    def precision(self, tile: int) -> Precision:
+    def precision(self, worker: TileWorker, tile: int) -> Precision:
         """Return the tile's precisions."""
         with self._locks[tile]:
             if tile not in self._precisions:
-                self._precisions[tile] = self._search.precision(tile, self._block(tile))
+                self._precisions[tile] = worker.do(lambda: self._search.precision(tile, self._block(worker, tile)))
             return self._precisions[tile]
 
     def spectrum(self, worker: TileWorker, tile: int, precision: str, *, squares: bool = False) -> Any:
@@ -70,12 +68,16 @@ class TileCache:
             return self._spectrum(worker, tile, precision, squares)
 
     def _spectrum(self, worker: TileWorker, tile: int, precision: str, squares: bool) -> Any:
+        def make() -> Any:
+            block = self._block(worker, tile)
+            assert self._images is not None
+            if squares:
+                block = self._search.squares(tile, block, self._images, worker.arrays)
+            return worker.spectrum(block / block.size, precision)  # the inverse transform is not normalised
+
         key = (tile, precision, squares)
         if key not in self._spectra:
-            block = self._block(tile)
-            block = self._search.squares(tile, block) if squares else block
-            block = block / block.size  # the inverse transform is not normalised
-            self._spectra[key] = worker.spectrum(block, precision)
+            self._spectra[key] = worker.do(make)
         return self._spectra[key]
 
     def sigma(self, worker: TileWorker, group: int, tile: int, precision: str, mask_spectrum: Callable[[], Any]) -> Any:
@@ -83,7 +85,10 @@ class TileCache:
         with self._locks[tile]:
             if (group, tile) not in self._sigmas:
                 plain, squared = (self._spectrum(worker, tile, precision, squares) for squares in (False, True))
-                found = worker.reciprocal_sigma(plain, squared, mask_spectrum(), self._search.valid, FLOOR, precision)
+                rects = [self._search.rect(group, tile)]
+                found = worker.reciprocal_sigma(
+                    plain, squared, mask_spectrum(), rects, self._search.valid, FLOOR, precision
+                )
                 self._sigmas[group, tile] = found[0]
             return self._sigmas[group, tile]
 
@@ -185,10 +190,7 @@ def consume(
             search.count_done(item)
             counted = len(held)
         for tile, found in maps.items():
-            with search.guard(tile):
-                held_maps, on_host = search.maps(tile), [worker.to_host(array) for array in found]
-                for pair in range(0, len(on_host), 2):
-                    raise_maps(*held_maps[pair : pair + 2], *on_host[pair : pair + 2])
+            search.merge(tile, tuple(worker.to_host(array) for array in found))
         search.finish(held)
         held.clear()
     except _Stopped:
@@ -200,15 +202,16 @@ def consume(
 def _score(search: Search, cache: TileCache, worker: TileWorker, item: Item, maps: Sequence[Any], guard: Any) -> None:
     """Score a unit on a tile."""
     bank, unit, tile = search.bank, search.units[item.unit], item.tile
-    precision = cache.precision(tile)
+    precision = cache.precision(worker, tile)
     how = precision.statistics
+    rects = {group: search.rect(group, tile) for group in unit.groups}
     if unit.shared:
         cache.keep(unit.groups)
         sigmas = [cache.sigma(worker, unit.groups[0], tile, how, lambda: cache.masks(worker, item.unit, how))]
     else:
         plain, squared = (cache.spectrum(worker, tile, how, squares=squares) for squares in (False, True))
         masks = cache.masks(worker, item.unit, how)
-        computed = worker.reciprocal_sigma(plain, squared, masks, search.valid, FLOOR, how)
+        computed = worker.reciprocal_sigma(plain, squared, masks, list(rects.values()), search.valid, FLOOR, how)
         of_group = dict(zip(unit.groups, computed, strict=True))
         sigmas = [of_group[int(bank.group_of[k])] for k in unit.ks]
     worker.score(
@@ -216,7 +219,7 @@ def _score(search: Search, cache: TileCache, worker: TileWorker, item: Item, map
         cache.templates(worker, item.unit, precision.scores),
         unit.ks,
         sigmas,
-        [search.rect(k, tile) for k in unit.ks],
+        [rects[group] for group in bank.group_of[list(unit.ks)].tolist()],
         maps,
         guard,
         precision.scores,

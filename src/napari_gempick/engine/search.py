@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_gempick.device.cpu import raise_maps
+from napari_gempick.device.tiling import CPU_TILING
 from napari_gempick.engine.tiles import PrecisionRule, choose_fft_shape, layout
 from napari_gempick.model.errors import InputError
 from napari_gempick.model.scores import ScoreMap
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from napari_gempick.device.arrays import Arrays
+    from napari_gempick.device.tiling import Tiling
     from napari_gempick.engine.bank import Bank
     from napari_gempick.engine.prepare import Prepared
     from napari_gempick.engine.tiles import Precision
@@ -31,8 +35,6 @@ if TYPE_CHECKING:
 UNSCORED = np.float32(-2)
 SHARED_FROM = 12
 """Masks that this many search images share have their local statistics kept, the others computed for each unit."""
-UNIT_MOST, OWN_MOST = 32, 8
-"""Search images of a unit, under a shared mask and under masks of their own."""
 Share = tuple[int, int, int]
 """(start, stop, of): the part of the bank from start / of to stop / of."""
 
@@ -78,6 +80,8 @@ class Search:
         Search images on the same grid.
     tile_shape : callable, optional
         `tile_shape(key, choose)` returns the stored transform lengths of this problem (see device.plan.PlanStore).
+    tiling : Tiling
+        Of the devices that will search; see run.search.DevicePool.tiling.
     view : int, optional
         Search this view alone.
     decoys : bool
@@ -101,6 +105,7 @@ class Search:
         prepared: Prepared,
         bank: Bank,
         tile_shape: ShapeChooser | None = None,
+        tiling: Tiling = CPU_TILING,
         *,
         view: int | None = None,
         decoys: bool = False,
@@ -123,7 +128,8 @@ class Search:
                 "check both pixel sizes or give a smaller mask."
             )
         key = f"{positions[0]}x{positions[1]}+{box[0]}x{box[1]}"
-        choose = functools.partial(choose_fft_shape, positions, box)
+        key += "" if tiling is CPU_TILING else f" {tiling.name}"
+        choose = functools.partial(choose_fft_shape, positions, box, tiling)
         self.fft_shape = choose() if tile_shape is None else tile_shape(key, choose)
         self.valid = (self.fft_shape[0] - box[0] + 1, self.fft_shape[1] - box[1] + 1)
         self.tiles = layout(rows, columns, bank.extent, self.fft_shape)
@@ -133,10 +139,12 @@ class Search:
         self.pairs = 2 if decoys else 1
         shape = prepared.grid.shape
         self._maps = [(np.full(shape, UNSCORED, np.float32), np.full(shape, -1, np.int32)) for _ in range(self.pairs)]
+        self._raised: set[int] = set()
         self._guards = [threading.Lock() for _ in self.tiles]
         self._lock = threading.Lock()
         views = bank.index.view(np.arange(len(bank.index), dtype=np.int32))
         wanted = bank.index.searched() & (True if view is None else views == view)
+        self._tiling = tiling
         self.units = self._cut([[int(k) for k in group.ks if wanted[k]] for group in bank.groups], share)
         self._waiting = {unit: deque(range(len(self.tiles))) for unit in range(len(self.units))}
         self._left = [len(self.tiles)] * len(self.units)
@@ -150,13 +158,13 @@ class Search:
         for group, ks in enumerate(chosen):
             count = len(ks)
             if group in self.shared_groups:
-                size = min(UNIT_MOST, max(SHARED_FROM, 2 * math.sqrt(len(ks))))
-                count = max(1, round(len(ks) / size), math.ceil(len(ks) / UNIT_MOST))
+                size = min(self._tiling.shared, max(SHARED_FROM, 2 * math.sqrt(len(ks))))
+                count = max(1, round(len(ks) / size), math.ceil(len(ks) / self._tiling.shared))
             ends = [len(ks) * i // max(count, 1) for i in range(count + 1)]
             shared = group in self.shared_groups
             units += [Unit(tuple(ks[a:b]), (group,), shared) for a, b in itertools.pairwise(ends) if b > a]
         own = [unit for unit in units if not unit.shared]  # one search image each, alike side by side
-        size = min(OWN_MOST, max(2, len(own) // 16))
+        size = min(self._tiling.own, max(2, len(own) // 16))
         joined = [own[first : first + size] for first in range(0, len(own), size)]
         units = [unit for unit in units if unit.shared] + [
             Unit(
@@ -168,19 +176,23 @@ class Search:
         ]
         return tuple(units if share is None else _part(units, share))
 
-    def block(self, tile: int) -> NDArray[np.float64]:
-        """Return the centred input of a tile, (fy, fx) float64."""
-        return self.tiles[tile].block(self._prepared.image, self.fft_shape, margin=self._prepared.margin)
-
-    def squares(self, tile: int, block: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return the squares of a tile's centred input, (fy, fx) float64, as their sums under a mask need them."""
+    def images(self, on: Arrays) -> tuple[Any, Any]:
+        """Return the micrograph, and what is added to its square (or None), where `on` says; see Prepared."""
         correction = self._prepared.square_correction
-        if correction is None:
+        return on.xp.asarray(self._prepared.image), None if correction is None else on.xp.asarray(correction)
+
+    def block(self, tile: int, images: tuple[Any, Any], on: Arrays) -> Any:
+        """Return the centred input of a tile, (fy, fx) float64."""
+        return self.tiles[tile].block(images[0], self.fft_shape, margin=self._prepared.margin, on=on)
+
+    def squares(self, tile: int, block: Any, images: tuple[Any, Any], on: Arrays) -> Any:
+        """Return the squares of a tile's centred input, (fy, fx) float64, as their sums under a mask need them."""
+        if images[1] is None:
             return block * block
         margin = self._prepared.margin
-        return block * block + self.tiles[tile].block(correction, self.fft_shape, margin=margin, centre=False)
+        return block * block + self.tiles[tile].block(images[1], self.fft_shape, margin=margin, centre=False, on=on)
 
-    def precision(self, tile: int, block: NDArray[np.float64]) -> Precision:
+    def precision(self, tile: int, block: Any) -> Precision:
         """Return the precisions that a tile needs."""
         return self._rule(block, self.tiles[tile])
 
@@ -233,21 +245,37 @@ class Search:
                 if self._left[item.unit] == 0:
                     self.scored[list(self.units[item.unit].ks)] += 1
 
-    def rect(self, k: int, tile: int) -> tuple[slice, slice]:
-        """Return the part of a tile's positions at which the support of k's mask lies inside the image."""
+    def rect(self, group: int, tile: int) -> tuple[slice, slice]:
+        """Return the part of a tile's positions at which the support of a mask lies inside the image."""
         place = self.tiles[tile]
 
         def clip(scored: slice, span: slice) -> slice:
             start = max(scored.start, span.start) - span.start
             return slice(start, max(start, min(scored.stop, span.stop) - span.start))
 
-        rows, columns = self._scored[self.bank.group_of[k]]
+        rows, columns = self._scored[group]
         return clip(rows, place.rows), clip(columns, place.columns)
 
     def maps(self, tile: int) -> Maps:
         """Return a tile's part of the score and index maps (of the decoys' too); hold `guard` to touch them."""
+        self._raised.add(tile)
+        return self._part(tile)
+
+    def _part(self, tile: int) -> Maps:
         place = self.tiles[tile]
         return tuple(array[place.rows, place.columns] for pair in self._maps for array in pair)
+
+    def merge(self, tile: int, found: Maps) -> None:
+        """Raise a tile's part of the maps to what a device found; `found` is used up."""
+        with self._guards[tile]:
+            held = self._part(tile)
+            if tile in self._raised:
+                for pair in range(0, len(held), 2):
+                    raise_maps(*held[pair : pair + 2], *found[pair : pair + 2])
+                return
+            self._raised.add(tile)
+            for target, array in zip(held, found, strict=True):
+                target[...] = array
 
     def guard(self, tile: int) -> threading.Lock:
         """Return the lock of a tile's part of the maps."""

@@ -1,4 +1,4 @@
-"""Overlap-save tiles: their shape by a cost model, their places, and the precision each one needs."""
+"""Overlap-save tiles: their shape by a device's cost model, their places, and the precision each one needs."""
 
 from __future__ import annotations
 
@@ -9,18 +9,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from napari_gempick.device.arrays import HOST
+from napari_gempick.device.tiling import CPU_TILING
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from napari_gempick.device.arrays import Arrays
+    from napari_gempick.device.tiling import Tiling
     from napari_gempick.model.geometry import Extent
-
-FAST_LENGTHS = tuple(
-    sorted(
-        n
-        for n in (2**a * 3**b * 5**c * 7**d for a in range(4, 13) for b in range(4) for c in range(3) for d in range(2))
-        if 16 <= n <= 8192
-    )
-)
 
 FLOOR = 1e-4
 """A local standard deviation below this (in units of the micrograph's) counts as none: the score is 0."""
@@ -58,11 +55,17 @@ class Tile:
         return self.rows.stop - self.rows.start, self.columns.stop - self.columns.start
 
     def block(
-        self, image: NDArray[np.float32], fft_shape: tuple[int, int], *, margin: int = 0, centre: bool = True
+        self,
+        image: NDArray[np.float32],
+        fft_shape: tuple[int, int],
+        *,
+        margin: int = 0,
+        centre: bool = True,
+        on: Arrays = HOST,
     ) -> NDArray[np.float64]:
         """Return the (fy, fx) float64 input, centred on its mean over the image, 0 outside the image.
 
-        The image has `margin` pixels more on each side than the map.
+        The image has `margin` pixels more on each side than the map. It lies where `on` says, and so does the block.
 
         The NCC does not depend on the offset; without it the sums of squares keep more digits.
         """
@@ -72,35 +75,12 @@ class Tile:
         inside = image[y0:y1, x0:x1].astype(np.float64)
         if centre:
             inside -= inside.mean()
-        block = np.zeros(fft_shape)
+        block: NDArray[np.float64] = on.xp.zeros(fft_shape)
         block[y0 - top : y1 - top, x0 - left : x1 - left] = inside
         return block
 
 
-def _length_cost(length: int) -> float:
-    """Relative cost of a transform of this length, one axis: few factors of two and odd factors cost more."""
-    cost = 1.0 + (0.06 if length % 16 else 0.02 if length % 32 else 0.0)
-    for prime, weight in ((3, 0.025), (5, 0.015), (7, 0.07)):
-        while length % prime == 0:
-            length //= prime
-            cost += weight
-    return cost
-
-
-def tile_cost(height: int, width: int) -> float:
-    """Return the modelled time in ns of one template on one tile: product, inverse transform, scale and maximum.
-
-    Fitted to measurements on one core of an x86 server (benchmarks/tile_cost.py): about 2 ns per pixel while a tile
-    stays in the second-level cache, 0.45 ns more for every doubling, and a steep rise where two spectra and the maxima
-    of a tile outgrow the third level.
-    """
-    pixels = height * width
-    doublings = math.log2(pixels)
-    per_pixel = max(1.9, 2.58 + 0.45 * (doublings - 19.17)) + 3 * max(0.0, doublings - 20.2)
-    return 20_000 + pixels * per_pixel * _length_cost(height) * _length_cost(width)
-
-
-def choose_fft_shape(positions: tuple[int, int], box: tuple[int, int]) -> tuple[int, int]:
+def choose_fft_shape(positions: tuple[int, int], box: tuple[int, int], tiling: Tiling = CPU_TILING) -> tuple[int, int]:
     """Return the tile's transform lengths (fy, fx) that cost least for a map of `positions` under a mask `box`.
 
     A transform of length f gives f - box + 1 positions that the wrap-around does not reach; more need more tiles.
@@ -108,7 +88,7 @@ def choose_fft_shape(positions: tuple[int, int], box: tuple[int, int]) -> tuple[
 
     def candidates(length: int, margin: int) -> dict[int, int]:
         counts: dict[int, int] = {}
-        for fast in FAST_LENGTHS:
+        for fast in tiling.lengths:
             if fast <= margin:
                 continue
             count = math.ceil(length / (fast - margin))
@@ -121,7 +101,7 @@ def choose_fft_shape(positions: tuple[int, int], box: tuple[int, int]) -> tuple[
 
     rows, columns = (candidates(max(1, n), b - 1) for n, b in zip(positions, box, strict=True))
     best = min(
-        ((ny * nx * tile_cost(fy, fx), fy, fx) for fy, ny in rows.items() for fx, nx in columns.items()),
+        ((ny * nx * tiling.cost(fy, fx), fy, fx) for fy, ny in rows.items() for fx, nx in columns.items()),
     )
     return best[1], best[2]
 

@@ -17,7 +17,7 @@ from napari_gempick.device.plan import PlanStore
 from napari_gempick.engine.bank import Bank, Section
 from napari_gempick.engine.masks import ShapeMask
 from napari_gempick.engine.prepare import prepare
-from napari_gempick.engine.search import OWN_MOST, UNIT_MOST, Search
+from napari_gempick.engine.search import Search
 from napari_gempick.model.bank import BankIndex
 from napari_gempick.model.geometry import Grid
 from napari_gempick.run.search import DevicePool, run_search
@@ -25,6 +25,7 @@ from napari_gempick.run.search import DevicePool, run_search
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from napari_gempick.device.tiling import Tiling
     from napari_gempick.engine.prepare import Prepared
     from napari_gempick.engine.search import Item, ShapeChooser
     from napari_gempick.model.scores import ScoreMap
@@ -62,8 +63,8 @@ class Workload:
 class TimedSearch(Search):
     """Notes when pieces of work are done."""
 
-    def __init__(self, prepared: Prepared, bank: Bank, tile_shape: ShapeChooser | None = None) -> None:
-        super().__init__(prepared, bank, tile_shape)
+    def __init__(self, prepared: Prepared, bank: Bank, tile_shape: ShapeChooser | None, tiling: Tiling) -> None:
+        super().__init__(prepared, bank, tile_shape, tiling)
         self.finished: list[tuple[float, int]] = []
         self.ended = 0.0
 
@@ -136,7 +137,7 @@ def measure(work: Workload, progress: Callable[[int, int], None] | None = None) 
     devices = open_devices(work.devices, work.threads, plans)
     pool = DevicePool(devices)
     threads = sum(device.threads for device in devices)
-    first = len(devices) * (OWN_MOST if work.masks == "own" else UNIT_MOST)
+    first = len(devices) * (pool.tiling.own if work.masks == "own" else pool.tiling.shared)
     size = work.micrograph_size
     image = np.random.default_rng(1).standard_normal((size, size)).astype(np.float32)
     started = time.perf_counter()
@@ -147,7 +148,7 @@ def measure(work: Workload, progress: Callable[[int, int], None] | None = None) 
     bank_ms = 1e3 * (time.perf_counter() - started)
     _warm(prepared, work, pool, plans)
     plain = [full_size_inverse(size, plans)]
-    search = TimedSearch(prepared, bank, plans.tile_shape)
+    search = TimedSearch(prepared, bank, plans.tile_shape, pool.tiling)
     started = time.perf_counter()
     run_search(search, pool, progress=progress)
     total_ms = 1e3 * (time.perf_counter() - started)
@@ -179,7 +180,7 @@ def measure(work: Workload, progress: Callable[[int, int], None] | None = None) 
 def _warm(prepared: Prepared, work: Workload, pool: DevicePool, plans: PlanStore) -> None:
     """Make plans and workers before the clock starts, on one template for each thread."""
     bank = make_bank(work, sum(device.threads for device in pool.devices))
-    search = Search(prepared, bank, plans.tile_shape)
+    search = Search(prepared, bank, plans.tile_shape, pool.tiling)
     run_search(search, pool)
 
 

@@ -220,7 +220,7 @@ def search_all(
 
             try:
                 bank = bank_of(source.grid) if source.bank is None else source.bank()
-                search = functools.partial(Search, prepared, bank, tile_shape, decoys=decoys, share=share)
+                search = functools.partial(Search, prepared, bank, tile_shape, pool.tiling, decoys=decoys, share=share)
                 n_views = len(bank.index.view_names) if per_view else 1
                 found = _search_one(search, pool, n_views, per_view, combine, cancel, report)
             except InputError as error:

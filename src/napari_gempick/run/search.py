@@ -7,6 +7,7 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from napari_gempick.device.tiling import CPU_TILING
 from napari_gempick.engine.correlate import TileCache, consume
 from napari_gempick.model.errors import Cancelled, DeviceError
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from napari_gempick.device.base import Device, TileWorker
+    from napari_gempick.device.tiling import Tiling
     from napari_gempick.engine.search import Search
     from napari_gempick.model.scores import ScoreMap
 
@@ -51,6 +53,11 @@ class DevicePool:
                     del self._workers[old]
                 self._workers[key] = found
         return found
+
+    @property
+    def tiling(self) -> Tiling:
+        """What decides the tiles of a search on these devices: a GPU where there is one."""
+        return next((device.tiling for device in self.devices if device.tiling is not CPU_TILING), CPU_TILING)
 
     def alive(self) -> list[int]:
         """Return the numbers of the devices that have not failed."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import threading
 import time
 from dataclasses import asdict, dataclass
@@ -202,12 +203,14 @@ def measure_job(
             source = loader(micrograph, settings, makers)
             prepared = prepare(source.image, source.grid, source.lowpass, source.highpass)
             preparation = time.perf_counter() - started
-            search = Search(prepared, makers(source.grid), plans.tile_shape, decoys=settings.decoys)
+            pool = DevicePool([device])
+            make = functools.partial(Search, prepared, makers(source.grid), plans.tile_shape, pool.tiling)
+            search = make(decoys=settings.decoys)
         except InputError:
             continue
         positions = source.grid.shape[0] * source.grid.shape[1]
-        run_search(Search(prepared, makers(source.grid), plans.tile_shape, share=(0, 1, count)), DevicePool([device]))
-        seconds = _measure(search, DevicePool([device]))
+        run_search(make(share=(0, 1, count)), pool)
+        seconds = _measure(search, pool)
         tile = search.fft_shape[0] * search.fft_shape[1]
         return Measured(
             len(micrographs), count, name, gpu, seconds, preparation, int(source.image.size), int(positions), int(tile)

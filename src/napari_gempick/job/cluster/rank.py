@@ -173,7 +173,7 @@ class Rank:
                 prepared = prepare(source.image, source.grid, source.lowpass, source.highpass, source.transfer)
                 share = (0, 1, len(makers.index))
                 bank = makers(source.grid) if source.bank is None else source.bank()
-                run_search(Search(prepared, bank, self.plans.tile_shape, share=share), self.pool)
+                run_search(Search(prepared, bank, self.plans.tile_shape, self.pool.tiling, share=share), self.pool)
                 return
 
     def run(self) -> None:
