@@ -1,15 +1,21 @@
 """The CUDA kernels without a GPU: nvcc compiles them, and a C++ compiler runs them against NumPy."""
 
-import ctypes
+import itertools
+import math
 import shutil
 import subprocess
 
 import numpy as np
 import pytest
 
-from emulated_gpu import SOURCE, compile_kernels
+from emulated_gpu import SOURCE, call, compile_kernels, on_device
+from napari_gempick.device.tiling import COLUMN_RADICES, GPU_TILING, RADICES, SHARED_MEMORY, gpu_layout
 
-TYPES = {"single": np.float32, "double": np.float64}
+
+def options_of(shape, itemsize=4):
+    layout = gpu_layout(shape, itemsize)
+    macros = {"REAL": "float" if itemsize == 4 else "double", "NOT_A_NUMBER": "__int_as_float(0x7fffffff)"}
+    return [f"-D{name}={value}" for name, value in (macros | layout.macros).items()], layout
 
 
 def architectures(nvcc):
@@ -19,71 +25,58 @@ def architectures(nvcc):
 
 
 @pytest.mark.skipif(shutil.which("nvcc") is None, reason="no nvcc")
-def test_every_architecture_compiles(tmp_path):
+@pytest.mark.parametrize("more", [[], ["-DSCORE=true,true"]])
+def test_every_architecture_compiles(tmp_path, more):
     nvcc = shutil.which("nvcc")
     found = architectures(nvcc)
     assert "sm_75" in found and "sm_90" in found
-    for architecture in (found[0], "sm_75", "sm_80", "sm_90", found[-1]):
+    defined = [option[2:].replace("=", " ", 1) for option in (*options_of((576, 512))[0], *more)]
+    source = tmp_path / "kernels.cu"
+    source.write_text("\n".join([*(f"#define {macro}" for macro in defined), SOURCE.read_text(encoding="utf-8")]))
+    for architecture in ("sm_75", "sm_90"):
         out = tmp_path / f"{architecture}.cubin"
-        command = [nvcc, "-cubin", f"-arch={architecture}", "-Werror=all-warnings", str(SOURCE), "-o", str(out)]
+        command = [nvcc, "-cubin", "-std=c++17", f"-arch={architecture}", str(source), "-o", str(out)]
         done = subprocess.run(command, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
         assert out.stat().st_size > 1000
 
 
-@pytest.fixture(scope="module")
-def kernels(tmp_path_factory):
-    return compile_kernels(tmp_path_factory.mktemp("kernels"))
+@pytest.mark.parametrize(
+    ("length", "held", "radices"),
+    [(length, *choice) for table in (RADICES, COLUMN_RADICES) for length, choice in table.items()],
+)
+def test_radices_make_a_transform(length, held, radices):
+    assert math.prod(radices) == length
+    assert all(held % radix == 0 for radix in radices)
+    assert len(radices) > 1 and radices[0] % 2 == 0
 
 
-def pointer(array):
-    return array.ctypes.data_as(ctypes.c_void_p)
+@pytest.mark.parametrize("itemsize", [4, 8])
+def test_layouts_fit_a_gpu(itemsize):
+    for shape in itertools.product(GPU_TILING.lengths, repeat=2):
+        layout = gpu_layout(shape, itemsize)
+        assert max(layout.row_room, layout.column_room) <= SHARED_MEMORY
+        assert math.prod(layout.row_block) % 32 == 0
+        assert all(32 <= math.prod(block) <= 1024 for block in (layout.row_block, layout.column_block))
 
 
-@pytest.mark.parametrize("inverted", [False, True])
-@pytest.mark.parametrize("precision", ["single", "double"])
-def test_score_maximum(kernels, precision, inverted):
-    rng = np.random.default_rng(0)
-    n, fy, fx, vy, vx, height, width = 5, 21, 24, 18, 19, 17, 13
-    product = rng.integers(-9, 10, (n, fy, fx)).astype(TYPES[precision])
-    sigmas = [rng.integers(0, 3, (vy, vx)).astype(np.float32) for _ in range(n)]
-    addresses = np.array([sigma.ctypes.data for sigma in sigmas], np.uint64)
-    ks = np.array([2, 3, 7, 11, 40], np.int32)
-    rects = np.array([[0, 17, 0, 13], [2, 9, 0, 13], [0, 17, 5, 5], [3, 17, 1, 12], [0, 17, 0, 13]], np.int32)
-    maps = []
-    for _ in range(2):
-        maps += [rng.integers(-9, 10, (height, width)).astype(np.float32), np.full((height, width), 1, np.int32)]
-    expected = [array.copy() for array in maps]
-    for pair, sign in ((0, 1), (2, -1))[: 1 + inverted]:
-        for i in range(n):
-            rows, columns = slice(*rects[i, :2]), slice(*rects[i, 2:])
-            score = sign * (product[i, rows, columns] * sigmas[i][rows, columns]).astype(np.float32)
-            better = score > expected[pair][rows, columns]
-            expected[pair][rows, columns][better] = score[better]
-            expected[pair + 1][rows, columns][better] = ks[i]
-    arguments = [pointer(a) for a in (product, addresses, ks, rects)]
-    getattr(kernels, f"run_score_maximum_{precision}")(
-        *arguments,
-        *(ctypes.c_int(v) for v in (n, fy, fx, vx, height, width)),
-        *(pointer(array) if inverted or i < 2 else None for i, array in enumerate(maps)),
-    )
-    assert all(np.array_equal(array, wanted) for array, wanted in zip(maps, expected, strict=True))
-
-
-@pytest.mark.parametrize("precision", ["single", "double"])
-def test_reciprocal_deviation(kernels, precision):
-    rng = np.random.default_rng(0)
-    n, fy, fx, vy, vx = 3, 12, 16, 9, 11
-    mean = rng.standard_normal((n, fy, fx)).astype(TYPES[precision])
-    square = (mean**2 + np.maximum(rng.standard_normal((n, fy, fx)), 0)).astype(TYPES[precision])
-    out = np.full((n, vy, vx), -1, np.float32)
-    getattr(kernels, f"run_reciprocal_deviation_{precision}")(
-        pointer(mean),
-        pointer(square),
-        ctypes.c_double(0.01),
-        *(ctypes.c_int(v) for v in (n, fy, fx, vy, vx)),
-        pointer(out),
-    )
-    variance = (square - mean**2)[:, :vy, :vx]
-    expected = np.where(variance > TYPES[precision](0.01), 1 / np.sqrt(np.maximum(variance, 0.01)), 0)
-    assert np.allclose(out, expected, rtol=1e-5)
+@pytest.mark.parametrize(("shape", "itemsize"), [((320, 128), 8), ((192, 800), 4), ((1024, 576), 4)])
+def test_forward_transforms(shape, itemsize):
+    options, layout = options_of(shape, itemsize)
+    library, complex_type = compile_kernels(tuple(options)), {4: np.complex64, 8: np.complex128}[itemsize]
+    rng, count, height, width = np.random.default_rng(0), 3, shape[0] - 5, shape[1] - 7
+    images = on_device(rng.standard_normal((count, height, width)).astype(np.float32))
+    roots = [on_device(np.exp(2j * np.pi * np.arange(n) / n).astype(complex_type)) for n in shape]
+    rows = on_device(np.full((2, height, shape[1]), np.nan, complex_type))
+    found = on_device(np.full((2, *shape), np.nan, complex_type))
+    numbers = [np.int32(number) for number in (2, count, height, width)]
+    grid = (-(-height // layout.row_block[1]), 2)
+    call(library, "forward_rows_float", grid, layout.row_block, (images, rows, *numbers, roots[1]))
+    grid = (2, -(-shape[1] // layout.column_block[0]))
+    arguments = (rows, found, np.int32(height), np.int32(0), roots[0])
+    call(library, "forward_columns", grid, layout.column_block, arguments)
+    padded = np.zeros((2, *shape), complex)
+    padded[0, :height, :width] = np.asarray(images[0]) + 1j * np.asarray(images[1])
+    padded[1, :height, :width] = images[2]  # an odd one has no partner
+    wanted = np.fft.ifft2(padded, norm="forward")
+    assert np.abs(np.asarray(found) - wanted).max() < {4: 2e-6, 8: 1e-14}[itemsize] * np.abs(wanted).max()

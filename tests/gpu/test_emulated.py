@@ -87,11 +87,11 @@ def same_bytes(found, wanted):
 def test_lack_of_memory_halves_the_batch_and_the_run_goes_on(emulated):
     gpu, memory = emulated
     whole, _, _ = search_on([gpu.GpuDevice(0, "cuda:0")])
-    memory.largest = 200_000  # a product of four templates
+    memory.count, memory.fails = 0, lambda number: 300 <= number < 304  # four times in a row
     device = gpu.GpuDevice(0, "cuda:0")
     found, _, pool = search_on([device])
     assert not pool.failed
-    assert memory.refused >= 1 and device.chunk == 4
+    assert memory.refused == 4 and device.chunk == 4
     assert "4 templates are transformed at a time" in device.describe()["notice"]
     same_bytes(found, whole)
 
@@ -144,8 +144,8 @@ def test_templates_stay_on_the_device(emulated):
     gpu, memory = emulated
     made = []
     bank = bank_of([np.random.default_rng(0).standard_normal((9, 9))], [ShapeMask("circle", (9.0, 9.0))], step=90)
-    inner = bank.make_template
-    bank.make_template = lambda k, on: (made.append(k), inner(k, on))[1]
+    inner = bank.make_templates
+    bank.make_templates = lambda ks, on: (made.extend(ks), inner(ks, on))[1]
     device = gpu.GpuDevice(0, "cuda:0")
     worker = device.worker((64, 64))
     first = worker.template_spectra(bank, (0, 1, 2), "single")

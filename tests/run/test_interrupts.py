@@ -50,13 +50,13 @@ def left_after(before: set[threading.Thread], seconds: float = 1.0) -> set[threa
 @pytest.fixture
 def slow_templates(monkeypatch):
     """A bank whose 72 templates take 3.6 s."""
-    make = Bank.make_template
+    make = Bank.make_templates
 
-    def slowly(self, k, on):
-        time.sleep(0.05)
-        return make(self, k, on)
+    def slowly(self, ks, on):
+        time.sleep(0.05 * len(ks))
+        return make(self, ks, on)
 
-    monkeypatch.setattr(Bank, "make_template", slowly)
+    monkeypatch.setattr(Bank, "make_templates", slowly)
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, BrokenPipeError, ValueError, MemoryError, SystemExit])

@@ -23,8 +23,8 @@ class Blocks(Protocol):
     def template(self, k: int) -> Array:
         """Return template k, normalised under its mask, (h, w) float32 on the host, kept there."""
 
-    def make_template(self, k: int, on: Arrays) -> Array:
-        """Return the same, made anew where `on` says."""
+    def make_templates(self, ks: Sequence[int], on: Arrays) -> Array:
+        """Return the same of several, made anew where `on` says, (n, h, w)."""
 
     def mean_weights(self, group: int) -> Array:
         """Return a mask over the sum of its weights, (h, w) float64 on the host."""

@@ -64,20 +64,21 @@ def _on_device(method: Method) -> Method:
 
 
 class Kernels:
-    """The kernels of one tile shape and precision, with their launch sizes; compiled when the first one is called."""
+    """The kernels of one tile shape and precision, with their launch sizes; compiled when they are first called.
+
+    `room` is the shared memory that a block can have, bytes.
+    """
 
     def __init__(self, shape: tuple[int, int], precision: str, room: int) -> None:
         self._shape = shape
         real, half = PRECISIONS[precision]
         self._layout = gpu_layout(shape, real.itemsize, room)
-        macros = {
-            "REAL": "float" if precision == "single" else "double",
-            "NOT_A_NUMBER": "__int_as_float(0x7fffffff)",
-            **self._layout.macros,
-        }
-        code = files("napari_gempick.device").joinpath("kernels.cu").read_text(encoding="utf-8")
-        options = ("--std=c++17", "-default-device", *(f"-D{name}={value}" for name, value in macros.items()))
-        self._module = cupy.RawModule(code=code, options=options)
+        self._options = (
+            *("--std=c++17", "-default-device", "-DNOT_A_NUMBER=__int_as_float(0x7fffffff)"),
+            *(("-DREAL=float",) if precision == "single" else ("-DREAL=double", "-DDOUBLE")),
+            *(f"-D{name}={value}" for name, value in self._layout.macros.items()),
+        )
+        self._modules: dict[str, Any] = {}
         self._functions: dict[str, Any] = {}
         self._roots = [
             cupy.asarray(np.exp(2j * np.pi * np.arange(length) / length).astype(half)) for length in reversed(shape)
@@ -85,7 +86,12 @@ class Kernels:
 
     def _call(self, name: str, grid: tuple[int, ...], block: tuple[int, int], room: int, arguments: Any) -> None:
         if name not in self._functions:
-            self._functions[name] = self._module.get_function(name)
+            kernel, _, variant = name.partition(" ")
+            if variant not in self._modules:
+                code = files("napari_gempick.device").joinpath("kernels.cu").read_text(encoding="utf-8")
+                chosen = (f"-DSCORE={variant}",) if variant else ()
+                self._modules[variant] = cupy.RawModule(code=code, options=(*self._options, *chosen))
+            self._functions[name] = self._modules[variant].get_function(kernel)
             self._functions[name].max_dynamic_shared_size_bytes = room
         self._functions[name](grid, block, arguments, shared_mem=room)
 
@@ -182,13 +188,8 @@ class GpuWorker:
     @_on_device
     def template_spectra(self, bank: Blocks, ks: Sequence[int], precision: str) -> Array:
         """See base.TileWorker; ((n + 1) / 2, fy, fx). Templates are rotated on the device and stay there."""
-
-        def make() -> Array:
-            return cupy.stack([bank.make_template(k, self.arrays) for k in ks])
-
-        return self.spectra(
-            self._device.resident(bank, ("templates", *ks), make), precision, together=2, conjugate=False
-        )
+        images = self._device.resident(bank, ("templates", *ks), lambda: bank.make_templates(ks, self.arrays))
+        return self.spectra(images, precision, together=2, conjugate=False)
 
     @_on_device
     def mask_spectra(self, bank: Blocks, groups: Sequence[int], precision: str) -> Array:
@@ -240,7 +241,7 @@ class GpuWorker:
         kernels, half = self.kernels(precision), PRECISIONS[precision][1]
         addresses = [sigma.data.ptr for sigma in sigmas] * (len(ks) // len(sigmas))
         table = self._upload(np.array([addresses, ks], np.uint64), np.uint64)
-        name = f"score_rows_{'shared' if len(sigmas) == 1 else 'own'}{'_inverted' if len(maps) > 2 else ''}"
+        name = f"score {len(sigmas) == 1},{len(maps) > 2}".lower()
         none = np.uintp(0)  # a null pointer
         height, width = maps[0].shape
         for part in self._chunks(len(ks)):
@@ -306,7 +307,7 @@ class GpuDevice:
 
     def give_up(self) -> bool:
         """After lack of memory: give up what is kept and halve the chunk; False when nothing is left to give up."""
-        if self.chunk <= 2 and not self._residents:
+        if self.chunk <= 2 and not any(self._residents.values()):
             return False
         self._residents.clear()
         self._limit = 0

@@ -10,6 +10,9 @@
 //                      is FY, and each divides HELD_Y
 //   FX, HELD_X, RADICES_X  the same for the rows
 //   COLUMNS, ROWS      columns and rows of a tile that a block transforms
+//   BLOCKS_Y, BLOCKS_X   blocks of columns and of rows that a multiprocessor is to run at a time
+//   SCORE              (shared, inverted) to compile the kernel of scores, and no other
+//   DOUBLE             defined where REAL is double
 
 struct alignas(2 * sizeof(REAL)) Complex {
     REAL x, y;
@@ -225,6 +228,8 @@ __device__ inline void columns(const Load &load, const Store &store, const Compl
 #define COLUMN_KERNEL extern "C" __global__ void __launch_bounds__(COLUMNS *Columns::threads, BLOCKS_Y)
 #define ROW_KERNEL extern "C" __global__ void __launch_bounds__(ROWS *Rows::threads, BLOCKS_X)
 
+#ifndef SCORE
+
 // Columns of `height` rows and zeros below, (n, height, FX) -> (n, FY, FX), optionally conjugated.
 COLUMN_KERNEL forward_columns(const Complex *rows, Complex *out, int height, int conjugate, const Complex *roots)
 {
@@ -293,11 +298,13 @@ ROW_KERNEL forward_rows_float(const float *images, Complex *out, int together, i
     forward_rows(images, out, together, count, height, width, roots);
 }
 
+#ifdef DOUBLE
 ROW_KERNEL forward_rows_real(const REAL *images, Complex *out, int together, int count, int height,
                              int width, const Complex *roots)
 {
     forward_rows(images, out, together, count, height, width, roots);
 }
+#endif
 
 // 1 / sqrt(mean square - mean^2), 0 where the variance does not exceed `smallest`, not a number outside of `rects`
 // (n, 4): first row, last + 1, first column, last + 1. (n, vy, FX) -> (n, vy, FX)
@@ -319,6 +326,8 @@ ROW_KERNEL deviation_rows(const Complex *moments, const int *rects, REAL smalles
         out[row * FX + x] = !scored ? (float)NOT_A_NUMBER : variance > smallest ? (float)(1 / sqrt(variance)) : 0.0f;
     });
 }
+
+#else
 
 // The best score so far of each position that a thread holds, and its template's number in this launch + 1.
 struct Best {
@@ -399,13 +408,10 @@ __device__ inline void score_rows(const Complex *product, const unsigned long lo
     });
 }
 
-#define SCORE_ROWS(name, shared, inverted)                                                                        \
-    ROW_KERNEL name(const Complex *product, const unsigned long long *sigma, const unsigned long long *ks, int count, \
-                    int height, int width, float *best, int *index, float *low, int *low_index, const Complex *roots) \
-    {                                                                                                             \
-        score_rows<shared, inverted>(product, sigma, ks, count, height, width, best, index, low, low_index, roots); \
-    }
-SCORE_ROWS(score_rows_shared, true, false)
-SCORE_ROWS(score_rows_own, false, false)
-SCORE_ROWS(score_rows_shared_inverted, true, true)
-SCORE_ROWS(score_rows_own_inverted, false, true)
+ROW_KERNEL score(const Complex *product, const unsigned long long *sigma, const unsigned long long *ks, int count,
+                 int height, int width, float *best, int *index, float *low, int *low_index, const Complex *roots)
+{
+    score_rows<SCORE>(product, sigma, ks, count, height, width, best, index, low, low_index, roots);
+}
+
+#endif

@@ -220,7 +220,7 @@ class Bank:
         if self._oversampling == 1:
             return fine.astype(np.float32, copy=False)
         shape = self.extent.box
-        spectrum = crop_spectrum(on.fft.rfft2(fine), fine.shape[0], shape)
+        spectrum = crop_spectrum(on.fft.rfft2(fine), fine.shape[-2], shape)
         cropped: NDArray[Any] = on.fft.irfft2(spectrum, s=shape) / self._oversampling**2
         return cropped.astype(np.float32, copy=False)
 
@@ -258,22 +258,36 @@ class Bank:
         InputError
             The template is constant under its mask.
         """
-        return self._templates.get(k, lambda: self.make_template(k, HOST))
+        return self._templates.get(k, lambda: self.make_templates((k,), HOST)[0])
 
-    def make_template(self, k: int, on: Arrays) -> NDArray[np.float32]:
-        """Return what `template` returns, made anew where `on` says."""
-        section, rotation = divmod(k, self.index.n_rotations)
-        n = self._oversampling
-        image = self._turned(section, rotation * self.index.angle_step, on).astype(np.float64)
-        weights = on.xp.asarray(self._fine_mask(int(self.group_of[k]))).astype(np.float64)
-        area = weights.sum()
-        mean = (image * weights).sum() / area
-        image -= mean
-        deviation = np.sqrt((image * image * weights).sum() / area)
-        if not deviation > 1e-6 * (abs(mean) + np.abs(image * weights).max()):
-            name = self._sections[section].name
+    def make_templates(self, ks: Sequence[int], on: Arrays) -> NDArray[np.float32]:
+        """Return what `template` returns for each of `ks`, made anew where `on` says, (n, h, w) float32."""
+        xp, n = on.xp, self._oversampling
+        turned, groups = [], []
+        for k in ks:
+            section, rotation = divmod(k, self.index.n_rotations)
+            turned.append(self._turned(section, rotation * self.index.angle_step, on))
+            groups.append(int(self.group_of[k]))
+        different = {group: number for number, group in enumerate(dict.fromkeys(groups))}
+        weights = xp.asarray(np.stack([self._fine_mask(group) for group in different])).astype(np.float64)
+        if len(different) > 1:
+            weights = weights[xp.asarray(np.array([different[group] for group in groups]))]
+
+        def total(values: Any) -> Any:
+            return values.reshape(len(values), -1).sum(axis=1).reshape(-1, 1, 1)
+
+        images = xp.stack(turned).astype(np.float64)
+        area = total(weights)
+        mean = total(images * weights) / area
+        images -= mean
+        deviation = xp.sqrt(total(images * images * weights) / area)
+        largest = abs(images * weights).max(axis=(1, 2), keepdims=True)
+        constant = ~(deviation > 1e-6 * (abs(mean) + largest))
+        if constant.any():
+            k = ks[int(constant.reshape(-1).argmax())]
+            name = self._sections[k // self.index.n_rotations].name
             raise InputError(f"{name} is constant under its mask; give another template or a larger mask.")
-        return self._crop(image * weights * (n * n / (area * deviation)), on)
+        return self._crop(images * weights * (n * n / (area * deviation)), on)
 
     def _turned(self, section: int, psi: float, on: Arrays) -> NDArray[np.float32]:
         """Return a template at psi in the fine box; the transfer acts in a larger box, from which nothing wraps."""

@@ -44,25 +44,25 @@ def crop_spectrum(
 
     Parameters
     ----------
-    spectrum : (height, nx // 2 + 1) complex
-        Half-spectrum of an image of `height` rows.
+    spectrum : (..., height, nx // 2 + 1) complex
+        Half-spectra of images of `height` rows.
     shape : (my, mx)
         Of the coarser grid. What lies exactly at its Nyquist frequency is dropped, for it has no sign there.
 
     Returns
     -------
-    (my, mx // 2 + 1) complex
+    (..., my, mx // 2 + 1) complex
         Its inverse transform is the image times (number of pixels before) / (after).
     """
     my, mx = shape
     half = my // 2
-    cropped = np.empty_like(spectrum, shape=(my, mx // 2 + 1))
-    cropped[: my - half] = spectrum[: my - half, : mx // 2 + 1]
-    cropped[my - half :] = spectrum[height - half :, : mx // 2 + 1]
+    cropped = np.empty_like(spectrum, shape=(*spectrum.shape[:-2], my, mx // 2 + 1))
+    cropped[..., : my - half, :] = spectrum[..., : my - half, : mx // 2 + 1]
+    cropped[..., my - half :, :] = spectrum[..., height - half :, : mx // 2 + 1]
     if my % 2 == 0:
-        cropped[half] = 0
+        cropped[..., half, :] = 0
     if mx % 2 == 0:
-        cropped[:, mx // 2] = 0
+        cropped[..., mx // 2] = 0
     return cropped
 
 

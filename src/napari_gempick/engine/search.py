@@ -144,7 +144,7 @@ class Search:
         self._lock = threading.Lock()
         views = bank.index.view(np.arange(len(bank.index), dtype=np.int32))
         wanted = bank.index.searched() & (True if view is None else views == view)
-        self._tiling = tiling
+        self.tiling = tiling
         self.units = self._cut([[int(k) for k in group.ks if wanted[k]] for group in bank.groups], share)
         self._waiting = {unit: deque(range(len(self.tiles))) for unit in range(len(self.units))}
         self._left = [len(self.tiles)] * len(self.units)
@@ -158,13 +158,13 @@ class Search:
         for group, ks in enumerate(chosen):
             count = len(ks)
             if group in self.shared_groups:
-                size = min(self._tiling.shared, max(SHARED_FROM, 2 * math.sqrt(len(ks))))
-                count = max(1, round(len(ks) / size), math.ceil(len(ks) / self._tiling.shared))
+                size = min(self.tiling.shared, max(SHARED_FROM, 2 * math.sqrt(len(ks))))
+                count = max(1, round(len(ks) / size), math.ceil(len(ks) / self.tiling.shared))
             ends = [len(ks) * i // max(count, 1) for i in range(count + 1)]
             shared = group in self.shared_groups
             units += [Unit(tuple(ks[a:b]), (group,), shared) for a, b in itertools.pairwise(ends) if b > a]
         own = [unit for unit in units if not unit.shared]  # one search image each, alike side by side
-        size = min(self._tiling.own, max(2, len(own) // 16))
+        size = min(self.tiling.own, max(2, len(own) // 16))
         joined = [own[first : first + size] for first in range(0, len(own), size)]
         units = [unit for unit in units if unit.shared] + [
             Unit(

@@ -14,6 +14,7 @@ from napari_gempick.device.cores import usable_cores
 from napari_gempick.device.discover import open_devices
 from napari_gempick.device.fft import ROWS, full_size_inverse
 from napari_gempick.device.plan import PlanStore
+from napari_gempick.device.tiling import CPU_TILING
 from napari_gempick.engine.bank import Bank, Section
 from napari_gempick.engine.masks import ShapeMask
 from napari_gempick.engine.prepare import prepare
@@ -25,6 +26,7 @@ from napari_gempick.run.search import DevicePool, run_search
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from napari_gempick.device.base import Device
     from napari_gempick.device.tiling import Tiling
     from napari_gempick.engine.prepare import Prepared
     from napari_gempick.engine.search import Item, ShapeChooser
@@ -103,21 +105,29 @@ def make_bank(work: Workload, count: int) -> Bank:
     return Bank(index, [Section(image, 1.0, mask, "the template")], 1.0)
 
 
-def copy_bandwidth() -> float:
-    """Return the bytes per second of a large single-threaded copy, read and write counted."""
-    source = np.ones(2**25, np.float32)
-    target = np.empty_like(source)
+def copy_bandwidth(device: Device) -> float:
+    """Return the bytes per second of a large copy on a GPU, or by one thread; read and write counted."""
+    worker = device.worker((64, 64))
+    xp = worker.arrays.xp
+    source = worker.do(lambda: xp.ones(2**25 if xp is np else 2**29, np.float32))
+    target = worker.do(lambda: xp.empty_like(source))
     times = []
     for _ in range(5):
         started = time.perf_counter()
-        np.copyto(target, source)
+        worker.do(lambda: xp.copyto(target, source))
+        worker.to_host(target[:1])  # waits for the copy
         times.append(time.perf_counter() - started)
-    return 2 * source.nbytes / min(times)
+    return float(2 * source.nbytes / min(times))
 
 
 def bytes_per_template(search: Search, masks: str) -> int:
     """Return the bytes that one template moves through memory, by the method's count (docs/performance.md)."""
     height, width = search.fft_shape
+    if search.tiling is not CPU_TILING:
+        whole, valid = 8 * height * width, 8 * search.valid[0] * width
+        pair = 2 * whole + 2 * valid  # a tile's and a pair's spectrum in; columns out, rows in
+        mask = 3 * whole + 2 * valid + valid  # a tile's, its squares' and a mask's in; 1 / sigma out and in
+        return len(search.tiles) * (pair // 2 + (mask if masks == "own" else 0))
     half = 8 * height * (width // 2 + 1)
     inverse = 3 * half + 2 * half + half  # product: two in, one out; columns: in and out; rows: in
     positions = sum(tile.shape[0] * tile.shape[1] for tile in search.tiles) // len(search.tiles)
@@ -148,6 +158,8 @@ def measure(work: Workload, progress: Callable[[int, int], None] | None = None) 
     bank_ms = 1e3 * (time.perf_counter() - started)
     _warm(prepared, work, pool, plans)
     plain = [full_size_inverse(size, plans)]
+    if any(device.keeps_maps for device in devices):  # a GPU keeps the rotated templates for the next micrograph
+        run_search(Search(prepared, bank, plans.tile_shape, pool.tiling), pool)
     search = TimedSearch(prepared, bank, plans.tile_shape, pool.tiling)
     started = time.perf_counter()
     run_search(search, pool, progress=progress)
@@ -155,7 +167,7 @@ def measure(work: Workload, progress: Callable[[int, int], None] | None = None) 
     plain.append(full_size_inverse(size, plans))
     plain_ms = 1e3 * sum(plain) / 2
     per_template = 1e3 * search.seconds_per_template(len(devices))
-    bandwidth = copy_bandwidth()
+    bandwidth = copy_bandwidth(devices[0])
     moved = bytes_per_template(search, work.masks)
     return {
         "workload": {**vars(work), "threads": threads, "templates": search.timed(len(devices))},
