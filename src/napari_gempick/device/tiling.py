@@ -22,6 +22,8 @@ class Tiling:
         Lengths of the transforms, ascending.
     cost : callable
         `cost(height, width)` is the modelled time in ns of one template on one tile.
+    spectrum_cost : callable
+        The same of what is done once for each template, whatever the number of tiles.
     shared, own : int
         Most templates that meet a tile together: under a shared mask, and under masks of their own.
     """
@@ -29,6 +31,7 @@ class Tiling:
     name: str
     lengths: tuple[int, ...]
     cost: Callable[[int, int], float]
+    spectrum_cost: Callable[[int, int], float]
     shared: int
     own: int
 
@@ -59,10 +62,16 @@ def cpu_cost(height: int, width: int) -> float:
 def gpu_cost(height: int, width: int) -> float:
     """Return the modelled time in ns of one template on one tile.
 
-    Measured on an NVIDIA H200 (benchmarks/gpu.py): 5.0 to 5.5 ps for each pixel of tiles of 1024² to 2304², and about a
-    microsecond for each tile, while the host launches the next kernels.
+    Fitted to measurements on an NVIDIA H200 (benchmarks/gpu.py): 5 ps for each pixel of a tile of 1024², 0.4 ps more
+    for every doubling, and small tiles do not fill the GPU.
     """
-    return 1000 + 0.0052 * height * width
+    pixels = height * width
+    return 600 + pixels * (0.0048 + 0.0004 * max(0.0, math.log2(pixels) - 20))
+
+
+def gpu_spectrum_cost(height: int, width: int) -> float:
+    """Return the modelled time in ns of one template's spectrum, which all tiles use."""
+    return 0.0022 * height * width
 
 
 _FAST = sorted(2**a * 3**b * 5**c * 7**d for a in range(4, 13) for b in range(4) for c in range(3) for d in range(2))
@@ -99,8 +108,10 @@ RADICES: dict[int, tuple[int, tuple[int, ...]]] = {
 COLUMN_RADICES = {1024: (32, (32, 32))}
 """Where columns are faster with others."""
 
-CPU_TILING = Tiling("cpu", tuple(n for n in _FAST if 16 <= n <= 8192), cpu_cost, shared=32, own=8)
-GPU_TILING = Tiling("gpu", tuple(RADICES), gpu_cost, shared=64, own=32)
+CPU_TILING = Tiling(
+    "cpu", tuple(n for n in _FAST if 16 <= n <= 8192), cpu_cost, lambda height, width: 0.0, shared=32, own=8
+)
+GPU_TILING = Tiling("gpu", tuple(RADICES), gpu_cost, gpu_spectrum_cost, shared=64, own=32)
 
 SHARED_MEMORY = 227 * 1024
 """Bytes of shared memory that a block can have on a GPU of compute capability 9.0; others have less."""

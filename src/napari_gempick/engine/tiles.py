@@ -101,7 +101,11 @@ def choose_fft_shape(positions: tuple[int, int], box: tuple[int, int], tiling: T
 
     rows, columns = (candidates(max(1, n), b - 1) for n, b in zip(positions, box, strict=True))
     best = min(
-        ((ny * nx * tiling.cost(fy, fx), fy, fx) for fy, ny in rows.items() for fx, nx in columns.items()),
+        (
+            (ny * nx * tiling.cost(fy, fx) + tiling.spectrum_cost(fy, fx), fy, fx)
+            for fy, ny in rows.items()
+            for fx, nx in columns.items()
+        ),
     )
     return best[1], best[2]
 
