@@ -13,6 +13,26 @@ settings.register_profile("nightly", parent=settings.get_profile("gempick"), der
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "gempick"))
 
 
+TOGETHER = {"tests/widgets": "window", "tests/job/cluster": "ranks", "tests/faults": "ranks"}
+"""Folders whose tests take turns: those of the window for the screen and its focus, those of MPI for the cores."""
+FIRST = ("window", "ranks", "tests/test_fuzz.py")
+"""What takes longest is begun first, so that the workers end together."""
+
+
+def group_of(item):
+    """Name of the tests that one worker runs in their order: those of a file, or of several folders."""
+    path = item.path.relative_to(item.config.rootpath)
+    return next((name for folder, name in TOGETHER.items() if path.is_relative_to(folder)), path.as_posix())
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """Group the tests for the workers of pytest-xdist (make test)."""
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group(group_of(item)))
+    items.sort(key=lambda item: FIRST.index(group_of(item)) if group_of(item) in FIRST else len(FIRST))
+
+
 @pytest.fixture(scope="session", autouse=True)
 def plan_cache(tmp_path_factory):
     """Stored plans of the test run, apart from the user's."""
