@@ -55,3 +55,4 @@ esac
 echo "Installing napari-gempick ($extra) into .venv; this is done once, and again when pyproject.toml changes." >&2
 install "$what"
 touch ".venv/.installed-$extra"
+[ "$extra" != dev ] || touch .venv/.installed-docs .venv/.installed-test # dev has them
