@@ -28,7 +28,7 @@ demo: .venv/.installed-base
 
 WORKERS := 2
 test: .venv/.installed-test
-	@sh tools/display.sh $(BIN)/python -m pytest -n $(WORKERS) $(TESTS)
+	@sh tools/display.sh $(BIN)/python -m pytest -n $(WORKERS) --max-worker-restart 0 $(TESTS)
 
 CUDA := cuda13
 test-gpu: .venv/.installed-test .venv/.installed-$(CUDA)
