@@ -1,6 +1,7 @@
 # Every target works from a fresh clone: it makes .venv and installs what it needs there, and nowhere else.
 # Needed before: Python >= 3.11 with venv, make, git.
 
+unexport PYTHONDONTWRITEBYTECODE # set, it would make every process of the tests compile all modules anew
 BIN := .venv/bin
 SCRIPTS := sample_data/demo.py docs/reference.py $(wildcard docs/figures/*.py)
 
@@ -25,8 +26,9 @@ help:
 demo: .venv/.installed-base
 	@$(BIN)/python sample_data/demo.py
 
+WORKERS := 2
 test: .venv/.installed-test
-	@sh tools/display.sh $(BIN)/python -m pytest $(TESTS)
+	@sh tools/display.sh $(BIN)/python -m pytest -n $(WORKERS) --max-worker-restart 0 $(TESTS)
 
 CUDA := cuda13
 test-gpu: .venv/.installed-test .venv/.installed-$(CUDA)

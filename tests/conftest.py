@@ -12,6 +12,38 @@ settings.register_profile(
 settings.register_profile("nightly", parent=settings.get_profile("gempick"), derandomize=False, max_examples=1000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "gempick"))
 
+TOGETHER = {
+    "tests/widgets/": "window",
+    "tests/job/cluster/test_slurm.py": "slurm",
+    "tests/job/cluster/": "ranks",
+    "tests/faults/": "ranks",
+}
+"""Tests that take turns: those of the window for the screen and its focus, those of MPI for the cores."""
+FIRST = ("window", "ranks", "slurm", "tests/test_fuzz.py", "tests/test_real_data.py")
+"""What takes longest is begun first, so that the workers end together."""
+
+
+def group_of(nodeid):
+    """Name of the tests that one worker runs in their order: those of a file, or of several folders."""
+    return next((name for start, name in TOGETHER.items() if nodeid.startswith(start)), nodeid.split("::")[0])
+
+
+def pytest_collection_modifyitems(items):
+    items.sort(key=lambda item: FIRST.index(name) if (name := group_of(item.nodeid)) in FIRST else len(FIRST))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """Share the tests out by their groups, in the order of the collection (make test, pytest -n 2)."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Groups(LoadScopeScheduling):
+        def _split_scope(self, nodeid):
+            return group_of(nodeid)
+
+    config.option.loadscopereorder = False
+    return Groups(config, log)
+
 
 @pytest.fixture(scope="session", autouse=True)
 def plan_cache(tmp_path_factory):

@@ -44,13 +44,14 @@ class Blobs:
     @classmethod
     def image(cls, shape, pixel_size, centres, psis=None):
         """Render copies at `centres` (x, y in pixels), turned by psi counter-clockwise on screen."""
-        y, x = np.mgrid[: shape[0], : shape[1]] * pixel_size
+        y, x = (np.arange(n) * pixel_size for n in shape)
         out = np.zeros(shape)
         for (cx, cy), psi in zip(centres, psis if psis is not None else [0.0] * len(centres), strict=True):
             cosine, sine = np.cos(np.radians(psi)), np.sin(np.radians(psi))
             for px, py, width, height in cls.PARTS:
                 # y points down: counter-clockwise on screen takes (1, 0) to (cos, -sin)
                 bx, by = px * cosine + py * sine, -px * sine + py * cosine
-                r2 = (x - cx * pixel_size - bx) ** 2 + (y - cy * pixel_size - by) ** 2
-                out += height * np.exp(-r2 / (2 * width**2))
+                along_x = np.exp(-((x - cx * pixel_size - bx) ** 2) / (2 * width**2))
+                along_y = np.exp(-((y - cy * pixel_size - by) ** 2) / (2 * width**2))
+                out += height * np.outer(along_y, along_x)
         return out.astype(np.float32)

@@ -2,6 +2,9 @@
 
 import numpy as np
 
+_AT_ONCE = 2**22
+"""Pixels of windows in memory at once: more would cost more time than the arithmetic."""
+
 
 def ncc(image, template, mask, centre=None):
     """Score of one template at every position; NaN where part of the mask's support lies outside the image."""
@@ -21,16 +24,19 @@ def ncc(image, template, mask, centre=None):
     x0, x1 = max(0, -offsets[:, 1].min()), nx - max(0, offsets[:, 1].max())
     if y1 <= y0 or x1 <= x0:
         return out
-    windows = np.stack([image[y0 + dy : y1 + dy, x0 + dx : x1 + dx] for dy, dx in offsets], axis=-1)
-    centred = windows - windows.mean(axis=-1, keepdims=True)
-    local = centred @ weights / total
-    variance = np.maximum((centred**2) @ weights / total - local**2, 0)
-    spread = np.ptp(windows, axis=-1)
-    sigma = np.sqrt(variance)
-    flat = (spread == 0) | (sigma <= 1e-4 * image.std())
-    with np.errstate(divide="ignore", invalid="ignore"):
-        score = (centred @ t0) / (total * s_t * sigma)
-    out[y0:y1, x0:x1] = np.where(flat, 0, score)
+    step = max(1, _AT_ONCE // (len(offsets) * (x1 - x0)))
+    for top in range(y0, y1, step):
+        bottom = min(top + step, y1)
+        windows = np.stack([image[top + dy : bottom + dy, x0 + dx : x1 + dx] for dy, dx in offsets])
+        centred = windows - windows.mean(axis=0)
+        local = np.tensordot(weights, centred, 1) / total
+        variance = np.maximum(np.tensordot(weights, centred**2, 1) / total - local**2, 0)
+        spread = np.ptp(windows, axis=0)
+        sigma = np.sqrt(variance)
+        flat = (spread == 0) | (sigma <= 1e-4 * image.std())
+        with np.errstate(divide="ignore", invalid="ignore"):
+            score = np.tensordot(t0, centred, 1) / (total * s_t * sigma)
+        out[top:bottom, x0:x1] = np.where(flat, 0, score)
     return out
 
 

@@ -38,13 +38,13 @@ make_venv() {
     "$python" -m venv --clear .venv
 }
 
-install() {
+install() { # without compiling all modules: Python does so with those that are used, when they first are
     if quietly uv --version && uv pip install --quiet --python .venv/bin/python --editable "$1"; then
         return
     fi
     quietly .venv/bin/python -m pip --version || quietly .venv/bin/python -m ensurepip ||
         fail "There is no pip in .venv; remove the folder .venv and run make again."
-    .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-input --editable "$1"
+    .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-input --no-compile --editable "$1"
 }
 
 new_enough .venv/bin/python || make_venv
@@ -55,3 +55,4 @@ esac
 echo "Installing napari-gempick ($extra) into .venv; this is done once, and again when pyproject.toml changes." >&2
 install "$what"
 touch ".venv/.installed-$extra"
+[ "$extra" != dev ] || touch .venv/.installed-docs .venv/.installed-test # dev has them

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from functools import cache
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ PLANTED = {(60.3, 60.7): 0.0, (180.2, 70.1): 60.0, (70.0, 190.4): 120.0, (190.6,
 """Centre (x, y) in pixels: psi in degrees."""
 
 
+@cache
 def micrograph(seed, scale=1.0):
     noise = np.random.default_rng(seed).standard_normal((250, 260)).astype(np.float32)
     return -scale * Blobs.image((250, 260), 2.0, list(PLANTED), list(PLANTED.values())) + 0.3 * noise

@@ -17,10 +17,11 @@ def rng():
 def field(rng, shape=(500, 560)):
     """Noise with dark particles of the diameter on it."""
     image = gaussian_filter(rng.standard_normal(shape), 1.0) / 0.28
-    y, x = np.indices(shape)
     centres = rng.uniform(60, np.array(shape) - 60, (30, 2))
     for cy, cx in centres:
-        image -= 0.5 * (np.hypot(y - cy, x - cx) < DIAMETER / 2)
+        top, left = int(cy) - DIAMETER, int(cx) - DIAMETER
+        y, x = np.mgrid[top : top + 2 * DIAMETER, left : left + 2 * DIAMETER]
+        image[y, x] -= 0.5 * (np.hypot(y - cy, x - cx) < DIAMETER / 2)
     return image.astype(np.float32), centres
 
 

@@ -14,8 +14,10 @@ from pathlib import Path
 
 from mpi4py import MPI
 
-from napari_gempick.job.cluster import program
-from napari_gempick.job.cluster.rank import Rank
+sys.modules["dask"] = None  # pyfftw would load it, which takes a third of the start, and worlds start often
+
+from napari_gempick.job.cluster import program  # noqa: E402
+from napari_gempick.job.cluster.rank import Rank  # noqa: E402
 
 SENTENCE = "injected here"
 

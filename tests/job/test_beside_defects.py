@@ -2,6 +2,7 @@
 
 import json
 from fractions import Fraction
+from functools import cache
 
 import numpy as np
 import pytest
@@ -165,6 +166,12 @@ def picked(folder, kind, *more):
     return np.column_stack([picks.x, picks.y, picks.score]), row.get("notes", [])
 
 
+@pytest.fixture(scope="module")
+def without(tmp_path_factory, plan_cache):
+    """Picks and notes without a defect, by the options; searched once."""
+    return cache(lambda *more: picked(tmp_path_factory.mktemp("without"), "none", *more))
+
+
 @pytest.mark.parametrize("grid", ["auto", "full"])
 @pytest.mark.parametrize(
     ("kind", "said"),
@@ -176,8 +183,8 @@ def picked(folder, kind, *more):
         ("blob", "1 blob was replaced"),
     ],
 )
-def test_picks_are_those_without_the_defect(tmp_path, kind, said, grid):
-    expected, silent = picked(tmp_path, "none", "--grid", grid)
+def test_picks_are_those_without_the_defect(tmp_path, without, kind, said, grid):
+    expected, silent = without("--grid", grid)
     found, notes = picked(tmp_path, kind, "--grid", grid)
     assert len(expected) == 4 and silent == []
     assert len(notes) == 1 and said in notes[0]
@@ -187,12 +194,12 @@ def test_picks_are_those_without_the_defect(tmp_path, kind, said, grid):
 
 
 @pytest.mark.parametrize("kind", ["rows", "column", "pixels", "blob"])
-def test_kept_defects_are_searched_on_the_full_grid(tmp_path, kind):
+def test_kept_defects_are_searched_on_the_full_grid(tmp_path, without, kind):
     full, silent = picked(tmp_path, kind, "--defects", "keep", "--grid", "full")
     found, notes = picked(tmp_path, kind, "--defects", "keep")
     assert silent == [] and len(notes) == 1 and "full grid" in notes[0]
     assert np.abs(found - full).max() < 1e-4
-    ordinary, silent = picked(tmp_path, "none", "--defects", "keep")
+    ordinary, silent = without("--defects", "keep")
     assert silent == [] and len(ordinary) == 4
 
 

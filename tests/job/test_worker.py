@@ -71,7 +71,7 @@ def test_wrong_settings_are_a_sentence(worker, request_for):
 
 def test_cancel(worker, request_for):
     ask, until = worker
-    ask(**request_for(1, "one", "two", angle_step=0.05))
+    ask(**request_for(1, "one", "two", angle_step=0.1))
     until("progress")
     ask(cancel=1)
     assert until("done", "failed") == {"run": 1, "event": "done", "state": "stopped"}

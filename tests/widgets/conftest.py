@@ -107,18 +107,19 @@ def planted():
     return PLANTED
 
 
-@pytest.fixture
-def screen():
-    """Skips where there is no screen; in CI that is a failure."""
+@pytest.fixture(scope="session")
+def qapp_cls(qapp_cls):
+    """No application starts without a screen, where Qt would end the process: skips, and fails in CI."""
     if not os.environ.get("DISPLAY") and os.name == "posix":
         message = "no screen: run make test, which brings its own"
         if os.environ.get("CI") and not os.environ.get("GEMPICK_ALLOW_SKIP"):
             pytest.fail(message)
         pytest.skip(message)
+    return qapp_cls
 
 
 @pytest.fixture
-def dock(screen, make_napari_viewer, plan_cache, qtbot):
+def dock(make_napari_viewer, plan_cache, qtbot):
     """The dock in a viewer, shut down in the end."""
     from napari_gempick.widgets.start import open_dock
 

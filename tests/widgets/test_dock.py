@@ -150,7 +150,7 @@ def test_closing_while_running(picked):
     assert (picked.controller.folder is None) and picked.controller.background.closed
 
 
-def test_closing_the_window_ends_everything(screen, qtbot, searched_once, tmp_path, make_napari_viewer):
+def test_closing_the_window_ends_everything(qtbot, searched_once, tmp_path, make_napari_viewer):
     from napari_gempick.widgets.start import open_dock
 
     shutil.copytree(searched_once, tmp_path / "session")
@@ -189,7 +189,7 @@ def test_export_writes_what_is_seen(picked, qtbot):
     }
 
 
-def test_open_images_are_adopted_and_picks_lie_on_them(make_napari_viewer, screen, data, tmp_path, qtbot):
+def test_open_images_are_adopted_and_picks_lie_on_them(make_napari_viewer, data, tmp_path, qtbot):
     from napari_gempick.widgets.start import open_dock
 
     viewer = make_napari_viewer()
