@@ -53,7 +53,7 @@ class ExtractSettings(BaseModel):
         group=None,
     )
     dtype: Literal["float32", "float16"] = _shown(
-        "float32", "Type of the pixels in the stack (MRC mode 2 or 12); RELION >= 4 reads float16.", label="Pixel type"
+        "float32", "Type of the pixels in the stack (MRC mode 2 or 12); RELION >= 4 reads float16.", label="Type"
     )
     voltage: float | None = _shown(
         None,

@@ -88,7 +88,7 @@ class ClusterDialog(QDialog):
         for form in self._forms.values():
             form.show_values(self.values)
         self.lines = {name: self.fields[name].native for name in names_with(ClusterSettings, kind="lines")}
-        self.lines["environment"].setPlaceholderText("module load openmpi\nconda activate gempick")
+        self.lines["environment"].setPlaceholderText("module load openmpi")
         self.site = self.fields["site"].native
         maps = declarations(PickSettings)["save_maps"]
         tip = "Maps of every micrograph, to look at afterwards; thresholds can be moved without them, too"

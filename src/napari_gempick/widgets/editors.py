@@ -86,6 +86,8 @@ class Number(Editor, FloatSpinBox):
         Where the arrow keys begin when the number is missing.
     scale : float
         Shown is the value times this.
+    narrowest : int
+        Pixels for the text.
     """
 
     def __init__(
@@ -103,6 +105,7 @@ class Number(Editor, FloatSpinBox):
         open: bool = False,
         start: float | None = None,
         scale: float = 1.0,
+        narrowest: int = 36,
         **kwargs: Any,
     ) -> None:
         super().__init__(nullable=nullable, **kwargs)
@@ -117,6 +120,7 @@ class Number(Editor, FloatSpinBox):
         spin.setSuffix(suffix)
         spin.setKeyboardTracking(False)
         spin.setButtonSymbols(QAbstractSpinBox.ButtonSymbols.NoButtons)
+        spin.setStyleSheet(f"padding: 1px 4px; min-width: {narrowest}px;")  # napari's style asks for more
         WheelGuard(spin)
         self._finish(kwargs.get("label"))
         if value is not Undefined:

@@ -46,9 +46,10 @@ class Compare(Fold):
         self._line.setStretch(1, 1)
         self.rows.addLayout(self._line)
         tip = "Two picks of one particle lie no farther apart than this. Default: half the particle's diameter"
-        self._tolerance = edit(float, None, label="Tolerance", tip=tip, max=9999.0, step=5.0, open=True, nullable=True)
+        self._tolerance = edit(
+            float, None, label="Tolerance", tip=tip, max=9999.0, step=5.0, open=True, nullable=True, narrowest=86
+        )
         self.tolerance = self._tolerance.native
-        self.tolerance.setFixedWidth(96)
         tip = "Unit of the tolerance; px are pixels of the micrograph"
         self._unit = edit(str, "Å", label="Unit of the tolerance", tip=tip, choices=("Å", "px"), shortest=2)
         self.unit = self._unit.native

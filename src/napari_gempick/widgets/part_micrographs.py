@@ -75,10 +75,12 @@ class Micrographs(Part):
         self.place = QLabel("")
         self.place.setAlignment(Qt.AlignmentFlag.AlignCenter)
         self.place.setMinimumWidth(60)
-        self.form = Form(PickSettings, names_with(PickSettings, group="Micrographs"), controller.set_value, columns=1)
+        width = {"pixel_size": {"narrowest": 100}}
+        self.form = Form(
+            PickSettings, names_with(PickSettings, group="Micrographs"), controller.set_value, columns=1, options=width
+        )
         self.pixel_size = self.form.fields["pixel_size"]
         self._tip = self.pixel_size.tooltip
-        self.pixel_size.editor.setFixedWidth(110)
         self.rows.addLayout(row(self.previous, self.place, self.next, 1, self.form.native))
         controller.state_changed.connect(self._state_changed)
         controller.current_changed.connect(self._current_changed)
