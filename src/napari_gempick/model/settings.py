@@ -40,14 +40,7 @@ _ctf = functools.partial(declare, group="CTF of each micrograph", role="template
 _grid = functools.partial(declare, group="Angles and grid", role="template")
 _mask = functools.partial(declare, group="Masks", role="template")
 _limit = functools.partial(
-    *(declare, None),
-    group="Limits",
-    role="tuned",
-    metavar="LOWEST,HIGHEST",
-    kind="bounds",
-    most=999,
-    step=0.1,
-    digits=2,
+    declare, None, group="Limits", role="tuned", metavar="LOWEST,HIGHEST", kind="bounds", most=999, step=0.1, digits=2
 )
 _choice = functools.partial(declare, role="choice")
 _tune = functools.partial(declare, group="Tune", role="tuned")

@@ -13,7 +13,8 @@ from qtpy.QtCore import QEvent, QObject, Qt
 from qtpy.QtWidgets import QAbstractSpinBox, QComboBox, QFileDialog, QMenu, QSizePolicy, QWidget
 from superqt.utils import signals_blocked
 
-from napari_gempick.widgets.parts import FRAMED, GAP
+from napari_gempick.widgets.fold import GAP
+from napari_gempick.widgets.parts import FRAMED
 
 if TYPE_CHECKING:
     from collections.abc import Callable

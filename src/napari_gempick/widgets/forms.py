@@ -11,7 +11,7 @@ from qtpy.QtWidgets import QGridLayout, QLabel
 from napari_gempick.model.declaration import declarations, validated
 from napari_gempick.model.errors import GempickError
 from napari_gempick.widgets.editors import Bounds, Check, Lines, PathEdit, Text, edit
-from napari_gempick.widgets.parts import GAP
+from napari_gempick.widgets.fold import GAP
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
