@@ -28,19 +28,7 @@ Kind = Literal["value", "per view", "path", "bounds", "lines"]
 
 @dataclass(frozen=True)
 class Paths:
-    """What a path may be: a title for the file and for the folder that are asked for, the files shown, other words.
-
-    Attributes
-    ----------
-    nothing : str
-        What no path means.
-    file, folder : str
-        Titles.
-    files : str
-        Name patterns, in Qt's notation.
-    word, meaning : str
-        A word that stands for a path, and what it means; empty where there is none.
-    """
+    """What a path may be: `files` are name patterns, `word` stands for a path and means `meaning`."""
 
     nothing: str
     file: str
@@ -54,30 +42,9 @@ class Paths:
 class Declared:
     """A parameter as it is declared.
 
-    Attributes
-    ----------
-    name, label, help : str
-    default : object
-        None also where a value is required.
-    required : bool
-    unit, metavar : str or None
-    group : str or None
-        Heading in the window; None where it has no editor there.
-    low, high : float
-        Limits of a number; one that is excluded counts as one.
-    open : bool
-        Whether `low` itself is excluded.
-    step, digits : float, int
-        Of an editor of a number.
-    empty : str
-        What an empty value means, in a word; empty where a value cannot be empty.
-    role : str
-    kind : str
-    paths : Paths or None
-    type : type
-        Without None.
-    optional : bool
-        Whether the value may be None.
+    `group` is its heading in the window, None where it has no editor there. `low` and `high` are the limits of a
+    number; with `open`, `low` itself is excluded. `step` and `digits` are those of an editor. `empty` says in a word
+    what an empty value means, where a value can be empty. `type` is without None, which `optional` allows.
     """
 
     name: str
@@ -139,26 +106,10 @@ def declare(
     paths: Paths | None = None,
     **limits: Any,
 ) -> Any:
-    """Declare one parameter: default, help, and what `Declared` says.
-
-    Parameters
-    ----------
-    default, help : object, str
-    least, most : float
-        Limits of an editor, where the value itself has no limit.
-    limits
-        ge, gt, le, lt of the value.
-    """
-    declared: dict[str, Any] = {
-        "unit": unit,
-        "metavar": metavar,
-        "label": label,
-        "group": group,
-        "least": least,
-        "most": most,
-    }
-    declared |= {"step": step, "digits": digits, "empty": empty, "role": role, "kind": kind}
-    declared["paths"] = paths
+    """Declare one parameter: default, help, and what `Declared` says; `least` and `most` limit an editor alone."""
+    declared: dict[str, Any] = {"unit": unit, "metavar": metavar, "label": label, "group": group}
+    declared |= {"least": least, "most": most, "step": step, "digits": digits, "empty": empty}
+    declared |= {"role": role, "kind": kind, "paths": paths}
     return Field(default, description=help, json_schema_extra=declared, **limits)
 
 
@@ -175,24 +126,14 @@ def _declared(name: str, info: Any) -> Declared:
         low = getattr(rule, "ge", getattr(rule, "gt", low))
         high = getattr(rule, "le", getattr(rule, "lt", high))
     type_, optional = _without_none(info.annotation)
-    return Declared(
-        **{
-            **given,
-            "name": name,
-            "label": given["label"] or name.replace("_", " ").capitalize(),
-            "help": info.description or "",
-            "default": None if info.is_required() else info.default,
-            "required": info.is_required(),
-            "low": float(low),
-            "high": float(high),
-            "open": any(hasattr(rule, "gt") for rule in info.metadata),
-            "step": given["step"] or (0.05 if high <= 1 else 1.0),
-            "digits": (3 if high <= 1 else 1) if given["digits"] is None else given["digits"],
-            "empty": given["empty"] or ("auto" if optional or info.is_required() else ""),
-            "type": type_,
-            "optional": optional,
-        }
-    )
+    required = info.is_required()
+    given["label"] = given["label"] or name.replace("_", " ").capitalize()
+    given["step"] = given["step"] or (0.05 if high <= 1 else 1.0)
+    given["digits"] = (3 if high <= 1 else 1) if given["digits"] is None else given["digits"]
+    given["empty"] = given["empty"] or ("auto" if optional or required else "")
+    given |= {"name": name, "help": info.description or "", "type": type_, "optional": optional, "required": required}
+    given |= {"default": None if required else info.default, "low": float(low), "high": float(high)}
+    return Declared(**given, open=any(hasattr(rule, "gt") for rule in info.metadata))
 
 
 def _without_none(annotation: Any) -> tuple[Any, bool]:

@@ -41,21 +41,12 @@ def average_dialog(parent: QWidget, diameter: float, *, by_hand: int, seen: int)
     )
 
 
-def ask_projection(parent: QWidget, path: str) -> dict[str, Any] | None:
-    """Ask for name, symmetry and step (degrees) of the projections of a map; None where it was cancelled."""
-    return _asked(projection_dialog(parent, path))
-
-
-def ask_average(parent: QWidget, diameter: float, *, by_hand: int, seen: int) -> dict[str, Any] | None:
-    """Ask for the name of a view, the diameter (Å), and whether only picks added by hand count; None: cancelled."""
-    return _asked(average_dialog(parent, diameter, by_hand=by_hand, seen=seen))
-
-
 def _dialog(parent: QWidget, title: str, *editors: Any) -> Dialog:
     made = Dialog(widgets=editors, parent=parent)
     made.native.setWindowTitle(title)
     return made
 
 
-def _asked(dialog: Dialog) -> dict[str, Any] | None:
+def ask(dialog: Dialog) -> dict[str, Any] | None:
+    """Show a dialog; return what was answered by the names of the editors, None where it was cancelled."""
     return dialog.asdict() if dialog.exec() else None

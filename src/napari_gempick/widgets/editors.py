@@ -73,14 +73,10 @@ class Number(Editor, FloatSpinBox):
 
     Parameters
     ----------
-    value : float or None
-    min, max, step : float
     digits : int
         Behind the point; 0 for whole numbers.
-    nullable : bool
     empty : str
         What None means, or the smallest number where the value cannot be None.
-    prefix, suffix : str
     open : bool
         `min` itself is not a value, so that it can stand for None.
     start : float, optional
@@ -187,10 +183,8 @@ class Text(Editor, LineEdit):
 
     Parameters
     ----------
-    value : str or sequence of str
     empty : str
-        What no text means; the default then is no text.
-    default : str or sequence of str
+        What no text means; `default` then is no text.
     many : bool
         The text is several values with commas or spaces between them.
     """
@@ -259,14 +253,7 @@ class Lines(Editor, TextEdit):
 
 
 class PathEdit(Editor, FileEdit):
-    """A file or a folder that exists, a word that stands for one, or None.
-
-    Parameters
-    ----------
-    value : str or None
-    paths : Paths
-        What may be chosen.
-    """
+    """A file or a folder that exists, a word that stands for one, or None."""
 
     def __init__(self, value: Any = Undefined, *, paths: Paths, refused: Any = None, **kwargs: Any) -> None:
         kwargs["nullable"] = True
@@ -393,8 +380,7 @@ def edit(annotation: Any, value: Any = Undefined, *, label: str = "", tip: str =
 
     Parameters
     ----------
-    annotation : type
-    value : object
+    annotation, value : type, object
     label, tip : str
     options
         Of the editor's class.

@@ -23,7 +23,7 @@ from napari_gempick.model.declaration import declarations, names_with
 from napari_gempick.model.errors import GempickError
 from napari_gempick.model.settings import PickSettings
 from napari_gempick.model.values import AUTO
-from napari_gempick.widgets.dialogs import ask_average, ask_projection
+from napari_gempick.widgets.dialogs import ask, average_dialog, projection_dialog
 from napari_gempick.widgets.editors import edit
 from napari_gempick.widgets.forms import Form, tip_of
 from napari_gempick.widgets.making import average_picks, project
@@ -95,7 +95,7 @@ class Templates(Part):
         file, _ = QFileDialog.getOpenFileName(self, "3D map to project", "", "Maps (*.mrc *.map *.ccp4);;All files (*)")
         if not file:
             return
-        asked = ask_projection(self, file)
+        asked = ask(projection_dialog(self, file))
         if asked is not None:
             project(self._controller, Path(file), asked["name"], asked["symmetry"], asked["step"])
 
@@ -105,7 +105,7 @@ class Templates(Part):
         by_hand = len(controller.edits().added)
         seen = by_hand if choice is None else len(choice)
         diameter = controller.state.values.get("diameter") or (200.0 if board is None else board.diameter)
-        asked = ask_average(self, diameter, by_hand=by_hand, seen=seen)
+        asked = ask(average_dialog(self, diameter, by_hand=by_hand, seen=seen))
         if asked is not None:
             average_picks(controller, asked["name"], asked["diameter"], only_by_hand=asked["only"])
 
