@@ -12,11 +12,12 @@ from napari_gempick.device.plan import PlanStore
 from napari_gempick.engine.exclusion import find_exclusion
 from napari_gempick.engine.peaks import select
 from napari_gempick.job.found import find_peaks
-from napari_gempick.job.inputs import BankMaker, View, choose_grid, masks_of_views, source_of, view_of
+from napari_gempick.job.inputs import BankMaker, View, choose_grid, source_of, view_of
 from napari_gempick.job.results import candidate_floor, selection_for
 from napari_gempick.job.thresholds import decide, scores_of
 from napari_gempick.model.errors import InputError, SettingsError
-from napari_gempick.model.settings import AUTO, PickSettings
+from napari_gempick.model.settings import PickSettings
+from napari_gempick.model.values import AUTO
 from napari_gempick.run.pipeline import search_all
 from napari_gempick.run.search import DevicePool
 
@@ -121,7 +122,7 @@ def pick(
     if pixels.ndim != 2 or not np.isfinite(pixels).all() or pixels.min() == pixels.max():
         raise InputError("The micrograph must be a 2D array of finite numbers that are not all equal.")
     template_pixel_size = settings.template_pixel_size or settings.pixel_size
-    specs = masks_of_views(settings, tuple(templates))
+    specs = dict(zip(templates, settings.masks.of(templates), strict=True))
     views: list[View] = []
     for name, stack in templates.items():
         sections = np.asarray(stack, np.float32)
@@ -165,7 +166,7 @@ def picked(outcome: Outcome, settings: PickSettings, diameter: float) -> Picked:
         outcome.scores,
         outcome.decoys,
         candidate_floor(settings, names),
-        settings.threshold_of(names),
+        settings.thresholds.of(names),
         image=outcome.image,
         size=diameter / outcome.scores.grid.map_pixel_size,
         refine=outcome.refine,

@@ -32,7 +32,7 @@ from napari_gempick.job.preparation import Preparation
 from napari_gempick.model.bank import BankIndex
 from napari_gempick.model.errors import Cancelled, InputError, SettingsError
 from napari_gempick.model.geometry import Grid, coarsest_ratio
-from napari_gempick.model.settings import PickSettings, split_name
+from napari_gempick.model.values import Named
 from napari_gempick.run.pipeline import Source
 
 if TYPE_CHECKING:
@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from napari_gempick.io.listing import MicrographFile
     from napari_gempick.io.stack import Stack
     from napari_gempick.model.ctf import Ctf
+    from napari_gempick.model.settings import PickSettings
 
 BANKS_KEPT = 2
 FEW = 4
@@ -101,12 +102,12 @@ def read_views(settings: PickSettings) -> list[View]:
         raise SettingsError("There are no templates; give at least one with --templates [NAME=]FILE.")
     found: OrderedDict[str, list[Stack]] = OrderedDict()
     for text in settings.templates:
-        name, path = split_name(text)
+        name, path = Named.read(text)
         stack = read_stack(path, settings.template_pixel_size)
         if stack.pixel_size is None:
             raise InputError(f"{path} has no pixel size in its header; give --template-pixel-size in Å.", path)
         found.setdefault(name or split_sections(path)[0].name.split(".")[0], []).append(stack)
-    specs = masks_of_views(settings, tuple(found))
+    specs = dict(zip(found, settings.masks.of(found), strict=True))
     views = []
     for name, stacks in found.items():
         sizes = {stack.pixel_size for stack in stacks if stack.pixel_size is not None}
@@ -126,24 +127,6 @@ def read_views(settings: PickSettings) -> list[View]:
         )
         views.append(replace(view, images=images, notes=tuple(note for stack in stacks for note in stack.notes)))
     return views
-
-
-def masks_of_views(settings: PickSettings, view_names: tuple[str, ...]) -> dict[str, str]:
-    """Return the mask that the settings say for each view.
-
-    Raises
-    ------
-    SettingsError
-        A mask is for a name that is no view.
-    """
-    masks: dict[str | None, str] = {None: "auto"}
-    for text in settings.mask:
-        name, value = split_name(text)
-        if name is not None and name not in view_names:
-            known = ", ".join(view_names)
-            raise SettingsError(f"--mask {text}: there is no view {name!r}; the views are {known}.")
-        masks[name] = value
-    return {name: masks.get(name, masks[None]) for name in view_names}
 
 
 def view_of(
@@ -218,7 +201,7 @@ class BankMaker:
             tuple(len(view.templates) for view in views),
             self._angle_step(),
             settings.angle_range,
-            settings.folds_of(tuple(view.name for view in views)),
+            settings.folds.of(tuple(view.name for view in views)),
         )
 
     def _check(self) -> None:

@@ -42,7 +42,8 @@ from napari_gempick.job.thresholds import (
     scores_of,
 )
 from napari_gempick.model.errors import GempickError, OutputError, ProofError, SettingsError
-from napari_gempick.model.settings import AUTO
+from napari_gempick.model.settings import NOT_REPRODUCING
+from napari_gempick.model.values import AUTO
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Sequence
@@ -58,8 +59,6 @@ if TYPE_CHECKING:
     from napari_gempick.model.settings import PickSettings
 
 INDEX_FILE = "autopick.star"
-NOT_REPRODUCING = ("devices", "threads", "format", "save_maps", "per_view_maps")
-"""Settings that do not change which picks come out."""
 FROM_BOTTOM = "y_from_last_row"
 """In run.json, the formats whose files count y from the last row of a TIFF micrograph."""
 FRAME = "x and y count pixels from 0; row 0 is the first row of the micrograph's file, unless y_from_last_row says so"
@@ -229,7 +228,7 @@ class Results:
         names = scores.bank.view_names
         floor = candidate_floor(settings, names)
         shape = (int(scores.score.shape[0]), int(scores.score.shape[1]))
-        size, thresholds = self._diameter / grid.map_pixel_size, settings.threshold_of(names)
+        size, thresholds = self._diameter / grid.map_pixel_size, settings.thresholds.of(names)
         found, decoys = find_peaks(scores, inverted, floor, thresholds, image=image, size=size, refine=refine)
         candidates = Candidates(
             found, names, grid.file_shape, shape, grid.pixel_size, grid.map_pixel_size, floor, decoys
@@ -335,7 +334,7 @@ class Results:
     def check_floor(self, micrograph: MicrographFile, candidates: Candidates) -> None:
         """Raise SettingsError when a threshold lies below the floor of a micrograph's candidates."""
         wanted = candidate_floor(self._settings, candidates.view_names)
-        lowest = min(t for t in (1.0, *self._settings.threshold_of(candidates.view_names)) if t is not None)
+        lowest = min(t for t in (1.0, *self._settings.thresholds.of(candidates.view_names)) if t is not None)
         if wanted < candidates.floor and lowest < candidates.floor:
             raise SettingsError(
                 f"{self.candidates(micrograph)} holds candidates down to {candidates.floor:g} only; give a higher "
@@ -415,7 +414,7 @@ def _exists(path: Path) -> bool:
 
 def candidate_floor(settings: PickSettings, view_names: tuple[str, ...]) -> float:
     """Return the score down to which candidates are kept: the setting, or the lowest threshold where that is lower."""
-    return min([settings.candidate_floor, *(t for t in settings.threshold_of(view_names) if t is not None)])
+    return min([settings.candidate_floor, *(t for t in settings.thresholds.of(view_names) if t is not None)])
 
 
 def selection_for(
@@ -428,7 +427,7 @@ def selection_for(
     distance = diameter / 2 if settings.min_distance is None else settings.min_distance
     border = settings.border if settings.border is not None else (settings.diameter or 0.0) / 2
     return Selection(
-        thresholds=[NOTHING if t is None else t for t in settings.threshold_of(view_names)],
+        thresholds=[NOTHING if t is None else t for t in settings.thresholds.of(view_names)],
         min_distance=distance / map_pixel_size,
         max_threshold=settings.max_threshold,
         border=border / pixel_size,

@@ -55,7 +55,7 @@ def decide(settings: PickSettings, view_names: tuple[str, ...], rates: Sequence[
     SettingsError
         A threshold is automatic and there are no decoys.
     """
-    wanted = settings.threshold_of(view_names)
+    wanted = settings.thresholds.of(view_names)
     if None not in wanted:
         return [value for value in wanted if value is not None]
     if rates is None:
@@ -70,7 +70,7 @@ def decide(settings: PickSettings, view_names: tuple[str, ...], rates: Sequence[
 
 def is_automatic(settings: PickSettings, view_names: tuple[str, ...]) -> bool:
     """Return whether a threshold of any view is to be chosen from the scores."""
-    return None in settings.threshold_of(view_names)
+    return None in settings.thresholds.of(view_names)
 
 
 def nothing_found(view_names: tuple[str, ...], thresholds: Sequence[float]) -> list[str]:

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, field_validator, model_validator
 
-from napari_gempick.model.settings import declare, validated
+from napari_gempick.model.declaration import declare, validated
 
 VIEWS = ("side", "top")
 """Views that have a template and a mask; the truth may call a particle `ignore` as well."""

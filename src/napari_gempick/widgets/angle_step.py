@@ -8,7 +8,7 @@ from napari_gempick.model.errors import GempickError
 
 if TYPE_CHECKING:
     from napari_gempick.widgets.controller import Controller
-    from napari_gempick.widgets.fields import Field
+    from napari_gempick.widgets.editors import Number
     from napari_gempick.widgets.state import State
 
 DEPENDS_ON = ("template_pixel_size", "diameter", "lowpass", "highpass", "ctf", "whiten", "contrast")
@@ -21,11 +21,11 @@ class AngleStep:
     Parameters
     ----------
     controller : Controller
-    field : Field
+    field : Number
         The editor of the setting.
     """
 
-    def __init__(self, controller: Controller, field: Field) -> None:
+    def __init__(self, controller: Controller, field: Number) -> None:
         self._controller, self._field = controller, field
         self._key: Any = None
         controller.state_changed.connect(lambda state, before: self._look(state))

@@ -6,8 +6,8 @@ import html
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QFileDialog, QLabel, QMenu, QMessageBox
+from superqt.utils import qthrottled
 
 from napari_gempick.io.formats import FORMATS
 from napari_gempick.job.cluster.folder import JOB_FILE
@@ -71,11 +71,8 @@ class Export(Part):
         controller.folder_changed.connect(lambda: self._say_proof(""))
         controller.state_changed.connect(lambda state, before: self._update())
         controller.current_changed.connect(self._update)
-        self._slow = QTimer(self)
-        self._slow.setSingleShot(True)
-        self._slow.setInterval(50)
-        self._slow.timeout.connect(self._update)
-        counter.counted.connect(lambda stem: self._slow.isActive() or self._slow.start())
+        self._update_soon = qthrottled(self._update, timeout=50, leading=False)
+        counter.counted.connect(lambda stem: self._update_soon())
         self._update()
 
     @property

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QHBoxLayout, QLabel, QPushButton, QSizePolicy, QWidget
+from superqt import QElidingLabel
 
 from napari_gempick.widgets.fold import GAP, Foldable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+FRAMED = "QPlainTextEdit, QTextEdit { border: 1px solid #7a7d85; border-radius: 2px; background: transparent; }"
 
 
 class Part(Foldable):
@@ -26,13 +30,15 @@ class Part(Foldable):
 
     def __init__(self, number: int, title: str, line: str) -> None:
         style = "font-weight: bold; padding: 5px 4px;"
-        tip = "Fold or unfold this part"
-        super().__init__(f" {number}   {title}", tip, icon=10, style=style, margins=(8, 0, 6, 8))
+        super().__init__(f"{number}   {title}", "Fold or unfold this part", style=style, margins=(8, 0, 6, 8))
         self.setObjectName(f"part{number}")
-        self.heading.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
-        self.summary = QLabel("")
-        self.summary.setStyleSheet("font-size: 11px; padding-right: 6px;")
-        self.top.addWidget(self.summary)
+        self.heading.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Fixed)
+        self.summary = QElidingLabel("")
+        self.summary.setAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
+        self.summary.setStyleSheet("font-size: 11px;")
+        self.summary.setEllipsesWidth(6)
+        self.top.addWidget(self.summary, 1)
+        self.top.setStretch(0, 0)
         self.rows.addWidget(small(line))
         self.set_open(True)
 

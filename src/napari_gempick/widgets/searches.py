@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 from psygnal import Signal
 
-from napari_gempick.job.results import NOT_REPRODUCING, read_run, row_of
+from napari_gempick.job.results import read_run, row_of
 from napari_gempick.model.errors import GempickError
+from napari_gempick.model.settings import SEARCHED_WITH
 from napari_gempick.widgets.loading import Result, bank_of
 from napari_gempick.widgets.process import SearchProcess
-from napari_gempick.widgets.state import TUNED
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
 MOST_MAPS = 4 * 2**30
 """Bytes of score and index maps that a run over several micrographs may keep."""
-_NOT_SEARCHED_WITH = {*NOT_REPRODUCING, *TUNED, "threshold", "fdr", "exclude", "candidate_floor"}
 
 
 @dataclass(frozen=True)
@@ -236,7 +235,7 @@ class Searches:
 
 def digest_of(settings: PickSettings) -> str:
     """Return what tells two searches apart: all settings that change the score map."""
-    searched = {k: v for k, v in settings.model_dump(mode="json").items() if k not in _NOT_SEARCHED_WITH}
+    searched = {k: v for k, v in settings.model_dump(mode="json").items() if k in SEARCHED_WITH}
     return hashlib.blake2b(json.dumps(searched, sort_keys=True).encode(), digest_size=8).hexdigest()
 
 

@@ -20,8 +20,7 @@ from pydantic import (
 from napari_gempick.io.listing import MicrographFile
 from napari_gempick.io.names import is_below
 from napari_gempick.model.errors import GempickError, InputError
-from napari_gempick.model.settings import PickSettings, make_settings
-from napari_gempick.widgets.state import TUNED
+from napari_gempick.model.settings import TUNED, PickSettings, make_settings
 
 VERSION = 1
 

@@ -10,15 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 from napari_gempick.io.image import plausible
 from napari_gempick.io.listing import MicrographFile
-from napari_gempick.model.settings import PickSettings, make_settings
+from napari_gempick.model.settings import TUNED, PickSettings, make_settings
+from napari_gempick.model.values import Named, named_texts
 from napari_gempick.widgets.look import VIEW_COLOURS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-DEFAULT_THRESHOLD = PickSettings().threshold_of(("all",))[0] or 0.4
-TUNED = ("max_threshold", "min_distance", "border", "max_picks", "local_mean", "local_sigma", "power")
-"""Settings that choose picks among candidates, beside the thresholds."""
+DEFAULT_THRESHOLD = PickSettings().thresholds.of(("all",))[0] or 0.4
 
 
 @dataclass(frozen=True)
@@ -108,9 +107,11 @@ class State:
 
     def _made(self, **more: Any) -> PickSettings:
         values: dict[str, Any] = dict(self.values)
-        values["templates"] = [f"{view.name}={file}" for view in self.views for file in view.files]
-        values["mask"] = [f"{view.name}={view.mask}" for view in self.views] or ["auto"]
-        values["threshold"] = [f"{view.name}={self.tune.threshold(view.name):g}" for view in self.views] or ["0.4"]
+        values["templates"] = [str(Named(view.name, file)) for view in self.views for file in view.files]
+        values["mask"] = named_texts({view.name: view.mask for view in self.views}) or ["auto"]
+        values["threshold"] = named_texts({view.name: self.tune.threshold(view.name) for view in self.views}, "g") or [
+            "0.4"
+        ]
         values.update({name: getattr(self.tune, name) for name in TUNED})
         values.pop("contrast" if values.get("ctf") else "phase_flipped", None)  # kept for when they count again
         return make_settings({**values, **more})
