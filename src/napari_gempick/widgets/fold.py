@@ -7,8 +7,6 @@ from qtpy.QtWidgets import QHBoxLayout, QSizePolicy, QVBoxLayout, QWidget
 from superqt import QCollapsible
 
 GAP = 4
-_MOST = 2**24 - 1
-"""Pixels; Qt's largest height."""
 
 
 class Foldable(QCollapsible):
@@ -40,18 +38,16 @@ class Foldable(QCollapsible):
         self.rows.setSpacing(GAP + 1)
         self.top = QHBoxLayout()
         self.top.addWidget(self.heading, 1)
-        self.content().hide()
-        self.setContent(self.body)
+        self.content().hide()  # it is folded in place of the body, whose height must follow what it holds
         layout = self.layout()
         layout.insertLayout(0, self.top)
+        layout.addWidget(self.body)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(0)
         self.toggled.connect(self._folded)
         self._folded(False)
 
     def _folded(self, open_: bool) -> None:
-        """Let what is unfolded grow and shrink with what it holds."""
-        self.body.setMaximumHeight(_MOST)
         self.body.setVisible(open_)
         self._show_heading()
 

@@ -6,6 +6,7 @@ import functools
 from typing import TYPE_CHECKING, Any
 
 from magicgui.widgets import Container
+from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QGridLayout, QLabel
 
 from napari_gempick.model.declaration import declarations, validated
@@ -74,8 +75,10 @@ class Form(Container):
             wide = isinstance(widget, (PathEdit, Bounds))
             place += -place % columns if wide else 0
             line, side = place // columns, 2 * (place % columns)
-            if isinstance(widget, (Check, PathEdit)):
-                grid.addWidget(widget.native, line, side, 1, 2 * columns if wide else 2)
+            if isinstance(widget, PathEdit):
+                grid.addWidget(widget.native, line, side, 1, 2 * columns)
+            elif isinstance(widget, Check):
+                grid.addWidget(widget.native, line, side, 1, 2, Qt.AlignmentFlag.AlignLeft)
             else:
                 grid.addWidget(caption(widget), line, side)
                 grid.addWidget(widget.native, line, side + 1, 1, 2 * columns - 1 if wide else 1)
@@ -83,6 +86,7 @@ class Form(Container):
         for column in range(columns):
             grid.setColumnStretch(2 * column + 1, 1)
         self.native.layout().addLayout(grid)
+        self.native.layout().activate()  # editors have their sizes before they are shown
 
     def _changed(self, name: str, value: Any) -> None:
         one, widget = self._declared[name], self.fields[name]
