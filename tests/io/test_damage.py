@@ -1,6 +1,7 @@
 """Kinds of damage that the fuzz command found, each with the sentence that it must give."""
 
 import json
+import time
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from napari_gempick.io.formats.coordinate_set import ReadOptions
 from napari_gempick.io.formats.cryosparc import read_exposures
 from napari_gempick.io.mrc import write_mrc
 from napari_gempick.io.particle_stack import ParticleStack
+from napari_gempick.io.read_coordinates import read_coordinates
 from napari_gempick.io.stack import read_stack
 from napari_gempick.io.star import read_tables
 from napari_gempick.io.template_list import read_list
@@ -119,3 +121,14 @@ def test_sentences_can_be_printed():
 def test_blocks_of_one_name(tmp_path):
     (tmp_path / "many.star").write_text(CTF.split("data_micrographs")[0] * 3)
     assert list(read_tables(tmp_path / "many.star")) == ["optics", "optics (2)", "optics (3)"]
+
+
+@pytest.mark.parametrize("name", ["lines.box", "lines.star", "lines.csv", "lines.txt"])
+def test_a_file_of_one_endless_line(tmp_path, name):
+    """To split it into millions of words takes all the time and memory that there is."""
+    path = tmp_path / name
+    path.write_text("10\t20\t24\t24\t-110\t" * 400_000 + "\n")
+    begun = time.process_time()
+    with pytest.raises(InputError, match="line of over a million characters"):
+        read_coordinates(path)
+    assert time.process_time() - begun < 60, "no more than to look at its bytes"

@@ -26,6 +26,8 @@ LEAST_LEVEL, LEAST_POWER = 0.3, 0.4
 """The least difference: of the grey level, in usual local deviations; of the power, as a natural logarithm."""
 SHARP = 0.8
 """Share of an area's difference that is reached right at its edge: ice that thickens slowly has none."""
+LEAST_SIGN = 20.0
+"""Squares of the diameter, far from edges, that it takes to see whether particles are lighter than ice."""
 TAIL = 0.5
 """Skewness of the grey level from which on its lighter tail is clearly longer."""
 MOST_LIGHT = 0.35
@@ -214,8 +216,8 @@ def dense(smooth: Values, areas: Areas, sigma: float, size: float) -> int:
     are small things too, do not count.
     """
     local = (smooth - gaussian_filter(smooth, size, mode="nearest")) / max(sigma, 1e-12)
-    counts = (np.maximum(distance_to(areas), distance_to(~areas)) > 2 * size) & (np.abs(local) < 8)
-    if not counts.any():
+    counts = (np.maximum(distance_to(areas), distance_to(~areas)) > 3 * size) & (np.abs(local) < 8)
+    if counts.sum() < LEAST_SIGN * size**2:
         return -1
     away = local[counts] - np.median(local[counts])
     return 1 if float(np.mean(away**3)) > TAIL * float(np.mean(away**2)) ** 1.5 else -1

@@ -35,7 +35,10 @@ _TOKEN = re.compile(r"""(?:'(?P<one>.*?)'|"(?P<two>.*?)"|(?P<comment>\#.*)|(?P<p
 _BLOCK = re.compile(r"data_([^\s/]*)$", _FLAGS)
 _LABEL = re.compile(r"_[A-Za-z]\w*$", re.ASCII)
 _LOOK = 16
-_NOT_TEXT = re.compile(rb"[\x00-\x08\x0e-\x1f]")
+LONGEST_LINE = 2**20
+"""Bytes; a longer line is in no file of coordinates, and to split it would take all the memory."""
+_NOT_TEXT = bytes([*range(9), *range(14, 32)])
+"""Control characters."""
 
 
 def read_tables(path: Path | str) -> dict[str, Table]:
@@ -180,13 +183,24 @@ def read_text(path: Path | str, kind: str) -> str:
     """
     with readable(path):
         raw = Path(path).read_bytes()
-    if _NOT_TEXT.search(raw):
+    if len(raw) > LONGEST_LINE and _longest_line(raw) > LONGEST_LINE:
+        raise InputError(
+            f"{path} has a line of over a million characters, so it is not a {kind} file; give another file.", path
+        )
+    if len(raw.translate(None, _NOT_TEXT)) < len(raw):
         raise InputError(f"{path} is not a text file, so it is not a {kind} file; give another file.", path)
     try:
         text = raw.decode("utf-8-sig")
     except UnicodeDecodeError:
         text = raw.decode("latin-1")
     return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def _longest_line(raw: bytes) -> int:
+    """Return the number of bytes in the longest line."""
+    characters = np.frombuffer(raw, np.uint8)
+    ends = np.flatnonzero((characters == ord("\n")) | (characters == ord("\r")))
+    return int(np.diff(ends, prepend=-1, append=len(raw)).max())
 
 
 class _Parser:

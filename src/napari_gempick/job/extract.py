@@ -244,8 +244,8 @@ class _Extractor:
                 self._unmatched.append(part.known.name)
                 if not self._what.allow_unmatched:
                     raise SettingsError(
-                        f"{part.known.name}, which has picks, is not among the micrographs; give it too, or add "
-                        "--allow-unmatched to leave it out."
+                        f"{part.file} has picks of {part.known.name}, which is not among the micrographs; give it too, "
+                        "or add --allow-unmatched to leave it out."
                     )
                 continue
             number += 1
