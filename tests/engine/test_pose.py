@@ -9,8 +9,9 @@ from napari_gempick.device.cpu import CpuDevice
 from napari_gempick.engine.pose import PARTS, REACH, PoseRefiner
 from napari_gempick.engine.prepare import prepare
 from napari_gempick.engine.search import Search
+from napari_gempick.job.bank_maker import BankMaker
 from napari_gempick.job.found import find_peaks
-from napari_gempick.job.inputs import BankMaker, source_of, view_of
+from napari_gempick.job.inputs import source_of, view_of
 from napari_gempick.model.geometry import Grid
 from napari_gempick.model.settings import PickSettings
 from napari_gempick.run.pipeline import search_all
@@ -60,12 +61,13 @@ def test_as_near_to_planted_poses_as_on_the_full_grid(scene, full, plans):
     assert found.scores.grid.ratio == 15 / 2
     position, psi, score = errors(found.picks, found.picks.refined_score)
     assert position < full[0] + 0.2 and psi < 1.3 * full[1] and score == pytest.approx(full[2], abs=0.01)
-    searched, _ = find_peaks(found.scores, None, 0.3, [0.3])
+    searched, _ = find_peaks(found.scores, None, 0.3)
     before = errors(searched, searched.score)
     assert before[0] > full[0] + 0.5 and before[2] < full[2] - 0.03, "what the search leaves is worse"
     of_map = found.scores.score[found.candidates.map_y, found.candidates.map_x]
     np.testing.assert_array_equal(found.candidates.score, of_map, err_msg="thresholds act on the searched scores")
-    assert (found.picks.refined_score >= found.picks.score).all()
+    refined = np.isfinite(found.candidates.refined_score)
+    assert (found.candidates.refined_score[refined] >= found.candidates.score[refined]).all()
 
 
 @pytest.mark.parametrize("grid", ["full", "auto"])
@@ -102,7 +104,7 @@ def test_scores_between_the_pixels_are_those_of_the_full_grid(scene, plans):
     ("more", "period"),
     [
         ({"mask": ("rectangle:140x90",)}, 360),
-        ({"mask": ("auto",), "angle_step": 3}, 360),
+        ({"mask": ("auto",), "angle_step": 3, "grid": "4"}, 360),
         ({"in_plane_symmetry": ("3",)}, 120),
         ({"angle_range": 90}, None),
         ({"angle_step": 0}, None),
@@ -114,10 +116,15 @@ def test_scores_between_the_pixels_are_those_of_the_full_grid(scene, plans):
 def test_whatever_is_searched_poses_stay_beside_what_was_found(scene, more, period, plans):
     part = scene[:300, :300]
     found = gp.pick(part, {"a": TEMPLATE, "b": TEMPLATE[::-1]}, settings_of(**more))
-    searched, _ = find_peaks(found.scores, None, 0.1, [0.3, 0.3])
+    searched, _ = find_peaks(found.scores, None, 0.1)
     some, ratio = found.candidates, float(found.scores.grid.ratio)
     refined = np.isfinite(some.refined_score)
-    assert refined[some.score >= 0.3].all() and 0 < refined.sum() < len(refined)
+    decoys = found.decoys
+    least = np.array([np.quantile(decoys.score[decoys.view == view], 0.75) for view in (0, 1)])
+    np.testing.assert_array_equal(
+        refined, some.score >= least[some.view], err_msg="above most decoys, whatever is asked"
+    )
+    assert 0 < refined.sum() < len(refined)
     for field in ("score", "map_x", "map_y", "k", "view", "section"):
         np.testing.assert_array_equal(getattr(some, field), getattr(searched, field))
     for field in ("x", "y", "psi"):
@@ -129,6 +136,16 @@ def test_whatever_is_searched_poses_stay_beside_what_was_found(scene, more, peri
         assert (some.psi >= 0).all() and (some.psi < period).all()
     if more.get("angle_step") == 0:
         assert not some.psi.any()
+
+
+@pytest.mark.parametrize("threshold", ["0.3", "0.9", "auto"])
+def test_the_threshold_changes_no_candidate(scene, threshold, plans):
+    """Another threshold may be chosen later, by retuning or with a slider."""
+    found = [
+        gp.pick(scene, {"particle": TEMPLATE}, settings_of(threshold=(text,))).candidates for text in ("0.5", threshold)
+    ]
+    for field in ("x", "y", "psi", "refined_score"):
+        assert getattr(found[0], field).tobytes() == getattr(found[1], field).tobytes()
 
 
 def test_a_round_particle_has_some_angle(plans):
@@ -157,8 +174,8 @@ def test_decoys_are_searched_scores_with_and_without(scene, plans):
     (outcome,) = search_all(
         [lambda: source_of(scene, grid, settings, makers)], makers, DevicePool([CpuDevice(1, plans)]), decoys=True
     )
-    plain = find_peaks(outcome.scores, outcome.decoys, 0.1, [None])
-    refined = find_peaks(outcome.scores, outcome.decoys, 0.1, [None], refine=outcome.refine)
+    plain = find_peaks(outcome.scores, outcome.decoys, 0.1)
+    refined = find_peaks(outcome.scores, outcome.decoys, 0.1, refine=outcome.refine)
     for one, other in zip(plain, refined, strict=True):
         assert one.score.tobytes() == other.score.tobytes()
     assert np.isfinite(refined[0].refined_score[refined[0].score > refined[1].score.max()]).all()

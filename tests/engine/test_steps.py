@@ -8,7 +8,8 @@ import pytest
 from napari_gempick.engine.bank import Section
 from napari_gempick.engine.masks import ShapeMask
 from napari_gempick.engine.steps import StepLoss, even, half_crowther
-from napari_gempick.job.inputs import BankMaker, view_of
+from napari_gempick.job.bank_maker import BankMaker
+from napari_gempick.job.inputs import view_of
 from napari_gempick.model.errors import SettingsError
 from napari_gempick.model.settings import PickSettings, make_settings
 

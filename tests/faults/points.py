@@ -29,7 +29,7 @@ BOTH = (
     f"{CLUSTER}.worker:Worker._is_done",
     f"{CLUSTER}.worker:loader",
     "napari_gempick.run.pipeline:prepare",
-    "napari_gempick.job.inputs:BankMaker.__call__",
+    "napari_gempick.job.bank_maker:BankMaker.__call__",
     "napari_gempick.run.pipeline:Search",
     "napari_gempick.run.pipeline:run_search",
     "napari_gempick.run.search:consume",

@@ -35,9 +35,10 @@ from napari_gempick.job.cluster.status import job_status
 from napari_gempick.job.compare import compare_sets, comparison
 from napari_gempick.job.convert_parts import PartReader
 from napari_gempick.job.evaluate import evaluate_set, forget_runs, recall_rows
+from napari_gempick.job.output_folder import left_over
 from napari_gempick.job.report import gather
-from napari_gempick.job.results import earlier_rows, left_over, micrograph_of
-from napari_gempick.job.run_file import read_run, settings_of
+from napari_gempick.job.run_file import earlier_rows, read_run, settings_of
+from napari_gempick.job.run_rows import micrograph_of
 from napari_gempick.job.settings_file import merged, read_cluster, read_settings
 from napari_gempick.model.cluster import make_cluster
 from napari_gempick.model.errors import InputError, SettingsError

@@ -5,7 +5,8 @@ import pytest
 
 import napari_gempick as gp
 from helpers import Blobs
-from napari_gempick.job.inputs import BankMaker, view_of
+from napari_gempick.job.bank_maker import BankMaker
+from napari_gempick.job.inputs import view_of
 from napari_gempick.model.ctf import Ctf
 from napari_gempick.model.geometry import Grid
 from napari_gempick.model.settings import PickSettings

@@ -16,7 +16,8 @@ from napari_gempick.engine.defects import replace_defects
 from napari_gempick.engine.prepare import prepare
 from napari_gempick.io.coordinates import read_coordinates
 from napari_gempick.io.stack import write_mrc
-from napari_gempick.job.inputs import BankMaker, view_of
+from napari_gempick.job.bank_maker import BankMaker
+from napari_gempick.job.inputs import view_of
 from napari_gempick.model.geometry import Grid
 from napari_gempick.model.settings import PickSettings
 

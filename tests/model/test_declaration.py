@@ -49,7 +49,7 @@ def test_declarations_are_whole(model):
     ("name", "low", "high", "open_", "empty", "suffix"),
     [
         ("lowpass", 0, 99_999, True, "off", " Å"),
-        ("angle_step", 0, 360, False, "", "°"),
+        ("angle_step", 0, 360, False, "auto", "°"),
         ("max_threshold", -1, 1, False, "off", ""),
         ("threads", 0, 1024, False, "all", ""),
         ("min_distance", 0, 99_999, False, "auto", " Å"),

@@ -28,10 +28,10 @@ def peaks(random, particles, noise=3000):
     return Picks(x * 1.0, y * 1.0, x, y, score[::-1], np.zeros(n, np.int32), view, view, np.zeros(n))
 
 
-def made():
+def made(particles=300):
     random = np.random.default_rng(5)
     shape = (SIDE, SIDE)
-    return Candidates(peaks(random, 300), NAMES, shape, shape, PIXEL, PIXEL, 0.1, peaks(random, 0))
+    return Candidates(peaks(random, particles), NAMES, shape, shape, PIXEL, PIXEL, 0.1, peaks(random, 0))
 
 
 def wanted(candidates, rate, distance):
@@ -99,3 +99,15 @@ def test_automatic_is_done_once(tuned):
     session.idle()
     assert session.controller.tune().fdr is None
     assert all(0.35 < value < 0.6 for value in session.controller.tune().thresholds.values())
+
+
+@pytest.mark.parametrize("rate", [None, 0.05])
+def test_noise_has_no_threshold(tuned, rate):
+    session, estimates = tuned
+    session.controller.loaded = replace(session.controller.loaded, board=Board(made(0), DIAMETER))
+    session.controller.choose()
+    session.idle()
+    estimates.choose_thresholds() if rate is None else estimates.set_rate(rate)
+    session.idle()
+    assert "above what chance gives" in str(session.said[-1])
+    assert session.controller.tune().thresholds == ({} if rate is None else {"side": 1.0, "top": 1.0})

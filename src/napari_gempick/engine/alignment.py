@@ -22,12 +22,12 @@ STARTS = 4
 _ROUNDS = (5, 5, 5)
 """Rounds at half the resolution with all starts, with half of them, with the best one."""
 _FEW, _FEW_EACH = 160, 20
-"""Particles that the starts are made with, at least, in all and for each class."""
+"""The starts use at least this many particles, in all and for each class."""
 _STEP, _MOST_STEPS = 2.0, 100
-"""Step of the shifts at half the resolution, px, or as coarse as that many shifts ask for."""
+"""Step of the shifts at half the resolution, px; coarser if there were more shifts than this."""
 _ANGLES = (64, 256)
 _NOISE_OVER_SIGNAL = 4.0
-"""What a single particle is taken for until more is known."""
+"""Assumed for a single particle at the start."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -134,7 +134,7 @@ class Alignment:
         return starts[0].references
 
     def _begin(self, number: int, chosen: NDArray[np.intp]) -> _Start:
-        """Return a start from particles drawn by lot: one for each class, or many where their angles are known."""
+        """Return a start from random particles: one for each class, or many if their angles are known."""
         lot = np.random.default_rng([self._classes, number]).permutation(chosen)
         each = 1 if self._given is None else max(1, len(lot) // self._classes)
         psi = np.zeros(self._count) if self._given is None else self._given

@@ -29,7 +29,7 @@ FOLDS = 8
 _CHUNK = 8
 """Particles that a thread takes at once."""
 _SUMMED = 32
-"""Particles whose sums are made by one thread; the order of additions depends on it."""
+"""Particles that one thread adds up; the order of additions depends on it."""
 _KEPT = 256 * 2**20
 """Bytes of shifted harmonics that are kept."""
 _LEAST_SHARED, _MOST_SHARED = 0.02, 0.999
@@ -39,7 +39,7 @@ _EMPTY = 0.5
 _NEVER = -1e9
 """Log-likelihood of an empty average."""
 _LEAST_NOISE = 0.05
-"""Of all power at a frequency: something always differs, if only by interpolation."""
+"""Share of the power at a frequency that is noise at least: interpolation alone makes particles differ."""
 SQUARE = np.stack(np.meshgrid([-1.0, 0.0, 1.0], [-1.0, 0.0, 1.0], indexing="ij"), axis=-1).reshape(9, 2)
 """Steps of a pixel around the present centre; between them the best shift is interpolated."""
 
@@ -144,7 +144,7 @@ class Level:
         chosen : (n,) int
             Which particles.
         around : (n, 2) float64 or None
-            Where to look, (y, x) from the centres of the boxes, px; None: at the centres, with the same steps ever.
+            Where to look, (y, x) from the centres of the boxes, px; None: at the centres, always with the same steps.
         steps : (s, 2) float64
             Shifts from there.
         references : References
@@ -154,7 +154,7 @@ class Level:
         weight = (self.area / references.noise)[:, None]
         own = np.square(np.abs(references.values)) * self.twice * weight
         norm = own.sum(axis=(1, 2))
-        offset = np.where(norm > 0, -0.5 * norm, _NEVER).astype(np.float32)  # what is empty is like nothing
+        offset = np.where(norm > 0, -0.5 * norm, _NEVER).astype(np.float32)  # an empty average matches nothing
         factors = np.asarray(references.values.conj() * weight, np.complex64)
         table = self.images.phases(steps, self.rings)
         square = steps is SQUARE
@@ -181,8 +181,9 @@ class Level:
         evidence, poses, weights = zip(*(row for rows in parts for row in rows), strict=True)
         found = np.array(poses)
         ratio = self._power / references.noise
-        alone = 0.5 * float((self.area * self.images.area * (ratio - np.log(ratio))).sum())
-        return Expected(np.array(evidence) - alone, found[..., 0] * 360 / angles % 360, found[..., 1:], list(weights))
+        constant = 0.5 * float((self.area * self.images.area * (ratio - np.log(ratio))).sum())
+        psi = found[..., 0] * 360 / angles % 360
+        return Expected(np.array(evidence) - constant, psi, found[..., 1:], list(weights))
 
     def maximise(
         self,
@@ -226,7 +227,7 @@ class Level:
         return Sums(total, mass), aligned
 
     def first(self, means: NDArray[np.complexfloating]) -> References:
-        """Return averages (count, rings, classes) as references of all folds, with all that there is as noise."""
+        """Return averages (count, rings, classes) as references of all folds, with all power taken as noise."""
         return References(np.repeat(self.masked(means)[None], FOLDS, axis=0), self._power)
 
     def references(self, sums: Sums) -> References:

@@ -1,8 +1,8 @@
-"""What the micrographs of a run say of one another: one with few particles borrows from the others.
+"""Evidence that the micrographs of a run share: one with few particles borrows from the others.
 
 Each micrograph keeps its own decoys and its own count of particles. From the run it takes the slope of the decoys'
-tail, how far out the tail of all decoys reaches, and what the scores of particles are like, each with a weight that its
-own evidence outgrows. So a micrograph with many particles decides by itself, and one with only noise stays empty.
+tail, the tail of all decoys, and the distribution of the particles' scores, each with a weight that its own evidence
+outgrows. So a micrograph with many particles decides by itself, and one with only noise stays empty.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
 
 CONTRADICTION = 0.01
-"""A micrograph whose decoys are so high with a smaller probability than this, by those of the run, keeps its own."""
+"""A micrograph keeps its own tail if the run's tail makes its own decoys less probable than this."""
 MOST_WEIGHT = 30.0
-"""Particles of a micrograph that those of the run count for at most."""
+"""The particles of the run count as much as this many of the micrograph's own, at most."""
 NARROWEST = 0.02
-"""Standard deviation of particles' scores at least."""
+"""The least standard deviation of the particles' scores."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,8 +70,8 @@ class RunEvidence:
     Parameters
     ----------
     parts : sequence of Scores
-        One for each micrograph, of the same views, in an order that does not depend on when they were searched: sums
-        of numbers depend on it in their last digits.
+        One for each micrograph, of the same views. Their order decides the last digits of sums, so it must not depend
+        on when they were searched.
     """
 
     def __init__(self, parts: Sequence[Scores]) -> None:
@@ -113,9 +113,10 @@ class RunEvidence:
         return found
 
     def _chance_in_run(self, number: int, view: int, scores: Floats) -> float:
-        """Return how probable the scores above all decoys of a micrograph are by the noise of the run; 1 without any.
+        """Return the probability that the noise of the run gives the scores above all decoys of a micrograph.
 
-        The decoys of all micrographs reach further out than those of one, so their tail is extrapolated less far.
+        It is 1 if there are no such scores. The decoys of all micrographs reach higher than those of one, so their tail
+        has to be extrapolated less.
         """
         own, everyone, scale = self._tails[number][view], self._all[view], float(self._scales[number])
         share = float(self._sizes[number] / self._sizes.sum())
@@ -128,9 +129,10 @@ class RunEvidence:
 
 
 def _noise_scales(decoys: Sequence[NDArray[np.floating]]) -> Floats:
-    """Return by what factor the noise of each micrograph scores higher than the run's: the mean of its higher decoys.
+    """Return the factor by which the noise of each micrograph scores higher than the run's, (n,).
 
-    The means are drawn towards their average by as much as they scatter by chance.
+    It is the mean of the upper half of its decoys, drawn towards the average by as much as such means scatter by
+    chance.
     """
     if len(decoys) < 2:
         return np.ones(len(decoys))
@@ -149,10 +151,10 @@ def _noise_scales(decoys: Sequence[NDArray[np.floating]]) -> Floats:
 
 
 def _shape(rates: Sequence[FalseRate]) -> Shape | None:
-    """Return what the particles' scores of one view are like; None where no micrograph has any.
+    """Return the distribution of the particles' scores of one view; None if no micrograph has particles.
 
-    The weight is that of credibility theory (Bühlmann): the variance of scores within a micrograph over the variance of
-    their means between micrographs.
+    Its weight is that of credibility theory (Bühlmann, ASTIN Bulletin 1967, 4, 199): the variance of scores within a
+    micrograph over the variance of their means between micrographs.
     """
     there = [rate.reaching for rate in rates if rate.particles]
     if not there:

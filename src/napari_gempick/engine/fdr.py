@@ -21,17 +21,16 @@ if TYPE_CHECKING:
 
 TAIL = 60
 LEAST_TAIL = 5
-"""Highest decoys that give the slope of the tail: a quarter of all, within these limits. Decoys are counted below them,
-and extrapolated among them and above."""
+"""The highest decoys give the slope of the tail: a quarter of all, within these limits. Among them and above, the
+number is extrapolated; below, decoys are counted."""
 BORROWED = 15
-"""Decoys that the slope of a larger set counts for."""
+"""The slope of a larger set counts as much as this many decoys."""
 DOUBT = 2.0
 """Standard deviations of chance that are taken off the excess over the decoys before it counts as particles."""
 CHANCE = 2e-4
-"""Where noise gives as many high scores with a larger probability than this at every threshold, nothing is taken for a
-particle."""
+"""Nothing counts as a particle if, at every threshold, noise gives as many high scores with a larger probability."""
 THRESHOLDS = 5
-"""By so much the probability counts more among the decoys, where many thresholds are looked at."""
+"""Factor on that probability below the highest decoy, where many thresholds are tried."""
 GRID = np.linspace(1, -1, 2001)
 """Scores at which a threshold may lie, descending."""
 
@@ -50,9 +49,10 @@ class Excess(NamedTuple):
 class Tail:
     """Expected number of peaks of noise above a score.
 
-    In a Gaussian field the number of local maxima above a score s falls as exp(-s^2 / 2 sigma^2): above the decoys that
-    are counted it is extrapolated as an exponential in the (signed) square of s. So few decoys leave the slope in
-    doubt, which makes the tail heavier: the predictive distribution of an exponential whose mean is estimated.
+    In a Gaussian field the number of local maxima above a score s falls as exp(-s^2 / 2 sigma^2). So above the decoys
+    that are counted it is extrapolated as an exponential in the signed square of s. A few decoys leave its slope
+    uncertain, which makes the tail heavier: this is the predictive distribution of an exponential whose mean is
+    estimated.
 
     Parameters
     ----------
@@ -63,7 +63,7 @@ class Tail:
     wider : Excess, optional
         Excess of a larger set, whose slope counts for up to BORROWED decoys.
     extra : int
-        Is added to the number of decoys: 1 where they decide alone, 0 for a share of many.
+        Added to the number of decoys: 1 where only they decide, 0 for a share of many.
     """
 
     def __init__(self, decoys: ArrayLike, scale: float = 1.0, wider: Excess | None = None, extra: int = 1) -> None:
@@ -108,8 +108,8 @@ class Tail:
     def chance(self, scores: Floats, share: float = 1.0) -> Floats:
         """Return the probability that `share` of the noise gives as many scores as are listed, (n,), descending.
 
-        Because so few decoys tell the rate of the noise, its number of scores is negative binomial. Its relative
-        variance is that of the counted decoys, and in the tail that of the slope.
+        The rate of the noise is known only from the decoys, so its number of scores is negative binomial. Its relative
+        variance comes from the number of decoys counted and, in the tail, from the slope.
         """
         expected = np.maximum(share * self.at(scores), 1e-300)
         steps = self._steps(scores / self.scale)
@@ -131,7 +131,7 @@ def _square(scores: ArrayLike) -> Floats:
 
 @dataclass(frozen=True, eq=False)
 class Shape:
-    """What the scores of particles are like in the whole run.
+    """The distribution of the particles' scores in the whole run.
 
     Attributes
     ----------
@@ -158,7 +158,7 @@ class FalseRate:
     chance : float
         The smallest probability, over all thresholds, that noise gives as many scores.
     shape : Shape, optional
-        What the run says of the scores of particles.
+        The distribution of the particles' scores in the run.
     """
 
     scores: Floats

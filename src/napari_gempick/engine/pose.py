@@ -39,7 +39,7 @@ GUARD = 1
 CONTINUOUS = 1.25
 """Times half of Crowther's angle up to which the best positions at neighbouring angles follow one another."""
 RIVAL = 0.06
-"""How far below a candidate's score that of a neighbouring pixel may lie whose angle competes."""
+"""The angle of a neighbouring pixel competes if its score lies no further below the candidate's than this."""
 TAIL = 1
 """Map pixels around a mask's support that count on a cropped grid; what rings beyond is negligible here."""
 VALUES = 2**21
@@ -242,7 +242,7 @@ class PoseRefiner:
     def _blocks(
         self, image: NDArray[np.float32], map_y: NDArray[np.int32], map_x: NDArray[np.int32]
     ) -> NDArray[np.float32]:
-        """Return the image around each candidate, (n, *shape); its edge goes on beyond it."""
+        """Return the image around each candidate, (n, *shape); its edge pixels are repeated beyond it."""
         margin = self._prepared.margin
         rows, columns = (
             np.clip(at[:, None] - before + margin + np.arange(length), 0, size - 1)

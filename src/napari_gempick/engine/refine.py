@@ -91,7 +91,7 @@ def leaders(
 def _window(
     prepared: Prepared, bank: Bank, centre: tuple[int, int], reach: int, ks: Sequence[int], step: int
 ) -> tuple[NDArray[np.float32], tuple[int, int]] | None:
-    """Return scores (y, x, k) at every so many rows and columns of a window, -2 where not scored, and its corner."""
+    """Return scores (y, x, k) of every `step`-th row and column of a window, -2 where not scored, and its corner."""
     box, extent = bank.extent.box, bank.extent
     sides = zip(centre, prepared.grid.shape, strict=True)
     rows, columns = (slice(max(0, at - reach), min(size, at + reach + 1)) for at, size in sides)

@@ -66,8 +66,8 @@ def find_micrographs(
     """List micrographs in the order given, sorted within a folder or a glob, each file once.
 
     Folders hold more than micrographs: MRC files of several sections (volumes, stacks, movies), and what RELION,
-    MotionCor and CTFFIND write beside a micrograph (STEM_noDW, STEM_PS, STEM_EVN, ...) are left out of them. Such files
-    count where they are named. Companions also count where there is no plain STEM.
+    MotionCor and CTFFIND write beside a micrograph (STEM_noDW, STEM_PS, STEM_EVN, ...) are left out of them. Such a
+    file is a micrograph if it is named itself, and a companion also if the folder has no plain STEM.
 
     Parameters
     ----------

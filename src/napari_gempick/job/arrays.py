@@ -11,10 +11,10 @@ from napari_gempick.device.discover import open_devices
 from napari_gempick.device.plan import PlanStore
 from napari_gempick.engine.exclusion import find_exclusion
 from napari_gempick.engine.peaks import select
+from napari_gempick.job.bank_maker import BankMaker
 from napari_gempick.job.found import find_peaks
-from napari_gempick.job.inputs import BankMaker, View, choose_grid, source_of, view_of
-from napari_gempick.job.results import candidate_floor, selection_for
-from napari_gempick.job.thresholds import decide, scores_of
+from napari_gempick.job.inputs import View, choose_grid, source_of, view_of
+from napari_gempick.job.thresholds import candidate_floor, decide, scores_of, selection_for
 from napari_gempick.model.errors import InputError, SettingsError
 from napari_gempick.model.settings import PickSettings
 from napari_gempick.model.values import AUTO
@@ -166,7 +166,6 @@ def picked(outcome: Outcome, settings: PickSettings, diameter: float) -> Picked:
         outcome.scores,
         outcome.decoys,
         candidate_floor(settings, names),
-        settings.thresholds.of(names),
         image=outcome.image,
         size=diameter / outcome.scores.grid.map_pixel_size,
         refine=outcome.refine,

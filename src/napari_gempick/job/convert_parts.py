@@ -16,7 +16,8 @@ from napari_gempick.io.formats.coordinate_set import NO_VIEW, ReadOptions
 from napari_gempick.io.formats.stems import stem_of
 from napari_gempick.io.frames import from_bottom
 from napari_gempick.io.micrograph_names import Known, Micrographs, named, read_name_table, shown, stems_below
-from napari_gempick.job.results import FROM_BOTTOM, INDEX_FILE, RUN_FILE, read_run
+from napari_gempick.job.results import INDEX_FILE, RUN_FILE, read_run
+from napari_gempick.job.run_rows import FROM_BOTTOM
 from napari_gempick.model.errors import GempickError, InputError
 
 if TYPE_CHECKING:

@@ -15,7 +15,8 @@ from napari_gempick.io.coordinate_sets import PICK_FILES, Entry, pair, read_entr
 from napari_gempick.io.coordinates import read_candidates
 from napari_gempick.io.frames import from_bottom
 from napari_gempick.io.image import open_image
-from napari_gempick.job.results import FROM_BOTTOM, NoResults, read_run
+from napari_gempick.job.results import NoResults, read_run
+from napari_gempick.job.run_rows import FROM_BOTTOM
 from napari_gempick.model.errors import InputError, SettingsError
 
 if TYPE_CHECKING:

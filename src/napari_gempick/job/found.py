@@ -10,25 +10,22 @@ from napari_gempick.engine.local import with_local
 from napari_gempick.engine.peaks import find_candidates
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from numpy.typing import NDArray
 
     from napari_gempick.engine.pose import PoseRefiner
     from napari_gempick.model.picks import Picks
     from napari_gempick.model.scores import ScoreMap
 
-BELOW = 0.1
-"""How far below its threshold a candidate may lie whose pose is refined."""
 CHANCE = 0.75
-"""The share of decoys below which no threshold lies."""
+"""The share of decoys below which a candidate is hardly worth a threshold, and its pose stays as it was searched."""
+LEAST = 5
+"""Decoys of a view that tell this; with fewer, those of all views do."""
 
 
 def find_peaks(
     scores: ScoreMap,
     decoys: ScoreMap | None,
     floor: float,
-    thresholds: Sequence[float | None],
     *,
     image: NDArray[np.float32] | None = None,
     size: float = 0.0,
@@ -41,14 +38,13 @@ def find_peaks(
     scores, decoys : ScoreMap
     floor : float
         Score down to which local maxima are kept.
-    thresholds : sequence of float or None
-        Of each view; None where it is still to be chosen.
     image : (my, mx) float32, optional
         The micrograph as it was searched: candidates then have their local statistics.
     size : float
         The particle's diameter, map pixels.
     refine : PoseRefiner, optional
-        Refines position and psi of the candidates that a threshold may accept. Scores, which thresholds are compared
+        Refines position and psi of the candidates that score higher than most decoys, and of all where there are
+        none. No threshold decides this, because another one may be chosen later. Scores, which thresholds are compared
         with, are the map's, of candidates as of decoys.
     """
     found, other = (
@@ -56,15 +52,14 @@ def find_peaks(
     )
     assert found is not None
     if refine is not None:
-        lowest = np.array([_reach(floor, value, view, other) for view, value in enumerate(thresholds)])
+        lowest = np.array([_lowest(other, view) for view in range(len(scores.bank.view_names))])
         found = refine(found, found.score >= lowest[found.view], scores)
     return found, other
 
 
-def _reach(floor: float, threshold: float | None, view: int, decoys: Picks | None) -> float:
-    """Return the score down to which poses of a view are refined: as far as a threshold may reasonably go."""
-    chance = np.empty(0) if decoys is None else decoys.score[decoys.view == view]
-    least = floor if threshold is None else max(floor, threshold - BELOW)
-    if len(chance):
-        least = max(least, float(np.quantile(chance, CHANCE)))
-    return least if threshold is None else min(least, float(np.float32(threshold)))
+def _lowest(decoys: Picks | None, view: int) -> float:
+    """Return the score down to which poses of a view are refined."""
+    if decoys is None or not len(decoys):
+        return -1.0
+    own = decoys.score[decoys.view == view]
+    return float(np.quantile(own if len(own) >= LEAST else decoys.score, CHANCE))

@@ -12,7 +12,7 @@ from napari_gempick.model.geometry import Grid
 if TYPE_CHECKING:
     from napari_gempick.engine.filters import Transfer
     from napari_gempick.engine.prepare import Prepared
-    from napari_gempick.job.inputs import BankMaker
+    from napari_gempick.job.bank_maker import BankMaker
     from napari_gempick.run.pipeline import Source
 
 ON_FULL_GRID = "It was searched on the full grid: beside pixels so bright or dark a coarser one gives wrong scores."
@@ -27,6 +27,7 @@ def with_full_grid(source: Source, makers: BankMaker, of_templates: Transfer | N
             return None
         whole = Grid(grid.file_shape, grid.pixel_size)
         bank = functools.partial(makers.on_full_grid(grid), whole, of_templates)
-        return replace(source, grid=whole, bank=bank, notes=(*source.notes, ON_FULL_GRID), instead=None)
+        notes = (*source.notes, ON_FULL_GRID)
+        return replace(source, grid=whole, bank=bank, notes=notes, instead=None, refine=makers.refines(whole))
 
     return replace(source, instead=instead) if grid.ratio > 1 else source

@@ -14,19 +14,14 @@ from napari_gempick.device.plan import PlanStore
 from napari_gempick.io.candidates import read_candidates
 from napari_gempick.io.micrograph import LIST
 from napari_gempick.io.names import check_micrograph_name
+from napari_gempick.job.bank_maker import BankMaker
 from napari_gempick.job.exclusion import check_exclusion, with_exclusion
-from napari_gempick.job.inputs import BankMaker, loader, read_views
+from napari_gempick.job.inputs import loader, read_views
+from napari_gempick.job.output_folder import alone_in, left_over
 from napari_gempick.job.prove import MicrographProof, Prover
-from napari_gempick.job.results import (
-    FROM_BOTTOM,
-    Results,
-    alone_in,
-    earlier_rows,
-    format_notes,
-    formats_of,
-    left_over,
-    micrograph_of,
-)
+from napari_gempick.job.results import Results
+from napari_gempick.job.run_file import earlier_rows
+from napari_gempick.job.run_rows import FROM_BOTTOM, format_notes, formats_of, micrograph_of
 from napari_gempick.job.whole_run import choose_by_run
 from napari_gempick.model.errors import GempickError, InputError, OutputError, printable
 from napari_gempick.model.values import AUTO

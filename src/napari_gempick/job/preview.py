@@ -27,10 +27,10 @@ from napari_gempick.engine.pose import PoseRefiner
 from napari_gempick.engine.refine import Refined, leaders, refine
 from napari_gempick.io.listing import MicrographFile
 from napari_gempick.job.arrays import picked, repick
+from napari_gempick.job.bank_maker import BankMaker
 from napari_gempick.job.exclusion import check_exclusion, read_exclusion
-from napari_gempick.job.inputs import BankMaker, read_image, read_views, source_of
-from napari_gempick.job.results import candidate_floor, selection_for
-from napari_gempick.job.thresholds import decide, scores_of
+from napari_gempick.job.inputs import read_image, read_views, source_of
+from napari_gempick.job.thresholds import candidate_floor, decide, scores_of, selection_for
 from napari_gempick.model.errors import Cancelled
 from napari_gempick.model.geometry import Grid
 from napari_gempick.model.picks import Picks

@@ -18,7 +18,8 @@ from napari_gempick.io.frames import from_bottom
 from napari_gempick.io.micrograph import read_micrograph, require_pixel_size
 from napari_gempick.io.proof_readers import read_plainly
 from napari_gempick.io.staging import staged
-from napari_gempick.job.inputs import BankMaker, read_views
+from napari_gempick.job.bank_maker import BankMaker
+from napari_gempick.job.inputs import read_views
 from napari_gempick.job.results import BOX_OVER_DIAMETER
 from napari_gempick.model.errors import GempickError, ProofError
 from napari_gempick.model.picks import Places

@@ -2,27 +2,21 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import math
 from dataclasses import replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from napari_gempick import __version__
-from napari_gempick.device.locks import Busy, give_back, take
 from napari_gempick.engine.peaks import Selection, select
-from napari_gempick.io.atomic import sweep, write_text
+from napari_gempick.io.atomic import write_text
 from napari_gempick.io.candidates import Candidates, read_candidates, write_candidates
 from napari_gempick.io.coordinates import FORMATS, PicksInfo, write_autopick_index
-from napari_gempick.io.formats.optics import ASSUMED
 from napari_gempick.io.formats.relion import PARTICLES
-from napari_gempick.io.frames import from_bottom, note
-from napari_gempick.io.image import plausible
-from napari_gempick.io.listing import MicrographFile
-from napari_gempick.io.micrograph import LIST
+from napari_gempick.io.frames import from_bottom
 from napari_gempick.io.micrograph_names import Known, shown
 from napari_gempick.io.micrograph_table import MicrographTable
 from napari_gempick.io.mrc import write_mrc
@@ -31,68 +25,37 @@ from napari_gempick.job.found import find_peaks
 from napari_gempick.job.run_file import RUN_FILE as RUN_FILE
 from napari_gempick.job.run_file import NoResults as NoResults
 from napari_gempick.job.run_file import read_run as read_run
-from napari_gempick.job.run_file import settings_of
+from napari_gempick.job.run_rows import FROM_BOTTOM, describe, describe_thresholds, formats_of, micrograph_of
 from napari_gempick.job.thresholds import (
     NO_DECOYS,
-    NOTHING,
+    candidate_floor,
     contrast_remarks,
     decide,
     is_automatic,
     nothing_found,
     scores_of,
+    selection_for,
 )
 from napari_gempick.model.errors import GempickError, OutputError, ProofError, SettingsError
 from napari_gempick.model.settings import NOT_REPRODUCING
 from napari_gempick.model.values import AUTO
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator, Sequence
+    from collections.abc import Callable, Collection, Sequence
 
     from numpy.typing import NDArray
 
     from napari_gempick.engine.evidence_of_run import Scores
     from napari_gempick.engine.fdr import FalseRate
     from napari_gempick.engine.pose import PoseRefiner
+    from napari_gempick.io.listing import MicrographFile
     from napari_gempick.job.prove import MicrographProof
-    from napari_gempick.model.picks import Picks
     from napari_gempick.model.scores import ScoreMap
     from napari_gempick.model.settings import PickSettings
 
 INDEX_FILE = "autopick.star"
-FROM_BOTTOM = "y_from_last_row"
-"""In run.json, the formats whose files count y from the last row of a TIFF micrograph."""
 FRAME = "x and y count pixels from 0; row 0 is the first row of the micrograph's file, unless y_from_last_row says so"
-_LOCK = ".gempick.lock"
 BOX_OVER_DIAMETER = 1.5
-
-
-@contextlib.contextmanager
-def alone_in(folder: Path) -> Iterator[None]:
-    """Keep other runs out of an output folder for a block; a run that was killed keeps nobody out.
-
-    Raises
-    ------
-    SettingsError
-        Another run is at work there.
-    """
-    made = not folder.exists()
-    with contextlib.suppress(OSError):  # who writes there says what is wrong
-        folder.mkdir(parents=True, exist_ok=True)
-    try:
-        lock = take(folder / _LOCK)
-    except Busy:
-        raise SettingsError(
-            f"Another run is writing to {folder}; wait until it has finished, or choose another folder.", folder
-        ) from None
-    try:
-        if lock is not None:
-            sweep(folder)
-        yield
-    finally:
-        give_back(lock, remove=True)
-        if made:
-            with contextlib.suppress(OSError):  # what was made for nothing
-                folder.rmdir()
 
 
 class Results:
@@ -228,8 +191,8 @@ class Results:
         names = scores.bank.view_names
         floor = candidate_floor(settings, names)
         shape = (int(scores.score.shape[0]), int(scores.score.shape[1]))
-        size, thresholds = self._diameter / grid.map_pixel_size, settings.thresholds.of(names)
-        found, decoys = find_peaks(scores, inverted, floor, thresholds, image=image, size=size, refine=refine)
+        size = self._diameter / grid.map_pixel_size
+        found, decoys = find_peaks(scores, inverted, floor, image=image, size=size, refine=refine)
         candidates = Candidates(
             found, names, grid.file_shape, shape, grid.pixel_size, grid.map_pixel_size, floor, decoys
         )
@@ -254,8 +217,8 @@ class Results:
         """Choose picks among a micrograph's candidates and write them, the STAR file last; return the run.json line.
 
         With a `proof`, a file gets its name only when it does not prove wrong; `wrong` in the line names such formats.
-        Automatic thresholds follow from `rates`; without them, from this micrograph alone, until those of the run are
-        known. Formats in `leave` are not written.
+        Automatic thresholds follow from `rates`, those of the whole run; before these are known, from this micrograph.
+        Formats in `leave` are not written.
 
         Raises
         ------
@@ -392,133 +355,8 @@ class Results:
         return run
 
 
-def format_notes(run: dict[str, Any]) -> list[str]:
-    """Return what the user must know about the coordinate files of a run: their row order, and what was assumed."""
-    names = dict.fromkeys(name for row in run["micrographs"] for name in row.get(FROM_BOTTOM, []))
-    notes = [note(list(names))] if names else []
-    settings = run["settings"]
-    if PARTICLES.name in ",".join(settings["format"]) and not (settings.get("ctf") or "").lower().endswith(".star"):
-        assumed = ", ".join(text for _, text in ASSUMED.values())
-        notes.append(
-            f"Assumed in the particle list: {assumed}; --ctf with a micrographs STAR file gives the right values."
-        )
-    return notes
-
-
 def _exists(path: Path) -> bool:
     try:
         return path.exists()
     except OSError:  # a name that is too long
         return False
-
-
-def candidate_floor(settings: PickSettings, view_names: tuple[str, ...]) -> float:
-    """Return the score down to which candidates are kept: the setting, or the lowest threshold where that is lower."""
-    return min([settings.candidate_floor, *(t for t in settings.thresholds.of(view_names) if t is not None)])
-
-
-def selection_for(
-    settings: PickSettings, view_names: tuple[str, ...], diameter: float, pixel_size: float, map_pixel_size: float
-) -> Selection:
-    """Return how picks are chosen; `diameter` and the pixel sizes of file and map in Å.
-
-    Thresholds that are still to be chosen are NOTHING.
-    """
-    distance = diameter / 2 if settings.min_distance is None else settings.min_distance
-    border = settings.border if settings.border is not None else (settings.diameter or 0.0) / 2
-    return Selection(
-        thresholds=[NOTHING if t is None else t for t in settings.thresholds.of(view_names)],
-        min_distance=distance / map_pixel_size,
-        max_threshold=settings.max_threshold,
-        border=border / pixel_size,
-        max_picks=settings.max_picks,
-        local_limits=settings.local_limits(),
-    )
-
-
-def describe(picks: Picks, candidates: Candidates) -> dict[str, Any]:
-    """Return what run.json says about a micrograph's picks."""
-    best = candidates.picks.score
-    return {
-        "picks": len(picks),
-        "picks_per_view": {name: int((picks.view == i).sum()) for i, name in enumerate(candidates.view_names)},
-        "best_score": float(best[0]) if len(best) else None,
-        "candidates": len(best),
-        "shape": list(candidates.file_shape),
-        "pixel_size": candidates.pixel_size,
-        "map_pixel_size": candidates.map_pixel_size,
-    }
-
-
-def describe_thresholds(
-    view_names: tuple[str, ...], thresholds: Sequence[float], rates: Sequence[FalseRate] | None
-) -> dict[str, Any]:
-    """Return what run.json says about thresholds and the estimated rate of false picks of each view."""
-    shown_ = {
-        name: None if value == NOTHING else round(float(value), 6)
-        for name, value in zip(view_names, thresholds, strict=True)
-    }
-    if rates is None:
-        return {"thresholds": shown_}
-    of_views = zip(view_names, rates, thresholds, strict=True)
-    return {"thresholds": shown_, "estimated_fdr": {name: round(rate.at(value), 4) for name, rate, value in of_views}}
-
-
-def formats_of(settings: PickSettings) -> list[str]:
-    """Return the coordinate formats to write; STAR is always among them.
-
-    Raises
-    ------
-    SettingsError
-        A format is unknown.
-    """
-    names = [name.strip().lower() for text in settings.format for name in text.split(",") if name.strip()]
-    unknown = [name for name in names if name not in FORMATS]
-    if unknown:
-        raise SettingsError(f"--format {','.join(unknown)}: choose from {', '.join(FORMATS)}.")
-    return list(dict.fromkeys(["star", *names]))
-
-
-def micrograph_of(row: dict[str, Any]) -> MicrographFile:
-    """Return the micrograph of a run.json line; its results lie where `name` says."""
-    path, name = Path(row["path"]), PurePosixPath(row["name"])
-    whole = name.name == path.name
-    listed = row["pixel_size"] if row.get("pixel_size_source") == LIST else None
-    return MicrographFile(path, name.parent / path.name, whole_name=whole, pixel_size=listed)
-
-
-def row_of(micrograph: MicrographFile) -> dict[str, Any]:
-    """Return what `micrograph_of` reads."""
-    row: dict[str, Any] = {"name": micrograph.output_stem, "path": str(micrograph.path)}
-    listed = plausible(micrograph.pixel_size)
-    return row if listed is None else {**row, "pixel_size": listed, "pixel_size_source": LIST}
-
-
-def left_over(folder: Path, kept: Sequence[Path]) -> list[Path]:
-    """Return the files that the run of a folder's run.json wrote, as far as they are there and not among `kept`.
-
-    Only what that run must have written itself is among them; nothing is said where run.json cannot be read.
-    """
-    try:
-        run = read_run(folder)
-        results = Results(folder, settings_of(folder, run), float(run["diameter"]))
-    except GempickError:
-        return []
-    names = tuple(view["name"] for view in run["views"])
-    rows = [micrograph_of(row) for row in run["micrographs"] if "error" not in row]
-    listed = dict.fromkeys(path for row in rows for path in results.everything(row, names))
-    return [path for path in listed if path not in set(kept) and path.is_file()]
-
-
-def earlier_rows(folder: Path) -> list[dict[str, Any]]:
-    """Return the lines of the run.json in a folder; none without one.
-
-    Raises
-    ------
-    SettingsError
-        It is damaged.
-    """
-    if not (folder / RUN_FILE).exists():
-        return []
-    rows: list[dict[str, Any]] = read_run(folder).get("micrographs", [])
-    return rows

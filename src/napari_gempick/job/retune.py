@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Any
 from napari_gempick.engine.evidence_of_run import pool
 from napari_gempick.io.candidates import read_candidates
 from napari_gempick.job.exclusion import check_exclusion
-from napari_gempick.job.results import Results, alone_in, format_notes, micrograph_of, read_run
+from napari_gempick.job.output_folder import alone_in
+from napari_gempick.job.results import Results, read_run
 from napari_gempick.job.run_file import settings_of
+from napari_gempick.job.run_rows import format_notes, micrograph_of
 from napari_gempick.job.thresholds import decide, is_automatic
 from napari_gempick.job.whole_run import KEPT, choose_by_run
 from napari_gempick.model.errors import GempickError, OutputError, SettingsError

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import (
@@ -116,3 +117,17 @@ def settings_of(folder: Path, run: dict[str, Any]) -> PickSettings:
         return make_settings(run["settings"])
     except SettingsError as error:
         raise SettingsError(f"{folder / RUN_FILE}: {error.sentence}", folder) from error
+
+
+def earlier_rows(folder: Path) -> list[dict[str, Any]]:
+    """Return the lines of the run.json in a folder; none without one.
+
+    Raises
+    ------
+    SettingsError
+        It is damaged.
+    """
+    if not (folder / RUN_FILE).exists():
+        return []
+    rows: list[dict[str, Any]] = read_run(folder).get("micrographs", [])
+    return rows

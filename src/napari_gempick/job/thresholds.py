@@ -7,8 +7,13 @@ from collections import Counter
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from napari_gempick.engine.evidence_of_run import Scores
-from napari_gempick.engine.peaks import select
+from napari_gempick.engine.peaks import Selection, select
+from napari_gempick.job.run_file import RUN_FILE as RUN_FILE
+from napari_gempick.job.run_file import NoResults as NoResults
+from napari_gempick.job.run_file import read_run as read_run
 from napari_gempick.model.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -18,7 +23,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_gempick.engine.fdr import FalseRate
-    from napari_gempick.engine.peaks import Selection
     from napari_gempick.model.picks import Picks
     from napari_gempick.model.settings import PickSettings
 
@@ -107,3 +111,27 @@ def contrast_remarks(settings: PickSettings, scores: Scores | None) -> list[str]
             check = "with --ctf, templates must be bright where the protein is, and --phase-flipped say what was done"
         found.append(f"The opposite contrast finds more particles than this one; {check}.")
     return found
+
+
+def candidate_floor(settings: PickSettings, view_names: tuple[str, ...]) -> float:
+    """Return the score down to which candidates are kept: the setting, or the lowest threshold where that is lower."""
+    return min([settings.candidate_floor, *(t for t in settings.thresholds.of(view_names) if t is not None)])
+
+
+def selection_for(
+    settings: PickSettings, view_names: tuple[str, ...], diameter: float, pixel_size: float, map_pixel_size: float
+) -> Selection:
+    """Return how picks are chosen; `diameter` and the pixel sizes of file and map in Å.
+
+    Thresholds that are still to be chosen are NOTHING.
+    """
+    distance = diameter / 2 if settings.min_distance is None else settings.min_distance
+    border = settings.border if settings.border is not None else (settings.diameter or 0.0) / 2
+    return Selection(
+        thresholds=[NOTHING if t is None else t for t in settings.thresholds.of(view_names)],
+        min_distance=distance / map_pixel_size,
+        max_threshold=settings.max_threshold,
+        border=border / pixel_size,
+        max_picks=settings.max_picks,
+        local_limits=settings.local_limits(),
+    )

@@ -1,4 +1,4 @@
-"""The last step of a run with automatic thresholds: each micrograph's, with the evidence of all of them."""
+"""The last step of a run with automatic thresholds: choose them again with the evidence of all micrographs."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from napari_gempick.model.settings import PickSettings
 
 KEPT = ("seconds", "notes", "pixel_size_source", "coverage")
-"""Of a line of run.json, what the search alone knows."""
+"""Keys of a line of run.json that only the search knows."""
 
 
 def choose_by_run(
@@ -32,10 +32,10 @@ def choose_by_run(
     prove: Callable[[MicrographFile, float], MicrographProof] | None = None,
     stored: Mapping[str, Candidates] | None = None,
 ) -> list[str]:
-    """Write the picks of all micrographs again, by thresholds that know the whole run; `rows` get the new lines.
+    """Choose automatic thresholds with the evidence of the whole run and write the picks again; `rows` get new lines.
 
     A micrograph borrows from the others what its own evidence leaves open, see engine.evidence_of_run. The order of
-    the micrographs does not matter. Nothing is done where no threshold is automatic.
+    the micrographs does not matter. Nothing happens if no threshold is automatic.
 
     Parameters
     ----------
@@ -49,7 +49,8 @@ def choose_by_run(
     said : callable
         Receives sentences for the user.
     prove : callable, optional
-        Returns the proof of a micrograph of a pixel size (Å), for one that had no picks to prove coordinates with.
+        Makes the proof of a micrograph with its pixel size (Å). Called for micrographs that had no picks to prove their
+        coordinates with.
     stored : mapping of str to Candidates, optional
         Candidates by the name of the results, where they have been read.
 

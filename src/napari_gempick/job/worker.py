@@ -109,9 +109,10 @@ class Worker:
     def _preview(self, number: int, request: dict[str, Any]) -> str:
         """Write what a quick look has found so far as candidates, again and again, on the grid of the file."""
         from napari_gempick.io.candidates import Candidates, write_candidates
-        from napari_gempick.job.inputs import BankMaker, read_views
+        from napari_gempick.job.bank_maker import BankMaker
+        from napari_gempick.job.inputs import read_views
         from napari_gempick.job.preview import Preview, preview_file
-        from napari_gempick.job.results import candidate_floor
+        from napari_gempick.job.thresholds import candidate_floor
 
         settings, (micrograph,) = _what(request)
         diameter = BankMaker(settings, read_views(settings)).diameter
@@ -153,9 +154,10 @@ class Worker:
 
     def _measure(self, number: int, request: dict[str, Any]) -> str:
         from napari_gempick.device.plan import PlanStore
+        from napari_gempick.job.bank_maker import BankMaker
         from napari_gempick.job.cluster.estimate import measure_job
         from napari_gempick.job.cluster.export import input_bytes_of
-        from napari_gempick.job.inputs import BankMaker, read_views
+        from napari_gempick.job.inputs import read_views
 
         settings, micrographs = _what(request)
         makers = BankMaker(settings, read_views(settings), self._cancels.setdefault(number, threading.Event()))
@@ -196,7 +198,7 @@ class Worker:
 
 
 def _what(request: dict[str, Any]) -> tuple[PickSettings, list[MicrographFile]]:
-    from napari_gempick.job.results import micrograph_of
+    from napari_gempick.job.run_rows import micrograph_of
     from napari_gempick.model.settings import make_settings
 
     return make_settings(request["settings"]), [micrograph_of(row) for row in request["micrographs"]]

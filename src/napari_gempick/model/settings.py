@@ -96,7 +96,6 @@ class PickSettings(BaseModel):
         "low-pass and diameter ask for, 1 to 15.",
         unit="degrees",
         metavar="auto|STEP",
-        empty="automatic",
         ge=0,
         most=360,
     )

@@ -35,12 +35,13 @@ class AngleStep:
         if key == self._key:
             return
         self._key = key
-        self._field.explain("automatic")
+        self._field.explain("auto")
         if not state.views:
             return
 
         def work() -> float | None:
-            from napari_gempick.job.inputs import BankMaker, read_views
+            from napari_gempick.job.bank_maker import BankMaker
+            from napari_gempick.job.inputs import read_views
 
             try:
                 settings = state.settings(angle_step=None)
@@ -52,4 +53,4 @@ class AngleStep:
 
     def _show(self, key: Any, step: float | None) -> None:
         if key == self._key and step is not None:
-            self._field.explain(f"automatic ({step:.1f})")
+            self._field.explain(f"auto: {step:.1f}°")

@@ -195,6 +195,8 @@ class Board:
         made = picks_of(choice.added, self.candidates.view_names, self.candidates)
         if chosen.local is not None:
             made = replace(made, local=np.full((len(made), chosen.local.shape[1]), np.nan, np.float32))
+        if chosen.refined_score is not None:
+            made = replace(made, refined_score=np.full(len(made), np.nan, np.float32))
         both = Picks(
             **{
                 name: np.concatenate([column, getattr(made, name)]).astype(column.dtype)

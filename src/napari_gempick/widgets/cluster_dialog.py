@@ -14,7 +14,7 @@ from superqt.utils import qdebounced, signals_blocked
 from napari_gempick.job.cluster.estimate import Measured, size
 from napari_gempick.job.cluster.export import preview_script
 from napari_gempick.job.cluster.script import site_names
-from napari_gempick.job.results import row_of
+from napari_gempick.job.run_rows import row_of
 from napari_gempick.model.cluster import ClusterSettings, make_cluster
 from napari_gempick.model.declaration import declarations, groups, names_with
 from napari_gempick.model.errors import GempickError

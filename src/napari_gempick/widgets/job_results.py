@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from napari_gempick.job.cluster import collect_job
-from napari_gempick.job.results import micrograph_of
+from napari_gempick.job.run_rows import micrograph_of
 from napari_gempick.widgets.loading import results_of
 
 if TYPE_CHECKING:

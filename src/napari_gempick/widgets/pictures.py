@@ -9,7 +9,8 @@ import numpy as np
 from scipy.ndimage import binary_dilation, zoom
 
 from napari_gempick.engine.sampling import ContinuousImage
-from napari_gempick.job.inputs import BankMaker, View, read_views
+from napari_gempick.job.bank_maker import BankMaker
+from napari_gempick.job.inputs import View, read_views
 from napari_gempick.model.geometry import Extent, Grid
 from napari_gempick.widgets.look import contrast_limits, rgba
 

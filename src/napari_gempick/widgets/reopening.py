@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from napari_gempick.job.results import micrograph_of
+from napari_gempick.job.run_rows import micrograph_of
 from napari_gempick.model.declaration import names_with
 from napari_gempick.model.settings import TUNED, PickSettings, make_settings
 from napari_gempick.model.values import Named

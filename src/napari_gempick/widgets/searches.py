@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from psygnal import Signal
 
-from napari_gempick.job.results import read_run, row_of
+from napari_gempick.job.results import read_run
+from napari_gempick.job.run_rows import row_of
 from napari_gempick.model.errors import GempickError
 from napari_gempick.model.settings import SEARCHED_WITH
 from napari_gempick.widgets.loading import Result, bank_of

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_gempick.io.atomic import atomic_path, write_text
+from napari_gempick.job.bank_maker import BankMaker
 from napari_gempick.job.cluster.folder import files_of, open_job, with_root
 from napari_gempick.job.cluster.log import read_logs
 from napari_gempick.job.cluster.status import job_status
-from napari_gempick.job.inputs import BankMaker, read_views
+from napari_gempick.job.inputs import read_views
 from napari_gempick.job.pick import search_images
 from napari_gempick.job.results import INDEX_FILE, RUN_FILE, Results
 from napari_gempick.job.whole_run import choose_by_run
@@ -66,7 +67,7 @@ def collect_job(
     results = Results(target, job.settings, makers.diameter)
     views, by_name = makers.index.view_names, {row["name"]: row for row in rows}
     for name in choose_by_run(results, job.settings, views, job.micrographs, by_name, said):
-        if target == job.results:  # else a job that goes on would take the new files for damaged ones
+        if target == job.results:  # otherwise a job that continues would take them for damaged
             micrograph = job.micrographs[job.numbers[name]]
             row = {key: value for key, value in by_name[name].items() if key != "coverage"}
             row["path"] = records[name]["row"]["path"]

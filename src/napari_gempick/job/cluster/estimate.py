@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 from napari_gempick.device.discover import find_gpus, open_devices
 from napari_gempick.engine.prepare import prepare
 from napari_gempick.engine.search import Search
+from napari_gempick.job.bank_maker import BankMaker
 from napari_gempick.job.cluster.cost import cost
-from napari_gempick.job.inputs import BankMaker, loader, read_views
+from napari_gempick.job.inputs import loader, read_views
 from napari_gempick.model.errors import Cancelled, InputError
 from napari_gempick.run.search import DevicePool, run_search
 

@@ -15,6 +15,7 @@ from napari_gempick.io.atomic import write_text
 from napari_gempick.io.ctffind import find_ctffind
 from napari_gempick.io.names import check_micrograph_name, check_name
 from napari_gempick.io.template_list import copied_list, is_list, read_list
+from napari_gempick.job.bank_maker import BankMaker
 from napari_gempick.job.cluster.check_script import shortfalls
 from napari_gempick.job.cluster.estimate import Estimate, estimate_job
 from napari_gempick.job.cluster.folder import (
@@ -33,8 +34,8 @@ from napari_gempick.job.cluster.folder import (
 from napari_gempick.job.cluster.in_one_piece import in_one_piece
 from napari_gempick.job.cluster.lane import confirm
 from napari_gempick.job.cluster.script import find_site, render, write_script
-from napari_gempick.job.inputs import BankMaker, read_views
-from napari_gempick.job.results import formats_of
+from napari_gempick.job.inputs import read_views
+from napari_gempick.job.run_rows import formats_of
 from napari_gempick.model.errors import InputError, OutputError, SettingsError
 
 if TYPE_CHECKING:

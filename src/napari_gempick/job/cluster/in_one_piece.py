@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, ParamSpec
 from napari_gempick.io.atomic import TEMPORARY
 from napari_gempick.job.cluster.folder import open_job
 from napari_gempick.job.cluster.script import write_script
-from napari_gempick.job.results import alone_in
+from napari_gempick.job.output_folder import alone_in
 from napari_gempick.model.errors import GempickError, OutputError
 
 if TYPE_CHECKING:
