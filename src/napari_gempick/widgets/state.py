@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, make_dataclass, replace
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from napari_gempick.io.image import plausible
 from napari_gempick.io.listing import MicrographFile
+from napari_gempick.model.declaration import names_with
 from napari_gempick.model.settings import TUNED, PickSettings, make_settings
 from napari_gempick.model.values import Named, named_texts
 from napari_gempick.widgets.look import VIEW_COLOURS
@@ -30,26 +31,31 @@ class ViewSpec:
     colour: str = VIEW_COLOURS[0]
 
 
-@dataclass(frozen=True)
-class Tune:
-    """What turns candidates into picks; lengths in Å, None for the defaults of PickSettings.
+BESIDE_THRESHOLDS = (
+    *names_with(PickSettings, group="Tune"),
+    *names_with(PickSettings, group="Limits", role="tuned"),
+    "fdr",
+)
+_Tuned: Any = make_dataclass(
+    "_Tuned",
+    [("thresholds", Any, field(default_factory=dict)), *((name, Any, None) for name in BESIDE_THRESHOLDS)],
+    frozen=True,
+)
+
+
+class Tune(_Tuned):
+    """What turns candidates into picks: the threshold of each view, and settings, None for their defaults.
 
     With `fdr` the thresholds are chosen so that about this share of the picks is false; they are moved by hand without.
     """
 
-    thresholds: Mapping[str, float] = field(default_factory=dict)
-    max_threshold: float | None = None
-    min_distance: float | None = None
-    border: float | None = None
-    max_picks: int | None = None
-    local_mean: str | None = None
-    local_sigma: str | None = None
-    power: str | None = None
-    fdr: float | None = None
+    def settings(self) -> dict[str, Any]:
+        """Return what `make_settings` takes, less the thresholds."""
+        return {name: getattr(self, name) for name in TUNED}
 
     def local_limits(self) -> tuple[tuple[float, float], ...]:
         """Return the limits of local mean, local standard deviation and power; empty where none is set."""
-        return PickSettings(local_mean=self.local_mean, local_sigma=self.local_sigma, power=self.power).local_limits()
+        return PickSettings(**self.settings()).local_limits()
 
     def threshold(self, view: str) -> float:
         """Return the lowest score of a view."""
@@ -112,7 +118,7 @@ class State:
         values["threshold"] = named_texts({view.name: self.tune.threshold(view.name) for view in self.views}, "g") or [
             "0.4"
         ]
-        values.update({name: getattr(self.tune, name) for name in TUNED})
+        values |= self.tune.settings()
         values.pop("contrast" if values.get("ctf") else "phase_flipped", None)  # kept for when they count again
         return make_settings({**values, **more})
 
