@@ -31,7 +31,7 @@ app = QApplication([])
 from napari_gempick.widgets.more_settings import MoreSettings
 part, edited = MoreSettings(), []
 part.edited.connect(lambda name, value: edited.append([name, value]))
-editor = part.fields["ice_limit"].editor
+editor = part.fields["ice_limit"].native
 found["empty"] = editor.text()
 editor.setValue(300.0)
 found["shown"], found["edited"] = editor.text(), edited

@@ -213,8 +213,8 @@ def test_micrograph_without_a_pixel_size(dock, tmp_path, qtbot):
     write_mrc(tmp_path / "bare.mrc", np.random.default_rng(0).random((64, 64)).astype(np.float32), None)
     dock.controller.add_micrographs([tmp_path / "bare.mrc"])
     qtbot.waitUntil(lambda: dock.layers.layer(MICROGRAPH) is not None, timeout=20_000)
-    assert dock.micrographs.pixel_size.editor.text() == "unknown: type it"
-    dock.micrographs.pixel_size.editor.setValue(1.5)
+    assert dock.micrographs.pixel_size.native.text() == "unknown: type it"
+    dock.micrographs.pixel_size.native.setValue(1.5)
     qtbot.waitUntil(lambda: dock.controller.loaded.pixel_size == 1.5)
     np.testing.assert_allclose(dock.layers.layer(MICROGRAPH).scale, 0.15)
 

@@ -31,13 +31,13 @@ def test_every_setting_has_a_place(dock):
 def test_what_is_typed_is_set(dock, qtbot, tmp_path):
     controller, fields = dock.controller, dock.search.advanced.fields
     dock.search.advanced.set_open(True)
-    type_in(qtbot, fields["averaging"].editor, "4")
-    type_in(qtbot, fields["hot_pixels"].editor, "6.5")
-    type_in(qtbot, fields["in_plane_symmetry"].editor, "side=2, top=5")
-    type_in(qtbot, fields["grid"].editor, "9/4")
-    fields["gradient"].editor.setCurrentText("plane")
-    fields["whiten"].editor.click()
-    fields["decoys"].editor.click()
+    type_in(qtbot, fields["averaging"].native, "4")
+    type_in(qtbot, fields["hot_pixels"].native, "6.5")
+    type_in(qtbot, fields["in_plane_symmetry"].native, "side=2, top=5")
+    type_in(qtbot, fields["grid"].native, "9/4")
+    fields["gradient"].native.setCurrentText("plane")
+    fields["whiten"].native.click()
+    fields["decoys"].native.click()
     fields["exclude"].take("auto")
     assert controller.state.values == {
         **{"averaging": 4, "hot_pixels": 6.5, "in_plane_symmetry": ["side=2", "top=5"], "grid": "9/4"},
@@ -46,18 +46,18 @@ def test_what_is_typed_is_set(dock, qtbot, tmp_path):
     assert "averaging" in dock.search.advanced.heading.text()
     while controller.history.undoable:
         controller.undo()
-    assert controller.state.values == {} and fields["decoys"].editor.isChecked()
-    assert fields["in_plane_symmetry"].editor.text() == "" and fields["exclude"].line.text() == ""
+    assert controller.state.values == {} and fields["decoys"].native.isChecked()
+    assert fields["in_plane_symmetry"].native.text() == "" and fields["exclude"].line.text() == ""
 
 
 def test_the_empty_angle_step_says_what_it_means(dock, data, qtbot):
     """asin(low-pass / diameter), so that it divides 360; whole in its editor, whatever is typed meanwhile."""
-    field = dock.search.fields["angle_step"].editor
+    field = dock.search.fields["angle_step"].native
     assert field.text() == "auto"
     dock.controller.add_view("particle", [str(data.parent / "particle.mrc")])
-    type_in(qtbot, dock.search.fields["diameter"].editor, "130")
+    type_in(qtbot, dock.search.fields["diameter"].native, "130")
     for lowpass, step in (("20", 8.78), ("30", 13.33)):
-        type_in(qtbot, dock.search.fields["lowpass"].editor, lowpass)
+        type_in(qtbot, dock.search.fields["lowpass"].native, lowpass)
         qtbot.waitUntil(lambda step=step: field.text() == f"auto: {step:.1f}°", timeout=20_000)
     type_in(qtbot, field, "6")
     assert field.text().startswith("6.0") and dock.controller.state.values["angle_step"] == 6.0
@@ -67,26 +67,26 @@ def test_the_empty_angle_step_says_what_it_means(dock, data, qtbot):
 def test_what_cannot_be_is_refused_in_a_sentence(dock, qtbot, tmp_path):
     fields = dock.search.advanced.fields
     notification_manager.records.clear()
-    type_in(qtbot, fields["grid"].editor, "fine")
+    type_in(qtbot, fields["grid"].native, "fine")
     type_in(qtbot, fields["ctf"].line, str(tmp_path / "missing.star"))
     assert dock.controller.state.values == {}
-    assert fields["grid"].editor.text() == "" and fields["ctf"].line.text() == ""
+    assert fields["grid"].native.text() == "" and fields["ctf"].line.text() == ""
     first, second = (record.message for record in notification_manager.records)
     assert "write auto, full or a ratio" in first and "does not exist" in second
 
 
 def test_the_ctf_gives_the_contrast(dock, tmp_path):
-    controller, contrast = dock.controller, dock.templates.contrast.editor
+    controller, contrast = dock.controller, dock.templates.contrast.native
     contrast.setCurrentText("opposite")
     assert controller.state.inverted
     (tmp_path / "ctf.star").touch()
     dock.search.advanced.fields["ctf"].take(str(tmp_path / "ctf.star"))
     assert not contrast.isEnabled() and contrast.placeholderText() == "from the CTF" and "CTF" in contrast.toolTip()
     assert controller.state.settings().contrast == "same"
-    assert dock.search.advanced.fields["ctf_step"].editor.isEnabled()
+    assert dock.search.advanced.fields["ctf_step"].native.isEnabled()
     dock.search.advanced.fields["ctf"].take("")
     assert contrast.isEnabled() and contrast.currentText() == "opposite"
-    assert not dock.search.advanced.fields["ctf_step"].editor.isEnabled()
+    assert not dock.search.advanced.fields["ctf_step"].native.isEnabled()
 
 
 def test_local_limits_choose_at_once(picked, qtbot):

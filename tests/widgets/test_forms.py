@@ -63,7 +63,7 @@ class Made:
         self.refused.append(sentence)
 
     def native(self, name):
-        return self.form.fields[name].editor
+        return self.form.fields[name].native
 
 
 @pytest.fixture

@@ -50,16 +50,6 @@ class Editor:
     get_value: Callable[[], Any]
     set_value: Callable[[Any], None]
 
-    def _finish(self, label: str | None) -> None:
-        self.native.setAccessibleName(label or "")
-        if not isinstance(self, Check):
-            narrow(self.native)
-
-    @property
-    def editor(self) -> QWidget:
-        """The Qt widget."""
-        return self.native  # type: ignore[no-any-return]
-
     def show_value(self, value: Any) -> None:
         """Show a value and tell nobody; what is being typed stays where it means the same."""
         if self.native.hasFocus() and self.get_value() == value:
@@ -89,7 +79,6 @@ class Number(Editor, FloatSpinBox):
 
     def __init__(
         self,
-        value: Any = Undefined,
         *,
         min: float = 0.0,
         max: float = 99_999.0,
@@ -119,9 +108,6 @@ class Number(Editor, FloatSpinBox):
         spin.setButtonSymbols(QAbstractSpinBox.ButtonSymbols.NoButtons)
         spin.setStyleSheet(f"padding: 1px 4px; min-width: {narrowest}px;")  # napari's style asks for more
         WheelGuard(spin)
-        self._finish(kwargs.get("label"))
-        if value is not Undefined:
-            self.show_value(value)
 
     def get_value(self) -> Any:
         """Return the number, or None where there is none."""
@@ -154,7 +140,6 @@ class Check(Editor, CheckBox):
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self._finish(kwargs.get("label"))
         self.native.setMinimumWidth(self.native.fontMetrics().horizontalAdvance(self.native.text()) + _BOX)
 
 
@@ -166,7 +151,6 @@ class Choice(Editor, ComboBox):
         self.native.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
         self.native.setMinimumContentsLength(shortest)
         WheelGuard(self.native)
-        self._finish(kwargs.get("label"))
 
     def show_value(self, value: Any) -> None:
         """Show a value, also one that was not among the choices."""
@@ -193,16 +177,11 @@ class Text(Editor, LineEdit):
         The text is several values with commas or spaces between them.
     """
 
-    def __init__(
-        self, value: Any = Undefined, *, empty: str = "", default: Any = "", many: bool = False, **kwargs: Any
-    ) -> None:
+    def __init__(self, *, empty: str = "", default: Any = "", many: bool = False, **kwargs: Any) -> None:
         self._empty, self._default, self._many = empty, default, many
         super().__init__(**kwargs)
         self.native.setPlaceholderText(empty)
         self.native.editingFinished.connect(lambda: self.changed.emit(self.get_value()))
-        self._finish(kwargs.get("label"))
-        if value is not Undefined:
-            self.set_value(value)
 
     def get_value(self) -> Any:
         """Return the text or the texts."""
@@ -234,15 +213,12 @@ class Text(Editor, LineEdit):
 class Lines(Editor, TextEdit):
     """Several lines of text, each of which is a value."""
 
-    def __init__(self, value: Any = Undefined, *, height: int = 40, **kwargs: Any) -> None:
+    def __init__(self, *, height: int = 40, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.native.setAcceptRichText(False)
         self.native.setTabChangesFocus(True)
         self.native.setFixedHeight(height)
         self.native.setStyleSheet(FRAMED)
-        self._finish(kwargs.get("label"))
-        if value is not Undefined:
-            self.show_value(value)
 
     def get_value(self) -> Any:
         """Return the lines that are not empty."""
@@ -259,11 +235,9 @@ class Lines(Editor, TextEdit):
 class PathEdit(Editor, FileEdit):
     """A file or a folder that exists, a word that stands for one, or None."""
 
-    def __init__(self, value: Any = Undefined, *, paths: Paths, refused: Any = None, **kwargs: Any) -> None:
-        kwargs["nullable"] = True
-        super().__init__(**kwargs)
+    def __init__(self, *, paths: Paths, refused: Any = None, **kwargs: Any) -> None:
+        super().__init__(**{**kwargs, "nullable": True})
         self._paths, self.refused = paths, refused
-        narrow(self.native)
         self.native.layout().setSpacing(GAP)
         self.line = self.line_edit.native
         self.line.setPlaceholderText(paths.nothing)
@@ -284,8 +258,6 @@ class PathEdit(Editor, FileEdit):
         menu.addAction("None", lambda: self.take(""))
         choose.setMenu(menu)
         self._value: str | None = None
-        if value is not Undefined:
-            self.show_value(value)
 
     def take(self, text: str) -> None:
         """Take a path, if there is such a file."""
@@ -323,24 +295,21 @@ class PathEdit(Editor, FileEdit):
 class Bounds(Editor, ValuedContainerWidget):
     """LOWEST,HIGHEST: two numbers, of which either may be missing."""
 
-    def __init__(self, value: Any = Undefined, *, label: str = "", **kwargs: Any) -> None:
+    def __init__(self, *, label: str = "", tooltip: str = "", **kwargs: Any) -> None:
         shared = {name: kwargs.pop(name) for name in ("min", "max", "step", "digits")}
-        tooltip = kwargs.get("tooltip")
+        shared |= {"start": 0.0, "nullable": True, "tip": tooltip}
         ends = [
-            Number(prefix=f"{word} ", empty=f"{word} any", start=0.0, nullable=True, value=None, tooltip=tooltip,
-                   label=f"{end} {lower(label)}", **shared)
+            edit(float, None, prefix=f"{word} ", empty=f"{word} any", label=f"{end} {lower(label)}", **shared)
             for end, word in (("Lowest", "from"), ("Highest", "to"))
-        ]  # fmt: skip
-        kwargs["nullable"] = True
-        super().__init__(widgets=ends, layout="horizontal", labels=False, label=label, **kwargs)
+        ]
+        more = {**kwargs, "nullable": True, "tooltip": tooltip}
+        super().__init__(widgets=ends, layout="horizontal", labels=False, label=label, **more)
         self.margins = (0, 0, 0, 0)
         self.native.layout().setSpacing(GAP)
         self.low, self.high = (one.native for one in ends)
         self._ends = ends
         for moved, other in (ends, ends[::-1]):
             moved.changed.connect(lambda value, other=other: self._moved(value, other))
-        if value is not Undefined:
-            self.show_value(value)
 
     def _moved(self, value: float | None, other: Number) -> None:
         low, high = (one.get_value() for one in self._ends)
@@ -390,5 +359,11 @@ def edit(annotation: Any, value: Any = Undefined, *, label: str = "", tip: str =
         Of the editor's class.
     """
     if "choices" in options:
-        options["widget_type"] = Choice
-    return _TYPES.create_widget(value=value, annotation=annotation, label=label, options={"tooltip": tip, **options})
+        options = {"widget_type": Choice, **options}
+    made: Any = _TYPES.create_widget(annotation=annotation, label=label, options={"tooltip": tip, **options})
+    made.native.setAccessibleName(label)
+    if not isinstance(made, Check):
+        narrow(made.native)
+    if value is not Undefined:
+        made.show_value(value)
+    return made

@@ -206,7 +206,7 @@ class Micrographs(Part):
             self.pixel_size.tooltip = f"{self._tip}<p>Now: from the {loaded.pixel_size_source}.</p>"
         else:
             words = "unknown: type it" if loaded is not None and known is None else "from file"
-        self.pixel_size.editor.setSpecialValueText(words)
+        self.pixel_size.explain(words)
 
 
 class _List(QTreeWidget):

@@ -96,8 +96,7 @@ class Particles(Fold):
 
     def _show_plan(self) -> None:
         box = self._box()
-        spin = self.fields["box"].editor
-        spin.setSpecialValueText("auto" if box is None else f"auto: {box} px")
+        self.fields["box"].explain("auto" if box is None else f"auto: {box} px")
         try:
             made = self.settings(box or 8)
         except GempickError as error:

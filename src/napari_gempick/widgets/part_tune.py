@@ -163,8 +163,8 @@ class Tune(Part):
         self.form.show_values({name: getattr(tune, name) for name in self.fields})
         if board is not None:
             distance, border = board.min_distance(tune), board.border(tune)
-            self.fields["min_distance"].editor.setSpecialValueText(f"auto: {distance:.0f} Å")
-            self.fields["border"].editor.setSpecialValueText(f"auto: {border:.0f} Å")
+            self.fields["min_distance"].explain(f"auto: {distance:.0f} Å")
+            self.fields["border"].explain(f"auto: {border:.0f} Å")
         history = controller.history
         self.undo.setEnabled(bool(history.undoable))
         self.redo.setEnabled(bool(history.redoable))
