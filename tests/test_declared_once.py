@@ -15,35 +15,83 @@ from napari_gempick.io.stack import write_mrc
 
 ROOT = Path(__file__).parents[1]
 BEFORE = '    @field_validator("lowpass", "highpass"'
-NEW = '    ice_limit: float | None = declare(None, "Thickest ice.", unit="Å", gt=0, group="Ice", empty="any")\n\n'
+NEW = """\
+    ice_limit: float | None = declare(None, "Thickest ice.", unit="Å", gt=0, group="Ice", empty="any")
+    ice_step: float = _searched(4.0, "Step of the ice.", unit="Å", ge=0)
+    ice_most: int | None = _tune(None, "Most ice.", ge=0, unit="Å", empty="all")
+    ice_sheet: Literal["off", "on"] = declare("off", "Sheet of ice.", group="Export", role="files")
+
+"""
+HELP = {
+    "ice_limit": "Thickest ice. [Å]",
+    "ice_step": "Step of the ice. [Å]",
+    "ice_most": "Most ice. [Å]",
+    "ice_sheet": "Sheet of ice.",
+}
+EMPTY = {"ice_limit": None, "ice_step": 4.0, "ice_most": None, "ice_sheet": "off"}
+VALUES = {"ice_limit": 300.0, "ice_step": 2.5, "ice_most": 7, "ice_sheet": "on"}
+WORDS = {
+    name: f"--{name.replace('_', '-')} {text}" for name, text in zip(VALUES, ("300", "2.5", "7", "on"), strict=True)
+}
 PROGRAM = """
 import json, sys
+from pathlib import Path
 from click.testing import CliRunner
 sys.path.insert(0, sys.argv[1])
+values, options = json.loads(sys.argv[2]), sys.argv[3].split()
 from reference import reference
 from napari_gempick.cli import main
 run = lambda *words: CliRunner().invoke(main, words)
-found = {"help": run("pick", "--help").output, "reference": reference()}
-done = run("job", "export", "image.mrc", "--templates", "blob.mrc", "-o", "job", "--ice-limit", "250", "--threads", "1")
-found["export"] = done.output
-from qtpy.QtWidgets import QApplication
+found = {"reference": reference()}
+found["export"] = run("job", "export", "image.mrc", "--templates", "blob.mrc", "-o", "job", *options).output
+
+from qtpy.QtWidgets import QApplication, QWidget
 app = QApplication([])
-from napari_gempick.widgets.more_settings import MoreSettings
-part, edited = MoreSettings(), []
-part.edited.connect(lambda name, value: edited.append([name, value]))
-editor = part.fields["ice_limit"].native
-found["empty"] = editor.text()
-editor.setValue(300.0)
-found["shown"], found["edited"] = editor.text(), edited
-part.show_values({"ice_limit": 300.0})
-found["heading"] = part.heading.text()
+from napari_gempick.widgets.command_line import command_line
+from napari_gempick.widgets.controller import Controller
+from napari_gempick.widgets.counting import Counter
+from napari_gempick.widgets.estimates import Estimates
+from napari_gempick.widgets.part_export import Export
+from napari_gempick.widgets.part_micrographs import Micrographs
+from napari_gempick.widgets.part_search import Search
+from napari_gempick.widgets.part_templates import Templates
+from napari_gempick.widgets.part_tune import Tune
+from napari_gempick.widgets.searches import Searches
+from napari_gempick.widgets.session import SessionFolder, read_session
+from napari_gempick.widgets.tasks import Tasks
+controller = Controller()
+searches, counter, estimates = Searches(controller), Counter(controller), Estimates(controller)
+parts = [
+    Micrographs(controller, searches, counter, print),
+    Templates(controller, None, print),
+    Search(controller, searches),
+    Tune(controller, counter, estimates, QWidget(), print),
+    Export(controller, counter, Tasks(controller), Tasks(controller)),
+]
+children = [child for part in parts for child in part.findChildren(QWidget)]
+editors = [child._magic_widget for child in children if hasattr(child, "_magic_widget")]
+found["editors"] = {name: [one for one in editors if one.name == name] for name in values}
+found["empty"] = {name: [one.value for one in made] for name, made in found["editors"].items()}
+found["tips"] = {name: [one.tooltip for one in made] for name, made in found["editors"].items()}
+for name, made in found.pop("editors").items():
+    for one in made:
+        one.value = values[name]
+settings = controller.state.settings()
+found["edited"] = {name: getattr(settings, name) for name in values}
+found["command"] = command_line(settings, [], Path("picks"))
+folder = SessionFolder(Path("session"))
+folder.save(controller.state, {}, None)
+folder.close()
+found["session"] = {name: getattr(read_session(folder.path)[0].settings(), name) for name in values}
+searches.close()
+controller.close()
 print(json.dumps(found))
 """
 
 
 @pytest.fixture(scope="module")
 def found(tmp_path_factory):
-    """What the four places say when one more parameter is declared, in a copy of the package."""
+    """What a copy of the package says in each place when it declares a few parameters more."""
     folder = tmp_path_factory.mktemp("declared")
     shutil.copytree(Path(napari_gempick.__file__).parent, folder / "src" / "napari_gempick")
     settings = folder / "src" / "napari_gempick" / "model" / "settings.py"
@@ -54,7 +102,7 @@ def found(tmp_path_factory):
     for name, side in (("image", 96), ("blob", 16)):
         write_mrc(folder / f"{name}.mrc", random.standard_normal((side, side)).astype(np.float32), 4.0)
     done = subprocess.run(
-        [sys.executable, "-c", PROGRAM, str(ROOT / "docs")],
+        [sys.executable, "-c", PROGRAM, str(ROOT / "docs"), json.dumps(VALUES), " ".join(WORDS.values())],
         env={**os.environ, "PYTHONPATH": str(folder / "src"), "QT_QPA_PLATFORM": "offscreen", "COLUMNS": "120"},
         cwd=folder,
         capture_output=True,
@@ -62,22 +110,36 @@ def found(tmp_path_factory):
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout.splitlines()[-1]) | {"job": json.loads((folder / "job" / "job.json").read_text())}
+    told = json.loads(done.stdout.splitlines()[-1])
+    assert (folder / "job" / "job.json").exists(), told["export"]
+    return told | {"job": json.loads((folder / "job" / "job.json").read_text())["settings"]}
 
 
-def test_option(found):
-    assert "--ice-limit FLOAT" in found["help"] and "Thickest ice. [Å]" in found["help"]
+@pytest.mark.parametrize("name", VALUES)
+def test_command_line_and_reference(found, name):
+    """The reference is made from the commands. Only what tunes is an option of retune; a preview writes no files."""
+    flag = WORDS[name].split()[0]
+    rows = {
+        part.split(" {#")[0]: row
+        for part in found["reference"].split("## gempick ")
+        for row in part.splitlines()
+        if flag in row
+    }
+    assert {"pick", "preview", "job export"} - set(rows) == ({"preview"} if name == "ice_sheet" else set())
+    assert ("retune" in rows) == (name == "ice_most")
+    assert HELP[name] in rows["pick"]
 
 
-def test_reference(found):
-    row = next(row for row in found["reference"].splitlines() if "--ice-limit" in row)
-    assert "Thickest ice. [Å]" in row
+@pytest.mark.parametrize("name", VALUES)
+def test_window(found, name):
+    """One editor, which shows the default, explains it, and sets the value."""
+    assert found["empty"][name] == [EMPTY[name]]
+    assert found["tips"][name] == [f"<p>{HELP[name]}</p>"]
+    assert found["edited"][name] == VALUES[name]
 
 
-def test_window(found):
-    assert (found["empty"], found["shown"]) == ("any", "300.0 Å")
-    assert found["edited"] == [["ice_limit", 300.0]] and "ice limit" in found["heading"]
-
-
-def test_job(found):
-    assert found["job"]["settings"]["ice_limit"] == 250.0
+@pytest.mark.parametrize("name", VALUES)
+def test_files(found, name):
+    """The folder of a cluster job, the window's session, and the command that repeats the search."""
+    assert found["job"][name] == found["session"][name] == VALUES[name]
+    assert WORDS[name] in found["command"]

@@ -53,7 +53,7 @@ def test_files_prove_themselves(sampled, tmp_path, qtbot):
     part, out = sampled.export, tmp_path / "out"
     part.set_folder(out)
     for name in ("box", "cs"):
-        part.actions_[name].setChecked(True)
+        part.formats.actions[name].setChecked(True)
     qtbot.mouseClick(part.all, Qt.MouseButton.LeftButton)
     qtbot.waitUntil(lambda: "verified" in part.proof.text(), timeout=60_000)
     assert part.proof.text().startswith("<b>star, cs</b>: verified: as written 0.")
@@ -74,7 +74,7 @@ def test_a_wrong_file_gets_no_name_and_one_sentence(sampled, tmp_path, qtbot, mo
     monkeypatch.setattr("napari_gempick.job.export.format_named", known.__getitem__)
     said, part, out = said_by(sampled), sampled.export, tmp_path / "out"
     part.set_folder(out)
-    part.actions_["box"].setChecked(True)
+    part.formats.actions["box"].setChecked(True)
     part.export(all_=True)
     qtbot.waitUntil(lambda: "verified" in part.proof.text(), timeout=60_000)
     (wrong,) = [sentence for kind, sentence in said if kind == "error"]

@@ -284,7 +284,7 @@ class PickSettings(BaseModel):
         empty="all",
     )
     save_maps: bool = declare(
-        False, "Save score and index maps.", label="Keep score and index maps", group="Export", role="files"
+        False, "Save score and index maps.", label="Keep score and index maps", group=None, role="files"
     )
     per_view_maps: bool = _run(
         False, "Save a pair of maps for each named view as well.", label="Maps per view", role="files"

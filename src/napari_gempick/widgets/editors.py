@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from magicgui.type_map import TypeMap
 from magicgui.types import Undefined
-from magicgui.widgets import CheckBox, ComboBox, FileEdit, FloatSpinBox, LineEdit, TextEdit
-from magicgui.widgets.bases import ValuedContainerWidget
+from magicgui.widgets import CheckBox, ComboBox, FloatSpinBox, LineEdit, PushButton, TextEdit
 from qtpy.QtCore import QEvent, QObject, Qt
-from qtpy.QtWidgets import QAbstractSpinBox, QComboBox, QFileDialog, QMenu, QSizePolicy, QWidget
+from qtpy.QtWidgets import QAbstractSpinBox, QComboBox, QMenu, QSizePolicy, QWidget
 from superqt.utils import signals_blocked
 
-from napari_gempick.widgets.fold import GAP
 from napari_gempick.widgets.parts import FRAMED
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from napari_gempick.model.declaration import Paths
+    from collections.abc import Callable, Mapping
 
 NARROWEST = 48
 """Pixels."""
@@ -166,6 +161,52 @@ class Choice(Editor, ComboBox):
             self.native.setCurrentIndex(-1)
 
 
+class Several(Editor, PushButton):
+    """Any of some values, ticked in a menu.
+
+    Parameters
+    ----------
+    choices : mapping of str to str
+        What each value means.
+    none : str
+        What is shown where there is no value.
+    """
+
+    def __init__(self, *, choices: Mapping[str, str], none: str, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self._none = none
+        menu = QMenu(self.native)
+        menu.setToolTipsVisible(True)
+        self.actions = {value: menu.addAction(f"{value}:  {meaning}") for value, meaning in choices.items()}
+        for action in self.actions.values():
+            action.setCheckable(True)
+            action.toggled.connect(self._toggled)
+        self.native.setMenu(menu)
+
+    def _toggled(self) -> None:
+        self.text = ", ".join(self.get_value()) or self._none
+        self.changed.emit(self.get_value())
+
+    def get_value(self) -> Any:
+        """Return the values that are ticked."""
+        return tuple(value for value, action in self.actions.items() if action.isChecked())
+
+    def set_value(self, value: Any) -> None:
+        """Tick values."""
+        for one, action in self.actions.items():
+            with signals_blocked(action):
+                action.setChecked(one in value)
+        self._toggled()
+
+    def show_value(self, value: Any) -> None:
+        """Show values and tell nobody."""
+        with self.changed.blocked():
+            self.set_value(value)
+
+    def _on_value_change(self, value: Any = None) -> None:
+        """Wait for the menu."""
+
+
 class Text(Editor, LineEdit):
     """A line of text that is taken when it is finished.
 
@@ -230,102 +271,6 @@ class Lines(Editor, TextEdit):
 
     def _on_value_change(self, value: Any = None) -> None:
         super()._on_value_change(self.get_value())
-
-
-class PathEdit(Editor, FileEdit):
-    """A file or a folder that exists, a word that stands for one, or None."""
-
-    def __init__(self, *, paths: Paths, refused: Any = None, **kwargs: Any) -> None:
-        super().__init__(**{**kwargs, "nullable": True})
-        self._paths, self.refused = paths, refused
-        self.native.layout().setSpacing(GAP)
-        self.line = self.line_edit.native
-        self.line.setPlaceholderText(paths.nothing)
-        self.line.setAccessibleName(kwargs.get("label"))
-        self.line.setToolTip(kwargs.get("tooltip"))
-        self.line_edit.changed.disconnect()
-        self.line.editingFinished.connect(lambda: self.take(self.line.text()))
-        choose = self.choose_btn.native
-        self.choose_btn.changed.disconnect()
-        choose.setText("Choose")
-        choose.setToolTip("Choose a file, or none")
-        choose.setAccessibleName(f"Choose {kwargs.get('label')}")
-        menu = QMenu(choose)
-        if paths.word:
-            menu.addAction(paths.meaning, lambda: self.take(paths.word))
-        menu.addAction(f"{paths.file}...", lambda: self._ask(QFileDialog.getOpenFileName, paths.file, paths.files))
-        menu.addAction(f"{paths.folder}...", lambda: self._ask(QFileDialog.getExistingDirectory, paths.folder))
-        menu.addAction("None", lambda: self.take(""))
-        choose.setMenu(menu)
-        self._value: str | None = None
-
-    def take(self, text: str) -> None:
-        """Take a path, if there is such a file."""
-        text = text.strip()
-        value = text or None
-        if value is not None and value != self._paths.word:
-            value = str(Path(text).expanduser().absolute())
-            if not Path(value).exists():
-                self.show_value(self._value)
-                word = f", or {self._paths.word}" if self._paths.word else ""
-                what = f"{lower(self._paths.file)} or a {lower(self._paths.folder)}"
-                if self.refused is not None:
-                    self.refused(f"{value} does not exist; choose a {what}{word}.", "error")
-                return
-        if value != self._value:
-            self.show_value(value)
-            self.changed.emit(value)
-
-    def get_value(self) -> Any:
-        """Return the path, the word or None."""
-        return self._value
-
-    def set_value(self, value: Any) -> None:
-        """Show a path, the word or None."""
-        self._value = value or None
-        self.line.setText(value or "")
-
-    def _ask(self, dialog: Callable[..., Any], title: str, *files: str) -> None:
-        found = dialog(self.native, title, "", *files)
-        found = found[0] if isinstance(found, tuple) else found
-        if found:
-            self.take(found)
-
-
-class Bounds(Editor, ValuedContainerWidget):
-    """LOWEST,HIGHEST: two numbers, of which either may be missing."""
-
-    def __init__(self, *, label: str = "", tooltip: str = "", **kwargs: Any) -> None:
-        shared = {name: kwargs.pop(name) for name in ("min", "max", "step", "digits")}
-        shared |= {"start": 0.0, "nullable": True, "tip": tooltip}
-        ends = [
-            edit(float, None, prefix=f"{word} ", empty=f"{word} any", label=f"{end} {lower(label)}", **shared)
-            for end, word in (("Lowest", "from"), ("Highest", "to"))
-        ]
-        more = {**kwargs, "nullable": True, "tooltip": tooltip}
-        super().__init__(widgets=ends, layout="horizontal", labels=False, label=label, **more)
-        self.margins = (0, 0, 0, 0)
-        self.native.layout().setSpacing(GAP)
-        self.low, self.high = (one.native for one in ends)
-        self._ends = ends
-        for moved, other in (ends, ends[::-1]):
-            moved.changed.connect(lambda value, other=other: self._moved(value, other))
-
-    def _moved(self, value: float | None, other: Number) -> None:
-        low, high = (one.get_value() for one in self._ends)
-        if low is not None and high is not None and low > high:
-            other.show_value(value)
-        self.changed.emit(self.get_value())
-
-    def get_value(self) -> Any:
-        """Return LOWEST,HIGHEST, or None where both are missing."""
-        texts = ["" if one.get_value() is None else f"{one.get_value():g}" for one in self._ends]
-        return ",".join(texts) if any(texts) else None
-
-    def set_value(self, value: Any) -> None:
-        """Show LOWEST,HIGHEST, or None."""
-        for one, text in zip(self._ends, (value or ",").split(","), strict=True):
-            one.show_value(float(text) if text.strip() else None)
 
 
 def narrow(editor: QWidget) -> None:

@@ -11,7 +11,8 @@ from qtpy.QtWidgets import QGridLayout, QLabel
 
 from napari_gempick.model.declaration import declarations, validated
 from napari_gempick.model.errors import GempickError
-from napari_gempick.widgets.editors import Bounds, Check, Lines, PathEdit, Text, edit
+from napari_gempick.widgets.compound_editors import Bounds, PathEdit
+from napari_gempick.widgets.editors import Check, Lines, Text, edit
 from napari_gempick.widgets.fold import GAP
 
 if TYPE_CHECKING:

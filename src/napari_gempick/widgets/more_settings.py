@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import Signal
 
-from napari_gempick.model.declaration import groups
+from napari_gempick.model.declaration import groups, names_with
 from napari_gempick.model.settings import PickSettings
 from napari_gempick.widgets.editors import lower
 from napari_gempick.widgets.fold import Fold
@@ -16,8 +16,11 @@ from napari_gempick.widgets.parts import small
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-ELSEWHERE = ("Micrographs", "Views", "Templates", "Search", "Thresholds", "Tune", "Limits", "Export")
-"""Headings of settings that have their place in a part of the dock."""
+ELSEWHERE = {
+    *names_with(PickSettings, group=("Micrographs", "Templates", "Search", "Tune", "Limits")),
+    *("templates", "mask", "threshold", "format"),
+}
+"""Settings that have their place in a part of the dock."""
 
 
 class MoreSettings(Fold):
@@ -29,8 +32,9 @@ class MoreSettings(Fold):
     def __init__(self) -> None:
         super().__init__("More settings", "Filters, CTF, exclusion, symmetry, grid, masks, threads")
         self.forms = []
-        for heading, names in groups(PickSettings).items():
-            if heading not in ELSEWHERE:
+        for heading, declared in groups(PickSettings).items():
+            names = [name for name in declared if name not in ELSEWHERE]
+            if names:
                 self.rows.addWidget(small(f"<b>{heading}</b>"))
                 self.forms.append(Form(PickSettings, names, self.edited.emit, self.refused.emit))
                 self.rows.addWidget(self.forms[-1].native)
