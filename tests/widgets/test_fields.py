@@ -4,10 +4,26 @@ import numpy as np
 import pytest
 from napari.utils.notifications import notification_manager
 from qtpy.QtCore import Qt
+from qtpy.QtWidgets import (
+    QAbstractSlider,
+    QAbstractSpinBox,
+    QCheckBox,
+    QComboBox,
+    QLineEdit,
+    QPlainTextEdit,
+    QScrollBar,
+    QTextEdit,
+    QWidget,
+)
+from superqt import QLabeledDoubleRangeSlider, QLabeledDoubleSlider
 
+from napari_gempick.model.cluster import ClusterSettings
+from napari_gempick.model.declaration import groups
+from napari_gempick.model.extraction import ExtractSettings
 from napari_gempick.model.settings import PickSettings
+from napari_gempick.widgets.cluster_dialog import ClusterDialog
+from napari_gempick.widgets.editors import Editor
 from napari_gempick.widgets.layers import MICROGRAPH, NCC
-from napari_gempick.widgets.limits import LOCAL
 from napari_gempick.widgets.look import contrast_limits, score_colours, smoothed
 
 
@@ -19,12 +35,31 @@ def type_in(qtbot, editor, text):
     qtbot.keyClick(line, Qt.Key.Key_Return)
 
 
-def test_every_setting_has_a_place(dock):
-    elsewhere = {"templates", "mask", "pixel_size", "template_pixel_size", "contrast", "devices"}
-    tuned = {"threshold", "fdr", *dock.tune.fields, *LOCAL}
-    at_export = {"format", "save_maps"}  # maps are kept while they are not too large
-    found = {*dock.search.fields, *dock.search.advanced.fields}
-    assert found | elsewhere | tuned | at_export == set(PickSettings.model_fields)
+VALUES = (QAbstractSpinBox, QAbstractSlider, QComboBox, QLineEdit, QCheckBox, QTextEdit, QPlainTextEdit)
+
+
+def editor_of(widget):
+    """Return what magicgui made of which a Qt widget is a part, or None."""
+    while widget is not None and not isinstance(getattr(widget, "_magic_widget", None), Editor):
+        widget = widget.parentWidget()
+    return None if widget is None else widget._magic_widget
+
+
+def test_every_setting_has_an_editor_that_magicgui_made(dock, qtbot):
+    """Sliders are superqt's, the script is only read; templates, masks and thresholds have a row for each view."""
+    dock.controller.add_view("particle", ["none.mrc"])
+    dialog = ClusterDialog(dock, dock.controller, dock.cluster)
+    qtbot.addWidget(dialog)
+    sliders = (QLabeledDoubleSlider, QLabeledDoubleRangeSlider)
+    for child in (child for kind in VALUES for child in dock.findChildren(kind)):
+        by_superqt = isinstance(child, sliders) or isinstance(child.parentWidget(), sliders)
+        no_value = child is dialog.script or isinstance(child, QScrollBar)
+        assert editor_of(child) is not None or by_superqt or no_value, child
+    editors = {id(editor): editor for editor in map(editor_of, dock.findChildren(QWidget)) if editor is not None}
+    names = sorted(editor.name for editor in editors.values() if editor.name)
+    declared = {*PickSettings.model_fields, *ClusterSettings.model_fields, *groups(ExtractSettings)["Particles"]}
+    assert names == sorted(declared - {"templates", "mask", "threshold"})
+    assert {"particle"} == set(dock.tune.sliders) == set(dock.templates.views)
     assert not dock.search.advanced.body.isVisibleTo(dock.search)  # the first look is calm
 
 
