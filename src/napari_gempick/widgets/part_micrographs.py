@@ -21,7 +21,7 @@ from superqt.utils import signals_blocked
 from napari_gempick.model.declaration import names_with
 from napari_gempick.model.settings import PickSettings
 from napari_gempick.widgets.forms import Form
-from napari_gempick.widgets.parts import Part, button, row
+from napari_gempick.widgets.parts import Part, button, mark_next, row
 
 if TYPE_CHECKING:
     from qtpy.QtGui import QDragEnterEvent, QDragMoveEvent, QDropEvent
@@ -94,6 +94,7 @@ class Micrographs(Part):
         self._files: dict[str, MicrographFile] = {}
         self._done: set[str] = set()
         self._update()
+        self._current_changed()
         self._loaded()
 
     def _ask_files(self) -> None:
@@ -177,6 +178,7 @@ class Micrographs(Part):
 
     def _say_how_many(self) -> None:
         self.summary.setText(f"{len(self._done)} of {len(self._files)} searched" if self._files else "")
+        mark_next(self.add, not self._files)
 
     def _update_item(self, stem: str) -> None:
         item, file = self._items.get(stem), self._files.get(stem)

@@ -34,7 +34,7 @@ class Search(Part):
     def __init__(self, controller: Controller, searches: Searches) -> None:
         super().__init__(3, "Search", "Compares every rotated template with every position.")
         self._controller, self._searches = controller, searches
-        self._devices: list[tuple[str, str]] = [("automatic", AUTO)]
+        self._devices: list[tuple[str, str]] = [("auto", AUTO)]
         self.form = Form(
             PickSettings,
             [name for name in names_with(PickSettings, group="Search") if name != "devices"],
@@ -99,8 +99,8 @@ class Search(Part):
 
     def _machine_known(self, machine: dict[str, Any]) -> None:
         cpu, gpus = machine["cpu"], machine["gpus"]
-        best = gpus[0]["name"] if gpus else f"CPU, {cpu['threads']} threads"
-        self._devices = [(f"automatic ({best})", AUTO), (f"CPU: {cpu['cpu']}, {cpu['threads']} threads", "cpu")]
+        best = gpus[0]["name"].removeprefix("NVIDIA ") if gpus else f"CPU, {cpu['threads']} threads"
+        self._devices = [(f"auto: {best}", AUTO), (f"CPU: {cpu['cpu']}, {cpu['threads']} threads", "cpu")]
         for gpu in gpus:
             free, total = (gpu[key] / 2**30 for key in ("free", "total"))
             self._devices.append(

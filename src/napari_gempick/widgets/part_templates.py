@@ -27,7 +27,7 @@ from napari_gempick.widgets.dialogs import ask, average_dialog, projection_dialo
 from napari_gempick.widgets.editors import edit
 from napari_gempick.widgets.forms import Form, tip_of
 from napari_gempick.widgets.making import average_picks, project
-from napari_gempick.widgets.parts import GAP, Part, button, row
+from napari_gempick.widgets.parts import GAP, Part, button, mark_next, row
 from napari_gempick.widgets.pictures import ViewPictures, draw_view
 
 if TYPE_CHECKING:
@@ -122,7 +122,7 @@ class Templates(Part):
         self._show_contrast(bool(state.values.get("ctf")))
         drawn_with = ("template_pixel_size", "diameter", "mask_edge", "mask_rotation")
         stale = any(state.values.get(name) != before.values.get(name) for name in drawn_with)
-        if state.views != before.views or stale:
+        if (state.views, bool(state.files)) != (before.views, bool(before.files)) or stale:
             self._show(state.views, stale)
 
     def _show_contrast(self, with_ctf: bool) -> None:
@@ -149,6 +149,7 @@ class Templates(Part):
         self.summary.setText(", ".join(names) if len(names) < 5 else f"{len(names)} views")
         self.form.native.setVisible(bool(names))
         self.stacks.setEnabled(bool(names))
+        mark_next(self.add, not names and bool(self._controller.state.files))
 
 
 class _ViewRow(QFrame):
@@ -196,8 +197,9 @@ class _ViewRow(QFrame):
         self.use.hide()
         top = row(self.colour, self.name.native, self.count, more, remove)
         top.setStretch(1, 1)
-        self.mask.native.setMinimumWidth(100)
         bottom = row(self.mask.native, self.along_x.native, self.along_y.native, self.use)
+        for place, share in enumerate((5, 3, 3)):
+            bottom.setStretch(place, share)
         right = QVBoxLayout()
         right.setSpacing(2)
         right.addLayout(top)

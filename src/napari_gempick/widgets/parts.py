@@ -13,6 +13,7 @@ from napari_gempick.widgets.fold import GAP, Foldable
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+_NEXT = "QPushButton:enabled { background: #2a6fc9; color: white; } QPushButton:enabled:hover { background: #3b82e0; }"
 FRAMED = "QPlainTextEdit, QTextEdit { border: 1px solid #7a7d85; border-radius: 2px; background: transparent; }"
 
 
@@ -62,10 +63,13 @@ def button(text: str, tip: str, pressed: Callable[[], object]) -> QPushButton:
 def primary(text: str, tip: str, pressed: Callable[[], object]) -> QPushButton:
     """Return the push button that most people need next."""
     made = button(text, tip, pressed)
-    made.setStyleSheet(
-        "QPushButton:enabled { background: #2a6fc9; color: white; } QPushButton:enabled:hover { background: #3b82e0; }"
-    )
+    mark_next(made, True)
     return made
+
+
+def mark_next(button: QPushButton, on: bool) -> None:
+    """Show whether most people need a button next."""
+    button.setStyleSheet(_NEXT if on else "")
 
 
 def row(*widgets: QWidget | str | int) -> QHBoxLayout:
