@@ -4,14 +4,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from napari_gempick.job.results import NOT_REPRODUCING
 from napari_gempick.model.cluster import ClusterSettings
 from napari_gempick.model.declaration import declarations, groups, names_with
 from napari_gempick.model.errors import SettingsError
 from napari_gempick.model.extraction import ExtractSettings
 from napari_gempick.model.settings import (
-    NOT_REPRODUCING,
     RETUNABLE,
-    SEARCHED_WITH,
     TEMPLATE_SETTINGS,
     TUNED,
     PickSettings,
@@ -32,7 +31,7 @@ def test_each_setting_plays_one_role():
     assert set(TUNED) == TUNING
     assert set(RETUNABLE) == TUNING | CHOOSING | {"format"}
     assert set(TEMPLATE_SETTINGS) == set(PickSettings.model_fields) - WORKED - FILES - TUNING - CHOOSING - OTHERS
-    assert set(SEARCHED_WITH) == {*TEMPLATE_SETTINGS, "decoys"}
+    assert set(names_with(PickSettings, role=("template", "search"))) == {*TEMPLATE_SETTINGS, "decoys"}
     assert names_with(PickSettings, kind="path") == ("ctf", "exclude")
     assert names_with(PickSettings, kind="per view") == ("templates", "mask", "in_plane_symmetry", "threshold")
 

@@ -15,6 +15,7 @@ from napari_gempick.cli.interrupts import stopped_status
 from napari_gempick.model.declaration import declarations
 from napari_gempick.model.errors import Cancelled, GempickError
 from napari_gempick.model.settings import PickSettings
+from napari_gempick.model.values import Named
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -135,13 +136,8 @@ def _option(one: Declared, *, show_default: bool = True) -> Callable[[Any], Any]
         help_text += f" [default: {text:g}]" if isinstance(text, float) else f" [default: {text}]"
     if one.many:
         return click.option(one.flag, one.name, multiple=True, metavar=str(one.metavar), help=help_text)
-    kind = (
-        click.Choice(one.choices)
-        if one.choices
-        else one.type
-        if one.type in (int, float) and one.metavar is None
-        else str
-    )
+    number = one.type in (int, float) and one.metavar is None
+    kind = click.Choice(one.choices) if one.choices else one.type if number else str
     return click.option(one.flag, one.name, type=kind, default=None, metavar=one.metavar, help=help_text)
 
 
@@ -198,17 +194,11 @@ class VariadicCommand(click.Command):
                 continue
             while position < len(args) and not args[position].startswith("-"):
                 value = args[position]
-                if not (_is_named(value) or (word == "--templates" and seen_positional)):
+                if Named.read(value).name is None and not (word == "--templates" and seen_positional):
                     break
                 out += [word, value]
                 position += 1
         return super().parse_args(ctx, out)
-
-
-def _is_named(text: str) -> bool:
-    from napari_gempick.model.values import Named
-
-    return Named.read(text).name is not None
 
 
 class ProgressPrinter:

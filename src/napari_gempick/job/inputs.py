@@ -5,14 +5,11 @@ from __future__ import annotations
 import functools
 from collections import OrderedDict
 from dataclasses import dataclass, replace
-from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_gempick.engine.masks import (
-    parse_shape,
-)
+from napari_gempick.engine.masks import parse_shape
 from napari_gempick.io.micrograph import as_float32, read_micrograph, require_pixel_size
 from napari_gempick.io.stack import read_mask, read_stack, split_sections
 from napari_gempick.job.full_grid import with_full_grid
@@ -157,15 +154,7 @@ def view_of(
 
 def choose_grid(settings: PickSettings, shape: tuple[int, int], pixel_size: float) -> Grid:
     """Return the grid to search a micrograph of `shape` (ny, nx) on."""
-    text = settings.grid.strip().lower()
-    allowed = coarsest_ratio(settings.lowpass, pixel_size)
-    if text == "auto":
-        ratio = allowed
-    elif text == "full":
-        ratio = Fraction(1)
-    else:
-        ratio = Fraction(text).limit_denominator(64)
-    return Grid(shape, pixel_size, ratio)
+    return Grid(shape, pixel_size, settings.ratio or coarsest_ratio(settings.lowpass, pixel_size))
 
 
 def read_image(

@@ -36,8 +36,9 @@ from napari_gempick.job.thresholds import (
     scores_of,
     selection_for,
 )
+from napari_gempick.model.declaration import names_with
 from napari_gempick.model.errors import GempickError, OutputError, ProofError, SettingsError
-from napari_gempick.model.settings import NOT_REPRODUCING
+from napari_gempick.model.settings import PickSettings
 from napari_gempick.model.values import AUTO
 
 if TYPE_CHECKING:
@@ -51,8 +52,9 @@ if TYPE_CHECKING:
     from napari_gempick.io.listing import MicrographFile
     from napari_gempick.job.prove import MicrographProof
     from napari_gempick.model.scores import ScoreMap
-    from napari_gempick.model.settings import PickSettings
 
+NOT_REPRODUCING = names_with(PickSettings, role=("format", "files", "run"))
+"""Settings that do not change which picks come out."""
 INDEX_FILE = "autopick.star"
 FRAME = "x and y count pixels from 0; row 0 is the first row of the micrograph's file, unless y_from_last_row says so"
 BOX_OVER_DIAMETER = 1.5

@@ -142,12 +142,5 @@ class ClusterSettings(BaseModel):
         return ((days * 24 + hours) * 60 + minutes) * 60 + seconds
 
 
-def make_cluster(values: dict[str, Any]) -> ClusterSettings:
-    """Build cluster settings from plain values.
-
-    Raises
-    ------
-    SettingsError
-        One sentence that names each wrong setting.
-    """
-    return validated(ClusterSettings, values)
+make_cluster = functools.partial(validated, ClusterSettings)
+"""Build cluster settings from plain values; raises SettingsError, one sentence that names each wrong setting."""

@@ -146,9 +146,8 @@ def _without_none(annotation: Any) -> tuple[Any, bool]:
     return annotation, False
 
 
-def names_with(model: type[BaseModel], *, role: str | tuple[str, ...] = (), **other: Any) -> tuple[str, ...]:
-    """Return the names of the parameters that play a role (or one of several), or have other values of `Declared`."""
-    wanted = {"role": role, **other} if role else other
+def names_with(model: type[BaseModel], **wanted: Any) -> tuple[str, ...]:
+    """Return the names of the parameters of which `Declared` has a value, or one of several, in each named field."""
     return tuple(
         name
         for name, one in declarations(model).items()

@@ -105,12 +105,5 @@ class ExtractSettings(BaseModel):
         return self.normalize or self.invert or self.dust is not None or self.rescale is not None
 
 
-def make_extract_settings(values: dict[str, object]) -> ExtractSettings:
-    """Build settings from plain values.
-
-    Raises
-    ------
-    SettingsError
-        One sentence that says what is wrong.
-    """
-    return validated(ExtractSettings, values)
+make_extract_settings = functools.partial(validated, ExtractSettings)
+"""Build settings from plain values; raises SettingsError, one sentence that names each wrong setting."""

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import functools
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationInfo, field_validator, model_validator
 
 from napari_gempick.model.declaration import Paths, declare, names_with, validated
 from napari_gempick.model.errors import SettingsError
 from napari_gempick.model.values import AUTO, PerView, read_bounds, read_fold, read_grid, read_threshold
+
+if TYPE_CHECKING:
+    from fractions import Fraction
 
 MOST_THREADS = 1024
 """More than any computer has use for; a slip of the pen would take all its memory."""
@@ -47,9 +50,10 @@ _choice = functools.partial(declare, role="choice")
 _tune = functools.partial(declare, group="Tune", role="tuned")
 _LENGTH: dict[str, Any] = {"unit": "Å", "gt": 0}
 _PIXEL: dict[str, Any] = {**_LENGTH, "digits": 3, "empty": "from file"}
+_DIAMETER: dict[str, Any] = {**_LENGTH, "step": 10, "empty": "from mask"}
 _OFF: dict[str, Any] = {**_LENGTH, "empty": "off"}
+_THREADS: dict[str, Any] = {"ge": 0, "le": MOST_THREADS}
 _REACH: dict[str, Any] = {"unit": "Å", "ge": 0, "step": 10}
-_SCORE: dict[str, Any] = {"ge": -1, "le": 1}
 _run = functools.partial(declare, group="Run")
 
 
@@ -74,18 +78,10 @@ class PickSettings(BaseModel):
         kind="per view",
     )
     diameter: float | None = _searched(
-        None,
-        "The particle's diameter: sets the defaults of mask, minimum distance, border and box.",
-        step=10,
-        empty="from mask",
-        **_LENGTH,
+        None, "The particle's diameter: sets the defaults of mask, minimum distance, border and box.", **_DIAMETER
     )
-    pixel_size: float | None = declare(
-        None,
-        "Pixel size of the micrographs. Default: the file headers.",
-        group="Micrographs",
-        role="template",
-        **_PIXEL,
+    pixel_size: float | None = _template(
+        None, "Pixel size of the micrographs. Default: the file headers.", group="Micrographs", **_PIXEL
     )
     template_pixel_size: float | None = _template(
         None, "Pixel size of the templates and masks. Default: the file headers.", label="Pixel size", **_PIXEL
@@ -228,7 +224,8 @@ class PickSettings(BaseModel):
         "Picks above this score are dropped; their neighbours stay suppressed.",
         label="Upper limit",
         empty="off",
-        **_SCORE,
+        ge=-1,
+        le=1,
     )
     min_distance: float | None = _tune(
         None, "Smallest distance between picks. Default: half the particle's diameter.", label="Min. distance", **_REACH
@@ -262,26 +259,20 @@ class PickSettings(BaseModel):
         kind="path",
         paths=_EXCLUDE,
     )
-    bad_pixels: Literal["error", "replace"] = _run(
+    bad_pixels: Literal["error", "replace"] = _template(
         "error",
         "NaN or infinite pixels: refuse the micrograph, or replace them by its median.",
         label="NaN pixels",
-        role="template",
+        group="Run",
     )
-    devices: str = declare(
+    devices: str = _searched(
         "auto",
         "Devices that share the work. auto: all GPUs, else the CPU.",
         metavar="auto|cpu|cpu,cpu|cuda:0,cuda:1|...",
-        group="Search",
         role="run",
     )
     threads: int = _run(
-        0,
-        "Total number of CPU threads. 0: all cores available to this process.",
-        ge=0,
-        le=MOST_THREADS,
-        role="run",
-        empty="all",
+        0, "Total number of CPU threads. 0: all cores available to this process.", role="run", empty="all", **_THREADS
     )
     save_maps: bool = declare(
         False, "Save score and index maps.", label="Keep score and index maps", group=None, role="files"
@@ -307,7 +298,8 @@ class PickSettings(BaseModel):
         "Candidates are kept down to this score, or to the threshold where that is lower.",
         label="Lowest score",
         role="candidates",
-        **_SCORE,
+        ge=-1,
+        le=1,
     )
 
     @field_validator("lowpass", "highpass", mode="before")
@@ -321,17 +313,11 @@ class PickSettings(BaseModel):
         PerView(texts, read_threshold if info.field_name == "threshold" else read_fold, None, "")
         return texts
 
-    @field_validator("local_mean", "local_sigma", "power")
+    @field_validator("local_mean", "local_sigma", "power", "grid")
     @classmethod
-    def _bounds(cls, text: str | None) -> str | None:
+    def _text(cls, text: str | None, info: ValidationInfo) -> str | None:
         if text is not None:
-            read_bounds(text)
-        return text
-
-    @field_validator("grid")
-    @classmethod
-    def _grid_value(cls, text: str) -> str:
-        read_grid(text)
+            (read_grid if info.field_name == "grid" else read_bounds)(text)
         return text
 
     @field_validator("angle_step", mode="before")
@@ -381,6 +367,11 @@ class PickSettings(BaseModel):
         """The in-plane symmetry: psi and psi + 360 / n look the same."""
         return PerView(self.in_plane_symmetry, read_fold, 1, "--in-plane-symmetry")
 
+    @property
+    def ratio(self) -> Fraction | None:
+        """The ratio of map pixel to file pixel; None for the coarsest that the low-pass allows."""
+        return read_grid(self.grid)
+
     def local_limits(self) -> tuple[tuple[float, float], ...]:
         """Return the limits of local mean, local standard deviation and power; empty where none is set."""
         texts = (self.local_mean, self.local_sigma, self.power)
@@ -401,10 +392,6 @@ def make_settings(values: dict[str, Any]) -> PickSettings:
     return settings
 
 
-NOT_REPRODUCING = names_with(PickSettings, role=("format", "files", "run"))
-"""Settings that do not change which picks come out."""
-SEARCHED_WITH = names_with(PickSettings, role=("template", "search"))
-"""Settings that the score maps and their peaks depend on."""
 TEMPLATE_SETTINGS = names_with(PickSettings, role="template")
 """Settings that decide which rotated templates and masks are searched."""
 RETUNABLE = names_with(PickSettings, role=("choice", "tuned", "format"))

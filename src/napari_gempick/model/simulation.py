@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import re
 from typing import Any, Literal
@@ -119,12 +120,5 @@ class SimulateSettings(BaseModel):
         return 2 * math.ceil(280.0 / spacing)
 
 
-def make_simulate_settings(values: dict[str, Any]) -> SimulateSettings:
-    """Build settings from plain values.
-
-    Raises
-    ------
-    SettingsError
-        One sentence that names each wrong setting.
-    """
-    return validated(SimulateSettings, values)
+make_simulate_settings = functools.partial(validated, SimulateSettings)
+"""Build settings from plain values; raises SettingsError, one sentence that names each wrong setting."""

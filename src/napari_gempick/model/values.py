@@ -121,15 +121,15 @@ def read_bounds(text: str) -> tuple[float, float]:
     return bounds
 
 
-def read_grid(text: str) -> Fraction | str:
-    """Read the searched grid: auto, full, or the ratio of map pixel to file pixel."""
+def read_grid(text: str) -> Fraction | None:
+    """Read the ratio of map pixel to file pixel; `full` is 1, None for auto."""
     word = text.strip().lower()
-    if word in (AUTO, "full"):
-        return word
+    if word == AUTO:
+        return None
     try:
-        ratio = Fraction(text)
+        ratio = Fraction("1" if word == "full" else text)
     except (ValueError, ZeroDivisionError):
         raise ValueError(f"{text!r}: write auto, full or a ratio such as 2 or 9/4") from None
     if ratio < 1:
         raise ValueError(f"{text!r}: the ratio must be at least 1")
-    return ratio
+    return ratio.limit_denominator(64)

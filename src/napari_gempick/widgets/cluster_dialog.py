@@ -104,8 +104,7 @@ class ClusterDialog(QDialog):
         )
         choose = button("...", "Choose the folder in which the job's folder is made", self._ask_folder)
         choose.setFixedWidth(30)
-        place = row(caption(self._folder), self._folder.native, choose)
-        place.setStretch(1, 1)
+        place = row(caption(self._folder), self._folder.native, choose, wide=1)
         elsewhere = Fold("Micrographs lie elsewhere on the cluster", "The same files under another path")
         self._root = edit(str, choices.get("root", ""), label="Folder here", tip=_HERE)
         self._cluster_root = edit(str, choices.get("cluster_root", ""), label="Folder there", tip=_THERE)
@@ -161,11 +160,9 @@ class ClusterDialog(QDialog):
         self.submit = primary("Submit", "Write the job folder and hand it to the scheduler", lambda: self.export(True))
         self.only = button("Export only", "Write the job folder, to be submitted later", lambda: self.export(False))
         self.stop = button("Cancel", "Close without a job", self.reject)
-        bottom = row(self.problem, self.stop, self.only, self.submit)
-        bottom.setStretch(0, 1)
         layout = QVBoxLayout(self)
         layout.addLayout(columns, 1)
-        layout.addLayout(bottom)
+        layout.addLayout(row(self.problem, self.stop, self.only, self.submit, wide=0))
 
     def _fill_sites(self) -> None:
         """List the schedulers, the templates of the user, and the cryoSPARC folder that was chosen."""

@@ -113,11 +113,6 @@ class Form(Container):
             value = self._values[name]
             widget.show_value(self._declared[name].default if value is None else value)
 
-    def enable(self, names: Iterable[str], on: bool) -> None:
-        """Let settings be edited, or not."""
-        for name in names:
-            self.fields[name].enabled = on
-
 
 def editor_of(one: Declared, **options: Any) -> Any:
     """Return an editor of a declared setting that shows its default."""

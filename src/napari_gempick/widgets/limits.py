@@ -91,7 +91,8 @@ class Limits(Fold):
         known = board is None or board.picks.local is not None or not len(board.picks)
         self.rate.setEnabled(decoys)
         self.rate.setToolTip(_RATE if decoys else "<p>The search kept no decoys; run it again.</p>")
-        self.form.enable(LOCAL, known)
+        for field in self.ranges.values():
+            field.enabled = known
         self.why.setText(
             "" if known else "These results are without local statistics; run the search again for limits."
         )

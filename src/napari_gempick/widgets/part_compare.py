@@ -42,9 +42,7 @@ class Compare(Fold):
         self.sets = self._sets.native
         self._sets.changed.connect(lambda name: name is not None and comparison.show(name))
         self.remove = button("Remove", "Compare with this set no longer", self._remove)
-        self._line = row("With", self.sets, self.remove)
-        self._line.setStretch(1, 1)
-        self.rows.addLayout(self._line)
+        self.rows.addLayout(row("With", self.sets, self.remove, wide=1))
         tip = "Two picks of one particle lie no farther apart than this. Default: half the particle's diameter"
         self._tolerance = edit(
             float, None, label="Tolerance", tip=tip, max=9999.0, step=5.0, open=True, nullable=True, narrowest=86

@@ -42,13 +42,9 @@ class Export(Part):
             none="none: choose one",
         )
         self.formats.changed.connect(lambda _: self._update())
-        line = row(self.formats.label, self.formats.native)
-        line.setStretch(1, 1)
-        self.rows.addLayout(line)
+        self.rows.addLayout(row(self.formats.label, self.formats.native, wide=1))
         self.folder = button("", "Choose the folder to write into", self._ask_folder)
-        line = row("Folder", self.folder)
-        line.setStretch(1, 1)
-        self.rows.addLayout(line)
+        self.rows.addLayout(row("Folder", self.folder, wide=1))
         self.plan = small("")
         self.rows.addWidget(self.plan)
         self.this = button(

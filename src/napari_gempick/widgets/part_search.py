@@ -54,9 +54,7 @@ class Search(Part):
         self._tip = self.devices.tooltip
         self.rows.addWidget(self.form.native)
         self.more = button("Settings", "Save and load the settings, or copy them as a command", lambda: None)
-        line = row(self.devices_form.native, self.more)
-        line.setStretch(0, 1)
-        self.rows.addLayout(line)
+        self.rows.addLayout(row(self.devices_form.native, self.more, wide=0))
         self.advanced = MoreSettings()
         self.advanced.edited.connect(controller.set_value)
         self.advanced.refused.connect(controller.said.emit)

@@ -195,8 +195,7 @@ class _ViewRow(QFrame):
             size.changed.connect(self._size_changed)
         self.use = button("Use the drawing", "Take what is drawn as the mask of this view", self._use_drawing)
         self.use.hide()
-        top = row(self.colour, self.name.native, self.count, more, remove)
-        top.setStretch(1, 1)
+        top = row(self.colour, self.name.native, self.count, more, remove, wide=1)
         bottom = row(self.mask.native, self.along_x.native, self.along_y.native, self.use)
         for place, share in enumerate((5, 3, 3)):
             bottom.setStretch(place, share)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QButtonGroup, QGridLayout, QHBoxLayout, QLabel, QLineEdit, QRadioButton, QToolButton
+from qtpy.QtWidgets import QButtonGroup, QGridLayout, QLabel, QLineEdit, QRadioButton, QToolButton
 from superqt import QDoubleSlider, QLabeledDoubleSlider
 from superqt.utils import qdebounced, signals_blocked
 
@@ -57,7 +57,7 @@ class Tune(Part):
             "<p>The share of these picks that are probably false, estimated from the peaks that the same templates "
             "find in inverted contrast.</p>"
         )
-        self.rows.addLayout(_stretched(row(self.count, self.false, self.undo, self.redo)))
+        self.rows.addLayout(row(self.count, self.false, self.undo, self.redo, wide=1))
         self.all, self.this = QRadioButton("all"), QRadioButton("this one only")
         self.this.setToolTip("The micrograph that is shown gets thresholds of its own")
         self.all.setToolTip("One set of thresholds for all micrographs")
@@ -80,7 +80,7 @@ class Tune(Part):
         self.rows.addLayout(self._sliders_box)
         self.sliders: dict[str, _Slider] = {}
         self.histogram = Histogram()
-        self.histogram.dragged.connect(lambda view, value: self._moved(view, value))
+        self.histogram.dragged.connect(self._moved)
         self.histogram.released.connect(self._released)
         self.rows.addWidget(self.histogram)
         self.form = Form(
@@ -126,11 +126,9 @@ class Tune(Part):
         self.sliders = {}
         rows = [("all views", "")] if len(names) != 1 else []
         for place, (label, view) in enumerate([*rows, *((name, name) for name in names)]):
-            made = _Slider(label, view)
-            made.moved.append(self._moved)
-            made.released.append(self._released)
-            made.put(self._sliders_box, place)
-            self.sliders[view] = made
+            made = self.sliders[view] = _Slider(label, view, self._moved, self._released)
+            self._sliders_box.addWidget(made.label, place, 0)
+            self._sliders_box.addWidget(made.slider, place, 1)
 
     def _moved(self, view: str, value: float) -> None:
         if self._before is None and self._controller.choice is not None:
@@ -157,8 +155,8 @@ class Tune(Part):
         board = None if controller.loaded is None else controller.loaded.board
         floor = 0.0 if board is None else max(-1.0, board.candidates.floor)
         for view, slider in self.sliders.items():
-            slider.show(values[view] if view else (min(values.values()) if values else tune.threshold("")), floor)
-            slider.colour(controller.colour(view) if view else "")
+            value = values[view] if view else min(values.values(), default=tune.threshold(""))
+            slider.show(value, floor, controller.colour(view) if view else "")
         self.histogram.show_thresholds(values)
         self.form.show_values({name: getattr(tune, name) for name in self.fields})
         if board is not None:
@@ -214,19 +212,18 @@ class Tune(Part):
         self.histogram.show_counts(BINS[::4], counts, totals, colours)
 
 
-def _stretched(line: QHBoxLayout) -> QHBoxLayout:
-    """Give the room that is left to the second widget of a line."""
-    line.setStretch(1, 1)
-    return line
-
-
 class _Slider:
-    """A row of the thresholds: colour, name, slider with its number."""
+    """A row of the thresholds: colour, name, slider with its number.
 
-    def __init__(self, label: str, view: str) -> None:
-        self.view = view
-        self.moved: list[Any] = []
-        self.released: list[Any] = []
+    Parameters
+    ----------
+    label, view : str
+    moved : callable
+        Takes the view and its threshold.
+    released : callable
+    """
+
+    def __init__(self, label: str, view: str, moved: Any, released: Any) -> None:
         self.label = QLabel(label)
         self.slider = QLabeledDoubleSlider(Qt.Orientation.Horizontal)
         self.slider.setDecimals(_THRESHOLD.digits)
@@ -239,23 +236,13 @@ class _Slider:
         for widget in (self.label, self.slider, number, handle):
             widget.setToolTip(tip_of(_THRESHOLD))
             widget.setAccessibleName(f"Threshold of {label}")
-        self.slider.valueChanged.connect(self._moved)
-        self.slider.sliderReleased.connect(lambda: [call() for call in self.released])
+        self.slider.valueChanged.connect(lambda value: moved(view, round(value, _THRESHOLD.digits)))
+        self.slider.sliderReleased.connect(released)
 
-    def _moved(self, value: float) -> None:
-        for call in self.moved:
-            call(self.view, round(value, _THRESHOLD.digits))
-
-    def put(self, grid: QGridLayout, place: int) -> None:
-        grid.addWidget(self.label, place, 0)
-        grid.addWidget(self.slider, place, 1)
-
-    def show(self, value: float, floor: float) -> None:
+    def show(self, value: float, floor: float, colour: str) -> None:
         with signals_blocked(self.slider):
             self.slider.setRange(min(floor, value), _THRESHOLD.high)
             self.slider.setValue(value)
-
-    def colour(self, colour: str) -> None:
         self.label.setStyleSheet(
             f"border-left: 4px solid {colour}; padding-left: 4px;" if colour else "padding-left: 8px;"
         )

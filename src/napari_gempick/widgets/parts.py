@@ -72,8 +72,8 @@ def mark_next(button: QPushButton, on: bool) -> None:
     button.setStyleSheet(_NEXT if on else "")
 
 
-def row(*widgets: QWidget | str | int) -> QHBoxLayout:
-    """Return widgets side by side; a text becomes a label, a number a stretch."""
+def row(*widgets: QWidget | str | int, wide: int | None = None) -> QHBoxLayout:
+    """Return widgets side by side; a text becomes a label, a number a stretch. The widget at `wide` takes the room."""
     made = QHBoxLayout()
     made.setContentsMargins(0, 0, 0, 0)
     made.setSpacing(GAP)
@@ -82,6 +82,8 @@ def row(*widgets: QWidget | str | int) -> QHBoxLayout:
             made.addStretch(widget)
         else:
             made.addWidget(QLabel(widget) if isinstance(widget, str) else widget)
+    if wide is not None:
+        made.setStretch(wide, 1)
     return made
 
 
