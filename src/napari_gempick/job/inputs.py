@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-from collections import OrderedDict
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -63,6 +62,16 @@ class View:
     notes: tuple[str, ...] = ()
 
 
+def files_of_views(settings: PickSettings) -> dict[str, list[str]]:
+    """Return the template files of each view, with their sections; a view without a name is called after its file."""
+    files: dict[str, list[str]] = {}
+    for text in settings.templates:
+        name, path = Named.read(text)
+        file = str(split_sections(path)[0]).replace("\\", "/").rsplit("/", 1)[-1]  # also of a run under Windows
+        files.setdefault(name or file.split(".")[0], []).append(path)
+    return files
+
+
 def read_views(settings: PickSettings) -> list[View]:
     """Read the template and mask files that the settings name.
 
@@ -75,16 +84,10 @@ def read_views(settings: PickSettings) -> list[View]:
     """
     if not settings.templates:
         raise SettingsError("There are no templates; give at least one with --templates [NAME=]FILE.")
-    found: OrderedDict[str, list[Stack]] = OrderedDict()
-    for text in settings.templates:
-        name, path = Named.read(text)
-        stack = read_stack(path, settings.template_pixel_size)
-        if stack.pixel_size is None:
-            raise InputError(f"{path} has no pixel size in its header; give --template-pixel-size in Å.", path)
-        found.setdefault(name or split_sections(path)[0].name.split(".")[0], []).append(stack)
-    specs = dict(zip(found, settings.masks.of(found), strict=True))
+    files = files_of_views(settings)
+    found = {name: [_stack(path, settings) for path in paths] for name, paths in files.items()}
     views = []
-    for name, stacks in found.items():
+    for (name, stacks), mask in zip(found.items(), settings.masks.of(found), strict=True):
         sizes = {stack.pixel_size for stack in stacks if stack.pixel_size is not None}
         if len(sizes) > 1:
             raise InputError(
@@ -96,12 +99,19 @@ def read_views(settings: PickSettings) -> list[View]:
         rows = [(image, label, *sizes) for image, label in pairs]
         firsts = np.cumsum([0, *(stack.listed for stack in stacks)]).tolist()
         kept = [first + place for first, stack in zip(firsts, stacks, strict=False) for place in stack.kept]
-        view = view_of(name, rows, specs[name], settings, kept=(kept, firsts[-1]))
+        view = view_of(name, rows, mask, settings, kept=(kept, firsts[-1]))
         images = (
             tuple(one for stack in stacks for one in stack.record) if any(stack.is_part for stack in stacks) else ()
         )
         views.append(replace(view, images=images, notes=tuple(note for stack in stacks for note in stack.notes)))
     return views
+
+
+def _stack(path: str, settings: PickSettings) -> Stack:
+    stack = read_stack(path, settings.template_pixel_size)
+    if stack.pixel_size is None:
+        raise InputError(f"{path} has no pixel size in its header; give --template-pixel-size in Å.", path)
+    return stack
 
 
 def view_of(

@@ -38,7 +38,7 @@ class Paths:
     meaning: str = ""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Declared:
     """A parameter as it is declared.
 
@@ -48,24 +48,24 @@ class Declared:
     """
 
     name: str
-    label: str
     help: str
+    label: str
+    group: str | None = "Further settings"
+    role: Role = "search"
+    kind: Kind = "value"
     default: Any
     required: bool
-    unit: str | None
-    metavar: str | None
-    group: str | None
+    type: Any
+    optional: bool
+    unit: str | None = None
+    metavar: str | None = None
     low: float
     high: float
     open: bool
     step: float
     digits: int
     empty: str
-    role: Role
-    kind: Kind
-    paths: Paths | None
-    type: Any
-    optional: bool
+    paths: Paths | None = None
 
     @property
     def flag(self) -> str:
@@ -92,25 +92,14 @@ def declare(
     default: Any,
     help: str,
     *,
-    unit: str | None = None,
-    metavar: str | None = None,
-    label: str | None = None,
-    group: str | None = "Further settings",
-    least: float = 0.0,
-    most: float = MOST,
-    step: float | None = None,
-    digits: int | None = None,
-    empty: str = "",
-    role: Role = "search",
-    kind: Kind = "value",
-    paths: Paths | None = None,
-    **limits: Any,
+    ge: float | None = None,
+    gt: float | None = None,
+    le: float | None = None,
+    lt: float | None = None,
+    **declared: Any,
 ) -> Any:
-    """Declare one parameter: default, help, and what `Declared` says; `least` and `most` limit an editor alone."""
-    declared: dict[str, Any] = {"unit": unit, "metavar": metavar, "label": label, "group": group}
-    declared |= {"least": least, "most": most, "step": step, "digits": digits, "empty": empty}
-    declared |= {"role": role, "kind": kind, "paths": paths}
-    return Field(default, description=help, json_schema_extra=declared, **limits)
+    """Declare a parameter: default, help, limits and fields of `Declared`; `least` and `most` limit only an editor."""
+    return Field(default, description=help, json_schema_extra=declared, ge=ge, gt=gt, le=le, lt=lt)
 
 
 @functools.cache
@@ -121,19 +110,30 @@ def declarations(model: type[BaseModel]) -> Mapping[str, Declared]:
 
 def _declared(name: str, info: Any) -> Declared:
     given = dict(info.json_schema_extra)
-    low, high = given.pop("least"), given.pop("most")
+    low, high = given.pop("least", 0.0), given.pop("most", MOST)
     for rule in info.metadata:
         low = getattr(rule, "ge", getattr(rule, "gt", low))
         high = getattr(rule, "le", getattr(rule, "lt", high))
     type_, optional = _without_none(info.annotation)
     required = info.is_required()
-    given["label"] = given["label"] or name.replace("_", " ").capitalize()
-    given["step"] = given["step"] or (0.05 if high <= 1 else 1.0)
-    given["digits"] = (3 if high <= 1 else 1) if given["digits"] is None else given["digits"]
-    given["empty"] = given["empty"] or ("auto" if optional or required else "")
-    given |= {"name": name, "help": info.description or "", "type": type_, "optional": optional, "required": required}
-    given |= {"default": None if required else info.default, "low": float(low), "high": float(high)}
-    return Declared(**given, open=any(hasattr(rule, "gt") for rule in info.metadata))
+    others = {
+        "label": name.replace("_", " ").capitalize(),
+        "step": 0.05 if high <= 1 else 1.0,
+        "digits": 3 if high <= 1 else 1,
+        "empty": "auto" if optional or required else "",
+    }
+    return Declared(
+        name=name,
+        help=info.description,
+        default=None if required else info.default,
+        required=required,
+        type=type_,
+        optional=optional,
+        low=float(low),
+        high=float(high),
+        open=any(hasattr(rule, "gt") for rule in info.metadata),
+        **{**others, **given},
+    )
 
 
 def _without_none(annotation: Any) -> tuple[Any, bool]:

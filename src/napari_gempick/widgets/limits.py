@@ -39,7 +39,6 @@ class Limits(Fold):
     def __init__(self, controller: Controller, estimates: Estimates) -> None:
         super().__init__("More limits", "Thresholds from a share of false picks; limits on what lies about a pick")
         self._controller, self._estimates = controller, estimates
-        self._shown: tuple[Any, ...] | None = None
         self.form = Form(
             PickSettings,
             names_with(PickSettings, group="Limits"),
@@ -63,7 +62,6 @@ class Limits(Fold):
         self.show_values()
 
     def _edited(self, name: str, value: Any) -> None:
-        self._shown = None
         if name == "fdr":
             self._estimates.set_rate(value)
         else:
@@ -79,10 +77,6 @@ class Limits(Fold):
         loaded = self._controller.loaded
         board = None if loaded is None else loaded.board
         values = {name: getattr(tune, name) for name in self.fields}
-        now = (board, *values.values())
-        if now == self._shown:
-            return
-        self._shown = now
         self.form.show_values(values)
         changed = [] if tune.fdr is None else [f"{100 * tune.fdr:g} % false picks"]
         changed += [lower(field.label) for name, field in self.ranges.items() if values[name] is not None]

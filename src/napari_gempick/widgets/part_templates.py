@@ -14,7 +14,6 @@ from qtpy.QtWidgets import (
     QFrame,
     QLabel,
     QMenu,
-    QToolButton,
     QVBoxLayout,
 )
 
@@ -27,7 +26,7 @@ from napari_gempick.widgets.dialogs import ask, average_dialog, projection_dialo
 from napari_gempick.widgets.editors import edit
 from napari_gempick.widgets.forms import Form, tip_of
 from napari_gempick.widgets.making import average_picks, project
-from napari_gempick.widgets.parts import GAP, Part, button, mark_next, row
+from napari_gempick.widgets.parts import GAP, Part, button, mark_next, row, tool
 from napari_gempick.widgets.pictures import ViewPictures, draw_view
 
 if TYPE_CHECKING:
@@ -163,28 +162,15 @@ class _ViewRow(QFrame):
         self.picture = QLabel()
         self.picture.setFixedSize(THUMBNAIL, THUMBNAIL)
         self.picture.setAlignment(Qt.AlignmentFlag.AlignCenter)
-        self.colour = QToolButton()
-        self.colour.setToolTip("Colour of the view")
-        self.colour.setAccessibleName("Colour of the view")
+        self.colour = tool("", "Colour of the view", self._ask_colour)
         self.colour.setFixedSize(22, 22)
-        self.colour.clicked.connect(self._ask_colour)
         tip = "Name of the view: thresholds, colours and maps go by it"
         self.name = edit(str, spec.name, label="Name of the view", tip=tip)
         self.name.changed.connect(self._rename)
         self.count = QLabel("")
         self.count.setStyleSheet("font-size: 11px;")
-        remove = QToolButton()
-        remove.setText("✕")
-        remove.setAutoRaise(True)
-        remove.setToolTip("Remove this view")
-        remove.setAccessibleName("Remove this view")
-        remove.clicked.connect(lambda: controller.remove_view(self._spec.name))
-        more = QToolButton()
-        more.setText("+")
-        more.setAutoRaise(True)
-        more.setToolTip("Add templates to this view")
-        more.setAccessibleName("Add templates to this view")
-        more.clicked.connect(self._ask_more)
+        remove = tool("✕", "Remove this view", lambda: controller.remove_view(self._spec.name))
+        more = tool("+", "Add templates to this view", self._ask_more)
         self.mask = edit(str, label="Mask", tip=MASK_TIP, choices=_MASKS)
         self.mask.changed.connect(self._mask_chosen)
         self.along_x, self.along_y = (

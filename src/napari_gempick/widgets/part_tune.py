@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QButtonGroup, QGridLayout, QLabel, QLineEdit, QRadioButton, QToolButton
+from qtpy.QtWidgets import QButtonGroup, QGridLayout, QLabel, QLineEdit, QRadioButton
 from superqt import QDoubleSlider, QLabeledDoubleSlider
 from superqt.utils import qdebounced, signals_blocked
 
@@ -18,7 +18,7 @@ from napari_gempick.widgets.forms import Form, tip_of
 from napari_gempick.widgets.gallery import Gallery
 from napari_gempick.widgets.histogram import Histogram
 from napari_gempick.widgets.limits import Limits
-from napari_gempick.widgets.parts import GAP, Part, button, row, small
+from napari_gempick.widgets.parts import GAP, Part, button, row, small, tool
 
 if TYPE_CHECKING:
     from napari_gempick.widgets.controller import Controller
@@ -40,17 +40,10 @@ class Tune(Part):
         self._before: int | None = None
         self.count = QLabel("no picks yet")
         self.count.setStyleSheet("font-size: 15px; font-weight: bold;")
-        self.undo, self.redo = QToolButton(), QToolButton()
-        for tool, text, tip, call in (
-            (self.undo, "↶", "Undo (Ctrl+Z)", controller.undo),
-            (self.redo, "↷", "Redo (Ctrl+Shift+Z)", controller.redo),
-        ):
-            tool.setText(text)
-            tool.setAutoRaise(True)
-            tool.setToolTip(tip)
-            tool.setAccessibleName(tip.split(" ")[0])
-            tool.setStyleSheet("font-size: 16px;")
-            tool.clicked.connect(lambda _=False, call=call: call())
+        self.undo = tool("↶", "Undo (Ctrl+Z)", controller.undo)
+        self.redo = tool("↷", "Redo (Ctrl+Shift+Z)", controller.redo)
+        for sign in (self.undo, self.redo):
+            sign.setStyleSheet("font-size: 16px;")
         self.false = QLabel("")
         self.false.setStyleSheet("font-size: 11px;")
         self.false.setToolTip(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QHBoxLayout, QLabel, QPushButton, QSizePolicy, QWidget
+from qtpy.QtWidgets import QHBoxLayout, QLabel, QPushButton, QSizePolicy, QToolButton, QWidget
 from superqt import QElidingLabel
 
 from napari_gempick.widgets.fold import GAP, Foldable
@@ -56,6 +56,17 @@ def button(text: str, tip: str, pressed: Callable[[], object]) -> QPushButton:
     """Return a push button."""
     made = QPushButton(text)
     made.setToolTip(tip)
+    made.clicked.connect(lambda: pressed())
+    return made
+
+
+def tool(text: str, tip: str, pressed: Callable[[], object]) -> QToolButton:
+    """Return a flat button of one sign."""
+    made = QToolButton()
+    made.setText(text)
+    made.setAutoRaise(True)
+    made.setToolTip(tip)
+    made.setAccessibleName(tip.split(" (")[0])
     made.clicked.connect(lambda: pressed())
     return made
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from napari_gempick.job.inputs import files_of_views
 from napari_gempick.job.run_rows import micrograph_of
 from napari_gempick.model.declaration import names_with
 from napari_gempick.model.settings import TUNED, PickSettings, make_settings
-from napari_gempick.model.values import Named
 from napari_gempick.widgets.look import VIEW_COLOURS
 from napari_gempick.widgets.state import State, Tune, ViewSpec
 
@@ -24,15 +24,11 @@ _ELSEWHERE = {
 
 def state_of_settings(settings: PickSettings, view_names: tuple[str, ...] | None = None) -> State:
     """Return views, settings of the search and thresholds as the settings have them; no micrographs."""
-    files: dict[str, list[str]] = {}
-    for text in settings.templates:
-        name, path = Named.read(text)
-        files.setdefault(name or path.replace("\\", "/").rsplit("/", 1)[-1].split(".")[0], []).append(path)
+    files = files_of_views(settings)
     names = view_names or tuple(files)
-    masks = settings.masks.of(names)
     views = tuple(
-        ViewSpec(name, tuple(files.get(name, ())), masks[i], VIEW_COLOURS[i % len(VIEW_COLOURS)])
-        for i, name in enumerate(names)
+        ViewSpec(name, tuple(files.get(name, ())), mask, VIEW_COLOURS[i % len(VIEW_COLOURS)])
+        for i, (name, mask) in enumerate(zip(names, settings.masks.of(names), strict=True))
     )
     default = PickSettings()
     values = {
