@@ -29,6 +29,7 @@ OTHERS = {"decoys", "candidate_floor", "format"}
 def test_each_setting_plays_one_role():
     assert set(NOT_REPRODUCING) == WORKED | FILES | {"format"}
     assert set(TUNED) == TUNING
+    assert {*names_with(PickSettings, group=("Tune", "Limits"))} == {*TUNING, "fdr"}  # the window keeps them apart
     assert set(RETUNABLE) == TUNING | CHOOSING | {"format"}
     assert set(TEMPLATE_SETTINGS) == set(PickSettings.model_fields) - WORKED - FILES - TUNING - CHOOSING - OTHERS
     assert set(names_with(PickSettings, role=("template", "search"))) == {*TEMPLATE_SETTINGS, "decoys"}

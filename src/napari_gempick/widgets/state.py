@@ -36,6 +36,7 @@ BESIDE_THRESHOLDS = (
     *names_with(PickSettings, group="Limits", role="tuned"),
     "fdr",
 )
+"""Settings that choose picks beside the thresholds, in the order of session files."""
 _Tuned: Any = make_dataclass(
     "_Tuned",
     [("thresholds", Any, field(default_factory=dict)), *((name, Any, None) for name in BESIDE_THRESHOLDS)],
