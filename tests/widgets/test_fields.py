@@ -45,9 +45,9 @@ def editor_of(widget):
     return None if widget is None else widget._magic_widget
 
 
-def test_every_setting_has_an_editor_that_magicgui_made(dock, qtbot):
+def test_every_setting_has_an_editor_that_magicgui_made(dock, data, qtbot):
     """Sliders are superqt's, the script is only read; templates, masks and thresholds have a row for each view."""
-    dock.controller.add_view("particle", ["none.mrc"])
+    dock.controller.add_view("particle", [str(data.parent / "particle.mrc")])
     dialog = ClusterDialog(dock, dock.controller, dock.cluster)
     qtbot.addWidget(dialog)
     sliders = (QLabeledDoubleSlider, QLabeledDoubleRangeSlider)
