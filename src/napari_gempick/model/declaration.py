@@ -99,6 +99,7 @@ def declare(
     **declared: Any,
 ) -> Any:
     """Declare a parameter: default, help, limits and fields of `Declared`; `least` and `most` limit only an editor."""
+    declared = {"unit": None, "metavar": None, **declared}
     return Field(default, description=help, json_schema_extra=declared, ge=ge, gt=gt, le=le, lt=lt)
 
 
