@@ -32,10 +32,10 @@ def through_a_cluster(window: Window, pictures: Path) -> None:
     dialog = part.dialog
     window.until(lambda: "search images" in dialog.estimate.text())
     if slurm_answers():
-        window.type(dialog.fields["nodes"].editor, "2")
-        window.type(dialog.fields["tasks_per_node"].editor, "2")
-        window.type(dialog.fields["walltime"].editor, "00:30:00")
-        window.type(dialog.fields["partition"].editor, "debug")
+        window.type(dialog.fields["nodes"].native, "2")
+        window.type(dialog.fields["tasks_per_node"].native, "2")
+        window.type(dialog.fields["walltime"].native, "00:30:00")
+        window.type(dialog.fields["partition"].native, "debug")
         # the addresses of MPICH's UCX transport may be too long for srun's pmi2
         window.click(dialog.lines["environment"])
         window.input("type", "--delay", "20", "export MPIR_CVAR_CH4_NETMOD=ofi FI_PROVIDER=tcp")
@@ -43,7 +43,7 @@ def through_a_cluster(window: Window, pictures: Path) -> None:
         print("no Slurm answers: the job runs on this computer, without a scheduler")
         dialog.site.setCurrentIndex(dialog.site.findData("mpirun"))
         dialog.site.activated.emit(dialog.site.currentIndex())
-        window.type(dialog.fields["tasks_per_node"].editor, "2")
+        window.type(dialog.fields["tasks_per_node"].native, "2")
     window.click(dialog.maps)
     window.picture(pictures / "13_cluster.png", dialog)
     window.click(dialog.submit)

@@ -59,7 +59,7 @@ def main() -> None:
         more = dock.search.advanced
         window.click(more.heading)
         dock.scroll.ensureWidgetVisible(more)
-        window.click(more.fields["per_view_maps"].editor, 8)
+        window.click(more.fields["per_view_maps"].native, 8)
         assert controller.state.values["per_view_maps"]
         window.picture(PICTURES / "more_settings.png")
         dock.scroll.ensureWidgetVisible(more.heading)

@@ -12,6 +12,7 @@ import numpy as np
 from PIL import Image
 from qtpy.QtCore import QBuffer, QPoint
 from qtpy.QtWidgets import QApplication, QWidget
+from superqt import QDoubleSlider
 
 from napari_gempick.widgets.start import open_dock
 
@@ -116,6 +117,7 @@ class Window:
 
     def drag(self, slider: Any, value: float) -> None:
         """Drag a slider's handle to a value."""
+        slider = slider.findChild(QDoubleSlider) or slider  # within a labelled one
         low, high = slider.minimum(), slider.maximum()
 
         def at(score: float) -> tuple[int, int]:

@@ -85,9 +85,9 @@ def same_but_for_time(folder):
 def test_estimate_and_script_follow_the_fields(dialog, qtbot):
     assert "2 micrographs x 12 search images on 1 ranks" in dialog.estimate.text()
     assert "core hours" in dialog.estimate.text() and "GB of memory" in dialog.estimate.text()
-    dialog.fields["nodes"].editor.setValue(2)
-    dialog.fields["tasks_per_node"].editor.setValue(3)
-    type_into(qtbot, dialog.fields["partition"].editor, "long")
+    dialog.fields["nodes"].native.setValue(2)
+    dialog.fields["tasks_per_node"].native.setValue(3)
+    type_into(qtbot, dialog.fields["partition"].native, "long")
     dialog.lines["environment"].setPlainText("module load mpich\n\nexport FI_PROVIDER=tcp")
     qtbot.waitUntil(lambda: "on 6 ranks" in dialog.estimate.text())
     script = dialog.script.toPlainText()
@@ -102,10 +102,10 @@ def test_estimate_and_script_follow_the_fields(dialog, qtbot):
 
 
 def test_what_is_wrong_is_said_in_the_dialog_and_a_sites_own_folder(dialog, qtbot, tmp_path, monkeypatch):
-    type_into(qtbot, dialog.fields["walltime"].editor, "two days")
+    type_into(qtbot, dialog.fields["walltime"].native, "two days")
     qtbot.waitUntil(lambda: "Longest run: 'two days'" in dialog.problem.text())
     assert not dialog.submit.isEnabled() and not dialog.only.isEnabled()
-    type_into(qtbot, dialog.fields["walltime"].editor, "2-00:00:00")
+    type_into(qtbot, dialog.fields["walltime"].native, "2-00:00:00")
     qtbot.waitUntil(lambda: dialog.submit.isEnabled())
     dialog.folder.setText(str(tmp_path))
     qtbot.waitUntil(lambda: "exists already" in dialog.problem.text())
@@ -122,7 +122,7 @@ def test_what_is_wrong_is_said_in_the_dialog_and_a_sites_own_folder(dialog, qtbo
 
 
 def test_exported_is_what_the_command_line_exports(picked, part, dialog, qtbot, tmp_path, monkeypatch):
-    dialog.fields["nodes"].editor.setValue(2)
+    dialog.fields["nodes"].native.setValue(2)
     dialog.lines["environment"].setPlainText("export A='b c'")
     dialog.maps.click()
     root = str(picked.controller.state.files[0].path.parent)
@@ -160,7 +160,7 @@ def test_submit_watch_and_open(picked, part, dialog, qtbot, tmp_path, monkeypatc
     calls = fake_slurm(tmp_path / "bin", monkeypatch)
     said = []
     picked.controller.said.connect(lambda sentence, kind: said.append(sentence))
-    dialog.fields["tasks_per_node"].editor.setValue(2)
+    dialog.fields["tasks_per_node"].native.setValue(2)
     dialog.maps.click()
     folder = export(qtbot, dialog, part, dialog.submit)
     qtbot.waitUntil(lambda: "Submitted: job 77." in said, timeout=WAITING)

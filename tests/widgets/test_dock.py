@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from napari.utils.notifications import notification_manager
 from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QAbstractSpinBox, QApplication, QComboBox, QStyle, QStyleOptionComboBox
 
 from napari_gempick.io.stack import write_mrc
 from napari_gempick.widgets.layers import INDEX, MICROGRAPH, NCC, PICKS
@@ -213,8 +214,8 @@ def test_micrograph_without_a_pixel_size(dock, tmp_path, qtbot):
     write_mrc(tmp_path / "bare.mrc", np.random.default_rng(0).random((64, 64)).astype(np.float32), None)
     dock.controller.add_micrographs([tmp_path / "bare.mrc"])
     qtbot.waitUntil(lambda: dock.layers.layer(MICROGRAPH) is not None, timeout=20_000)
-    assert dock.micrographs.pixel_size.editor.text() == "unknown: type it"
-    dock.micrographs.pixel_size.editor.setValue(1.5)
+    assert dock.micrographs.pixel_size.native.text() == "unknown: type it"
+    dock.micrographs.pixel_size.native.setValue(1.5)
     qtbot.waitUntil(lambda: dock.controller.loaded.pixel_size == 1.5)
     np.testing.assert_allclose(dock.layers.layer(MICROGRAPH).scale, 0.15)
 
@@ -231,3 +232,33 @@ def test_closing_ends_every_thread(picked, qtbot):
     picked.shut()
     assert not [thread.name for thread in mine if thread.is_alive()]
     assert not [thread.name for thread in threading.enumerate() if thread.name.startswith("gempick")]
+
+
+def test_nothing_is_cut_off(dock, data):
+    """Texts of choices and numbers fit, and no editor covers its neighbour, in a window of 1280 x 800 pixels."""
+    controller = dock.controller
+    controller.add_micrographs([data / "one.mrc"])
+    for name in ("side", "top"):
+        controller.add_view(name, [str(data.parent / "particle.mrc")])
+    controller.change_view("side", mask="rectangle:170x160")
+    dock.viewer.window.resize(1280, 800)
+    dock.viewer.window.show()
+    QApplication.processEvents()
+    dock.search.set_open(True)
+    dock.search.advanced.set_open(True)
+    QApplication.processEvents()
+    shown = [child for kind in (QAbstractSpinBox, QComboBox) for child in dock.findChildren(kind)]
+    shown = [child for child in shown if child.isVisible()]
+    assert len(shown) > 20 and dock.width() < 400
+    for one in shown:
+        if isinstance(one, QComboBox):
+            option = QStyleOptionComboBox()
+            one.initStyleOption(option)
+            part = QStyle.SubControl.SC_ComboBoxEditField
+            room = one.style().subControlRect(QStyle.ComplexControl.CC_ComboBox, option, part, one).width()
+            text = one.currentText() or one.placeholderText()
+        else:
+            room, text = one.lineEdit().width(), one.text()
+        assert one.fontMetrics().tightBoundingRect(text).width() <= room, (one.accessibleName(), text)
+        others = [other for other in shown if other is not one and other.parent() is one.parent()]
+        assert not any(one.geometry().intersects(other.geometry()) for other in others), one.accessibleName()

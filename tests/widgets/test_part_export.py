@@ -53,7 +53,7 @@ def test_files_prove_themselves(sampled, tmp_path, qtbot):
     part, out = sampled.export, tmp_path / "out"
     part.set_folder(out)
     for name in ("box", "cs"):
-        part.actions_[name].setChecked(True)
+        part.formats.actions[name].setChecked(True)
     qtbot.mouseClick(part.all, Qt.MouseButton.LeftButton)
     qtbot.waitUntil(lambda: "verified" in part.proof.text(), timeout=60_000)
     assert part.proof.text().startswith("<b>star, cs</b>: verified: as written 0.")
@@ -74,7 +74,7 @@ def test_a_wrong_file_gets_no_name_and_one_sentence(sampled, tmp_path, qtbot, mo
     monkeypatch.setattr("napari_gempick.job.export.format_named", known.__getitem__)
     said, part, out = said_by(sampled), sampled.export, tmp_path / "out"
     part.set_folder(out)
-    part.actions_["box"].setChecked(True)
+    part.formats.actions["box"].setChecked(True)
     part.export(all_=True)
     qtbot.waitUntil(lambda: "verified" in part.proof.text(), timeout=60_000)
     (wrong,) = [sentence for kind, sentence in said if kind == "error"]
@@ -94,9 +94,9 @@ def test_without_templates_it_says_so(picked, tmp_path, qtbot):
 def test_particles_are_slices(picked, planted, qtbot):
     part = picked.export.particles
     part.set_open(True)
-    part.fields["box"].editor.setValue(40)
+    part.fields["box"].native.setValue(40)
     for name in ("invert", "normalize"):
-        qtbot.mouseClick(part.checks[name].editor, Qt.MouseButton.LeftButton)
+        qtbot.mouseClick(part.fields[name].native, Qt.MouseButton.LeftButton)
     assert part.plan.text() == "40 × 40 px of 2 Å, in particles/"
     qtbot.mouseClick(part.run, Qt.MouseButton.LeftButton)
     folder = picked.controller.folder.path / "particles"
@@ -119,11 +119,11 @@ def test_settings_for_relion_and_errors(picked, qtbot):
     part, said = picked.export.particles, said_by(picked)
     made = part.settings(64)
     assert (made.box, made.invert, made.normalize, made.dtype) == (64, True, True, "float32")
-    part.half.editor.setCurrentText("float16")
-    part.fields["box"].editor.setValue(64)
-    part.fields["rescale"].editor.setValue(32)
+    part.fields["dtype"].native.setCurrentText("float16")
+    part.fields["box"].native.setValue(64)
+    part.fields["rescale"].native.setValue(32)
     assert part.plan.text() == "32 × 32 px of 4 Å, in particles/"
-    part.fields["rescale"].editor.setValue(128)
+    part.fields["rescale"].native.setValue(128)
     assert "larger than" in part.plan.text()
     part.extract()
     qtbot.waitUntil(lambda: bool(said), timeout=20_000)

@@ -3,7 +3,14 @@
 import json
 from pathlib import Path, PurePosixPath
 
+import numpy as np
+import pytest
+
 from napari_gempick.io.listing import MicrographFile
+from napari_gempick.io.stack import write_mrc
+from napari_gempick.job.inputs import read_views
+from napari_gempick.model.settings import make_settings
+from napari_gempick.model.values import Named
 from napari_gempick.widgets.reopening import state_of_run, state_of_settings
 from napari_gempick.widgets.state import Added, Edits, History, State, Tune, ViewSpec, from_plain, to_plain
 
@@ -27,6 +34,31 @@ def test_settings_of_a_state_make_the_same_state():
     again = state_of_settings(settings)
     assert (again.tune, again.values) == (FULL.tune, FULL.values)
     assert [(v.name, v.files, v.mask) for v in again.views] == [(v.name, v.files, v.mask) for v in FULL.views]
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("{}", "averages"),
+        ("{}[1,3]", "averages"),
+        ("2@{}", "averages"),
+        ("side={}[^1]", "side"),
+        ("side=2@{}", "side"),
+    ],
+)
+@pytest.mark.parametrize("folder", ["", "deep/er"])
+def test_views_have_the_names_that_a_run_gives_them(tmp_path, monkeypatch, text, name, folder):
+    monkeypatch.chdir(tmp_path)
+    path = Path(folder, "averages.first.mrcs")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_mrc(path, np.random.default_rng(0).standard_normal((3, 16, 16)).astype(np.float32), 2.0)
+    settings = make_settings({"templates": [text.format(path)]})
+    (view,) = state_of_settings(settings).views
+    (read,) = read_views(settings)
+    assert view.name == read.name == name
+    run = {"settings": settings.model_dump(mode="json"), "views": [{"name": name}], "micrographs": []}
+    assert state_of_run(run).views[0].files == view.files != ()
+    assert State(views=(view,)).settings().templates == (str(Named(name, view.files[0])),)
 
 
 def test_thresholds_that_a_run_chose_are_those_of_each_micrograph():

@@ -7,20 +7,23 @@ import json
 import logging
 import sys
 import time
-from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from napari_gempick.cli.interrupts import stopped_status
+from napari_gempick.model.declaration import declarations
 from napari_gempick.model.errors import Cancelled, GempickError
 from napari_gempick.model.settings import PickSettings
+from napari_gempick.model.values import Named
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
     from pydantic import BaseModel
-    from pydantic.fields import FieldInfo
+
+    from napari_gempick.model.declaration import Declared
 
 EXIT_SOME_FAILED, EXIT_FAILED = 1, 2
 
@@ -123,45 +126,30 @@ def _proof_sentences(rows: list[dict[str, Any]]) -> Iterator[str]:
 json_option = click.option("--json", "as_json", is_flag=True, help="Print a machine-readable result on stdout.")
 
 
-def _option(name: str, info: FieldInfo, *, show_default: bool = True) -> Callable[[Any], Any]:
+def _option(one: Declared, *, show_default: bool = True) -> Callable[[Any], Any]:
     """Make the command-line option of one setting."""
-    extra = info.json_schema_extra if isinstance(info.json_schema_extra, dict) else {}
-    unit, metavar = extra.get("unit"), extra.get("metavar")
-    annotation = info.annotation
-    kinds = [kind for kind in get_args(annotation) if kind is not type(None)] or [annotation]
-    flag = "--" + name.replace("_", "-")
-    help_text = (info.description or "") + (f" [{unit}]" if unit else "")
-    default = None if info.is_required() else info.default
-    if info.is_required():
-        help_text += " [required]"
-    if annotation is bool:
-        return click.option(flag + "/--no-" + flag[2:], name, default=None, help=help_text)
-    if show_default and default is not None and default != ():
-        shown = (
-            " ".join(default)
-            if isinstance(default, tuple)
-            else f"{default:g}"
-            if isinstance(default, float)
-            else default
-        )
-        help_text += f" [default: {shown}]"
-    if get_origin(annotation) is tuple:
-        return click.option(flag, name, multiple=True, metavar=str(metavar), help=help_text)
-    if get_origin(annotation) is Literal:
-        return click.option(flag, name, type=click.Choice(get_args(annotation)), default=None, help=help_text)
-    kind = kinds[0] if kinds[0] in (int, float) and metavar is None else str  # some take a word as well
-    return click.option(flag, name, type=kind, default=None, metavar=str(metavar) if metavar else None, help=help_text)
+    help_text = one.help + (f" [{one.unit}]" if one.unit else "") + (" [required]" if one.required else "")
+    if one.type is bool:
+        return click.option(f"{one.flag}/--no-{one.flag[2:]}", one.name, default=None, help=help_text)
+    if show_default and one.default is not None and one.default != ():
+        text = " ".join(one.default) if one.many else one.default
+        help_text += f" [default: {text:g}]" if isinstance(text, float) else f" [default: {text}]"
+    if one.many:
+        return click.option(one.flag, one.name, multiple=True, metavar=str(one.metavar), help=help_text)
+    number = one.type in (int, float) and one.metavar is None
+    kind = click.Choice(one.choices) if one.choices else one.type if number else str
+    return click.option(one.flag, one.name, type=kind, default=None, metavar=one.metavar, help=help_text)
 
 
 def settings_options(
     names: Iterable[str] | None = None, *, model: type[BaseModel] = PickSettings, show_defaults: bool = True
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Add an option for each of the settings named (default: all); absent ones come as None or ()."""
-    fields = model.model_fields
+    declared = declarations(model)
 
     def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
-        for name in reversed(list(names or fields)):
-            function = _option(name, fields[name], show_default=show_defaults)(function)
+        for name in reversed(list(names or declared)):
+            function = _option(declared[name], show_default=show_defaults)(function)
         return function
 
     return decorate
@@ -178,7 +166,7 @@ class VariadicCommand(click.Command):
     Files without a name after `--templates` are taken as templates when micrographs stand before the option.
     """
 
-    variadic = ("--templates", "--mask", "--threshold", "--in-plane-symmetry")
+    variadic = tuple(one.flag for one in declarations(PickSettings).values() if one.kind == "per view")
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Repeat the option before each further value."""
@@ -206,17 +194,11 @@ class VariadicCommand(click.Command):
                 continue
             while position < len(args) and not args[position].startswith("-"):
                 value = args[position]
-                if not (_is_named(value) or (word == "--templates" and seen_positional)):
+                if Named.read(value).name is None and not (word == "--templates" and seen_positional):
                     break
                 out += [word, value]
                 position += 1
         return super().parse_args(ctx, out)
-
-
-def _is_named(text: str) -> bool:
-    from napari_gempick.model.settings import split_name
-
-    return split_name(text)[0] is not None
 
 
 class ProgressPrinter:

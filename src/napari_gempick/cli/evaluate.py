@@ -21,7 +21,7 @@ from napari_gempick.job.evaluate import Evaluated, evaluate_set, recall_rows, so
 from napari_gempick.job.evaluation_files import OUTPUTS, refuse_existing, write_report
 from napari_gempick.job.results import INDEX_FILE
 from napari_gempick.model.errors import SettingsError
-from napari_gempick.model.settings import split_name
+from napari_gempick.model.values import Named
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -170,7 +170,7 @@ def _named(texts: Iterable[str]) -> dict[str, Path]:
     """Return the sets of picks by name: the one given, else that of the folder or file."""
     out: dict[str, Path] = {}
     for text in texts:
-        name, rest = (None, text) if Path(text).exists() else split_name(text)
+        name, rest = (None, text) if Path(text).exists() else Named.read(text)
         path = Path(rest)
         if name is None:
             whole = path.absolute()

@@ -36,29 +36,3 @@ NO_SHIFTS = (
     "Leave the coordinates of refined particles as they are; otherwise rlnOriginXAngst and rlnOriginYAngst are "
     "subtracted, as RELION does when it extracts again."
 )
-TEMPLATE_SETTINGS = (
-    "templates",
-    "mask",
-    "diameter",
-    "pixel_size",
-    "template_pixel_size",
-    "angle_step",
-    "angle_range",
-    "in_plane_symmetry",
-    "contrast",
-    "lowpass",
-    "highpass",
-    "averaging",
-    "whiten",
-    "defects",
-    "hot_pixels",
-    "gradient",
-    "bad_pixels",
-    "ctf",
-    "ctf_step",
-    "phase_flipped",
-    "grid",
-    "mask_edge",
-    "mask_rotation",
-)
-"""Settings that decide which rotated templates and masks are searched."""

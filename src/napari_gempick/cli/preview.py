@@ -16,12 +16,13 @@ from napari_gempick.cli.common import (
     say,
     settings_options,
 )
+from napari_gempick.model.declaration import names_with
 from napari_gempick.model.settings import PickSettings
 
 if TYPE_CHECKING:
     from napari_gempick.job.preview import Preview
 
-LEFT_OUT = ("format", "save_maps", "per_view_maps")
+LEFT_OUT = names_with(PickSettings, role=("format", "files"))
 
 
 @click.command("preview", cls=VariadicCommand)

@@ -18,7 +18,8 @@ from napari_gempick.cli.common import (
     say,
     settings_options,
 )
-from napari_gempick.job.retune import RETUNABLE, retune
+from napari_gempick.job.retune import retune
+from napari_gempick.model.settings import RETUNABLE
 
 
 @click.command("retune", cls=VariadicCommand)

@@ -13,10 +13,11 @@ from napari_gempick.engine.exclusion import find_exclusion
 from napari_gempick.engine.peaks import select
 from napari_gempick.job.bank_maker import BankMaker
 from napari_gempick.job.found import find_peaks
-from napari_gempick.job.inputs import View, choose_grid, masks_of_views, source_of, view_of
+from napari_gempick.job.inputs import View, choose_grid, source_of, view_of
 from napari_gempick.job.thresholds import candidate_floor, decide, scores_of, selection_for
 from napari_gempick.model.errors import InputError, SettingsError
-from napari_gempick.model.settings import AUTO, PickSettings
+from napari_gempick.model.settings import PickSettings
+from napari_gempick.model.values import AUTO
 from napari_gempick.run.pipeline import search_all
 from napari_gempick.run.search import DevicePool
 
@@ -121,7 +122,7 @@ def pick(
     if pixels.ndim != 2 or not np.isfinite(pixels).all() or pixels.min() == pixels.max():
         raise InputError("The micrograph must be a 2D array of finite numbers that are not all equal.")
     template_pixel_size = settings.template_pixel_size or settings.pixel_size
-    specs = masks_of_views(settings, tuple(templates))
+    specs = dict(zip(templates, settings.masks.of(templates), strict=True))
     views: list[View] = []
     for name, stack in templates.items():
         sections = np.asarray(stack, np.float32)

@@ -72,7 +72,7 @@ class BankMaker:
             tuple(len(view.templates) for view in views),
             self._angle_step(),
             settings.angle_range,
-            settings.folds_of(tuple(view.name for view in views)),
+            settings.folds.of(tuple(view.name for view in views)),
         )
 
     def _check(self) -> None:

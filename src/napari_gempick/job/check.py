@@ -16,6 +16,7 @@ from napari_gempick.job.inputs import View, read_views
 from napari_gempick.job.preparation import Preparation
 from napari_gempick.job.template_files import refuse_existing
 from napari_gempick.model.errors import SettingsError
+from napari_gempick.model.values import named_texts
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -84,7 +85,7 @@ def check_files(
     ctf = Preparation(settings).ctf_of(micrograph)
     real, picked = _picked(image, views, settings, ctf, None if progress is None else lambda share: progress(share / 2))
     thresholds = {view.name: at for view, at in zip(views, picked, strict=True)}
-    fixed = settings.model_copy(update={"threshold": tuple(f"{name}={at!r}" for name, at in thresholds.items())})
+    fixed = settings.model_copy(update={"threshold": named_texts(thresholds)})
     noise = noise_like(image, seed)
     false, _ = _picked(noise, views, fixed, ctf, None if progress is None else lambda share: progress((1 + share) / 2))
     sign = -1 if settings.contrast == "opposite" else 1

@@ -14,7 +14,7 @@ from napari_gempick.io.mrc import write_mrc
 from napari_gempick.job.inputs import read_image
 from napari_gempick.job.preparation import Preparation
 from napari_gempick.model.errors import InputError, SettingsError
-from napari_gempick.model.settings import AUTO
+from napari_gempick.model.values import AUTO
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import functools
-from collections import OrderedDict
 from dataclasses import dataclass, replace
-from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_gempick.engine.masks import (
-    parse_shape,
-)
+from napari_gempick.engine.masks import parse_shape
 from napari_gempick.io.micrograph import as_float32, read_micrograph, require_pixel_size
 from napari_gempick.io.stack import read_mask, read_stack, split_sections
 from napari_gempick.job.full_grid import with_full_grid
 from napari_gempick.model.errors import InputError, SettingsError
 from napari_gempick.model.geometry import Grid, coarsest_ratio
-from napari_gempick.model.settings import PickSettings, split_name
+from napari_gempick.model.values import Named
 from napari_gempick.run.pipeline import Source
 
 if TYPE_CHECKING:
@@ -31,6 +27,7 @@ if TYPE_CHECKING:
     from napari_gempick.io.stack import Stack
     from napari_gempick.job.bank_maker import BankMaker
     from napari_gempick.model.ctf import Ctf
+    from napari_gempick.model.settings import PickSettings
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,6 +62,16 @@ class View:
     notes: tuple[str, ...] = ()
 
 
+def files_of_views(settings: PickSettings) -> dict[str, list[str]]:
+    """Return the template files of each view, with their sections; a view without a name is called after its file."""
+    files: dict[str, list[str]] = {}
+    for text in settings.templates:
+        name, path = Named.read(text)
+        file = str(split_sections(path)[0]).replace("\\", "/").rsplit("/", 1)[-1]  # also of a run under Windows
+        files.setdefault(name or file.split(".")[0], []).append(path)
+    return files
+
+
 def read_views(settings: PickSettings) -> list[View]:
     """Read the template and mask files that the settings name.
 
@@ -77,16 +84,10 @@ def read_views(settings: PickSettings) -> list[View]:
     """
     if not settings.templates:
         raise SettingsError("There are no templates; give at least one with --templates [NAME=]FILE.")
-    found: OrderedDict[str, list[Stack]] = OrderedDict()
-    for text in settings.templates:
-        name, path = split_name(text)
-        stack = read_stack(path, settings.template_pixel_size)
-        if stack.pixel_size is None:
-            raise InputError(f"{path} has no pixel size in its header; give --template-pixel-size in Å.", path)
-        found.setdefault(name or split_sections(path)[0].name.split(".")[0], []).append(stack)
-    specs = masks_of_views(settings, tuple(found))
+    files = files_of_views(settings)
+    found = {name: [_stack(path, settings) for path in paths] for name, paths in files.items()}
     views = []
-    for name, stacks in found.items():
+    for (name, stacks), mask in zip(found.items(), settings.masks.of(found), strict=True):
         sizes = {stack.pixel_size for stack in stacks if stack.pixel_size is not None}
         if len(sizes) > 1:
             raise InputError(
@@ -98,7 +99,7 @@ def read_views(settings: PickSettings) -> list[View]:
         rows = [(image, label, *sizes) for image, label in pairs]
         firsts = np.cumsum([0, *(stack.listed for stack in stacks)]).tolist()
         kept = [first + place for first, stack in zip(firsts, stacks, strict=False) for place in stack.kept]
-        view = view_of(name, rows, specs[name], settings, kept=(kept, firsts[-1]))
+        view = view_of(name, rows, mask, settings, kept=(kept, firsts[-1]))
         images = (
             tuple(one for stack in stacks for one in stack.record) if any(stack.is_part for stack in stacks) else ()
         )
@@ -106,22 +107,11 @@ def read_views(settings: PickSettings) -> list[View]:
     return views
 
 
-def masks_of_views(settings: PickSettings, view_names: tuple[str, ...]) -> dict[str, str]:
-    """Return the mask that the settings say for each view.
-
-    Raises
-    ------
-    SettingsError
-        A mask is for a name that is no view.
-    """
-    masks: dict[str | None, str] = {None: "auto"}
-    for text in settings.mask:
-        name, value = split_name(text)
-        if name is not None and name not in view_names:
-            known = ", ".join(view_names)
-            raise SettingsError(f"--mask {text}: there is no view {name!r}; the views are {known}.")
-        masks[name] = value
-    return {name: masks.get(name, masks[None]) for name in view_names}
+def _stack(path: str, settings: PickSettings) -> Stack:
+    stack = read_stack(path, settings.template_pixel_size)
+    if stack.pixel_size is None:
+        raise InputError(f"{path} has no pixel size in its header; give --template-pixel-size in Å.", path)
+    return stack
 
 
 def view_of(
@@ -174,15 +164,7 @@ def view_of(
 
 def choose_grid(settings: PickSettings, shape: tuple[int, int], pixel_size: float) -> Grid:
     """Return the grid to search a micrograph of `shape` (ny, nx) on."""
-    text = settings.grid.strip().lower()
-    allowed = coarsest_ratio(settings.lowpass, pixel_size)
-    if text == "auto":
-        ratio = allowed
-    elif text == "full":
-        ratio = Fraction(1)
-    else:
-        ratio = Fraction(text).limit_denominator(64)
-    return Grid(shape, pixel_size, ratio)
+    return Grid(shape, pixel_size, settings.ratio or coarsest_ratio(settings.lowpass, pixel_size))
 
 
 def read_image(

@@ -24,7 +24,7 @@ from napari_gempick.job.run_file import earlier_rows
 from napari_gempick.job.run_rows import FROM_BOTTOM, format_notes, formats_of, micrograph_of
 from napari_gempick.job.whole_run import choose_by_run
 from napari_gempick.model.errors import GempickError, InputError, OutputError, printable
-from napari_gempick.model.settings import AUTO
+from napari_gempick.model.values import AUTO
 from napari_gempick.run.pipeline import Outcome, Progress, search_all
 from napari_gempick.run.search import DevicePool
 
@@ -101,7 +101,7 @@ def _pick(
     """Do the work of `pick_files`."""
     formats_of(settings)
     makers = BankMaker(settings, read_views(settings), cancel)
-    settings.threshold_of(makers.index.view_names)
+    settings.thresholds.of(makers.index.view_names)
     check_exclusion(settings.exclude)
     prover = Prover(settings, makers.views)
     results = Results(folder, settings, makers.diameter)

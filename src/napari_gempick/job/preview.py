@@ -34,7 +34,8 @@ from napari_gempick.job.thresholds import candidate_floor, decide, scores_of, se
 from napari_gempick.model.errors import Cancelled
 from napari_gempick.model.geometry import Grid
 from napari_gempick.model.picks import Picks
-from napari_gempick.model.settings import AUTO, LEAST_STEP
+from napari_gempick.model.settings import LEAST_STEP
+from napari_gempick.model.values import AUTO
 from napari_gempick.run.pipeline import made_ready, search_all
 from napari_gempick.run.search import DevicePool
 
@@ -154,7 +155,7 @@ def preview(
         decoys = with_local(find_candidates(outcome.decoys, floor), outcome.image, size)
         known = scores_of(found, decoys, selection, floor, grid.file_shape, excluded).rates()
     thresholds = np.array(decide(settings, names, known))
-    automatic = np.array([value is None for value in settings.threshold_of(names)])
+    automatic = np.array([value is None for value in settings.thresholds.of(names)])
     near = found.take(found.score >= (thresholds - np.where(automatic, 0, SLACK))[found.view])
     near = near.take(suppress(near.map_y, near.map_x, 0.9 * selection.min_distance)[:MOST])
     thresholds[automatic] = -1  # those of the coarse search have done their part: coarse scores are higher

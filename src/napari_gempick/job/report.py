@@ -21,6 +21,7 @@ from napari_gempick.io.sheet import plot_sheet
 from napari_gempick.job.inputs import read_views
 from napari_gempick.job.results import BOX_OVER_DIAMETER
 from napari_gempick.job.run_file import RUN_FILE, read_run, settings_of
+from napari_gempick.model.declaration import declarations
 from napari_gempick.model.errors import GempickError, InputError, OutputError, SettingsError
 from napari_gempick.model.geometry import Extent
 from napari_gempick.model.report import RunReport, ViewReport
@@ -111,7 +112,7 @@ def gather(
             notes.append(error.sentence)
         progress(0.5 + 0.5 * (place + 1) / len(shown), "Cutting particles")
     templates = pictures.templates(notes)
-    thresholds = settings.threshold_of(tuple(names))
+    thresholds = settings.thresholds.of(tuple(names))
     used = np.nonzero(histograms.sum(axis=(0, 1)))[0]
     first, last = (int(used[0]) // 5 * 5, -(-(int(used[-1]) + 1) // 5) * 5) if len(used) else (10, len(_BINS) - 1)
     kept = slice(first, last)
@@ -285,13 +286,12 @@ def _overlay(
 def _settings(settings: PickSettings) -> list[tuple[str, str, bool]]:
     """Return every setting as text with its unit, and whether it is the default."""
     out = []
-    for name, info in PickSettings.model_fields.items():
+    for name, one in declarations(PickSettings).items():
         value = getattr(settings, name)
-        extra = info.json_schema_extra if isinstance(info.json_schema_extra, dict) else {}
-        unit = f" {extra['unit']}" if extra.get("unit") and value is not None else ""
+        unit = f" {one.unit}" if one.unit and value is not None else ""
         text = f"{value:g}" if isinstance(value, float) else "-" if value is None else str(value)
-        text = "\n".join(map(str, value)) if isinstance(value, tuple) else text
-        out.append((name.replace("_", " "), text + unit, value == info.default))
+        text = "\n".join(map(str, value)) if one.many else text
+        out.append((name.replace("_", " "), text + unit, value == one.default))
     return out
 
 

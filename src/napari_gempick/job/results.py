@@ -36,8 +36,10 @@ from napari_gempick.job.thresholds import (
     scores_of,
     selection_for,
 )
+from napari_gempick.model.declaration import names_with
 from napari_gempick.model.errors import GempickError, OutputError, ProofError, SettingsError
-from napari_gempick.model.settings import AUTO
+from napari_gempick.model.settings import PickSettings
+from napari_gempick.model.values import AUTO
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
@@ -50,11 +52,10 @@ if TYPE_CHECKING:
     from napari_gempick.io.listing import MicrographFile
     from napari_gempick.job.prove import MicrographProof
     from napari_gempick.model.scores import ScoreMap
-    from napari_gempick.model.settings import PickSettings
 
-INDEX_FILE = "autopick.star"
-NOT_REPRODUCING = ("devices", "threads", "format", "save_maps", "per_view_maps")
+NOT_REPRODUCING = names_with(PickSettings, role=("format", "files", "run"))
 """Settings that do not change which picks come out."""
+INDEX_FILE = "autopick.star"
 FRAME = "x and y count pixels from 0; row 0 is the first row of the micrograph's file, unless y_from_last_row says so"
 BOX_OVER_DIAMETER = 1.5
 
@@ -298,7 +299,7 @@ class Results:
     def check_floor(self, micrograph: MicrographFile, candidates: Candidates) -> None:
         """Raise SettingsError when a threshold lies below the floor of a micrograph's candidates."""
         wanted = candidate_floor(self._settings, candidates.view_names)
-        lowest = min(t for t in (1.0, *self._settings.threshold_of(candidates.view_names)) if t is not None)
+        lowest = min(t for t in (1.0, *self._settings.thresholds.of(candidates.view_names)) if t is not None)
         if wanted < candidates.floor and lowest < candidates.floor:
             raise SettingsError(
                 f"{self.candidates(micrograph)} holds candidates down to {candidates.floor:g} only; give a higher "

@@ -14,7 +14,8 @@ from napari_gempick.job.run_rows import format_notes, micrograph_of
 from napari_gempick.job.thresholds import decide, is_automatic
 from napari_gempick.job.whole_run import KEPT, choose_by_run
 from napari_gempick.model.errors import GempickError, OutputError, SettingsError
-from napari_gempick.model.settings import AUTO, make_settings
+from napari_gempick.model.settings import make_settings
+from napari_gempick.model.values import AUTO, named_texts
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,12 +24,6 @@ if TYPE_CHECKING:
     from napari_gempick.io.candidates import Candidates
     from napari_gempick.io.listing import MicrographFile
     from napari_gempick.model.settings import PickSettings
-
-RETUNABLE = (
-    *("threshold", "fdr", "max_threshold", "min_distance", "local_mean", "local_sigma", "power"),
-    *("border", "max_picks", "exclude", "format"),
-)
-"""Settings that choose picks among candidates."""
 
 
 def retune(
@@ -45,7 +40,8 @@ def retune(
     folder : Path
         Output of `pick_files`.
     changes : dict
-        New values of settings in RETUNABLE; the others stay as they were. None takes a setting back to its default.
+        New values of settings in model.settings.RETUNABLE; the others stay as they were. None takes a setting back to
+        its default.
     said : callable
         Receives a sentence for each micrograph that failed.
     pooled : bool
@@ -76,7 +72,7 @@ def _retune(folder: Path, changes: dict[str, Any], said: Callable[[str], None], 
         settings_of(folder, run)  # names run.json where its own settings are wrong
         raise
     views = tuple(view["name"] for view in run["views"])
-    settings.threshold_of(views)
+    settings.thresholds.of(views)
     check_exclusion(settings.exclude)
     results = Results(folder, settings, float(run["diameter"]))
     micrographs: list[MicrographFile] = []
@@ -141,5 +137,5 @@ def _pooled(
     """Return the settings with the thresholds that the scores of all micrographs together choose."""
     parts = [results.evidence(one, lambda m: stored[m.output_stem]) for one in micrographs if one.output_stem in stored]
     chosen = decide(settings, views, pool(parts).rates() if parts else None)
-    texts = tuple(f"{name}={min(1.0, value):.6g}" for name, value in zip(views, chosen, strict=True))
-    return make_settings({**settings.model_dump(), "threshold": texts, "fdr": None})
+    most = {name: min(1.0, value) for name, value in zip(views, chosen, strict=True)}
+    return make_settings({**settings.model_dump(), "threshold": named_texts(most, ".6g"), "fdr": None})

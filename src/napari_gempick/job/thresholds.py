@@ -59,7 +59,7 @@ def decide(settings: PickSettings, view_names: tuple[str, ...], rates: Sequence[
     SettingsError
         A threshold is automatic and there are no decoys.
     """
-    wanted = settings.threshold_of(view_names)
+    wanted = settings.thresholds.of(view_names)
     if None not in wanted:
         return [value for value in wanted if value is not None]
     if rates is None:
@@ -74,7 +74,7 @@ def decide(settings: PickSettings, view_names: tuple[str, ...], rates: Sequence[
 
 def is_automatic(settings: PickSettings, view_names: tuple[str, ...]) -> bool:
     """Return whether a threshold of any view is to be chosen from the scores."""
-    return None in settings.threshold_of(view_names)
+    return None in settings.thresholds.of(view_names)
 
 
 def nothing_found(view_names: tuple[str, ...], thresholds: Sequence[float]) -> list[str]:
@@ -115,7 +115,7 @@ def contrast_remarks(settings: PickSettings, scores: Scores | None) -> list[str]
 
 def candidate_floor(settings: PickSettings, view_names: tuple[str, ...]) -> float:
     """Return the score down to which candidates are kept: the setting, or the lowest threshold where that is lower."""
-    return min([settings.candidate_floor, *(t for t in settings.threshold_of(view_names) if t is not None)])
+    return min([settings.candidate_floor, *(t for t in settings.thresholds.of(view_names) if t is not None)])
 
 
 def selection_for(
@@ -128,7 +128,7 @@ def selection_for(
     distance = diameter / 2 if settings.min_distance is None else settings.min_distance
     border = settings.border if settings.border is not None else (settings.diameter or 0.0) / 2
     return Selection(
-        thresholds=[NOTHING if t is None else t for t in settings.threshold_of(view_names)],
+        thresholds=[NOTHING if t is None else t for t in settings.thresholds.of(view_names)],
         min_distance=distance / map_pixel_size,
         max_threshold=settings.max_threshold,
         border=border / pixel_size,

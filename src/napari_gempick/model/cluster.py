@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, field_validator
 
-from napari_gempick.model.settings import declare, validated
+from napari_gempick.model.declaration import declare, validated
 
 _WORD = re.compile(r"[\w.,:@+/=-]+")
 _WALLTIME = re.compile(r"(?:(\d+)-)?(\d+):([0-5]\d):([0-5]\d)")
+
+
+_resource = functools.partial(declare, group="Resources")
+_more = functools.partial(declare, group="More")
 
 
 class ClusterSettings(BaseModel):
@@ -23,40 +28,74 @@ class ClusterSettings(BaseModel):
         "Scheduler: slurm, pbs, sge, lsf, mpirun (this machine, without one), the name of a template in the user's "
         "configuration folder, or a folder with cryoSPARC's cluster_info.json and cluster_script.sh.",
         metavar="NAME|FOLDER",
+        label="Scheduler",
+        group="Site",
     )
-    job_name: str = declare("gempick", "Name that the scheduler shows.")
-    nodes: int = declare(1, "Nodes.", ge=1)
-    tasks_per_node: int = declare(1, "MPI ranks on each node; one for each GPU, or one with all cores.", ge=1)
-    cpus_per_task: int = declare(1, "Cores, and so threads, of each rank.", ge=1)
-    gpus_per_node: int = declare(0, "GPUs on each node, shared out among its ranks.", ge=0)
-    memory: int | None = declare(None, "Memory of each node. Default: as estimated.", unit="GB", ge=1)
-    walltime: str = declare("24:00:00", "Longest run: HH:MM:SS or D-HH:MM:SS.")
-    warning: int = declare(
-        120, "The job is told to end so long before the walltime; it finishes the micrograph in hand.", unit="s", ge=0
+    job_name: str = _more("gempick", "Name that the scheduler shows.")
+    nodes: int = _resource(1, "Nodes.", ge=1)
+    tasks_per_node: int = _resource(1, "MPI ranks on each node; one for each GPU, or one with all cores.", ge=1)
+    cpus_per_task: int = _resource(1, "Cores, and so threads, of each rank.", ge=1, label="Cores per task")
+    gpus_per_node: int = _resource(0, "GPUs on each node, shared out among its ranks.", ge=0, label="GPUs per node")
+    memory: int | None = _resource(
+        None,
+        "Memory of each node. Default: as estimated.",
+        unit="GB",
+        ge=1,
+        label="Memory per node",
+        empty="as estimated",
     )
-    partition: str = declare("", "Partition or queue.")
-    account: str = declare("", "Account or project that pays.")
+    walltime: str = _resource("24:00:00", "Longest run: HH:MM:SS or D-HH:MM:SS.", label="Longest run")
+    warning: int = _more(
+        120,
+        "The job is told to end so long before the walltime; it finishes the micrograph in hand.",
+        unit="s",
+        ge=0,
+        label="Warning before the end",
+    )
+    partition: str = _resource("", "Partition or queue.")
+    account: str = _resource("", "Account or project that pays.")
     environment: tuple[str, ...] = declare(
-        (), "Shell line that makes the program available, such as: module load openmpi.", metavar="LINE"
+        (),
+        "Shell line that makes the program available, such as: module load openmpi.",
+        metavar="LINE",
+        label="Environment",
+        group="Environment",
+        kind="lines",
     )
-    directive: tuple[str, ...] = declare(
-        (), "Further option of the scheduler, such as --constraint=avx512.", metavar="OPTION"
+    directive: tuple[str, ...] = _more(
+        (),
+        "Further option of the scheduler, such as --constraint=avx512.",
+        metavar="OPTION",
+        label="Scheduler options",
+        kind="lines",
     )
-    launcher: Literal["auto", "srun", "mpiexec"] = declare(
+    launcher: Literal["auto", "srun", "mpiexec"] = _more(
         "auto", "What starts the ranks; auto: srun with Slurm, mpiexec elsewhere."
     )
-    launcher_option: tuple[str, ...] = declare(
-        (), "Further argument of srun or mpiexec, such as --mpi=pmix; in place of --mpi=pmi2.", metavar="OPTION"
+    launcher_option: tuple[str, ...] = _more(
+        (),
+        "Further argument of srun or mpiexec, such as --mpi=pmix; in place of --mpi=pmi2.",
+        metavar="OPTION",
+        label="Launcher options",
+        kind="lines",
     )
-    mpiexec: str = declare("mpiexec", "The mpiexec of the MPI library that mpi4py uses.", metavar="FILE")
-    python: str = declare("python", "The interpreter on the nodes, with napari-gempick[mpi].", metavar="FILE")
-    distribution: Literal["auto", "micrographs", "templates"] = declare(
+    mpiexec: str = _more(
+        "mpiexec", "The mpiexec of the MPI library that mpi4py uses.", metavar="FILE", label="mpiexec on the nodes"
+    )
+    python: str = _more(
+        "python", "The interpreter on the nodes, with napari-gempick[mpi].", metavar="FILE", label="Python on the nodes"
+    )
+    distribution: Literal["auto", "micrographs", "templates"] = _more(
         "auto",
         "What a rank works on: micrographs of its own, handed out one by one, or its share of the templates of every "
         "micrograph; auto: the one that the cost model expects to end first.",
     )
-    variable: tuple[str, ...] = declare(
-        (), "Value of a variable that a site's own template asks for.", metavar="NAME=VALUE"
+    variable: tuple[str, ...] = _more(
+        (),
+        "Value of a variable that a site's own template asks for.",
+        metavar="NAME=VALUE",
+        label="Variables",
+        kind="lines",
     )
 
     @field_validator("*")
@@ -103,12 +142,5 @@ class ClusterSettings(BaseModel):
         return ((days * 24 + hours) * 60 + minutes) * 60 + seconds
 
 
-def make_cluster(values: dict[str, Any]) -> ClusterSettings:
-    """Build cluster settings from plain values.
-
-    Raises
-    ------
-    SettingsError
-        One sentence that names each wrong setting.
-    """
-    return validated(ClusterSettings, values)
+make_cluster = functools.partial(validated, ClusterSettings)
+"""Build cluster settings from plain values; raises SettingsError, one sentence that names each wrong setting."""

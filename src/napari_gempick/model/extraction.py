@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, model_validator
 
-from napari_gempick.model.settings import declare, validated
+from napari_gempick.model.declaration import declare, validated
+
+_shown = functools.partial(declare, group="Particles")
 
 
 class ExtractSettings(BaseModel):
@@ -14,46 +17,73 @@ class ExtractSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    box: int = declare(..., "Side of the square cut out of the micrograph.", unit="px", ge=8, le=4096)
-    rescale: int | None = declare(
+    box: int = _shown(..., "Side of the square cut out of the micrograph.", unit="px", ge=8, le=4096)
+    rescale: int | None = _shown(
         None,
         "Side of the particles after a Fourier crop of the box. Default: the box, pixels as they are.",
         unit="px",
         ge=8,
         le=4096,
+        label="Rescale to",
+        empty="off",
     )
-    normalize: bool = declare(
-        False, "Zero mean and unit standard deviation of the background, outside the circle of --background-radius."
+    normalize: bool = _shown(
+        False,
+        "Zero mean and unit standard deviation of the background, outside the circle of --background-radius.",
+        label="Normalise",
     )
     ramp: bool = declare(
-        True, "--normalize subtracts the plane that fits the background best, as RELION does; otherwise only its mean."
+        True,
+        "--normalize subtracts the plane that fits the background best, as RELION does; otherwise only its mean.",
+        group=None,
     )
     background_radius: float | None = declare(
-        None, "Radius of that circle. Default: 0.375 of the side, rounded down.", unit="px of the particle", gt=0
+        None,
+        "Radius of that circle. Default: 0.375 of the side, rounded down.",
+        unit="px of the particle",
+        gt=0,
+        group=None,
     )
-    invert: bool = declare(False, "Change the sign of the pixels, as RELION wants particles bright.")
+    invert: bool = _shown(
+        False, "Change the sign of the pixels, as RELION wants particles bright.", label="Invert contrast"
+    )
     dust: float | None = declare(
         None,
         "Replace pixels more than this many standard deviations from the box's mean by the median of the good ones "
         "around. Default: keep all.",
         unit="standard deviations",
         ge=2,
+        group=None,
     )
     edge: Literal["skip", "pad"] = declare(
         "skip",
         "Boxes that reach beyond the micrograph: skip leaves the particle out, pad repeats the micrograph's edge.",
+        group=None,
     )
-    dtype: Literal["float32", "float16"] = declare(
-        "float32", "Type of the pixels in the stack (MRC mode 2 or 12); RELION >= 4 reads float16."
+    dtype: Literal["float32", "float16"] = _shown(
+        "float32", "Type of the pixels in the stack (MRC mode 2 or 12); RELION >= 4 reads float16.", label="Type"
     )
-    voltage: float | None = declare(
-        None, "Acceleration voltage. Default: from the STAR file of the micrographs, else 300.", unit="kV", gt=0
+    voltage: float | None = _shown(
+        None,
+        "Acceleration voltage. Default: from the STAR file of the micrographs, else 300.",
+        unit="kV",
+        gt=0,
+        empty="300 kV",
     )
-    cs: float | None = declare(
-        None, "Spherical aberration. Default: from the STAR file of the micrographs, else 2.7.", unit="mm", ge=0
+    cs: float | None = _shown(
+        None,
+        "Spherical aberration. Default: from the STAR file of the micrographs, else 2.7.",
+        unit="mm",
+        ge=0,
+        empty="2.7 mm",
     )
-    amplitude_contrast: float | None = declare(
-        None, "Amplitude contrast. Default: from the STAR file of the micrographs, else 0.1.", ge=0, le=1
+    amplitude_contrast: float | None = _shown(
+        None,
+        "Amplitude contrast. Default: from the STAR file of the micrographs, else 0.1.",
+        ge=0,
+        le=1,
+        label="Ampl. contrast",
+        empty="0.1",
     )
 
     @model_validator(mode="after")
@@ -75,12 +105,5 @@ class ExtractSettings(BaseModel):
         return self.normalize or self.invert or self.dust is not None or self.rescale is not None
 
 
-def make_extract_settings(values: dict[str, object]) -> ExtractSettings:
-    """Build settings from plain values.
-
-    Raises
-    ------
-    SettingsError
-        One sentence that says what is wrong.
-    """
-    return validated(ExtractSettings, values)
+make_extract_settings = functools.partial(validated, ExtractSettings)
+"""Build settings from plain values; raises SettingsError, one sentence that names each wrong setting."""

@@ -2,45 +2,59 @@
 
 from __future__ import annotations
 
-from fractions import Fraction
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+import functools
+from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, ValidationInfo, field_validator, model_validator
 
+from napari_gempick.model.declaration import Paths, declare, names_with, validated
 from napari_gempick.model.errors import SettingsError
+from napari_gempick.model.values import AUTO, PerView, read_bounds, read_fold, read_grid, read_threshold
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from fractions import Fraction
 
-_Model = TypeVar("_Model", bound=BaseModel)
-
-AUTO = "auto"
 MOST_THREADS = 1024
 """More than any computer has use for; a slip of the pen would take all its memory."""
 LEAST_STEP = 0.01
 """Degrees; a finer step than this is a slip of the pen, and its 36,000 rotations would fill the memory."""
 
 
-def declare(default: Any, help: str, *, unit: str | None = None, metavar: str | None = None, **limits: Any) -> Any:
-    """Declare one parameter: default, help, unit, how its value is written, limits."""
-    return Field(default, description=help, json_schema_extra={"unit": unit, "metavar": metavar}, **limits)
+_CTF = Paths(
+    "none: no CTF",
+    "STAR file with the defocus of each micrograph",
+    "Folder of CTFFIND's texts",
+    "STAR files and CTFFIND's texts (*.star *.txt);;All files (*)",
+)
+_EXCLUDE = Paths(
+    "nothing is left out",
+    "Mask for every micrograph",
+    "Folder with a mask for each micrograph",
+    "Images (*.mrc *.mrc.gz *.tif *.tiff);;All files (*)",
+    AUTO,
+    "Ice, dirt, carbon and padded borders, found automatically",
+)
 
 
-_setting = declare
-
-
-def split_name(text: str) -> tuple[str | None, str]:
-    """Split `NAME=VALUE`; the name is None where there is none (a path may contain `=` after a separator)."""
-    name, separator, value = text.partition("=")
-    if separator and name and not any(mark in name for mark in "/\\"):
-        return name, value
-    return None, text
-
-
-def _pair(text: str) -> tuple[float, float]:
-    """Read LOWEST,HIGHEST, of which either may be missing."""
-    lowest, highest = text.split(",")
-    return float(lowest or "-inf"), float(highest or "inf")
+_view = functools.partial(declare, group="Views", role="template")
+_template = functools.partial(declare, group="Templates", role="template")
+_searched = functools.partial(declare, group="Search", role="template")
+_filter = functools.partial(declare, group="Filters of micrographs and templates", role="template")
+_ctf = functools.partial(declare, group="CTF of each micrograph", role="template")
+_grid = functools.partial(declare, group="Angles and grid", role="template")
+_mask = functools.partial(declare, group="Masks", role="template")
+_limit = functools.partial(
+    declare, None, group="Limits", role="tuned", metavar="LOWEST,HIGHEST", kind="bounds", most=999, step=0.1, digits=2
+)
+_choice = functools.partial(declare, role="choice")
+_tune = functools.partial(declare, group="Tune", role="tuned")
+_LENGTH: dict[str, Any] = {"unit": "Å", "gt": 0}
+_PIXEL: dict[str, Any] = {**_LENGTH, "digits": 3, "empty": "from file"}
+_DIAMETER: dict[str, Any] = {**_LENGTH, "step": 10, "empty": "from mask"}
+_OFF: dict[str, Any] = {**_LENGTH, "empty": "off"}
+_THREADS: dict[str, Any] = {"ge": 0, "le": MOST_THREADS}
+_REACH: dict[str, Any] = {"unit": "Å", "ge": 0, "step": 10}
+_run = functools.partial(declare, group="Run")
 
 
 class PickSettings(BaseModel):
@@ -48,189 +62,244 @@ class PickSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    templates: tuple[str, ...] = _setting(
+    templates: tuple[str, ...] = _view(
         (),
         "Template image or stack (MRC, MRCS, TIFF). NAME is the view: thresholds, colours and maps go by it. "
         "The sections of a stack are the templates of one view; FILE[1,3,6-8] takes some of them, FILE[^2,5] leaves "
         "some out, 3@FILE is the third. RELION's lists (class_averages.star, run_it025_model.star) are read too.",
         metavar="[NAME=]FILE",
+        kind="per view",
     )
-    mask: tuple[str, ...] = _setting(
+    mask: tuple[str, ...] = _view(
         ("auto",),
         "Mask of all views, or of the view NAME: a file (weights 0 to 1, in the template's pixels), a shape in Å "
         "(A along x, B along y at psi 0), or auto: the circle of --diameter, else the outline of the view's templates.",
         metavar="[NAME=]FILE|circle:D|ellipse:AxB|rectangle:AxB|auto",
+        kind="per view",
     )
-    diameter: float | None = _setting(
-        None, "The particle's diameter: sets the defaults of mask, minimum distance, border and box.", unit="Å", gt=0
+    diameter: float | None = _searched(
+        None, "The particle's diameter: sets the defaults of mask, minimum distance, border and box.", **_DIAMETER
     )
-    pixel_size: float | None = _setting(
-        None, "Pixel size of the micrographs. Default: the file headers.", unit="Å", gt=0
+    pixel_size: float | None = _template(
+        None, "Pixel size of the micrographs. Default: the file headers.", group="Micrographs", **_PIXEL
     )
-    template_pixel_size: float | None = _setting(
-        None, "Pixel size of the templates and masks. Default: the file headers.", unit="Å", gt=0
+    template_pixel_size: float | None = _template(
+        None, "Pixel size of the templates and masks. Default: the file headers.", label="Pixel size", **_PIXEL
     )
-    angle_step: float | None = _setting(
+    angle_step: float | None = _searched(
         None,
         "Step of the in-plane angle psi; 0: no rotation, every section is used as it is. Default: auto, as fine as "
         "low-pass and diameter ask for, 1 to 15.",
         unit="degrees",
         metavar="auto|STEP",
         ge=0,
+        most=360,
     )
-    angle_range: float = _setting(
+    angle_range: float = _grid(
         360.0, "All multiples of the step below this are searched.", unit="degrees", gt=0, le=360
     )
-    in_plane_symmetry: tuple[str, ...] = _setting(
+    in_plane_symmetry: tuple[str, ...] = _grid(
         (),
         "n-fold in-plane symmetry of all views, or of the view NAME: only angles below 360 / n are searched. "
         "1: none (the default).",
         metavar="N|NAME=N",
+        label="Symmetry",
+        kind="per view",
+        empty="none",
     )
-    contrast: Literal["same", "opposite"] = _setting(
+    contrast: Literal["same", "opposite"] = _template(
         "same",
         "same: templates look like the micrograph's particles (averages cut from micrographs); "
         "opposite: templates are protein-bright and the particles are dark.",
     )
-    lowpass: float | None = _setting(
-        None, "Low-pass of micrographs and templates: full up to 0.8 / value, zero from 1 / value on.", unit="Å", gt=0
+    lowpass: float | None = _searched(
+        None,
+        "Low-pass of micrographs and templates: full up to 0.8 / value, zero from 1 / value on.",
+        label="Low-pass",
+        **_OFF,
     )
-    highpass: float | None = _setting(
-        None, "High-pass of micrographs and templates: half amplitude at 1 / value.", unit="Å", gt=0
+    highpass: float | None = _searched(
+        None, "High-pass of micrographs and templates: half amplitude at 1 / value.", label="High-pass", step=50, **_OFF
     )
-    averaging: int = _setting(
+    averaging: int = _filter(
         0,
         "Averaging filter of micrographs and templates: the mean over so many pixels of the micrograph along x and y; "
         "4 is the published filter for KLH. Off: 0.",
         unit="px",
         ge=0,
         le=64,
+        empty="off",
     )
-    whiten: bool = _setting(
+    whiten: bool = _filter(
         False,
         "Whiten micrographs and templates: divide by the square root of the micrograph's own power spectrum, averaged "
         "over 64 rings up to the Nyquist frequency. Default: off.",
     )
-    defects: Literal["replace", "keep"] = _setting(
+    defects: Literal["replace", "keep"] = _filter(
         "replace",
         "Detector defects (hot and dead pixels, bad rows and columns, blobs, constant borders): put noise like their "
         "surroundings in their place, or keep them as far as they are below 1000 standard deviations.",
     )
-    hot_pixels: float | None = _setting(
+    hot_pixels: float | None = _filter(
         None,
         "Replace pixels that differ from the median of their 5 x 5 neighbours by more than so many robust standard "
         "deviations of that difference, by that median. Default: off.",
         gt=0,
+        unit="σ",
+        most=99,
+        empty="off",
     )
-    gradient: Literal["off", "plane", "quadratic"] = _setting(
+    gradient: Literal["off", "plane", "quadratic"] = _filter(
         "off", "Subtract the plane or the paraboloid that fits the micrograph best."
     )
-    ctf: str | None = _setting(
+    ctf: str | None = _ctf(
         None,
         "STAR file with the defocus of each micrograph (RELION), or CTFFIND's text for one micrograph, or a folder of "
         "such texts named like the micrographs: protein-bright templates are multiplied by the CTF after rotation. "
         "The CTF gives the sign, so --contrast is not given with it.",
         metavar="STAR|TEXT|FOLDER",
+        label="CTF",
+        kind="path",
+        paths=_CTF,
     )
-    ctf_step: float = _setting(
+    ctf_step: float = _ctf(
         500.0,
         "Defocus values are rounded to multiples of this, so that micrographs share their templates; 0: not rounded.",
         unit="Å",
         ge=0,
+        label="Defocus step",
     )
-    phase_flipped: Literal["no", "dark", "bright"] = _setting(
+    phase_flipped: Literal["no", "dark", "bright"] = _ctf(
         "no",
         "Phases of the micrographs were flipped, and particles are dark or bright there: with --ctf, templates are "
         "multiplied by the modulus of the CTF.",
+        label="Phases flipped",
     )
-    grid: str = _setting(
+    grid: str = _grid(
         "auto",
         "Searched grid: auto (the coarsest that the low-pass allows), full (the file's pixels), or the ratio of map "
         "pixel to file pixel, such as 2 or 9/4.",
         metavar="auto|full|RATIO",
+        empty="auto",
     )
-    mask_edge: float | None = _setting(
+    mask_edge: float | None = _mask(
         None,
         "Width of the soft edge of shape masks and automatic ones, centred on the outline. Default: two pixels of the "
         "coarsest grid that the low-pass allows, 0 (binary) without one; never less than two map pixels on a coarser "
         "grid, nor, for automatic masks, than three pixels of the template.",
         unit="Å",
         ge=0,
+        label="Soft edge",
     )
-    mask_rotation: Literal["binary", "soft"] = _setting(
+    mask_rotation: Literal["binary", "soft"] = _mask(
         "binary",
         "Binary mask files after rotation: cut at 0.5 again, or kept soft as interpolated. "
         "Masks on a coarser grid are always soft.",
+        label="Mask files",
     )
-    threshold: tuple[str, ...] = _setting(
+    threshold: tuple[str, ...] = _choice(
         ("0.4",),
         "Lowest score of a pick, for all views or for the view NAME; auto: chosen for each micrograph by the estimated "
         "rate of false picks, with the evidence of the whole run where its own is weak.",
         metavar="X|auto|NAME=X",
+        group="Thresholds",
+        kind="per view",
+        least=-1,
+        most=1,
+        step=0.01,
+        digits=3,
     )
-    fdr: float | None = _setting(
+    fdr: float | None = _choice(
         None,
         "Automatic thresholds let this share of the picks be false, as estimated. "
         "Default: the best trade of false picks against missed particles.",
         gt=0,
         lt=1,
+        label="False picks",
+        group="Limits",
+        empty="by hand",
     )
-    max_threshold: float | None = _setting(
-        None, "Picks above this score are dropped; their neighbours stay suppressed.", ge=-1, le=1
-    )
-    min_distance: float | None = _setting(
-        None, "Smallest distance between picks. Default: half the particle's diameter.", unit="Å", ge=0
-    )
-    local_mean: str | None = _setting(
+    max_threshold: float | None = _tune(
         None,
+        "Picks above this score are dropped; their neighbours stay suppressed.",
+        label="Upper limit",
+        empty="off",
+        ge=-1,
+        le=1,
+    )
+    min_distance: float | None = _tune(
+        None, "Smallest distance between picks. Default: half the particle's diameter.", label="Min. distance", **_REACH
+    )
+    local_mean: str | None = _limit(
         "Picks must have a local mean within these limits, in standard deviations of the micrograph as it is searched, "
         "about its mean. Ice and dirt are darker than particles. One of the two may be left out.",
-        metavar="LOWEST,HIGHEST",
+        least=-99.9,
     )
-    local_sigma: str | None = _setting(
-        None,
-        "Picks must have a local standard deviation within these limits, in those of the micrograph.",
-        metavar="LOWEST,HIGHEST",
+    local_sigma: str | None = _limit(
+        "Picks must have a local standard deviation within these limits, in those of the micrograph."
     )
-    power: str | None = _setting(
-        None,
-        "Picks must have a power, (score x local standard deviation) squared, within these limits.",
-        metavar="LOWEST,HIGHEST",
+    power: str | None = _limit(
+        "Picks must have a power, (score x local standard deviation) squared, within these limits."
     )
-    border: float | None = _setting(
+    border: float | None = _tune(
         None,
         "Picks closer than this to the edge of the micrograph are dropped. Default: half of --diameter, else 0.",
-        unit="Å",
-        ge=0,
+        **_REACH,
     )
-    max_picks: int | None = _setting(None, "At most this many picks per micrograph, the best ones.", ge=0)
-    exclude: str | None = _setting(
+    max_picks: int | None = _tune(
+        None, "At most this many picks per micrograph, the best ones.", ge=0, label="Most picks", empty="all"
+    )
+    exclude: str | None = _choice(
         None,
         "Mask of the micrograph's size (or a folder of masks named like the micrographs): no picks where it is not 0. "
         "auto: padded borders, ice, dirt and carbon are found, and the mask is kept in the output folder.",
         metavar="FILE|FOLDER|auto",
+        label="No picks on",
+        group="No picks on",
+        kind="path",
+        paths=_EXCLUDE,
     )
-    bad_pixels: Literal["error", "replace"] = _setting(
-        "error", "NaN or infinite pixels: refuse the micrograph, or replace them by its median."
+    bad_pixels: Literal["error", "replace"] = _template(
+        "error",
+        "NaN or infinite pixels: refuse the micrograph, or replace them by its median.",
+        label="NaN pixels",
+        group="Run",
     )
-    devices: str = _setting(
+    devices: str = _searched(
         "auto",
         "Devices that share the work. auto: all GPUs, else the CPU.",
         metavar="auto|cpu|cpu,cpu|cuda:0,cuda:1|...",
+        role="run",
     )
-    threads: int = _setting(
-        0, "Total number of CPU threads. 0: all cores available to this process.", ge=0, le=MOST_THREADS
+    threads: int = _run(
+        0, "Total number of CPU threads. 0: all cores available to this process.", role="run", empty="all", **_THREADS
     )
-    save_maps: bool = _setting(False, "Save score and index maps.")
-    per_view_maps: bool = _setting(False, "Save a pair of maps for each named view as well.")
-    decoys: bool = _setting(
-        True, "Keep the peaks of the inverted contrast too: the rate of false picks is estimated from them."
+    save_maps: bool = declare(
+        False, "Save score and index maps.", label="Keep score and index maps", group=None, role="files"
     )
-    format: tuple[str, ...] = _setting(
-        ("star",), "Coordinate formats to write, comma-separated.", metavar="star,box,csv"
+    per_view_maps: bool = _run(
+        False, "Save a pair of maps for each named view as well.", label="Maps per view", role="files"
     )
-    candidate_floor: float = _setting(
-        0.1, "Candidates are kept down to this score, or to the threshold where that is lower.", ge=-1, le=1
+    decoys: bool = _run(
+        True,
+        "Keep the peaks of the inverted contrast too: the rate of false picks is estimated from them.",
+        label="Estimate false picks",
+    )
+    format: tuple[str, ...] = declare(
+        ("star",),
+        "Coordinate formats to write, comma-separated.",
+        metavar="star,box,csv",
+        label="Formats",
+        group="Export",
+        role="format",
+    )
+    candidate_floor: float = _run(
+        0.1,
+        "Candidates are kept down to this score, or to the threshold where that is lower.",
+        label="Lowest score",
+        role="candidates",
+        ge=-1,
+        le=1,
     )
 
     @field_validator("lowpass", "highpass", mode="before")
@@ -238,52 +307,17 @@ class PickSettings(BaseModel):
     def _zero_is_off(cls, value: Any) -> Any:
         return None if value in (0, "0") else value
 
-    @field_validator("threshold")
+    @field_validator("threshold", "in_plane_symmetry")
     @classmethod
-    def _threshold_values(cls, texts: tuple[str, ...]) -> tuple[str, ...]:
-        for text in texts:
-            value = split_name(text)[1]
-            if value == AUTO:
-                continue
-            try:
-                number = float(value)
-            except ValueError:
-                raise ValueError(f"{text!r} is not a number; write 0.4, NAME=0.4 or auto") from None
-            if not -1 <= number <= 1:
-                raise ValueError(f"{text!r} must lie between -1 and 1")
+    def _per_view(cls, texts: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        PerView(texts, read_threshold if info.field_name == "threshold" else read_fold, None, "")
         return texts
 
-    @field_validator("in_plane_symmetry")
+    @field_validator("local_mean", "local_sigma", "power", "grid")
     @classmethod
-    def _whole_folds(cls, texts: tuple[str, ...]) -> tuple[str, ...]:
-        for text in texts:
-            value = split_name(text)[1]
-            if not value.isdecimal() or not 1 <= int(value) <= 360:
-                raise ValueError(f"{text!r}: write a whole number from 1 to 360, or NAME=5")
-        return texts
-
-    @field_validator("local_mean", "local_sigma", "power")
-    @classmethod
-    def _limits(cls, text: str | None) -> str | None:
+    def _text(cls, text: str | None, info: ValidationInfo) -> str | None:
         if text is not None:
-            try:
-                lowest, highest = _pair(text)
-            except ValueError:
-                raise ValueError(f"{text!r}: write LOWEST,HIGHEST, such as -1.5,1 or ,2") from None
-            if lowest > highest:
-                raise ValueError(f"{text!r}: the lowest value comes first")
-        return text
-
-    @field_validator("grid")
-    @classmethod
-    def _grid_value(cls, text: str) -> str:
-        if text.strip().lower() not in ("auto", "full"):
-            try:
-                ratio = Fraction(text)
-            except (ValueError, ZeroDivisionError):
-                raise ValueError(f"{text!r}: write auto, full or a ratio such as 2 or 9/4") from None
-            if ratio < 1:
-                raise ValueError(f"{text!r}: the ratio must be at least 1")
+            (read_grid if info.field_name == "grid" else read_bounds)(text)
         return text
 
     @field_validator("angle_step", mode="before")
@@ -307,7 +341,7 @@ class PickSettings(BaseModel):
 
     @model_validator(mode="after")
     def _consistent(self) -> PickSettings:
-        automatic = any(split_name(text)[1] == AUTO for text in self.threshold)
+        automatic = None in self.thresholds.all
         if self.fdr is not None and not automatic:
             raise ValueError("fdr chooses the threshold itself; leave out threshold, or say auto for a view")
         if automatic and not self.decoys:
@@ -318,44 +352,30 @@ class PickSettings(BaseModel):
             raise ValueError("the CTF gives the sign of the templates; leave out --contrast, or --ctf")
         return self
 
-    def threshold_of(self, view_names: tuple[str, ...]) -> list[float | None]:
-        """Return the lowest score of each named view, in their order; None where it is to be chosen.
+    @property
+    def thresholds(self) -> PerView[float | None]:
+        """The lowest score of a pick; None where it is to be chosen."""
+        return PerView(self.threshold, read_threshold, 0.4, "--threshold")
 
-        Raises
-        ------
-        SettingsError
-            A threshold is for a name that is no view.
-        """
-        values: dict[str | None, float | None] = {None: 0.4}
-        for text in self.threshold:
-            name, value = split_name(text)
-            if name is not None and name not in view_names:
-                known = ", ".join(view_names)
-                raise SettingsError(f"--threshold {text}: there is no view {name!r}; the views are {known}.")
-            values[name] = None if value == AUTO else float(value)
-        return [values.get(name, values[None]) for name in view_names]
+    @property
+    def masks(self) -> PerView[str]:
+        """The mask: a file, a shape or auto."""
+        return PerView(self.mask, str, AUTO, "--mask")
+
+    @property
+    def folds(self) -> PerView[int]:
+        """The in-plane symmetry: psi and psi + 360 / n look the same."""
+        return PerView(self.in_plane_symmetry, read_fold, 1, "--in-plane-symmetry")
+
+    @property
+    def ratio(self) -> Fraction | None:
+        """The ratio of map pixel to file pixel; None for the coarsest that the low-pass allows."""
+        return read_grid(self.grid)
 
     def local_limits(self) -> tuple[tuple[float, float], ...]:
         """Return the limits of local mean, local standard deviation and power; empty where none is set."""
         texts = (self.local_mean, self.local_sigma, self.power)
-        return () if texts == (None, None, None) else tuple(_pair(text or ",") for text in texts)
-
-    def folds_of(self, view_names: tuple[str, ...]) -> tuple[int, ...]:
-        """Return the in-plane symmetry of each named view, in their order.
-
-        Raises
-        ------
-        SettingsError
-            It is given for a name that is no view.
-        """
-        values: dict[str | None, int] = {None: 1}
-        for text in self.in_plane_symmetry:
-            name, value = split_name(text)
-            if name is not None and name not in view_names:
-                known = ", ".join(view_names)
-                raise SettingsError(f"--in-plane-symmetry {text}: there is no view {name!r}; the views are {known}.")
-            values[name] = int(value)
-        return tuple(values.get(name, values[None]) for name in view_names)
+        return () if texts == (None, None, None) else tuple(read_bounds(text or ",") for text in texts)
 
 
 def make_settings(values: dict[str, Any]) -> PickSettings:
@@ -372,13 +392,9 @@ def make_settings(values: dict[str, Any]) -> PickSettings:
     return settings
 
 
-def validated(model: type[_Model], values: Mapping[str, Any]) -> _Model:
-    """Build settings of any model from plain values; errors as `make_settings`."""
-    try:
-        return model.model_validate(values)
-    except ValidationError as error:
-        problems = []
-        for item in error.errors():
-            name = "".join(f"--{part}: ".replace("_", "-") for part in item["loc"][:1])
-            problems.append(name + item["msg"].removeprefix("Value error, "))
-        raise SettingsError("Wrong settings: " + "; ".join(problems) + ".") from error
+TEMPLATE_SETTINGS = names_with(PickSettings, role="template")
+"""Settings that decide which rotated templates and masks are searched."""
+RETUNABLE = names_with(PickSettings, role=("choice", "tuned", "format"))
+"""Settings that choose picks among candidates."""
+TUNED = names_with(PickSettings, role="tuned")
+"""Settings that choose picks among candidates, beside the thresholds."""

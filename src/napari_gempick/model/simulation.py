@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import re
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, field_validator, model_validator
 
-from napari_gempick.model.settings import declare, validated
+from napari_gempick.model.declaration import declare, validated
 
 VIEWS = ("side", "top")
 """Views that have a template and a mask; the truth may call a particle `ignore` as well."""
@@ -119,12 +120,5 @@ class SimulateSettings(BaseModel):
         return 2 * math.ceil(280.0 / spacing)
 
 
-def make_simulate_settings(values: dict[str, Any]) -> SimulateSettings:
-    """Build settings from plain values.
-
-    Raises
-    ------
-    SettingsError
-        One sentence that names each wrong setting.
-    """
-    return validated(SimulateSettings, values)
+make_simulate_settings = functools.partial(validated, SimulateSettings)
+"""Build settings from plain values; raises SettingsError, one sentence that names each wrong setting."""

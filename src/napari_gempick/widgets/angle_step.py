@@ -5,14 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from napari_gempick.model.errors import GempickError
+from napari_gempick.model.settings import TEMPLATE_SETTINGS
 
 if TYPE_CHECKING:
     from napari_gempick.widgets.controller import Controller
-    from napari_gempick.widgets.fields import Field
+    from napari_gempick.widgets.editors import Number
     from napari_gempick.widgets.state import State
-
-DEPENDS_ON = ("template_pixel_size", "diameter", "lowpass", "highpass", "ctf", "whiten", "contrast")
-"""Settings that an automatic step depends on, beside templates and masks."""
 
 
 class AngleStep:
@@ -21,17 +19,17 @@ class AngleStep:
     Parameters
     ----------
     controller : Controller
-    field : Field
+    field : Number
         The editor of the setting.
     """
 
-    def __init__(self, controller: Controller, field: Field) -> None:
+    def __init__(self, controller: Controller, field: Number) -> None:
         self._controller, self._field = controller, field
         self._key: Any = None
         controller.state_changed.connect(lambda state, before: self._look(state))
 
     def _look(self, state: State) -> None:
-        key = (state.views, *(state.values.get(name) for name in DEPENDS_ON))
+        key = (state.views, *(state.values.get(name) for name in TEMPLATE_SETTINGS))
         if key == self._key:
             return
         self._key = key

@@ -5,36 +5,27 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import Qt, QTimer, Signal
+from magicgui.widgets import Container
+from qtpy.QtCore import Qt, Signal
 from qtpy.QtGui import QFontDatabase
-from qtpy.QtWidgets import (
-    QCheckBox,
-    QDialog,
-    QFileDialog,
-    QFormLayout,
-    QGridLayout,
-    QHBoxLayout,
-    QLabel,
-    QLineEdit,
-    QPlainTextEdit,
-    QScrollArea,
-    QVBoxLayout,
-    QWidget,
-)
+from qtpy.QtWidgets import QDialog, QFileDialog, QHBoxLayout, QLabel, QPlainTextEdit, QScrollArea, QVBoxLayout, QWidget
+from superqt.utils import qdebounced, signals_blocked
 
 from napari_gempick.job.cluster.estimate import Measured, size
 from napari_gempick.job.cluster.export import preview_script
 from napari_gempick.job.cluster.script import site_names
 from napari_gempick.job.run_rows import row_of
 from napari_gempick.model.cluster import ClusterSettings, make_cluster
+from napari_gempick.model.declaration import declarations, groups, names_with
 from napari_gempick.model.errors import GempickError
+from napari_gempick.model.settings import PickSettings
 from napari_gempick.widgets import remembered
-from napari_gempick.widgets.fields import Combo, Field, tip_of
+from napari_gempick.widgets.editors import edit
 from napari_gempick.widgets.fold import Fold
-from napari_gempick.widgets.parts import GAP, button, primary, row, small
+from napari_gempick.widgets.forms import Form, caption, editor_of
+from napari_gempick.widgets.parts import FRAMED, button, primary, row, small
 
 if TYPE_CHECKING:
-    from napari_gempick.model.settings import PickSettings
     from napari_gempick.widgets.controller import Controller
     from napari_gempick.widgets.tasks import Task, Tasks
 
@@ -46,26 +37,7 @@ _SITES = {
     "mpirun": "this computer, without a scheduler",
 }
 _OTHER = "\n"
-_FRAMED = "QPlainTextEdit { border: 1px solid #7a7d85; border-radius: 2px; }"
-_PAIRS = (
-    ("partition", "Partition"),
-    ("account", "Account"),
-    ("nodes", "Nodes"),
-    ("tasks_per_node", "Tasks per node"),
-    ("cpus_per_task", "Cores per task"),
-    ("gpus_per_node", "GPUs per node"),
-    ("walltime", "Longest run"),
-    ("memory", "Memory per node"),
-)
-_MORE = (
-    ("job_name", "Job name"),
-    ("distribution", "Distribution"),
-    ("launcher", "Launcher"),
-    ("python", "Python on the nodes"),
-    ("mpiexec", "mpiexec on the nodes"),
-    ("warning", "Warning before the end"),
-)
-_LINES = (("launcher_option", "Launcher options"), ("directive", "Scheduler options"), ("variable", "Variables"))
+_HERE, _THERE = "Folder of all micrographs on this computer", "What that folder is called on the cluster"
 
 
 class ClusterDialog(QDialog):
@@ -92,11 +64,8 @@ class ClusterDialog(QDialog):
         self._measured_gpu: bool | None = None
         self._working = self._closed = False
         self._task: Task | None = None
+        self._changed = qdebounced(self._show, timeout=120)
         self._lay_out(remembered.last_choices())
-        self._slow = QTimer(self)
-        self._slow.setSingleShot(True)
-        self._slow.setInterval(120)
-        self._slow.timeout.connect(self._show)
         controller.said.connect(self._said)
         self.resize(1000, 640)
         self._measure()
@@ -106,63 +75,59 @@ class ClusterDialog(QDialog):
 
     def _lay_out(self, choices: dict[str, Any]) -> None:
         controller = self._controller
-        form = QFormLayout()
-        form.setSpacing(GAP + 1)
-        self.site = Combo()
-        self.site.setToolTip(tip_of("site", ClusterSettings))
-        self.site.setAccessibleName("Scheduler")
+        shown = groups(ClusterSettings)
+        self._sites: list[tuple[str, str]] = []
         self._fill_sites()
-        self.site.activated.connect(self._site_chosen)
-        form.addRow("Scheduler", self.site)
-        self.folder = QLineEdit(str(_free_job_folder(controller, choices)))
-        self.folder.setToolTip("A new folder, on a disk that the nodes see; results come into it")
-        self.folder.textChanged.connect(self._changed)
+        environment = {"height": 58}
+        options = {"site": {"choices": lambda _: self._sites}, "environment": environment}
+        self._forms = {
+            heading: Form(ClusterSettings, names, self._edited, columns=1 + (heading == "Resources"), options=options)
+            for heading, names in shown.items()
+        }
+        self.fields = {name: field for form in self._forms.values() for name, field in form.fields.items()}
+        for form in self._forms.values():
+            form.show_values(self.values)
+        self.lines = {name: self.fields[name].native for name in names_with(ClusterSettings, kind="lines")}
+        self.lines["environment"].setPlaceholderText("module load openmpi")
+        self.site = self.fields["site"].native
+        maps = declarations(PickSettings)["save_maps"]
+        tip = "Maps of every micrograph, to look at afterwards; thresholds can be moved without them, too"
+        self._maps = editor_of(maps, tip=tip)
+        self._maps.show_value(bool(choices.get("maps", False)))
+        self.maps = self._maps.native
+        self._maps_label = maps.label
+        self._folder = edit(
+            str,
+            str(_free_job_folder(controller, choices)),
+            label="Job folder",
+            tip="A new folder, on a disk that the nodes see; results come into it",
+        )
         choose = button("...", "Choose the folder in which the job's folder is made", self._ask_folder)
         choose.setFixedWidth(30)
-        form.addRow("Job folder", row(self.folder, choose))
-        grid = QGridLayout()
-        grid.setSpacing(GAP + 1)
-        self.fields: dict[str, Field] = {}
-        for place, (name, label) in enumerate(_PAIRS):
-            field = self._field(name, label, "as estimated" if name == "memory" else "")
-            grid.addWidget(field.label, place // 2, 2 * (place % 2))
-            grid.addWidget(field.editor, place // 2, 2 * (place % 2) + 1)
-        for column in (1, 3):
-            grid.setColumnStretch(column, 1)
-        self.lines: dict[str, QPlainTextEdit] = {}
-        environment = self._lines("environment", 58)
-        environment.setPlaceholderText("module load openmpi\nconda activate gempick")
-        self.maps = QCheckBox("Keep score and index maps")
-        self.maps.setToolTip(
-            "Maps of every micrograph, to look at afterwards; thresholds can be moved without them, too"
-        )
-        self.maps.setChecked(bool(choices.get("maps", False)))
-        self.maps.toggled.connect(self._changed)
+        place = row(caption(self._folder), self._folder.native, choose, wide=1)
         elsewhere = Fold("Micrographs lie elsewhere on the cluster", "The same files under another path")
-        self.root, self.cluster_root = QLineEdit(choices.get("root", "")), QLineEdit(choices.get("cluster_root", ""))
-        self.root.setToolTip("Folder of all micrographs on this computer")
-        self.cluster_root.setToolTip("What that folder is called on the cluster")
-        places = QFormLayout()
-        for label, edit in (("Folder here", self.root), ("Folder there", self.cluster_root)):
-            edit.textChanged.connect(self._changed)
-            places.addRow(label, edit)
-        elsewhere.rows.addLayout(places)
+        self._root = edit(str, choices.get("root", ""), label="Folder here", tip=_HERE)
+        self._cluster_root = edit(str, choices.get("cluster_root", ""), label="Folder there", tip=_THERE)
+        self.folder, self.root, self.cluster_root = (
+            one.native for one in (self._folder, self._root, self._cluster_root)
+        )
+        for one in (self._folder, self._root, self._cluster_root):
+            one.native.textChanged.connect(lambda _: self._changed())
+        self._maps.changed.connect(lambda _: self._changed())
+        roots = Container(widgets=[self._root, self._cluster_root])
+        roots.margins = (0, 0, 0, 0)
+        elsewhere.rows.addWidget(roots.native)
         elsewhere.set_open(bool(self.root.text()))
         more = Fold("More", "Names, launcher, distribution, options of the scheduler")
-        others = QFormLayout()
-        for name, label in _MORE:
-            field = self._field(name, label)
-            others.addRow(field.label, field.editor)
-        for name, label in _LINES:
-            others.addRow(label, self._lines(name, 40))
-        more.rows.addLayout(others)
+        more.rows.addWidget(self._forms["More"].native)
         left = QWidget()
         rows = QVBoxLayout(left)
         rows.setContentsMargins(0, 0, 6, 0)
-        rows.addLayout(form)
-        rows.addLayout(grid)
-        rows.addWidget(QLabel("Environment, a shell line each"))
-        rows.addWidget(environment)
+        rows.addWidget(self._forms["Site"].native)
+        rows.addLayout(place)
+        for heading, form in self._forms.items():
+            if heading not in ("Site", "More"):
+                rows.addWidget(form.native)
         rows.addWidget(self.maps)
         rows.addWidget(elsewhere)
         rows.addWidget(more)
@@ -178,7 +143,7 @@ class ClusterDialog(QDialog):
         self.estimate.setAlignment(Qt.AlignmentFlag.AlignTop)
         self.script = QPlainTextEdit()
         self.script.setReadOnly(True)
-        self.script.setStyleSheet(_FRAMED)
+        self.script.setStyleSheet(FRAMED)
         self.script.setLineWrapMode(QPlainTextEdit.LineWrapMode.NoWrap)
         self.script.setFont(QFontDatabase.systemFont(QFontDatabase.SystemFont.FixedFont))
         self.script.setAccessibleName("Submit script")
@@ -195,54 +160,31 @@ class ClusterDialog(QDialog):
         self.submit = primary("Submit", "Write the job folder and hand it to the scheduler", lambda: self.export(True))
         self.only = button("Export only", "Write the job folder, to be submitted later", lambda: self.export(False))
         self.stop = button("Cancel", "Close without a job", self.reject)
-        bottom = row(self.problem, self.stop, self.only, self.submit)
-        bottom.setStretch(0, 1)
         layout = QVBoxLayout(self)
         layout.addLayout(columns, 1)
-        layout.addLayout(bottom)
-
-    def _field(self, name: str, label: str, empty: str = "") -> Field:
-        field = self.fields[name] = Field(name, ClusterSettings, empty)
-        field.label.setText(label)
-        field.editor.setAccessibleName(label)
-        field.set(self.values.get(name))
-        field.edited.connect(self._edited)
-        return field
-
-    def _lines(self, name: str, height: int) -> QPlainTextEdit:
-        """Return an editor of a setting that has several lines."""
-        edit = self.lines[name] = QPlainTextEdit("\n".join(self.values.get(name, ())))
-        edit.setToolTip(tip_of(name, ClusterSettings))
-        edit.setAccessibleName(name.replace("_", " "))
-        edit.setFixedHeight(height)
-        edit.setTabChangesFocus(True)
-        edit.setStyleSheet(_FRAMED)
-        edit.textChanged.connect(
-            lambda: self._edited(name, tuple(filter(str.strip, edit.toPlainText().splitlines())) or None)
-        )
-        return edit
+        layout.addLayout(row(self.problem, self.stop, self.only, self.submit, wide=0))
 
     def _fill_sites(self) -> None:
+        """List the schedulers, the templates of the user, and the cryoSPARC folder that was chosen."""
         chosen = self.values.get("site", "slurm")
-        self.site.clear()
         known = site_names()
-        for name in (*(name for name in _SITES if name in known), *(name for name in known if name not in _SITES)):
-            self.site.addItem(_SITES.get(name, name), name)
-        if self.site.findData(chosen) < 0:
-            self.site.addItem(f"cryoSPARC: {Path(chosen).name}", chosen)
-        self.site.addItem("cryoSPARC cluster folder...", _OTHER)
-        self.site.setCurrentIndex(self.site.findData(chosen))
+        names = (*(name for name in _SITES if name in known), *(name for name in known if name not in _SITES))
+        self._sites = [(_SITES.get(name, name), name) for name in names]
+        if chosen not in names:
+            self._sites.append((f"cryoSPARC: {Path(chosen).name}", chosen))
+        self._sites.append(("cryoSPARC cluster folder...", _OTHER))
 
     # what the person does
 
-    def _site_chosen(self) -> None:
-        site = self.site.currentData()
-        if site == _OTHER:
-            site = QFileDialog.getExistingDirectory(self, "Folder with cluster_info.json and cluster_script.sh")
+    def _choose_site(self) -> None:
+        """Ask for the folder of a cryoSPARC lane."""
+        site = QFileDialog.getExistingDirectory(self, "Folder with cluster_info.json and cluster_script.sh")
         if site:
             self.values["site"] = site
         self._fill_sites()
-        self._changed()
+        with signals_blocked(self.site):
+            self.fields["site"].reset_choices()
+        self._forms["Site"].show_values(self.values)
 
     def _ask_folder(self) -> None:
         here = Path(self.folder.text())
@@ -251,13 +193,13 @@ class ClusterDialog(QDialog):
             self.folder.setText(str(_free(Path(folder), here.name)))
 
     def _edited(self, name: str, value: Any) -> None:
-        self.values.pop(name, None)
-        if value is not None:
-            self.values[name] = value
+        if value == _OTHER:
+            self._choose_site()
+        else:
+            self.values.pop(name, None)
+            if value is not None:
+                self.values[name] = value
         self._changed()
-
-    def _changed(self) -> None:
-        self._slow.start()
 
     def cluster(self) -> ClusterSettings:
         """Return the settings of the cluster. Raises SettingsError."""
@@ -310,7 +252,7 @@ class ClusterDialog(QDialog):
                 self.estimate.setText("<br>".join(found.sentences()))
                 with_maps = settings.model_copy(update={"save_maps": True})
                 maps = measured.estimate(with_maps, cluster, self._views).map_bytes
-                self.maps.setText("Keep score and index maps" + (f" ({size(maps)})" if maps else ""))
+                self.maps.setText(self._maps_label + (f" ({size(maps)})" if maps else ""))
             script, remarks = preview_script(settings, Path(self.folder.text()), cluster, memory)
             self.script.setPlainText(script)
             if Path(self.folder.text()).exists():
@@ -382,8 +324,8 @@ def _heading(text: str) -> QLabel:
 
 def _without_options(sentence: str) -> str:
     """Return a sentence about cluster settings with the names of the fields in place of options."""
-    for name, label in (*_PAIRS, *_MORE, *_LINES, ("environment", "Environment")):
-        sentence = sentence.replace(f"--{name.replace('_', '-')}:", f"{label}:")
+    for one in declarations(ClusterSettings).values():
+        sentence = sentence.replace(f"{one.flag}:", f"{one.label}:")
     return sentence
 
 

@@ -6,6 +6,7 @@ import shlex
 from typing import TYPE_CHECKING
 
 from napari_gempick.io.star import write_tables
+from napari_gempick.model.declaration import declarations
 from napari_gempick.model.settings import PickSettings
 
 if TYPE_CHECKING:
@@ -42,16 +43,13 @@ def inputs_of(files: Sequence[MicrographFile], folder: Path) -> list[Path]:
 def command_line(settings: PickSettings, micrographs: Sequence[Path], folder: Path) -> str:
     """Return `gempick pick ...` with every setting that is not the default, quoted for a shell."""
     words = ["gempick", "pick", *(str(path) for path in micrographs)]
-    for name, info in PickSettings.model_fields.items():
+    for name, one in declarations(PickSettings).items():
         value = getattr(settings, name)
-        if value == info.default:
+        if value == one.default:
             continue
-        flag = "--" + name.replace("_", "-")
-        if isinstance(value, bool):
-            words.append(flag if value else f"--no-{flag[2:]}")
-        elif isinstance(value, tuple):
-            for item in value:
-                words += [flag, item]
+        if one.type is bool:
+            words.append(one.flag if value else f"--no-{one.flag[2:]}")
         else:
-            words += [flag, f"{value:.12g}" if isinstance(value, float) else str(value)]
+            for item in value if one.many else (value,):
+                words += [one.flag, f"{item:.12g}" if isinstance(item, float) else str(item)]
     return shlex.join([*words, "-o", str(folder)])

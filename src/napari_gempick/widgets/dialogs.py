@@ -3,63 +3,50 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from qtpy.QtWidgets import QCheckBox, QDialog, QDialogButtonBox, QFormLayout, QLineEdit
+from magicgui.widgets import Dialog
 
-from napari_gempick.widgets.fields import DoubleSpin
+from napari_gempick.widgets.editors import edit
 
 if TYPE_CHECKING:
     from qtpy.QtWidgets import QWidget
 
 
-class ProjectDialog(QDialog):
-    """Name, symmetry and angle step of the projections of a map."""
-
-    def __init__(self, parent: QWidget, path: str) -> None:
-        super().__init__(parent)
-        self.setWindowTitle("Project a map")
-        form = QFormLayout(self)
-        self.name = QLineEdit(Path(path).name.split(".")[0].replace("=", "_"))
-        self.symmetry = QLineEdit("C1")
-        self.symmetry.setToolTip("Symmetry of the map: C1, C4, D2, D7, T, O, I, ...; only different views are made")
-        self.step = DoubleSpin()
-        self.step.setRange(2, 90)
-        self.step.setValue(15)
-        self.step.setSuffix("°")
-        self.step.setToolTip("Mean distance of neighbouring views [degrees]")
-        form.addRow("Name of the view", self.name)
-        form.addRow("Symmetry", self.symmetry)
-        form.addRow("Angle step", self.step)
-        _finish(self, form)
+def projection_dialog(parent: QWidget, path: str) -> Dialog:
+    """Return the dialog that asks for name, symmetry and angle step of the projections of a map."""
+    tip = "Symmetry of the map: C1, C4, D2, D7, T, O, I, ...; only different views are made"
+    step = {"min": 2.0, "max": 90.0, "suffix": "°", "tip": "Mean distance of neighbouring views [degrees]"}
+    return _dialog(
+        parent,
+        "Project a map",
+        edit(str, Path(path).name.split(".")[0].replace("=", "_"), name="name", label="Name of the view"),
+        edit(str, "C1", name="symmetry", label="Symmetry", tip=tip),
+        edit(float, 15.0, name="step", label="Angle step", **step),
+    )
 
 
-class AverageDialog(QDialog):
-    """Name of the view, diameter of the particle, and which picks to average."""
-
-    def __init__(self, parent: QWidget, diameter: float, *, by_hand: int, seen: int) -> None:
-        super().__init__(parent)
-        self.setWindowTitle("Average picks")
-        form = QFormLayout(self)
-        self.name = QLineEdit("average")
-        self.diameter = DoubleSpin()
-        self.diameter.setRange(10, 5000)
-        self.diameter.setDecimals(0)
-        self.diameter.setSingleStep(10)
-        self.diameter.setSuffix(" Å")
-        self.diameter.setValue(diameter)
-        self.diameter.setToolTip("Diameter of the particle; the box is 1.5 times as wide [Å]")
-        self.only = QCheckBox(f"Only the {by_hand} added by hand, not all {seen} seen")
-        self.only.setChecked(by_hand > 0)
-        self.only.setEnabled(0 < by_hand < seen)
-        form.addRow("Name of the view", self.name)
-        form.addRow("Particle diameter", self.diameter)
-        form.addRow(self.only)
-        _finish(self, form)
+def average_dialog(parent: QWidget, diameter: float, *, by_hand: int, seen: int) -> Dialog:
+    """Return the dialog that asks for the name of a view, the diameter, and which picks to average."""
+    tip = "Diameter of the particle; the box is 1.5 times as wide [Å]"
+    size: dict[str, Any] = {"min": 10.0, "max": 5000.0, "step": 10.0, "digits": 0, "suffix": " Å", "tip": tip}
+    only = edit(bool, by_hand > 0, name="only", label=f"Only the {by_hand} added by hand, not all {seen} seen")
+    only.enabled = 0 < by_hand < seen
+    return _dialog(
+        parent,
+        "Average picks",
+        edit(str, "average", name="name", label="Name of the view"),
+        edit(float, diameter, name="diameter", label="Particle diameter", **size),
+        only,
+    )
 
 
-def _finish(dialog: QDialog, form: QFormLayout) -> None:
-    buttons = QDialogButtonBox(QDialogButtonBox.StandardButton.Ok | QDialogButtonBox.StandardButton.Cancel)
-    buttons.accepted.connect(dialog.accept)
-    buttons.rejected.connect(dialog.reject)
-    form.addRow(buttons)
+def _dialog(parent: QWidget, title: str, *editors: Any) -> Dialog:
+    made = Dialog(widgets=editors, parent=parent)
+    made.native.setWindowTitle(title)
+    return made
+
+
+def ask(dialog: Dialog) -> dict[str, Any] | None:
+    """Show a dialog; return what was answered by the names of the editors, None where it was cancelled."""
+    return dialog.asdict() if dialog.exec() else None

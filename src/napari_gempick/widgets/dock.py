@@ -9,6 +9,7 @@ import numpy as np
 from napari.utils.notifications import show_error, show_info, show_warning
 from qtpy.QtCore import Qt, QTimer
 from qtpy.QtWidgets import QApplication, QMessageBox, QScrollArea, QVBoxLayout, QWidget
+from superqt.utils import qdebounced
 
 from napari_gempick.widgets.bridge import Bridge
 from napari_gempick.widgets.comparing import Comparison
@@ -84,11 +85,7 @@ class Dock(QWidget):
         controller.state_changed.connect(self._unfold_next)
         controller.choice_changed.connect(self._unfold_tune)
         self._had_picks = False
-        self._target: Part = self.micrographs
-        self._scroll_timer = QTimer(self)
-        self._scroll_timer.setSingleShot(True)
-        self._scroll_timer.setInterval(50)
-        self._scroll_timer.timeout.connect(lambda: self._scroll_to(self._target))
+        self._scroll_soon = qdebounced(self._scroll_to, timeout=50)
         self._shutter = _Shutter(
             viewer, self._moved, self.layers, self.compared, self.extraction, self.cluster, self.searches, controller
         )
@@ -272,11 +269,6 @@ class Dock(QWidget):
             self._scroll_soon(self.search)
         elif state.views != before.views and self.search.open and not self._had_picks:
             self._scroll_soon(self.search)
-
-    def _scroll_soon(self, part: Part) -> None:
-        """Bring a part into sight when it has got its size."""
-        self._target = part
-        self._scroll_timer.start()
 
     def _scroll_to(self, part: Part) -> None:
         """Bring a part into sight, its end first."""

@@ -2,69 +2,67 @@
 
 from __future__ import annotations
 
-from qtpy.QtCore import QSize, Qt, Signal
-from qtpy.QtWidgets import QFrame, QHBoxLayout, QSizePolicy, QToolButton, QVBoxLayout, QWidget
+from qtpy.QtGui import QIcon
+from qtpy.QtWidgets import QHBoxLayout, QSizePolicy, QVBoxLayout, QWidget
+from superqt import QCollapsible
 
 GAP = 4
 
 
-class Foldable(QFrame):
+class Foldable(QCollapsible):
     """Folded at first.
 
     Parameters
     ----------
     title, tip : str
-    icon : int
-        Side of the heading's arrow, pixels.
     style : str
         Of the heading, in Qt's style sheet language.
     margins : (left, top, right, bottom)
         Around what is folded, pixels.
     """
 
-    unfolded = Signal(bool)
-
-    def __init__(self, title: str, tip: str, *, icon: int, style: str, margins: tuple[int, int, int, int]) -> None:
-        super().__init__()
-        self.heading = QToolButton()
-        self.heading.setText(title)
+    def __init__(self, title: str, tip: str, *, style: str, margins: tuple[int, int, int, int]) -> None:
+        super().__init__(title, expandedIcon=QIcon(), collapsedIcon=QIcon())
+        self._title = title
+        self.setDuration(0)
+        self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Preferred)
+        self.heading = self.toggleButton()
         self.heading.setToolTip(tip)
-        self.heading.setCheckable(True)
-        self.heading.setAutoRaise(True)
-        self.heading.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextBesideIcon)
-        self.heading.setIconSize(QSize(icon, icon))
         self.heading.setStyleSheet(
-            f"QToolButton {{ text-align: left; border: none; {style} }}"
-            "QToolButton:focus { border: 1px solid palette(highlight); }"
+            f"QPushButton {{ text-align: left; border: none; background: transparent; {style} }}"
+            "QPushButton:focus { border: 1px solid palette(highlight); }"
         )
-        self.top = QHBoxLayout()
-        self.top.setContentsMargins(0, 0, 0, 0)
-        self.top.addWidget(self.heading, 1)
         self.body = QWidget()
         self.rows = QVBoxLayout(self.body)
         self.rows.setContentsMargins(*margins)
         self.rows.setSpacing(GAP + 1)
-        layout = QVBoxLayout(self)
+        self.top = QHBoxLayout()
+        self.top.addWidget(self.heading, 1)
+        self.content().hide()  # it is folded in place of the body, whose height must follow what it holds
+        layout = self.layout()
+        layout.insertLayout(0, self.top)
+        layout.addWidget(self.body)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(0)
-        layout.addLayout(self.top)
-        layout.addWidget(self.body)
-        self.heading.toggled.connect(self._fold)
-        self._fold(False)
+        self.toggled.connect(self._folded)
+        self._folded(False)
 
-    def _fold(self, open_: bool) -> None:
-        self.heading.setArrowType(Qt.ArrowType.DownArrow if open_ else Qt.ArrowType.RightArrow)
+    def _folded(self, open_: bool) -> None:
         self.body.setVisible(open_)
-        self.unfolded.emit(open_)
+        self._show_heading()
+
+    def _show_heading(self) -> None:
+        self.heading.setText(f"{'▾' if self.open else '▸'}  {self._title}")
 
     def set_open(self, open_: bool) -> None:
         """Fold or unfold."""
-        self.heading.setChecked(open_)
+        if open_ != self.open:
+            (self.expand if open_ else self.collapse)()
 
     @property
     def open(self) -> bool:
         """Whether it is unfolded."""
-        return self.heading.isChecked()
+        return self.isExpanded()
 
 
 class Fold(Foldable):
@@ -76,10 +74,11 @@ class Fold(Foldable):
     """
 
     def __init__(self, title: str, tip: str) -> None:
-        super().__init__(title, tip, icon=8, style="padding: 3px 0px;", margins=(12, 0, 0, 2))
-        self._title = title
+        super().__init__(title, tip, style="padding: 3px 0px;", margins=(12, 0, 0, 2))
+        self._what = title
         self.heading.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
 
     def say(self, what: str) -> None:
         """Show in the heading what of it is set."""
-        self.heading.setText(f"{self._title}: {what}" if what else self._title)
+        self._title = f"{self._what}: {what}" if what else self._what
+        self._show_heading()

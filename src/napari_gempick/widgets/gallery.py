@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import QRect, Qt, QTimer
+from qtpy.QtCore import QRect, Qt
 from qtpy.QtGui import QColor, QPainter, QPen
 from qtpy.QtWidgets import QToolTip, QWidget
+from superqt.utils import qdebounced
 
 from napari_gempick.widgets.part_templates import pixmap
 from napari_gempick.widgets.pictures import cut_out
@@ -56,11 +57,8 @@ class Gallery(QWidget):
         self.setMouseTracking(True)
         self.setAccessibleName("Candidates about the threshold")
         self.setFixedHeight(ROWS * (SIDE + GAP))
-        self._timer = QTimer(self)
-        self._timer.setSingleShot(True)
-        self._timer.setInterval(_SETTLE_MS)
-        self._timer.timeout.connect(self.refresh)
-        controller.choice_changed.connect(lambda *_: self._timer.start())
+        self._refresh_soon = qdebounced(self.refresh, timeout=_SETTLE_MS)
+        controller.choice_changed.connect(lambda *_: self._refresh_soon())
         self._empty = "Candidates about the threshold appear here"
 
     @property

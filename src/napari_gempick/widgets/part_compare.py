@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QCheckBox, QFileDialog, QLabel
+from qtpy.QtWidgets import QFileDialog, QLabel
+from superqt.utils import signals_blocked
 
 from napari_gempick.job.compare_seen import counts
 from napari_gempick.widgets.comparison_layer import KINDS
-from napari_gempick.widgets.fields import Combo, DoubleSpin
+from napari_gempick.widgets.editors import edit
 from napari_gempick.widgets.fold import Fold
 from napari_gempick.widgets.parts import button, row, small
 
@@ -32,32 +33,27 @@ class Compare(Fold):
         self.file = button("Add file...", "Compare with a file of coordinates", self._ask_file)
         self.folder = button("Add folder...", "Compare with the coordinate files of a folder", self._ask_folder)
         self.rows.addLayout(row(self.file, self.folder))
-        self.sets = Combo()
-        self.sets.setAccessibleName("Set that is compared with")
-        self.sets.setToolTip("The set that is drawn and counted")
-        self.sets.activated.connect(lambda: comparison.show(self.sets.currentText()))
+        self._sets = edit(
+            str,
+            label="Set that is compared with",
+            tip="The set that is drawn and counted",
+            choices=lambda _: list(comparison.sets),
+        )
+        self.sets = self._sets.native
+        self._sets.changed.connect(lambda name: name is not None and comparison.show(name))
         self.remove = button("Remove", "Compare with this set no longer", self._remove)
-        self._line = row("With", self.sets, self.remove)
-        self._line.setStretch(1, 1)
-        self.rows.addLayout(self._line)
-        self.tolerance = DoubleSpin()
-        self.tolerance.setRange(0, 9999)
-        self.tolerance.setDecimals(1)
-        self.tolerance.setSingleStep(5)
-        self.tolerance.setKeyboardTracking(False)
-        self.tolerance.setButtonSymbols(DoubleSpin.ButtonSymbols.NoButtons)
-        self.tolerance.setFixedWidth(96)
-        self.tolerance.setAccessibleName("Tolerance")
+        self.rows.addLayout(row("With", self.sets, self.remove, wide=1))
         tip = "Two picks of one particle lie no farther apart than this. Default: half the particle's diameter"
-        self.tolerance.setToolTip(tip)
-        self.unit = Combo()
-        self.unit.addItems(["Å", "px"])
-        self.unit.setMinimumContentsLength(2)
-        self.unit.setToolTip("Unit of the tolerance; px are pixels of the micrograph")
-        self.unit.setAccessibleName("Unit of the tolerance")
-        self.drawn = QCheckBox("Points")
-        self.drawn.setToolTip("Show the points of the comparison over the micrograph")
-        self.drawn.toggled.connect(comparison.draw)
+        self._tolerance = edit(
+            float, None, label="Tolerance", tip=tip, max=9999.0, step=5.0, open=True, nullable=True, narrowest=86
+        )
+        self.tolerance = self._tolerance.native
+        tip = "Unit of the tolerance; px are pixels of the micrograph"
+        self._unit = edit(str, "Å", label="Unit of the tolerance", tip=tip, choices=("Å", "px"), shortest=2)
+        self.unit = self._unit.native
+        self._drawn = edit(bool, label="Points", tip="Show the points of the comparison over the micrograph")
+        self._drawn.changed.connect(comparison.draw)
+        self.drawn = self._drawn.native
         label = QLabel("Tolerance")
         label.setBuddy(self.tolerance)
         self.rows.addLayout(row(label, self.tolerance, self.unit, 1, self.drawn))
@@ -68,8 +64,8 @@ class Compare(Fold):
             text.setTextFormat(Qt.TextFormat.RichText)
             text.setWordWrap(False)
             self.rows.addWidget(text)
-        self.tolerance.valueChanged.connect(self._changed)
-        self.unit.currentTextChanged.connect(self._changed)
+        for editor in (self._tolerance, self._unit):
+            editor.changed.connect(self._changed)
         comparison.changed.connect(self._update)
         comparison.totals_changed.connect(self._show_totals)
         self._update()
@@ -89,24 +85,22 @@ class Compare(Fold):
             self._comparison.remove(self._comparison.shown)
 
     def _changed(self) -> None:
-        value = self.tolerance.value()
-        self._comparison.set_tolerance(value or None, self.unit.currentText())
+        self._comparison.set_tolerance(self._tolerance.value, self._unit.value)
 
     def _update(self) -> None:
         comparison = self._comparison
         names, shown = list(comparison.sets), comparison.shown
         if [self.sets.itemText(i) for i in range(self.sets.count())] != names:
-            self.sets.clear()
-            self.sets.addItems(names)
+            with signals_blocked(self.sets):
+                self._sets.reset_choices()
             for place, name in enumerate(names):
                 self.sets.setItemData(place, str(comparison.sets[name].path), Qt.ItemDataRole.ToolTipRole)
-        self.sets.setCurrentText(shown or "")
+        with signals_blocked(self.sets):
+            self.sets.setCurrentText(shown or "")
         for widget in (self.sets, self.remove, self.tolerance, self.unit, self.drawn, self.legend, self.words):
             widget.setEnabled(shown is not None)
-        self.drawn.blockSignals(True)
-        self.drawn.setChecked(shown is not None and comparison.drawn)
-        self.drawn.blockSignals(False)
-        self.tolerance.setSpecialValueText(f"auto: {comparison.tolerance_px():.0f} px")
+        self._drawn.show_value(shown is not None and comparison.drawn)
+        self._tolerance.explain(f"auto: {comparison.tolerance_px():.0f} px")
         self.legend.setText(_legend() if shown is not None else "")
         matching = comparison.matchings.get(shown or "")
         self.words.setText("" if matching is None else sentences(counts([matching])))

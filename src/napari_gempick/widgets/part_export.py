@@ -6,12 +6,16 @@ import html
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import QTimer
-from qtpy.QtWidgets import QFileDialog, QLabel, QMenu, QMessageBox
+from qtpy.QtWidgets import QFileDialog, QMessageBox
+from superqt.utils import qthrottled
 
 from napari_gempick.io.formats import FORMATS
 from napari_gempick.job.cluster.folder import JOB_FILE
+from napari_gempick.model.declaration import declarations
+from napari_gempick.model.settings import PickSettings
+from napari_gempick.widgets.editors import Several
 from napari_gempick.widgets.exporting import chosen_picks, export_picks, planned
+from napari_gempick.widgets.forms import editor_of
 from napari_gempick.widgets.part_cluster import Cluster
 from napari_gempick.widgets.part_particles import Particles
 from napari_gempick.widgets.parts import Part, button, primary, row, shorten, small
@@ -30,25 +34,17 @@ class Export(Part):
         super().__init__(5, "Export and submit", "Writes the picks that you see.")
         self._controller, self._counter = controller, counter
         self._folder: Path | None = None
-        self.formats = button("", "Formats of the coordinate files", lambda: None)
-        menu = QMenu(self.formats)
-        menu.setToolTipsVisible(True)
-        self.actions_: dict[str, Any] = {}
-        for name, made in FORMATS.items():
-            action = menu.addAction(f"{name}:  {made.help}")
-            action.setCheckable(True)
-            action.setChecked(name == "star")
-            action.toggled.connect(self._update)
-            self.actions_[name] = action
-        self.formats.setMenu(menu)
-        label = QLabel("Formats")
-        line = row(label, self.formats)
-        line.setStretch(1, 1)
-        self.rows.addLayout(line)
+        self.formats = editor_of(
+            declarations(PickSettings)["format"],
+            tip="Formats of the coordinate files",
+            widget_type=Several,
+            choices={name: made.help for name, made in FORMATS.items()},
+            none="none: choose one",
+        )
+        self.formats.changed.connect(lambda _: self._update())
+        self.rows.addLayout(row(self.formats.label, self.formats.native, wide=1))
         self.folder = button("", "Choose the folder to write into", self._ask_folder)
-        line = row("Folder", self.folder)
-        line.setStretch(1, 1)
-        self.rows.addLayout(line)
+        self.rows.addLayout(row("Folder", self.folder, wide=1))
         self.plan = small("")
         self.rows.addWidget(self.plan)
         self.this = button(
@@ -71,17 +67,9 @@ class Export(Part):
         controller.folder_changed.connect(lambda: self._say_proof(""))
         controller.state_changed.connect(lambda state, before: self._update())
         controller.current_changed.connect(self._update)
-        self._slow = QTimer(self)
-        self._slow.setSingleShot(True)
-        self._slow.setInterval(50)
-        self._slow.timeout.connect(self._update)
-        counter.counted.connect(lambda stem: self._slow.isActive() or self._slow.start())
+        self._update_soon = qthrottled(self._update, timeout=50, leading=False)
+        counter.counted.connect(lambda stem: self._update_soon())
         self._update()
-
-    @property
-    def chosen_formats(self) -> list[str]:
-        """Names of the formats to write."""
-        return [name for name, action in self.actions_.items() if action.isChecked()]
 
     @property
     def target(self) -> Path | None:
@@ -105,8 +93,7 @@ class Export(Part):
             self.set_folder(Path(folder))
 
     def _update(self) -> None:
-        names, target = self.chosen_formats, self.target
-        self.formats.setText(", ".join(names) if names else "none: choose one")
+        names, target = self.formats.value, self.target
         self.folder.setText("as the results" if target is None else shorten(str(target), 40))
         controller = self._controller
         results = controller.results
@@ -125,7 +112,7 @@ class Export(Part):
 
     def export(self, *, all_: bool, replace_files: bool | None = None) -> None:
         """Write; files that are there already are replaced when they are in the results folder, or after asking."""
-        controller, target, names = self._controller, self.target, self.chosen_formats
+        controller, target, names = self._controller, self.target, self.formats.value
         if target is None or controller.folder is None:
             return
         own = target == controller.folder.path

@@ -13,13 +13,15 @@ from qtpy.QtWidgets import (
     QHeaderView,
     QLabel,
     QMenu,
-    QSizePolicy,
     QTreeWidget,
     QTreeWidgetItem,
 )
+from superqt.utils import signals_blocked
 
-from napari_gempick.widgets.fields import Field, tip_of
-from napari_gempick.widgets.parts import Part, button, row
+from napari_gempick.model.declaration import names_with
+from napari_gempick.model.settings import PickSettings
+from napari_gempick.widgets.forms import Form
+from napari_gempick.widgets.parts import Part, button, mark_next, row
 
 if TYPE_CHECKING:
     from qtpy.QtGui import QDragEnterEvent, QDragMoveEvent, QDropEvent
@@ -73,11 +75,13 @@ class Micrographs(Part):
         self.place = QLabel("")
         self.place.setAlignment(Qt.AlignmentFlag.AlignCenter)
         self.place.setMinimumWidth(60)
-        self.pixel_size = Field("pixel_size")
-        self.pixel_size.edited.connect(controller.set_value)
-        self.pixel_size.editor.setSizePolicy(QSizePolicy.Policy.Fixed, QSizePolicy.Policy.Fixed)
-        self.pixel_size.editor.setFixedWidth(110)
-        self.rows.addLayout(row(self.previous, self.place, self.next, 1, self.pixel_size.label, self.pixel_size.editor))
+        width = {"pixel_size": {"narrowest": 100}}
+        self.form = Form(
+            PickSettings, names_with(PickSettings, group="Micrographs"), controller.set_value, columns=1, options=width
+        )
+        self.pixel_size = self.form.fields["pixel_size"]
+        self._tip = self.pixel_size.tooltip
+        self.rows.addLayout(row(self.previous, self.place, self.next, 1, self.form.native))
         controller.state_changed.connect(self._state_changed)
         controller.current_changed.connect(self._current_changed)
         controller.loaded_changed.connect(self._loaded)
@@ -90,6 +94,7 @@ class Micrographs(Part):
         self._files: dict[str, MicrographFile] = {}
         self._done: set[str] = set()
         self._update()
+        self._current_changed()
         self._loaded()
 
     def _ask_files(self) -> None:
@@ -119,11 +124,16 @@ class Micrographs(Part):
     def _state_changed(self, state: Any, before: Any) -> None:
         if state.files != before.files:
             self._fill()
-        self.pixel_size.set(state.values.get("pixel_size"))
+        self.form.show_values(state.values)
         self._update()
 
     def _fill(self) -> None:
-        self.list.blockSignals(True)
+        with signals_blocked(self.list):
+            self._fill_list()
+        self._shown = None
+        self._current_changed()
+
+    def _fill_list(self) -> None:
         self.list.clear()
         self._items, self._done = {}, set()
         self._files = {file.output_stem: file for file in self._controller.state.files}
@@ -135,9 +145,6 @@ class Micrographs(Part):
             self._items[file.output_stem] = item
         self.list.addTopLevelItems(list(self._items.values()))
         self.list.fit()
-        self.list.blockSignals(False)
-        self._shown = None
-        self._current_changed()
 
     def _current_changed(self) -> None:
         controller = self._controller
@@ -148,9 +155,8 @@ class Micrographs(Part):
         self.next.setEnabled(number is not None and number + 1 < total)
         item = self._items.get(controller.stem or "")
         if item is not None and self.list.currentItem() is not item:
-            self.list.blockSignals(True)
-            self.list.setCurrentItem(item)
-            self.list.blockSignals(False)
+            with signals_blocked(self.list):
+                self.list.setCurrentItem(item)
 
     def _update(self) -> None:
         """Show what changed: all when a run begins or ends or the settings change, else where the run has come to."""
@@ -172,6 +178,7 @@ class Micrographs(Part):
 
     def _say_how_many(self) -> None:
         self.summary.setText(f"{len(self._done)} of {len(self._files)} searched" if self._files else "")
+        mark_next(self.add, not self._files)
 
     def _update_item(self, stem: str) -> None:
         item, file = self._items.get(stem), self._files.get(stem)
@@ -198,10 +205,10 @@ class Micrographs(Part):
         known = None if loaded is None else loaded.pixel_size
         if known is not None and loaded is not None and loaded.pixel_size_source != "given":
             words = f"{known:g} Å (file)"
-            self.pixel_size.editor.setToolTip(f"{tip_of('pixel_size')}<p>Now: from the {loaded.pixel_size_source}.</p>")
+            self.pixel_size.tooltip = f"{self._tip}<p>Now: from the {loaded.pixel_size_source}.</p>"
         else:
             words = "unknown: type it" if loaded is not None and known is None else "from file"
-        self.pixel_size.editor.setSpecialValueText(words)
+        self.pixel_size.explain(words)
 
 
 class _List(QTreeWidget):

@@ -5,15 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtWidgets import QFileDialog, QGridLayout, QMessageBox, QProgressBar
+from qtpy.QtWidgets import QFileDialog, QMessageBox, QProgressBar
 
+from napari_gempick.model.declaration import groups
 from napari_gempick.model.errors import GempickError
 from napari_gempick.model.extraction import ExtractSettings, make_extract_settings
 from napari_gempick.widgets.exporting import chosen_picks, export_picks
-from napari_gempick.widgets.fields import Field
 from napari_gempick.widgets.fold import Fold
+from napari_gempick.widgets.forms import Form
 from napari_gempick.widgets.part_search import duration
-from napari_gempick.widgets.parts import GAP, button, row, shorten, small
+from napari_gempick.widgets.parts import button, row, shorten, small
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,14 +23,6 @@ if TYPE_CHECKING:
     from napari_gempick.widgets.tasks import Tasks
 
 FOLDER = "particles"
-_NUMBERS = {
-    "box": ("Box", "auto"),
-    "rescale": ("Rescale to", "off"),
-    "voltage": ("Voltage", "300 kV"),
-    "cs": ("Cs", "2.7 mm"),
-    "amplitude_contrast": ("Ampl. contrast", "0.1"),
-}
-"""Settings that are numbers: label, and what an empty one means."""
 _RELION = {"normalize": True, "invert": True}
 """As RELION wants particles; `gempick extract` leaves pixels as they are."""
 
@@ -54,29 +47,12 @@ class Particles(Fold):
         self._task: Any = None
         self._collecting = False
         self.rows.addWidget(small("Cuts out the picks of all searched micrographs: one stack, one STAR file."))
-        grid = QGridLayout()
-        grid.setSpacing(GAP)
-        self.fields: dict[str, Field] = {}
-        for place, (name, (label, empty)) in enumerate(_NUMBERS.items()):
-            field = self.fields[name] = Field(name, ExtractSettings, empty)
-            field.label.setText(label)
-            grid.addWidget(field.label, place // 2, 2 * (place % 2))
-            grid.addWidget(field.editor, place // 2, 2 * (place % 2) + 1)
-            field.edited.connect(self._edited)
-        for column in (1, 3):
-            grid.setColumnStretch(column, 1)
+        self.form = Form(ExtractSettings, groups(ExtractSettings)["Particles"], self._edited)
+        self.form.show_values(_RELION)
+        self.fields = self.form.fields
+        self.rows.addWidget(self.form.native)
         self.ctf = button("CTF: none", "Micrographs STAR file whose CTF and optics are carried over", self._ask_ctf)
-        grid.addWidget(self.ctf, 2, 2, 1, 2)
-        self.rows.addLayout(grid)
-        self.checks: dict[str, Field] = {}
-        for name, label in (("invert", "Invert contrast"), ("normalize", "Normalise")):
-            field = self.checks[name] = Field(name, ExtractSettings)
-            field.editor.setText(label)
-            field.set(_RELION[name])
-            field.edited.connect(lambda key, value: self._values.update({key: bool(value)}))
-        self.half = Field("dtype", ExtractSettings)
-        self.half.edited.connect(self._edited)
-        self.rows.addLayout(row(self.checks["invert"].editor, self.checks["normalize"].editor, 1, self.half.editor))
+        self.rows.addWidget(self.ctf)
         self.plan = small("")
         self.rows.addWidget(self.plan)
         self.run = button("Extract particles", "Cut out the picks that you see, of all micrographs", self.extract)
@@ -120,8 +96,7 @@ class Particles(Fold):
 
     def _show_plan(self) -> None:
         box = self._box()
-        spin = self.fields["box"].editor
-        spin.setSpecialValueText("auto" if box is None else f"auto: {box} px")
+        self.fields["box"].explain("auto" if box is None else f"auto: {box} px")
         try:
             made = self.settings(box or 8)
         except GempickError as error:

@@ -6,24 +6,26 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtWidgets import QApplication, QFileDialog, QGridLayout, QLabel, QMenu, QProgressBar
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QApplication, QFileDialog, QMenu, QProgressBar
+from superqt import QElidingLabel
 
 from napari_gempick.io.atomic import write_text
 from napari_gempick.job.settings_file import merged, read_settings
+from napari_gempick.model.declaration import names_with
 from napari_gempick.model.errors import GempickError
-from napari_gempick.model.settings import make_settings
+from napari_gempick.model.settings import PickSettings, make_settings
+from napari_gempick.model.values import AUTO
 from napari_gempick.widgets.angle_step import AngleStep
 from napari_gempick.widgets.command_line import command_line, inputs_of
-from napari_gempick.widgets.fields import Combo, Field, label_of, tip_of
+from napari_gempick.widgets.forms import Form
 from napari_gempick.widgets.more_settings import MoreSettings
-from napari_gempick.widgets.parts import GAP, Part, button, primary, row, shorten
+from napari_gempick.widgets.parts import Part, button, primary, row
 from napari_gempick.widgets.reopening import state_of_settings
 
 if TYPE_CHECKING:
     from napari_gempick.widgets.controller import Controller
     from napari_gempick.widgets.searches import Searches
-
-FIELDS = ("angle_step", "diameter", "lowpass", "highpass")
 
 
 class Search(Part):
@@ -32,29 +34,27 @@ class Search(Part):
     def __init__(self, controller: Controller, searches: Searches) -> None:
         super().__init__(3, "Search", "Compares every rotated template with every position.")
         self._controller, self._searches = controller, searches
-        self.fields = {name: Field(name) for name in FIELDS}
-        grid = QGridLayout()
-        grid.setSpacing(GAP)
-        for number, field in enumerate(self.fields.values()):
-            line, side = number // 2, 2 * (number % 2)
-            grid.addWidget(field.label, line, side)
-            grid.addWidget(field.editor, line, side + 1)
-            field.edited.connect(controller.set_value)
+        self._devices: list[tuple[str, str]] = [("auto", AUTO)]
+        self.form = Form(
+            PickSettings,
+            [name for name in names_with(PickSettings, group="Search") if name != "devices"],
+            controller.set_value,
+            controller.said.emit,
+        )
+        self.devices_form = Form(
+            PickSettings,
+            ["devices"],
+            controller.set_value,
+            columns=1,
+            options={"devices": {"choices": lambda _: self._devices}},
+        )
+        self.fields = self.form.fields
         self._step = AngleStep(controller, self.fields["angle_step"])
-        grid.setColumnStretch(1, 1)
-        grid.setColumnStretch(3, 1)
-        self.rows.addLayout(grid)
-        self.devices = Combo()
-        self.devices.setToolTip(tip_of("devices"))
-        self.devices.setAccessibleName(label_of("devices"))
-        self.devices.addItem("automatic", None)
-        self.devices.activated.connect(lambda: controller.set_value("devices", self.devices.currentData()))
-        label = QLabel(label_of("devices"))
-        label.setBuddy(self.devices)
+        self.devices = self.devices_form.fields["devices"]
+        self._tip = self.devices.tooltip
+        self.rows.addWidget(self.form.native)
         self.more = button("Settings", "Save and load the settings, or copy them as a command", lambda: None)
-        line = row(label, self.devices, self.more)
-        line.setStretch(1, 1)
-        self.rows.addLayout(line)
+        self.rows.addLayout(row(self.devices_form.native, self.more, wide=0))
         self.advanced = MoreSettings()
         self.advanced.edited.connect(controller.set_value)
         self.advanced.refused.connect(controller.said.emit)
@@ -77,7 +77,8 @@ class Search(Part):
         self.bar.setFormat("")
         self.bar.setFixedHeight(18)
         self.rows.addWidget(self.bar)
-        self.folder = QLabel("")
+        self.folder = QElidingLabel("")
+        self.folder.setElideMode(Qt.TextElideMode.ElideMiddle)
         self.folder.setStyleSheet("font-size: 11px;")
         self.rows.addWidget(self.folder)
         controller.state_changed.connect(self._state_changed)
@@ -89,39 +90,29 @@ class Search(Part):
 
     def _state_changed(self, state: Any, before: Any) -> None:
         if state.values != before.values:
-            for name, field in self.fields.items():
-                field.set(state.values.get(name))
-            self.advanced.show_values(state.values)
-            self._show_devices()
+            for form in (self.form, self.devices_form, self.advanced):
+                form.show_values(state.values)
         if (state.files, state.views) != (before.files, before.views):
             self._update()
 
     def _machine_known(self, machine: dict[str, Any]) -> None:
-        cpu = machine["cpu"]
-        self.devices.addItem(f"CPU: {cpu['cpu']}, {cpu['threads']} threads", "cpu")
-        for gpu in machine["gpus"]:
+        cpu, gpus = machine["cpu"], machine["gpus"]
+        best = gpus[0]["name"].removeprefix("NVIDIA ") if gpus else f"CPU, {cpu['threads']} threads"
+        self._devices = [(f"auto: {best}", AUTO), (f"CPU: {cpu['cpu']}, {cpu['threads']} threads", "cpu")]
+        for gpu in gpus:
             free, total = (gpu[key] / 2**30 for key in ("free", "total"))
-            self.devices.addItem(f"{gpu['name']} ({gpu['device']}), {free:.0f} of {total:.0f} GiB free", gpu["device"])
-        if len(machine["gpus"]) > 1:
-            every = ",".join(gpu["device"] for gpu in machine["gpus"])
-            self.devices.addItem(f"all {len(machine['gpus'])} GPUs", every)
-        best = machine["gpus"][0]["name"] if machine["gpus"] else f"CPU, {cpu['threads']} threads"
-        self.devices.setItemText(0, f"automatic ({best})")
-        why = "" if machine["gpus"] else f"<p>No GPU: {machine['no_gpu_because']}.</p>"
-        self.devices.setToolTip(tip_of("devices") + why)
-        self._show_devices()
-
-    def _show_devices(self) -> None:
-        wanted = self._controller.state.values.get("devices")
-        place = self.devices.findData(wanted)
-        if place < 0:
-            self.devices.addItem(str(wanted), wanted)
-            place = self.devices.count() - 1
-        self.devices.setCurrentIndex(place)
+            self._devices.append(
+                (f"{gpu['name']} ({gpu['device']}), {free:.0f} of {total:.0f} GiB free", gpu["device"])
+            )
+        if len(gpus) > 1:
+            self._devices.append((f"all {len(gpus)} GPUs", ",".join(gpu["device"] for gpu in gpus)))
+        self.devices.reset_choices()
+        self.devices.tooltip = self._tip + ("" if gpus else f"<p>No GPU: {machine['no_gpu_because']}.</p>")
+        self.devices_form.show_values(self._controller.state.values)
 
     def _folder_changed(self) -> None:
         folder = self._controller.folder
-        self.folder.setText("" if folder is None else f"Results: {shorten(str(folder.path), 46)}")
+        self.folder.setText("" if folder is None else f"Results: {folder.path}")
         self.folder.setToolTip("" if folder is None else f"{folder.path}: candidates, maps, picks and this session")
         self.folder.setVisible(folder is not None)
 

@@ -12,26 +12,24 @@ from qtpy.QtWidgets import (
     QColorDialog,
     QFileDialog,
     QFrame,
-    QGridLayout,
     QLabel,
-    QLineEdit,
     QMenu,
-    QToolButton,
     QVBoxLayout,
-    QWidget,
 )
 
 from napari_gempick.engine.masks import parse_shape
+from napari_gempick.model.declaration import declarations, names_with
 from napari_gempick.model.errors import GempickError
-from napari_gempick.widgets.dialogs import AverageDialog, ProjectDialog
-from napari_gempick.widgets.fields import Combo, DoubleSpin, Field, narrow, tip_of
+from napari_gempick.model.settings import PickSettings
+from napari_gempick.model.values import AUTO
+from napari_gempick.widgets.dialogs import ask, average_dialog, projection_dialog
+from napari_gempick.widgets.editors import edit
+from napari_gempick.widgets.forms import Form, tip_of
 from napari_gempick.widgets.making import average_picks, project
-from napari_gempick.widgets.parts import GAP, Part, button, row
+from napari_gempick.widgets.parts import GAP, Part, button, mark_next, row, tool
 from napari_gempick.widgets.pictures import ViewPictures, draw_view
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from numpy.typing import NDArray
 
     from napari_gempick.widgets.controller import Controller
@@ -41,6 +39,14 @@ if TYPE_CHECKING:
 THUMBNAIL = 64
 _FILTER = "Images, stacks and RELION's lists (*.mrc *.mrcs *.map *.tif *.tiff *.star);;All files (*)"
 _SHAPES = ("circle", "ellipse", "rectangle")
+_MASKS = (
+    ("automatic mask", AUTO),
+    *((shape, shape) for shape in _SHAPES),
+    ("mask file...", "file"),
+    ("draw a mask...", "draw"),
+)
+_SIZE: dict[str, Any] = {"min": 1.0, "max": 9999.0, "step": 5.0, "digits": 0, "suffix": " Å"}
+MASK_TIP = tip_of(declarations(PickSettings)["mask"])
 
 
 class Templates(Part):
@@ -71,20 +77,10 @@ class Templates(Part):
         self._box = QVBoxLayout()
         self._box.setSpacing(GAP)
         self.rows.addLayout(self._box)
-        self.pixel_size = Field("template_pixel_size")
-        self.pixel_size.edited.connect(controller.set_value)
-        self.contrast = Field("contrast")
-        self.contrast.edited.connect(controller.set_value)
-        self.foot = QWidget()
-        grid = QGridLayout(self.foot)
-        grid.setContentsMargins(0, 0, 0, 0)
-        grid.setSpacing(GAP)
-        for number, field in enumerate((self.pixel_size, self.contrast)):
-            grid.addWidget(field.label, 0, 2 * number)
-            grid.addWidget(field.editor, 0, 2 * number + 1)
-            grid.setColumnStretch(2 * number + 1, 1)
-        self.pixel_size.label.setText("Pixel size")
-        self.rows.addWidget(self.foot)
+        self.form = Form(PickSettings, names_with(PickSettings, group="Templates"), controller.set_value)
+        self.contrast = self.form.fields["contrast"]
+        self._tip = self.contrast.tooltip
+        self.rows.addWidget(self.form.native)
         self.views: dict[str, _ViewRow] = {}
         controller.state_changed.connect(self._state_changed)
         self._show(())
@@ -98,9 +94,9 @@ class Templates(Part):
         file, _ = QFileDialog.getOpenFileName(self, "3D map to project", "", "Maps (*.mrc *.map *.ccp4);;All files (*)")
         if not file:
             return
-        dialog = ProjectDialog(self, file)
-        if dialog.exec():
-            project(self._controller, Path(file), dialog.name.text(), dialog.symmetry.text(), dialog.step.value())
+        asked = ask(projection_dialog(self, file))
+        if asked is not None:
+            project(self._controller, Path(file), asked["name"], asked["symmetry"], asked["step"])
 
     def _ask_average(self) -> None:
         controller = self._controller
@@ -108,10 +104,9 @@ class Templates(Part):
         by_hand = len(controller.edits().added)
         seen = by_hand if choice is None else len(choice)
         diameter = controller.state.values.get("diameter") or (200.0 if board is None else board.diameter)
-        dialog = AverageDialog(self, diameter, by_hand=by_hand, seen=seen)
-        if dialog.exec():
-            only = dialog.only.isChecked()
-            average_picks(controller, dialog.name.text(), dialog.diameter.value(), only_by_hand=only)
+        asked = ask(average_dialog(self, diameter, by_hand=by_hand, seen=seen))
+        if asked is not None:
+            average_picks(controller, asked["name"], asked["diameter"], only_by_hand=asked["only"])
 
     def _free_name(self, file: str) -> str:
         """Return side or top where the file's name says so, else its stem."""
@@ -122,22 +117,20 @@ class Templates(Part):
         return name if name not in taken else stem if stem not in taken else f"{stem}_{len(taken) + 1}"
 
     def _state_changed(self, state: Any, before: Any) -> None:
-        self.pixel_size.set(state.values.get("template_pixel_size"))
-        self._show_contrast(state.values)
+        self.form.show_values(state.values)
+        self._show_contrast(bool(state.values.get("ctf")))
         drawn_with = ("template_pixel_size", "diameter", "mask_edge", "mask_rotation")
         stale = any(state.values.get(name) != before.values.get(name) for name in drawn_with)
-        if state.views != before.views or stale:
+        if (state.views, bool(state.files)) != (before.views, bool(before.files)) or stale:
             self._show(state.views, stale)
 
-    def _show_contrast(self, values: Mapping[str, Any]) -> None:
-        """Show the contrast; with a CTF it has no say, and says so."""
-        self.contrast.set(values.get("contrast"))
-        given = bool(values.get("ctf"))
-        self.contrast.editor.setEnabled(not given)
-        if given:
-            self.contrast.clear("from the CTF")
+    def _show_contrast(self, with_ctf: bool) -> None:
+        """Show where the contrast comes from when it cannot be chosen."""
+        self.contrast.enabled = not with_ctf
+        if with_ctf:
+            self.contrast.show_none("from the CTF")
         why = "<p>The CTF gives the contrast; take it away in <b>Search, More settings</b> to choose it here.</p>"
-        self.contrast.editor.setToolTip(why if given else tip_of("contrast"))
+        self.contrast.tooltip = why if with_ctf else self._tip
 
     def _show(self, views: tuple[ViewSpec, ...], stale: bool = False) -> None:
         names = [view.name for view in views]
@@ -153,8 +146,9 @@ class Templates(Part):
         for view in views:
             self.views[view.name].show_view(view, stale)
         self.summary.setText(", ".join(names) if len(names) < 5 else f"{len(names)} views")
-        self.foot.setVisible(bool(names))
+        self.form.native.setVisible(bool(names))
         self.stacks.setEnabled(bool(names))
+        mark_next(self.add, not names and bool(self._controller.state.files))
 
 
 class _ViewRow(QFrame):
@@ -168,48 +162,29 @@ class _ViewRow(QFrame):
         self.picture = QLabel()
         self.picture.setFixedSize(THUMBNAIL, THUMBNAIL)
         self.picture.setAlignment(Qt.AlignmentFlag.AlignCenter)
-        self.colour = QToolButton()
-        self.colour.setToolTip("Colour of the view")
-        self.colour.setAccessibleName("Colour of the view")
+        self.colour = tool("", "Colour of the view", self._ask_colour)
         self.colour.setFixedSize(22, 22)
-        self.colour.clicked.connect(self._ask_colour)
-        self.name = QLineEdit(spec.name)
-        self.name.setToolTip("Name of the view: thresholds, colours and maps go by it")
-        self.name.setAccessibleName("Name of the view")
-        self.name.editingFinished.connect(self._rename)
+        tip = "Name of the view: thresholds, colours and maps go by it"
+        self.name = edit(str, spec.name, label="Name of the view", tip=tip)
+        self.name.changed.connect(self._rename)
         self.count = QLabel("")
         self.count.setStyleSheet("font-size: 11px;")
-        remove = QToolButton()
-        remove.setText("✕")
-        remove.setAutoRaise(True)
-        remove.setToolTip("Remove this view")
-        remove.setAccessibleName("Remove this view")
-        remove.clicked.connect(lambda: controller.remove_view(self._spec.name))
-        more = QToolButton()
-        more.setText("+")
-        more.setAutoRaise(True)
-        more.setToolTip("Add templates to this view")
-        more.setAccessibleName("Add templates to this view")
-        more.clicked.connect(self._ask_more)
-        self.mask = Combo()
-        self.mask.setToolTip(tip_of("mask"))
-        self.mask.setAccessibleName("Mask")
-        for label, kind in (
-            ("automatic mask", "auto"),
-            *((shape, shape) for shape in _SHAPES),
-            ("mask file...", "file"),
-            ("draw a mask...", "draw"),
-        ):
-            self.mask.addItem(label, kind)
-        self.mask.activated.connect(self._mask_chosen)
-        self.along_x, self.along_y = _size_spin("along x, or the diameter"), _size_spin("along y")
-        for spin in (self.along_x, self.along_y):
-            spin.valueChanged.connect(self._size_changed)
+        remove = tool("✕", "Remove this view", lambda: controller.remove_view(self._spec.name))
+        more = tool("+", "Add templates to this view", self._ask_more)
+        self.mask = edit(str, label="Mask", tip=MASK_TIP, choices=_MASKS)
+        self.mask.changed.connect(self._mask_chosen)
+        self.along_x, self.along_y = (
+            edit(float, label=f"Size of the mask {which}", tip=f"Size of the mask {which} at psi 0 [Å]", **_SIZE)
+            for which in ("along x, or the diameter", "along y")
+        )
+        for size in (self.along_x, self.along_y):
+            size.changed.connect(self._size_changed)
         self.use = button("Use the drawing", "Take what is drawn as the mask of this view", self._use_drawing)
         self.use.hide()
-        top = row(self.colour, self.name, self.count, more, remove)
-        self.mask.setMinimumWidth(100)
-        bottom = row(self.mask, self.along_x, self.along_y, self.use)
+        top = row(self.colour, self.name.native, self.count, more, remove, wide=1)
+        bottom = row(self.mask.native, self.along_x.native, self.along_y.native, self.use)
+        for place, share in enumerate((5, 3, 3)):
+            bottom.setStretch(place, share)
         right = QVBoxLayout()
         right.setSpacing(2)
         right.addLayout(top)
@@ -222,20 +197,17 @@ class _ViewRow(QFrame):
     def show_view(self, spec: ViewSpec, stale: bool) -> None:
         """Show what the state says about the view."""
         self._spec = spec
-        if not self.name.hasFocus():
-            self.name.setText(spec.name)
+        self.name.show_value(spec.name)
         self.colour.setStyleSheet(f"background: {spec.colour}; border: 1px solid #808080; border-radius: 4px;")
         shape = parse_shape(spec.mask) if spec.mask != "auto" else None
         kind = "auto" if spec.mask == "auto" else shape[0] if shape else "file"
-        self.mask.setCurrentIndex(self.mask.findData(kind))
-        self.mask.setToolTip(tip_of("mask") if kind != "file" else spec.mask)
-        for spin, size in ((self.along_x, shape and shape[1][0]), (self.along_y, shape and shape[1][1])):
-            spin.blockSignals(True)
+        self.mask.show_value(kind)
+        self.mask.tooltip = MASK_TIP if kind != "file" else spec.mask
+        for editor, size in ((self.along_x, shape and shape[1][0]), (self.along_y, shape and shape[1][1])):
             if size:
-                spin.setValue(size)
-            spin.blockSignals(False)
-        self.along_x.setVisible(shape is not None)
-        self.along_y.setVisible(kind in ("ellipse", "rectangle"))
+                editor.show_value(size)
+        self.along_x.native.setVisible(shape is not None)
+        self.along_y.native.setVisible(kind in ("ellipse", "rectangle"))
         self.use.setVisible(self._drawing.is_drawing(spec.name))
         if stale or self._drawn != spec:
             self._drawn = spec
@@ -271,11 +243,11 @@ class _ViewRow(QFrame):
         )
         self.count.setText("" if made.sections == 1 else f"{made.sections} templates")
 
-    def _rename(self) -> None:
-        new = self.name.text().strip()
+    def _rename(self, new: str) -> None:
+        self.name.settle()
         if new != self._spec.name:
             self._controller.change_view(self._spec.name, name=new)
-            self.name.setText(self._spec.name)
+            self.name.show_value(self._spec.name)
 
     def _ask_colour(self) -> None:
         chosen = QColorDialog.getColor(QColor(self._spec.colour), self, "Colour of the view")
@@ -287,13 +259,12 @@ class _ViewRow(QFrame):
         if files:
             self._controller.add_view(self._spec.name, files)
 
-    def _mask_chosen(self) -> None:
-        kind = self.mask.currentData()
+    def _mask_chosen(self, kind: str) -> None:
         name = self._spec.name
         if kind == "auto":
             self._controller.change_view(name, mask="auto")
         elif kind in _SHAPES:
-            self._controller.change_view(name, mask=self._shape_text(kind, *self._suggested()))
+            self._controller.change_view(name, mask=_shape_text(kind, *self._suggested()))
         elif kind == "file":
             file, _ = QFileDialog.getOpenFileName(self, f"Mask of {name}: weights 0 to 1", "", _FILTER)
             if file:
@@ -320,15 +291,9 @@ class _ViewRow(QFrame):
         rows, columns = np.nonzero(weights > 0.5)
         return tuple(round(float(np.ptp(axis) + 1) * view.pixel_size / 5) * 5.0 for axis in (columns, rows))  # type: ignore[return-value]
 
-    @staticmethod
-    def _shape_text(kind: str, x: float, y: float) -> str:
-        return f"circle:{max(x, y):g}" if kind == "circle" else f"{kind}:{x:g}x{y:g}"
-
     def _size_changed(self) -> None:
-        kind = self.mask.currentData()
-        y = self.along_x.value() if kind == "circle" else self.along_y.value()
-        x = self.along_x.value()
-        text = f"circle:{x:g}" if kind == "circle" else f"{kind}:{x:g}x{y:g}"
+        kind, x, y = self.mask.value, self.along_x.value, self.along_y.value
+        text = _shape_text(kind, x, x if kind == "circle" else y)
         self._controller.change_view(self._spec.name, mask=text)
 
     def _use_drawing(self) -> None:
@@ -344,18 +309,8 @@ class _ViewRow(QFrame):
         )
 
 
-def _size_spin(which: str) -> DoubleSpin:
-    spin = DoubleSpin()
-    spin.setRange(1, 9999)
-    spin.setDecimals(0)
-    spin.setSingleStep(5)
-    spin.setSuffix(" Å")
-    spin.setKeyboardTracking(False)
-    spin.setButtonSymbols(DoubleSpin.ButtonSymbols.NoButtons)
-    narrow(spin)
-    spin.setToolTip(f"Size of the mask {which} at psi 0 [Å]")
-    spin.setAccessibleName(f"Size of the mask {which}")
-    return spin
+def _shape_text(kind: str, x: float, y: float) -> str:
+    return f"circle:{max(x, y):g}" if kind == "circle" else f"{kind}:{x:g}x{y:g}"
 
 
 def pixmap(picture: NDArray[np.uint8], side: int) -> QPixmap:

@@ -5,23 +5,28 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from qtpy.QtCore import Qt, QTimer
-from qtpy.QtWidgets import QButtonGroup, QGridLayout, QHBoxLayout, QLabel, QRadioButton, QToolButton
-from superqt import QDoubleSlider
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QButtonGroup, QGridLayout, QLabel, QLineEdit, QRadioButton
+from superqt import QDoubleSlider, QLabeledDoubleSlider
+from superqt.utils import qdebounced, signals_blocked
 
+from napari_gempick.model.declaration import declarations, names_with
+from napari_gempick.model.settings import PickSettings
 from napari_gempick.widgets.counting import BINS
-from napari_gempick.widgets.fields import DoubleSpin, Field, tip_of
+from napari_gempick.widgets.editors import WheelGuard
+from napari_gempick.widgets.forms import Form, tip_of
 from napari_gempick.widgets.gallery import Gallery
 from napari_gempick.widgets.histogram import Histogram
-from napari_gempick.widgets.limits import LOCAL, Limits
-from napari_gempick.widgets.parts import GAP, Part, button, row, small
-from napari_gempick.widgets.state import TUNED
+from napari_gempick.widgets.limits import Limits
+from napari_gempick.widgets.parts import GAP, Part, button, row, small, tool
 
 if TYPE_CHECKING:
     from napari_gempick.widgets.controller import Controller
     from napari_gempick.widgets.counting import Counter
     from napari_gempick.widgets.estimates import Estimates
     from napari_gempick.widgets.hover import Hover
+
+_THRESHOLD = declarations(PickSettings)["threshold"]
 
 
 class Tune(Part):
@@ -35,24 +40,17 @@ class Tune(Part):
         self._before: int | None = None
         self.count = QLabel("no picks yet")
         self.count.setStyleSheet("font-size: 15px; font-weight: bold;")
-        self.undo, self.redo = QToolButton(), QToolButton()
-        for tool, text, tip, call in (
-            (self.undo, "↶", "Undo (Ctrl+Z)", controller.undo),
-            (self.redo, "↷", "Redo (Ctrl+Shift+Z)", controller.redo),
-        ):
-            tool.setText(text)
-            tool.setAutoRaise(True)
-            tool.setToolTip(tip)
-            tool.setAccessibleName(tip.split(" ")[0])
-            tool.setStyleSheet("font-size: 16px;")
-            tool.clicked.connect(lambda _=False, call=call: call())
+        self.undo = tool("↶", "Undo (Ctrl+Z)", controller.undo)
+        self.redo = tool("↷", "Redo (Ctrl+Shift+Z)", controller.redo)
+        for sign in (self.undo, self.redo):
+            sign.setStyleSheet("font-size: 16px;")
         self.false = QLabel("")
         self.false.setStyleSheet("font-size: 11px;")
         self.false.setToolTip(
             "<p>The share of these picks that are probably false, estimated from the peaks that the same templates "
             "find in inverted contrast.</p>"
         )
-        self.rows.addLayout(_stretched(row(self.count, self.false, self.undo, self.redo)))
+        self.rows.addLayout(row(self.count, self.false, self.undo, self.redo, wide=1))
         self.all, self.this = QRadioButton("all"), QRadioButton("this one only")
         self.this.setToolTip("The micrograph that is shown gets thresholds of its own")
         self.all.setToolTip("One set of thresholds for all micrographs")
@@ -75,42 +73,28 @@ class Tune(Part):
         self.rows.addLayout(self._sliders_box)
         self.sliders: dict[str, _Slider] = {}
         self.histogram = Histogram()
-        self.histogram.dragged.connect(lambda view, value: self._moved(view, value))
+        self.histogram.dragged.connect(self._moved)
         self.histogram.released.connect(self._released)
         self.rows.addWidget(self.histogram)
-        self.fields = {name: Field(name) for name in ("min_distance", "border", "max_threshold", "max_picks")}
-        assert {*self.fields, *LOCAL} == set(TUNED)
-        grid = QGridLayout()
-        grid.setSpacing(GAP)
-        for number, (name, field) in enumerate(self.fields.items()):
-            grid.addWidget(field.label, number // 2, 2 * (number % 2))
-            grid.addWidget(field.editor, number // 2, 2 * (number % 2) + 1)
-            field.edited.connect(lambda key, value: controller.set_tune(gesture=f"tune {key}", **{key: value}))
-            if name == "min_distance":
-                field.label.setText("Min. distance")
-            if name == "max_picks":
-                field.label.setText("Most picks")
-        for column in (1, 3):
-            grid.setColumnStretch(column, 1)
-        self.rows.addLayout(grid)
+        self.form = Form(
+            PickSettings,
+            names_with(PickSettings, group="Tune"),
+            lambda key, value: controller.set_tune(gesture=f"tune {key}", **{key: value}),
+        )
+        self.fields = self.form.fields
+        self.rows.addWidget(self.form.native)
         self.limits = Limits(controller, estimates)
         self.rows.addWidget(self.limits)
         self.rows.addWidget(small("About the threshold: solid frames are picks; X rejects."))
         self.gallery = Gallery(controller, go_to)
         self.rows.addWidget(self.gallery)
         self.rows.addWidget(hover)
-        self._slow = QTimer(self)
-        self._slow.setSingleShot(True)
-        self._slow.setInterval(150)
-        self._slow.timeout.connect(self._show_histogram)
-        self._forget = QTimer(self)
-        self._forget.setSingleShot(True)
-        self._forget.setInterval(1500)
-        self._forget.timeout.connect(self._forget_before)
+        self._histogram_soon = qdebounced(self._show_histogram, timeout=150)
+        self._forget_soon = qdebounced(self._forget_before, timeout=1500)
         controller.loaded_changed.connect(self._loaded)
         controller.choice_changed.connect(self._count_changed)
         controller.state_changed.connect(self._state_changed)
-        counter.histogram_changed.connect(lambda *_: self._slow.start())
+        counter.histogram_changed.connect(lambda *_: self._histogram_soon())
         estimates.changed.connect(self._show_estimate)
         self._names: tuple[str, ...] = ()
         self._board: Any = None
@@ -120,7 +104,7 @@ class Tune(Part):
         self._make_sliders()
         self._before = None
         self._show_values()
-        self._slow.start()
+        self._histogram_soon()
         own = self._controller.stem in self._controller.state.overrides
         self._controller.only_current = own
         (self.this if own else self.all).setChecked(True)
@@ -135,11 +119,9 @@ class Tune(Part):
         self.sliders = {}
         rows = [("all views", "")] if len(names) != 1 else []
         for place, (label, view) in enumerate([*rows, *((name, name) for name in names)]):
-            made = _Slider(label, view)
-            made.moved.append(self._moved)
-            made.released.append(self._released)
-            made.put(self._sliders_box, place)
-            self.sliders[view] = made
+            made = self.sliders[view] = _Slider(label, view, self._moved, self._released)
+            self._sliders_box.addWidget(made.label, place, 0)
+            self._sliders_box.addWidget(made.slider, place, 1)
 
     def _moved(self, view: str, value: float) -> None:
         if self._before is None and self._controller.choice is not None:
@@ -148,7 +130,7 @@ class Tune(Part):
 
     def _released(self) -> None:
         self._controller.history.end_gesture()
-        self._forget.start()
+        self._forget_soon()
 
     def _forget_before(self) -> None:
         self._before = None
@@ -156,7 +138,7 @@ class Tune(Part):
     def _state_changed(self, state: Any, before: Any) -> None:
         if state.views != before.views:
             self._make_sliders()
-            self._slow.start()
+            self._histogram_soon()
         self._show_values()
 
     def _show_values(self) -> None:
@@ -166,15 +148,14 @@ class Tune(Part):
         board = None if controller.loaded is None else controller.loaded.board
         floor = 0.0 if board is None else max(-1.0, board.candidates.floor)
         for view, slider in self.sliders.items():
-            slider.show(values[view] if view else (min(values.values()) if values else tune.threshold("")), floor)
-            slider.colour(controller.colour(view) if view else "")
+            value = values[view] if view else min(values.values(), default=tune.threshold(""))
+            slider.show(value, floor, controller.colour(view) if view else "")
         self.histogram.show_thresholds(values)
-        for name, field in self.fields.items():
-            field.set(getattr(tune, name))
+        self.form.show_values({name: getattr(tune, name) for name in self.fields})
         if board is not None:
             distance, border = board.min_distance(tune), board.border(tune)
-            self.fields["min_distance"].editor.setSpecialValueText(f"auto: {distance:.0f} Å")
-            self.fields["border"].editor.setSpecialValueText(f"auto: {border:.0f} Å")
+            self.fields["min_distance"].explain(f"auto: {distance:.0f} Å")
+            self.fields["border"].explain(f"auto: {border:.0f} Å")
         history = controller.history
         self.undo.setEnabled(bool(history.undoable))
         self.redo.setEnabled(bool(history.redoable))
@@ -224,61 +205,42 @@ class Tune(Part):
         self.histogram.show_counts(BINS[::4], counts, totals, colours)
 
 
-def _stretched(line: QHBoxLayout) -> QHBoxLayout:
-    """Give the room that is left to the second widget of a line."""
-    line.setStretch(1, 1)
-    return line
-
-
 class _Slider:
-    """A row of the thresholds: colour, name, slider, number."""
+    """A row of the thresholds: colour, name, slider with its number.
 
-    def __init__(self, label: str, view: str) -> None:
-        self.view = view
-        self.moved: list[Any] = []
-        self.released: list[Any] = []
+    Parameters
+    ----------
+    label, view : str
+    moved : callable
+        Takes the view and its threshold.
+    released : callable
+    """
+
+    def __init__(self, label: str, view: str, moved: Any, released: Any) -> None:
         self.label = QLabel(label)
-        self.slider = QDoubleSlider(Qt.Orientation.Horizontal)
-        self.slider.setSingleStep(0.01)
-        self.slider.setPageStep(0.05)
-        self.number = DoubleSpin()
-        self.number.setDecimals(3)
-        self.number.setRange(-1, 1)
-        self.number.setSingleStep(0.01)
-        self.number.setKeyboardTracking(False)
-        self.number.setButtonSymbols(DoubleSpin.ButtonSymbols.NoButtons)
-        self.number.setFixedWidth(62)
-        tip = tip_of("threshold")
-        for widget in (self.label, self.slider, self.number):
-            widget.setToolTip(tip)
-        self.slider.setAccessibleName(f"Threshold of {label}")
-        self.number.setAccessibleName(f"Threshold of {label}")
-        self.slider.valueChanged.connect(self._moved)
-        self.slider.sliderReleased.connect(lambda: [call() for call in self.released])
-        self.number.valueChanged.connect(self._moved)
+        self.slider = QLabeledDoubleSlider(Qt.Orientation.Horizontal)
+        self.slider.setDecimals(_THRESHOLD.digits)
+        self.slider.setSingleStep(_THRESHOLD.step)
+        self.slider.setPageStep(5 * _THRESHOLD.step)
+        self.slider.setRange(_THRESHOLD.low, _THRESHOLD.high)
+        number, handle = self.slider.findChild(QLineEdit), self.slider.findChild(QDoubleSlider)
+        number.setStyleSheet("border: 1px solid #7a7d85; border-radius: 2px; padding: 1px;")
+        WheelGuard(handle)
+        for widget in (self.label, self.slider, number, handle):
+            widget.setToolTip(tip_of(_THRESHOLD))
+            widget.setAccessibleName(f"Threshold of {label}")
+        self.slider.valueChanged.connect(lambda value: moved(view, round(value, _THRESHOLD.digits)))
+        self.slider.sliderReleased.connect(released)
 
-    def _moved(self, value: float) -> None:
-        for call in self.moved:
-            call(self.view, round(value, 3))
-
-    def put(self, grid: QGridLayout, place: int) -> None:
-        grid.addWidget(self.label, place, 0)
-        grid.addWidget(self.slider, place, 1)
-        grid.addWidget(self.number, place, 2)
-
-    def show(self, value: float, floor: float) -> None:
-        for widget in (self.slider, self.number):
-            widget.blockSignals(True)
-            widget.setRange(min(floor, value), 1.0)
-            widget.setValue(value)
-            widget.blockSignals(False)
-
-    def colour(self, colour: str) -> None:
+    def show(self, value: float, floor: float, colour: str) -> None:
+        with signals_blocked(self.slider):
+            self.slider.setRange(min(floor, value), _THRESHOLD.high)
+            self.slider.setValue(value)
         self.label.setStyleSheet(
             f"border-left: 4px solid {colour}; padding-left: 4px;" if colour else "padding-left: 8px;"
         )
 
     def remove(self) -> None:
-        for widget in (self.label, self.slider, self.number):
+        for widget in (self.label, self.slider):
             widget.hide()
             widget.deleteLater()

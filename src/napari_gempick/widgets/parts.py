@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from qtpy.QtWidgets import QHBoxLayout, QLabel, QPushButton, QSizePolicy, QWidget
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QHBoxLayout, QLabel, QPushButton, QSizePolicy, QToolButton, QWidget
+from superqt import QElidingLabel
 
 from napari_gempick.widgets.fold import GAP, Foldable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+_NEXT = "QPushButton:enabled { background: #2a6fc9; color: white; } QPushButton:enabled:hover { background: #3b82e0; }"
+FRAMED = "QPlainTextEdit, QTextEdit { border: 1px solid #7a7d85; border-radius: 2px; background: transparent; }"
 
 
 class Part(Foldable):
@@ -26,13 +31,15 @@ class Part(Foldable):
 
     def __init__(self, number: int, title: str, line: str) -> None:
         style = "font-weight: bold; padding: 5px 4px;"
-        tip = "Fold or unfold this part"
-        super().__init__(f" {number}   {title}", tip, icon=10, style=style, margins=(8, 0, 6, 8))
+        super().__init__(f"{number}   {title}", "Fold or unfold this part", style=style, margins=(8, 0, 6, 8))
         self.setObjectName(f"part{number}")
-        self.heading.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
-        self.summary = QLabel("")
-        self.summary.setStyleSheet("font-size: 11px; padding-right: 6px;")
-        self.top.addWidget(self.summary)
+        self.heading.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Fixed)
+        self.summary = QElidingLabel("")
+        self.summary.setAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
+        self.summary.setStyleSheet("font-size: 11px;")
+        self.summary.setEllipsesWidth(6)
+        self.top.addWidget(self.summary, 1)
+        self.top.setStretch(0, 0)
         self.rows.addWidget(small(line))
         self.set_open(True)
 
@@ -53,17 +60,31 @@ def button(text: str, tip: str, pressed: Callable[[], object]) -> QPushButton:
     return made
 
 
-def primary(text: str, tip: str, pressed: Callable[[], object]) -> QPushButton:
-    """Return the push button that most people need next."""
-    made = button(text, tip, pressed)
-    made.setStyleSheet(
-        "QPushButton:enabled { background: #2a6fc9; color: white; } QPushButton:enabled:hover { background: #3b82e0; }"
-    )
+def tool(text: str, tip: str, pressed: Callable[[], object]) -> QToolButton:
+    """Return a flat button of one sign."""
+    made = QToolButton()
+    made.setText(text)
+    made.setAutoRaise(True)
+    made.setToolTip(tip)
+    made.setAccessibleName(tip.split(" (")[0])
+    made.clicked.connect(lambda: pressed())
     return made
 
 
-def row(*widgets: QWidget | str | int) -> QHBoxLayout:
-    """Return widgets side by side; a text becomes a label, a number a stretch."""
+def primary(text: str, tip: str, pressed: Callable[[], object]) -> QPushButton:
+    """Return the push button that most people need next."""
+    made = button(text, tip, pressed)
+    mark_next(made, True)
+    return made
+
+
+def mark_next(button: QPushButton, on: bool) -> None:
+    """Show whether most people need a button next."""
+    button.setStyleSheet(_NEXT if on else "")
+
+
+def row(*widgets: QWidget | str | int, wide: int | None = None) -> QHBoxLayout:
+    """Return widgets side by side; a text becomes a label, a number a stretch. The widget at `wide` takes the room."""
     made = QHBoxLayout()
     made.setContentsMargins(0, 0, 0, 0)
     made.setSpacing(GAP)
@@ -72,6 +93,8 @@ def row(*widgets: QWidget | str | int) -> QHBoxLayout:
             made.addStretch(widget)
         else:
             made.addWidget(QLabel(widget) if isinstance(widget, str) else widget)
+    if wide is not None:
+        made.setStretch(wide, 1)
     return made
 
 

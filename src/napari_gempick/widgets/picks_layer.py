@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from qtpy.QtCore import QTimer
+from superqt.utils import qdebounced
 
 from napari_gempick.model.picks import Picks
 from napari_gempick.widgets.look import ADDED_COLOUR, rgba
@@ -39,10 +40,7 @@ class PicksLayer:
         self._rows = np.zeros(0, np.intp)
         self._board: Any = None
         self._own_change = False
-        self._settled = QTimer()
-        self._settled.setSingleShot(True)
-        self._settled.setInterval(_SETTLE_MS)
-        self._settled.timeout.connect(self._tell)
+        self._tell_soon = qdebounced(self._tell, timeout=_SETTLE_MS)
         controller.choice_changed.connect(self._fill_points)
         controller.state_changed.connect(self._state_changed)
 
@@ -110,7 +108,7 @@ class PicksLayer:
             layer.data = data  # drawn once, when the colours are there too; told when the slider rests
         layer.features = features
         layer.border_color = colours
-        self._settled.start()
+        self._tell_soon()
 
     def _tell(self) -> None:
         """Tell napari and other plugins that the points have changed; at each move that takes a third of the time."""
@@ -236,7 +234,7 @@ class PicksLayer:
 
     def close(self) -> None:
         """Let go of the layer; it stays in the viewer."""
-        self._settled.stop()
+        self._tell_soon.cancel()
         layer = self._shelf.layer(PICKS)
         if layer is not None:
             layer.events.data.disconnect(self._edited)

@@ -131,16 +131,18 @@ def turned(
 
 
 def rotated_stacks(
-    settings: PickSettings, grid: Grid
+    settings: PickSettings, grid: Grid, views: list[View] | None = None
 ) -> tuple[dict[str, tuple[NDArray[np.float32], NDArray[np.float32]]], BankMaker]:
     """Return the search images and masks of each view as they are correlated: (section, psi, y, x) float32.
+
+    The views are those that the settings name, unless they are given.
 
     Raises
     ------
     GempickError
         Templates or masks cannot be used.
     """
-    makers = BankMaker(settings, read_views(settings))
+    makers = BankMaker(settings, read_views(settings) if views is None else views)
     bank, index = makers(grid), makers.index
     stacks = {}
     first = 0

@@ -5,29 +5,30 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from napari_gempick.job.inputs import masks_of_views
+from napari_gempick.job.inputs import files_of_views
 from napari_gempick.job.run_rows import micrograph_of
-from napari_gempick.model.settings import PickSettings, make_settings, split_name
+from napari_gempick.model.declaration import names_with
+from napari_gempick.model.settings import TUNED, PickSettings, make_settings
 from napari_gempick.widgets.look import VIEW_COLOURS
-from napari_gempick.widgets.state import TUNED, State, Tune, ViewSpec
+from napari_gempick.widgets.state import State, Tune, ViewSpec
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-_ELSEWHERE = ("templates", "mask", "threshold", "fdr", "format", *TUNED)
+_ELSEWHERE = {
+    *names_with(PickSettings, group=("Views", "Thresholds", "Tune", "Limits")),
+    *names_with(PickSettings, role="format"),
+}
+"""Settings that the state holds as views, as what tunes, or not at all."""
 
 
 def state_of_settings(settings: PickSettings, view_names: tuple[str, ...] | None = None) -> State:
     """Return views, settings of the search and thresholds as the settings have them; no micrographs."""
-    files: dict[str, list[str]] = {}
-    for text in settings.templates:
-        name, path = split_name(text)
-        files.setdefault(name or path.replace("\\", "/").rsplit("/", 1)[-1].split(".")[0], []).append(path)
+    files = files_of_views(settings)
     names = view_names or tuple(files)
-    masks = masks_of_views(settings, names)
     views = tuple(
-        ViewSpec(name, tuple(files.get(name, ())), masks[name], VIEW_COLOURS[i % len(VIEW_COLOURS)])
-        for i, name in enumerate(names)
+        ViewSpec(name, tuple(files.get(name, ())), mask, VIEW_COLOURS[i % len(VIEW_COLOURS)])
+        for i, (name, mask) in enumerate(zip(names, settings.masks.of(names), strict=True))
     )
     default = PickSettings()
     values = {
@@ -35,9 +36,9 @@ def state_of_settings(settings: PickSettings, view_names: tuple[str, ...] | None
         for name, value in settings.model_dump(mode="json").items()
         if name not in _ELSEWHERE and value != default.model_dump(mode="json")[name]
     }
-    wanted = settings.threshold_of(names)  # None where the run chose it for each micrograph
+    wanted = settings.thresholds.of(names)  # None where the run chose it for each micrograph
     thresholds = {name: value for name, value in zip(names, wanted, strict=True) if value is not None}
-    return State(views=views, values=values, tune=Tune(thresholds, *(getattr(settings, name) for name in TUNED)))
+    return State(views=views, values=values, tune=Tune(thresholds, **{name: getattr(settings, name) for name in TUNED}))
 
 
 def state_of_run(run: Mapping[str, Any]) -> State:
@@ -46,7 +47,7 @@ def state_of_run(run: Mapping[str, Any]) -> State:
     settings = make_settings(run["settings"])
     state = state_of_settings(settings, names)
     overrides = {}
-    if None in settings.threshold_of(names):
+    if None in settings.thresholds.of(names):
         overrides = {
             row["name"]: replace(state.tune, thresholds={name: _below(row["thresholds"].get(name)) for name in names})
             for row in run["micrographs"]

@@ -12,24 +12,25 @@ from typing import TYPE_CHECKING, Any
 
 from psygnal import Signal
 
-from napari_gempick.job.results import NOT_REPRODUCING, read_run
+from napari_gempick.job.results import read_run
 from napari_gempick.job.run_rows import row_of
+from napari_gempick.model.declaration import names_with
 from napari_gempick.model.errors import GempickError
+from napari_gempick.model.settings import PickSettings
 from napari_gempick.widgets.loading import Result, bank_of
 from napari_gempick.widgets.process import SearchProcess
-from napari_gempick.widgets.state import TUNED
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from napari_gempick.io.listing import MicrographFile
-    from napari_gempick.model.settings import PickSettings
     from napari_gempick.widgets.controller import Controller
     from napari_gempick.widgets.state import State
 
+SEARCHED_WITH = names_with(PickSettings, role=("template", "search"))
+"""Settings that the score maps and their peaks depend on."""
 MOST_MAPS = 4 * 2**30
 """Bytes of score and index maps that a run over several micrographs may keep."""
-_NOT_SEARCHED_WITH = {*NOT_REPRODUCING, *TUNED, "threshold", "fdr", "exclude", "candidate_floor"}
 
 
 @dataclass(frozen=True)
@@ -237,7 +238,7 @@ class Searches:
 
 def digest_of(settings: PickSettings) -> str:
     """Return what tells two searches apart: all settings that change the score map."""
-    searched = {k: v for k, v in settings.model_dump(mode="json").items() if k not in _NOT_SEARCHED_WITH}
+    searched = settings.model_dump(mode="json", include=set(SEARCHED_WITH))
     return hashlib.blake2b(json.dumps(searched, sort_keys=True).encode(), digest_size=8).hexdigest()
 
 

@@ -14,14 +14,15 @@ from pydantic import (
     FiniteFloat,
     TypeAdapter,
     ValidationError,
+    create_model,
     model_validator,
 )
 
 from napari_gempick.io.listing import MicrographFile
 from napari_gempick.io.names import is_below
 from napari_gempick.model.errors import GempickError, InputError
-from napari_gempick.model.settings import PickSettings, make_settings
-from napari_gempick.widgets.state import TUNED
+from napari_gempick.model.settings import TUNED, PickSettings, make_settings
+from napari_gempick.widgets.state import BESIDE_THRESHOLDS
 
 VERSION = 1
 
@@ -65,21 +66,25 @@ class _View(_Plain):
     colour: Annotated[str, Field(pattern=r"^#[0-9a-fA-F]{6}$")]
 
 
-class _Tune(_Plain):
+def _typed(name: str) -> Any:
+    """Return the type of a setting with its limits, as JSON has it."""
+    field = PickSettings.model_fields[name]
+    return list[str] if field.annotation == tuple[str, ...] else Annotated[field.annotation, field]
+
+
+class _Thresholds(_Plain):
+    model_config = ConfigDict(allow_inf_nan=False)
+
     thresholds: dict[str, _Score]
-    max_threshold: _Score | None = None
-    min_distance: _Length | None = None
-    border: _Length | None = None
-    max_picks: _Count | None = None
-    local_mean: str | None = None
-    local_sigma: str | None = None
-    power: str | None = None
-    fdr: Annotated[float, Field(gt=0, lt=1)] | None = None
 
     @model_validator(mode="after")
-    def _limits_can_be_read(self) -> _Tune:
+    def _limits_can_be_read(self) -> _Thresholds:
         _settings({name: getattr(self, name) for name in TUNED})
         return self
+
+
+_others: Any = {name: (_typed(name), None) for name in BESIDE_THRESHOLDS}
+_Tune: Any = create_model("_Tune", __base__=_Thresholds, **_others)
 
 
 class _Added(_Plain):
@@ -110,9 +115,7 @@ def _known(values: dict[str, Any]) -> dict[str, Any]:
 
 @cache
 def _setting(name: str) -> TypeAdapter[Any]:
-    field = PickSettings.model_fields[name]
-    kind: Any = list[str] if field.annotation == tuple[str, ...] else Annotated[field.annotation, field]
-    return TypeAdapter(kind, config=ConfigDict(strict=True, allow_inf_nan=False))
+    return TypeAdapter(_typed(name), config=ConfigDict(strict=True, allow_inf_nan=False))
 
 
 class _State(_Plain):

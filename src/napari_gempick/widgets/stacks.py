@@ -12,8 +12,39 @@ from napari_gempick.widgets.pictures import rotated_stacks
 
 if TYPE_CHECKING:
     from napari.viewer import Viewer
+    from numpy.typing import NDArray
 
     from napari_gempick.widgets.controller import Controller
+
+
+def stack_layers(
+    name: str, images: NDArray[np.float32], masks: NDArray[np.float32], step: float, size: float
+) -> list[tuple[NDArray[np.float32], dict[str, Any], str]]:
+    """Return the Image layers of the search images of a view and of their masks, the masks first.
+
+    Parameters
+    ----------
+    name : str
+    images, masks : (section, psi, y, x) float32
+        With one section, the layers have no axis for it.
+    step : float
+        Degrees between rotations; 0: they are not rotated.
+    size : float
+        nm per pixel.
+    """
+    layers = []
+    low, high = np.percentile(images, (0.5, 99.5)).tolist()
+    for kind, stack, limits in (("masks", masks, (0.0, 1.0)), ("templates", images, (low, high))):
+        shown = stack[0] if stack.shape[0] == 1 else stack
+        lead = shown.ndim - 3
+        options = {
+            "name": f"{name} {kind}",
+            "scale": (*(1.0,) * lead, step or 1.0, size, size),
+            "units": (*("pixel",) * lead, "degree" if step else "pixel", "nm", "nm"),
+            "contrast_limits": limits,
+        }
+        layers.append((shown, options, "image"))
+    return layers
 
 
 def show_stacks(viewer: Viewer, controller: Controller) -> None:
@@ -39,22 +70,11 @@ def show_stacks(viewer: Viewer, controller: Controller) -> None:
         top = -height * size / 2 + grid.file_shape[0] * grid.pixel_size / 20
         for name, (images, masks) in stacks.items():
             width = images.shape[-1] * size
-            for number, (kind, data) in enumerate((("masks", masks), ("templates", images))):
-                title = f"{name} {kind}"
-                if title in viewer.layers:
-                    viewer.layers.remove(title)
-                shown = data[0] if data.shape[0] == 1 else data
-                lead = shown.ndim - 3
-                viewer.add_image(
-                    shown,
-                    name=title,
-                    scale=(*(1.0,) * lead, step or 1.0, size, size),
-                    translate=(*(0.0,) * (lead + 1), top, -(width + 2) * (1 if number == 0 else 2)),
-                    units=(*("pixel",) * lead, "degree" if step else "pixel", "nm", "nm"),
-                    contrast_limits=(0, 1)
-                    if kind == "masks"
-                    else tuple(float(v) for v in np.percentile(images, (0.5, 99.5))),
-                )
+            for column, (data, options, _) in enumerate(stack_layers(name, images, masks, step, size), 1):
+                if options["name"] in viewer.layers:
+                    viewer.layers.remove(options["name"])
+                lead = data.ndim - 2
+                viewer.add_image(data, **options, translate=(*(0.0,) * lead, top, -(width + 2) * column))
             top += (images.shape[-2] + 8) * size
         viewer.reset_view()
 

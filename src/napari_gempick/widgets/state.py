@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, make_dataclass, replace
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from napari_gempick.io.image import plausible
 from napari_gempick.io.listing import MicrographFile
-from napari_gempick.model.settings import PickSettings, make_settings
+from napari_gempick.model.declaration import names_with
+from napari_gempick.model.settings import TUNED, PickSettings, make_settings
+from napari_gempick.model.values import Named, named_texts
 from napari_gempick.widgets.look import VIEW_COLOURS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-DEFAULT_THRESHOLD = PickSettings().threshold_of(("all",))[0] or 0.4
-TUNED = ("max_threshold", "min_distance", "border", "max_picks", "local_mean", "local_sigma", "power")
-"""Settings that choose picks among candidates, beside the thresholds."""
+DEFAULT_THRESHOLD = PickSettings().thresholds.of(("all",))[0] or 0.4
 
 
 @dataclass(frozen=True)
@@ -31,26 +31,32 @@ class ViewSpec:
     colour: str = VIEW_COLOURS[0]
 
 
-@dataclass(frozen=True)
-class Tune:
-    """What turns candidates into picks; lengths in Å, None for the defaults of PickSettings.
+BESIDE_THRESHOLDS = (
+    *names_with(PickSettings, group="Tune"),
+    *names_with(PickSettings, group="Limits", role="tuned"),
+    "fdr",
+)
+"""Settings that choose picks beside the thresholds, in the order of session files."""
+_Tuned: Any = make_dataclass(
+    "_Tuned",
+    [("thresholds", Any, field(default_factory=dict)), *((name, Any, None) for name in BESIDE_THRESHOLDS)],
+    frozen=True,
+)
+
+
+class Tune(_Tuned):
+    """What turns candidates into picks: the threshold of each view, and settings, None for their defaults.
 
     With `fdr` the thresholds are chosen so that about this share of the picks is false; they are moved by hand without.
     """
 
-    thresholds: Mapping[str, float] = field(default_factory=dict)
-    max_threshold: float | None = None
-    min_distance: float | None = None
-    border: float | None = None
-    max_picks: int | None = None
-    local_mean: str | None = None
-    local_sigma: str | None = None
-    power: str | None = None
-    fdr: float | None = None
+    def settings(self) -> dict[str, Any]:
+        """Return what `make_settings` takes, less the thresholds."""
+        return {name: getattr(self, name) for name in TUNED}
 
     def local_limits(self) -> tuple[tuple[float, float], ...]:
         """Return the limits of local mean, local standard deviation and power; empty where none is set."""
-        return PickSettings(local_mean=self.local_mean, local_sigma=self.local_sigma, power=self.power).local_limits()
+        return PickSettings(**self.settings()).local_limits()
 
     def threshold(self, view: str) -> float:
         """Return the lowest score of a view."""
@@ -108,10 +114,12 @@ class State:
 
     def _made(self, **more: Any) -> PickSettings:
         values: dict[str, Any] = dict(self.values)
-        values["templates"] = [f"{view.name}={file}" for view in self.views for file in view.files]
-        values["mask"] = [f"{view.name}={view.mask}" for view in self.views] or ["auto"]
-        values["threshold"] = [f"{view.name}={self.tune.threshold(view.name):g}" for view in self.views] or ["0.4"]
-        values.update({name: getattr(self.tune, name) for name in TUNED})
+        values["templates"] = [str(Named(view.name, file)) for view in self.views for file in view.files]
+        values["mask"] = named_texts({view.name: view.mask for view in self.views}) or ["auto"]
+        values["threshold"] = named_texts({view.name: self.tune.threshold(view.name) for view in self.views}, "g") or [
+            "0.4"
+        ]
+        values |= self.tune.settings()
         values.pop("contrast" if values.get("ctf") else "phase_flipped", None)  # kept for when they count again
         return make_settings({**values, **more})
 

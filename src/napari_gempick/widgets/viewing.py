@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QMessageBox, QWidget
+from superqt import QLabeledDoubleRangeSlider
+from superqt.utils import signals_blocked
 
-from napari_gempick.widgets.fields import Combo, DoubleSpin, narrow
+from napari_gempick.widgets.editors import edit
 from napari_gempick.widgets.parts import button, row, small
 from napari_gempick.widgets.shelf import NCC
 
@@ -18,6 +21,8 @@ if TYPE_CHECKING:
     from napari_gempick.widgets.searches import Searches
 
 SIGNED, POSITIVE = (-1.0, 1.0), (0.0, 1.0)
+NARROWEST = 0.02
+"""Window of the scores."""
 
 
 class Viewing(QWidget):
@@ -38,38 +43,38 @@ class Viewing(QWidget):
         super().__init__()
         self._controller, self._layers, self._searches = controller, layers, searches
         self._show_map = show_map
-        self.lowpass = _number(0.0, 999.0, 1.0, 0)
-        self.lowpass.setSpecialValueText("Low-pass: off")
-        self.lowpass.setPrefix("Low-pass: ")
-        self.lowpass.setSuffix(" Å")
-        self.lowpass.setSingleStep(5)
-        narrow(self.lowpass)
-        self.lowpass.setToolTip(
-            "<p>Low-pass of the micrograph for the eye alone: the search does not change. Search has its own. [Å]</p>"
-        )
-        self.lowpass.setAccessibleName("Low-pass of the shown micrograph")
-        self.lowpass.valueChanged.connect(lambda value: layers.set_lowpass(value or None))
-        self.views = Combo()
-        self.views.setToolTip(
+        self._choices: list[tuple[str, str]] = [("all views", "")]
+        tip = "<p>Low-pass of the micrograph for the eye alone: the search does not change. Search has its own. [Å]</p>"
+        self._lowpass = edit(
+            float, 0.0, label="Low-pass of the shown micrograph", tip=tip, empty="Low-pass: off", prefix="Low-pass: ",
+            suffix=" Å", max=999.0, step=5.0, digits=0,
+        )  # fmt: skip
+        self.lowpass = self._lowpass.native
+        self._lowpass.changed.connect(lambda value: layers.set_lowpass(value or None))
+        tip = (
             "<p>Score map and index map of all views together, or of one alone. Those of one alone are there after a "
             "search with <b>Maps per view</b>.</p>"
         )
-        self.views.setAccessibleName("View of the maps")
+        self._views = edit(str, label="View of the maps", tip=tip, choices=lambda _: self._choices)
+        self.views = self._views.native
         self.views.activated.connect(lambda place: self.choose(self.views.itemData(place)))
-        self.low, self.high = _number(-1, 0.98, 0.1, 2), _number(-0.98, 1, 0.1, 2)
-        for spin, word in ((self.low, "lowest"), (self.high, "highest")):
-            spin.setToolTip(f"<p>The {word} score that has a colour of its own in the score map; 0 is black.</p>")
-            spin.setAccessibleName(f"The {word} score shown")
-            spin.valueChanged.connect(self._window_typed)
+        self.window = QLabeledDoubleRangeSlider(Qt.Orientation.Horizontal)
+        self.window.setHandleLabelPosition(QLabeledDoubleRangeSlider.LabelPosition.NoLabel)
+        self.window.setEdgeLabelMode(QLabeledDoubleRangeSlider.EdgeLabelMode.LabelIsValue)
+        self.window.setRange(*SIGNED)
+        self.window.setSingleStep(0.05)
+        self.window.setToolTip(
+            "<p>The lowest and the highest score that have colours of their own in the score map; 0 is black.</p>"
+        )
+        self.window.setAccessibleName("Scores shown, lowest and highest")
+        self.window.valueChanged.connect(self._window_moved)
         self.positive = button("0 to 1", "Show the scores from 0 to 1, or from -1 to 1", self._toggle)
         self.label = small("Maps")
         self.label.setWordWrap(False)
-        self.to = small("to")
-        line = row(self.label, self.views, self.low, self.to, self.high, self.positive)
+        line = row(self.label, self.views, self.window, self.positive)
         line.setContentsMargins(8, 0, 12, 2)
-        for spin in (self.low, self.high):
-            spin.setStyleSheet("min-width: 36px; max-width: 36px;")  # napari's style asks for more
         line.setStretch(1, 1)
+        line.setStretch(2, 1)
         self.setLayout(line)
         controller.loaded_changed.connect(self._update)
         controller.maps_changed.connect(self._update)
@@ -87,12 +92,11 @@ class Viewing(QWidget):
         if loaded is None or not loaded.maps:
             return
         names = () if loaded.board is None else loaded.board.candidates.view_names
-        self.views.clear()
-        self.views.addItem("all views", "")
-        for name in names:
-            self.views.addItem(name if name in loaded.map_views else f"{name} alone…", name)
+        words = [name if name in loaded.map_views else f"{name} alone…" for name in names]
+        self._choices = [("all views", ""), *zip(words, names, strict=True)]
+        self._views.reset_choices()
         shown = self._controller.map_view if self._controller.map_view in loaded.maps else ""
-        self.views.setCurrentIndex(self.views.findData(shown))
+        self._views.show_value(shown)
         self.views.setVisible(len(names) > 1)
 
     def choose(self, view: str) -> None:
@@ -124,29 +128,18 @@ class Viewing(QWidget):
         )
         return bool(answer == QMessageBox.StandardButton.Yes)
 
-    def _window_typed(self, _: Any) -> None:
-        low, high = self.low.value(), self.high.value()
-        if high - low < 0.02:
+    def _window_moved(self, window: tuple[float, float]) -> None:
+        low, high = (round(value, 2) for value in window)
+        if high - low < NARROWEST:
             moved_low = low != self._layers.maps.window[0]
-            low, high = (low, min(1.0, low + 0.02)) if moved_low else (high - 0.02, high)
+            low = min(low, SIGNED[1] - NARROWEST) if moved_low else high - NARROWEST
+            high = low + NARROWEST
         self._layers.maps.set_window(low, high)
 
     def _toggle(self) -> None:
         self._layers.maps.set_window(*(SIGNED if self._layers.maps.window == POSITIVE else POSITIVE))
 
     def _show_window(self) -> None:
-        for spin, value in zip((self.low, self.high), self._layers.maps.window, strict=True):
-            blocked = spin.blockSignals(True)
-            spin.setValue(value)
-            spin.blockSignals(blocked)
+        with signals_blocked(self.window):
+            self.window.setValue(self._layers.maps.window)
         self.positive.setText("−1 to 1" if self._layers.maps.window == POSITIVE else "0 to 1")
-
-
-def _number(low: float, high: float, step: float, decimals: int) -> DoubleSpin:
-    made = DoubleSpin()
-    made.setRange(low, high)
-    made.setDecimals(decimals)
-    made.setSingleStep(step)
-    made.setKeyboardTracking(False)
-    made.setButtonSymbols(DoubleSpin.ButtonSymbols.NoButtons)
-    return made

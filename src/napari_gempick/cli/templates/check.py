@@ -17,11 +17,13 @@ from napari_gempick.cli.common import (
     say,
     settings_options,
 )
-from napari_gempick.cli.options import TEMPLATE_SETTINGS
+from napari_gempick.model.declaration import names_with
+from napari_gempick.model.settings import TEMPLATE_SETTINGS, PickSettings
 
 _SETTINGS = (
     *TEMPLATE_SETTINGS,
-    *("threshold", "min_distance", "border", "devices", "threads"),
+    *("threshold", "min_distance", "border"),
+    *names_with(PickSettings, role="run"),
 )
 
 

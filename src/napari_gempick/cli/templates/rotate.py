@@ -17,7 +17,7 @@ from napari_gempick.cli.common import (
     say,
     settings_options,
 )
-from napari_gempick.cli.options import TEMPLATE_SETTINGS
+from napari_gempick.model.settings import TEMPLATE_SETTINGS
 
 
 @click.command("rotate", cls=VariadicCommand)

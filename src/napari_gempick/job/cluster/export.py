@@ -106,7 +106,7 @@ def export_job(
     site, cluster = _placed(cluster)
     confirm(site)
     makers = BankMaker(settings, read_views(settings))
-    settings.threshold_of(makers.index.view_names)
+    settings.thresholds.of(makers.index.view_names)
     rows = micrograph_rows(micrographs, None if root is None else os.path.abspath(root))
     plans = PlanStore()
     copied, files = _copy_files(settings, micrographs, folder)

@@ -32,7 +32,8 @@ from napari_gempick.job.cluster.stored import JobRecord, MicrographRecord
 from napari_gempick.job.run_file import check_row
 from napari_gempick.model.cluster import ClusterSettings, make_cluster
 from napari_gempick.model.errors import GempickError, InputError, OutputError, SettingsError
-from napari_gempick.model.settings import AUTO, PickSettings, make_settings, split_name
+from napari_gempick.model.settings import PickSettings, make_settings
+from napari_gempick.model.values import AUTO, Named
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -58,9 +59,9 @@ def checksum(path: Path) -> str:
 
 def named_files(settings: PickSettings) -> list[tuple[str, int, str]]:
     """Return the files that settings name: (setting, place in it, path without sections); place -1: not a tuple."""
-    found = [("templates", i, str(split_sections(split_name(t)[1])[0])) for i, t in enumerate(settings.templates)]
+    found = [("templates", i, str(split_sections(Named.read(t).value)[0])) for i, t in enumerate(settings.templates)]
     for i, text in enumerate(settings.mask):
-        value = split_name(text)[1]
+        value = Named.read(text).value
         if value.lower() != "auto" and parse_shape(value) is None:
             found.append(("mask", i, str(split_sections(value)[0])))
     if settings.exclude not in (None, AUTO):
@@ -78,10 +79,10 @@ def with_files(settings: PickSettings, paths: dict[tuple[str, int], str]) -> Pic
         if place < 0:
             values[name] = path
             continue
-        view, value = split_name(values[name][place])
+        view, value = Named.read(values[name][place])
         sections = split_sections(value)[1]
         path = f"{path}[{sections}]" if sections else path
-        values[name][place] = f"{view}={path}" if view else path
+        values[name][place] = str(Named(view, path))
     return make_settings({**settings.model_dump(), **values})
 
 

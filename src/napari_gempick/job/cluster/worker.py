@@ -22,7 +22,7 @@ from napari_gempick.job.pick import finish_micrograph
 from napari_gempick.job.prove import Prover
 from napari_gempick.job.results import Results
 from napari_gempick.model.errors import GempickError, InputError, OutputError, SettingsError
-from napari_gempick.model.settings import AUTO
+from napari_gempick.model.values import AUTO
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -1,0 +1,183 @@
+"""What a parameter declares about itself, once: the command line, the window, job files and the pages read it here."""
+
+from __future__ import annotations
+
+import functools
+import types
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
+
+from pydantic import BaseModel, Field, ValidationError
+
+from napari_gempick.model.errors import SettingsError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_Model = TypeVar("_Model", bound=BaseModel)
+MOST = 99_999.0
+"""The largest number that an editor takes where the declaration has no limit."""
+
+Role = Literal["template", "search", "candidates", "choice", "tuned", "format", "files", "run"]
+"""What a setting decides: the rotated templates and masks; what else the scores come from; which candidates are kept;
+which of them are picks; the same, as a number beside the thresholds; how picks are written; which
+other files are written; or nothing of the results (where the work is done)."""
+Kind = Literal["value", "per view", "path", "bounds", "lines"]
+"""How a value is written: as its type says; VALUE or NAME=VALUE, several of them; a path; LOWEST,HIGHEST; lines."""
+
+
+@dataclass(frozen=True)
+class Paths:
+    """What a path may be: `files` are name patterns, `word` stands for a path and means `meaning`."""
+
+    nothing: str
+    file: str
+    folder: str
+    files: str
+    word: str = ""
+    meaning: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Declared:
+    """A parameter as it is declared.
+
+    `group` is its heading in the window, None where it has no editor there. `low` and `high` are the limits of a
+    number; with `open`, `low` itself is excluded. `step` and `digits` are those of an editor. `empty` says in a word
+    what an empty value means, where a value can be empty. `type` is without None, which `optional` allows.
+    """
+
+    name: str
+    help: str
+    label: str
+    group: str | None = "Further settings"
+    role: Role = "search"
+    kind: Kind = "value"
+    default: Any
+    required: bool
+    type: Any
+    optional: bool
+    unit: str | None = None
+    metavar: str | None = None
+    low: float
+    high: float
+    open: bool
+    step: float
+    digits: int
+    empty: str
+    paths: Paths | None = None
+
+    @property
+    def flag(self) -> str:
+        """The option on the command line."""
+        return "--" + self.name.replace("_", "-")
+
+    @property
+    def suffix(self) -> str:
+        """The unit as it follows a number."""
+        return {None: "", "degrees": "°"}.get(self.unit, f" {self.unit}")
+
+    @property
+    def choices(self) -> tuple[Any, ...]:
+        """The values that there are, or none where any is allowed."""
+        return get_args(self.type) if get_origin(self.type) is Literal else ()
+
+    @property
+    def many(self) -> bool:
+        """Whether the value is a tuple."""
+        return get_origin(self.type) is tuple
+
+
+def declare(
+    default: Any,
+    help: str,
+    *,
+    ge: float | None = None,
+    gt: float | None = None,
+    le: float | None = None,
+    lt: float | None = None,
+    **declared: Any,
+) -> Any:
+    """Declare a parameter: default, help, limits and fields of `Declared`; `least` and `most` limit only an editor."""
+    declared = {"unit": None, "metavar": None, **declared}
+    return Field(default, description=help, json_schema_extra=declared, ge=ge, gt=gt, le=le, lt=lt)
+
+
+@functools.cache
+def declarations(model: type[BaseModel]) -> Mapping[str, Declared]:
+    """Return what the parameters of a model declare, by name and in their order."""
+    return {name: _declared(name, info) for name, info in model.model_fields.items()}
+
+
+def _declared(name: str, info: Any) -> Declared:
+    given = dict(info.json_schema_extra)
+    low, high = given.pop("least", 0.0), given.pop("most", MOST)
+    for rule in info.metadata:
+        low = getattr(rule, "ge", getattr(rule, "gt", low))
+        high = getattr(rule, "le", getattr(rule, "lt", high))
+    type_, optional = _without_none(info.annotation)
+    required = info.is_required()
+    others = {
+        "label": name.replace("_", " ").capitalize(),
+        "step": 0.05 if high <= 1 else 1.0,
+        "digits": 3 if high <= 1 else 1,
+        "empty": "auto" if optional or required else "",
+    }
+    return Declared(
+        name=name,
+        help=info.description,
+        default=None if required else info.default,
+        required=required,
+        type=type_,
+        optional=optional,
+        low=float(low),
+        high=float(high),
+        open=any(hasattr(rule, "gt") for rule in info.metadata),
+        **{**others, **given},
+    )
+
+
+def _without_none(annotation: Any) -> tuple[Any, bool]:
+    """Return a type without None, and whether it had it."""
+    if get_origin(annotation) is Annotated:
+        annotation = get_args(annotation)[0]
+    if get_origin(annotation) in (Union, types.UnionType):
+        parts = [part for part in get_args(annotation) if part is not type(None)]
+        return parts[0], len(parts) < len(get_args(annotation))
+    return annotation, False
+
+
+def names_with(model: type[BaseModel], **wanted: Any) -> tuple[str, ...]:
+    """Return the names of the parameters of which `Declared` has a value, or one of several, in each named field."""
+    return tuple(
+        name
+        for name, one in declarations(model).items()
+        if all(
+            getattr(one, key) in value if isinstance(value, tuple) else getattr(one, key) == value
+            for key, value in wanted.items()
+        )
+    )
+
+
+def groups(model: type[BaseModel]) -> dict[str, tuple[str, ...]]:
+    """Return the names of the parameters under each heading of the window, in the order of the declarations."""
+    headings = dict.fromkeys(one.group for one in declarations(model).values() if one.group is not None)
+    return {heading: names_with(model, group=heading) for heading in headings}
+
+
+def validated(model: type[_Model], values: Mapping[str, Any]) -> _Model:
+    """Build settings of any model from plain values.
+
+    Raises
+    ------
+    SettingsError
+        One sentence that names each wrong setting.
+    """
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        problems = []
+        for item in error.errors():
+            name = "".join(f"--{part}: ".replace("_", "-") for part in item["loc"][:1])
+            problems.append(name + item["msg"].removeprefix("Value error, "))
+        raise SettingsError("Wrong settings: " + "; ".join(problems) + ".") from error

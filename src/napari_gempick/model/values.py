@@ -1,0 +1,135 @@
+"""Values as the command line, JSON and the window write them: one reader and one writer for each kind."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
+
+from napari_gempick.model.errors import SettingsError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+T = TypeVar("T")
+AUTO = "auto"
+
+
+class Named(NamedTuple):
+    """A text with the name of the view that it is for; None: for all views."""
+
+    name: str | None
+    value: str
+
+    @classmethod
+    def read(cls, text: str) -> Named:
+        """Read `VALUE` or `NAME=VALUE`; a path may contain `=` after a separator."""
+        name, separator, value = text.partition("=")
+        if separator and name and not any(mark in name for mark in "/\\"):
+            return cls(name, value)
+        return cls(None, text)
+
+    def __str__(self) -> str:
+        return self.value if self.name is None else f"{self.name}={self.value}"
+
+
+def named_texts(values: Mapping[str, object], form: str = "") -> tuple[str, ...]:
+    """Return `NAME=VALUE` for each view, the value written as a format specification says."""
+    return tuple(str(Named(name, format(value, form))) for name, value in values.items())
+
+
+class PerView(Generic[T]):
+    """Values of views.
+
+    Parameters
+    ----------
+    texts : iterable of str
+        `VALUE` or `NAME=VALUE`; of two for the same view the later one holds.
+    read : callable
+        Turns the text of a value into the value; raises ValueError with what is wrong, as it follows the text.
+    default : object
+        The value of a view that no text is for.
+    option : str
+        The option that the texts were given with, named in errors.
+
+    Raises
+    ------
+    ValueError
+        A text cannot be read.
+    """
+
+    def __init__(self, texts: Iterable[str], read: Callable[[str], T], default: T, option: str) -> None:
+        self._texts = [Named.read(text) for text in texts]
+        self._values: dict[str | None, T] = {None: default}
+        for one in self._texts:
+            try:
+                self._values[one.name] = read(one.value)
+            except ValueError as error:
+                raise ValueError(f"{str(one)!r} {error}") from None
+        self._option = option
+
+    @property
+    def all(self) -> tuple[T, ...]:
+        """The values that were given, in no view's order."""
+        return tuple(self._values[one.name] for one in self._texts)
+
+    def of(self, view_names: Iterable[str]) -> tuple[T, ...]:
+        """Return the value of each view, in their order.
+
+        Raises
+        ------
+        SettingsError
+            A value is for a name that is not a view's.
+        """
+        names = tuple(view_names)
+        for one in self._texts:
+            if one.name is not None and one.name not in names:
+                raise SettingsError(
+                    f"{self._option} {one}: there is no view {one.name!r}; the views are {', '.join(names)}."
+                )
+        return tuple(self._values.get(name, self._values[None]) for name in names)
+
+
+def read_threshold(text: str) -> float | None:
+    """Read a threshold; None for auto."""
+    if text == AUTO:
+        return None
+    try:
+        number = float(text)
+    except ValueError:
+        raise ValueError("is not a number; write 0.4, NAME=0.4 or auto") from None
+    if not -1 <= number <= 1:
+        raise ValueError("must lie between -1 and 1")
+    return number
+
+
+def read_fold(text: str) -> int:
+    """Read an n-fold symmetry."""
+    if not text.isdecimal() or not 1 <= int(text) <= 360:
+        raise ValueError("is not a whole number from 1 to 360; write 5, or NAME=5")
+    return int(text)
+
+
+def read_bounds(text: str) -> tuple[float, float]:
+    """Read LOWEST,HIGHEST, of which either may be missing."""
+    try:
+        lowest, highest = text.split(",")
+        bounds = float(lowest or "-inf"), float(highest or "inf")
+    except ValueError:
+        raise ValueError(f"{text!r}: write LOWEST,HIGHEST, such as -1.5,1 or ,2") from None
+    if bounds[0] > bounds[1]:
+        raise ValueError(f"{text!r}: the lowest value comes first")
+    return bounds
+
+
+def read_grid(text: str) -> Fraction | None:
+    """Read the ratio of map pixel to file pixel; `full` is 1, None for auto."""
+    word = text.strip().lower()
+    if word == AUTO:
+        return None
+    try:
+        ratio = Fraction("1" if word == "full" else text)
+    except (ValueError, ZeroDivisionError):
+        raise ValueError(f"{text!r}: write auto, full or a ratio such as 2 or 9/4") from None
+    if ratio < 1:
+        raise ValueError(f"{text!r}: the ratio must be at least 1")
+    return ratio.limit_denominator(64)
