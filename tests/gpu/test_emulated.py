@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+import emulated_gpu
 from emulated_gpu import install
 from helpers import bank_of
 from napari_gempick.device.cpu import CpuDevice
@@ -69,6 +70,14 @@ def test_two_logical_devices_give_the_same_bytes(emulated):
         for a, b in zip(one, two, strict=True):
             assert a.score.tobytes() == b.score.tobytes()
             assert a.index.tobytes() == b.index.tobytes()
+
+
+def test_the_emulation_notices_a_missing_wait(emulated, monkeypatch):
+    gpu, _ = emulated
+    whole, _, _ = search_on([gpu.GpuDevice(0, "cuda:0")])
+    monkeypatch.setattr(emulated_gpu.Event, "synchronize", lambda self: None)
+    spoilt, _, _ = search_on([gpu.GpuDevice(0, "cuda:0")])
+    assert spoilt[0].score.tobytes() != whole[0].score.tobytes()
 
 
 def test_gpu_and_cpu_share_a_queue(emulated, plans):
