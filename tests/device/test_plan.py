@@ -124,3 +124,13 @@ def test_wrong_devices(plans, spec):
 def test_absent_gpu(plans):
     with pytest.raises(DeviceError, match="cuda:99 is not available"):
         open_devices("cuda:99", 0, plans)
+
+
+def test_dask_is_not_imported_and_can_be(tmp_path):
+    """pyfftw would import it where it is installed, which takes longer than all the rest."""
+    code = (
+        "import sys, napari_gempick.device.plan as plan\n"
+        "assert plan.pyfftw is not None and 'dask' not in sys.modules\n"
+        "from dask.array.fft import fft_wrap\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=tmp_path)

@@ -13,9 +13,10 @@ import importlib
 import json
 import os
 import platform
+import sys
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from platformdirs import user_cache_path
@@ -23,11 +24,25 @@ from platformdirs import user_cache_path
 from napari_gempick.device.locks import locked
 from napari_gempick.model.errors import SettingsError
 
-pyfftw: Any
-try:
-    pyfftw = importlib.import_module("pyfftw")
-except ImportError:  # scipy.fft serves instead; see fft.py
-    pyfftw = None
+
+def _import_pyfftw() -> Any:
+    """Return pyfftw, or None where it is absent (scipy.fft serves instead; see fft.py).
+
+    Where dask is installed, as with napari, pyfftw imports all of it for an interface that is not used here, and a
+    program starts half a second later: so it does not find that part of dask.
+    """
+    unused = "dask.array.fft"
+    hidden = sys.modules.setdefault(unused, cast("Any", None)) is None
+    try:
+        return importlib.import_module("pyfftw")
+    except ImportError:
+        return None
+    finally:
+        if hidden:
+            del sys.modules[unused]
+
+
+pyfftw = _import_pyfftw()
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
