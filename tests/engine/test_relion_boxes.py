@@ -83,25 +83,25 @@ def test_a_box_is_the_one_that_relion_cuts(micrograph, x, y, size, scale, norm, 
 
 
 def test_without_the_plane_a_box_on_a_ramp_is_another_one(micrograph):
-    """The plane that --normalize subtracts by default makes a difference that can be measured."""
+    """The plane that is subtracted by default makes a difference that can be measured."""
     x, y = np.array([70.3]), np.array([80.7])
     theirs = relion_box(micrograph, x[0], y[0], 50, norm=True).ravel()
     found = {}
     for ramp in (True, False):
-        given = make_extract_settings({"box": 50, "normalize": True, "ramp": ramp})
+        given = make_extract_settings({"box": 50} if ramp else {"box": 50, "ramp": False})
         found[ramp] = np.corrcoef(finish(cut(micrograph, x, y, 50), given)[0].ravel(), theirs)[0, 1]
     assert found[True] > 0.99999 and found[False] < 0.97
 
 
 @pytest.mark.parametrize("image", [np.full((40, 40), 3.0), np.indices((40, 40)).sum(axis=0) * 0.7 + 1000])
 def test_a_background_without_deviation_is_only_subtracted(image):
-    given = make_extract_settings({"box": 32, "normalize": True})
+    given = make_extract_settings({"box": 32})
     (particle,), _ = finish(cut(image.astype(np.float32), np.array([20.0]), np.array([20.0]), 32), given)
     assert np.abs(particle).max() < 1e-3
 
 
 @pytest.mark.parametrize(("box", "scale"), [(64, None), (64, 32), (61, None), (61, 31)])
-@pytest.mark.parametrize("extra", [[], ["--normalize", "--invert"]])
+@pytest.mark.parametrize("extra", [["--no-normalize"], ["--invert"]])
 def test_the_shift_takes_the_particle_to_the_centre_of_its_box(tmp_path, monkeypatch, box, scale, extra):
     """A particle that lies right of and below its box's centre pixel has negative shifts, as in RELION."""
     monkeypatch.chdir(tmp_path)

@@ -28,13 +28,13 @@ class ExtractSettings(BaseModel):
         empty="off",
     )
     normalize: bool = _shown(
-        False,
+        True,
         "Zero mean and unit standard deviation of the background, outside the circle of --background-radius.",
         label="Normalise",
     )
     ramp: bool = declare(
         True,
-        "--normalize subtracts the plane that fits the background best, as RELION does; otherwise only its mean.",
+        "Normalising subtracts the plane that fits the background best, as RELION does; otherwise only its mean.",
         group=None,
     )
     background_radius: float | None = declare(

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from napari_gempick.widgets.tasks import Tasks
 
 FOLDER = "particles"
-_RELION = {"normalize": True, "invert": True}
-"""As RELION wants particles; `gempick extract` leaves pixels as they are."""
+_RELION = {"invert": True}
+"""As RELION wants particles; `gempick extract` keeps their sign."""
 
 
 class Particles(Fold):
