@@ -1,6 +1,7 @@
 """Classes of particles whose kinds and poses are known: no collapse, weak particles, no class without a particle."""
 
 import numpy as np
+import pytest
 
 from helpers import Blobs
 from napari_gempick.engine.align import average_classes, outer_side
@@ -44,9 +45,11 @@ def likeness(average):
     )
 
 
-def test_a_mirror_pair_splits_into_its_kinds():
+@pytest.mark.parametrize("snr", [0.2, 1.0])
+def test_a_mirror_pair_splits_into_its_kinds(snr):
+    """Also where the kinds come in turn, as when somebody clicks one view after the other."""
     kinds = [Blobs, Mirrored] * 30
-    _, poses = average_classes(boxes_of(kinds, 0.2, 1), BOX, classes=2)
+    _, poses = average_classes(boxes_of(kinds, snr, 1), BOX, classes=2)
     first = np.array([kind is Blobs for kind in kinds])
     agree = float((poses.label[first] == 0).mean() + (poses.label[~first] == 1).mean()) / 2
     assert max(agree, 1 - agree) >= 0.9

@@ -95,7 +95,7 @@ class Level:
 
     def __init__(self, images: PolarImages, share: float, threads: ThreadPoolExecutor) -> None:
         self.images, self._threads = images, threads
-        self.folds = np.arange(len(images)) % FOLDS
+        self.folds = np.random.default_rng(len(images)).permutation(len(images)) % FOLDS  # kinds may come in turn
         self.rings = max(2, round(share * len(images.frequencies)))
         self.count = round(share * ANGLES / 2)
         self.area = 2 * np.pi * images.frequencies[: self.rings] * images.spacing
