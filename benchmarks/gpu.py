@@ -202,7 +202,7 @@ def check(gpu: Gpu) -> list[dict]:
 
 
 class Rolled:
-    """Templates at hand: a bank whose rotations cost nothing, to time the search alone."""
+    """A bank whose rotations cost nothing, so that only the search is timed."""
 
     def __init__(self, bank: Bank, gpu: Gpu) -> None:
         made = bank.make_templates(range(min(16, len(bank.index))), gpu.device().arrays)

@@ -152,7 +152,7 @@ def call(library, name, grid, block, arguments):
 
 
 class DeviceArray(np.ndarray):
-    """An array with an address, as CuPy's; host arrays are let in by `asarray` and `set` alone."""
+    """An array with an address, as CuPy's; host arrays come in only through `asarray` and `set`."""
 
     @property
     def data(self):

@@ -131,7 +131,7 @@ class CpuWorker:
     ) -> None:
         """See base.TileWorker.
 
-        1 / sigma of a shared mask is a common factor that is not negative: it scales the largest correlation alone.
+        1 / sigma of a shared mask is a common factor that is not negative: only the largest correlation is scaled.
         Where it vanishes the score is 0, held by the smallest k.
         """
         fft = self._fft(precision)

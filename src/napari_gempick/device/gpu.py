@@ -35,7 +35,7 @@ _ERRORS = (cupy.cuda.runtime.CUDARuntimeError, cupy.cuda.driver.CUDADriverError,
 _OUT_OF_MEMORY = "cudaErrorMemoryAllocation", "CUDA_ERROR_OUT_OF_MEMORY", "CUFFT_ALLOC_FAILED"
 
 
-def _lacks_memory(error: Exception) -> bool:
+def _is_out_of_memory(error: Exception) -> bool:
     return isinstance(error, cupy.cuda.memory.OutOfMemoryError) or any(name in str(error) for name in _OUT_OF_MEMORY)
 
 
@@ -53,7 +53,7 @@ def _on_device(method: Method) -> Method:
                 try:
                     return method(self, *args, **kwargs)
                 except (*_ERRORS, cupy.cuda.memory.OutOfMemoryError) as error:
-                    if not _lacks_memory(error):
+                    if not _is_out_of_memory(error):
                         raise DeviceError(f"cuda:{self.number}: {error}") from error
                     if not self._device.give_up():
                         raise DeviceError(f"cuda:{self.number} is out of memory: {error}") from error
