@@ -11,7 +11,8 @@ from napari_gempick.engine.prepare import prepare
 from napari_gempick.engine.search import Search
 from napari_gempick.job.bank_maker import BankMaker
 from napari_gempick.job.found import find_peaks
-from napari_gempick.job.inputs import source_of, view_of
+from napari_gempick.job.full_grid import source_of
+from napari_gempick.job.inputs import view_of
 from napari_gempick.model.geometry import Grid
 from napari_gempick.model.settings import PickSettings
 from napari_gempick.run.pipeline import search_all

@@ -13,7 +13,8 @@ from napari_gempick.engine.refine import refine
 from napari_gempick.engine.search import Search
 from napari_gempick.io.mrc import write_mrc
 from napari_gempick.job.bank_maker import BankMaker
-from napari_gempick.job.inputs import choose_grid, source_of, view_of
+from napari_gempick.job.full_grid import source_of
+from napari_gempick.job.inputs import choose_grid, view_of
 from napari_gempick.job.preview import agreement, angles_around, coarser, preview, preview_file
 from napari_gempick.model.errors import SettingsError
 from napari_gempick.model.geometry import Grid

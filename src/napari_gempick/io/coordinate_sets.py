@@ -12,7 +12,9 @@ from napari_gempick.io.formats import SUFFIXES
 from napari_gempick.io.formats.eman2 import EMAN2, possible_names
 from napari_gempick.io.formats.relion import is_index
 from napari_gempick.io.formats.stems import stem_of
-from napari_gempick.io.read_coordinates import CoordinateSet, read_autopick_index, read_coordinates
+from napari_gempick.io.formats.coordinate_set import CoordinateSet
+from napari_gempick.io.formats.relion import read_autopick_index
+from napari_gempick.io.read_coordinates import read_coordinates
 from napari_gempick.model.errors import InputError
 
 if TYPE_CHECKING:

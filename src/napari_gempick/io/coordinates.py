@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING
 
 from napari_gempick.io.candidates import Candidates, read_candidates, write_candidates
 from napari_gempick.io.formats import FORMATS, Format, PicksInfo
+from napari_gempick.io.formats.coordinate_set import CoordinateSet
 from napari_gempick.io.formats.eman1 import write_boxes
 from napari_gempick.io.formats.relion import read_autopick_index, write_autopick, write_autopick_index
 from napari_gempick.io.formats.table import write_table
-from napari_gempick.io.read_coordinates import CoordinateSet, read_coordinates
+from napari_gempick.io.read_coordinates import read_coordinates
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

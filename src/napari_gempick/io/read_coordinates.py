@@ -6,15 +6,11 @@ from typing import TYPE_CHECKING
 
 from napari_gempick.io.formats import format_named, format_of
 from napari_gempick.io.formats.coordinate_set import CoordinateSet, ReadOptions
-from napari_gempick.io.formats.relion import read_autopick_index
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from napari_gempick.model.orientation import Shape
-
-__all__ = ["CoordinateSet", "read_autopick_index", "read_coordinates"]
-
 
 def read_coordinates(
     path: Path | str,

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 _COLUMNS = 12
 _CELL, _GAP, _LABEL = 0.82, 0.06, 0.17  # inch
-_LEFT, _TOP, _HEAD, _FOOT = 0.35, 0.75, 0.42, 0.25
+_MARGIN, _HEADER, _HEAD, _FOOT = 0.35, 0.75, 0.42, 0.25
 _INK, _FAINT = "#1B1F24", "#6B7280"
 
 
@@ -37,8 +37,8 @@ def plot_sheet(path: Path | str, report: RunReport, *, dpi: int = 200) -> None:
     heights = [
         _HEAD + max(2, math.ceil(len(view.particles) / _COLUMNS)) * (_CELL + _GAP + _LABEL) for view in report.views
     ]
-    width = _LEFT + 2 * (large + _GAP) + 0.3 + _COLUMNS * (_CELL + _GAP) + _LEFT
-    height = _TOP + sum(heights) + 0.25 * len(heights) + _FOOT
+    width = _MARGIN + 2 * (large + _GAP) + 0.3 + _COLUMNS * (_CELL + _GAP) + _MARGIN
+    height = _HEADER + sum(heights) + 0.25 * len(heights) + _FOOT
     figure = Figure(figsize=(width, height), facecolor="white")
 
     def picture(left: float, top: float, side: float, image: NDArray[Any] | None, label: str, colour: str = "") -> None:
@@ -66,19 +66,19 @@ def plot_sheet(path: Path | str, report: RunReport, *, dpi: int = 200) -> None:
     def words(left: float, top: float, text: str, size: float, **style: Any) -> None:
         figure.text(left / width, 1 - top / height, text, va="top", fontsize=size, **{"color": _INK, **style})
 
-    words(_LEFT, 0.22, literal(report.name), 17, fontweight="bold")
+    words(_MARGIN, 0.22, literal(report.name), 17, fontweight="bold")
     summary = (
         f"{report.picks} picks on {len(report.done)} micrographs     box {report.box / 10:.0f} nm     {report.program}"
     )
-    figure.text((width - _LEFT) / width, 1 - 0.32 / height, summary, ha="right", va="top", fontsize=9, color=_FAINT)
-    top = _TOP
+    figure.text((width - _MARGIN) / width, 1 - 0.32 / height, summary, ha="right", va="top", fontsize=9, color=_FAINT)
+    top = _HEADER
     for number, (view, tall) in enumerate(zip(report.views, heights, strict=True)):
         colour = COLOURS[number % len(COLOURS)]
-        words(_LEFT, top, literal(view.name), 13, fontweight="bold", color=colour)
-        words(_LEFT + 0.13 * len(view.name) + 0.25, top + 0.045, _caption(view), 9, color=_FAINT)
+        words(_MARGIN, top, literal(view.name), 13, fontweight="bold", color=colour)
+        words(_MARGIN + 0.13 * len(view.name) + 0.25, top + 0.045, _caption(view), 9, color=_FAINT)
         row = top + _HEAD - 0.08
         picture(
-            _LEFT,
+            _MARGIN,
             row,
             large - _LABEL,
             view.template,
@@ -86,8 +86,8 @@ def plot_sheet(path: Path | str, report: RunReport, *, dpi: int = 200) -> None:
             colour,
         )
         label = f"mean of {view.averaged}, turned by psi" if view.averaged else "no particles"
-        picture(_LEFT + large + _GAP, row, large - _LABEL, view.mean, label, colour)
-        start = _LEFT + 2 * (large + _GAP) + 0.3
+        picture(_MARGIN + large + _GAP, row, large - _LABEL, view.mean, label, colour)
+        start = _MARGIN + 2 * (large + _GAP) + 0.3
         for place, (particle, score) in enumerate(zip(view.particles, view.scores, strict=True)):
             line, column = divmod(place, _COLUMNS)
             picture(

@@ -13,7 +13,8 @@ from napari_gempick.engine.exclusion import find_exclusion
 from napari_gempick.engine.peaks import select
 from napari_gempick.job.bank_maker import BankMaker
 from napari_gempick.job.found import find_peaks
-from napari_gempick.job.inputs import View, choose_grid, source_of, view_of
+from napari_gempick.job.full_grid import source_of
+from napari_gempick.job.inputs import View, choose_grid, view_of
 from napari_gempick.job.thresholds import candidate_floor, decide, scores_of, selection_for
 from napari_gempick.model.errors import InputError, SettingsError
 from napari_gempick.model.settings import PickSettings

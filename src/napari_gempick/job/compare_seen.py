@@ -99,11 +99,11 @@ def counts(matchings: Sequence[Matching]) -> dict[str, Any]:
         matched, only_a (here), only_b (there), per_view, mean_distance, precision, recall (NaN without meaning).
     """
     numbers = summarise(matchings)
-    (found,) = comparison(("here", "there"), [_compared(matching) for matching in matchings])["pairs"]
+    (found,) = comparison(("here", "there"), [_compared_seen(matching) for matching in matchings])["pairs"]
     return {**found, "precision": numbers.precision, "recall": numbers.recall}
 
 
-def _compared(matching: Matching) -> Compared:
+def _compared_seen(matching: Matching) -> Compared:
     """Return what counts of a matching."""
     here, there = matching.pick_counts, matching.truth_counts
     hit = matching.matched

@@ -15,8 +15,9 @@ from napari_gempick.io.formats.relion import PARTICLES, STAR
 from napari_gempick.io.micrograph_table import MicrographTable
 from napari_gempick.job.convert_files import OutputFiles
 from napari_gempick.job.convert_parts import Part, PartReader
-from napari_gempick.job.convert_proof import ConversionProof, describe_proof
+from napari_gempick.job.convert_proof import ConversionProof
 from napari_gempick.job.evaluate import some
+from napari_gempick.job.prove import describe_proof
 from napari_gempick.model.errors import InputError, SettingsError
 from napari_gempick.model.orientation import Orientation
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_gempick.engine.proof import Proof
-from napari_gempick.job.prove import Prover, describe_proof, not_verifiable, read_back, refuse_wrong, spread
+from napari_gempick.job.prove import Prover, not_verifiable, read_back, refuse_wrong, spread
 from napari_gempick.model.errors import GempickError
 from napari_gempick.model.orientation import Orientation
 from napari_gempick.model.settings import make_settings
@@ -19,9 +19,6 @@ if TYPE_CHECKING:
     from napari_gempick.job.convert import Conversion
     from napari_gempick.job.convert_parts import Part
     from napari_gempick.model.picks import Picks, Places
-
-__all__ = ["ConversionProof", "describe_proof"]
-
 
 class ConversionProof:
     """The check that `OutputFiles.write` makes; `proof` is what came out, None where none was asked for.

@@ -1,4 +1,4 @@
-"""The full grid in place of a coarser one that would give wrong scores."""
+"""What the search of one micrograph needs, and the full grid in place of a coarser one that would give wrong scores."""
 
 from __future__ import annotations
 
@@ -7,13 +7,20 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from napari_gempick.engine.squares import MOST
+from napari_gempick.job.inputs import read_image
 from napari_gempick.model.geometry import Grid
+from napari_gempick.run.pipeline import Source
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from napari_gempick.engine.filters import Transfer
     from napari_gempick.engine.prepare import Prepared
+    from napari_gempick.io.listing import MicrographFile
     from napari_gempick.job.bank_maker import BankMaker
-    from napari_gempick.run.pipeline import Source
+    from napari_gempick.model.ctf import Ctf
+    from napari_gempick.model.settings import PickSettings
 
 ON_FULL_GRID = "It was searched on the full grid: beside pixels so bright or dark a coarser one gives wrong scores."
 
@@ -31,3 +38,26 @@ def with_full_grid(source: Source, makers: BankMaker, of_templates: Transfer | N
         return replace(source, grid=whole, bank=bank, notes=notes, instead=None, refine=makers.refines(whole))
 
     return replace(source, instead=instead) if grid.ratio > 1 else source
+
+
+def loader(micrograph: MicrographFile, settings: PickSettings, makers: BankMaker) -> Source:
+    """Read one micrograph for the search; errors as io.micrograph."""
+    image, grid, notes = read_image(micrograph.path, settings, micrograph.pixel_size)
+    return source_of(image, grid, settings, makers, makers.preparation.ctf_of(micrograph.path), notes)
+
+
+def source_of(
+    image: NDArray[np.float32],
+    grid: Grid,
+    settings: PickSettings,
+    makers: BankMaker,
+    ctf: Ctf | None = None,
+    notes: tuple[str, ...] = (),
+) -> Source:
+    """Return what the search of a micrograph (ny, nx) needs."""
+    treated = makers.preparation.treat(image, grid.pixel_size, ctf)
+    bank = functools.partial(makers, grid, treated.of_templates)
+    notes = (*notes, *treated.notes)
+    filters = makers.lowpass(grid), settings.highpass, notes, treated.of_micrograph
+    source = Source(treated.image, grid, *filters, bank, replaced=treated.replaced, refine=makers.refines(grid))
+    return with_full_grid(source, makers, treated.of_templates)

@@ -1,8 +1,7 @@
-"""From settings to what the engine needs: views with templates and masks, banks, micrograph loaders."""
+"""From settings to what the engine needs: views with templates and masks, grids and images."""
 
 from __future__ import annotations
 
-import functools
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -11,11 +10,9 @@ import numpy as np
 from napari_gempick.engine.masks import parse_shape
 from napari_gempick.io.micrograph import as_float32, read_micrograph, require_pixel_size
 from napari_gempick.io.stack import read_mask, read_stack, split_sections
-from napari_gempick.job.full_grid import with_full_grid
 from napari_gempick.model.errors import InputError, SettingsError
 from napari_gempick.model.geometry import Grid, coarsest_ratio
 from napari_gempick.model.values import Named
-from napari_gempick.run.pipeline import Source
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,10 +20,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from napari_gempick.io.listing import MicrographFile
     from napari_gempick.io.stack import Stack
-    from napari_gempick.job.bank_maker import BankMaker
-    from napari_gempick.model.ctf import Ctf
     from napari_gempick.model.settings import PickSettings
 
 
@@ -179,26 +173,3 @@ def read_image(
         notes = (*notes, f"{replaced} NaN or infinite pixels were replaced by the median.")
     shape = (int(image.shape[0]), int(image.shape[1]))
     return image, choose_grid(settings, shape, pixel_size), notes
-
-
-def loader(micrograph: MicrographFile, settings: PickSettings, makers: BankMaker) -> Source:
-    """Read one micrograph for the search; errors as io.micrograph."""
-    image, grid, notes = read_image(micrograph.path, settings, micrograph.pixel_size)
-    return source_of(image, grid, settings, makers, makers.preparation.ctf_of(micrograph.path), notes)
-
-
-def source_of(
-    image: NDArray[np.float32],
-    grid: Grid,
-    settings: PickSettings,
-    makers: BankMaker,
-    ctf: Ctf | None = None,
-    notes: tuple[str, ...] = (),
-) -> Source:
-    """Return what the search of a micrograph (ny, nx) needs."""
-    treated = makers.preparation.treat(image, grid.pixel_size, ctf)
-    bank = functools.partial(makers, grid, treated.of_templates)
-    notes = (*notes, *treated.notes)
-    filters = makers.lowpass(grid), settings.highpass, notes, treated.of_micrograph
-    source = Source(treated.image, grid, *filters, bank, replaced=treated.replaced, refine=makers.refines(grid))
-    return with_full_grid(source, makers, treated.of_templates)

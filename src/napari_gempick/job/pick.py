@@ -16,7 +16,8 @@ from napari_gempick.io.micrograph import LIST
 from napari_gempick.io.names import check_micrograph_name
 from napari_gempick.job.bank_maker import BankMaker
 from napari_gempick.job.exclusion import check_exclusion, with_exclusion
-from napari_gempick.job.inputs import loader, read_views
+from napari_gempick.job.full_grid import loader
+from napari_gempick.job.inputs import read_views
 from napari_gempick.job.output_folder import alone_in, left_over
 from napari_gempick.job.prove import MicrographProof, Prover
 from napari_gempick.job.results import Results

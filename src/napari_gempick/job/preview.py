@@ -29,7 +29,8 @@ from napari_gempick.io.listing import MicrographFile
 from napari_gempick.job.arrays import picked, repick
 from napari_gempick.job.bank_maker import BankMaker
 from napari_gempick.job.exclusion import check_exclusion, read_exclusion
-from napari_gempick.job.inputs import read_image, read_views, source_of
+from napari_gempick.job.full_grid import source_of
+from napari_gempick.job.inputs import read_image, read_views
 from napari_gempick.job.thresholds import candidate_floor, decide, scores_of, selection_for
 from napari_gempick.model.errors import Cancelled
 from napari_gempick.model.geometry import Grid

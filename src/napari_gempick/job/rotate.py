@@ -14,7 +14,8 @@ from napari_gempick.io.listing import MicrographFile
 from napari_gempick.io.stack import write_mrc
 from napari_gempick.io.star import write_tables
 from napari_gempick.job.bank_maker import BankMaker
-from napari_gempick.job.inputs import choose_grid, loader, read_views
+from napari_gempick.job.full_grid import loader
+from napari_gempick.job.inputs import choose_grid, read_views
 from napari_gempick.job.template_files import refuse_existing
 from napari_gempick.model.errors import SettingsError
 

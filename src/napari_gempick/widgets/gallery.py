@@ -10,7 +10,7 @@ from qtpy.QtGui import QColor, QPainter, QPen
 from qtpy.QtWidgets import QToolTip, QWidget
 from superqt.utils import qdebounced
 
-from napari_gempick.widgets.part_templates import pixmap
+from napari_gempick.widgets.parts import pixmap
 from napari_gempick.widgets.pictures import cut_out
 
 if TYPE_CHECKING:

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from qtpy.QtWidgets import QLabel, QWidget
 
-from napari_gempick.widgets.part_templates import pixmap
-from napari_gempick.widgets.parts import row
+from napari_gempick.widgets.parts import pixmap, row
 from napari_gempick.widgets.pictures import cut_out, turned
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from qtpy.QtCore import Qt
-from qtpy.QtGui import QColor, QImage, QPixmap
+from qtpy.QtGui import QColor
 from qtpy.QtWidgets import (
     QColorDialog,
     QFileDialog,
@@ -26,11 +26,10 @@ from napari_gempick.widgets.dialogs import ask, average_dialog, projection_dialo
 from napari_gempick.widgets.editors import edit
 from napari_gempick.widgets.forms import Form, tip_of
 from napari_gempick.widgets.making import average_picks, project
-from napari_gempick.widgets.parts import GAP, Part, button, mark_next, row, tool
+from napari_gempick.widgets.parts import GAP, Part, button, mark_next, pixmap, row, tool
 from napari_gempick.widgets.pictures import ViewPictures, draw_view
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
     from napari_gempick.widgets.controller import Controller
     from napari_gempick.widgets.drawing import MaskDrawing
@@ -311,11 +310,3 @@ class _ViewRow(QFrame):
 
 def _shape_text(kind: str, x: float, y: float) -> str:
     return f"circle:{max(x, y):g}" if kind == "circle" else f"{kind}:{x:g}x{y:g}"
-
-
-def pixmap(picture: NDArray[np.uint8], side: int) -> QPixmap:
-    """Return an (n, n, 3) picture as a pixmap."""
-    data = np.ascontiguousarray(picture)
-    image = QImage(data.data, data.shape[1], data.shape[0], 3 * data.shape[1], QImage.Format.Format_RGB888)
-    made = QPixmap.fromImage(image.copy())
-    return made.scaled(side, side, Qt.AspectRatioMode.KeepAspectRatio, Qt.TransformationMode.SmoothTransformation)

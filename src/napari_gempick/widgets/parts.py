@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
 from qtpy.QtCore import Qt
+from qtpy.QtGui import QImage, QPixmap
 from qtpy.QtWidgets import QHBoxLayout, QLabel, QPushButton, QSizePolicy, QToolButton, QWidget
 from superqt import QElidingLabel
 
@@ -12,6 +14,8 @@ from napari_gempick.widgets.fold import GAP, Foldable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from numpy.typing import NDArray
 
 _NEXT = "QPushButton:enabled { background: #2a6fc9; color: white; } QPushButton:enabled:hover { background: #3b82e0; }"
 FRAMED = "QPlainTextEdit, QTextEdit { border: 1px solid #7a7d85; border-radius: 2px; background: transparent; }"
@@ -103,3 +107,11 @@ def shorten(path: str, longest: int = 44) -> str:
     if len(path) <= longest:
         return path
     return path[: longest // 3] + "…" + path[-(longest - longest // 3 - 1) :]
+
+
+def pixmap(picture: NDArray[np.uint8], side: int) -> QPixmap:
+    """Return an (n, n, 3) picture as a pixmap."""
+    data = np.ascontiguousarray(picture)
+    image = QImage(data.data, data.shape[1], data.shape[0], 3 * data.shape[1], QImage.Format.Format_RGB888)
+    made = QPixmap.fromImage(image.copy())
+    return made.scaled(side, side, Qt.AspectRatioMode.KeepAspectRatio, Qt.TransformationMode.SmoothTransformation)

@@ -13,7 +13,8 @@ from napari_gempick.engine.prepare import prepare
 from napari_gempick.engine.search import Search
 from napari_gempick.job.bank_maker import BankMaker
 from napari_gempick.job.cluster.cost import cost
-from napari_gempick.job.inputs import loader, read_views
+from napari_gempick.job.full_grid import loader
+from napari_gempick.job.inputs import read_views
 from napari_gempick.model.errors import Cancelled, InputError
 from napari_gempick.run.search import DevicePool, run_search
 

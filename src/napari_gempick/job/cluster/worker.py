@@ -17,7 +17,8 @@ from napari_gempick.io.candidates import read_candidates
 from napari_gempick.job.bank_maker import BankMaker
 from napari_gempick.job.cluster.folder import files_of
 from napari_gempick.job.exclusion import with_exclusion
-from napari_gempick.job.inputs import loader, read_views
+from napari_gempick.job.full_grid import loader
+from napari_gempick.job.inputs import read_views
 from napari_gempick.job.pick import finish_micrograph
 from napari_gempick.job.prove import Prover
 from napari_gempick.job.results import Results
