@@ -47,18 +47,18 @@ found["export"] = run("job", "export", "image.mrc", "--templates", "blob.mrc", "
 
 from qtpy.QtWidgets import QApplication, QWidget
 app = QApplication([])
-from napari_gempick.widgets.command_line import command_line
-from napari_gempick.widgets.controller import Controller
-from napari_gempick.widgets.counting import Counter
-from napari_gempick.widgets.estimates import Estimates
-from napari_gempick.widgets.part_export import Export
-from napari_gempick.widgets.part_micrographs import Micrographs
-from napari_gempick.widgets.part_search import Search
-from napari_gempick.widgets.part_templates import Templates
-from napari_gempick.widgets.part_tune import Tune
-from napari_gempick.widgets.searches import Searches
-from napari_gempick.widgets.session import SessionFolder, read_session
-from napari_gempick.widgets.tasks import Tasks
+from napari_gempick.widgets.panels.search import command_line
+from napari_gempick.widgets.state.controller import Controller
+from napari_gempick.widgets.background.pick_counter import Counter
+from napari_gempick.widgets.background.fdr_estimator import Estimates
+from napari_gempick.widgets.panels.export import Export
+from napari_gempick.widgets.panels.micrographs import Micrographs
+from napari_gempick.widgets.panels.search import Search
+from napari_gempick.widgets.panels.templates import Templates
+from napari_gempick.widgets.panels.tune import Tune
+from napari_gempick.widgets.background.search_runner import Searches
+from napari_gempick.widgets.state.session import SessionFolder, read_session
+from napari_gempick.widgets.background.background_tasks import Tasks
 controller = Controller()
 searches, counter, estimates = Searches(controller), Counter(controller), Estimates(controller)
 parts = [

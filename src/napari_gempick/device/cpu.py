@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_gempick.device.arrays import HOST
+from napari_gempick.device.base import HOST
 from napari_gempick.device.fft import ROWS, TileFFT, cpu_tile
 from napari_gempick.device.plan import cpu_model
 from napari_gempick.device.tiling import CPU_TILING
