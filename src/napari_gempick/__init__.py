@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from napari_gempick.workflows.arrays import Picked, pick, repick
     from napari_gempick.workflows.average import Averages, average, average_files
     from napari_gempick.workflows.pick import pick_files
-    from napari_gempick.workflows.project import Projections, project_files, project_map
     from napari_gempick.workflows.retune import retune
+    from napari_gempick.workflows.templates import Projections, project_files, project_map
 
 __version__ = "0.1.0"
 
@@ -36,7 +36,7 @@ _PUBLIC = {
     "PickSettings": "model.settings",
     "Picked": "workflows.arrays",
     "Picks": "model.picks",
-    "Projections": "workflows.project",
+    "Projections": "workflows.templates",
     "ScoreMap": "model.score_maps",
     "cancel_job": "cluster",
     "collect_job": "cluster",
@@ -46,8 +46,8 @@ _PUBLIC = {
     "submit_job": "cluster",
     "pick": "workflows.arrays",
     "pick_files": "workflows.pick",
-    "project_files": "workflows.project",
-    "project_map": "workflows.project",
+    "project_files": "workflows.templates",
+    "project_map": "workflows.templates",
     "read_coordinates": "io.coordinates",
     "read_micrograph": "io.images.micrograph",
     "read_stack": "io.stack",

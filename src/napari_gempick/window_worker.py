@@ -4,8 +4,8 @@
 
     {"run": 1, "settings": {...}, "micrographs": [{"name": ..., "path": ...}], "folder": ...}   search; see pick_files
     {..., "preview": true}                                        quick look; see preview_file
-    {"run": 2, "extract": {...}}                                  particles; the values of job.extract.Extraction
-    {"run": 3, "measure": {"gpu": false}, "settings": ..., "micrographs": ...}    for an estimate; see job.cluster
+    {"run": 2, "extract": {...}}                                  particles; the values of extraction.extract.Extraction
+    {"run": 3, "measure": {"gpu": false}, "settings": ..., "micrographs": ...}    for an estimate; see cluster
     {"run": 4, "export": {"folder": ..., "cluster": {...}, "root": ...}, "settings": ..., "micrographs": ...}    a job
     {"cancel": 1}                                                                                stop that run
     {"machine": true}                                                                            describe the devices
@@ -37,7 +37,7 @@ NICE = 5
 """The window's own process goes first when all cores are busy."""
 
 
-class Worker:
+class WindowWorker:
     """Answers requests one after the other; only `cancel` is heard while a search runs.
 
     Parameters
@@ -191,7 +191,7 @@ class Worker:
             progress=lambda p: self._say(
                 run=number, event="progress", finished=p.finished, total=p.total, share=p.share
             ),
-            said=lambda sentence: self._say(run=number, event="said", sentence=sentence),
+            notify=lambda sentence: self._say(run=number, event="said", sentence=sentence),
             finished=lambda row: self._say(run=number, event="micrograph", row=row),
         )
         return str(run["state"])
@@ -212,7 +212,7 @@ def main() -> None:
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     import napari_gempick.workflows.pick  # noqa: F401  the first run need not wait for the libraries
 
-    Worker(answers).serve(sys.stdin)
+    WindowWorker(answers).serve(sys.stdin)
 
 
 if __name__ == "__main__":

@@ -15,10 +15,9 @@ from click.testing import CliRunner
 from cluster_jobs import mpiexec, tree
 from napari_gempick.cli import main
 from napari_gempick.cluster import cancel_job, job_status, open_job, submit_job
-from napari_gempick.cluster.cryosparc_lane import read_lane
 from napari_gempick.cluster.script import find_site, render, shortfalls
 from napari_gempick.cluster.settings import make_cluster
-from napari_gempick.cluster.site import Site
+from napari_gempick.cluster.site import Site, read_lane
 from napari_gempick.model.errors import SettingsError
 
 INFO = {

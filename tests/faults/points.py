@@ -66,7 +66,7 @@ BY_TEMPLATES = (
     f"{MPI}.reduce:tree@3",  # of the second view, after the decoys of the first
     f"{MPI}.reduce:unpack",
     f"{MPI}.scheduler:total_of",
-    "napari_gempick.engine.matching.search:Search.raised",
+    "napari_gempick.engine.matching.search:Search.partial_maps",
 )
 
 EXCEPTIONS = ("MemoryError", "OSError", "ValueError", "RuntimeError")

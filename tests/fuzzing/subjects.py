@@ -13,9 +13,9 @@ import numpy as np
 from fuzzing import checks
 from fuzzing.world import SHAPE, TIFFS
 from napari_gempick.cluster.collect import collect_job
-from napari_gempick.cluster.cryosparc_lane import read_lane
 from napari_gempick.cluster.folder import open_job
 from napari_gempick.cluster.settings import make_cluster
+from napari_gempick.cluster.site import read_lane
 from napari_gempick.cluster.status import job_status
 from napari_gempick.device.plan import PlanStore
 from napari_gempick.evaluation.compare import compare_sets, comparison
@@ -27,8 +27,7 @@ from napari_gempick.io.ctf import CtfTable
 from napari_gempick.io.formats import FORMATS, PicksInfo
 from napari_gempick.io.formats.coordinate_set import ReadOptions
 from napari_gempick.io.formats.cryosparc import read_cs, read_exposures
-from napari_gempick.io.images.image import header_pixel_size, open_image
-from napari_gempick.io.images.micrograph import as_float32, read_micrograph
+from napari_gempick.io.images.micrograph import as_float32, header_pixel_size, open_image, read_micrograph
 from napari_gempick.io.listing import find_micrographs
 from napari_gempick.io.micrograph_names import Micrographs, MicrographTable, read_name_table
 from napari_gempick.io.names import check_micrograph_name, is_below
@@ -38,9 +37,9 @@ from napari_gempick.model.geometry import Orientation
 from napari_gempick.model.settings import make_settings
 from napari_gempick.report.gather import gather
 from napari_gempick.results.coordinate_files import PartReader
-from napari_gempick.results.output_folder import left_over
 from napari_gempick.results.run_file import earlier_rows, merged, read_cluster, read_run, read_settings, settings_of
 from napari_gempick.results.run_rows import micrograph_of
+from napari_gempick.results.whole_run import left_over
 
 if TYPE_CHECKING:
     from collections.abc import Callable

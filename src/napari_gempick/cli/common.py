@@ -1,4 +1,7 @@
-"""What the sub-commands share: errors as sentences, JSON output, options made from the settings, progress."""
+"""What the sub-commands share: errors as sentences, JSON output, options made from the settings, progress.
+
+Ctrl-C and SIGTERM while a command works: what is in hand is finished or given up, and a second one ends at once.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""gempick evaluate."""
+"""gempick evaluate: picks against a truth, or sets of picks against one another, as tables and as JSON."""
 
 from __future__ import annotations
 

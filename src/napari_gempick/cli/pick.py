@@ -64,7 +64,7 @@ def command(
     if settings.ctf is not None and options["contrast"] is not None:
         raise SettingsError("The CTF gives the sign of the templates; leave out --contrast, or --ctf.")
     notes: list[str] = []
-    files = find_micrographs(micrographs, skip=[output, output / "maps", output / "candidates"], said=notes.append)
+    files = find_micrographs(micrographs, skip=[output, output / "maps", output / "candidates"], notify=notes.append)
     for note in notes:
         say(note)
     printer = ProgressPrinter("Picking")
@@ -84,7 +84,7 @@ def command(
                 cancel=cancel,
                 progress=show,
                 notes=notes,
-                said=say,
+                notify=say,
             )
     finally:
         printer.close()

@@ -28,7 +28,7 @@ REPORT = "report.md"
 
 
 def collect_job(
-    folder: Path | str, output: Path | str | None = None, said: Callable[[str], None] = lambda sentence: None
+    folder: Path | str, output: Path | str | None = None, notify: Callable[[str], None] = lambda sentence: None
 ) -> dict[str, Any]:
     """Write autopick.star, run.json and report.md of what is done so far; return what run.json says.
 
@@ -40,7 +40,7 @@ def collect_job(
         The job's.
     output : Path or str, optional
         Copy the results there; default: they stay in `results` of the job folder. Must be new or empty.
-    said : callable
+    notify : callable
         Receives sentences for the user.
 
     Raises
@@ -67,7 +67,7 @@ def collect_job(
     makers = BankMaker(job.settings, read_views(job.settings))
     results = Results(target, job.settings, makers.diameter)
     views, by_name = makers.index.view_names, {row["name"]: row for row in rows}
-    for name in choose_by_run(results, job.settings, views, job.micrographs, by_name, said):
+    for name in choose_by_run(results, job.settings, views, job.micrographs, by_name, notify):
         if target == job.results:  # otherwise a job that continues would take them for damaged
             micrograph = job.micrographs[job.numbers[name]]
             row = {key: value for key, value in by_name[name].items() if key != "coverage"}

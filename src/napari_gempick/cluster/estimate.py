@@ -1,4 +1,15 @@
-"""What a job will take: measured on this machine with one of its micrographs, then multiplied."""
+"""What a job will take: measured on this machine with one of its micrographs, then multiplied.
+
+The cost model: how long a job takes in either distribution, and which to choose.
+
+With M micrographs, K search images, R ranks of C threads, t seconds for a search image on one thread, p seconds to read
+and prepare a micrograph, and maps of B bytes (8 for each position and pair of maps) sent at W bytes per second:
+
+    per micrograph   ceil(M / R) (p + K t / C)
+    per template     M (p + ceil(K / R) t / C + ceil(log2 R) B / W)
+
+The faster one is chosen; a tie goes to the micrographs, which need no messages.
+"""
 
 from __future__ import annotations
 

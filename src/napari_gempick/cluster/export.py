@@ -1,4 +1,7 @@
-"""Write a job folder: everything a cluster needs except the micrographs."""
+"""Write a job folder: everything a cluster needs except the micrographs.
+
+A job folder comes into being whole: it is written under a hidden name beside its place, then renamed.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec
 
 from napari_gempick import __version__
-from napari_gempick.cluster.cryosparc_lane import confirm
 from napari_gempick.cluster.estimate import Estimate, estimate_job
 from napari_gempick.cluster.folder import (
     FORMAT,
@@ -28,6 +30,7 @@ from napari_gempick.cluster.folder import (
     write_job,
 )
 from napari_gempick.cluster.script import find_site, render, shortfalls, write_script
+from napari_gempick.cluster.site import confirm
 from napari_gempick.device.plan import PlanStore, library_versions
 from napari_gempick.inputs.bank_maker import BankMaker
 from napari_gempick.inputs.views import read_views
@@ -36,8 +39,8 @@ from napari_gempick.io.ctf import find_ctffind
 from napari_gempick.io.names import check_micrograph_name, check_name
 from napari_gempick.io.template_list import copied_list, is_list, read_list
 from napari_gempick.model.errors import GempickError, InputError, OutputError, SettingsError
-from napari_gempick.results.output_folder import alone_in
 from napari_gempick.results.run_rows import formats_of
+from napari_gempick.results.whole_run import alone_in
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

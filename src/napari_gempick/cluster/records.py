@@ -1,4 +1,7 @@
-"""A rank's log: one JSON object a line, appended as things happen; `status` reads nothing else."""
+"""What must be right in the files of a job folder, and the log of each rank.
+
+A log has one JSON object a line, appended as things happen; `status` reads nothing else.
+"""
 
 from __future__ import annotations
 

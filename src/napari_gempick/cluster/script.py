@@ -13,6 +13,8 @@ A site template is a Jinja2 file NAME.sh.j2. It begins with a comment that says 
 
 Every value that a template prints is quoted for the shell, but for `command`, `environment` and `directives`, which are
 shell text; a variable that is not known is an error.
+
+Check a script for a scheduler: the job is started once, no directive is lost, the resources are enough.
 """
 
 from __future__ import annotations
@@ -26,10 +28,18 @@ from typing import TYPE_CHECKING, Any
 
 from platformdirs import user_config_path
 
-from napari_gempick.cluster.cryosparc_lane import is_lane, lane_values, launcher_path, launcher_text, read_lane
 from napari_gempick.cluster.folder import LAUNCHER, SCRIPT
 from napari_gempick.cluster.shell import find_runs
-from napari_gempick.cluster.site import ShellText, Site, fill
+from napari_gempick.cluster.site import (
+    ShellText,
+    Site,
+    fill,
+    is_lane,
+    lane_values,
+    launcher_path,
+    launcher_text,
+    read_lane,
+)
 from napari_gempick.io.atomic import write_text
 from napari_gempick.model.errors import SettingsError
 

@@ -1,4 +1,7 @@
-"""Hand a job folder to its scheduler, and cancel it."""
+"""Hand a job folder to its scheduler, and cancel it.
+
+Run a scheduler's commands, and ask it whether it still knows a job; in finite time.
+"""
 
 from __future__ import annotations
 
@@ -17,9 +20,9 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict
 
-from napari_gempick.cluster.cryosparc_lane import confirm, is_confirmed, unconfirmed
 from napari_gempick.cluster.folder import LAUNCHER, SCRIPT, open_job
 from napari_gempick.cluster.script import LOCAL, find_site, site_values, write_script
+from napari_gempick.cluster.site import confirm, is_confirmed, unconfirmed
 from napari_gempick.io.atomic import write_text
 from napari_gempick.io.reading import checked, read_json
 from napari_gempick.model.errors import InputError, OutputError, SettingsError

@@ -1,4 +1,7 @@
-"""What the engine asks of a device."""
+"""What the engine asks of a device.
+
+Where arrays live: the functions that differ between the host's libraries and a GPU's.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +29,7 @@ Result = TypeVar("Result")
 
 
 class Blocks(Protocol):
-    """What a device asks of a bank; see engine.bank.Bank."""
+    """What a device asks of a bank; see engine.templates.bank.Bank."""
 
     def template(self, k: int) -> Array:
         """Return template k, normalised under its mask, (h, w) float32 on the host, kept there."""

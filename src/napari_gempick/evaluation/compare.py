@@ -1,4 +1,7 @@
-"""Compare sets of picks with one another, or with a truth: what both have, what only one has, and files of it."""
+"""Compare sets of picks with one another, or with a truth: what both have, what only one has, and files of it.
+
+Compare the picks of a window, micrograph by micrograph, with a set of picks or a truth that was read from files.
+"""
 
 from __future__ import annotations
 
@@ -281,7 +284,7 @@ def compare_seen(seen: Particles, there: Particles, tolerance: float) -> Matchin
 
 
 def counts(matchings: Sequence[Matching]) -> dict[str, Any]:
-    """Return the numbers of micrographs pooled, as `job.compare.comparison` does for a pair, with the rates.
+    """Return the numbers of micrographs pooled, as `evaluation.compare.comparison` does for a pair, with the rates.
 
     Returns
     -------

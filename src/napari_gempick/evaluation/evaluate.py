@@ -1,4 +1,7 @@
-"""Evaluate a set of picks against the truth: from files to matchings."""
+"""Evaluate a set of picks against the truth: from files to matchings.
+
+The report of an evaluation: JSON, tables and curves.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,7 @@ from napari_gempick.evaluation.metrics import better_reading, score_curve
 from napari_gempick.io.atomic import write_text
 from napari_gempick.io.coordinates import PICK_FILES, REPORT, Entry, pair, read_candidates, read_entries
 from napari_gempick.io.images.frames import from_bottom
-from napari_gempick.io.images.image import open_image
+from napari_gempick.io.images.micrograph import open_image
 from napari_gempick.model.errors import InputError, OutputError, SettingsError
 from napari_gempick.results.run_file import NoResults, read_run
 from napari_gempick.results.run_rows import FROM_BOTTOM

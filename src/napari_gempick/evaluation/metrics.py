@@ -1,4 +1,9 @@
-"""Precision, recall, distances, views, angles and curves of matched picks, over micrographs pooled."""
+"""Precision, recall, distances, views, angles and curves of matched picks, over micrographs pooled.
+
+Precision, recall and false positives at every threshold on the score.
+
+Look for another way to read the coordinates of picks: flipped, turned, binned, shifted.
+"""
 
 from __future__ import annotations
 

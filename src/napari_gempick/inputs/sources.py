@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from napari_gempick.engine.matching.pipeline import Source
-from napari_gempick.engine.preprocess.cropped_grid import MOST
+from napari_gempick.engine.preprocess.prepare import MOST
 from napari_gempick.inputs.views import read_image
 from napari_gempick.model.geometry import Grid
 
@@ -41,7 +41,7 @@ def with_full_grid(source: Source, makers: BankMaker, of_templates: Transfer | N
 
 
 def loader(micrograph: MicrographFile, settings: PickSettings, makers: BankMaker) -> Source:
-    """Read one micrograph for the search; errors as io.micrograph."""
+    """Read one micrograph for the search; errors as io.images.micrograph."""
     image, grid, notes = read_image(micrograph.path, settings, micrograph.pixel_size)
     return source_of(image, grid, settings, makers, makers.preparation.ctf_of(micrograph.path), notes)
 

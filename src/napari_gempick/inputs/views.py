@@ -164,7 +164,7 @@ def choose_grid(settings: PickSettings, shape: tuple[int, int], pixel_size: floa
 def read_image(
     path: Path, settings: PickSettings, listed: float | None = None
 ) -> tuple[NDArray[np.float32], Grid, tuple[str, ...]]:
-    """Read one micrograph: pixels (ny, nx), the grid to search, notes for the user; as io.micrograph."""
+    """Read one micrograph: pixels (ny, nx), the grid to search, notes for the user; as io.images.micrograph."""
     micrograph = read_micrograph(path, settings.pixel_size, listed=listed)
     pixel_size = require_pixel_size(micrograph)
     image, replaced = as_float32(micrograph, settings.bad_pixels)

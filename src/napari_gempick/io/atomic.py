@@ -1,4 +1,7 @@
-"""Write a file under a temporary name beside its place, then rename it: never half a file under the final name."""
+"""Write files under temporary names beside their places, then rename them: never half a file under the final name.
+
+Files that exist already are not replaced unasked.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ from typing import TYPE_CHECKING
 from napari_gempick.model.errors import OutputError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
 
 def _current_umask() -> int:
@@ -116,3 +119,21 @@ def staged(paths: Sequence[Path]) -> Iterator[list[Path]]:
         while folder != made and not any(folder.iterdir()):  # what was made for nothing
             folder.rmdir()
             folder = folder.parent
+
+
+def beside(path: Path, ending: str, suffix: str | None = None) -> Path:
+    """Return the path with an ending after its stem, and another suffix where one is given."""
+    return path.with_name(f"{path.stem}{ending}{path.suffix if suffix is None else suffix}")
+
+
+def refuse_existing(paths: Iterable[Path], overwrite: bool) -> None:
+    """Refuse to replace files.
+
+    Raises
+    ------
+    OutputError
+        One exists and may not be replaced.
+    """
+    for path in paths:
+        if path.exists() and not overwrite:
+            raise OutputError(f"{path} exists already; add --overwrite or choose another name.", path)

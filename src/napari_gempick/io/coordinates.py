@@ -1,4 +1,7 @@
-"""Coordinate files in one place: the registry of formats, RELION's lists, and this program's candidates."""
+"""Coordinates in one place: the registry of formats, files of one micrograph, and sets of many micrographs.
+
+A set comes from a file, a folder or RELION's list; here is decided which coordinates belong to which micrograph.
+"""
 
 from __future__ import annotations
 
@@ -73,7 +76,7 @@ class Entry:
     path : Path
         The file of coordinates.
     found : CoordinateSet
-        y as the file's program counts it, until `job.evaluate.settled`.
+        y as the file's program counts it, until `evaluation.evaluate.settled`.
     micrograph : str
         The micrograph's name with suffix, where a file says it.
     """

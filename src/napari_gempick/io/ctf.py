@@ -1,4 +1,10 @@
-"""Read the defocus of micrographs: STAR files of RELION (from CTFFIND, Gctf, ...), and CTFFIND's own text."""
+"""Read the defocus of micrographs: STAR files of RELION (from CTFFIND, Gctf, ...), and CTFFIND's own text.
+
+CTFFIND writes its text beside the diagnostic image: comment lines, then a row for the micrograph. The columns are
+number, defocus 1 and 2 (Å), azimuth of astigmatism (degrees), additional phase shift (radians), cross correlation,
+resolution of the fit (Å), and from version 5 on tilt axis, tilt and thickness; voltage, Cs and amplitude contrast stand
+in the comments (headers of versions 4.1 and 5.0).
+"""
 
 from __future__ import annotations
 

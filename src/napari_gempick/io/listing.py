@@ -1,4 +1,7 @@
-"""Find the micrographs that files, folders, globs and STAR lists name, and the name that each one's results get."""
+"""Find the micrographs that files, folders, globs and STAR lists name, and the name that each one's results get.
+
+The pixel size of micrographs, as the STAR file that lists them gives it.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
-from napari_gempick.io.images.image import has_sections
+from napari_gempick.io.images.micrograph import has_sections
 from napari_gempick.io.reading import parsing
 from napari_gempick.io.star import read_tables
 from napari_gempick.model.errors import InputError
@@ -63,7 +66,7 @@ def find_micrographs(
     inputs: Sequence[str | Path],
     *,
     skip: Sequence[str | Path] = (),
-    said: Callable[[str], None] = lambda sentence: None,
+    notify: Callable[[str], None] = lambda sentence: None,
 ) -> list[MicrographFile]:
     """List micrographs in the order given, sorted within a folder or a glob, each file once.
 
@@ -79,7 +82,7 @@ def find_micrographs(
         the STAR file's folder or one of its parents.
     skip : sequence of str or Path
         Folders to leave out of the folders and globs that hold them, such as the output folder.
-    said : callable
+    notify : callable
         Receives a sentence for each folder in which files were left out.
 
     Returns
@@ -99,7 +102,7 @@ def find_micrographs(
     roots: list[str] = []
     paths: dict[str, float | None] = {}
     for given in inputs:
-        for root, path, size in _expand(given, skipped, said):
+        for root, path, size in _expand(given, skipped, notify):
             roots.append(root)
             paths[path] = paths.get(path) or size
     base = _common_folder(roots)
@@ -108,7 +111,7 @@ def find_micrographs(
 
 
 def _expand(
-    given: str | Path, skipped: tuple[str, ...], said: Callable[[str], None]
+    given: str | Path, skipped: tuple[str, ...], notify: Callable[[str], None]
 ) -> Iterator[tuple[str, str, float | None]]:
     """Yield (folder whose structure is kept, absolute path of a micrograph, listed pixel size) for one input."""
     text = os.fspath(given)
@@ -118,13 +121,13 @@ def _expand(
         for path, size in listed:
             yield os.path.dirname(path), path, size
         return
-    for root, path in _unlisted(text, skipped, said):
+    for root, path in _unlisted(text, skipped, notify):
         yield root, path, None
 
 
-def _unlisted(text: str, skipped: tuple[str, ...], said: Callable[[str], None]) -> Iterator[tuple[str, str]]:
+def _unlisted(text: str, skipped: tuple[str, ...], notify: Callable[[str], None]) -> Iterator[tuple[str, str]]:
     if os.path.isdir(text):
-        yield from _in_folder(text, skipped, said)
+        yield from _in_folder(text, skipped, notify)
     elif _GLOB.search(text) and not os.path.lexists(text):
         yield from _matching(text, skipped)
     else:
@@ -132,7 +135,7 @@ def _unlisted(text: str, skipped: tuple[str, ...], said: Callable[[str], None]) 
         yield os.path.dirname(path), path
 
 
-def _in_folder(folder: str, skipped: tuple[str, ...], said: Callable[[str], None]) -> Iterator[tuple[str, str]]:
+def _in_folder(folder: str, skipped: tuple[str, ...], notify: Callable[[str], None]) -> Iterator[tuple[str, str]]:
     root = os.path.abspath(folder)
     skipped = _inside(root, skipped)
     found: list[str] = []
@@ -153,7 +156,7 @@ def _in_folder(folder: str, skipped: tuple[str, ...], said: Callable[[str], None
         if left_out:
             shown = ", ".join(os.path.relpath(path, root) for path in sorted(left_out, key=_by_parts)[:3])
             more = f" and {len(left_out) - 3} more" if len(left_out) > 3 else ""
-            said(f"{folder}: files {what} are left out ({shown}{more}); name a file to pick it.")
+            notify(f"{folder}: files {what} are left out ({shown}{more}); name a file to pick it.")
     found = [path for path in found if path not in companions | several]
     if not found:
         raise InputError(

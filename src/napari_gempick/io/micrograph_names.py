@@ -1,4 +1,7 @@
-"""Which micrograph a name in a coordinate file means: by path, by stem, or by a table of names."""
+"""Which micrograph a name in a coordinate file means: by path, by stem, or by a table of names.
+
+What a micrographs STAR file knows besides names: optics groups and the parameters of the contrast transfer.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ from napari_gempick.io.formats.base import AMPLITUDE, CS, CTF, GROUP, GROUP_NAME
 from napari_gempick.io.formats.cryosparc import read_exposures
 from napari_gempick.io.formats.eman2 import possible_names
 from napari_gempick.io.formats.table import columns_of
-from napari_gempick.io.images.image import open_image, plausible
+from napari_gempick.io.images.micrograph import open_image, plausible
 from napari_gempick.io.listing import find_micrographs
 from napari_gempick.io.names import check_name
 from napari_gempick.io.star import read_tables, read_text

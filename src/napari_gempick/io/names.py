@@ -1,4 +1,7 @@
-"""Names that come from files: what can be written down and read again, and what stays below a folder."""
+"""Names that come from files: what can be written down and read again, and what stays below a folder.
+
+Names in JSON records, as pydantic checks them.
+"""
 
 from __future__ import annotations
 

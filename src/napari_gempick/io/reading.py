@@ -1,4 +1,7 @@
-"""Open files, and say in one sentence why one cannot be opened or understood."""
+"""Open files, and say in one sentence why one cannot be opened or understood.
+
+Read a JSON file: one sentence for whatever is wrong with it.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pixels and Å: the searched grid of a micrograph, the rotations of a view, extents around a centre."""
+"""Pixels and Å: grids, rotations, extents around a centre, and the eight ways to lay a square grid."""
 
 from __future__ import annotations
 

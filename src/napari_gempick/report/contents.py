@@ -1,4 +1,4 @@
-"""What the report of a run shows: plain values, gathered by `job.report`, laid out by io.sheet and io.report_html."""
+"""What the report of a run shows: plain values, gathered by `report.gather`, laid out by `report.html`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The report of a run as one HTML file that needs nothing else: pictures and charts are in it."""
+"""The report of a run as one HTML file that needs nothing else: pictures and charts are in it.
+
+The particle sheet: template, mean image and particles of every view, as one PNG.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Which file gets the coordinates of which micrograph, and writing them without replacing anything unasked."""
+"""Which file gets the coordinates of which micrograph, and writing them without replacing anything unasked.
+
+Read what shall be converted: coordinate files of any kind, as the picks of one micrograph after the other.
+"""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from napari_gempick import __version__
 from napari_gempick.engine.picking.peaks import Selection, find_peaks, select
-from napari_gempick.inputs.exclusion import found_mask, read_exclusion
+from napari_gempick.inputs.preparation import found_mask, read_exclusion
 from napari_gempick.io.atomic import write_text
 from napari_gempick.io.candidates import Candidates, read_candidates, write_candidates
 from napari_gempick.io.coordinates import FORMATS, PicksInfo, write_autopick_index
@@ -183,7 +183,7 @@ class Results:
     ) -> dict[str, Any]:
         """Write one micrograph's results; return its line in run.json. The STAR file comes last: it marks the end.
 
-        `image` and `refine` as job.found.find_peaks.
+        `image` and `refine` as engine.picking.peaks.find_peaks.
         """
         settings, grid = self._settings, scores.grid
         names = scores.bank.view_names
@@ -289,7 +289,7 @@ class Results:
         return known
 
     def from_bottom(self, micrograph: MicrographFile) -> list[str]:
-        """Return the formats whose files count y from the last row of this micrograph (io.frames)."""
+        """Return the formats whose files count y from the last row of this micrograph (io.images.frames)."""
         return [name for name in formats_of(self._settings) if from_bottom(name, micrograph.path)]
 
     def check_floor(self, micrograph: MicrographFile, candidates: Candidates) -> None:

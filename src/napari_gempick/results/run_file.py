@@ -1,4 +1,4 @@
-"""run.json: read, and what must be right in it."""
+"""run.json and settings files: how they are read, and what must be right in them."""
 
 from __future__ import annotations
 

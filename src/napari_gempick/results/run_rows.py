@@ -9,8 +9,7 @@ from napari_gempick.io.coordinates import FORMATS
 from napari_gempick.io.formats.base import ASSUMED
 from napari_gempick.io.formats.relion import PARTICLES
 from napari_gempick.io.images.frames import note
-from napari_gempick.io.images.image import plausible
-from napari_gempick.io.images.micrograph import LIST
+from napari_gempick.io.images.micrograph import LIST, plausible
 from napari_gempick.io.listing import MicrographFile
 from napari_gempick.model.errors import SettingsError
 from napari_gempick.results.thresholds import (

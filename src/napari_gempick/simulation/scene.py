@@ -2,6 +2,11 @@
 
 Fields are (y, x) float32 on a canvas that is wider than the micrograph by a margin on every side, so that nothing wraps
 around when the lens is applied. `phase` is the projected potential in V Å, `absorption` the optical depth.
+
+A particle like keyhole limpet haemocyanin, as a sum of Gaussians: its map and projections are exact at any angle.
+
+Positions are (x, y, z) in Å around the particle's centre: x along the columns of an image or map, y along its rows
+(downwards on screen), z along its sections. The projection is the integral over z.
 """
 
 from __future__ import annotations

@@ -4,6 +4,8 @@ The particles are cut out of the micrograph, turned back by psi, averaged per te
 mask: for the coordinates as they are written, and as they would be if x and y were exchanged or flipped (the eight
 symmetries of a square), if corners of boxes stood for centres, or if they were counted on a binned grid. Where a file
 has no angles, particles are averaged as they lie and compared with the templates averaged over all angles.
+
+What coordinates point at: averages of particles, on a working grid, and the templates they are compared with.
 """
 
 from __future__ import annotations

@@ -61,7 +61,7 @@ class Prover:
         self._settings = settings
 
     def evidence(self, path: Path, pixel_size: float | None = None) -> Evidence:
-        """Return a micrograph's file made ready, with its CTF where there is one; errors as io.micrograph."""
+        """Return a micrograph's file made ready, with its CTF where there is one; errors as io.images.micrograph."""
         micrograph = read_micrograph(path, self._settings.pixel_size or pixel_size)
         ctf = self._maker.preparation.ctf_of(path)
         return self.evidence_of(micrograph.data, require_pixel_size(micrograph), ctf)

@@ -104,7 +104,7 @@ def pick(
         The micrograph's; templates are then protein-bright, and multiplied by it, or by its modulus if the settings say
         `phase_flipped`.
     cancel, progress
-        See run.pipeline.search_all.
+        See engine.matching.pipeline.search_all.
 
     Raises
     ------

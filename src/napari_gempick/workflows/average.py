@@ -12,6 +12,7 @@ from napari_gempick.engine.preprocess.defects import replace_defects
 from napari_gempick.engine.templates.alignment import average_classes, cut_boxes, outer_side
 from napari_gempick.engine.templates.masks import EDGE_PIXELS, outline, soft_edge
 from napari_gempick.evaluation.evaluate import entry_particles, settled
+from napari_gempick.io.atomic import beside, refuse_existing
 from napari_gempick.io.coordinates import PICK_FILES, TRUTH_FILES, common_ending, read_entries
 from napari_gempick.io.formats.eman2 import EMAN2, possible_names
 from napari_gempick.io.formats.relion import PARTICLES
@@ -21,7 +22,6 @@ from napari_gempick.io.micrograph_names import shown
 from napari_gempick.io.stack import write_mrc
 from napari_gempick.io.star import write_tables
 from napari_gempick.model.errors import InputError, SettingsError
-from napari_gempick.workflows.template_files import beside, refuse_existing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -109,7 +109,7 @@ def average(
     classes, iterations, max_shift, progress
         See engine.align.average_classes.
     defects : {"replace", "keep"}
-        Detector defects of the micrographs: see engine.defects.
+        Detector defects of the micrographs: see engine.preprocess.defects.
 
     Raises
     ------

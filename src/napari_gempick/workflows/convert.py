@@ -1,4 +1,7 @@
-"""Carry coordinates from one program's files to another's, and say what happened to them."""
+"""Carry coordinates from one program's files to another's, and say what happened to them.
+
+Prove what a conversion wrote, on some micrographs of the data set, before the files get their names.
+"""
 
 from __future__ import annotations
 

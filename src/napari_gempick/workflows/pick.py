@@ -14,7 +14,7 @@ from napari_gempick.device.plan import PlanStore
 from napari_gempick.engine.matching.pipeline import Outcome, Progress, search_all
 from napari_gempick.engine.matching.workers import DevicePool
 from napari_gempick.inputs.bank_maker import BankMaker
-from napari_gempick.inputs.exclusion import check_exclusion, with_exclusion
+from napari_gempick.inputs.preparation import check_exclusion, with_exclusion
 from napari_gempick.inputs.sources import loader
 from napari_gempick.inputs.views import read_views
 from napari_gempick.io.candidates import read_candidates
@@ -23,10 +23,9 @@ from napari_gempick.io.names import check_micrograph_name
 from napari_gempick.model.errors import GempickError, InputError, OutputError, printable
 from napari_gempick.model.values import AUTO
 from napari_gempick.results.folder import Results
-from napari_gempick.results.output_folder import alone_in, left_over
 from napari_gempick.results.run_file import earlier_rows
 from napari_gempick.results.run_rows import FROM_BOTTOM, format_notes, formats_of, micrograph_of
-from napari_gempick.results.whole_run import choose_by_run
+from napari_gempick.results.whole_run import alone_in, choose_by_run, left_over
 from napari_gempick.verification.prove import MicrographProof, Prover
 
 if TYPE_CHECKING:
@@ -51,7 +50,7 @@ def pick_files(
     cancel: threading.Event | None = None,
     progress: Callable[[Progress], None] | None = None,
     notes: Sequence[str] = (),
-    said: Callable[[str], None] = lambda sentence: None,
+    notify: Callable[[str], None] = lambda sentence: None,
     finished: Callable[[dict[str, Any]], None] = lambda row: None,
 ) -> dict[str, Any]:
     """Pick every micrograph into `folder` and return what run.json says.
@@ -67,10 +66,10 @@ def pick_files(
     keep_others : bool
         With `overwrite`: micrographs of an earlier run that are not picked now stay in run.json and the index.
     cancel, progress
-        See run.pipeline.search_all.
+        See engine.matching.pipeline.search_all.
     notes : sequence of str
         Sentences about the list of micrographs, for run.json.
-    said : callable
+    notify : callable
         Receives sentences for the user: notes, and micrographs that failed.
     finished : callable
         Receives each micrograph's line of run.json when its files are written.
@@ -82,7 +81,7 @@ def pick_files(
     """
     with alone_in(folder):
         return _pick(
-            settings, micrographs, folder, overwrite, resume, keep_others, cancel, progress, notes, said, finished
+            settings, micrographs, folder, overwrite, resume, keep_others, cancel, progress, notes, notify, finished
         )
 
 
@@ -96,7 +95,7 @@ def _pick(
     cancel: threading.Event | None,
     progress: Callable[[Progress], None] | None,
     notes: Sequence[str],
-    said: Callable[[str], None],
+    notify: Callable[[str], None],
     finished: Callable[[dict[str, Any]], None],
 ) -> dict[str, Any]:
     """Do the work of `pick_files`."""
@@ -121,7 +120,7 @@ def _pick(
         except InputError as error:
             name, path = printable(micrograph.output_stem), printable(str(micrograph.path))
             rows[micrograph.output_stem] = {"name": name, "path": path, "error": error.sentence}
-            said(error.sentence)
+            notify(error.sentence)
             continue
         if earlier is not None and results.is_done(micrograph):
             row = known.get(micrograph.output_stem)
@@ -145,7 +144,7 @@ def _pick(
     hints = makers.hints()
     costly = makers.step_notes()
     for sentence in costly:
-        said(sentence)
+        notify(sentence)
 
     def write_run(state: str) -> dict[str, Any]:
         return results.write_run(
@@ -184,7 +183,7 @@ def _pick(
                 rows[micrograph.output_stem] = row = finish_micrograph(results, micrograph, outcome, prover)
                 failed = [row["error"]] if "error" in row else []
                 for sentence in (*failed, *row.get("notes", []), *row.get("remarks", [])):
-                    said(sentence)
+                    notify(sentence)
                 finished(row)
         for name in choose_by_run(
             results,
@@ -192,7 +191,7 @@ def _pick(
             makers.index.view_names,
             micrographs,
             rows,
-            said,
+            notify,
             lambda micrograph, pixel_size: MicrographProof(prover, micrograph.path, pixel_size),
         ):
             finished(rows[name])
@@ -211,14 +210,14 @@ def _pick(
             folder,
         )
     for name, reason in pool.failed.items():
-        said(f"Device {name} failed and its work went to the others: {reason}")
+        notify(f"Device {name} failed and its work went to the others: {reason}")
     if not plans.record["stored"]:
-        said(
+        notify(
             f"The plan could not be stored in {plans.path}, so other runs may differ in the last digits of scores; "
             "free space there, or name a folder on a local disk in GEMPICK_CACHE."
         )
     for sentence in format_notes(run):
-        said(sentence)
+        notify(sentence)
     return run
 
 

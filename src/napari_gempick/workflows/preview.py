@@ -27,7 +27,7 @@ from napari_gempick.engine.matching.workers import DevicePool
 from napari_gempick.engine.picking.exclusion import find_exclusion
 from napari_gempick.engine.picking.peaks import find_candidates, select, suppress, with_local
 from napari_gempick.inputs.bank_maker import BankMaker
-from napari_gempick.inputs.exclusion import check_exclusion, read_exclusion
+from napari_gempick.inputs.preparation import check_exclusion, read_exclusion
 from napari_gempick.inputs.sources import source_of
 from napari_gempick.inputs.views import read_image, read_views
 from napari_gempick.io.listing import MicrographFile
@@ -110,12 +110,12 @@ def preview(
     ----------
     image : (ny, nx) float32
     grid : Grid
-        The one that the exact search would take (job.inputs.choose_grid).
+        The one that the exact search would take (inputs.views.choose_grid).
     settings : PickSettings
         Automatic thresholds are chosen from the coarse search.
     views : list of View
     pool, tile_shape, cancel
-        See run.pipeline.search_all.
+        See engine.matching.pipeline.search_all.
     ctf : Ctf, optional
     excluded : (ny, nx) bool, optional
     visible : (y0, x0, y1, x1), optional

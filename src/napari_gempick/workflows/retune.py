@@ -5,17 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from napari_gempick.engine.picking.run_evidence import pool
-from napari_gempick.inputs.exclusion import check_exclusion
+from napari_gempick.inputs.preparation import check_exclusion
 from napari_gempick.io.candidates import read_candidates
 from napari_gempick.model.errors import GempickError, OutputError, SettingsError
 from napari_gempick.model.settings import make_settings
 from napari_gempick.model.values import AUTO, named_texts
 from napari_gempick.results.folder import Results
-from napari_gempick.results.output_folder import alone_in
 from napari_gempick.results.run_file import read_run, settings_of
 from napari_gempick.results.run_rows import format_notes, micrograph_of
 from napari_gempick.results.thresholds import decide, is_automatic
-from napari_gempick.results.whole_run import KEPT, choose_by_run
+from napari_gempick.results.whole_run import KEPT, alone_in, choose_by_run
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,7 +28,7 @@ if TYPE_CHECKING:
 def retune(
     folder: Path,
     changes: dict[str, Any],
-    said: Callable[[str], None] = lambda sentence: None,
+    notify: Callable[[str], None] = lambda sentence: None,
     *,
     pooled: bool = False,
 ) -> dict[str, Any]:
@@ -42,7 +41,7 @@ def retune(
     changes : dict
         New values of settings in model.settings.RETUNABLE; the others stay as they were. None takes a setting back to
         its default.
-    said : callable
+    notify : callable
         Receives a sentence for each micrograph that failed.
     pooled : bool
         Choose automatic thresholds once for all micrographs, from their scores together; the settings in run.json then
@@ -55,10 +54,10 @@ def retune(
     """
     read_run(folder)
     with alone_in(folder):
-        return _retune(folder, changes, said, pooled)
+        return _retune(folder, changes, notify, pooled)
 
 
-def _retune(folder: Path, changes: dict[str, Any], said: Callable[[str], None], pooled: bool) -> dict[str, Any]:
+def _retune(folder: Path, changes: dict[str, Any], notify: Callable[[str], None], pooled: bool) -> dict[str, Any]:
     """Do the work of `retune`."""
     run = read_run(folder)
     if "threshold" in changes:
@@ -84,7 +83,7 @@ def _retune(folder: Path, changes: dict[str, Any], said: Callable[[str], None], 
         failed = "error" in row and not results.candidates(micrograph).exists()
         rows[micrograph.output_stem] = row
         if failed:
-            said(row["error"])
+            notify(row["error"])
             continue
         candidates = stored[micrograph.output_stem] = read_candidates(results.candidates(micrograph))
         results.check_floor(micrograph, candidates)
@@ -93,16 +92,16 @@ def _retune(folder: Path, changes: dict[str, Any], said: Callable[[str], None], 
         settings = _pooled(settings, views, results, micrographs, stored)
         results = Results(folder, settings, float(run["diameter"]))
     if is_automatic(settings, views):
-        choose_by_run(results, settings, views, micrographs, rows, said, stored=stored)
+        choose_by_run(results, settings, views, micrographs, rows, notify, stored=stored)
     else:
         for micrograph in micrographs:
             if micrograph.output_stem in stored:
-                rows[micrograph.output_stem] = _picked(results, micrograph, stored, rows, said)
+                rows[micrograph.output_stem] = _picked(results, micrograph, stored, rows, notify)
     results.write_index(micrographs)
     same = {name: value for name, value in run.items() if name not in ("program", "settings", "diameter", "frame")}
     changed = results.write_run({**same, "micrographs": [rows[one.output_stem] for one in micrographs]})
     for sentence in format_notes(changed):
-        said(sentence)
+        notify(sentence)
     return changed
 
 
@@ -111,7 +110,7 @@ def _picked(
     micrograph: MicrographFile,
     stored: dict[str, Candidates],
     rows: dict[str, dict[str, Any]],
-    said: Callable[[str], None],
+    notify: Callable[[str], None],
 ) -> dict[str, Any]:
     """Write the picks of one micrograph by thresholds that were given; return its line of run.json."""
     name = micrograph.output_stem
@@ -120,10 +119,10 @@ def _picked(
     except OutputError:
         raise
     except GempickError as error:
-        said(error.sentence)
+        notify(error.sentence)
         return {"name": rows[name]["name"], "path": rows[name]["path"], "error": error.sentence}
     for sentence in row["remarks"]:
-        said(sentence)
+        notify(sentence)
     return row
 
 

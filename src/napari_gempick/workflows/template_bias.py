@@ -1,4 +1,7 @@
-"""The bias meter: how much the average of picks from pure noise resembles the template."""
+"""The bias meter: how much the average of picks from pure noise resembles the template.
+
+See Henderson 2013, PNAS 110, 18037.
+"""
 
 from __future__ import annotations
 
@@ -17,12 +20,12 @@ from napari_gempick.engine.templates.masks import ShapeMask, automatic_weights, 
 from napari_gempick.engine.templates.sampling import rotation_matrix
 from napari_gempick.inputs.preparation import Preparation
 from napari_gempick.inputs.views import View, read_views
+from napari_gempick.io.atomic import refuse_existing
 from napari_gempick.io.images.micrograph import as_float32, read_micrograph, require_pixel_size
 from napari_gempick.io.stack import write_mrc
 from napari_gempick.model.errors import SettingsError
 from napari_gempick.model.values import named_texts
 from napari_gempick.workflows.arrays import Picked, pick, repick
-from napari_gempick.workflows.template_files import refuse_existing
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -211,16 +211,16 @@ def test_shares_of_the_bank_make_the_whole(plans, parts):
 
     whole = searched()
     assert (whole.scored == 1).all()
-    merged = [(np.full_like(score, -2), np.full_like(index, -1)) for score, index in whole.raised()]
+    merged = [(np.full_like(score, -2), np.full_like(index, -1)) for score, index in whole.partial_maps()]
     counts = np.zeros(len(bank.index), int)
     for part in range(parts):
         search = searched((part, part + 1, parts))
         counts += search.scored
-        for (score, index), (more, k) in zip(merged, search.raised(), strict=True):
+        for (score, index), (more, k) in zip(merged, search.partial_maps(), strict=True):
             better = (more > score) | ((more == score) & (k < index))
             score[better], index[better] = more[better], k[better]
     assert (counts == 1).all()
-    for (score, index), (wanted, k) in zip(merged, whole.raised(), strict=True):
+    for (score, index), (wanted, k) in zip(merged, whole.partial_maps(), strict=True):
         assert (score + 0).tobytes() == (wanted + 0).tobytes()
         assert index.tobytes() == k.tobytes()
 

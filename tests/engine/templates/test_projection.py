@@ -17,7 +17,7 @@ from napari_gempick.engine.templates.sampling import ContinuousImage
 from napari_gempick.model.errors import GempickError
 from napari_gempick.model.geometry import Extent
 from napari_gempick.simulation.scene import Phantom, klh
-from napari_gempick.workflows.project import project_map
+from napari_gempick.workflows.templates import project_map
 
 BLOBS = Phantom(np.random.default_rng(0).uniform(-60, 60, (6, 3)), 8.0, 1e4)
 DIRECTIONS = [(0, 0, 0), (30, 70, 0), (200, 130, 77), (10, 90, -20), (0, 180, 0)]

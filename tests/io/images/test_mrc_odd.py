@@ -11,8 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from napari_gempick.io.images.image import open_image
-from napari_gempick.io.images.micrograph import read_micrograph
+from napari_gempick.io.images.micrograph import open_image, read_micrograph
 from napari_gempick.io.stack import read_map3d, read_stack
 from napari_gempick.model.errors import InputError
 

@@ -18,8 +18,7 @@ import tifffile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from napari_gempick.io.images.image import has_sections, open_image
-from napari_gempick.io.images.micrograph import as_float32, read_micrograph
+from napari_gempick.io.images.micrograph import as_float32, has_sections, open_image, read_micrograph
 from napari_gempick.io.reading import read_at
 from napari_gempick.io.stack import read_map3d, read_mask, read_stack
 from napari_gempick.model.errors import InputError

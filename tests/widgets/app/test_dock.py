@@ -11,7 +11,7 @@ from qtpy.QtWidgets import QAbstractSpinBox, QApplication, QComboBox, QStyle, QS
 
 from napari_gempick.io.stack import write_mrc
 from napari_gempick.widgets.layers.layers import INDEX, MICROGRAPH, NCC, PICKS
-from napari_gempick.widgets.npe2.readers import coordinates_reader
+from napari_gempick.widgets.npe2.files import coordinates_reader
 
 
 def places(layer):

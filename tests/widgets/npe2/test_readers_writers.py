@@ -9,8 +9,8 @@ from napari_gempick.io.coordinates import read_coordinates
 from napari_gempick.io.images.mrc import Pixels
 from napari_gempick.io.stack import write_mrc
 from napari_gempick.model.errors import InputError
-from napari_gempick.widgets.npe2 import readers, writers
-from napari_gempick.widgets.npe2.readers import coordinates_reader, image_reader
+from napari_gempick.widgets.npe2 import files
+from napari_gempick.widgets.npe2.files import coordinates_reader, image_reader
 
 POINTS = np.array([[10.0, 20.0], [30.5, 41.25], [50.0, 60.0]])
 META = {
@@ -38,13 +38,13 @@ WRITERS = {
 @pytest.mark.parametrize(("name", "suffix"), WRITERS.items())
 def test_hidden_points_are_never_written(name, suffix, tmp_path):
     path = tmp_path / ("a_info.json" if suffix == ".json" else f"a{suffix}")
-    assert getattr(writers, f"write_{name}")(str(path), POINTS, META) == [str(path)]
+    assert getattr(files, f"write_{name}")(str(path), POINTS, META) == [str(path)]
     picks = read_coordinates(path).picks
     np.testing.assert_allclose(sorted(zip(picks.x, picks.y, strict=True)), [(20.0, 10.0), (60.0, 50.0)], atol=1e-3)
 
 
 def test_best_first_with_views(tmp_path):
-    writers.write_tsv(str(tmp_path / "a.tsv"), POINTS, {**META, "shown": True})
+    files.write_tsv(str(tmp_path / "a.tsv"), POINTS, {**META, "shown": True})
     found = read_coordinates(tmp_path / "a.tsv")
     assert found.picks.score.tolist() == pytest.approx([0.9, 0.7, 0.2])
     assert [found.view_names[view] for view in found.picks.view] == ["top", "top", "side"]
@@ -52,17 +52,17 @@ def test_best_first_with_views(tmp_path):
 
 def test_points_drawn_by_hand_can_be_written(tmp_path):
     """A Points layer that is not ours has no features and no metadata."""
-    writers.write_star(str(tmp_path / "a.star"), POINTS, {"size": np.full(3, 10.0), "features": None, "metadata": {}})
+    files.write_star(str(tmp_path / "a.star"), POINTS, {"size": np.full(3, 10.0), "features": None, "metadata": {}})
     assert len(read_coordinates(tmp_path / "a.star").picks) == 3
 
 
 def test_no_points(tmp_path):
-    writers.write_star(str(tmp_path / "a.star"), np.zeros((0, 2)), {"metadata": {}})
+    files.write_star(str(tmp_path / "a.star"), np.zeros((0, 2)), {"metadata": {}})
     assert len(read_coordinates(tmp_path / "a.star").picks) == 0
 
 
 def test_reading_what_was_written(tmp_path):
-    writers.write_star(str(tmp_path / "a_autopick.star"), POINTS, META)
+    files.write_star(str(tmp_path / "a_autopick.star"), POINTS, META)
     path = str(tmp_path / "a_autopick.star")
     ((data, options, kind),) = coordinates_reader(path)(path)
     assert kind == "points" and options["name"] == "a picks"
@@ -75,10 +75,10 @@ def test_rows_of_a_tiff_count_from_the_bottom_for_others(name, tmp_path):
     known = META["metadata"]["gempick"]
     meta = {**META, "metadata": {"gempick": {**known, "micrograph": "a.tif"}}}
     path = str(tmp_path / ("a_info.json" if name == "eman2" else f"a{WRITERS[name]}"))
-    getattr(writers, f"write_{name}")(path, POINTS, meta)
+    getattr(files, f"write_{name}")(path, POINTS, meta)
     (tmp_path / "mrc").mkdir()
     plain = str(tmp_path / "mrc" / ("a_info.json" if name == "eman2" else f"a{WRITERS[name]}"))
-    getattr(writers, f"write_{name}")(plain, POINTS, META)
+    getattr(files, f"write_{name}")(plain, POINTS, META)
     found, at_mrc = read_coordinates(path), read_coordinates(plain)
     if name == "star":  # the file says what it counts from
         ((data, _, _),) = coordinates_reader(path)(path)
@@ -110,8 +110,8 @@ def test_images_and_stacks(data, tmp_path):
 def test_a_large_stack_is_read_as_it_is_shown(tmp_path, monkeypatch):
     stack = np.random.default_rng(0).normal(size=(40, 12, 10)).astype(np.float32)
     write_mrc(tmp_path / "s.mrcs", stack, 1.0, stack=True)
-    for at_once, kind in ((readers.READ_AT_ONCE, np.ndarray), (100, Pixels)):
-        monkeypatch.setattr(readers, "READ_AT_ONCE", at_once)
+    for at_once, kind in ((files.READ_AT_ONCE, np.ndarray), (100, Pixels)):
+        monkeypatch.setattr(files, "READ_AT_ONCE", at_once)
         ((image, options, _),) = image_reader(str(tmp_path / "s.mrcs"))(str(tmp_path / "s.mrcs"))
         assert isinstance(image, kind) and image.shape == (40, 12, 10)
         viewer = ViewerModel()

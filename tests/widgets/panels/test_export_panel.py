@@ -10,7 +10,7 @@ from qtpy.QtCore import Qt
 
 from napari_gempick.io.coordinates import read_coordinates
 from napari_gempick.io.formats import FORMATS
-from napari_gempick.io.images.image import open_image
+from napari_gempick.io.images.micrograph import open_image
 
 SAMPLE = Path(__file__).parents[3] / "sample_data"
 

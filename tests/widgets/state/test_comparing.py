@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from napari_gempick.widgets.layers.comparison_layer import COMPARISON, KINDS
+from napari_gempick.widgets.panels.compare import COMPARISON, KINDS
 
 
 def write_truth(folder, planted, extra=()):

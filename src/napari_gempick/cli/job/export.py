@@ -61,7 +61,7 @@ def command(
     settings = merged(make_settings, read_settings, config, chosen)
     cluster = merged(make_cluster, read_cluster, config, for_cluster)
     notes: list[str] = []
-    files = find_micrographs(micrographs, skip=[output], said=notes.append)
+    files = find_micrographs(micrographs, skip=[output], notify=notes.append)
     for note in notes:
         say(note)
     made = export_job(settings, files, output, cluster, root=root, cluster_root=cluster_root, notes=notes)

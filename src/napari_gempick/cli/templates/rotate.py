@@ -39,7 +39,7 @@ def command(output: Path, micrograph: Path | None, overwrite: bool, as_json: boo
     NAME.star with k, class and psi of every section.
     """
     from napari_gempick.model.settings import make_settings
-    from napari_gempick.workflows.rotate import rotate_files
+    from napari_gempick.workflows.templates import rotate_files
 
     printer = ProgressPrinter("Rotating")
     try:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from napari_gempick.cluster.folder import files_of
 from napari_gempick.device.locks import locked
 from napari_gempick.inputs.bank_maker import BankMaker
-from napari_gempick.inputs.exclusion import with_exclusion
+from napari_gempick.inputs.preparation import with_exclusion
 from napari_gempick.inputs.sources import loader
 from napari_gempick.inputs.views import read_views
 from napari_gempick.io.candidates import read_candidates

@@ -124,7 +124,7 @@ class Together:
         if sentence := self._agree(""):
             raise InputError(sentence)
         self._exchanging = threading.get_ident()
-        for score, index in search.raised():
+        for score, index in search.partial_maps():
             pairs = reduce.pack(score, index)
             self._call(reduce.tree(self._maps, pairs))
             if self._rank.comm.rank == 0:

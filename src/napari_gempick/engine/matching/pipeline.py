@@ -154,13 +154,13 @@ def search_all(
     decoys : bool
         Yield the maps of the inverted contrast as well.
     share : (start, stop, of), optional
-        Search this part of the bank alone; see engine.search.Search.
+        Search this part of the bank alone; see engine.matching.search.Search.
     combine : callable
         Called with each search that is done, before its maps are taken; an InputError of it is recorded.
     failure : callable
         Called with any other exception of one micrograph; returns the error to record, or None to have it raised.
     cancel, progress
-        See run.search.run_search; progress is called on the calling thread.
+        See engine.matching.workers.run_search; progress is called on the calling thread.
 
     Raises
     ------

@@ -37,7 +37,8 @@ class Refined:
 def refine(prepared: Prepared, bank: Bank, centre: tuple[int, int], reach: int, ks: Sequence[int]) -> Refined | None:
     """Return the best of some search images within `reach` map pixels of a position; None where none is scored.
 
-    The scores are those of the definition (see engine.correlate), as sums over each window instead of by transforms.
+    The scores are those of the definition (see engine.matching.workers), as sums over each
+    window instead of by transforms.
 
     Parameters
     ----------

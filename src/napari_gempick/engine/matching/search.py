@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_gempick.device.cpu import raise_maps
+from napari_gempick.device.cpu import update_max
 from napari_gempick.device.tiling import CPU_TILING
 from napari_gempick.engine.tiles import PrecisionRule, choose_fft_shape, layout
 from napari_gempick.model.errors import InputError
@@ -81,7 +81,7 @@ class Search:
     tile_shape : callable, optional
         `tile_shape(key, choose)` returns the stored transform lengths of this problem (see device.plan.PlanStore).
     tiling : Tiling
-        Of the devices that will search; see run.search.DevicePool.tiling.
+        Of the devices that will search; see engine.matching.workers.DevicePool.tiling.
     view : int, optional
         Search this view alone.
     decoys : bool
@@ -271,7 +271,7 @@ class Search:
             held = self._part(tile)
             if tile in self._raised:
                 for pair in range(0, len(held), 2):
-                    raise_maps(*held[pair : pair + 2], *found[pair : pair + 2])
+                    update_max(*held[pair : pair + 2], *found[pair : pair + 2])
                 return
             self._raised.add(tile)
             for target, array in zip(held, found, strict=True):
@@ -281,7 +281,7 @@ class Search:
         """Return the lock of a tile's part of the maps."""
         return self._guards[tile]
 
-    def raised(self) -> list[tuple[NDArray[np.float32], NDArray[np.int32]]]:
+    def partial_maps(self) -> list[tuple[NDArray[np.float32], NDArray[np.int32]]]:
         """Return the scores so far and who holds them, -2 and -1 where nothing is: what is combined over shares.
 
         Pairs of (my, mx); the second is of the inverted contrast. The larger score wins, in a tie the smaller k.

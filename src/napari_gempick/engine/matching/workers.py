@@ -7,6 +7,8 @@ For search image k with template T, mask M (N = sum M) and local standard deviat
 The bank gives (T - mu) M / (N sT); one inverse transform per tile correlates it, and 1 / sS multiplies. The local mean
 and mean square come from two more inverse transforms per distinct mask. Any number of workers take units of search
 images, tile by tile, from one queue; the maximum, the smaller k in a tie, does not depend on who did what.
+
+Run one search on all devices: a thread per core or GPU, one queue, a failed device's work goes to the others.
 """
 
 from __future__ import annotations

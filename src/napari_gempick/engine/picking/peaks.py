@@ -1,4 +1,7 @@
-"""Peaks of a score map: candidates once, picks for any threshold from them."""
+"""Peaks of a score map: candidates once, picks for any threshold from them, in milliseconds.
+
+A candidate also knows the grey levels around it, which tell ice and dirt from particles where the score does not.
+"""
 
 from __future__ import annotations
 
@@ -178,7 +181,7 @@ MOST_PAIRS = 400_000
 
 
 class Thinner:
-    """Keeps those of any subset of points that `engine.peaks.suppress` would keep.
+    """Keeps those of any subset of points that `suppress` would keep.
 
     Parameters
     ----------

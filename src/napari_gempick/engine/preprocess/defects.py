@@ -3,6 +3,8 @@
 What tells a defect from an object is the detector's grid. A defect begins and ends between two pixels, it fills whole
 rows or columns, or its pixels are all equal. An object passed the lens and the noise: its grey level falls over several
 pixels, and no two of its pixels are equal for long. In an image without noise no defects are found.
+
+Noise in place of bad pixels: with the mean and the spectrum of what is around them, and no structure.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""Radial filters in Fourier space, the same for micrographs and templates, on any grid."""
+"""Radial filters in Fourier space, the same for micrographs and templates, on any grid.
+
+Filters of micrograph and templates alike, in the micrograph's frame: averaging, whitening, and their product.
+"""
 
 from __future__ import annotations
 

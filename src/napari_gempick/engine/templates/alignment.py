@@ -1,8 +1,10 @@
 """Averages of particles cut from micrographs: aligned in rotation and shift against each other, split into classes.
 
-Particles are aligned by maximum likelihood (engine.alignment) on images of at most 64 pixels a side. An average is made
+Particles are aligned by maximum likelihood on images of at most 64 pixels a side. An average is made
 from the particles themselves, interpolated once at their best poses; what all their likely poses give instead, at these
 64 pixels, is put in its place. The two are the same but for weak particles.
+
+From particles to poses and classes: several starts at half the resolution, the best one refined at all of it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""Masks: circles, ellipses and rectangles drawn exactly at every angle; files and automatic ones rotated as images."""
+"""Masks: circles, ellipses and rectangles drawn exactly at every angle; files and automatic ones rotated as images.
+
+The in-plane symmetry of a template: how many turns of it look the same.
+"""
 
 from __future__ import annotations
 

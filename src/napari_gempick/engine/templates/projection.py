@@ -1,4 +1,9 @@
-"""Projections of a 3D map: central slices of its Fourier transform."""
+"""Projections of a 3D map: central slices of its Fourier transform.
+
+Viewing directions: symmetry groups, and evenly spread directions in the asymmetric unit.
+
+Angles are RELION's rot, tilt and psi (ZYZ; Heymann, Chagoyen & Belnap 2005, J Struct Biol 151, 196), in degrees.
+"""
 
 from __future__ import annotations
 

@@ -3,6 +3,8 @@
 Rotation and change of pixel size are one step, about the template's centre pixel n // 2: a cubic spline (scipy.ndimage,
 order 3) through the twofold Fourier-oversampled template. The oversampling keeps the spline accurate up to the
 template's own Nyquist frequency, and the common centre leaves no shift for odd, even or non-integer ratios.
+
+Simple templates: Gaussian blob, disc, ring, rectangle.
 """
 
 from __future__ import annotations

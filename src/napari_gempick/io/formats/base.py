@@ -1,4 +1,4 @@
-"""What every coordinate format declares, and how numbers are written."""
+"""What every coordinate format declares, how numbers are written, and the labels of optics groups."""
 
 from __future__ import annotations
 
@@ -150,7 +150,7 @@ class Format:
         Raises
         ------
         SettingsError
-            The format or its row order (io.frames) needs something that `info` does not have.
+            The format or its row order (io.images.frames) needs something that `info` does not have.
         OutputError
             The file cannot be written.
         """

@@ -1,4 +1,7 @@
-"""The particles that a coordinate file holds, and how a reader puts them together."""
+"""The particles that a coordinate file holds, and how a reader puts them together.
+
+Filaments in coordinate files: points along an axis, each with psi along it.
+"""
 
 from __future__ import annotations
 
@@ -120,7 +123,7 @@ class CoordinateSet:
         Parameters
         ----------
         micrograph : str or Path
-            Its name with the suffix, which tells whether the program turns it upside down (io.frames).
+            Its name with the suffix, which tells whether the program turns it upside down (io.images.frames).
         shape : (ny, nx) or None
             Of the grid that the coordinates refer to, px.
         path : str or Path

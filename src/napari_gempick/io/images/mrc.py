@@ -1,4 +1,7 @@
-"""The MRC format: header to array, and arrays to files with the same bytes for the same data."""
+"""The MRC format: header to array, and arrays to files with the same bytes for the same data.
+
+The sections of an image file, each read when it is needed.
+"""
 
 from __future__ import annotations
 

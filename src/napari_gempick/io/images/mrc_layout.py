@@ -2,6 +2,12 @@
 
 Two places are compared: where the header puts the first pixel, and where it must be if the pixels end the file. Read
 from the wrong one, the image is displaced, so that the seam between rows runs through it, and has other bytes in it.
+
+Whether the bytes of an MRC file (mode 0) are signed, as the standard says, or unsigned, as many programs write.
+
+IMOD marks its files: a stamp in word 39, and in word 40 a bit that is set where bytes are signed
+(https://bio3d.colorado.edu/imod/doc/mrc_format.txt). Files of older programs and of some detectors have no mark; there
+the header's statistics tell, and where these say nothing, the pixels themselves.
 """
 
 from __future__ import annotations

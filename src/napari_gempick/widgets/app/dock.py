@@ -1,4 +1,7 @@
-"""The dock: five parts on one controller, and the joints between them and the viewer."""
+"""The dock: five parts on one controller, and the joints between them and the viewer.
+
+`start` opens napari with the dock; `Bridge` is the one way from other threads to the window's thread.
+"""
 
 from __future__ import annotations
 
@@ -18,13 +21,12 @@ from napari_gempick.widgets.background.fdr_estimator import Estimates
 from napari_gempick.widgets.background.pick_counter import Counter
 from napari_gempick.widgets.background.search_runner import Searches
 from napari_gempick.widgets.forms.parts import Part, button, row
-from napari_gempick.widgets.layers.comparison_layer import ComparisonLayer
 from napari_gempick.widgets.layers.drawing import MaskDrawing
 from napari_gempick.widgets.layers.hover import Hover
 from napari_gempick.widgets.layers.layers import INDEX, MICROGRAPH, NCC, PICKS, Layers
-from napari_gempick.widgets.layers.stacks import show_stacks
+from napari_gempick.widgets.layers.pictures import show_stacks
 from napari_gempick.widgets.npe2.contributions import sample_files
-from napari_gempick.widgets.panels.compare import Compare
+from napari_gempick.widgets.panels.compare import Compare, ComparisonLayer
 from napari_gempick.widgets.panels.export import Export
 from napari_gempick.widgets.panels.micrographs import Micrographs
 from napari_gempick.widgets.panels.search import Search

@@ -46,7 +46,7 @@ class Task:
 
 
 class Tasks:
-    """Runs requests of job.worker one after the other; errors are said as those of searches.
+    """Runs requests of window_worker one after the other; errors are said as those of searches.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Forms of settings, made by magicgui from what the settings declare."""
+"""Forms of settings, made by magicgui from what the settings declare, with editors of paths and of ranges."""
 
 from __future__ import annotations
 

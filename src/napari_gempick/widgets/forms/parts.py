@@ -1,4 +1,4 @@
-"""What the five parts of the dock are made of: a heading that folds, a line that explains, rows of small widgets."""
+"""What the parts of the dock are made of: headings that fold, lines that explain, rows of small widgets."""
 
 from __future__ import annotations
 

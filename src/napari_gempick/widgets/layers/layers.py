@@ -1,4 +1,7 @@
-"""The plugin's layers: the micrograph here, maps and picks in modules of their own. Nothing else writes to layers."""
+"""The plugin's layers: the micrograph, the picks and, in `map_layers`, the maps. Nothing else writes to layers.
+
+The layer of the picks, and what a person does to them with napari's own tools.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Two steps as plain functions for scripts, with widgets: templates from a map, search images of a layer."""
+"""Functions of the manifest, also for scripts: templates from a map, search images of a layer, sample data."""
 
 from __future__ import annotations
 
@@ -22,10 +22,9 @@ from napari_gempick.model.geometry import Grid
 from napari_gempick.model.settings import make_settings
 from napari_gempick.simulation import simulate
 from napari_gempick.simulation.settings import VIEWS, make_simulate_settings
-from napari_gempick.widgets.layers.pictures import MOST_IMAGES, rotated_stacks
-from napari_gempick.widgets.layers.stacks import stack_layers
-from napari_gempick.widgets.npe2.readers import image_reader
-from napari_gempick.workflows.project import project_files, project_map
+from napari_gempick.widgets.layers.pictures import MOST_IMAGES, rotated_stacks, stack_layers
+from napari_gempick.widgets.npe2.files import image_reader
+from napari_gempick.workflows.templates import project_files, project_map
 
 if TYPE_CHECKING:
     from collections.abc import Callable

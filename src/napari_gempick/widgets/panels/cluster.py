@@ -1,4 +1,4 @@
-"""A fold of part 5: submit to a cluster, watch, open the results."""
+"""A fold of part 5: submit to a cluster, watch, and open the results as a session, while the job runs or after."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Part 3: the search."""
+"""Part 3: the search, its settings, the angle step worked out, and the command that repeats it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""New templates from what is at hand: projections of a 3D map, averages of picks. Files go to the results folder."""
+"""New templates from what is at hand: projections of a 3D map, averages of picks, and what each must ask."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from napari_gempick.io.stack import write_mrc
 from napari_gempick.model.errors import InputError
 from napari_gempick.widgets.forms.editors import edit
 from napari_gempick.workflows.average import average
-from napari_gempick.workflows.project import project_files
+from napari_gempick.workflows.templates import project_files
 
 if TYPE_CHECKING:
     from qtpy.QtWidgets import QWidget

@@ -1,4 +1,4 @@
-"""Part 4: from candidates to picks."""
+"""Part 4: from candidates to picks, by thresholds, a share of false picks, or limits on the grey levels around a pick."""
 
 from __future__ import annotations
 

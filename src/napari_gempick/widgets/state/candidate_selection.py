@@ -94,13 +94,13 @@ class Board:
         return 3 * sum(column.nbytes for column in columns if column is not None) + mask
 
     def choose(self, tune: Tune, edits: Edits) -> Choice:
-        """Return the picks: those of `engine.peaks.select`, less the rejected ones, and the added ones."""
+        """Return the picks: those of `engine.picking.peaks.select`, less the rejected ones, and the added ones."""
         with self._lock:  # picks are counted on another thread
             return self._choose(tune, edits)
 
     def _choose(self, tune: Tune, edits: Edits) -> Choice:
         names = self.candidates.view_names
-        # scores are single precision and so is the comparison of engine.peaks.select
+        # scores are single precision and so is the comparison of engine.picking.peaks.select
         thresholds = np.array([tune.threshold(name) for name in names], np.float32)
         self._grow(int(np.searchsorted(-self.picks.score, -thresholds.min(), side="right")))
         n = self._pool

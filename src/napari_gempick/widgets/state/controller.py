@@ -62,7 +62,7 @@ class Controller(Decisions):
         self._generation = 0
         self._noted: set[str] = set()
 
-    def _took(self, before: State) -> None:
+    def _on_state_changed(self, before: State) -> None:
         state = self.state
         if state is before:
             return
@@ -90,7 +90,7 @@ class Controller(Decisions):
 
         def search() -> tuple[list[MicrographFile], list[str]]:
             notes: list[str] = []
-            return find_micrographs(list(inputs), skip=skip, said=notes.append), notes
+            return find_micrographs(list(inputs), skip=skip, notify=notes.append), notes
 
         self.background.do(search, self._take_found)
 

@@ -57,30 +57,30 @@ class Decisions:
         """Take a new state as one step of history; `gesture` joins the changes of one drag."""
         before = self.state
         if self.history.do(what, state, gesture):
-            self._took(before)
+            self._on_state_changed(before)
 
     def amend(self, state: State) -> None:
         """Take what follows from the last step into it."""
         before = self.state
         if state != before:
             self.history.amend(state)
-            self._took(before)
+            self._on_state_changed(before)
 
     def undo(self) -> str:
         """Take the last action back; returns what it was."""
         before = self.state
         what = self.history.undo()
-        self._took(before)
+        self._on_state_changed(before)
         return what
 
     def redo(self) -> str:
         """Do again what was undone; returns what it was."""
         before = self.state
         what = self.history.redo()
-        self._took(before)
+        self._on_state_changed(before)
         return what
 
-    def _took(self, before: State) -> None:
+    def _on_state_changed(self, before: State) -> None:
         """Tell everybody that the state has changed."""
         self.state_changed.emit(self.state, before)
 

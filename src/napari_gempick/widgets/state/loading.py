@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_gempick.inputs.exclusion import find_missing, read_exclusion
+from napari_gempick.inputs.preparation import find_missing, read_exclusion
 from napari_gempick.io.candidates import read_candidates
-from napari_gempick.io.images.image import open_image
-from napari_gempick.io.images.micrograph import read_micrograph
+from napari_gempick.io.images.micrograph import open_image, read_micrograph
 from napari_gempick.model.errors import GempickError, InputError
 from napari_gempick.model.score_maps import BankIndex
 from napari_gempick.widgets.state.candidate_selection import Board

@@ -1,4 +1,7 @@
-"""The session file: what a person did, saved beside the results while they work, and read when they come back."""
+"""The session file: what a person did, saved beside the results while they work, and read when they come back.
+
+Every field is checked, with its type, before anything is made of it.
+"""
 
 from __future__ import annotations
 

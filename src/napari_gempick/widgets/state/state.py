@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-from napari_gempick.io.images.image import plausible
+from napari_gempick.io.images.micrograph import plausible
 from napari_gempick.io.listing import MicrographFile
 from napari_gempick.model.declaration import names_with
 from napari_gempick.model.settings import TUNED, PickSettings, make_settings
