@@ -24,7 +24,7 @@ from napari_gempick.model.picks import Picks
 from napari_gempick.model.score_maps import BankIndex
 from napari_gempick.widgets.app.dock import open_dock
 from napari_gempick.widgets.npe2.contributions import sample_files
-from napari_gempick.widgets.state.candidate_selection import Board
+from napari_gempick.widgets.state.candidate_selection import CandidateSelection
 from napari_gempick.widgets.state.loading import Loaded
 
 N, SIDE, PIXEL, DIAMETER = 10_000, 4096, 1.77, 190.0
@@ -65,7 +65,7 @@ def sliders(dock) -> None:
     image = np.random.default_rng(1).integers(-100, 100, (SIDE, SIDE)).astype(np.int8)
     real = controller.loaded
     controller.loaded = Loaded(
-        controller.stem, image, PIXEL, "given", (-90.0, 90.0), Board(fake_candidates(), DIAMETER),
+        controller.stem, image, PIXEL, "given", (-90.0, 90.0), CandidateSelection(fake_candidates(), DIAMETER),
         BankIndex(("side", "top"), (1, 1), 4.0, 360.0), {},
     )  # fmt: skip
     controller.loaded_changed.emit()

@@ -93,4 +93,4 @@ def slow(tmp_path):
         "if os.environ.get('GEMPICK_TEST_SLOW'):\n"
         "    _slow()\n"
     )
-    return {"PYTHONPATH": str(folder), "GEMPICK_TEST_SLOW": "1"}
+    return {"PYTHONPATH": os.pathsep.join([str(folder), os.environ.get("PYTHONPATH", "")]), "GEMPICK_TEST_SLOW": "1"}

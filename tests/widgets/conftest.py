@@ -9,8 +9,8 @@ import pytest
 
 from helpers import Blobs
 from napari_gempick.io.stack import write_mrc
-from napari_gempick.widgets.background.pick_counter import Counter
-from napari_gempick.widgets.background.search_runner import Searches
+from napari_gempick.widgets.background.pick_counter import PickCounter
+from napari_gempick.widgets.background.search_runner import SearchRunner
 from napari_gempick.widgets.state.controller import Controller
 
 SHAPE, PIXEL = (220, 240), 2.0
@@ -38,8 +38,8 @@ class Session:
 
     def __init__(self):
         self.controller = Controller()
-        self.searches = Searches(self.controller)
-        self.counter = Counter(self.controller)
+        self.searches = SearchRunner(self.controller)
+        self.counter = PickCounter(self.controller)
         self.said = []
         self.controller.said.connect(lambda sentence, kind: self.said.append((kind, sentence)))
 

@@ -12,8 +12,8 @@ from napari_gempick.io.candidates import Candidates
 from napari_gempick.io.listing import MicrographFile
 from napari_gempick.model.picks import Picks
 from napari_gempick.results.thresholds import scores_of
-from napari_gempick.widgets.background.fdr_estimator import Estimates
-from napari_gempick.widgets.state.candidate_selection import Board
+from napari_gempick.widgets.background.fdr_estimator import FdrEstimator
+from napari_gempick.widgets.state.candidate_selection import CandidateSelection
 from napari_gempick.widgets.state.loading import Loaded, Result
 from napari_gempick.widgets.state.state import from_plain, to_plain
 
@@ -44,13 +44,13 @@ def wanted(candidates, rate, distance):
 def tuned(session):
     """A session on made candidates, and its estimates."""
     controller = session.controller
-    estimates = Estimates(controller)
+    estimates = FdrEstimator(controller)
     file = MicrographFile(Path("a.mrc"), PurePosixPath("a.mrc"))
     controller.do("add", replace(controller.state, files=(file,)))
     controller.go(0)
     session.idle()
     controller.results["a"] = Result({"name": "a"}, diameter=DIAMETER)
-    controller.loaded = Loaded("a", np.zeros((SIDE, SIDE), np.int8), PIXEL, board=Board(made(), DIAMETER))
+    controller.loaded = Loaded("a", np.zeros((SIDE, SIDE), np.int8), PIXEL, board=CandidateSelection(made(), DIAMETER))
     controller.choose()
     session.idle()
     return session, estimates
@@ -104,7 +104,7 @@ def test_automatic_is_done_once(tuned):
 @pytest.mark.parametrize("rate", [None, 0.05])
 def test_noise_has_no_threshold(tuned, rate):
     session, estimates = tuned
-    session.controller.loaded = replace(session.controller.loaded, board=Board(made(0), DIAMETER))
+    session.controller.loaded = replace(session.controller.loaded, board=CandidateSelection(made(0), DIAMETER))
     session.controller.choose()
     session.idle()
     estimates.choose_thresholds() if rate is None else estimates.set_rate(rate)

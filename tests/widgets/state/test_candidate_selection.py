@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from napari_gempick.engine.picking.peaks import Selection, select
 from napari_gempick.io.candidates import Candidates
 from napari_gempick.model.picks import Picks
-from napari_gempick.widgets.state.candidate_selection import Board
+from napari_gempick.widgets.state.candidate_selection import CandidateSelection
 from napari_gempick.widgets.state.state import Added, Edits, Tune
 
 NAMES = ("side", "top")
@@ -41,7 +41,7 @@ def candidates(n=400, seed=0, ratio=1.5):
 def test_same_as_the_engine(seed, side, top, distance, upper, border, most, mean, power):
     made = candidates(seed=seed)
     tune = Tune({"side": side, "top": top}, upper, distance, border, most, mean, None, power)
-    board = Board(made, 60.0)
+    board = CandidateSelection(made, 60.0)
     chosen = board.result(board.choose(tune, Edits()))
     pixels = (30.0 if distance is None else distance) / made.map_pixel_size
     selection = Selection((side, top), pixels, upper, border / PIXEL, most, tune.local_limits())
@@ -51,17 +51,17 @@ def test_same_as_the_engine(seed, side, top, distance, upper, border, most, mean
 
 def test_one_board_follows_any_sequence_of_settings():
     made, random = candidates(), np.random.default_rng(1)
-    board = Board(made, 60.0)
+    board = CandidateSelection(made, 60.0)
     for _ in range(30):
         tune = Tune({"side": random.random(), "top": random.random()}, min_distance=float(random.integers(0, 150)))
-        fresh = Board(made, 60.0)
+        fresh = CandidateSelection(made, 60.0)
         np.testing.assert_array_equal(board.choose(tune, Edits()).shown, fresh.choose(tune, Edits()).shown)
 
 
 def test_more_candidates_than_the_pool(monkeypatch):
     monkeypatch.setattr("napari_gempick.widgets.state.candidate_selection.POOL", 16)
     made = candidates()
-    board = Board(made, 60.0)
+    board = CandidateSelection(made, 60.0)
     for threshold in (0.99, 0.5, 0.0, 0.9):
         tune = Tune(dict.fromkeys(NAMES, threshold))
         wanted = select(made.picks, Selection((threshold, threshold), 30 / made.map_pixel_size), SHAPE)
@@ -69,7 +69,7 @@ def test_more_candidates_than_the_pool(monkeypatch):
 
 
 def test_a_rejected_pick_stays_away_and_its_neighbours_too():
-    board, tune = Board(candidates(), 60.0), Tune(dict.fromkeys(NAMES, 0.3))
+    board, tune = CandidateSelection(candidates(), 60.0), Tune(dict.fromkeys(NAMES, 0.3))
     before = board.choose(tune, Edits())
     first = int(np.flatnonzero(before.shown)[3])
     place = float(board.picks.x[first]), float(board.picks.y[first])
@@ -81,7 +81,7 @@ def test_a_rejected_pick_stays_away_and_its_neighbours_too():
 
 
 def test_an_added_pick_is_written_once():
-    board, tune = Board(candidates(), 60.0), Tune(dict.fromkeys(NAMES, 0.3))
+    board, tune = CandidateSelection(candidates(), 60.0), Tune(dict.fromkeys(NAMES, 0.3))
     pick = int(np.flatnonzero(board.choose(tune, Edits()).shown)[0])
     x, y = float(board.picks.x[pick]) + 1, float(board.picks.y[pick])
     edits = Edits(added=(Added(x, y, "top", 0.9, 12.0, 1), Added(5.0, 6.0)))
@@ -94,7 +94,7 @@ def test_an_added_pick_is_written_once():
 
 @pytest.mark.parametrize("count", [1, 6, 20])
 def test_gallery_shows_both_sides_of_the_threshold(count):
-    board, tune = Board(candidates(), 60.0), Tune({"side": 0.5, "top": 0.7})
+    board, tune = CandidateSelection(candidates(), 60.0), Tune({"side": 0.5, "top": 0.7})
     choice = board.choose(tune, Edits())
     rows = board.around_threshold(choice, tune, count)
     assert len(rows) <= count and len(set(rows.tolist())) == len(rows)
@@ -104,7 +104,7 @@ def test_gallery_shows_both_sides_of_the_threshold(count):
 
 def test_no_candidates():
     empty = Candidates(Picks.empty(), NAMES, SHAPE, SHAPE, PIXEL, PIXEL, 0.1)
-    board = Board(empty, 60.0)
+    board = CandidateSelection(empty, 60.0)
     choice = board.choose(Tune(), Edits(added=(Added(1.0, 2.0),)))
     assert len(choice) == 1
     assert len(board.around_threshold(choice, Tune(), 10)) == 0

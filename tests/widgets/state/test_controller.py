@@ -10,7 +10,7 @@ from helpers import Blobs
 from napari_gempick.cli import main
 from napari_gempick.io.coordinates import read_coordinates
 from napari_gempick.io.stack import write_mrc
-from napari_gempick.widgets.background.fdr_estimator import Estimates
+from napari_gempick.widgets.background.fdr_estimator import FdrEstimator
 from napari_gempick.widgets.panels.search import command_line
 from napari_gempick.widgets.panels.template_actions import average_picks, project
 from napari_gempick.widgets.state.exporting import chosen_picks, export_picks
@@ -233,7 +233,7 @@ def test_no_threads_or_processes_are_left(data, make_session):
 
 
 def test_estimated_false_share_and_automatic_thresholds(searched):
-    estimates = Estimates(searched.controller)
+    estimates = FdrEstimator(searched.controller)
     searched.controller.set_threshold(None, 0.1)
     searched.wait(lambda: estimates.false_share() is not None)
     low = estimates.false_share()

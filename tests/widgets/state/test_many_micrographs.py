@@ -15,8 +15,8 @@ from napari_gempick.model.picks import Picks
 from napari_gempick.model.score_maps import BankIndex
 from napari_gempick.widgets.background.pick_counter import BINS
 from napari_gempick.widgets.state import loading, state
-from napari_gempick.widgets.state.candidate_selection import Board
-from napari_gempick.widgets.state.loading import Boards, Result
+from napari_gempick.widgets.state.candidate_selection import CandidateSelection
+from napari_gempick.widgets.state.loading import CandidateCache, Result
 from napari_gempick.widgets.state.state import ViewSpec
 
 MANY = 300
@@ -81,7 +81,7 @@ def test_no_file_is_read_again_for_a_threshold(many, reads):
 
 def test_what_does_not_fit_is_all_that_is_read_again(many, reads, monkeypatch):
     """With room for two thirds of the micrographs, one third is read for each threshold: nobody can do with less."""
-    controller, size = many.controller, Board(candidates(), 40.0).nbytes
+    controller, size = many.controller, CandidateSelection(candidates(), 40.0).nbytes
     monkeypatch.setattr(loading, "KEPT_BYTES", 200 * size)
     controller.results = results(controller.state.files)  # of another search, so that all are read again
     many.counter.start()
@@ -96,7 +96,7 @@ def test_what_does_not_fit_is_all_that_is_read_again(many, reads, monkeypatch):
 
 def test_what_was_used_last_stays(reads, monkeypatch, tmp_path):
     files = micrographs(5)
-    made, boards, settings = results(files), Boards(), state.State().settings()
+    made, boards, settings = results(files), CandidateCache(), state.State().settings()
 
     def get(number):
         return boards.get(files[number], settings, tmp_path, made[files[number].output_stem])
@@ -113,7 +113,7 @@ def test_what_was_used_last_stays(reads, monkeypatch, tmp_path):
 
 def test_candidates_of_another_search_or_folder_are_read(reads, tmp_path):
     (file,) = micrographs(1)
-    boards, settings = Boards(), state.State().settings()
+    boards, settings = CandidateCache(), state.State().settings()
     first, second = results([file])["m000"], results([file])["m000"]
     for result, folder in ((first, "a"), (first, "a"), (second, "a"), (second, "b"), (second, "b")):
         boards.get(file, settings, tmp_path / folder, result)
@@ -125,9 +125,9 @@ def test_a_mask_takes_an_eighth_and_reads_the_same():
     excluded[:, 35:90] = True
     excluded[63, 202] = True
     made = replace(candidates(), file_shape=(64, 203), map_shape=(64, 203))
-    board = Board(made, 40.0, excluded=excluded)
+    board = CandidateSelection(made, 40.0, excluded=excluded)
     np.testing.assert_array_equal(board.excluded, excluded)
-    assert board.nbytes - Board(made, 40.0).nbytes == 64 * 26
+    assert board.nbytes - CandidateSelection(made, 40.0).nbytes == 64 * 26
     shown = board.choose(state.Tune({"particle": 0.1}, min_distance=0.0), state.Edits()).shown
     assert shown.tolist() == [True, False, False, True, True]
 
@@ -137,13 +137,13 @@ def test_a_mask_takes_an_eighth_and_reads_the_same():
 
 def test_a_correction_counts_one_micrograph(many, monkeypatch):
     chosen = Counts()
-    real = Board.choose
+    real = CandidateSelection.choose
 
     def choose(self, tune, edits):
         chosen[len(edits.rejected)] += 1
         return real(self, tune, edits)
 
-    monkeypatch.setattr(Board, "choose", choose)
+    monkeypatch.setattr(CandidateSelection, "choose", choose)
     controller = many.controller
     controller.do("reject", controller.state.with_edits("m007", state.Edits(rejected=((0.0, 0.0),))))
     many.idle()
@@ -208,7 +208,7 @@ def texts(dock):
 
 def test_a_run_checks_no_settings_and_touches_only_what_it_has_come_to(listed, qtbot, monkeypatch):
     from napari_gempick.widgets.background.search_runner import Run
-    from napari_gempick.widgets.panels.micrographs import Micrographs
+    from napari_gempick.widgets.panels.micrographs import MicrographsPanel
 
     searches, controller = listed.searches, listed.controller
     files = controller.state.files
@@ -216,7 +216,7 @@ def test_a_run_checks_no_settings_and_touches_only_what_it_has_come_to(listed, q
     searches.changed.emit()
     assert texts(listed) == ["running"] + ["waiting"] * (MANY - 1)
     checked, shown, made = Counts(), Counts(), results(files)
-    real_settings, real_show = state.make_settings, Micrographs._update_item
+    real_settings, real_show = state.make_settings, MicrographsPanel._update_item
 
     def count_settings(values):
         checked["settings"] += 1
@@ -227,7 +227,7 @@ def test_a_run_checks_no_settings_and_touches_only_what_it_has_come_to(listed, q
         return real_show(self, what)
 
     monkeypatch.setattr(state, "make_settings", count_settings)
-    monkeypatch.setattr(Micrographs, "_update_item", count_shown)
+    monkeypatch.setattr(MicrographsPanel, "_update_item", count_shown)
     for number in range(1, 41):
         stem = files[number - 1].output_stem
         searches.finished = number

@@ -16,22 +16,22 @@ from superqt.utils import qdebounced
 
 from napari_gempick.widgets.app.keys import Key, as_html, bind, bind_widget
 from napari_gempick.widgets.app.viewing import Viewing
-from napari_gempick.widgets.background.background_tasks import Tasks
-from napari_gempick.widgets.background.fdr_estimator import Estimates
-from napari_gempick.widgets.background.pick_counter import Counter
-from napari_gempick.widgets.background.search_runner import Searches
-from napari_gempick.widgets.forms.parts import Part, button, row
+from napari_gempick.widgets.background.background_tasks import BackgroundTasks
+from napari_gempick.widgets.background.fdr_estimator import FdrEstimator
+from napari_gempick.widgets.background.pick_counter import PickCounter
+from napari_gempick.widgets.background.search_runner import SearchRunner
+from napari_gempick.widgets.forms.parts import Panel, button, row
 from napari_gempick.widgets.layers.drawing import MaskDrawing
 from napari_gempick.widgets.layers.hover import Hover
 from napari_gempick.widgets.layers.layers import INDEX, MICROGRAPH, NCC, PICKS, Layers
 from napari_gempick.widgets.layers.pictures import show_stacks
 from napari_gempick.widgets.npe2.contributions import sample_files
-from napari_gempick.widgets.panels.compare import Compare, ComparisonLayer
-from napari_gempick.widgets.panels.export import Export
-from napari_gempick.widgets.panels.micrographs import Micrographs
-from napari_gempick.widgets.panels.search import Search
-from napari_gempick.widgets.panels.templates import Templates
-from napari_gempick.widgets.panels.tune import Tune
+from napari_gempick.widgets.panels.compare import ComparePanel, ComparisonLayer
+from napari_gempick.widgets.panels.export import ExportPanel
+from napari_gempick.widgets.panels.micrographs import MicrographsPanel
+from napari_gempick.widgets.panels.search import SearchPanel
+from napari_gempick.widgets.panels.templates import TemplatesPanel
+from napari_gempick.widgets.panels.tune import TunePanel
 from napari_gempick.widgets.state.comparing import Comparison
 from napari_gempick.widgets.state.controller import Controller
 
@@ -61,22 +61,22 @@ class Dock(QWidget):
         self.viewer = viewer = napari_viewer
         self.bridge = Bridge(self)
         self.controller = controller = Controller(self.bridge.post)
-        self.searches = Searches(controller)
-        self.counter = Counter(controller)
+        self.searches = SearchRunner(controller)
+        self.counter = PickCounter(controller)
         controller.said.connect(self._say)
         self.layers = Layers(viewer, controller)
         self.drawing = MaskDrawing(viewer, controller, self.layers)
-        self.micrographs = Micrographs(controller, self.searches, self.counter, self.add_sample)
-        self.templates = Templates(controller, self.drawing, lambda: show_stacks(viewer, controller))
-        self.search = Search(controller, self.searches)
+        self.micrographs = MicrographsPanel(controller, self.searches, self.counter, self.add_sample)
+        self.templates = TemplatesPanel(controller, self.drawing, lambda: show_stacks(viewer, controller))
+        self.search = SearchPanel(controller, self.searches)
         self.hover = Hover(controller, self.layers, self._template_of)
-        self.tune = Tune(controller, self.counter, Estimates(controller), self.hover, self.go_to)
+        self.tune = TunePanel(controller, self.counter, FdrEstimator(controller), self.hover, self.go_to)
         self.comparison = Comparison(controller)
         self.compared = ComparisonLayer(viewer, self.layers, self.comparison)
-        self.compare = Compare(self.comparison)
+        self.compare = ComparePanel(self.comparison)
         self.tune.rows.addWidget(self.compare)
-        self.extraction, self.cluster = Tasks(controller), Tasks(controller)
-        self.export = Export(controller, self.counter, self.extraction, self.cluster)
+        self.extraction, self.cluster = BackgroundTasks(controller), BackgroundTasks(controller)
+        self.export = ExportPanel(controller, self.counter, self.extraction, self.cluster)
         self.parts = (self.micrographs, self.templates, self.search, self.tune, self.export)
         self._lay_out()
         self.keys = self._make_keys()
@@ -272,7 +272,7 @@ class Dock(QWidget):
         elif state.views != before.views and self.search.open and not self._had_picks:
             self._scroll_soon(self.search)
 
-    def _scroll_to(self, part: Part) -> None:
+    def _scroll_to(self, part: Panel) -> None:
         """Bring a part into sight, its end first."""
         bottom = part.mapTo(self.scroll.widget(), part.rect().bottomLeft()).y()
         top = part.mapTo(self.scroll.widget(), part.rect().topLeft()).y()

@@ -16,7 +16,7 @@ from napari_gempick.widgets.layers.layer_registry import NCC
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from napari_gempick.widgets.background.search_runner import Searches
+    from napari_gempick.widgets.background.search_runner import SearchRunner
     from napari_gempick.widgets.layers.layers import Layers
     from napari_gempick.widgets.state.controller import Controller
 
@@ -32,13 +32,13 @@ class Viewing(QWidget):
     ----------
     controller : Controller
     layers : Layers
-    searches : Searches
+    searches : SearchRunner
     show_map : callable
         Brings a map into sight.
     """
 
     def __init__(
-        self, controller: Controller, layers: Layers, searches: Searches, show_map: Callable[[], object]
+        self, controller: Controller, layers: Layers, searches: SearchRunner, show_map: Callable[[], object]
     ) -> None:
         super().__init__()
         self._controller, self._layers, self._searches = controller, layers, searches

@@ -45,7 +45,7 @@ class Task:
         return (time.monotonic() - self.started) * (1 - self.share) / self.share
 
 
-class Tasks:
+class BackgroundTasks:
     """Runs requests of window_worker one after the other; errors are said as those of searches.
 
     Parameters

@@ -18,12 +18,12 @@ from napari_gempick.results.thresholds import scores_of
 if TYPE_CHECKING:
     from napari_gempick.engine.picking.false_rate import FalseRate
     from napari_gempick.engine.picking.run_evidence import Scores
-    from napari_gempick.widgets.state.candidate_selection import Board
+    from napari_gempick.widgets.state.candidate_selection import CandidateSelection
     from napari_gempick.widgets.state.controller import Controller
     from napari_gempick.widgets.state.state import State, Tune
 
 
-class Estimates:
+class FdrEstimator:
     """Estimates how many of the picks of the current micrograph are false.
 
     Parameters
@@ -162,7 +162,7 @@ class Estimates:
 
         controller.background.do(work, take)
 
-    def _scores_of(self, stem: str, board: Board, state: State) -> Scores | None:
+    def _scores_of(self, stem: str, board: CandidateSelection, state: State) -> Scores | None:
         """Return a micrograph's scores, from memory if they are there; on a thread."""
         tune = state.tune_of(stem)
         key = (weakref.ref(board), _limits(tune))  # keeps no candidates in memory
@@ -182,7 +182,7 @@ def _down(score: float) -> float:
     return math.floor(score * 1e6) / 1e6
 
 
-def scores_of_board(board: Board, tune: Tune) -> Scores | None:
+def scores_of_board(board: CandidateSelection, tune: Tune) -> Scores | None:
     """Return the scores that a threshold is chosen from; None without decoys."""
     candidates = board.candidates
     if candidates.decoys is None:

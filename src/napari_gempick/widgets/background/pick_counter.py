@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_gempick.io.listing import MicrographFile
-    from napari_gempick.widgets.state.candidate_selection import Board
+    from napari_gempick.widgets.state.candidate_selection import CandidateSelection
     from napari_gempick.widgets.state.controller import Controller
     from napari_gempick.widgets.state.state import State, Tune
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 BINS = np.linspace(-1, 1, 401)
 
 
-class Counter:
+class PickCounter:
     """Counts picks, a micrograph at a time, where a new state or result may have changed them.
 
     Parameters
@@ -153,6 +153,6 @@ def _counted_with(state: State, stem: str) -> tuple[Tune, Edits | None]:
     return state.tune_of(stem), state.edits.get(stem)
 
 
-def _histogram_of(board: Board) -> _Histogram:
+def _histogram_of(board: CandidateSelection) -> _Histogram:
     picks, names = board.picks, board.candidates.view_names
     return {name: np.histogram(picks.score[picks.view == i], BINS)[0] for i, name in enumerate(names)}

@@ -61,7 +61,7 @@ class Run:
         return {file.output_stem: place for place, file in enumerate(self.files)}
 
 
-class Searches:
+class SearchRunner:
     """Runs searches in the search process, one after the other.
 
     Parameters

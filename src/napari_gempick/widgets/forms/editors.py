@@ -138,7 +138,7 @@ class Check(Editor, CheckBox):
         self.native.setMinimumWidth(self.native.fontMetrics().horizontalAdvance(self.native.text()) + _BOX)
 
 
-class Choice(Editor, ComboBox):
+class ChoiceBox(Editor, ComboBox):
     """A choice of one value; `choices` are values, pairs of text and value, or a function that returns them."""
 
     def __init__(self, *, shortest: int = 8, **kwargs: Any) -> None:
@@ -304,7 +304,7 @@ def edit(annotation: Any, value: Any = Undefined, *, label: str = "", tip: str =
         Of the editor's class.
     """
     if "choices" in options:
-        options = {"widget_type": Choice, **options}
+        options = {"widget_type": ChoiceBox, **options}
     made: Any = _TYPES.create_widget(annotation=annotation, label=label, options={"tooltip": tip, **options})
     made.native.setAccessibleName(label)
     if not isinstance(made, Check):

@@ -96,7 +96,7 @@ class Fold(Foldable):
         self._show_heading()
 
 
-class Part(Foldable):
+class Panel(Foldable):
     """A part of the dock that folds to its heading.
 
     Parameters

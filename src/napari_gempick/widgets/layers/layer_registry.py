@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 MICROGRAPH, NCC, INDEX, PICKS = "Micrograph", "NCC", "Index", "Picks"
 
 
-class Shelf:
+class LayerRegistry:
     """Knows which layers are ours.
 
     Parameters

@@ -13,7 +13,15 @@ from qtpy.QtCore import QTimer
 from superqt.utils import qdebounced
 
 from napari_gempick.model.picks import Picks
-from napari_gempick.widgets.layers.layer_registry import INDEX, MICROGRAPH, NCC, PICKS, Shelf, move_to, show_scale_bar
+from napari_gempick.widgets.layers.layer_registry import (
+    INDEX,
+    MICROGRAPH,
+    NCC,
+    PICKS,
+    LayerRegistry,
+    move_to,
+    show_scale_bar,
+)
 from napari_gempick.widgets.layers.map_layers import MapLayers
 from napari_gempick.widgets.state.look import ADDED_COLOUR, contrast_limits, rgba, smoothed
 
@@ -29,7 +37,7 @@ if TYPE_CHECKING:
 __all__ = ["INDEX", "MICROGRAPH", "NCC", "PICKS", "Layers"]
 
 
-class Layers(Shelf):
+class Layers(LayerRegistry):
     """Keeps the layers as the controller has it; a layer that the person deletes comes back with the next micrograph.
 
     Parameters
@@ -142,11 +150,11 @@ class PicksLayer:
 
     Parameters
     ----------
-    shelf : Shelf
+    shelf : LayerRegistry
     controller : Controller
     """
 
-    def __init__(self, shelf: Shelf, controller: Controller) -> None:
+    def __init__(self, shelf: LayerRegistry, controller: Controller) -> None:
         self._shelf, self._controller = shelf, controller
         self._rows = np.zeros(0, np.intp)
         self._board: Any = None

@@ -13,7 +13,7 @@ from napari_gempick.widgets.layers.layer_registry import INDEX, MICROGRAPH, NCC,
 from napari_gempick.widgets.state.look import score_colours, shades
 
 if TYPE_CHECKING:
-    from napari_gempick.widgets.layers.layer_registry import Shelf
+    from napari_gempick.widgets.layers.layer_registry import LayerRegistry
     from napari_gempick.widgets.state.controller import Controller
     from napari_gempick.widgets.state.loading import Loaded, MapPair
 
@@ -23,13 +23,13 @@ class MapLayers:
 
     Parameters
     ----------
-    shelf : Shelf
+    shelf : LayerRegistry
     controller : Controller
     """
 
     window_changed = Signal()
 
-    def __init__(self, shelf: Shelf, controller: Controller) -> None:
+    def __init__(self, shelf: LayerRegistry, controller: Controller) -> None:
         self._shelf, self._controller = shelf, controller
         self._window = (-1.0, 1.0)
         self._waiting: list[Any] = []

@@ -23,7 +23,7 @@ from napari_gempick.widgets.state.loading import results_of
 
 if TYPE_CHECKING:
     from napari_gempick.cluster import Status
-    from napari_gempick.widgets.background.background_tasks import Tasks
+    from napari_gempick.widgets.background.background_tasks import BackgroundTasks
     from napari_gempick.widgets.state.controller import Controller
 
 
@@ -44,17 +44,17 @@ _WORDS = {
 }
 
 
-class Cluster(Fold):
+class ClusterPanel(Fold):
     """The button to the dialog, and the job that is watched.
 
     Parameters
     ----------
     controller : Controller
-    tasks : Tasks
+    tasks : BackgroundTasks
         Measures and exports.
     """
 
-    def __init__(self, controller: Controller, tasks: Tasks) -> None:
+    def __init__(self, controller: Controller, tasks: BackgroundTasks) -> None:
         super().__init__("Cluster", "Pick the whole data set on a cluster, with the settings of now")
         self._controller, self._tasks = controller, tasks
         self.folder: Path | None = None

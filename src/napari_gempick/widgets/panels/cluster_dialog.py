@@ -25,7 +25,7 @@ from napari_gempick.widgets.forms.parts import FRAMED, Fold, button, primary, ro
 from napari_gempick.widgets.panels import remembered
 
 if TYPE_CHECKING:
-    from napari_gempick.widgets.background.background_tasks import Task, Tasks
+    from napari_gempick.widgets.background.background_tasks import BackgroundTasks, Task
     from napari_gempick.widgets.state.controller import Controller
 
 _SITES = {
@@ -46,14 +46,14 @@ class ClusterDialog(QDialog):
     ----------
     parent : QWidget
     controller : Controller
-    tasks : Tasks
+    tasks : BackgroundTasks
         Measures and exports in a process of its own.
     """
 
     exported = Signal(object, bool)
     """Job folder, and whether it shall be submitted."""
 
-    def __init__(self, parent: QWidget, controller: Controller, tasks: Tasks) -> None:
+    def __init__(self, parent: QWidget, controller: Controller, tasks: BackgroundTasks) -> None:
         super().__init__(parent)
         self.setWindowTitle("Submit to cluster")
         self._controller, self._tasks = controller, tasks

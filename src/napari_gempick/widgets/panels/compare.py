@@ -147,7 +147,7 @@ def _points(matching: Matching | None) -> tuple[Any, list[str], dict[str, Any]]:
 _FILTER = "Coordinates (*.star *.box *.cbox *.cs *.json *.pos *.csv *.tsv *.txt *.tab);;All files (*)"
 
 
-class Compare(Fold):
+class ComparePanel(Fold):
     """Load sets, choose the one that is drawn, say what matches."""
 
     def __init__(self, comparison: Comparison) -> None:

@@ -15,22 +15,24 @@ from napari_gempick.model.declaration import declarations
 from napari_gempick.model.settings import PickSettings
 from napari_gempick.widgets.forms.editors import Several
 from napari_gempick.widgets.forms.forms import editor_of
-from napari_gempick.widgets.forms.parts import Part, button, primary, row, shorten, small
-from napari_gempick.widgets.panels.cluster import Cluster
-from napari_gempick.widgets.panels.particles import Particles
+from napari_gempick.widgets.forms.parts import Panel, button, primary, row, shorten, small
+from napari_gempick.widgets.panels.cluster import ClusterPanel
+from napari_gempick.widgets.panels.particles import ParticlesPanel
 from napari_gempick.widgets.state.exporting import chosen_picks, export_picks, planned
 
 if TYPE_CHECKING:
-    from napari_gempick.widgets.background.background_tasks import Tasks
-    from napari_gempick.widgets.background.pick_counter import Counter
+    from napari_gempick.widgets.background.background_tasks import BackgroundTasks
+    from napari_gempick.widgets.background.pick_counter import PickCounter
     from napari_gempick.widgets.state.controller import Controller
     from napari_gempick.workflows.export import Written
 
 
-class Export(Part):
+class ExportPanel(Panel):
     """Formats, folder, and what will be written."""
 
-    def __init__(self, controller: Controller, counter: Counter, extraction: Tasks, cluster: Tasks) -> None:
+    def __init__(
+        self, controller: Controller, counter: PickCounter, extraction: BackgroundTasks, cluster: BackgroundTasks
+    ) -> None:
         super().__init__(5, "Export and submit", "Writes the picks that you see.")
         self._controller, self._counter = controller, counter
         self._folder: Path | None = None
@@ -59,9 +61,9 @@ class Export(Part):
         self._writing = False
         controller.said.connect(lambda sentence, kind: kind == "error" and self._failed())
         self.rows.addWidget(self.proof)
-        self.particles = Particles(controller, extraction, lambda: self.target)
+        self.particles = ParticlesPanel(controller, extraction, lambda: self.target)
         self.rows.addWidget(self.particles)
-        self.cluster = Cluster(controller, cluster)
+        self.cluster = ClusterPanel(controller, cluster)
         self.rows.addWidget(self.cluster)
         controller.folder_changed.connect(self._update)
         controller.folder_changed.connect(lambda: self._say_proof(""))

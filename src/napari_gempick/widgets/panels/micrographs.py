@@ -21,14 +21,14 @@ from superqt.utils import signals_blocked
 from napari_gempick.model.declaration import names_with
 from napari_gempick.model.settings import PickSettings
 from napari_gempick.widgets.forms.forms import Form
-from napari_gempick.widgets.forms.parts import Part, button, mark_next, row
+from napari_gempick.widgets.forms.parts import Panel, button, mark_next, row
 
 if TYPE_CHECKING:
     from qtpy.QtGui import QDragEnterEvent, QDragMoveEvent, QDropEvent
 
     from napari_gempick.io.listing import MicrographFile
-    from napari_gempick.widgets.background.pick_counter import Counter
-    from napari_gempick.widgets.background.search_runner import Searches
+    from napari_gempick.widgets.background.pick_counter import PickCounter
+    from napari_gempick.widgets.background.search_runner import SearchRunner
     from napari_gempick.widgets.state.controller import Controller
 
 _STATES = {
@@ -46,10 +46,10 @@ _TIPS = {
 _FILTER = "Micrographs (*.mrc *.mrcs *.mrc.gz *.mrc.bz2 *.tif *.tiff);;STAR lists (*.star);;All files (*)"
 
 
-class Micrographs(Part):
+class MicrographsPanel(Panel):
     """Add, list, and go through micrographs."""
 
-    def __init__(self, controller: Controller, searches: Searches, counter: Counter, sample: Any) -> None:
+    def __init__(self, controller: Controller, searches: SearchRunner, counter: PickCounter, sample: Any) -> None:
         super().__init__(1, "Micrographs", "Which images to pick from.")
         self._controller, self._searches, self._counter = controller, searches, counter
         self.list = _List(controller)

@@ -18,7 +18,7 @@ from napari_gempick.widgets.state.exporting import chosen_picks, export_picks
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from napari_gempick.widgets.background.background_tasks import Tasks
+    from napari_gempick.widgets.background.background_tasks import BackgroundTasks
     from napari_gempick.widgets.state.controller import Controller
 
 FOLDER = "particles"
@@ -26,19 +26,19 @@ _RELION = {"normalize": True, "invert": True}
 """As RELION wants particles; `gempick extract` leaves pixels as they are."""
 
 
-class Particles(Fold):
+class ParticlesPanel(Fold):
     """Settings of an extraction, and the buttons that start and stop it.
 
     Parameters
     ----------
     controller : Controller
-    tasks : Tasks
+    tasks : BackgroundTasks
         Where it runs.
     target : callable
         Returns the folder that is exported to.
     """
 
-    def __init__(self, controller: Controller, tasks: Tasks, target: Callable[[], Path | None]) -> None:
+    def __init__(self, controller: Controller, tasks: BackgroundTasks, target: Callable[[], Path | None]) -> None:
         super().__init__("Particles", "Cut the particles out, as a stack with a STAR file for RELION")
         self._controller, self._tasks, self._target = controller, tasks, target
         self._values: dict[str, Any] = dict(_RELION)

@@ -20,23 +20,23 @@ from napari_gempick.model.values import AUTO
 from napari_gempick.results.run_file import merged, read_settings
 from napari_gempick.widgets.forms.editors import lower
 from napari_gempick.widgets.forms.forms import Form
-from napari_gempick.widgets.forms.parts import Fold, Part, button, primary, row, small
+from napari_gempick.widgets.forms.parts import Fold, Panel, button, primary, row, small
 from napari_gempick.widgets.state.reopening import state_of_settings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from napari_gempick.io.listing import MicrographFile
-    from napari_gempick.widgets.background.search_runner import Searches
+    from napari_gempick.widgets.background.search_runner import SearchRunner
     from napari_gempick.widgets.forms.editors import Number
     from napari_gempick.widgets.state.controller import Controller
     from napari_gempick.widgets.state.state import State
 
 
-class Search(Part):
+class SearchPanel(Panel):
     """Settings of the search, and the buttons that start and stop it."""
 
-    def __init__(self, controller: Controller, searches: Searches) -> None:
+    def __init__(self, controller: Controller, searches: SearchRunner) -> None:
         super().__init__(3, "Search", "Compares every rotated template with every position.")
         self._controller, self._searches = controller, searches
         self._devices: list[tuple[str, str]] = [("auto", AUTO)]

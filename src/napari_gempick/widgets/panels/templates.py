@@ -24,7 +24,7 @@ from napari_gempick.model.settings import PickSettings
 from napari_gempick.model.values import AUTO
 from napari_gempick.widgets.forms.editors import edit
 from napari_gempick.widgets.forms.forms import Form, tip_of
-from napari_gempick.widgets.forms.parts import GAP, Part, button, mark_next, pixmap, row, tool
+from napari_gempick.widgets.forms.parts import GAP, Panel, button, mark_next, pixmap, row, tool
 from napari_gempick.widgets.layers.pictures import ViewPictures, draw_view
 from napari_gempick.widgets.panels.template_actions import (
     ask,
@@ -52,7 +52,7 @@ _SIZE: dict[str, Any] = {"min": 1.0, "max": 9999.0, "step": 5.0, "digits": 0, "s
 MASK_TIP = tip_of(declarations(PickSettings)["mask"])
 
 
-class Templates(Part):
+class TemplatesPanel(Panel):
     """Views with their templates and masks.
 
     Parameters

@@ -1,4 +1,4 @@
-"""Part 4: from candidates to picks, by thresholds, a share of false picks, or limits on the grey levels around a pick."""
+"""Part 4: from candidates to picks, by thresholds, a share of false picks, or limits on the grey levels around them."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from napari_gempick.model.settings import PickSettings
 from napari_gempick.widgets.background.pick_counter import BINS
 from napari_gempick.widgets.forms.editors import WheelGuard, lower
 from napari_gempick.widgets.forms.forms import Form, tip_of
-from napari_gempick.widgets.forms.parts import GAP, Fold, Part, button, row, small, tool
+from napari_gempick.widgets.forms.parts import GAP, Fold, Panel, button, row, small, tool
 from napari_gempick.widgets.panels.gallery import Gallery
 from napari_gempick.widgets.panels.histogram import Histogram
 
 if TYPE_CHECKING:
-    from napari_gempick.widgets.background.fdr_estimator import Estimates
-    from napari_gempick.widgets.background.pick_counter import Counter
+    from napari_gempick.widgets.background.fdr_estimator import FdrEstimator
+    from napari_gempick.widgets.background.pick_counter import PickCounter
     from napari_gempick.widgets.layers.hover import Hover
     from napari_gempick.widgets.state.controller import Controller
 
@@ -29,11 +29,11 @@ if TYPE_CHECKING:
 _THRESHOLD = declarations(PickSettings)["threshold"]
 
 
-class Tune(Part):
+class TunePanel(Panel):
     """Thresholds for each view, distances, the histogram, and the candidates about the threshold."""
 
     def __init__(
-        self, controller: Controller, counter: Counter, estimates: Estimates, hover: Hover, go_to: Any
+        self, controller: Controller, counter: PickCounter, estimates: FdrEstimator, hover: Hover, go_to: Any
     ) -> None:
         super().__init__(4, "Tune", "Move the thresholds: the picks follow at once.")
         self._controller, self._counter, self._estimates = controller, counter, estimates
@@ -260,11 +260,11 @@ class Limits(Fold):
     Parameters
     ----------
     controller : Controller
-    estimates : Estimates
+    estimates : FdrEstimator
         Chooses the thresholds for a share.
     """
 
-    def __init__(self, controller: Controller, estimates: Estimates) -> None:
+    def __init__(self, controller: Controller, estimates: FdrEstimator) -> None:
         super().__init__("More limits", "Thresholds from a share of false picks; limits on what lies about a pick")
         self._controller, self._estimates = controller, estimates
         self.form = Form(

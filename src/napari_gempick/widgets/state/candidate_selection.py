@@ -44,7 +44,7 @@ class Choice:
         return int(np.count_nonzero(self.shown)) + len(self.added)
 
 
-class Board:
+class CandidateSelection:
     """Chooses picks among the candidates of one micrograph.
 
     Parameters

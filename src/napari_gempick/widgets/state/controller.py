@@ -16,9 +16,9 @@ from psygnal import Signal
 from napari_gempick.io.candidates import read_candidates
 from napari_gempick.io.listing import MicrographFile, find_micrographs
 from napari_gempick.model.errors import GempickError, InputError, OutputError
-from napari_gempick.widgets.state.candidate_selection import Board
+from napari_gempick.widgets.state.candidate_selection import CandidateSelection
 from napari_gempick.widgets.state.decisions import Decisions
-from napari_gempick.widgets.state.loading import BOARD_SETTINGS, Boards, Loaded, Result, load, load_maps
+from napari_gempick.widgets.state.loading import BOARD_SETTINGS, CandidateCache, Loaded, Result, load, load_maps
 from napari_gempick.widgets.state.saving import Saver, Snapshot
 from napari_gempick.widgets.state.session import SessionFolder, free_folder, is_results, is_session, read_folder
 from napari_gempick.widgets.state.state import History, State
@@ -56,7 +56,7 @@ class Controller(Decisions):
         self.background = Background(*ways)
         self._saver = Saver(Background(*ways, threads=1))
         self.results: dict[str, Result] = {}
-        self.boards = Boards()
+        self.boards = CandidateCache()
         self.folder: SessionFolder | None = None
         self.map_view = ""
         self._generation = 0
@@ -169,13 +169,13 @@ class Controller(Decisions):
         generation = self._generation
         border = (self.state.values.get("diameter") or 0.0) / 2
 
-        def take(board: Board) -> None:
+        def take(board: CandidateSelection) -> None:
             if generation == self._generation and stem == self.stem and self.loaded is not None:
                 self.loaded = replace(self.loaded, board=board, bank=None, maps={}, map_views=())
                 self.loaded_changed.emit()
                 self.choose()
 
-        self.background.do(lambda: Board(read_candidates(path), diameter, border=border), take)
+        self.background.do(lambda: CandidateSelection(read_candidates(path), diameter, border=border), take)
 
     @property
     def reads_maps(self) -> bool:

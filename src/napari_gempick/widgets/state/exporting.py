@@ -15,14 +15,14 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from napari_gempick.io.listing import MicrographFile
-    from napari_gempick.widgets.state.loading import Boards, Result
+    from napari_gempick.widgets.state.loading import CandidateCache, Result
     from napari_gempick.widgets.state.state import State
 
 __all__ = ["chosen_picks", "export_picks", "planned"]
 
 
 def chosen_picks(
-    state: State, results: Mapping[str, Result], folder: Path, files: Sequence[MicrographFile], boards: Boards
+    state: State, results: Mapping[str, Result], folder: Path, files: Sequence[MicrographFile], boards: CandidateCache
 ) -> tuple[list[Chosen], list[str]]:
     """Return the picks of every micrograph that was searched, and a sentence for each that cannot be exported.
 
@@ -40,7 +40,7 @@ def chosen_picks(
 
 
 def picks_by_micrograph(
-    state: State, results: Mapping[str, Result], folder: Path, files: Sequence[MicrographFile], boards: Boards
+    state: State, results: Mapping[str, Result], folder: Path, files: Sequence[MicrographFile], boards: CandidateCache
 ) -> Iterator[Chosen | str]:
     """Yield the picks of every micrograph that was searched, or why they cannot be had."""
     settings = state.settings()

@@ -14,7 +14,7 @@ from napari_gempick.io.candidates import read_candidates
 from napari_gempick.io.images.micrograph import open_image, read_micrograph
 from napari_gempick.model.errors import GempickError, InputError
 from napari_gempick.model.score_maps import BankIndex
-from napari_gempick.widgets.state.candidate_selection import Board
+from napari_gempick.widgets.state.candidate_selection import CandidateSelection
 from napari_gempick.widgets.state.look import contrast_limits
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ class Loaded:
         Å.
     pixel_size_source : str
     contrast : (low, high)
-    board : Board, optional
+    board : CandidateSelection, optional
         None before a search.
     bank : BankIndex, optional
     maps : dict of str to MapPair
@@ -111,7 +111,7 @@ class Loaded:
     pixel_size: float | None = None
     pixel_size_source: str = ""
     contrast: tuple[float, float] = (0.0, 1.0)
-    board: Board | None = None
+    board: CandidateSelection | None = None
     bank: BankIndex | None = None
     maps: Mapping[str, MapPair] = field(default_factory=dict)
     map_views: tuple[str, ...] = ()
@@ -125,10 +125,10 @@ class _Kept:
 
     result: Result
     key: tuple[Any, ...]
-    board: Board
+    board: CandidateSelection
 
 
-class Boards:
+class CandidateCache:
     """Candidates of the micrographs that were used last, kept in memory; used on several threads."""
 
     def __init__(self) -> None:
@@ -140,7 +140,9 @@ class Boards:
         """Whether candidates of a micrograph are in memory."""
         return stem in self._kept
 
-    def get(self, file: MicrographFile, settings: PickSettings, folder: Path, result: Result) -> Board | None:
+    def get(
+        self, file: MicrographFile, settings: PickSettings, folder: Path, result: Result
+    ) -> CandidateSelection | None:
         """Return a micrograph's candidates; None where the search failed.
 
         Raises
@@ -161,7 +163,7 @@ class Boards:
         find_missing(settings, folder, file, result.diameter)
         excluded = read_exclusion(settings.exclude, folder, file, candidates.file_shape)
         border = (settings.diameter or 0.0) / 2
-        board = Board(candidates, result.diameter, border=border, excluded=excluded)
+        board = CandidateSelection(candidates, result.diameter, border=border, excluded=excluded)
         with self._lock:
             earlier = self._kept.pop(stem, None)
             self._bytes += board.nbytes - (0 if earlier is None else earlier.board.nbytes)
@@ -172,7 +174,7 @@ class Boards:
 
 
 def load(
-    file: MicrographFile, settings: PickSettings, folder: Path | None, result: Result | None, boards: Boards
+    file: MicrographFile, settings: PickSettings, folder: Path | None, result: Result | None, boards: CandidateCache
 ) -> Loaded:
     """Read a micrograph, and its candidates where there are any; an unusable file is a sentence."""
     stem = file.output_stem
