@@ -13,12 +13,12 @@ import sys
 import numpy as np
 
 import napari_gempick as gp
-from napari_gempick.engine.evaluate import Particles, Rules, match
-from napari_gempick.engine.phantom import DIAMETER, LENGTH, klh
-from napari_gempick.engine.rates import score_curve
-from napari_gempick.engine.simulate import simulate_micrograph
+from napari_gempick.evaluation.matching import Particles, Rules, match
+from napari_gempick.evaluation.metrics import score_curve
 from napari_gempick.model.ctf import Ctf
-from napari_gempick.model.simulation import make_simulate_settings
+from napari_gempick.simulation.scene import DIAMETER, LENGTH, klh
+from napari_gempick.simulation.settings import make_simulate_settings
+from napari_gempick.simulation.simulate import simulate_micrograph
 
 PIXEL = 4.4
 VIEWS = {"side": [(spin, 90) for spin in (0, 24, 48)], "top": [(0, 0)]}

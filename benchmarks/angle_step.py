@@ -9,8 +9,8 @@ of the score that it and steps of 4 and 10 degrees cost on average.
 import sys
 from pathlib import Path
 
-from napari_gempick.job.bank_maker import BankMaker
-from napari_gempick.job.inputs import read_views
+from napari_gempick.inputs.bank_maker import BankMaker
+from napari_gempick.inputs.views import read_views
 from napari_gempick.model.settings import make_settings
 
 SAMPLE = Path(__file__).parents[1] / "sample_data"

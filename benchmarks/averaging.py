@@ -28,7 +28,7 @@ import tifffile
 from scipy import ndimage
 from scipy.optimize import minimize
 
-from napari_gempick.job.average import average
+from napari_gempick.workflows.average import average
 
 BOX = 72
 LOPSIDED = [(0, 0, 8, 1.0), (17, 3, 4, 0.8), (-11, 13, 3.5, -0.6), (5, -18, 4.5, 0.7)]

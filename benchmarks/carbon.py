@@ -20,12 +20,12 @@ import numpy as np
 from scipy.ndimage import distance_transform_edt, gaussian_filter
 
 import napari_gempick as gp
-from napari_gempick.engine.evaluate import Particles, Rules, match
-from napari_gempick.engine.exclusion import find_exclusion
-from napari_gempick.engine.simulate import SimulatedMicrograph, simulate_micrograph, template
-from napari_gempick.io.coordinate_sets import TRUTH_FILES, read_entries
-from napari_gempick.job.evaluate import entry_particles
-from napari_gempick.model.simulation import VIEWS, SimulateSettings, make_simulate_settings
+from napari_gempick.engine.picking.exclusion import find_exclusion
+from napari_gempick.evaluation.evaluate import entry_particles
+from napari_gempick.evaluation.matching import Particles, Rules, match
+from napari_gempick.io.coordinates import TRUTH_FILES, read_entries
+from napari_gempick.simulation.settings import VIEWS, SimulateSettings, make_simulate_settings
+from napari_gempick.simulation.simulate import SimulatedMicrograph, simulate_micrograph, template
 
 PIXEL, DIAMETER = 4.4, 400.0
 SHAPES = ("straight", "large hole", "hole", "corner", "bar")

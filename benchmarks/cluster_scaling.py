@@ -18,11 +18,11 @@ from pathlib import Path
 
 import numpy as np
 
+from napari_gempick.cluster import export_job, open_job
+from napari_gempick.cluster.records import read_logs
+from napari_gempick.cluster.settings import make_cluster
 from napari_gempick.io.listing import find_micrographs
 from napari_gempick.io.stack import write_mrc
-from napari_gempick.job.cluster import export_job, open_job
-from napari_gempick.job.cluster.log import read_logs
-from napari_gempick.model.cluster import make_cluster
 from napari_gempick.model.settings import make_settings
 
 
@@ -32,7 +32,7 @@ def seconds(job: Path, ranks: int, distribution: str) -> float:
     open_job(folder).rewritten(distribution=distribution)
     beside = Path(sys.executable).parent / "mpiexec"
     words = [str(beside) if beside.exists() else "mpiexec", "-n", str(ranks), sys.executable, "-m", "mpi4py"]
-    words += ["-m", "napari_gempick.job", str(folder)]
+    words += ["-m", "napari_gempick.cluster.mpi", str(folder)]
     subprocess.run(words, check=True, env={**os.environ, "OMP_NUM_THREADS": "1"}, stderr=subprocess.DEVNULL)
     events = read_logs(folder / "progress")
     begun = min(row["time"] for row in events if row["event"] == "start")

@@ -12,13 +12,13 @@ import numpy as np
 
 from napari_gempick.device.cpu import CpuDevice
 from napari_gempick.device.plan import PlanStore
-from napari_gempick.engine.bank import Bank, Section
-from napari_gempick.engine.masks import ShapeMask
-from napari_gempick.engine.prepare import prepare
-from napari_gempick.engine.search import Search
-from napari_gempick.model.bank import BankIndex
+from napari_gempick.engine.matching.search import Search
+from napari_gempick.engine.matching.workers import DevicePool, run_search
+from napari_gempick.engine.preprocess.prepare import prepare
+from napari_gempick.engine.templates.bank import Bank, Section
+from napari_gempick.engine.templates.masks import ShapeMask
 from napari_gempick.model.geometry import Grid
-from napari_gempick.run.search import DevicePool, run_search
+from napari_gempick.model.score_maps import BankIndex
 
 PIXEL = 2.0
 

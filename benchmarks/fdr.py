@@ -22,13 +22,13 @@ from pathlib import Path
 import numpy as np
 
 import napari_gempick as gp
-from napari_gempick.engine.evaluate import Matching, Particles, Rules, match
-from napari_gempick.engine.evidence_of_run import RunEvidence, Scores
-from napari_gempick.engine.rates import score_curve, summarise
-from napari_gempick.engine.simulate import simulate_micrograph, template
-from napari_gempick.io.coordinate_sets import TRUTH_FILES, read_entries
-from napari_gempick.job.evaluate import entry_particles
-from napari_gempick.model.simulation import VIEWS, make_simulate_settings
+from napari_gempick.engine.picking.run_evidence import RunEvidence, Scores
+from napari_gempick.evaluation.evaluate import entry_particles
+from napari_gempick.evaluation.matching import Matching, Particles, Rules, match
+from napari_gempick.evaluation.metrics import score_curve, summarise
+from napari_gempick.io.coordinates import TRUTH_FILES, read_entries
+from napari_gempick.simulation.settings import VIEWS, make_simulate_settings
+from napari_gempick.simulation.simulate import simulate_micrograph, template
 
 CONTAMINANTS = (0, 6, 12)
 

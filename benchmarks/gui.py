@@ -20,12 +20,12 @@ from qtpy.QtCore import Qt, QTimer
 from qtpy.QtWidgets import QApplication
 
 from napari_gempick.io.candidates import Candidates
-from napari_gempick.model.bank import BankIndex
 from napari_gempick.model.picks import Picks
-from napari_gempick.widgets.board import Board
-from napari_gempick.widgets.loading import Loaded
-from napari_gempick.widgets.sample import sample_files
-from napari_gempick.widgets.start import open_dock
+from napari_gempick.model.score_maps import BankIndex
+from napari_gempick.widgets.app.dock import open_dock
+from napari_gempick.widgets.npe2.contributions import sample_files
+from napari_gempick.widgets.state.candidate_selection import CandidateSelection
+from napari_gempick.widgets.state.loading import Loaded
 
 N, SIDE, PIXEL, DIAMETER = 10_000, 4096, 1.77, 190.0
 MOVES = 60
@@ -65,7 +65,7 @@ def sliders(dock) -> None:
     image = np.random.default_rng(1).integers(-100, 100, (SIDE, SIDE)).astype(np.int8)
     real = controller.loaded
     controller.loaded = Loaded(
-        controller.stem, image, PIXEL, "given", (-90.0, 90.0), Board(fake_candidates(), DIAMETER),
+        controller.stem, image, PIXEL, "given", (-90.0, 90.0), CandidateSelection(fake_candidates(), DIAMETER),
         BankIndex(("side", "top"), (1, 1), 4.0, 360.0), {},
     )  # fmt: skip
     controller.loaded_changed.emit()
@@ -186,7 +186,7 @@ def searches(dock, files: list[Path]) -> None:
 def in_threads(dock) -> None:
     """The same stalls with the search in threads of the window's process: why it is a process of its own."""
     from napari_gempick import PickSettings, pick, read_stack
-    from napari_gempick.io.micrograph import read_micrograph
+    from napari_gempick.io.images.micrograph import read_micrograph
 
     state, file = dock.controller.state, dock.controller.state.files[0]
     micrograph = read_micrograph(file.path)

@@ -18,8 +18,8 @@ from dataclasses import dataclass
 import numpy as np
 
 import napari_gempick as gp
-from napari_gempick.engine.peaks import find_candidates
-from napari_gempick.engine.pose import PoseRefiner
+from napari_gempick.engine.matching.pose import PoseRefiner
+from napari_gempick.engine.picking.peaks import find_candidates
 
 PIXEL = 2.0
 REFINING = [0.0]

@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from napari_gempick.job.cluster import reduce
+from napari_gempick.cluster.mpi import reduce
 
 RANKS = (2, 4, 8)
 

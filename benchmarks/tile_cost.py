@@ -11,10 +11,10 @@ from napari_gempick.device.cpu import CpuDevice
 from napari_gempick.device.fft import full_size_inverse
 from napari_gempick.device.plan import PlanStore
 from napari_gempick.device.tiling import CPU_TILING
-from napari_gempick.engine.prepare import prepare
+from napari_gempick.engine.matching.workers import DevicePool, run_search
+from napari_gempick.engine.preprocess.prepare import prepare
 from napari_gempick.model.geometry import Grid
-from napari_gempick.run.bench import TimedSearch, Workload, make_bank
-from napari_gempick.run.search import DevicePool, run_search
+from napari_gempick.workflows.bench import TimedSearch, Workload, make_bank
 
 LENGTHS = (512, 640, 768, 864, 960, 1024, 1152, 1280)
 

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from helpers import Blobs
+from napari_gempick.cluster.folder import open_job
 from napari_gempick.io.stack import write_mrc
-from napari_gempick.job.cluster.folder import open_job
 
 SHAPE = (150, 166)
 PLANTED = {(48.3, 52.7): 0.0, (110.2, 60.1): 60.0, (60.0, 104.4): 120.0}
@@ -64,7 +64,7 @@ def mpiexec():
 
 def command(ranks, folder, *arguments):
     """The words that run a job."""
-    program = [sys.executable, "-m", "mpi4py", "-m", "napari_gempick.job", str(folder), "--ranks", str(ranks)]
+    program = [sys.executable, "-m", "mpi4py", "-m", "napari_gempick.cluster.mpi", str(folder), "--ranks", str(ranks)]
     return [mpiexec(), "-n", str(ranks), *program, *arguments]
 
 

@@ -14,8 +14,8 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "gempick"))
 
 TOGETHER = {
     "tests/widgets/": "window",
-    "tests/job/cluster/test_slurm.py": "slurm",
-    "tests/job/cluster/": "ranks",
+    "tests/cluster/test_slurm.py": "slurm",
+    "tests/cluster/": "ranks",
     "tests/faults/": "ranks",
 }
 """Tests that take turns: those of the window for the screen and its focus, those of MPI for the cores."""

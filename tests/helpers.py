@@ -3,13 +3,13 @@
 import numpy as np
 
 from napari_gempick.device.cpu import CpuDevice
-from napari_gempick.engine.bank import Bank, Section
-from napari_gempick.engine.masks import ImageMask
-from napari_gempick.engine.prepare import prepare
-from napari_gempick.engine.search import Search
-from napari_gempick.model.bank import BankIndex
+from napari_gempick.engine.matching.search import Search
+from napari_gempick.engine.matching.workers import DevicePool, run_search
+from napari_gempick.engine.preprocess.prepare import prepare
+from napari_gempick.engine.templates.bank import Bank, Section
+from napari_gempick.engine.templates.masks import ImageMask
 from napari_gempick.model.geometry import Grid
-from napari_gempick.run.search import DevicePool, run_search
+from napari_gempick.model.score_maps import BankIndex
 
 
 def bank_of(

@@ -47,26 +47,26 @@ found["export"] = run("job", "export", "image.mrc", "--templates", "blob.mrc", "
 
 from qtpy.QtWidgets import QApplication, QWidget
 app = QApplication([])
-from napari_gempick.widgets.command_line import command_line
-from napari_gempick.widgets.controller import Controller
-from napari_gempick.widgets.counting import Counter
-from napari_gempick.widgets.estimates import Estimates
-from napari_gempick.widgets.part_export import Export
-from napari_gempick.widgets.part_micrographs import Micrographs
-from napari_gempick.widgets.part_search import Search
-from napari_gempick.widgets.part_templates import Templates
-from napari_gempick.widgets.part_tune import Tune
-from napari_gempick.widgets.searches import Searches
-from napari_gempick.widgets.session import SessionFolder, read_session
-from napari_gempick.widgets.tasks import Tasks
+from napari_gempick.widgets.panels.search import command_line
+from napari_gempick.widgets.state.controller import Controller
+from napari_gempick.widgets.background.pick_counter import PickCounter
+from napari_gempick.widgets.background.fdr_estimator import FdrEstimator
+from napari_gempick.widgets.panels.export import ExportPanel
+from napari_gempick.widgets.panels.micrographs import MicrographsPanel
+from napari_gempick.widgets.panels.search import SearchPanel
+from napari_gempick.widgets.panels.templates import TemplatesPanel
+from napari_gempick.widgets.panels.tune import TunePanel
+from napari_gempick.widgets.background.search_runner import SearchRunner
+from napari_gempick.widgets.state.session import SessionFolder, read_session
+from napari_gempick.widgets.background.background_tasks import BackgroundTasks
 controller = Controller()
-searches, counter, estimates = Searches(controller), Counter(controller), Estimates(controller)
+searches, counter, estimates = SearchRunner(controller), PickCounter(controller), FdrEstimator(controller)
 parts = [
-    Micrographs(controller, searches, counter, print),
-    Templates(controller, None, print),
-    Search(controller, searches),
-    Tune(controller, counter, estimates, QWidget(), print),
-    Export(controller, counter, Tasks(controller), Tasks(controller)),
+    MicrographsPanel(controller, searches, counter, print),
+    TemplatesPanel(controller, None, print),
+    SearchPanel(controller, searches),
+    TunePanel(controller, counter, estimates, QWidget(), print),
+    ExportPanel(controller, counter, BackgroundTasks(controller), BackgroundTasks(controller)),
 ]
 children = [child for part in parts for child in part.findChildren(QWidget)]
 editors = [child._magic_widget for child in children if hasattr(child, "_magic_widget")]

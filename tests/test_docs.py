@@ -17,7 +17,7 @@ from napari_gempick.io.coordinates import write_autopick, write_csv
 from napari_gempick.io.star import read_tables
 from napari_gempick.model.picks import Picks
 from napari_gempick.model.settings import PickSettings
-from napari_gempick.model.simulation import SimulateSettings
+from napari_gempick.simulation.settings import SimulateSettings
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"

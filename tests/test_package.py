@@ -44,7 +44,7 @@ def test_import_loads_nothing_heavy():
     assert not loaded_by("napari_gempick") & HEAVY
 
 
-@pytest.mark.parametrize("module", ["engine.correlate", "engine.peaks", "run.pipeline"])
+@pytest.mark.parametrize("module", ["engine.matching.workers", "engine.picking.peaks", "engine.matching.pipeline"])
 def test_engine_loads_neither_window_nor_gpu_nor_mpi(module):
     assert not loaded_by(f"napari_gempick.{module}") & {"napari", "qtpy", "PyQt6", "cupy", "mpi4py"}
 

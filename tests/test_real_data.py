@@ -7,9 +7,9 @@ import pytest
 from click.testing import CliRunner
 
 from napari_gempick.cli import main
-from napari_gempick.engine.exclusion import find_exclusion
+from napari_gempick.engine.picking.exclusion import find_exclusion
 from napari_gempick.io.coordinates import read_coordinates
-from napari_gempick.io.micrograph import read_micrograph
+from napari_gempick.io.images.micrograph import read_micrograph
 
 pytestmark = pytest.mark.realdata
 

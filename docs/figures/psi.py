@@ -14,7 +14,7 @@ from matplotlib.patches import Arc, Rectangle
 from mrcfile import read as read_mrc
 from picture import save_small
 
-from napari_gempick.engine.sampling import ContinuousImage
+from napari_gempick.engine.templates.sampling import ContinuousImage
 from napari_gempick.model.geometry import Extent
 
 if TYPE_CHECKING:

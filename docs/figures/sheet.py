@@ -13,9 +13,9 @@ from matplotlib.colors import to_rgb
 from picture import save_picture
 from PIL import Image
 
-from napari_gempick.io.curves import COLOURS
-from napari_gempick.io.sheet import plot_sheet
-from napari_gempick.job.report import gather
+from napari_gempick.evaluation.curves import COLOURS
+from napari_gempick.report.gather import gather
+from napari_gempick.report.html import plot_sheet
 
 TARGET = Path("docs/images/sheet.png")
 

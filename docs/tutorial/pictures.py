@@ -17,7 +17,7 @@ from cluster import through_a_cluster
 from PIL import Image
 from window import Window
 
-from napari_gempick.io.read_coordinates import read_coordinates
+from napari_gempick.io.coordinates import read_coordinates
 
 ROOT = Path(__file__).parents[2]
 PICTURES = ROOT / "docs" / "images" / "tutorial"

@@ -14,7 +14,7 @@ from qtpy.QtCore import QBuffer, QPoint
 from qtpy.QtWidgets import QApplication, QWidget
 from superqt import QDoubleSlider
 
-from napari_gempick.widgets.start import open_dock
+from napari_gempick.widgets.app.dock import open_dock
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -9,51 +9,51 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from napari_gempick.io.micrograph import read_micrograph
-    from napari_gempick.io.read_coordinates import read_coordinates
+    from napari_gempick.cluster import cancel_job, collect_job, estimate_job, export_job, job_status, submit_job
+    from napari_gempick.io.coordinates import read_coordinates
+    from napari_gempick.io.images.micrograph import read_micrograph
     from napari_gempick.io.stack import read_stack
-    from napari_gempick.job.arrays import Picked, pick, repick
-    from napari_gempick.job.average import Averages, average, average_files
-    from napari_gempick.job.cluster import cancel_job, collect_job, estimate_job, export_job, job_status, submit_job
-    from napari_gempick.job.pick import pick_files
-    from napari_gempick.job.project import Projections, project_files, project_map
-    from napari_gempick.job.prove import verify
-    from napari_gempick.job.retune import retune
     from napari_gempick.model.ctf import Ctf
     from napari_gempick.model.errors import GempickError
     from napari_gempick.model.picks import Picks
-    from napari_gempick.model.scores import ScoreMap
+    from napari_gempick.model.score_maps import ScoreMap
     from napari_gempick.model.settings import PickSettings
+    from napari_gempick.verification.prove import verify
+    from napari_gempick.workflows.arrays import Picked, pick, repick
+    from napari_gempick.workflows.average import Averages, average, average_files
+    from napari_gempick.workflows.pick import pick_files
+    from napari_gempick.workflows.retune import retune
+    from napari_gempick.workflows.templates import Projections, project_files, project_map
 
 __version__ = "0.1.0"
 
 _PUBLIC = {
-    "Averages": "job.average",
-    "average": "job.average",
-    "average_files": "job.average",
+    "Averages": "workflows.average",
+    "average": "workflows.average",
+    "average_files": "workflows.average",
     "Ctf": "model.ctf",
     "GempickError": "model.errors",
     "PickSettings": "model.settings",
-    "Picked": "job.arrays",
+    "Picked": "workflows.arrays",
     "Picks": "model.picks",
-    "Projections": "job.project",
-    "ScoreMap": "model.scores",
-    "cancel_job": "job.cluster",
-    "collect_job": "job.cluster",
-    "estimate_job": "job.cluster",
-    "export_job": "job.cluster",
-    "job_status": "job.cluster",
-    "submit_job": "job.cluster",
-    "pick": "job.arrays",
-    "pick_files": "job.pick",
-    "project_files": "job.project",
-    "project_map": "job.project",
-    "read_coordinates": "io.read_coordinates",
-    "read_micrograph": "io.micrograph",
+    "Projections": "workflows.templates",
+    "ScoreMap": "model.score_maps",
+    "cancel_job": "cluster",
+    "collect_job": "cluster",
+    "estimate_job": "cluster",
+    "export_job": "cluster",
+    "job_status": "cluster",
+    "submit_job": "cluster",
+    "pick": "workflows.arrays",
+    "pick_files": "workflows.pick",
+    "project_files": "workflows.templates",
+    "project_map": "workflows.templates",
+    "read_coordinates": "io.coordinates",
+    "read_micrograph": "io.images.micrograph",
     "read_stack": "io.stack",
-    "repick": "job.arrays",
-    "retune": "job.retune",
-    "verify": "job.prove",
+    "repick": "workflows.arrays",
+    "retune": "workflows.retune",
+    "verify": "verification.prove",
 }
 __all__ = [
     "Averages",

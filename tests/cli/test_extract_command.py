@@ -14,12 +14,12 @@ import starfile
 from click.testing import CliRunner
 
 from napari_gempick.cli import main
+from napari_gempick.extraction.extract import Extraction, extract
+from napari_gempick.extraction.settings import make_extract_settings
 from napari_gempick.io.coordinates import read_coordinates, write_autopick, write_csv
 from napari_gempick.io.stack import write_mrc
 from napari_gempick.io.star import write_tables
-from napari_gempick.job.extract import Extraction, extract
 from napari_gempick.model.errors import Cancelled
-from napari_gempick.model.extraction import make_extract_settings
 from napari_gempick.model.picks import Picks
 
 SHAPE = (120, 150)
@@ -92,7 +92,7 @@ def test_particles_can_be_slices_to_the_bit_and_the_star_file_says_which(work: P
 
 
 def test_any_number_of_threads_and_any_interruption_give_the_same_bytes(work: Path, monkeypatch) -> None:
-    monkeypatch.setattr("napari_gempick.job.extract._CHUNK_BYTES", 4 * 4 * 40 * 40)
+    monkeypatch.setattr("napari_gempick.extraction.extract._CHUNK_BYTES", 4 * 4 * 40 * 40)
     options = ("--box", "40", "--rescale", "32", "--normalize", "--dust", "4", "--invert", "--dtype", "float16")
     for threads in (1, 3):
         run("mics", "picks", *options, "--threads", threads, "-o", f"t{threads}/p.mrcs")
@@ -180,7 +180,7 @@ def test_the_edge_is_a_choice(work: Path) -> None:
 
 
 def test_a_micrograph_that_fails_midway_leaves_nothing(work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("napari_gempick.job.extract._CHUNK_BYTES", 4 * 2 * 32 * 32)
+    monkeypatch.setattr("napari_gempick.extraction.extract._CHUNK_BYTES", 4 * 2 * 32 * 32)
     last = picks_of(1)
     write_mrc("mics/grid2/mic.mrc", np.zeros(SHAPE, np.float32), 1.5)
     with Path("mics/grid2/mic.mrc").open("r+b") as stream:
@@ -251,7 +251,7 @@ def test_an_end_that_was_cut_off_is_made_again(work: Path, monkeypatch: pytest.M
         raise Killed
 
     with monkeypatch.context() as patch:
-        patch.setattr("napari_gempick.io.particle_stack.os.replace", cut)
+        patch.setattr("napari_gempick.extraction.particle_stack.os.replace", cut)
         with pytest.raises(Killed):
             CliRunner().invoke(
                 main, ["extract", "mics", "picks", "--box", "33", "-o", "out/p.mrcs"], catch_exceptions=False

@@ -96,7 +96,7 @@ def test_micrographs_with_bad_names_fail_alone(data, gempick, basic):
 
 def test_an_output_folder_that_vanishes_is_an_error(data, gempick, basic, monkeypatch):
     """The first micrograph's files are removed while the last one is searched."""
-    from napari_gempick.job import pick as module
+    from napari_gempick.workflows import pick as module
 
     finish = module.finish_micrograph
 

@@ -88,7 +88,7 @@ def test_a_library_that_wraps_the_interrupt_in_an_error_of_its_own(tmp_path, num
 def test_the_second_signal_ends_at_once(data, basic, started):
     code = (
         "import sys, time\n"
-        "from napari_gempick.run import pipeline\n"
+        "from napari_gempick.engine.matching import pipeline\n"
         "def hangs(*_, **__):\n"
         "    open('hanging', 'w').close()\n"
         "    time.sleep(60)\n"

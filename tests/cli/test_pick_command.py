@@ -287,7 +287,7 @@ def test_a_format_that_proves_wrong_is_not_written(tmp_path, gempick, monkeypatc
     from dataclasses import replace
 
     from napari_gempick.io.formats import FORMATS
-    from napari_gempick.model.orientation import Orientation
+    from napari_gempick.model.geometry import Orientation
 
     def upside_down(path, picks, info):
         write(path, Orientation(flip_y=True).apply(picks, info.shape), info)

@@ -8,9 +8,9 @@ import pytest
 import scipy.fft
 
 from helpers import Blobs
-from napari_gempick.engine.ctf import CtfTransfer
-from napari_gempick.engine.prepare import prepare
-from napari_gempick.engine.transfers import Whitening
+from napari_gempick.engine.preprocess.ctf import CtfTransfer
+from napari_gempick.engine.preprocess.fourier_filters import Whitening
+from napari_gempick.engine.preprocess.prepare import prepare
 from napari_gempick.io.coordinates import read_coordinates
 from napari_gempick.io.stack import write_mrc
 from napari_gempick.model.ctf import Ctf

@@ -6,11 +6,11 @@ import mrcfile
 import numpy as np
 import pytest
 
-from napari_gempick.engine.orientations import euler_matrix
-from napari_gempick.engine.phantom import klh
+from napari_gempick.engine.templates.projection import euler_matrix
 from napari_gempick.io.coordinates import read_coordinates
 from napari_gempick.io.stack import write_mrc
 from napari_gempick.io.star import read_tables
+from napari_gempick.simulation.scene import klh
 
 MAP_SPACING, SPACING = 10.0, 8.0
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from napari_gempick.io.candidates import read_candidates
-from napari_gempick.io.micrograph import read_micrograph
-from napari_gempick.io.mrc import write_mrc
+from napari_gempick.io.images.micrograph import read_micrograph
+from napari_gempick.io.images.mrc import write_mrc
 
 
 def run_of(folder):

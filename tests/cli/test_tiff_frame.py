@@ -15,12 +15,12 @@ import tifffile
 from scipy import ndimage
 
 from helpers import Blobs
+from napari_gempick.io.coordinates import read_coordinates
 from napari_gempick.io.formats import FORMATS
 from napari_gempick.io.formats.coordinate_set import ReadOptions
-from napari_gempick.io.frames import TIFF_ROWS, is_tiff
+from napari_gempick.io.images.frames import TIFF_ROWS, is_tiff
 from napari_gempick.io.listing import MicrographFile
-from napari_gempick.io.read_coordinates import read_coordinates
-from napari_gempick.job.export import Chosen, export_picks
+from napari_gempick.workflows.export import Chosen, export_picks
 
 NX, NY = 260, 250
 FLIPPING = {"star": "_autopick.star", "box": ".box", "eman2": "_info.json", "cbox": ".cbox"}
@@ -170,7 +170,7 @@ def test_picks_exported_from_the_window_turn_over_too(tiff, gempick, basic):
 
 
 def test_astigmatism_turns_over_with_the_rows(tmp_path):
-    from napari_gempick.job.preparation import Preparation
+    from napari_gempick.inputs.preparation import Preparation
     from napari_gempick.model.settings import make_settings
 
     head = "data_\nloop_\n" + "".join(

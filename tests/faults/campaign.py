@@ -19,11 +19,11 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from cluster_jobs import mpiexec, set_distribution, tree, values_for, write_data
 from faults.points import EXCEPTIONS, HARMLESS, all_cases
+from napari_gempick.cluster import export_job, job_status, open_job
+from napari_gempick.cluster.settings import make_cluster
 from napari_gempick.io.listing import find_micrographs
-from napari_gempick.job.cluster import export_job, job_status, open_job
-from napari_gempick.job.pick import pick_files
-from napari_gempick.model.cluster import make_cluster
 from napari_gempick.model.settings import make_settings
+from napari_gempick.workflows.pick import pick_files
 
 LONGEST = 20.0
 """Seconds in which every job must end."""

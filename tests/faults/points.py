@@ -3,73 +3,74 @@
 MODULE:NAME, with @N for the N-th call.
 """
 
-CLUSTER = "napari_gempick.job.cluster"
+CLUSTER = "napari_gempick.cluster"
+MPI = f"{CLUSTER}.mpi"
 
 BEGINNING = (
-    f"{CLUSTER}.program:open_job",
-    f"{CLUSTER}.hand_out:first_sentence",
+    f"{MPI}.program:open_job",
+    f"{MPI}.scheduler:first_sentence",
     f"{CLUSTER}.folder:Job.check_files",
     f"{CLUSTER}.folder:Job.check_writable",
     f"{CLUSTER}.folder:Job.claim",
     f"{CLUSTER}.folder:Job.sweep",
-    f"{CLUSTER}.rank:last_attempt",
-    f"{CLUSTER}.rank:visible_gpus",
-    f"{CLUSTER}.rank:devices_of_rank",
-    f"{CLUSTER}.rank:Worker",
-    f"{CLUSTER}.rank:kind_of_node",
-    f"{CLUSTER}.rank:open_plan",
-    f"{CLUSTER}.rank:open_devices",
-    f"{CLUSTER}.log:RankLog.start",
-    f"{CLUSTER}.rank:Rank.prepare_communicators",
-    f"{CLUSTER}.rank:Rank.exchange_weights",
+    f"{MPI}.rank:last_attempt",
+    f"{MPI}.rank:visible_gpus",
+    f"{MPI}.rank:devices_of_rank",
+    f"{MPI}.rank:Worker",
+    f"{MPI}.rank:kind_of_node",
+    f"{MPI}.rank:open_plan",
+    f"{MPI}.rank:open_devices",
+    f"{CLUSTER}.records:RankLog.start",
+    f"{MPI}.rank:Rank.prepare_communicators",
+    f"{MPI}.rank:Rank.exchange_weights",
 )
 """Before the first micrograph; reached with both distributions."""
 
 BOTH = (
-    f"{CLUSTER}.worker:Worker._is_done",
-    f"{CLUSTER}.worker:loader",
-    "napari_gempick.run.pipeline:prepare",
-    "napari_gempick.job.bank_maker:BankMaker.__call__",
-    "napari_gempick.run.pipeline:Search",
-    "napari_gempick.run.pipeline:run_search",
-    "napari_gempick.run.search:consume",
-    "napari_gempick.run.pipeline:run_search@2",  # of the second view
-    "napari_gempick.engine.search:Search.result",
-    f"{CLUSTER}.worker:finish_micrograph",
+    f"{MPI}.micrographs:Worker._is_done",
+    f"{MPI}.micrographs:loader",
+    "napari_gempick.engine.matching.pipeline:prepare",
+    "napari_gempick.inputs.bank_maker:BankMaker.__call__",
+    "napari_gempick.engine.matching.pipeline:Search",
+    "napari_gempick.engine.matching.pipeline:run_search",
+    "napari_gempick.engine.matching.workers:consume",
+    "napari_gempick.engine.matching.pipeline:run_search@2",  # of the second view
+    "napari_gempick.engine.matching.search:Search.result",
+    f"{MPI}.micrographs:finish_micrograph",
     f"{CLUSTER}.folder:Job.write_record",
-    f"{CLUSTER}.log:RankLog.write",
-    f"{CLUSTER}.conductor:Conductor.call",
-    f"{CLUSTER}.rank:Rank.finish",
-    f"{CLUSTER}.rank:Rank._wait_turn",
-    f"{CLUSTER}.worker:Worker.close",
-    f"{CLUSTER}.program:wait",
+    f"{CLUSTER}.records:RankLog.write",
+    f"{MPI}.progress:Conductor.call",
+    f"{MPI}.rank:Rank.finish",
+    f"{MPI}.rank:Rank._wait_turn",
+    f"{MPI}.micrographs:Worker.close",
+    f"{MPI}.program:wait",
 )
 
 BY_MICROGRAPHS = (
-    f"{CLUSTER}.hand_out:HandOut.next_number",
-    f"{CLUSTER}.hand_out:HandOut.serve",
-    f"{CLUSTER}.hand_out:HandOut._take",
+    f"{MPI}.scheduler:HandOut.next_number",
+    f"{MPI}.scheduler:HandOut.serve",
+    f"{MPI}.scheduler:HandOut._take",
 )
 
 BY_TEMPLATES = (
-    f"{CLUSTER}.worker:Worker.todo",
-    f"{CLUSTER}.hand_out:InStep.choose",
-    f"{CLUSTER}.hand_out:InStep.next_number",
-    f"{CLUSTER}.hand_out:text_of",
-    f"{CLUSTER}.hand_out:array_of",
-    f"{CLUSTER}.together:choose_grid",
-    f"{CLUSTER}.hand_out:any_of",
-    f"{CLUSTER}.hand_out:first_sentence",
-    f"{CLUSTER}.reduce:pack",
-    f"{CLUSTER}.reduce:tree",
-    f"{CLUSTER}.reduce:tree@3",  # of the second view, after the decoys of the first
-    f"{CLUSTER}.reduce:unpack",
-    f"{CLUSTER}.hand_out:total_of",
-    "napari_gempick.engine.search:Search.raised",
+    f"{MPI}.micrographs:Worker.todo",
+    f"{MPI}.scheduler:InStep.choose",
+    f"{MPI}.scheduler:InStep.next_number",
+    f"{MPI}.scheduler:text_of",
+    f"{MPI}.scheduler:array_of",
+    f"{MPI}.together:choose_grid",
+    f"{MPI}.scheduler:any_of",
+    f"{MPI}.scheduler:first_sentence",
+    f"{MPI}.reduce:pack",
+    f"{MPI}.reduce:tree",
+    f"{MPI}.reduce:tree@3",  # of the second view, after the decoys of the first
+    f"{MPI}.reduce:unpack",
+    f"{MPI}.scheduler:total_of",
+    "napari_gempick.engine.matching.search:Search.partial_maps",
 )
 
 EXCEPTIONS = ("MemoryError", "OSError", "ValueError", "RuntimeError")
-HARMLESS = {f"{CLUSTER}.worker:Worker._is_done"}
+HARMLESS = {f"{MPI}.micrographs:Worker._is_done"}
 """What fails here is done anew."""
 
 
@@ -102,11 +103,11 @@ def some_cases():
 
 
 FOUR = (
-    ("napari_gempick.run.pipeline:prepare", "micrographs"),
-    ("napari_gempick.run.pipeline:Search", "templates"),
-    (f"{CLUSTER}.reduce:tree", "templates"),
+    ("napari_gempick.engine.matching.pipeline:prepare", "micrographs"),
+    ("napari_gempick.engine.matching.pipeline:Search", "templates"),
+    (f"{MPI}.reduce:tree", "templates"),
 )
-ALIKE = {f"{CLUSTER}.conductor:Conductor.call", f"{CLUSTER}.rank:Rank._wait_turn", f"{CLUSTER}.program:wait"}
+ALIKE = {f"{MPI}.progress:Conductor.call", f"{MPI}.rank:Rank._wait_turn", f"{MPI}.program:wait"}
 """Points that both distributions treat alike: here they are met with one of them."""
 
 

@@ -16,8 +16,8 @@ from mpi4py import MPI
 
 sys.modules["dask"] = None  # pyfftw would load it, which takes a third of the start, and worlds start often
 
-from napari_gempick.job.cluster import program  # noqa: E402
-from napari_gempick.job.cluster.rank import Rank  # noqa: E402
+from napari_gempick.cluster.mpi import program  # noqa: E402
+from napari_gempick.cluster.mpi.rank import Rank  # noqa: E402
 
 SENTENCE = "injected here"
 

@@ -21,7 +21,7 @@ from fuzzing import mutations
 from fuzzing.checks import Garbage, want
 from fuzzing.world import PICK
 from napari_gempick.io.formats import FORMATS
-from napari_gempick.io.image import open_image
+from napari_gempick.io.images.micrograph import open_image
 from napari_gempick.io.names import printable
 from napari_gempick.io.star import read_tables
 from napari_gempick.model.errors import GempickError

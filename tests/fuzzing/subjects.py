@@ -12,38 +12,34 @@ import numpy as np
 
 from fuzzing import checks
 from fuzzing.world import SHAPE, TIFFS
+from napari_gempick.cluster.collect import collect_job
+from napari_gempick.cluster.folder import open_job
+from napari_gempick.cluster.settings import make_cluster
+from napari_gempick.cluster.site import read_lane
+from napari_gempick.cluster.status import job_status
 from napari_gempick.device.plan import PlanStore
+from napari_gempick.evaluation.compare import compare_sets, comparison
+from napari_gempick.evaluation.evaluate import evaluate_set, forget_runs, recall_rows
+from napari_gempick.extraction.particle_stack import ParticleStack
 from napari_gempick.io.candidates import read_candidates
-from napari_gempick.io.coordinate_sets import PICK_FILES, TRUTH_FILES, read_entries
-from napari_gempick.io.coordinates import read_coordinates
+from napari_gempick.io.coordinates import PICK_FILES, TRUTH_FILES, read_coordinates, read_entries
 from napari_gempick.io.ctf import CtfTable
 from napari_gempick.io.formats import FORMATS, PicksInfo
 from napari_gempick.io.formats.coordinate_set import ReadOptions
 from napari_gempick.io.formats.cryosparc import read_cs, read_exposures
-from napari_gempick.io.image import header_pixel_size, open_image
+from napari_gempick.io.images.micrograph import as_float32, header_pixel_size, open_image, read_micrograph
 from napari_gempick.io.listing import find_micrographs
-from napari_gempick.io.micrograph import as_float32, read_micrograph
-from napari_gempick.io.micrograph_names import Micrographs, read_name_table
-from napari_gempick.io.micrograph_table import MicrographTable
+from napari_gempick.io.micrograph_names import Micrographs, MicrographTable, read_name_table
 from napari_gempick.io.names import check_micrograph_name, is_below
-from napari_gempick.io.particle_stack import ParticleStack
 from napari_gempick.io.stack import read_map3d, read_mask, read_stack
-from napari_gempick.job.cluster.collect import collect_job
-from napari_gempick.job.cluster.folder import open_job
-from napari_gempick.job.cluster.lane import read_lane
-from napari_gempick.job.cluster.status import job_status
-from napari_gempick.job.compare import compare_sets, comparison
-from napari_gempick.job.convert_parts import PartReader
-from napari_gempick.job.evaluate import evaluate_set, forget_runs, recall_rows
-from napari_gempick.job.output_folder import left_over
-from napari_gempick.job.report import gather
-from napari_gempick.job.run_file import earlier_rows, read_run, settings_of
-from napari_gempick.job.run_rows import micrograph_of
-from napari_gempick.job.settings_file import merged, read_cluster, read_settings
-from napari_gempick.model.cluster import make_cluster
 from napari_gempick.model.errors import InputError, SettingsError
-from napari_gempick.model.orientation import Orientation
+from napari_gempick.model.geometry import Orientation
 from napari_gempick.model.settings import make_settings
+from napari_gempick.report.gather import gather
+from napari_gempick.results.coordinate_files import PartReader
+from napari_gempick.results.run_file import earlier_rows, merged, read_cluster, read_run, read_settings, settings_of
+from napari_gempick.results.run_rows import micrograph_of
+from napari_gempick.results.whole_run import left_over
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -197,7 +193,7 @@ def _parts(folder: Path) -> None:
 
 def _truth(path: Path) -> None:
     forget_runs()
-    from napari_gempick.engine.evaluate import Rules
+    from napari_gempick.evaluation.matching import Rules
 
     truths = read_entries(path, TRUTH_FILES).entries
     results = path.parent / "results"
@@ -248,7 +244,7 @@ def _collected(path: Path) -> None:
 
 
 def _session(path: Path) -> None:
-    from napari_gempick.widgets.session import read_session
+    from napari_gempick.widgets.state.session import read_session
 
     state, results, current = read_session(path.parent)
     for file in state.files:

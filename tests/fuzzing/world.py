@@ -16,18 +16,18 @@ import tifffile
 
 from helpers import Blobs
 from mrc_files import mrc_bytes
+from napari_gempick.cluster import export_job
+from napari_gempick.cluster.folder import open_job
+from napari_gempick.cluster.records import RankLog
+from napari_gempick.cluster.settings import make_cluster
+from napari_gempick.extraction.particle_stack import ParticleStack
 from napari_gempick.io.formats import FORMATS, PicksInfo
+from napari_gempick.io.images.mrc import write_mrc
 from napari_gempick.io.listing import find_micrographs
-from napari_gempick.io.mrc import write_mrc
-from napari_gempick.io.particle_stack import ParticleStack
-from napari_gempick.job.cluster import export_job
-from napari_gempick.job.cluster.folder import open_job
-from napari_gempick.job.cluster.log import RankLog
-from napari_gempick.job.pick import pick_files
-from napari_gempick.job.results import read_run
-from napari_gempick.model.cluster import make_cluster
 from napari_gempick.model.picks import Picks
 from napari_gempick.model.settings import make_settings
+from napari_gempick.results.run_file import read_run
+from napari_gempick.workflows.pick import pick_files
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -245,9 +245,9 @@ def _finish_job(top: Path) -> None:
 
 
 def _session(top: Path, micrographs: list[MicrographFile]) -> None:
-    from napari_gempick.widgets.loading import Result
-    from napari_gempick.widgets.session import SessionFolder
-    from napari_gempick.widgets.state import Added, Edits, State, Tune, ViewSpec
+    from napari_gempick.widgets.state.loading import Result
+    from napari_gempick.widgets.state.session import SessionFolder
+    from napari_gempick.widgets.state.state import Added, Edits, State, Tune, ViewSpec
 
     run = read_run(top / "results")
     state = State(

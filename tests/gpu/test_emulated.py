@@ -7,12 +7,12 @@ import emulated_gpu
 from emulated_gpu import install
 from helpers import bank_of
 from napari_gempick.device.cpu import CpuDevice
-from napari_gempick.engine.masks import ShapeMask
-from napari_gempick.engine.prepare import prepare
-from napari_gempick.engine.search import Search
+from napari_gempick.engine.matching.search import Search
+from napari_gempick.engine.matching.workers import DevicePool, run_search
+from napari_gempick.engine.preprocess.prepare import prepare
+from napari_gempick.engine.templates.masks import ShapeMask
 from napari_gempick.model.errors import DeviceError
 from napari_gempick.model.geometry import Grid
-from napari_gempick.run.search import DevicePool, run_search
 
 
 @pytest.fixture

@@ -12,17 +12,17 @@ import scipy.fft
 
 from napari_gempick.device.cpu import CpuDevice
 from napari_gempick.device.discover import find_gpus
-from napari_gempick.engine.prepare import prepare
+from napari_gempick.engine.matching.workers import DevicePool, run_search
+from napari_gempick.engine.preprocess.prepare import prepare
 from napari_gempick.model.geometry import Grid
-from napari_gempick.run.bench import Workload, make_bank, measure
-from napari_gempick.run.search import DevicePool, run_search
+from napari_gempick.workflows.bench import Workload, make_bank, measure
 
 GPUS, REASON = find_gpus()
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not GPUS, reason=f"no GPU: {REASON}")]
 
 
 def searched(devices, masks, templates=40, size=1024):
-    from napari_gempick.engine.search import Search
+    from napari_gempick.engine.matching.search import Search
 
     image = np.random.default_rng(0).standard_normal((size, size)).astype(np.float32)
     bank = make_bank(Workload(size, 96, masks=masks), templates)

@@ -7,20 +7,20 @@ import numpy as np
 import pytest
 
 from fuzzing.world import CTF, TEXTS
+from napari_gempick.cluster.records import read_logs
 from napari_gempick.device.plan import PlanStore
+from napari_gempick.extraction.particle_stack import ParticleStack
+from napari_gempick.io.coordinates import read_coordinates
 from napari_gempick.io.formats import FORMATS
 from napari_gempick.io.formats.coordinate_set import ReadOptions
 from napari_gempick.io.formats.cryosparc import read_exposures
-from napari_gempick.io.mrc import write_mrc
-from napari_gempick.io.particle_stack import ParticleStack
-from napari_gempick.io.read_coordinates import read_coordinates
+from napari_gempick.io.images.mrc import write_mrc
 from napari_gempick.io.stack import read_stack
 from napari_gempick.io.star import read_tables
 from napari_gempick.io.template_list import read_list
-from napari_gempick.job.cluster.log import read_logs
-from napari_gempick.job.settings_file import merged, read_settings
 from napari_gempick.model.errors import GempickError, InputError, SettingsError
 from napari_gempick.model.settings import make_settings
+from napari_gempick.results.run_file import merged, read_settings
 
 
 @pytest.mark.parametrize(

@@ -166,7 +166,7 @@ def test_companions_and_files_of_several_sections_are_left_out_of_folders(tmp_pa
     (tmp_path / "movie.mrc.gz").write_bytes(gzip.compress(mrc_bytes(np.zeros((3, 4, 4), "i2"))))
     (tmp_path / "damaged.mrc").write_bytes(several[:500])
     said: list[str] = []
-    found = [file.output_stem for file in find_micrographs([tmp_path], said=said.append)]
+    found = [file.output_stem for file in find_micrographs([tmp_path], notify=said.append)]
     assert found == ["a", "b_noDW", "c_ctf", "d_DW", "damaged", "sub/a_PS"]
     assert said == [
         f"{tmp_path}: files written beside a micrograph are left out (a_EVN.mrc, a_ODD.mrc, a_PS.mrc and 1 more); "

@@ -7,7 +7,7 @@ import itertools
 import numpy as np
 import pytest
 
-from napari_gempick.model.orientation import Orientation
+from napari_gempick.model.geometry import Orientation
 from napari_gempick.model.picks import Picks
 
 SHAPE = (61, 90)

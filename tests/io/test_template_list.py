@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from napari_gempick.io.micrograph import read_micrograph
+from napari_gempick.io.images.micrograph import read_micrograph
 from napari_gempick.io.stack import read_mask, read_stack, write_mrc
 from napari_gempick.io.star import read_tables, write_tables
 from napari_gempick.io.template_list import copied_list, read_list

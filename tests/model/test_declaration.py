@@ -4,11 +4,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from napari_gempick.job.results import NOT_REPRODUCING
-from napari_gempick.model.cluster import ClusterSettings
+from napari_gempick.cluster.settings import ClusterSettings
+from napari_gempick.extraction.settings import ExtractSettings
 from napari_gempick.model.declaration import declarations, groups, names_with
 from napari_gempick.model.errors import SettingsError
-from napari_gempick.model.extraction import ExtractSettings
 from napari_gempick.model.settings import (
     RETUNABLE,
     TEMPLATE_SETTINGS,
@@ -16,8 +15,9 @@ from napari_gempick.model.settings import (
     PickSettings,
     make_settings,
 )
-from napari_gempick.model.simulation import SimulateSettings
 from napari_gempick.model.values import Named, PerView, named_texts
+from napari_gempick.results.folder import NOT_REPRODUCING
+from napari_gempick.simulation.settings import SimulateSettings
 
 WORKED = {"devices", "threads"}
 FILES = {"save_maps", "per_view_maps"}

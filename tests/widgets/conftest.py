@@ -9,9 +9,9 @@ import pytest
 
 from helpers import Blobs
 from napari_gempick.io.stack import write_mrc
-from napari_gempick.widgets.controller import Controller
-from napari_gempick.widgets.counting import Counter
-from napari_gempick.widgets.searches import Searches
+from napari_gempick.widgets.background.pick_counter import PickCounter
+from napari_gempick.widgets.background.search_runner import SearchRunner
+from napari_gempick.widgets.state.controller import Controller
 
 SHAPE, PIXEL = (220, 240), 2.0
 PLANTED = {"one": [(60.0, 70.0), (170.0, 60.0), (120.0, 160.0)], "two": [(70.0, 150.0), (180.0, 120.0)]}
@@ -38,8 +38,8 @@ class Session:
 
     def __init__(self):
         self.controller = Controller()
-        self.searches = Searches(self.controller)
-        self.counter = Counter(self.controller)
+        self.searches = SearchRunner(self.controller)
+        self.counter = PickCounter(self.controller)
         self.said = []
         self.controller.said.connect(lambda sentence, kind: self.said.append((kind, sentence)))
 
@@ -121,7 +121,7 @@ def qapp_cls(qapp_cls):
 @pytest.fixture
 def dock(make_napari_viewer, plan_cache, qtbot):
     """The dock in a viewer, shut down in the end."""
-    from napari_gempick.widgets.start import open_dock
+    from napari_gempick.widgets.app.dock import open_dock
 
     made = open_dock(make_napari_viewer())
     yield made

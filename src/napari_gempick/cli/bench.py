@@ -8,7 +8,7 @@ import click
 
 from napari_gempick.cli.common import command_errors, json_option, print_json, say
 from napari_gempick.model.settings import MOST_THREADS
-from napari_gempick.run.bench import PAPER, Workload, measure, scaling
+from napari_gempick.workflows.bench import PAPER, Workload, measure, scaling
 
 
 @click.command("bench")

@@ -122,9 +122,9 @@ def command(
     on the wrong grid is not written, and the option that mends it is named.
     """
     from napari_gempick.io.formats.coordinate_set import ReadOptions
-    from napari_gempick.job.convert import Conversion, convert
-    from napari_gempick.model.orientation import Orientation
+    from napari_gempick.model.geometry import Orientation
     from napari_gempick.model.settings import make_settings
+    from napari_gempick.workflows.convert import Conversion, convert
 
     if len(paths) < 2:
         raise click.UsageError("Give coordinates and, as the last argument, where they shall go.")

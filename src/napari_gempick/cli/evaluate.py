@@ -1,4 +1,4 @@
-"""gempick evaluate."""
+"""gempick evaluate: picks against a truth, or sets of picks against one another, as tables and as JSON."""
 
 from __future__ import annotations
 
@@ -10,21 +10,25 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from napari_gempick.cli.common import EXIT_SOME_FAILED, command_errors, json_option, print_json, say
-from napari_gempick.cli.compared import compare_and_print, export
 from napari_gempick.cli.options import parse_format, parse_shape
-from napari_gempick.cli.tables import aligned
-from napari_gempick.engine import rates
-from napari_gempick.engine.evaluate import Rules
-from napari_gempick.io.coordinate_sets import TRUTH_FILES, read_entries
-from napari_gempick.job import compare
-from napari_gempick.job.evaluate import Evaluated, evaluate_set, recall_rows, some
-from napari_gempick.job.evaluation_files import OUTPUTS, refuse_existing, write_report
-from napari_gempick.job.results import INDEX_FILE
+from napari_gempick.evaluation import compare, metrics
+from napari_gempick.evaluation.evaluate import (
+    OUTPUTS,
+    Evaluated,
+    evaluate_set,
+    recall_rows,
+    refuse_existing,
+    some,
+    write_report,
+)
+from napari_gempick.evaluation.matching import Rules
+from napari_gempick.io.coordinates import TRUTH_FILES, read_entries
 from napari_gempick.model.errors import SettingsError
 from napari_gempick.model.values import Named
+from napari_gempick.results.folder import INDEX_FILE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
     from napari_gempick.io.formats import Format
 
@@ -185,9 +189,9 @@ def _named(texts: Iterable[str]) -> dict[str, Path]:
 def _report(one: Evaluated, psi_modulo: float) -> dict[str, Any]:
     """Return what there is to say about a set of picks; say at once what a person must not miss."""
     matchings = list(one.matchings.values())
-    views = rates.summarise_views(matchings, list(dict.fromkeys((360.0, psi_modulo))))
+    views = metrics.summarise_views(matchings, list(dict.fromkeys((360.0, psi_modulo))))
     known, right = sum(view.view_known for view in views), sum(view.view_right for view in views)
-    curve = rates.score_curve(matchings)
+    curve = metrics.score_curve(matchings)
     notes, warnings = list(one.notes), []
     if one.other_reading is not None:
         how, matched, written = one.other_reading
@@ -208,7 +212,7 @@ def _report(one: Evaluated, psi_modulo: float) -> dict[str, Any]:
     return {
         "name": one.name,
         "path": str(one.path),
-        **_numbers(rates.summarise(matchings)),
+        **_numbers(metrics.summarise(matchings)),
         "right_view": right / known if known else math.nan,
         "best_f1": math.nan if best is None else float(curve.f1[best]),
         "best_threshold": math.nan if best is None else float(curve.threshold[best]),
@@ -216,18 +220,18 @@ def _report(one: Evaluated, psi_modulo: float) -> dict[str, Any]:
         "warnings": warnings,
         "per_view": [_one_sided(view, comparable) for view in views],
         "per_micrograph": [
-            {"micrograph": name, **_numbers(rates.summarise([matching]))} for name, matching in one.matchings.items()
+            {"micrograph": name, **_numbers(metrics.summarise([matching]))} for name, matching in one.matchings.items()
         ],
     }
 
 
-def _numbers(summary: rates.Summary | rates.ViewSummary) -> dict[str, Any]:
+def _numbers(summary: metrics.Summary | metrics.ViewSummary) -> dict[str, Any]:
     """Return the fields and the rates of a summary."""
     rates = ("precision", "recall", "f1", "right_view")
     return {**dataclasses.asdict(summary), **{r: getattr(summary, r) for r in rates if hasattr(summary, r)}}
 
 
-def _one_sided(view: rates.ViewSummary, comparable: bool) -> dict[str, Any]:
+def _one_sided(view: metrics.ViewSummary, comparable: bool) -> dict[str, Any]:
     """Return the numbers of a view; where views cannot be compared, only those of the side that has it."""
     numbers = _numbers(view)
     sides = {"picks": ("picks_matched", "precision"), "truth": ("truth_matched", "recall")}
@@ -276,3 +280,78 @@ def _angles(view: dict[str, Any]) -> dict[str, float]:
         for error in view["angles"]
         for heading, key in (("|dpsi|", "median"), ("90 %", "percentile_90"))
     }
+
+
+def compare_and_print(
+    named: dict[str, Path], tolerance: float, folder: Path | None, to: Format, *, overwrite: bool, as_json: bool
+) -> None:
+    """Compare sets with one another and print it."""
+    sets = compare.sets_of(named)
+    micrographs = compare.compare_sets(sets, tolerance)
+    result = compare.comparison(list(sets), micrographs)
+    if folder is not None:
+        export(sets, micrographs, folder, to, overwrite=overwrite)
+    if as_json:
+        print_json({"tolerance_px": tolerance, **result})
+        return
+    click.echo(f"tolerance {tolerance:g} px, {result['micrographs']} micrographs")
+    columns = ("a", "b", "matched", "only_a", "only_b", "mean_distance")
+    click.echo("\n".join(aligned(result["pairs"], columns)))
+    views = [{"a": pair["a"], "b": pair["b"], **view} for pair in result["pairs"] for view in pair["per_view"]]
+    if views:
+        click.echo("\n".join(aligned(views, ("view", "a", "b", "matched_a", "matched_b", "only_a", "only_b"))))
+    if len(sets) > 2:
+        rows = [{"name": name, "picks": result["picks"][name], "alone": result["alone"][name]} for name in sets]
+        click.echo("\n".join(aligned(rows, ("name", "picks", "alone"))))
+        click.echo(f"\nIn all sets: {result['in_all']}")
+
+
+def export(
+    sets: Iterable[str], micrographs: Sequence[compare.Compared], folder: Path, to: Format, *, overwrite: bool
+) -> None:
+    """Write consensus and differences and say where."""
+    places = compare.export_sets(folder, list(sets), micrographs, to, overwrite=overwrite)
+    say(f"Wrote {', '.join(places)}.")
+
+
+_HEADINGS = {
+    "name": "set",
+    "recall_truth": "truth",
+    "recall_matched": "found",
+    "picks_matched": "matched",
+    "truth_matched": "found",
+    "f1": "F1",
+    "mean_distance": "mean px",
+    "rms_distance": "RMS px",
+    "right_view": "right view",
+    "only_a": "only a",
+    "only_b": "only b",
+    "matched_a": "matched a",
+    "matched_b": "matched b",
+    "alone": "in no other",
+    "best_f1": "best F1",
+    "best_threshold": "at score",
+}
+
+
+def aligned(rows: Sequence[dict[str, Any]], columns: Sequence[str]) -> Iterator[str]:
+    """Yield a blank line, a heading and aligned rows; columns without any value are left out."""
+    columns = [column for column in columns if any(row.get(column) is not None for row in rows)]
+    cells = [[_HEADINGS.get(column, column) for column in columns]]
+    cells += [[_cell(row.get(column), column) for column in columns] for row in rows]
+    widths = [max(len(line[i]) for line in cells) for i in range(len(columns))]
+    text = [isinstance(rows[0].get(column), str) for column in columns]
+    yield ""
+    for line in cells:
+        words = (c.ljust(w) if t else c.rjust(w) for c, w, t in zip(line, widths, text, strict=True))
+        yield "  ".join(words).rstrip()
+
+
+def _cell(value: Any, column: str) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, float):
+        return (
+            f"{value:.1f}" if " mod " in column else f"{value:.2f}" if column.endswith("distance") else f"{value:.3f}"
+        )
+    return str(value)

@@ -12,14 +12,14 @@ from napari_gempick.cli.common import (
     ProgressPrinter,
     command_errors,
     given,
+    interruptible,
     json_option,
     print_json,
     say,
     settings_options,
 )
-from napari_gempick.cli.interrupts import interruptible
 from napari_gempick.cli.options import NO_SHIFTS
-from napari_gempick.model.extraction import ExtractSettings, make_extract_settings
+from napari_gempick.extraction.settings import ExtractSettings, make_extract_settings
 from napari_gempick.model.settings import MOST_THREADS
 
 
@@ -75,7 +75,7 @@ def command(
     particle is the plain slice of the micrograph that RELION cuts: its pixel n // 2 is the pick without the digits
     after the point, which are kept as shifts in the STAR file.
     """
-    from napari_gempick.job.extract import Extraction, extract
+    from napari_gempick.extraction.extract import Extraction, extract
 
     if len(paths) < 2:
         raise click.UsageError("Give micrographs and, as the last argument, picks.")

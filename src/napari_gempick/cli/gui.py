@@ -23,7 +23,7 @@ def command(paths: tuple[Path, ...]) -> None:
     if missing is not None:
         raise SettingsError(f"{missing} does not exist; check the path.", missing)
     try:
-        from napari_gempick.widgets.start import open_window
+        from napari_gempick.widgets.app.dock import open_window
     except ImportError as error:
         raise SettingsError(
             f"The window needs napari ({error}); install it with: pip install 'napari-gempick[gui]'."

@@ -13,16 +13,16 @@ from napari_gempick.cli.common import (
     command_errors,
     exit_status,
     given,
+    interruptible,
     json_option,
     print_json,
     print_picks,
     say,
     settings_options,
 )
-from napari_gempick.cli.interrupts import interruptible
 
 if TYPE_CHECKING:
-    from napari_gempick.run.pipeline import Progress
+    from napari_gempick.engine.matching.pipeline import Progress
 
 
 @click.command("pick", cls=VariadicCommand)
@@ -53,10 +53,10 @@ def command(
     run.json. Scores are normalised cross-correlations in [-1, 1].
     """
     from napari_gempick.io.listing import find_micrographs
-    from napari_gempick.job.pick import pick_files
-    from napari_gempick.job.settings_file import merged, read_settings
     from napari_gempick.model.errors import SettingsError
     from napari_gempick.model.settings import make_settings
+    from napari_gempick.results.run_file import merged, read_settings
+    from napari_gempick.workflows.pick import pick_files
 
     if overwrite and resume:
         raise SettingsError("--overwrite and --resume exclude each other; give one of them.")
@@ -64,7 +64,7 @@ def command(
     if settings.ctf is not None and options["contrast"] is not None:
         raise SettingsError("The CTF gives the sign of the templates; leave out --contrast, or --ctf.")
     notes: list[str] = []
-    files = find_micrographs(micrographs, skip=[output, output / "maps", output / "candidates"], said=notes.append)
+    files = find_micrographs(micrographs, skip=[output, output / "maps", output / "candidates"], notify=notes.append)
     for note in notes:
         say(note)
     printer = ProgressPrinter("Picking")
@@ -84,7 +84,7 @@ def command(
                 cancel=cancel,
                 progress=show,
                 notes=notes,
-                said=say,
+                notify=say,
             )
     finally:
         printer.close()

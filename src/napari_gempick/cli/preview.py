@@ -20,7 +20,7 @@ from napari_gempick.model.declaration import names_with
 from napari_gempick.model.settings import PickSettings
 
 if TYPE_CHECKING:
-    from napari_gempick.job.preview import Preview
+    from napari_gempick.workflows.preview import Preview
 
 LEFT_OUT = names_with(PickSettings, role=("format", "files"))
 
@@ -37,8 +37,8 @@ def command(micrograph: Path, compare: bool, as_json: bool, **options: Any) -> i
     A coarse grid and every few angles are searched first; then the real grid and the angles between, exactly, around
     every candidate.
     """
-    from napari_gempick.job.preview import preview_file
     from napari_gempick.model.settings import make_settings
+    from napari_gempick.workflows.preview import preview_file
 
     def show(stage: Preview) -> None:
         what = f"{stage.refined} of {stage.candidates} candidates looked at exactly"

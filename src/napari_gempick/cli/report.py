@@ -30,7 +30,7 @@ def command(folder: Path, output: Path | None, particles: int, overwrite: bool, 
     thresholds, templates and mean images of each view, particles, and a micrograph with its picks.
     particle_sheet.png has templates, means and particles. Pictures come from up to 24 micrographs, spread evenly.
     """
-    from napari_gempick.job.report import report
+    from napari_gempick.report.gather import report
 
     printer = ProgressPrinter("Report")
     try:

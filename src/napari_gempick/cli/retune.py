@@ -18,8 +18,8 @@ from napari_gempick.cli.common import (
     say,
     settings_options,
 )
-from napari_gempick.job.retune import retune
 from napari_gempick.model.settings import RETUNABLE
+from napari_gempick.workflows.retune import retune
 
 
 @click.command("retune", cls=VariadicCommand)

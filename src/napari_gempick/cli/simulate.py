@@ -19,12 +19,12 @@ from napari_gempick.cli.common import (
     settings_options,
 )
 from napari_gempick.model.errors import OutputError
-from napari_gempick.model.simulation import VIEWS, SimulateSettings, make_simulate_settings
+from napari_gempick.simulation.settings import VIEWS, SimulateSettings, make_simulate_settings
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from napari_gempick.engine.scene import Particle
+    from napari_gempick.simulation.scene import Particle
 
 SETTINGS_FILE = "simulation.json"
 MAP_FILE = "map.mrc"
@@ -46,10 +46,10 @@ def command(output: Path, overwrite: bool, as_json: bool, **options: Any) -> Non
     and so on, map.mrc (protein positive), template_side.mrc and template_top.mrc (the micrographs' contrast),
     mask_side.mrc and mask_top.mrc, and simulation.json with all settings.
     """
-    from napari_gempick.engine import simulate
-    from napari_gempick.engine.phantom import klh
     from napari_gempick.io.atomic import write_text
     from napari_gempick.io.stack import write_mrc
+    from napari_gempick.simulation import simulate
+    from napari_gempick.simulation.scene import klh
 
     settings = make_simulate_settings(given(options))
     names = [f"micrograph_{index + 1:03d}" for index in range(settings.count)]
@@ -92,9 +92,9 @@ def _refuse_existing(output: Path, names: list[str], overwrite: bool) -> None:
 
 def _write_micrograph(output: Path, name: str, settings: SimulateSettings, index: int) -> dict[str, Any]:
     """Simulate and write one micrograph and its truth; return its entry in simulation.json."""
-    from napari_gempick.engine import simulate
     from napari_gempick.io.atomic import write_text
     from napari_gempick.io.stack import write_mrc
+    from napari_gempick.simulation import simulate
 
     made = simulate.simulate_micrograph(settings, index)
     entry: dict[str, Any] = {

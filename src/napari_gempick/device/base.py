@@ -1,14 +1,25 @@
-"""What the engine asks of a device."""
+"""What the engine asks of a device.
+
+Where arrays live: the functions that differ between the host's libraries and a GPU's.
+"""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+import numpy as np
+import scipy.fft
+import scipy.ndimage
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from contextlib import AbstractContextManager
 
-    from napari_gempick.device.arrays import Arrays
     from napari_gempick.device.tiling import Tiling
 
     Array = Any
@@ -18,7 +29,7 @@ Result = TypeVar("Result")
 
 
 class Blocks(Protocol):
-    """What a device asks of a bank; see engine.bank.Bank."""
+    """What a device asks of a bank; see engine.templates.bank.Bank."""
 
     def template(self, k: int) -> Array:
         """Return template k, normalised under its mask, (h, w) float32 on the host, kept there."""
@@ -135,3 +146,25 @@ class Device(Protocol):
 
     def describe(self) -> dict[str, Any]:
         """Return what run.json says about the device."""
+
+
+@dataclass(frozen=True, eq=False)
+class Arrays:
+    """Functions of NumPy and SciPy, or of the same names and meaning for a GPU.
+
+    Attributes
+    ----------
+    xp : module
+        As numpy.
+    fft : module
+        With rfft2 and irfft2.
+    affine_transform : callable
+        As scipy.ndimage's.
+    """
+
+    xp: Any
+    fft: Any
+    affine_transform: Callable[..., Any]
+
+
+HOST = Arrays(np, scipy.fft, scipy.ndimage.affine_transform)

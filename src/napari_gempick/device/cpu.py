@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_gempick.device.arrays import HOST
+from napari_gempick.device.base import HOST
 from napari_gempick.device.fft import ROWS, TileFFT, cpu_tile
 from napari_gempick.device.plan import cpu_model
 from napari_gempick.device.tiling import CPU_TILING
@@ -26,7 +26,7 @@ UNSCORED = -2.0
 """Below every score."""
 
 
-def raise_maps(best: NDArray[np.float32], holder: NDArray[np.int32], score: Any, index: Any) -> None:
+def update_max(best: NDArray[np.float32], holder: NDArray[np.int32], score: Any, index: Any) -> None:
     """Take the larger score, in a tie the smaller k, into `best` and `holder`; all (y, x), `index` is used up."""
     better = score > best
     equal = score == best
@@ -169,7 +169,7 @@ class CpuWorker:
                         score = np.multiply(score, sigma, out=self._score[block], casting="same_kind")
                         if not sigma.all():
                             index[sigma == 0] = ks[0]
-                    raise_maps(maps[2 * pair][part], maps[2 * pair + 1][part], score, index)
+                    update_max(maps[2 * pair][part], maps[2 * pair + 1][part], score, index)
 
     def _scratch(
         self, pair: int, dtype: np.dtype[Any], shape: tuple[int, int]

@@ -12,7 +12,7 @@ import cupyx
 import numpy as np
 from cupyx.scipy.ndimage import affine_transform
 
-from napari_gempick.device.arrays import Arrays
+from napari_gempick.device.base import Arrays
 from napari_gempick.device.fft import PRECISIONS
 from napari_gempick.device.tiling import GPU_TILING, RADICES, gpu_layout
 from napari_gempick.model.errors import DeviceError

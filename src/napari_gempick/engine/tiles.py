@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_gempick.device.arrays import HOST
+from napari_gempick.device.base import HOST
 from napari_gempick.device.tiling import CPU_TILING
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from napari_gempick.device.arrays import Arrays
+    from napari_gempick.device.base import Arrays
     from napari_gempick.device.tiling import Tiling
     from napari_gempick.model.geometry import Extent
 

@@ -1,4 +1,7 @@
-"""Write a file under a temporary name beside its place, then rename it: never half a file under the final name."""
+"""Write files under temporary names beside their places, then rename them: never half a file under the final name.
+
+Files that exist already are not replaced unasked.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ from typing import TYPE_CHECKING
 from napari_gempick.model.errors import OutputError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
 
 def _current_umask() -> int:
@@ -78,3 +81,59 @@ def write_text(path: Path | str, text: str) -> None:
     """Write UTF-8 text atomically, lines ending in a line feed; names that are no UTF-8 keep their bytes."""
     with atomic_path(path) as temporary:
         temporary.write_text(text, encoding="utf-8", errors="surrogateescape", newline="\n")
+
+
+@contextlib.contextmanager
+def staged(paths: Sequence[Path]) -> Iterator[list[Path]]:
+    """Yield a temporary path for each file; rename all when the block ends well, else leave everything as it was.
+
+    A file that is there already is copied to its temporary path first, for some formats keep a part of it.
+
+    Raises
+    ------
+    OutputError
+        A folder cannot be made or written.
+    """
+    folder = Path(os.path.commonpath([path.absolute().parent for path in paths]))
+    made = next((above for above in (folder, *folder.parents) if above.exists()), folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(prefix=TEMPORARY, dir=folder))
+    except OSError as error:
+        raise OutputError(
+            f"Cannot write {paths[0]}: {error.strerror or error}; choose a folder that you may write to.", paths[0]
+        ) from error
+    try:
+        waiting = [temporary / f"{number}_{path.name}" for number, path in enumerate(paths)]
+        for path, place in zip(paths, waiting, strict=True):
+            if path.exists():
+                shutil.copyfile(path, place)
+        yield waiting
+        for path, place in zip(paths, waiting, strict=True):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            place.replace(path)
+    except OSError as error:
+        raise OutputError(f"Cannot write {paths[0]}: {error.strerror or error}; free space.", paths[0]) from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+        while folder != made and not any(folder.iterdir()):  # what was made for nothing
+            folder.rmdir()
+            folder = folder.parent
+
+
+def beside(path: Path, ending: str, suffix: str | None = None) -> Path:
+    """Return the path with an ending after its stem, and another suffix where one is given."""
+    return path.with_name(f"{path.stem}{ending}{path.suffix if suffix is None else suffix}")
+
+
+def refuse_existing(paths: Iterable[Path], overwrite: bool) -> None:
+    """Refuse to replace files.
+
+    Raises
+    ------
+    OutputError
+        One exists and may not be replaced.
+    """
+    for path in paths:
+        if path.exists() and not overwrite:
+            raise OutputError(f"{path} exists already; add --overwrite or choose another name.", path)

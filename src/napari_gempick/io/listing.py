@@ -1,4 +1,7 @@
-"""Find the micrographs that files, folders, globs and STAR lists name, and the name that each one's results get."""
+"""Find the micrographs that files, folders, globs and STAR lists name, and the name that each one's results get.
+
+The pixel size of micrographs, as the STAR file that lists them gives it.
+"""
 
 from __future__ import annotations
 
@@ -10,14 +13,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
-from napari_gempick.io.image import has_sections
-from napari_gempick.io.listed_sizes import listed_sizes
+from napari_gempick.io.images.micrograph import has_sections
 from napari_gempick.io.reading import parsing
 from napari_gempick.io.star import read_tables
 from napari_gempick.model.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from napari_gempick.io.star import Table
+
 
 _SUFFIX = re.compile(r"\.(mrcs?(\.gz|\.bz2)?|tiff?)$", re.IGNORECASE)
 _GLOB = re.compile(r"[*?\[]")
@@ -61,7 +66,7 @@ def find_micrographs(
     inputs: Sequence[str | Path],
     *,
     skip: Sequence[str | Path] = (),
-    said: Callable[[str], None] = lambda sentence: None,
+    notify: Callable[[str], None] = lambda sentence: None,
 ) -> list[MicrographFile]:
     """List micrographs in the order given, sorted within a folder or a glob, each file once.
 
@@ -77,7 +82,7 @@ def find_micrographs(
         the STAR file's folder or one of its parents.
     skip : sequence of str or Path
         Folders to leave out of the folders and globs that hold them, such as the output folder.
-    said : callable
+    notify : callable
         Receives a sentence for each folder in which files were left out.
 
     Returns
@@ -97,7 +102,7 @@ def find_micrographs(
     roots: list[str] = []
     paths: dict[str, float | None] = {}
     for given in inputs:
-        for root, path, size in _expand(given, skipped, said):
+        for root, path, size in _expand(given, skipped, notify):
             roots.append(root)
             paths[path] = paths.get(path) or size
     base = _common_folder(roots)
@@ -106,7 +111,7 @@ def find_micrographs(
 
 
 def _expand(
-    given: str | Path, skipped: tuple[str, ...], said: Callable[[str], None]
+    given: str | Path, skipped: tuple[str, ...], notify: Callable[[str], None]
 ) -> Iterator[tuple[str, str, float | None]]:
     """Yield (folder whose structure is kept, absolute path of a micrograph, listed pixel size) for one input."""
     text = os.fspath(given)
@@ -116,13 +121,13 @@ def _expand(
         for path, size in listed:
             yield os.path.dirname(path), path, size
         return
-    for root, path in _unlisted(text, skipped, said):
+    for root, path in _unlisted(text, skipped, notify):
         yield root, path, None
 
 
-def _unlisted(text: str, skipped: tuple[str, ...], said: Callable[[str], None]) -> Iterator[tuple[str, str]]:
+def _unlisted(text: str, skipped: tuple[str, ...], notify: Callable[[str], None]) -> Iterator[tuple[str, str]]:
     if os.path.isdir(text):
-        yield from _in_folder(text, skipped, said)
+        yield from _in_folder(text, skipped, notify)
     elif _GLOB.search(text) and not os.path.lexists(text):
         yield from _matching(text, skipped)
     else:
@@ -130,7 +135,7 @@ def _unlisted(text: str, skipped: tuple[str, ...], said: Callable[[str], None]) 
         yield os.path.dirname(path), path
 
 
-def _in_folder(folder: str, skipped: tuple[str, ...], said: Callable[[str], None]) -> Iterator[tuple[str, str]]:
+def _in_folder(folder: str, skipped: tuple[str, ...], notify: Callable[[str], None]) -> Iterator[tuple[str, str]]:
     root = os.path.abspath(folder)
     skipped = _inside(root, skipped)
     found: list[str] = []
@@ -151,7 +156,7 @@ def _in_folder(folder: str, skipped: tuple[str, ...], said: Callable[[str], None
         if left_out:
             shown = ", ".join(os.path.relpath(path, root) for path in sorted(left_out, key=_by_parts)[:3])
             more = f" and {len(left_out) - 3} more" if len(left_out) > 3 else ""
-            said(f"{folder}: files {what} are left out ({shown}{more}); name a file to pick it.")
+            notify(f"{folder}: files {what} are left out ({shown}{more}); name a file to pick it.")
     found = [path for path in found if path not in companions | several]
     if not found:
         raise InputError(
@@ -238,3 +243,59 @@ def _without_collisions(files: list[MicrographFile]) -> list[MicrographFile]:
         if all(counts[file.output_stem] == 1 or file.whole_name for file in files):
             return files
         files = [replace(file, whole_name=file.whole_name or counts[file.output_stem] > 1) for file in files]
+
+
+_SIZE, _GROUP = "rlnMicrographPixelSize", "rlnOpticsGroup"
+_DETECTOR, _MAGNIFICATION = "rlnDetectorPixelSize", "rlnMagnification"
+_PARTICLES = ("rlnImageName", "rlnCoordinateX")
+
+
+def listed_sizes(tables: Mapping[str, Table], table: Table) -> list[float | None]:
+    """Return the pixel size in Å of each row of a table of micrographs.
+
+    rlnMicrographPixelSize counts, in the row or of its optics group; then, as RELION wrote before version 3.1,
+    rlnDetectorPixelSize (µm) over rlnMagnification. rlnMicrographOriginalPixelSize is that of the movie before binning.
+
+    Parameters
+    ----------
+    tables : mapping
+        All tables of the file.
+    table : Table
+        That with rlnMicrographName.
+
+    Returns
+    -------
+    list of float or None
+        None where the file says nothing; NaN where it says something that is not a number.
+    """
+    rows = len(table["rlnMicrographName"])
+    optics = tables.get("optics", {})
+    own = _columns(table, rows, old=not any(label in table for label in _PARTICLES))
+    groups = _columns(optics, len(next(iter(optics.values()), ())), old=True)
+    if _GROUP in optics and _GROUP in table:
+        place = {group: number for number, group in enumerate(optics[_GROUP])}
+        of_row = [groups[place[group]] if group in place else None for group in table[_GROUP]]
+    else:
+        of_row = [groups[0] if len(groups) == 1 else None] * rows
+    return [mine if mine is not None else shared for mine, shared in zip(own, of_row, strict=True)]
+
+
+def _columns(table: Table, rows: int, *, old: bool) -> list[float | None]:
+    """Return what the columns of one table give; magnifications of particles are those of their boxes."""
+    if _SIZE in table:
+        return [_number(text) for text in table[_SIZE]]
+    if old and _DETECTOR in table and _MAGNIFICATION in table:
+        pairs = zip(table[_DETECTOR], table[_MAGNIFICATION], strict=True)
+        return [_over(1e4 * _number(detector), _number(magnification)) for detector, magnification in pairs]
+    return [None] * rows
+
+
+def _over(length: float, magnification: float) -> float:
+    return float(f"{length / magnification:.6g}") if magnification else float("nan")
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return float("nan")

@@ -1,4 +1,7 @@
-"""Which micrograph a name in a coordinate file means: by path, by stem, or by a table of names."""
+"""Which micrograph a name in a coordinate file means: by path, by stem, or by a table of names.
+
+What a micrographs STAR file knows besides names: optics groups and the parameters of the contrast transfer.
+"""
 
 from __future__ import annotations
 
@@ -9,22 +12,23 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
-from napari_gempick.io.coordinate_sets import common_ending
+from napari_gempick.io.coordinates import common_ending
+from napari_gempick.io.formats.base import AMPLITUDE, CS, CTF, GROUP, GROUP_NAME, NAME, VOLTAGE, stem_of
 from napari_gempick.io.formats.cryosparc import read_exposures
 from napari_gempick.io.formats.eman2 import possible_names
-from napari_gempick.io.formats.stems import stem_of
 from napari_gempick.io.formats.table import columns_of
-from napari_gempick.io.image import open_image, plausible
+from napari_gempick.io.images.micrograph import open_image, plausible
 from napari_gempick.io.listing import find_micrographs
 from napari_gempick.io.names import check_name
-from napari_gempick.io.star import read_text
+from napari_gempick.io.star import read_tables, read_text
 from napari_gempick.model.errors import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from napari_gempick.io.formats.coordinate_set import Exposure
-    from napari_gempick.model.orientation import Shape
+    from napari_gempick.model.geometry import Shape
+
 
 USUAL_SUFFIX = ".mrc"
 _UID = re.compile(r"^\d{18,21}_")  # what cryoSPARC puts before the names of micrographs
@@ -215,3 +219,61 @@ def _known(path: Path, listed: Sequence[Exposure]) -> list[Known]:
         file = next((folder / one.path for folder in places if (folder / one.path).is_file()), None)
         known.append(Known(one.path, stems[one.path], file, one.shape, one.pixel_size, one.uid, one.group))
     return known
+
+
+_OPTICS = ("rlnMtfFileName", "rlnMicrographOriginalPixelSize", VOLTAGE, CS, AMPLITUDE, "rlnBeamTiltX", "rlnBeamTiltY")
+
+
+class MicrographTable:
+    """The rows of a micrographs STAR file, found by the micrograph's name.
+
+    Parameters
+    ----------
+    path : Path
+        As RELION's CTF jobs and CTFFIND wrappers write: rlnMicrographName and any of CTF, with data_optics since
+        version 3.1, with voltage and aberration in each row before.
+
+    Raises
+    ------
+    InputError
+        The file cannot be read or has no table of micrographs.
+    """
+
+    def __init__(self, path: Path) -> None:
+        tables = read_tables(path)
+        candidates = [tables[name] for name in ("micrographs", *tables) if NAME in tables.get(name, {})]
+        if not candidates:
+            raise InputError(f"{path} lists no micrographs (_{NAME}); give a micrographs STAR file.", path)
+        self.path, self._table = path, candidates[0]
+        self._row = {name: row for row, name in enumerate(self._table[NAME])}
+        self._names = Micrographs(path, self._row)
+        optics = tables.get("optics", {})
+        self._optics = {
+            group: {label: optics[label][row] for label in (GROUP_NAME, *_OPTICS) if label in optics}
+            for row, group in enumerate(optics.get(GROUP, ()))
+        }
+        self._labels = {*optics, *self._table}
+        self.ctf_labels = tuple(label for label in CTF if label in self._table)
+
+    def has(self, label: str) -> bool:
+        """Whether the file has a column of this label, in data_optics or among the micrographs."""
+        return label in self._labels
+
+    def find(self, parts: tuple[str, ...]) -> tuple[dict[str, str], dict[str, str]] | None:
+        """Return (CTF, optics) by label of the micrograph with these parts of a name, None where it is not listed.
+
+        Raises
+        ------
+        InputError
+            Several micrographs fit, or the optics group is not in data_optics.
+        """
+        known = self._names.find(parts)
+        if known is None:
+            return None
+        row = self._row[known.name]
+        group = self._table[GROUP][row] if GROUP in self._table else None
+        if group is not None and self._optics and group not in self._optics:
+            raise InputError(f"{self.path} has micrographs of the optics group {group}, which data_optics lacks.")
+        optics = dict(self._optics.get(group or "", {}))
+        optics |= {label: self._table[label][row] for label in _OPTICS if label in self._table and label not in optics}
+        return {label: self._table[label][row] for label in self.ctf_labels}, optics

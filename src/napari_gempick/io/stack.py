@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_gempick.io.image import header_pixel_size, listed_pixel_size, open_image
-from napari_gempick.io.mrc import RawImage, write_mrc
+from napari_gempick.io.images.micrograph import header_pixel_size, listed_pixel_size, open_image
+from napari_gempick.io.images.mrc import RawImage, write_mrc
 from napari_gempick.io.template_list import is_list, read_list, split_at
 from napari_gempick.model.errors import InputError
 

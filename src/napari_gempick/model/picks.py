@@ -32,9 +32,9 @@ class Picks:
     psi : (n,) float64
         In-plane angle, degrees, counter-clockwise on screen.
     local : (n, 3) float32, optional
-        Local mean, local standard deviation and power (engine.local); unknown for picks read from most files.
+        Local mean, local standard deviation and power (engine.picking.peaks); unknown for picks read from most files.
     refined_score : (n,) float32, optional
-        Where position and psi were refined (engine.pose): the NCC there, at least `score`. NaN elsewhere.
+        Where position and psi were refined (engine.matching.pose): the NCC there, at least `score`. NaN elsewhere.
     """
 
     x: NDArray[np.float64]

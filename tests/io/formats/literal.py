@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from napari_gempick.io.coordinates import CoordinateSet, read_coordinates
 from napari_gempick.io.formats import FORMATS, PicksInfo, format_of
-from napari_gempick.io.read_coordinates import CoordinateSet, read_coordinates
 from napari_gempick.model.picks import Picks
 
 if TYPE_CHECKING:

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from literal import TWO, assert_picks, read
 
+from napari_gempick.io.coordinates import read_coordinates
 from napari_gempick.io.formats import FORMATS, PicksInfo
 from napari_gempick.io.formats.cryosparc import read_exposures
-from napari_gempick.io.read_coordinates import read_coordinates
 from napari_gempick.model.errors import InputError
 
 CS_FIELDS = (

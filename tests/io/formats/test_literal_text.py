@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 from literal import TWO, assert_picks, read, written
 
-from napari_gempick.io.read_coordinates import read_coordinates
+from napari_gempick.io.coordinates import read_coordinates
 from napari_gempick.model.errors import InputError, SettingsError
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from napari_gempick.io import coordinates
-from napari_gempick.io.coordinate_sets import PICK_FILES
+from napari_gempick.io.coordinates import PICK_FILES
 from napari_gempick.io.formats import FORMATS, format_named, format_of
 from napari_gempick.model.errors import InputError, SettingsError
 

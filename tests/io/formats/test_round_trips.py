@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from napari_gempick.io.coordinates import read_coordinates
 from napari_gempick.io.formats import FORMATS, PicksInfo
-from napari_gempick.io.read_coordinates import read_coordinates
 from napari_gempick.model.errors import SettingsError
 from napari_gempick.model.picks import Picks
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from napari_gempick.cli.lazy import LazyGroup
+from napari_gempick.cli import LazyGroup
 
 COMMANDS = {
     "export": "Write a job folder for a cluster.",

@@ -15,7 +15,7 @@ from napari_gempick.cli.common import command_errors
 @command_errors
 def command(folder: Path, site: str | None) -> int:
     """End the job that was submitted last; what is finished stays, and it can be submitted again."""
-    from napari_gempick.job.cluster.submit import cancel_job
+    from napari_gempick.cluster.submit import cancel_job
 
     click.echo(f"Cancelled {cancel_job(folder, site=site)}.")
     return 0

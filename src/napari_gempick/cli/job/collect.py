@@ -21,7 +21,7 @@ def command(folder: Path, output: Path | None, as_json: bool) -> int:
 
     The folder is then like one of `gempick pick`: retune, evaluate and extract work on it.
     """
-    from napari_gempick.job.cluster.collect import collect_job, coverage_sentence
+    from napari_gempick.cluster.collect import collect_job, coverage_sentence
 
     run = collect_job(folder, output, say)
     if as_json:

@@ -18,7 +18,7 @@ from napari_gempick.cli.common import (
     say,
     settings_options,
 )
-from napari_gempick.model.cluster import ClusterSettings
+from napari_gempick.cluster.settings import ClusterSettings
 
 
 @click.command("export", cls=VariadicCommand)
@@ -50,18 +50,18 @@ def command(
     Templates and masks are copied, the FFT plan is carried along, and a script for the scheduler is written. One
     micrograph is measured here, to estimate time and memory.
     """
+    from napari_gempick.cluster.export import export_job
+    from napari_gempick.cluster.settings import make_cluster
     from napari_gempick.io.listing import find_micrographs
-    from napari_gempick.job.cluster.export import export_job
-    from napari_gempick.job.settings_file import merged, read_cluster, read_settings
-    from napari_gempick.model.cluster import make_cluster
     from napari_gempick.model.settings import make_settings
+    from napari_gempick.results.run_file import merged, read_cluster, read_settings
 
     chosen = given(options)
     for_cluster = {name: chosen.pop(name) for name in list(chosen) if name in ClusterSettings.model_fields}
     settings = merged(make_settings, read_settings, config, chosen)
     cluster = merged(make_cluster, read_cluster, config, for_cluster)
     notes: list[str] = []
-    files = find_micrographs(micrographs, skip=[output], said=notes.append)
+    files = find_micrographs(micrographs, skip=[output], notify=notes.append)
     for note in notes:
         say(note)
     made = export_job(settings, files, output, cluster, root=root, cluster_root=cluster_root, notes=notes)

@@ -10,7 +10,7 @@ import click
 from napari_gempick.cli.common import EXIT_SOME_FAILED, command_errors, json_option, print_json, say
 
 if TYPE_CHECKING:
-    from napari_gempick.job.cluster.status import Status
+    from napari_gempick.cluster.status import Status
 
 
 @click.command("status")
@@ -24,7 +24,7 @@ def command(folder: Path, site: str | None, as_json: bool) -> int:
     The scheduler is asked too, where the job's files leave open whether it lives. Exit status 1: the job ended without
     a result.
     """
-    from napari_gempick.job.cluster.status import LOST, job_status
+    from napari_gempick.cluster.status import LOST, job_status
 
     now = job_status(folder, site=site)
     if as_json:

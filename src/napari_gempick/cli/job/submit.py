@@ -25,7 +25,7 @@ def command(folder: Path, root: str | None, site: str | None, as_json: bool) -> 
 
     Submitting again goes on with what is missing: finished micrographs are checked and kept.
     """
-    from napari_gempick.job.cluster.submit import submit_job
+    from napari_gempick.cluster.submit import submit_job
 
     made = submit_job(folder, root=root, site=site)
     if as_json:

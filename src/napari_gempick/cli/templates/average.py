@@ -68,7 +68,7 @@ def command(paths: tuple[str, ...], output: Path, as_json: bool, **options: Any)
     when there are several classes, the largest first), OUT_mask.mrc, and OUT.star with the aligned particles.
     """
     from napari_gempick.io.listing import find_micrographs
-    from napari_gempick.job.average import average_files
+    from napari_gempick.workflows.average import average_files
 
     if len(paths) < 2:
         raise click.UsageError("Give micrographs and, as the last argument, the picks.")

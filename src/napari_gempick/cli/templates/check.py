@@ -53,8 +53,8 @@ def command(
     best of each are turned back by psi and averaged. An average of noise looks like the template by selection alone;
     how much is given as a correlation under the mask, beside that of the micrograph's own average.
     """
-    from napari_gempick.job.check import check_files
     from napari_gempick.model.settings import make_settings
+    from napari_gempick.workflows.template_bias import check_files
 
     printer = ProgressPrinter("Checking")
     try:

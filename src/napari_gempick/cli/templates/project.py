@@ -66,7 +66,7 @@ def command(volume: Path, output: Path, named: tuple[str, ...], overwrite: bool,
     of each other, which no in-plane rotation brings together, so both are made where the symmetry does not exchange
     them. Written: OUT.mrcs, OUT_mask.mrcs, and OUT.star with RELION's angles of every section.
     """
-    from napari_gempick.job.project import named_angles, project_files
+    from napari_gempick.workflows.templates import named_angles, project_files
 
     if options["angle_step"] is not None and options["views"] is not None:
         raise click.UsageError("--angle-step and --views exclude each other; give one of them.")

@@ -38,8 +38,8 @@ def command(output: Path, micrograph: Path | None, overwrite: bool, as_json: boo
     For each view: NAME_templates.mrcs (normalised under the mask, as they are correlated), NAME_masks.mrcs, and
     NAME.star with k, class and psi of every section.
     """
-    from napari_gempick.job.rotate import rotate_files
     from napari_gempick.model.settings import make_settings
+    from napari_gempick.workflows.templates import rotate_files
 
     printer = ProgressPrinter("Rotating")
     try:

@@ -40,9 +40,9 @@ def command(
     """
     import numpy as np
 
-    from napari_gempick.engine.shapes import box_of, draw, parse
+    from napari_gempick.engine.templates.sampling import box_of, draw, parse
+    from napari_gempick.io.atomic import refuse_existing
     from napari_gempick.io.stack import write_mrc
-    from napari_gempick.job.template_files import refuse_existing
 
     parsed = [parse(text) for text in shapes]
     refuse_existing([output], overwrite)

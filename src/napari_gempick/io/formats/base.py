@@ -1,7 +1,8 @@
-"""What every coordinate format declares, and how numbers are written."""
+"""What every coordinate format declares, how numbers are written, and the labels of optics groups."""
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field, replace
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Literal
@@ -9,20 +10,20 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from napari_gempick.io.formats.coordinate_set import ReadOptions
-from napari_gempick.io.frames import carried
+from napari_gempick.io.images.frames import carried
 from napari_gempick.io.reading import parsing
 from napari_gempick.model.errors import SettingsError
 
 if TYPE_CHECKING:
-    import re
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
 
     from napari_gempick.io.formats.coordinate_set import CoordinateSet
-    from napari_gempick.model.orientation import Shape
+    from napari_gempick.model.geometry import Shape
     from napari_gempick.model.picks import Picks
+
 
 Kept = Literal["score", "class", "view", "psi", "box size", "position", "folder"]
 """What a pick has: the class is the number of the template, the view its name, the position its decimals."""
@@ -149,7 +150,7 @@ class Format:
         Raises
         ------
         SettingsError
-            The format or its row order (io.frames) needs something that `info` does not have.
+            The format or its row order (io.images.frames) needs something that `info` does not have.
         OutputError
             The file cannot be written.
         """
@@ -242,3 +243,36 @@ def view_of(picks: Picks, info: PicksInfo, unknown: str = "") -> list[str]:
     """Return the name of each pick's view."""
     names = info.view_names
     return [names[view] if 0 <= view < len(names) else unknown for view in picks.view.tolist()]
+
+
+_SUFFIX = re.compile(
+    r"(\.(star|csv|tsv|tab|txt|c?box|csg?|pos|tiff?|eer|mrcs?(\.gz|\.bz2)?)|(_info)?\.json)$", re.IGNORECASE
+)
+_ENDING = re.compile(r"_(autopick|automatch|manualpick|topaz|truth|picks)$")
+
+
+def stem_of(name: str) -> str:
+    """Return the micrograph's name that a file name stands for: without suffix, _autopick, _truth or _picks."""
+    return _ENDING.sub("", _SUFFIX.sub("", name)) or name
+
+
+NAME, GROUP, GROUP_NAME = "rlnMicrographName", "rlnOpticsGroup", "rlnOpticsGroupName"
+VOLTAGE, CS, AMPLITUDE = "rlnVoltage", "rlnSphericalAberration", "rlnAmplitudeContrast"
+CTF = (
+    "rlnDefocusU",
+    "rlnDefocusV",
+    "rlnDefocusAngle",
+    "rlnPhaseShift",
+    "rlnCtfBfactor",
+    "rlnCtfScalefactor",
+    "rlnCtfAstigmatism",
+    "rlnCtfFigureOfMerit",
+    "rlnCtfMaxResolution",
+)
+"""What is carried from a micrograph to its particles."""
+ASSUMED = {
+    VOLTAGE: ("300", "voltage 300 kV"),
+    CS: ("2.7", "Cs 2.7 mm"),
+    AMPLITUDE: ("0.1", "amplitude contrast 0.1"),
+}
+"""What particles get where nothing is known, and how a sentence calls it; RELION refuses particles without."""

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from napari_gempick.io.formats.base import Format, box_of, exact, fixed, lost
-from napari_gempick.io.formats.coordinate_set import CoordinateSet, assemble, column, some_column
-from napari_gempick.io.formats.filaments import tangents
+from napari_gempick.io.formats.coordinate_set import CoordinateSet, assemble, column, some_column, tangents
 from napari_gempick.io.star import read_table, write_tables
 
 if TYPE_CHECKING:

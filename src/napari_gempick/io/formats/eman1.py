@@ -12,8 +12,7 @@ import numpy as np
 
 from napari_gempick.io.atomic import write_text
 from napari_gempick.io.formats.base import Format, box_of, lost, whole
-from napari_gempick.io.formats.coordinate_set import CoordinateSet, assemble, column
-from napari_gempick.io.formats.filaments import along, tangents
+from napari_gempick.io.formats.coordinate_set import CoordinateSet, along, assemble, column, tangents
 from napari_gempick.io.star import read_text
 from napari_gempick.model.errors import InputError
 

@@ -13,10 +13,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from napari_gempick.io.atomic import write_text
-from napari_gempick.io.formats.base import Format, lost
+from napari_gempick.io.formats.base import Format, lost, stem_of
 from napari_gempick.io.formats.coordinate_set import CoordinateSet, assemble
-from napari_gempick.io.formats.stems import stem_of
-from napari_gempick.io.json_files import read_object
+from napari_gempick.io.reading import read_object
 from napari_gempick.model.errors import InputError
 
 if TYPE_CHECKING:

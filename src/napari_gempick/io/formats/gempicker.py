@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from napari_gempick.io.formats.base import PicksInfo
-    from napari_gempick.model.orientation import Shape
+    from napari_gempick.model.geometry import Shape
     from napari_gempick.model.picks import Picks
 
 _LABELS = ("iPik", "corrVal", "X", "Y", "boxSize", "iSch", "angle2D", "refName", "maskName")

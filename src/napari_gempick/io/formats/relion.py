@@ -14,10 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_gempick.io.formats.base import Format, exact, fixed, lost, turned, unknown_as
+from napari_gempick.io.formats.base import ASSUMED, CTF, GROUP_NAME, Format, exact, fixed, lost, turned, unknown_as
 from napari_gempick.io.formats.coordinate_set import NO_VIEW, UNKNOWN, CoordinateSet, assemble, column, some_column
-from napari_gempick.io.formats.optics import ASSUMED, CTF, GROUP_NAME
-from napari_gempick.io.frames import FLIP, from_bottom
+from napari_gempick.io.images.frames import FLIP, from_bottom
 from napari_gempick.io.reading import readable
 from napari_gempick.io.star import parse_tables, read_table, read_text, write_tables
 from napari_gempick.model.errors import InputError

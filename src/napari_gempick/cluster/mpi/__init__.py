@@ -1,0 +1,1 @@
+"""The MPI program that the nodes of a cluster run."""

@@ -1,0 +1,324 @@
+"""Peaks of a score map: candidates once, picks for any threshold from them, in milliseconds.
+
+A candidate also knows the grey levels around it, which tell ice and dirt from particles where the score does not.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from scipy.ndimage import maximum_filter
+from scipy.spatial import cKDTree
+
+from napari_gempick.model.errors import SettingsError
+from napari_gempick.model.picks import Picks
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from napari_gempick.engine.matching.pose import PoseRefiner
+    from napari_gempick.model.score_maps import ScoreMap
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What turns candidates into picks.
+
+    Attributes
+    ----------
+    thresholds : sequence of float
+        Lowest score, one for each view.
+    min_distance : float
+        Map pixels, between integer map positions.
+    max_threshold : float, optional
+        Picks above are dropped after they have suppressed their neighbours.
+    border : float
+        File pixels; picks closer to any edge of the micrograph are dropped.
+    max_picks : int, optional
+        Only so many of the best are kept.
+    local_limits : sequence of (lowest, highest)
+        Of local mean, local standard deviation and power (Picks.local); empty for none.
+    """
+
+    thresholds: Sequence[float]
+    min_distance: float
+    max_threshold: float | None = None
+    border: float = 0.0
+    max_picks: int | None = None
+    local_limits: Sequence[tuple[float, float]] = ()
+
+
+def find_candidates(scores: ScoreMap, floor: float) -> Picks:
+    """Return every local maximum of the score map that reaches `floor`, in descending order of score.
+
+    A local maximum is not below any of its eight neighbours. Ties are ordered by y, then x. Positions are refined by a
+    quadratic through the three scores in y and the three in x (never by more than half a map pixel); the score stays
+    the map's.
+    """
+    score = scores.score
+    peak = (score == maximum_filter(score, size=3, mode="nearest")) & (score >= floor) & (scores.index >= 0)
+    y, x = np.nonzero(peak)
+    value = score[y, x]
+    order = np.lexsort((x, y, -value))
+    y, x, value = y[order], x[order], value[order]
+    k = scores.index[y, x]
+    ratio = float(scores.grid.ratio)
+    return Picks(
+        x=(x + _vertex(score, scores.index, y, x, 1)) * ratio,
+        y=(y + _vertex(score, scores.index, y, x, 0)) * ratio,
+        map_x=x.astype(np.int32),
+        map_y=y.astype(np.int32),
+        score=value,
+        k=k.astype(np.int32),
+        view=scores.bank.view(k),
+        section=scores.bank.section(k),
+        psi=scores.bank.psi(k),
+    )
+
+
+def _vertex(
+    score: NDArray[np.float32], index: NDArray[np.int32], y: NDArray[np.intp], x: NDArray[np.intp], axis: int
+) -> NDArray[np.float64]:
+    """Return the offset of the vertex of the parabola through a peak and its two neighbours along an axis."""
+    dy, dx = (1, 0) if axis == 0 else (0, 1)
+    ny, nx = score.shape
+    inside = (y - dy >= 0) & (y + dy < ny) & (x - dx >= 0) & (x + dx < nx)
+    yb, xb = np.where(inside, y - dy, y), np.where(inside, x - dx, x)
+    ya, xa = np.where(inside, y + dy, y), np.where(inside, x + dx, x)
+    inside &= (index[yb, xb] >= 0) & (index[ya, xa] >= 0)
+    before, centre, after = (score[p, q].astype(np.float64) for p, q in ((yb, xb), (y, x), (ya, xa)))
+    curvature = before - 2 * centre + after
+    use = inside & (curvature < 0)
+    offset = 0.5 * (before - after) / np.where(use, curvature, 1.0)
+    return np.where(use, np.clip(offset, -0.5, 0.5), 0.0)
+
+
+def select(
+    candidates: Picks, selection: Selection, file_shape: tuple[int, int], excluded: NDArray[np.bool_] | None = None
+) -> Picks:
+    """Return the picks among candidates, best first.
+
+    In this order: the threshold of each candidate's own view, the distance to better ones, then the upper threshold,
+    the limits of local mean, standard deviation and power, the border, the exclusion mask and the number.
+
+    Parameters
+    ----------
+    candidates : Picks
+        From find_candidates, or read back from a file.
+    selection : Selection
+    file_shape : (ny, nx)
+        Of the micrograph's file.
+    excluded : (ny, nx) bool, optional
+        Pixels of the micrograph's file where no pick may lie.
+
+    Raises
+    ------
+    SettingsError
+        Local limits are asked for, and the candidates do not know what lies about them.
+    """
+    thresholds = np.asarray(selection.thresholds, np.float64)
+    reaching = candidates.take(candidates.score >= thresholds[candidates.view].astype(np.float32))
+    picks = reaching.take(suppress(reaching.map_y, reaching.map_x, selection.min_distance))
+    ny, nx = file_shape
+    keep = np.ones(len(picks), bool)
+    if selection.max_threshold is not None:
+        keep &= picks.score <= np.float32(selection.max_threshold)
+    if selection.local_limits:
+        if picks.local is None:
+            raise SettingsError(
+                "These candidates have no local mean, standard deviation and power; pick again, or leave out "
+                "--local-mean, --local-sigma and --power."
+            )
+        for column, (lowest, highest) in zip(picks.local.T, selection.local_limits, strict=True):
+            keep &= (column >= lowest) & (column <= highest)
+    edge = selection.border
+    keep &= (picks.x >= edge) & (picks.y >= edge) & (picks.x <= nx - 1 - edge) & (picks.y <= ny - 1 - edge)
+    if excluded is not None:
+        row = np.clip(np.rint(picks.y).astype(int), 0, ny - 1)
+        column = np.clip(np.rint(picks.x).astype(int), 0, nx - 1)
+        keep &= ~excluded[row, column]
+    return picks.take(np.nonzero(keep)[0][: selection.max_picks])
+
+
+def suppress(y: NDArray[np.int32], x: NDArray[np.int32], min_distance: float) -> NDArray[np.intp]:
+    """Return the indices of the points kept when each must be at least `min_distance` from all kept before it.
+
+    Points come in the order of preference. Neighbours are looked up in a grid of cells, so the time grows with their
+    number, not its square.
+    """
+    if min_distance <= 1 or len(y) == 0:
+        return np.arange(len(y))
+    cell = float(min_distance)
+    squared = min_distance * min_distance
+    kept: list[int] = []
+    cells: dict[tuple[int, int], list[tuple[int, int]]] = {}
+    rows, columns = (y // cell).astype(int).tolist(), (x // cell).astype(int).tolist()
+    ys, xs = y.tolist(), x.tolist()
+    for i, (row, column, yi, xi) in enumerate(zip(rows, columns, ys, xs, strict=True)):
+        clear = True
+        for r in (row - 1, row, row + 1):
+            for c in (column - 1, column, column + 1):
+                for yk, xk in cells.get((r, c), ()):
+                    if (yk - yi) ** 2 + (xk - xi) ** 2 < squared:
+                        clear = False
+                        break
+                if not clear:
+                    break
+            if not clear:
+                break
+        if clear:
+            cells.setdefault((row, column), []).append((yi, xi))
+            kept.append(i)
+    return np.array(kept, np.intp)
+
+
+MOST_PAIRS = 400_000
+"""Beyond that many neighbours the few that are kept are compared with all others instead."""
+
+
+class Thinner:
+    """Keeps those of any subset of points that `suppress` would keep.
+
+    Parameters
+    ----------
+    y, x : (n,) int32
+        Map positions, in the order of preference (descending score).
+    min_distance : float
+        Map pixels.
+    """
+
+    def __init__(self, y: NDArray[np.int32], x: NDArray[np.int32], min_distance: float) -> None:
+        self._n = len(y)
+        self._squared = min_distance * min_distance
+        self._points = np.stack([y, x], axis=1).astype(np.int64) if self._n else np.zeros((0, 2), np.int64)
+        self._alone = min_distance <= 1 or self._n < 2
+        self._starts: list[int] | None = None
+        if not self._alone:
+            self._find_neighbours(min_distance)
+
+    def _find_neighbours(self, min_distance: float) -> None:
+        """Store for each point the less preferred ones that are too near to it, unless there are too many."""
+        extent = np.maximum(np.ptp(self._points, axis=0), 1)
+        expected = 0.5 * self._n**2 * min(1.0, np.pi * self._squared / float(extent[0] * extent[1]))
+        if expected > MOST_PAIRS:
+            return
+        pairs = cKDTree(self._points).query_pairs(min_distance, output_type="ndarray")
+        apart = self._points[pairs[:, 0]] - self._points[pairs[:, 1]]
+        pairs = pairs[(apart * apart).sum(axis=1) < self._squared]
+        order = np.argsort(pairs[:, 0], kind="stable")
+        self._worse = pairs[order, 1]
+        counts = np.bincount(pairs[:, 0], minlength=self._n)
+        self._starts = np.concatenate([[0], np.cumsum(counts)]).tolist()
+
+    def keep(self, active: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """Return which of the active points are kept, (n,) bool; inactive ones suppress nothing."""
+        if self._alone:
+            return active.copy()
+        flags = bytearray(active.tobytes())
+        left = np.frombuffer(flags, np.bool_)
+        starts = self._starts
+        for i in np.flatnonzero(active).tolist():
+            if not flags[i]:
+                continue
+            if starts is None:
+                apart = self._points[i + 1 :] - self._points[i]
+                left[i + 1 :] &= (apart * apart).sum(axis=1) >= self._squared
+            elif starts[i] != starts[i + 1]:
+                left[self._worse[starts[i] : starts[i + 1]]] = False
+        return left.copy()
+
+
+def with_local(picks: Picks, image: NDArray[np.float32] | None, diameter: float) -> Picks:
+    """Return the picks with their local statistics, or as they are without an image; see local_statistics."""
+    return picks if image is None else replace(picks, local=local_statistics(image, picks, diameter))
+
+
+def local_statistics(image: NDArray[np.float32], picks: Picks, diameter: float) -> NDArray[np.float32]:
+    """Return local mean, local standard deviation and power of each pick, (n, 3) float32.
+
+    Mean and standard deviation are taken in a square of the area of the particle's disc, cut at the micrograph's edge;
+    they are distances from the mean of the image, and shares of the standard deviation of the image. The power is the
+    variance that the template explains, (score x local standard deviation)^2.
+
+    Parameters
+    ----------
+    image : (my, mx) float32
+        The micrograph on the searched grid, filtered as it was searched.
+    picks : Picks
+        With positions on that grid.
+    diameter : float
+        The particle's, map pixels.
+    """
+    centre, deviation = float(image.mean(dtype=np.float64)), float(image.std(dtype=np.float64)) or 1.0
+    half = max(1, round(diameter * np.sqrt(np.pi) / 4))
+    sides = [
+        (np.maximum(0, at - half), np.minimum(size, at + half + 1))
+        for at, size in zip((picks.map_y, picks.map_x), image.shape, strict=True)
+    ]
+    count = np.prod([stop - start for start, stop in sides], axis=0)
+    values = (image - centre) / deviation
+    mean, square = (_window_sums(power, *sides) / count for power in (values, values * values))
+    sigma = np.sqrt(np.maximum(square - mean * mean, 0))
+    return np.stack([mean, sigma, (picks.score * sigma) ** 2], axis=1).astype(np.float32)
+
+
+def _window_sums(values: NDArray[np.floating], rows: tuple[Any, Any], columns: tuple[Any, Any]) -> NDArray[np.float64]:
+    """Return the sums over many windows, from the sums over all rectangles that start at the first pixel."""
+    sums = np.zeros((values.shape[0] + 1, values.shape[1] + 1))
+    np.cumsum(np.cumsum(values, axis=0, dtype=np.float64), axis=1, out=sums[1:, 1:])
+    (top, bottom), (left, right) = rows, columns
+    found: NDArray[np.float64] = sums[bottom, right] - sums[top, right] - sums[bottom, left] + sums[top, left]
+    return found
+
+
+CHANCE = 0.75
+"""The share of decoys below which a candidate is hardly worth a threshold, and its pose stays as it was searched."""
+LEAST = 5
+"""Decoys of a view that tell this; with fewer, those of all views do."""
+
+
+def find_peaks(
+    scores: ScoreMap,
+    decoys: ScoreMap | None,
+    floor: float,
+    *,
+    image: NDArray[np.float32] | None = None,
+    size: float = 0.0,
+    refine: PoseRefiner | None = None,
+) -> tuple[Picks, Picks | None]:
+    """Return the candidates of the score map and of the decoys', best first.
+
+    Parameters
+    ----------
+    scores, decoys : ScoreMap
+    floor : float
+        Score down to which local maxima are kept.
+    image : (my, mx) float32, optional
+        The micrograph as it was searched: candidates then have their local statistics.
+    size : float
+        The particle's diameter, map pixels.
+    refine : PoseRefiner, optional
+        Refines position and psi of the candidates that score higher than most decoys, and of all where there are
+        none. No threshold decides this, because another one may be chosen later. Scores, which thresholds are compared
+        with, are the map's, of candidates as of decoys.
+    """
+    found, other = (
+        None if maps is None else with_local(find_candidates(maps, floor), image, size) for maps in (scores, decoys)
+    )
+    assert found is not None
+    if refine is not None:
+        lowest = np.array([_lowest(other, view) for view in range(len(scores.bank.view_names))])
+        found = refine(found, found.score >= lowest[found.view], scores)
+    return found, other
+
+
+def _lowest(decoys: Picks | None, view: int) -> float:
+    """Return the score down to which poses of a view are refined."""
+    if decoys is None or not len(decoys):
+        return -1.0
+    own = decoys.score[decoys.view == view]
+    return float(np.quantile(own if len(own) >= LEAST else decoys.score, CHANCE))

@@ -1,0 +1,1 @@
+"""Micrographs before the search: defects, filters, contrast transfer, Fourier crop."""

@@ -1,0 +1,1 @@
+"""Picks against a truth or against other picks: counts, curves, tables."""

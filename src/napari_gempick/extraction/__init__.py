@@ -1,0 +1,1 @@
+"""Particles cut out of micrographs into stacks."""

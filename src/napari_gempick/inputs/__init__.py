@@ -1,0 +1,1 @@
+"""From settings and files to what the engine searches: views, banks, treated micrographs."""

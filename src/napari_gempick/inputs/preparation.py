@@ -1,0 +1,223 @@
+"""What is done to a micrograph and its templates before the search, as the settings say.
+
+Exclusion masks are read from files, or found in the micrographs and kept in the output folder to be edited.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from napari_gempick.engine.picking.exclusion import find_exclusion
+from napari_gempick.engine.preprocess.ctf import CtfTransfer
+from napari_gempick.engine.preprocess.defects import LEAST, OUTLIER_SIGMA, replace_defects
+from napari_gempick.engine.preprocess.fourier_filters import Averaging, Whitening, product
+from napari_gempick.engine.preprocess.prepare import remove_gradient, remove_hot_pixels
+from napari_gempick.inputs.views import read_image
+from napari_gempick.io.ctf import CtfTable
+from napari_gempick.io.images.frames import is_tiff
+from napari_gempick.io.images.micrograph import read_micrograph
+from napari_gempick.io.images.mrc import write_mrc
+from napari_gempick.model.errors import InputError, SettingsError
+from napari_gempick.model.values import AUTO
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+
+    from napari_gempick.engine.matching.pipeline import Source
+    from napari_gempick.engine.preprocess.fourier_filters import Transfer
+    from napari_gempick.io.listing import MicrographFile
+    from napari_gempick.model.ctf import Ctf
+    from napari_gempick.model.settings import PickSettings
+
+
+_ORDERS = {"plane": 1, "quadratic": 2}
+
+
+@dataclass(frozen=True, eq=False)
+class Treated:
+    """A micrograph after cleaning, and the filters that follow.
+
+    Attributes
+    ----------
+    image : (ny, nx) float32
+    of_micrograph, of_templates : Transfer, optional
+        In the micrograph's frame; the templates' has the CTF as well.
+    notes : tuple of str
+        Sentences for the user.
+    replaced : (ny, nx) bool, optional
+        Pixels that were defects.
+    """
+
+    image: NDArray[np.float32]
+    of_micrograph: Transfer | None
+    of_templates: Transfer | None
+    notes: tuple[str, ...] = ()
+    replaced: NDArray[np.bool_] | None = None
+
+
+class Preparation:
+    """Prepares micrographs after the settings.
+
+    Parameters
+    ----------
+    settings : PickSettings
+
+    Raises
+    ------
+    InputError
+        The file or folder with the CTFs cannot be read.
+    """
+
+    def __init__(self, settings: PickSettings) -> None:
+        self._settings = settings
+        self._table = None if settings.ctf is None else CtfTable(Path(settings.ctf))
+
+    def ctf_of(self, path: Path) -> Ctf | None:
+        """Return the CTF of a micrograph's group; None without --ctf.
+
+        Raises
+        ------
+        InputError
+            It does not have the micrograph.
+        """
+        if self._table is None:
+            return None
+        ctf = self._table.of(path)
+        # RELION and CTFFIND (cisTEM, tiff_file.cpp) turn a TIFF upside down: so is the direction of their astigmatism
+        ctf = replace(ctf, angle=-ctf.angle % 180) if is_tiff(path) else ctf
+        return ctf.grouped(self._settings.ctf_step)
+
+    def group(self, path: Path) -> str:
+        """Return a key that micrographs with the same CTF share; "" without one that can be used."""
+        try:
+            return "" if self._table is None else repr(self.ctf_of(path))
+        except InputError:  # said when the micrograph is read
+            return ""
+
+    def treat(self, image: NDArray[np.float32], pixel_size: float, ctf: Ctf | None) -> Treated:
+        """Clean a micrograph (ny, nx) and return the filters for it and its templates."""
+        settings = self._settings
+        image, found = replace_defects(image, LEAST if settings.defects == "replace" else OUTLIER_SIGMA)
+        notes: tuple[str, ...] = () if found is None else (found.sentence(),)
+        if settings.hot_pixels is not None:
+            image, hot = remove_hot_pixels(image, settings.hot_pixels)
+            notes = (*notes, f"{hot} hot pixels were replaced by their neighbours' median.") if hot else notes
+        if settings.gradient != "off":
+            image = remove_gradient(image, _ORDERS[settings.gradient])
+        averaging = Averaging(settings.averaging, pixel_size) if settings.averaging > 1 else None
+        whitening = Whitening.of(image, pixel_size, settings.lowpass) if settings.whiten else None
+        both = product(averaging, whitening)
+        lens = None if ctf is None else CtfTransfer(ctf, settings.phase_flipped)
+        return Treated(image, both, product(both, lens), notes, None if found is None else found.where)
+
+
+FOLDER = "excluded"
+"""Below the output folder: the masks that `auto` found."""
+
+
+def found_mask(folder: Path, micrograph: MicrographFile) -> Path:
+    """Return the path of the mask that `auto` finds for a micrograph, below an output folder."""
+    return folder / FOLDER / f"{micrograph.output_stem}.mrc.gz"
+
+
+def check_exclusion(exclude: str | None) -> None:
+    """Raise SettingsError when the mask file or folder of the settings does not exist."""
+    if exclude not in (None, AUTO) and not Path(str(exclude)).exists():
+        raise SettingsError(f"--exclude {exclude} does not exist; give a mask, a folder of masks, or auto.")
+
+
+def with_exclusion(
+    load: Callable[[], Source], folder: Path, micrograph: MicrographFile, diameter: float, *, keep: bool
+) -> Callable[[], Source]:
+    """Return a loader that also finds the exclusion mask and writes it.
+
+    Parameters
+    ----------
+    load : callable
+        Reads the micrograph.
+    folder : Path
+        The output folder.
+    diameter : float
+        The particle's, Å.
+    keep : bool
+        Leave a mask that is there already, perhaps edited.
+    """
+
+    def loaded() -> Source:
+        source = load()
+        path = found_mask(folder, micrograph)
+        if keep and path.exists():
+            return source
+        excluded = find_exclusion(source.image, diameter / source.grid.pixel_size, source.replaced)
+        write_mrc(path, excluded, source.grid.pixel_size)
+        share = float(excluded.mean())
+        note = f"{100 * share:.0f} % of the micrograph are left out: padded borders, ice or carbon ({path})."
+        return replace(source, notes=(*source.notes, note)) if share >= 0.01 else source
+
+    return loaded
+
+
+def find_missing(settings: PickSettings, folder: Path, micrograph: MicrographFile, diameter: float) -> None:
+    """Find and write the mask that `auto` stands for, where the search was made without it.
+
+    It is the one that a search with these settings would find. Errors as io.images.micrograph.
+    """
+    path = found_mask(folder, micrograph)
+    if settings.exclude != AUTO or path.exists():
+        return
+    image, grid, _ = read_image(micrograph.path, settings, micrograph.pixel_size)
+    only_cleaned = settings.model_copy(update={"averaging": 0, "whiten": False, "ctf": None})
+    treated = Preparation(only_cleaned).treat(image, grid.pixel_size, None)
+    excluded = find_exclusion(treated.image, diameter / grid.pixel_size, treated.replaced)
+    write_mrc(path, excluded, grid.pixel_size)
+
+
+def read_exclusion(
+    exclude: str | None, folder: Path, micrograph: MicrographFile, shape: tuple[int, int]
+) -> NDArray[np.bool_] | None:
+    """Return where no pick may lie on a micrograph, (ny, nx) bool; None without a mask.
+
+    Parameters
+    ----------
+    exclude : str, optional
+        Of the settings: a mask file for every micrograph, a folder with one mask for each, of the same stem, or auto.
+    folder : Path
+        The output folder, for auto.
+    shape : (ny, nx)
+        The micrograph's.
+
+    Raises
+    ------
+    InputError
+        The mask is missing or of another size.
+    """
+    if exclude is None:
+        return None
+    if exclude == AUTO:
+        source = found_mask(folder, micrograph)
+        if not source.exists():
+            raise InputError(f"{source} is missing; pick again with --exclude auto.", source)
+    else:
+        source = Path(exclude)
+    if source.is_dir():
+        stem = micrograph.path.name.split(".")[0]
+        names = sorted(p for p in source.rglob("*") if p.name.split(".")[0] == stem and not p.name.startswith("."))
+        if not names:
+            raise InputError(f"{source} has no exclusion mask called {stem}; add one, or leave out --exclude.", source)
+        same = [path for path in names if path.relative_to(source).parent == Path(micrograph.output_stem).parent]
+        source = (same or names)[0]
+    mask = read_micrograph(source, 1.0).data
+    if mask.shape != shape:
+        raise InputError(
+            f"The exclusion mask {source} is {mask.shape[1]} x {mask.shape[0]} pixels but {micrograph.path.name} is "
+            f"{shape[1]} x {shape[0]}; give a mask of the micrograph's size.",
+            source,
+        )
+    excluded: NDArray[np.bool_] = np.asarray(mask) != 0
+    return excluded

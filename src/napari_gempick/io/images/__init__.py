@@ -1,0 +1,1 @@
+"""Image files: MRC, TIFF, micrographs, which row is the first, pictures."""

@@ -1,1 +1,0 @@
-"""Whole picking jobs: settings and files in, the engine, files out."""

@@ -1,0 +1,168 @@
+"""The output folder of a run as a whole: one run at a time, what an earlier run left there, and its last step.
+
+With automatic thresholds the last step is to choose them again with the evidence of all micrographs.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING, Any
+
+from napari_gempick.device.locks import Busy, give_back, take
+from napari_gempick.engine.picking.run_evidence import RunEvidence
+from napari_gempick.io.atomic import sweep
+from napari_gempick.io.candidates import read_candidates
+from napari_gempick.model.errors import GempickError, OutputError, SettingsError
+from napari_gempick.results.folder import Results
+from napari_gempick.results.run_file import read_run, settings_of
+from napari_gempick.results.run_rows import micrograph_of
+from napari_gempick.results.thresholds import NOTHING, decide, few_found, is_automatic
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from napari_gempick.io.candidates import Candidates
+    from napari_gempick.io.listing import MicrographFile
+    from napari_gempick.model.settings import PickSettings
+    from napari_gempick.verification.prove import MicrographProof
+
+
+_LOCK = ".gempick.lock"
+
+
+@contextlib.contextmanager
+def alone_in(folder: Path) -> Iterator[None]:
+    """Keep other runs out of an output folder for a block; a run that was killed keeps nobody out.
+
+    Raises
+    ------
+    SettingsError
+        Another run is at work there.
+    """
+    made = not folder.exists()
+    with contextlib.suppress(OSError):  # who writes there says what is wrong
+        folder.mkdir(parents=True, exist_ok=True)
+    try:
+        lock = take(folder / _LOCK)
+    except Busy:
+        raise SettingsError(
+            f"Another run is writing to {folder}; wait until it has finished, or choose another folder.", folder
+        ) from None
+    try:
+        if lock is not None:
+            sweep(folder)
+        yield
+    finally:
+        give_back(lock, remove=True)
+        if made:
+            with contextlib.suppress(OSError):  # what was made for nothing
+                folder.rmdir()
+
+
+def left_over(folder: Path, kept: Sequence[Path]) -> list[Path]:
+    """Return the files that the run of a folder's run.json wrote, as far as they are there and not among `kept`.
+
+    Only what that run must have written itself is among them; nothing is said where run.json cannot be read.
+    """
+    try:
+        run = read_run(folder)
+        results = Results(folder, settings_of(folder, run), float(run["diameter"]))
+    except GempickError:
+        return []
+    names = tuple(view["name"] for view in run["views"])
+    rows = [micrograph_of(row) for row in run["micrographs"] if "error" not in row]
+    listed = dict.fromkeys(path for row in rows for path in results.everything(row, names))
+    return [path for path in listed if path not in set(kept) and path.is_file()]
+
+
+KEPT = ("seconds", "notes", "pixel_size_source", "coverage")
+"""Keys of a line of run.json that only the search knows."""
+
+
+def choose_by_run(
+    results: Results,
+    settings: PickSettings,
+    view_names: tuple[str, ...],
+    micrographs: Sequence[MicrographFile],
+    rows: dict[str, dict[str, Any]],
+    notify: Callable[[str], None],
+    prove: Callable[[MicrographFile, float], MicrographProof] | None = None,
+    stored: Mapping[str, Candidates] | None = None,
+) -> list[str]:
+    """Choose automatic thresholds with the evidence of the whole run and write the picks again; `rows` get new lines.
+
+    A micrograph borrows from the others what its own evidence leaves open, see engine.picking.run_evidence. The order
+    of the micrographs does not matter. Nothing happens if no threshold is automatic.
+
+    Parameters
+    ----------
+    results : Results
+        Of the run, each micrograph with its candidates.
+    settings : PickSettings
+    view_names : tuple of str
+    micrographs : sequence of MicrographFile
+    rows : dict
+        The line of run.json of each micrograph that is done, by the name of its results.
+    notify : callable
+        Receives sentences for the user.
+    prove : callable, optional
+        Makes the proof of a micrograph with its pixel size (Å). Called for micrographs that had no picks to prove their
+        coordinates with.
+    stored : mapping of str to Candidates, optional
+        Candidates by the name of the results, where they have been read.
+
+    Returns
+    -------
+    list of str
+        The names of the micrographs whose line has changed.
+    """
+    if not is_automatic(settings, view_names):
+        return []
+    done = [one for one in micrographs if "error" not in rows.get(one.output_stem, {"error": "not done"})]
+    done.sort(key=lambda micrograph: micrograph.output_stem)
+
+    def candidates_of(micrograph: MicrographFile) -> Candidates:
+        known = None if stored is None else stored.get(micrograph.output_stem)
+        return read_candidates(results.candidates(micrograph)) if known is None else known
+
+    changed: list[str] = []
+
+    def fail(micrograph: MicrographFile, error: GempickError) -> None:
+        name = micrograph.output_stem
+        rows[name] = {"name": rows[name]["name"], "path": rows[name]["path"], "error": error.sentence}
+        notify(error.sentence)
+        changed.append(name)
+
+    known = []
+    for micrograph in done:
+        try:
+            known.append((micrograph, results.evidence(micrograph, candidates_of)))
+        except GempickError as error:
+            fail(micrograph, error)
+    evidence = RunEvidence([scores for _, scores in known])
+    for number, (micrograph, _) in enumerate(known):
+        name, before = micrograph.output_stem, rows[micrograph.output_stem]
+        try:
+            candidates, rates, wrong = candidates_of(micrograph), evidence.rates(number), before.get("wrong", [])
+            first = prove is not None and not before["picks"] and min(decide(settings, view_names, rates)) < NOTHING
+            proof = prove(micrograph, candidates.pixel_size) if first and prove is not None else None
+            row = results.write_picks(micrograph, candidates, proof, rates, wrong)
+        except OutputError:
+            raise
+        except GempickError as error:
+            fail(micrograph, error)
+            continue
+        row = {**row, **{key: before[key] for key in KEPT if key in before}}
+        if proof is None:
+            row |= {key: before[key] for key in ("proof", "wrong") if key in before}
+            row["remarks"] = [*before.get("remarks", [])[: len(wrong)], *row["remarks"]]
+        for sentence in row["remarks"]:
+            if sentence not in before.get("remarks", []):
+                notify(sentence)
+        if row != before:
+            rows[name] = row
+            changed.append(name)
+    for sentence in few_found([rows[micrograph.output_stem] for micrograph, _ in known]):
+        notify(sentence)
+    return changed

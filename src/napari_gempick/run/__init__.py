@@ -1,1 +1,0 @@
-"""Threads around the engine: producer, consumers, reduction, progress, cancel."""

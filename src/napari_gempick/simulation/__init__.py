@@ -1,0 +1,1 @@
+"""Simulated micrographs with known particles."""

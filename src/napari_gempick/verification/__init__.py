@@ -1,0 +1,1 @@
+"""Proof that written coordinates point at the particles."""

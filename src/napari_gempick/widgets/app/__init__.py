@@ -1,0 +1,1 @@
+"""The dock in napari's window, its keys, and the view."""

@@ -1,0 +1,199 @@
+"""The estimated share of false picks, and thresholds chosen by it; computed behind the window."""
+
+from __future__ import annotations
+
+import math
+import weakref
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from psygnal import Signal
+
+from napari_gempick.engine.picking.peaks import Selection
+from napari_gempick.engine.picking.run_evidence import RunEvidence, pool
+from napari_gempick.model.errors import GempickError
+from napari_gempick.results.thresholds import scores_of
+
+if TYPE_CHECKING:
+    from napari_gempick.engine.picking.false_rate import FalseRate
+    from napari_gempick.engine.picking.run_evidence import Scores
+    from napari_gempick.widgets.state.candidate_selection import CandidateSelection
+    from napari_gempick.widgets.state.controller import Controller
+    from napari_gempick.widgets.state.state import State, Tune
+
+
+class FdrEstimator:
+    """Estimates how many of the picks of the current micrograph are false.
+
+    Parameters
+    ----------
+    controller : Controller
+    """
+
+    changed = Signal()
+
+    def __init__(self, controller: Controller) -> None:
+        self._controller = controller
+        self._key: object = None
+        self._rates: list[FalseRate] | None = None
+        self._asked = 0
+        self._followed: tuple[Any, ...] = ()
+        self._kept: dict[str, tuple[Any, Scores | None]] = {}
+        controller.choice_changed.connect(self._look)
+        controller.state_changed.connect(lambda state, before: self._follow())
+        controller.results_changed.connect(lambda stem: self._follow())
+
+    def _look(self) -> None:
+        """Estimate anew where something but the thresholds has changed."""
+        controller = self._controller
+        board = None if controller.loaded is None else controller.loaded.board
+        if board is None or board.candidates.decoys is None:
+            self._key, self._rates = None, None
+            self.changed.emit()
+            return
+        tune = controller.tune()
+        key = (board, _limits(tune))
+        if key == self._key:
+            self.changed.emit()
+            return
+        self._key, self._rates = key, None
+        controller.background.do(lambda: scores_of_board(board, tune), lambda scores: self._take(key, scores))
+        self.changed.emit()
+
+    def _take(self, key: object, scores: Scores | None) -> None:
+        if key == self._key and scores is not None:
+            self._rates = scores.rates()
+            self.changed.emit()
+
+    def false_share(self) -> float | None:
+        """Return the estimated share of false picks among those found, 0 to 1; None where it cannot be said."""
+        controller = self._controller
+        board = None if controller.loaded is None else controller.loaded.board
+        if self._rates is None or board is None or controller.choice is None:
+            return None
+        views = board.picks.view[: len(controller.choice.shown)][controller.choice.shown]
+        counts = np.bincount(views, minlength=len(self._rates))
+        if not counts.sum():
+            return None
+        tune = controller.tune()
+        rates = [
+            rate.at(tune.threshold(name)) for name, rate in zip(board.candidates.view_names, self._rates, strict=True)
+        ]
+        return float(np.average(rates, weights=counts))
+
+    def choose_thresholds(self) -> None:
+        """Set the thresholds that trade false picks against missed ones best, of this micrograph or of all together."""
+        self._choose(None)
+
+    def set_rate(self, rate: float | None) -> None:
+        """Keep the thresholds where this share of the picks is false, 0 to 1; None leaves them to the hand."""
+        if rate is None:
+            self._asked += 1
+            self._controller.set_tune(fdr=None)
+        else:
+            self._choose(rate)
+
+    def _follow(self) -> None:
+        """Choose the thresholds anew where they are kept at a rate, and what it is estimated from has changed."""
+        rate = self._controller.tune().fdr
+        if rate is not None and self._followed != self._basis():
+            self._choose(rate, follow=True)
+
+    def _basis(self) -> tuple[Any, ...]:
+        """Return what thresholds for a rate depend on."""
+        controller, state = self._controller, self._controller.state
+        alone = controller.stem if controller.only_current else None
+        found = tuple((stem, id(result)) for stem, result in controller.results.items())
+        tunes = tuple(state.tune_of(stem) for stem in controller.results)
+        return alone, found, tuple(_limits(tune) for tune in tunes), controller.tune().fdr, state.values.get("exclude")
+
+    def _choose(self, rate: float | None, *, follow: bool = False) -> None:
+        controller = self._controller
+        loaded = controller.loaded
+        if loaded is None or loaded.board is None:
+            return
+        self._asked += 1
+        asked, basis, before = self._asked, self._basis(), controller.tune().thresholds
+        state, folder, results = controller.state, controller.folder, dict(controller.results)
+        alone, stem = controller.only_current, controller.stem
+        files = [file for file in state.files if file.output_stem in results and not results[file.output_stem].error]
+        names, here = loaded.board.candidates.view_names, loaded.board
+
+        def work() -> list[float | None] | None:
+            parts: dict[str, Scores] = {}
+            settings = state.settings()
+            for file in sorted(files, key=lambda file: file.output_stem):
+                result = results[file.output_stem]
+                try:
+                    board = controller.boards.get(file, settings, folder.path, result) if folder else here
+                except GempickError:
+                    continue  # said when the micrograph is shown
+                scores = None if board is None else self._scores_of(file.output_stem, board, state)
+                if scores is not None and board is not None and board.candidates.view_names == names:
+                    parts[file.output_stem] = scores
+            if not parts or (alone and stem not in parts):
+                return None
+            every = list(parts.values())
+            rates = RunEvidence(every).rates(list(parts).index(stem)) if alone else pool(every).rates()
+            return [one.best_threshold() if rate is None else one.threshold_for(rate) for one in rates]
+
+        def take(chosen: list[float | None] | None) -> None:
+            if asked != self._asked or controller.tune().thresholds != before:
+                return  # something else was wanted meanwhile
+            if chosen is None:
+                controller.said.emit("The search kept no decoys, so no threshold can be chosen; run it again.", "info")
+                return
+            nothing = [name for name, value in zip(names, chosen, strict=True) if value is None]
+            found = {name: _down(value) for name, value in zip(names, chosen, strict=True) if value is not None}
+            words = ", ".join(nothing)
+            if rate is not None:
+                if nothing and not follow:
+                    controller.said.emit(
+                        f"No score of {words} is above what chance gives, so nothing is picked.", "info"
+                    )
+                self._followed = (*basis[:-2], rate, basis[-1])
+                controller.set_thresholds({**found, **dict.fromkeys(nothing, 1.0)}, rate, follow=follow)
+                return
+            if nothing:
+                controller.said.emit(f"No score of {words} is above what chance gives; its threshold stays.", "info")
+            if found:
+                controller.set_thresholds(found)
+
+        controller.background.do(work, take)
+
+    def _scores_of(self, stem: str, board: CandidateSelection, state: State) -> Scores | None:
+        """Return a micrograph's scores, from memory if they are there; on a thread."""
+        tune = state.tune_of(stem)
+        key = (weakref.ref(board), _limits(tune))  # keeps no candidates in memory
+        known = self._kept.get(stem)
+        if known is None or known[0] != key:
+            known = self._kept[stem] = key, scores_of_board(board, tune)
+        return known[1]
+
+
+def _limits(tune: Tune) -> Tune:
+    """Return what chooses picks beside the thresholds."""
+    return replace(tune, thresholds={}, fdr=None, max_picks=None)
+
+
+def _down(score: float) -> float:
+    """Return a score as settings hold it, not above it."""
+    return math.floor(score * 1e6) / 1e6
+
+
+def scores_of_board(board: CandidateSelection, tune: Tune) -> Scores | None:
+    """Return the scores that a threshold is chosen from; None without decoys."""
+    candidates = board.candidates
+    if candidates.decoys is None:
+        return None
+    selection = Selection(
+        thresholds=[candidates.floor] * len(candidates.view_names),
+        min_distance=board.min_distance(tune) / candidates.map_pixel_size,
+        max_threshold=tune.max_threshold,
+        border=board.border(tune) / candidates.pixel_size,
+        local_limits=tune.local_limits(),
+    )
+    return scores_of(
+        candidates.picks, candidates.decoys, selection, candidates.floor, candidates.file_shape, board.excluded
+    )

@@ -1,0 +1,158 @@
+"""Counts the picks of every micrograph behind the window, and their candidates for histograms; only what changed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from psygnal import Signal
+
+from napari_gempick.model.errors import GempickError
+from napari_gempick.widgets.state.loading import BOARD_SETTINGS
+from napari_gempick.widgets.state.state import Edits
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from numpy.typing import NDArray
+
+    from napari_gempick.io.listing import MicrographFile
+    from napari_gempick.widgets.state.candidate_selection import CandidateSelection
+    from napari_gempick.widgets.state.controller import Controller
+    from napari_gempick.widgets.state.state import State, Tune
+
+    _Histogram = dict[str, NDArray[np.intp]]
+
+BINS = np.linspace(-1, 1, 401)
+
+
+class PickCounter:
+    """Counts picks, a micrograph at a time, where a new state or result may have changed them.
+
+    Parameters
+    ----------
+    controller : Controller
+    """
+
+    counted = Signal(str)
+    histogram_changed = Signal()
+
+    def __init__(self, controller: Controller) -> None:
+        self._controller = controller
+        self.counts: dict[str, int] = {}
+        self._histograms: dict[str, _Histogram] = {}
+        self._total: _Histogram = {}
+        self._files: dict[str, MicrographFile] = {}
+        self._waiting: dict[str, None] = {}
+        self.busy = False
+        controller.state_changed.connect(self._state_changed)
+        controller.results_changed.connect(self._result_changed)
+        controller.choice_changed.connect(self._choice_changed)
+
+    def _state_changed(self, state: State, before: State) -> None:
+        if state.files != before.files:
+            self._files = {file.output_stem: file for file in state.files}
+            for stem in [stem for stem in {**self.counts, **self._histograms} if stem not in self._files]:
+                self._forget(stem)
+        other = any(state.values.get(name) != before.values.get(name) for name in BOARD_SETTINGS)
+        if state.files != before.files or other:
+            self.start()
+        elif (state.tune, state.overrides, state.edits) != (before.tune, before.overrides, before.edits):
+            self._count_soon(stem for stem in self._files if _counted_with(state, stem) != _counted_with(before, stem))
+
+    def _result_changed(self, stem: str) -> None:
+        self._keep(stem, {})
+        self._waiting[stem] = None
+        self._begin()
+
+    def _choice_changed(self) -> None:
+        controller = self._controller
+        if controller.choice is not None and controller.stem is not None:
+            self._count(controller.stem, len(controller.choice))
+
+    def _count(self, stem: str, count: int | None) -> None:
+        if self.counts.get(stem) == count:
+            return
+        if count is None:
+            del self.counts[stem]
+        else:
+            self.counts[stem] = count
+        self.counted.emit(stem)
+
+    def _forget(self, stem: str) -> None:
+        self._keep(stem, {})
+        self._count(stem, None)
+
+    def _keep(self, stem: str, views: _Histogram) -> None:
+        """Put a micrograph's candidates into the sum, in the place of what it was there with."""
+        earlier = self._histograms.pop(stem, {})
+        if views:
+            self._histograms[stem] = views
+        for name in {**earlier, **views}:
+            total = self._total.get(name, 0) - earlier.get(name, 0) + views.get(name, 0)
+            self._total[name] = np.asarray(total)
+
+    def start(self) -> None:
+        """Count all micrographs anew; the counts come one by one."""
+        self._count_soon(self._files)
+
+    def _count_soon(self, stems: Iterable[str]) -> None:
+        """Count micrographs, those first whose candidates are in memory: reading the others may displace them."""
+        boards = self._controller.boards
+        order = sorted({**self._waiting, **dict.fromkeys(stems)}, key=lambda stem: stem in boards)
+        self._waiting = dict.fromkeys(order)  # taken from its end
+        self._begin()
+
+    def _begin(self) -> None:
+        if not self.busy:
+            self.busy = True
+            self._next()
+
+    def _next(self) -> None:
+        """Count one micrograph on a thread, then the next."""
+        controller = self._controller
+        while self._waiting:
+            stem, _ = self._waiting.popitem()
+            file, result = self._files.get(stem), controller.results.get(stem)
+            if file is None or result is None or result.error or controller.folder is None:
+                self._forget(stem)
+                continue
+            if stem == controller.stem and controller.choice is not None and stem in self._histograms:
+                continue  # counted as it is shown
+            break
+        else:
+            self.busy = False
+            self.histogram_changed.emit()
+            return
+        state, folder = controller.state, controller.folder.path
+
+        def count() -> tuple[int | None, _Histogram]:
+            try:
+                board = controller.boards.get(file, state.settings(), folder, result)
+            except GempickError:  # said when the micrograph is shown
+                board = None
+            if board is None:
+                return None, {}
+            found = len(board.choose(state.tune_of(stem), state.edits.get(stem, Edits())))
+            return found, self._histograms.get(stem) or _histogram_of(board)
+
+        def counted(found: tuple[int | None, _Histogram]) -> None:
+            if stem not in self._waiting and stem in self._files:
+                self._keep(stem, found[1])
+                self._count(stem, found[0])
+            self._next()
+
+        controller.background.do(count, counted, self._next)
+
+    def histogram(self) -> dict[str, NDArray[np.intp]]:
+        """Return the candidates of all micrographs in BINS of score, for each view."""
+        return {name: counts for name, counts in self._total.items() if counts.any()}
+
+
+def _counted_with(state: State, stem: str) -> tuple[Tune, Edits | None]:
+    return state.tune_of(stem), state.edits.get(stem)
+
+
+def _histogram_of(board: CandidateSelection) -> _Histogram:
+    picks, names = board.picks, board.candidates.view_names
+    return {name: np.histogram(picks.score[picks.view == i], BINS)[0] for i, name in enumerate(names)}

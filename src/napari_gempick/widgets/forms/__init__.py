@@ -1,0 +1,1 @@
+"""Forms of settings by magicgui, and the small widgets around them."""

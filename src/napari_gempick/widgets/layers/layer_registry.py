@@ -1,0 +1,86 @@
+"""The plugin's layers by name, and where they lie in the viewer."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from napari.layers import Layer
+    from napari.viewer import Viewer
+
+    from napari_gempick.widgets.state.controller import Controller
+
+MICROGRAPH, NCC, INDEX, PICKS = "Micrograph", "NCC", "Index", "Picks"
+
+
+class LayerRegistry:
+    """Knows which layers are ours.
+
+    Parameters
+    ----------
+    viewer : napari.Viewer
+    controller : Controller
+    """
+
+    def __init__(self, viewer: Viewer, controller: Controller) -> None:
+        self.viewer, self._controller = viewer, controller
+        self._made: dict[str, Layer] = {}
+        self.on_made: Any = lambda layer: None
+
+    def layer(self, name: str) -> Layer | None:
+        """Return one of our layers; None where it was never made, or was deleted."""
+        made = self._made.get(name)
+        return made if made is not None and made in self.viewer.layers else None
+
+    def all(self) -> Iterator[Layer]:
+        """Yield our layers that exist."""
+        for name in list(self._made):
+            layer = self.layer(name)
+            if layer is not None:
+                yield layer
+
+    @property
+    def scale(self) -> tuple[float, str]:
+        """World units per pixel of the file, and the unit: nm, or pixels while their size is not known."""
+        loaded = self._controller.loaded
+        if loaded is None or loaded.pixel_size is None:
+            return 1.0, "pixel"
+        return loaded.pixel_size / 10, "nm"
+
+    def place(self, ratio: float = 1.0) -> dict[str, Any]:
+        """Return scale and units for a layer whose pixels are `ratio` of the file's; all share pixel (0, 0)."""
+        size, unit = self.scale
+        return {"scale": (size * ratio, size * ratio), "units": (unit, unit)}
+
+    def keep(self, name: str, layer: Layer, below: str = "") -> None:
+        """Take a new layer as ours, below another one of ours; the picks stay the layer that tools act on."""
+        self._made[name] = layer
+        above = self.layer(below) if below else None
+        if above is not None:
+            self.viewer.layers.move(self.viewer.layers.index(layer), self.viewer.layers.index(above))
+        self.on_made(layer)
+        points = self.layer(PICKS)
+        if points is not None:
+            self.viewer.layers.selection.active = points
+
+
+def move_to(layer: Layer, place: dict[str, Any]) -> None:
+    """Give a layer the scale and units of `Shelf.place`, where they differ."""
+    if tuple(layer.scale) != place["scale"]:
+        layer.scale = place["scale"]
+    if (
+        tuple(str(unit) for unit in layer.units)
+        != {"nm": ("nanometer",) * 2, "pixel": ("pixel",) * 2}[place["units"][0]]
+    ):
+        layer.units = place["units"]
+
+
+def show_scale_bar(viewer: Viewer, unit: str) -> None:
+    """Show a scale bar in the unit of the layers, in old and new versions of napari."""
+    canvas = getattr(viewer, "canvas", None)
+    overlay = canvas.overlays.scale_bar if canvas is not None else viewer.scale_bar
+    overlay.visible = True
+    if canvas is None:
+        overlay.unit = unit if unit == "nm" else None

@@ -1,0 +1,156 @@
+"""The layers of the score map and of the index map."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from napari.utils.colormaps import Colormap, DirectLabelColormap
+from psygnal import Signal
+from qtpy.QtCore import QTimer
+
+from napari_gempick.widgets.layers.layer_registry import INDEX, MICROGRAPH, NCC, PICKS, move_to
+from napari_gempick.widgets.state.look import score_colours, shades
+
+if TYPE_CHECKING:
+    from napari_gempick.widgets.layers.layer_registry import LayerRegistry
+    from napari_gempick.widgets.state.controller import Controller
+    from napari_gempick.widgets.state.loading import Loaded, MapPair
+
+
+class MapLayers:
+    """Keeps the maps as the controller has them.
+
+    Parameters
+    ----------
+    shelf : LayerRegistry
+    controller : Controller
+    """
+
+    window_changed = Signal()
+
+    def __init__(self, shelf: LayerRegistry, controller: Controller) -> None:
+        self._shelf, self._controller = shelf, controller
+        self._window = (-1.0, 1.0)
+        self._waiting: list[Any] = []
+        self._next_map = QTimer()
+        self._next_map.setSingleShot(True)
+        self._next_map.setInterval(15)
+        self._next_map.timeout.connect(self._show_next)
+        controller.maps_changed.connect(self.show)
+
+    def hide(self) -> None:
+        """Take maps of another micrograph away from sight; without maps the layers go."""
+        if self._controller.reads_maps:
+            return
+        for name in (NCC, INDEX):
+            layer = self._shelf.layer(name)
+            if layer is not None:
+                self._shelf.viewer.layers.remove(layer)
+        image = self._shelf.layer(MICROGRAPH)
+        if image is not None:
+            image.visible = True
+
+    def show(self) -> None:
+        """Show the maps one after the other, so that the window answers in between."""
+        loaded = self._controller.loaded
+        if loaded is None or not loaded.maps:
+            self.hide()
+            return
+        pair = loaded.maps.get(self._controller.map_view) or loaded.maps.get("")
+        if pair is not None:
+            self._waiting = [lambda: self._show_ncc(pair), lambda: self._show_index(loaded, pair)]
+            self._next_map.start()
+
+    def _show_next(self) -> None:
+        if self._waiting:
+            self._waiting.pop(0)()
+        if self._waiting:
+            self._next_map.start()
+
+    def _show_ncc(self, pair: MapPair) -> None:
+        layer, place = self._shelf.layer(NCC), self._shelf.place(pair.ratio)
+        if layer is not None:
+            layer.data = pair.score
+            move_to(layer, place)
+            return
+        layer = self._shelf.viewer.add_image(
+            pair.score,
+            name=NCC,
+            colormap=_colormap(*self._window),
+            contrast_limits=self._window,
+            interpolation2d="nearest",
+            visible=False,
+            **place,
+        )
+        layer.contrast_limits_range = (-1, 1)
+        layer.events.contrast_limits.connect(self._window_moved)
+        self._shelf.keep(NCC, layer, below=PICKS)
+
+    def _show_index(self, loaded: Loaded, pair: MapPair) -> None:
+        bank = loaded.bank
+        assert bank is not None
+        k = np.arange(len(bank), dtype=np.int32)
+        view, psi = bank.view(k), bank.psi(k)
+        colours = shades([self._controller.colour(name) for name in bank.view_names], view, psi)
+        table: dict[int | None, Any] = {None: np.zeros(4, np.float32), 0: np.zeros(4, np.float32)}
+        table.update(zip((k + 1).tolist(), colours, strict=True))
+        names = np.array(bank.view_names)
+        features = {
+            "index": np.arange(len(bank) + 1),
+            "view": ["", *names[view]],
+            "psi": ["", *(f"{p:g}°" for p in psi)],
+        }
+        layer, place = self._shelf.layer(INDEX), self._shelf.place(pair.ratio)
+        if layer is not None:
+            layer.data = pair.labels
+            layer.colormap = DirectLabelColormap(color_dict=table)
+            layer.features = features
+            move_to(layer, place)
+            return
+        layer = self._shelf.viewer.add_labels(
+            pair.labels,
+            name=INDEX,
+            colormap=DirectLabelColormap(color_dict=table),
+            features=features,
+            opacity=1.0,
+            visible=False,
+            **place,
+        )
+        layer.editable = False
+        self._shelf.keep(INDEX, layer, below=PICKS)
+
+    @property
+    def window(self) -> tuple[float, float]:
+        """Scores from black, or the brightest blue, to the brightest amber."""
+        return self._window
+
+    def set_window(self, low: float, high: float) -> None:
+        """Show the scores from `low` to `high`."""
+        layer = self._shelf.layer(NCC)
+        if layer is not None:
+            layer.contrast_limits = (low, high)
+        else:
+            self._take_window(low, high)
+
+    def _window_moved(self, event: Any) -> None:
+        """Keep 0 black when the window is moved, here or with napari's own slider."""
+        low, high = (float(value) for value in event.source.contrast_limits)
+        if (low, high) != self._window:
+            event.source.colormap = _colormap(low, high)
+            self._take_window(low, high)
+
+    def _take_window(self, low: float, high: float) -> None:
+        self._window = low, high
+        self.window_changed.emit()
+
+    def close(self) -> None:
+        """Let go of the layers; they stay in the viewer."""
+        self._next_map.stop()
+        layer = self._shelf.layer(NCC)
+        if layer is not None:
+            layer.events.contrast_limits.disconnect(self._window_moved)
+
+
+def _colormap(low: float, high: float) -> Colormap:
+    return Colormap(score_colours(low, high), name="gempick NCC")

@@ -1,0 +1,325 @@
+"""Part 3: the search, its settings, the angle step worked out, and the command that repeats it."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from qtpy.QtCore import Qt, Signal
+from qtpy.QtWidgets import QApplication, QFileDialog, QMenu, QProgressBar
+from superqt import QElidingLabel
+
+from napari_gempick.io.atomic import write_text
+from napari_gempick.io.star import write_tables
+from napari_gempick.model.declaration import declarations, groups, names_with
+from napari_gempick.model.errors import GempickError
+from napari_gempick.model.settings import TEMPLATE_SETTINGS, PickSettings, make_settings
+from napari_gempick.model.values import AUTO
+from napari_gempick.results.run_file import merged, read_settings
+from napari_gempick.widgets.forms.editors import lower
+from napari_gempick.widgets.forms.forms import Form
+from napari_gempick.widgets.forms.parts import Fold, Panel, button, primary, row, small
+from napari_gempick.widgets.state.reopening import state_of_settings
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from napari_gempick.io.listing import MicrographFile
+    from napari_gempick.widgets.background.search_runner import SearchRunner
+    from napari_gempick.widgets.forms.editors import Number
+    from napari_gempick.widgets.state.controller import Controller
+    from napari_gempick.widgets.state.state import State
+
+
+class SearchPanel(Panel):
+    """Settings of the search, and the buttons that start and stop it."""
+
+    def __init__(self, controller: Controller, searches: SearchRunner) -> None:
+        super().__init__(3, "Search", "Compares every rotated template with every position.")
+        self._controller, self._searches = controller, searches
+        self._devices: list[tuple[str, str]] = [("auto", AUTO)]
+        self.form = Form(
+            PickSettings,
+            [name for name in names_with(PickSettings, group="Search") if name != "devices"],
+            controller.set_value,
+            controller.said.emit,
+        )
+        self.devices_form = Form(
+            PickSettings,
+            ["devices"],
+            controller.set_value,
+            columns=1,
+            options={"devices": {"choices": lambda _: self._devices}},
+        )
+        self.fields = self.form.fields
+        self._step = AngleStep(controller, self.fields["angle_step"])
+        self.devices = self.devices_form.fields["devices"]
+        self._tip = self.devices.tooltip
+        self.rows.addWidget(self.form.native)
+        self.more = button("Settings", "Save and load the settings, or copy them as a command", lambda: None)
+        self.rows.addLayout(row(self.devices_form.native, self.more, wide=0))
+        self.advanced = MoreSettings()
+        self.advanced.edited.connect(controller.set_value)
+        self.advanced.refused.connect(controller.said.emit)
+        self.rows.addWidget(self.advanced)
+        self.run_this = primary("Run this", "Search the micrograph that is shown", searches.run_this)
+        self.run_all = button("Run all", "Search all micrographs without results for these settings", searches.run_all)
+        self.preview = button("Preview", "A quick look at this micrograph: most picks, in seconds", searches.preview)
+        self.cancel = button("Cancel", "Stop within a second; finished micrographs stay", searches.cancel)
+        menu = QMenu(self.more)
+        menu.addAction("Copy as command line", self.copy_command)
+        menu.addAction("Save settings as JSON...", self._ask_save)
+        menu.addAction("Load settings from JSON...", self._ask_load)
+        menu.addSeparator()
+        menu.addAction("Choose the results folder...", self._ask_folder)
+        self.more.setMenu(menu)
+        self.rows.addLayout(row(self.run_this, self.run_all, self.preview, self.cancel))
+        self.bar = QProgressBar()
+        self.bar.setRange(0, 1000)
+        self.bar.setTextVisible(True)
+        self.bar.setFormat("")
+        self.bar.setFixedHeight(18)
+        self.rows.addWidget(self.bar)
+        self.folder = QElidingLabel("")
+        self.folder.setElideMode(Qt.TextElideMode.ElideMiddle)
+        self.folder.setStyleSheet("font-size: 11px;")
+        self.rows.addWidget(self.folder)
+        controller.state_changed.connect(self._state_changed)
+        controller.folder_changed.connect(self._folder_changed)
+        searches.changed.connect(self._update)
+        searches.machine_known.connect(self._machine_known)
+        self._folder_changed()
+        self._update()
+
+    def _state_changed(self, state: Any, before: Any) -> None:
+        if state.values != before.values:
+            for form in (self.form, self.devices_form, self.advanced):
+                form.show_values(state.values)
+        if (state.files, state.views) != (before.files, before.views):
+            self._update()
+
+    def _machine_known(self, machine: dict[str, Any]) -> None:
+        cpu, gpus = machine["cpu"], machine["gpus"]
+        best = gpus[0]["name"].removeprefix("NVIDIA ") if gpus else f"CPU, {cpu['threads']} threads"
+        self._devices = [(f"auto: {best}", AUTO), (f"CPU: {cpu['cpu']}, {cpu['threads']} threads", "cpu")]
+        for gpu in gpus:
+            free, total = (gpu[key] / 2**30 for key in ("free", "total"))
+            self._devices.append(
+                (f"{gpu['name']} ({gpu['device']}), {free:.0f} of {total:.0f} GiB free", gpu["device"])
+            )
+        if len(gpus) > 1:
+            self._devices.append((f"all {len(gpus)} GPUs", ",".join(gpu["device"] for gpu in gpus)))
+        self.devices.reset_choices()
+        self.devices.tooltip = self._tip + ("" if gpus else f"<p>No GPU: {machine['no_gpu_because']}.</p>")
+        self.devices_form.show_values(self._controller.state.values)
+
+    def _folder_changed(self) -> None:
+        folder = self._controller.folder
+        self.folder.setText("" if folder is None else f"Results: {folder.path}")
+        self.folder.setToolTip("" if folder is None else f"{folder.path}: candidates, maps, picks and this session")
+        self.folder.setVisible(folder is not None)
+
+    def _update(self) -> None:
+        searches, state = self._searches, self._controller.state
+        run = searches.run
+        ready = run is None and bool(state.files) and bool(state.views)
+        self.run_this.setEnabled(ready)
+        self.run_all.setEnabled(ready)
+        self.preview.setEnabled(ready)
+        self.cancel.setEnabled(run is not None and not searches.cancelling)
+        self.bar.setVisible(run is not None)
+        if run is None:
+            self.bar.setValue(0)
+            self.summary.setText(
+                ""
+                if ready
+                else "needs "
+                + " and ".join(w for w, n in (("micrographs", state.files), ("templates", state.views)) if not n)
+            )
+            return
+        self.bar.setValue(round(1000 * searches.progress))
+        left = searches.seconds_left()
+        many = len(run.files) > 1
+        which = f"{min(searches.finished + 1, len(run.files))} of {len(run.files)}, " if many else ""
+        if searches.cancelling:
+            words = "stopping"
+        elif left is None:
+            words = f"{which}preparing"
+        else:
+            words = f"{which}{searches.progress:.0%}, {duration(left)} left"
+        self.bar.setFormat(words)
+        self.summary.setText("running")
+
+    def copy_command(self) -> None:
+        """Put the command that repeats the search on the clipboard."""
+        controller = self._controller
+        try:
+            settings = controller.state.settings()
+            files, session = controller.state.files, controller.folder
+            inputs = [file.path for file in files] if session is None else inputs_of(files, session.path)
+        except GempickError as error:
+            controller.said.emit(error.sentence, "error")
+            return
+        folder = Path("picks") if session is None else session.path.with_name("picks")
+        text = command_line(settings, inputs, folder)
+        QApplication.clipboard().setText(text)
+        controller.said.emit("The command is on the clipboard.", "info")
+
+    def _ask_save(self) -> None:
+        file, _ = QFileDialog.getSaveFileName(self, "Save the settings", "settings.json", "JSON (*.json)")
+        if file:
+            self.save_settings(Path(file))
+
+    def save_settings(self, path: Path) -> None:
+        """Write the settings as `gempick pick --config` reads them."""
+        try:
+            settings = self._controller.state.settings()
+            write_text(path, json.dumps(settings.model_dump(mode="json"), indent=1, ensure_ascii=False) + "\n")
+        except GempickError as error:
+            self._controller.said.emit(error.sentence, "error")
+
+    def _ask_load(self) -> None:
+        file, _ = QFileDialog.getOpenFileName(self, "Load settings", "", "JSON (*.json)")
+        if file:
+            self.load_settings(Path(file))
+
+    def load_settings(self, path: Path) -> None:
+        """Take templates, masks, thresholds and all settings of a JSON file or a run.json."""
+        from dataclasses import replace
+
+        controller = self._controller
+        try:
+            made = state_of_settings(merged(make_settings, read_settings, path, {}))
+        except GempickError as error:
+            controller.said.emit(error.sentence, "error")
+            return
+        state = replace(controller.state, values=made.values, tune=made.tune)
+        controller.do("load settings", replace(state, views=made.views) if made.views else state)
+
+    def _ask_folder(self) -> None:
+        folder = QFileDialog.getExistingDirectory(self, "Folder for the results")
+        if folder:
+            self._controller.use_folder(Path(folder))
+
+
+def duration(seconds: float) -> str:
+    """Return a time for people."""
+    if seconds < 90:
+        return f"{max(1, round(seconds))} s"
+    return f"{round(seconds / 60)} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+class AngleStep:
+    """Shows the automatic angle step in its empty field.
+
+    Parameters
+    ----------
+    controller : Controller
+    field : Number
+        The editor of the setting.
+    """
+
+    def __init__(self, controller: Controller, field: Number) -> None:
+        self._controller, self._field = controller, field
+        self._key: Any = None
+        controller.state_changed.connect(lambda state, before: self._look(state))
+
+    def _look(self, state: State) -> None:
+        key = (state.views, *(state.values.get(name) for name in TEMPLATE_SETTINGS))
+        if key == self._key:
+            return
+        self._key = key
+        self._field.explain("auto")
+        if not state.views:
+            return
+
+        def work() -> float | None:
+            from napari_gempick.inputs.bank_maker import BankMaker
+            from napari_gempick.inputs.views import read_views
+
+            try:
+                settings = state.settings(angle_step=None)
+                return BankMaker(settings, read_views(settings)).index.angle_step
+            except GempickError:  # said where the templates are drawn, and by the search
+                return None
+
+        self._controller.background.do(work, lambda step: self._show(key, step))
+
+    def _show(self, key: Any, step: float | None) -> None:
+        if key == self._key and step is not None:
+            self._field.explain(f"auto: {step:.1f}°")
+
+
+def inputs_of(files: Sequence[MicrographFile], folder: Path) -> list[Path]:
+    """Return what to give `gempick pick`: the files, and a STAR list of those whose pixel size came from one.
+
+    Parameters
+    ----------
+    files : sequence of MicrographFile
+    folder : Path
+        Gets micrographs.star where a list is needed.
+
+    Raises
+    ------
+    OutputError
+        It cannot be written.
+    """
+    listed = [file for file in files if file.pixel_size is not None]
+    if not listed:
+        return [file.path for file in files]
+    star = folder / "micrographs.star"
+    names = [str(file.path) for file in listed]
+    sizes = [repr(file.pixel_size) for file in listed]
+    write_tables(star, {"micrographs": {"rlnMicrographName": names, "rlnMicrographPixelSize": sizes}})
+    return [star, *(file.path for file in files if file.pixel_size is None)]
+
+
+def command_line(settings: PickSettings, micrographs: Sequence[Path], folder: Path) -> str:
+    """Return `gempick pick ...` with every setting that is not the default, quoted for a shell."""
+    words = ["gempick", "pick", *(str(path) for path in micrographs)]
+    for name, one in declarations(PickSettings).items():
+        value = getattr(settings, name)
+        if value == one.default:
+            continue
+        if one.type is bool:
+            words.append(one.flag if value else f"--no-{one.flag[2:]}")
+        else:
+            for item in value if one.many else (value,):
+                words += [one.flag, f"{item:.12g}" if isinstance(item, float) else str(item)]
+    return shlex.join([*words, "-o", str(folder)])
+
+
+ELSEWHERE = {
+    *names_with(PickSettings, group=("Micrographs", "Templates", "Search", "Tune", "Limits")),
+    *("templates", "mask", "threshold", "format"),
+}
+"""Settings that have their place in a part of the dock."""
+
+
+class MoreSettings(Fold):
+    """Editors of the other settings under their headings; `edited` tells a change, `refused` why it cannot be made."""
+
+    edited = Signal(str, object)
+    refused = Signal(str, str)
+
+    def __init__(self) -> None:
+        super().__init__("More settings", "Filters, CTF, exclusion, symmetry, grid, masks, threads")
+        self.forms = []
+        for heading, declared in groups(PickSettings).items():
+            names = [name for name in declared if name not in ELSEWHERE]
+            if names:
+                self.rows.addWidget(small(f"<b>{heading}</b>"))
+                self.forms.append(Form(PickSettings, names, self.edited.emit, self.refused.emit))
+                self.rows.addWidget(self.forms[-1].native)
+        self.fields = {name: field for form in self.forms for name, field in form.fields.items()}
+
+    def show_values(self, values: Mapping[str, Any]) -> None:
+        """Show the settings, and in the heading which of them are not the defaults."""
+        for form in self.forms:
+            form.show_values(values)
+        for name in ("phase_flipped", "ctf_step"):
+            self.fields[name].enabled = bool(values.get("ctf"))
+        changed = [lower(field.label) for name, field in self.fields.items() if values.get(name) is not None]
+        self.say(", ".join(changed))

@@ -1,0 +1,136 @@
+"""New templates from what is at hand: projections of a 3D map, averages of picks, and what each must ask."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from magicgui.widgets import Dialog
+
+from napari_gempick.io.stack import write_mrc
+from napari_gempick.model.errors import InputError
+from napari_gempick.widgets.forms.editors import edit
+from napari_gempick.workflows.average import average
+from napari_gempick.workflows.templates import project_files
+
+if TYPE_CHECKING:
+    from qtpy.QtWidgets import QWidget
+
+    from napari_gempick.widgets.state.controller import Controller
+
+
+BOX_OVER_DIAMETER = 1.5
+
+
+def project(controller: Controller, path: Path, name: str, symmetry: str, angle_step: float) -> None:
+    """Add the projections of a map as a view: dark, as particles in micrographs are, each under its own mask."""
+    folder = _folder(controller)
+    if folder is None or not controller.accepts_name(name):
+        return
+    output = _free(folder, name, ".mrcs")
+    controller.said.emit(f"Projecting {path.name}; the view appears when it is done.", "info")
+
+    def work() -> dict[str, object]:
+        return project_files(path, output, symmetry=symmetry, angle_step=angle_step, contrast="opposite")
+
+    def take(made: dict[str, object]) -> None:
+        for note in made["notes"]:  # type: ignore[attr-defined]
+            controller.said.emit(str(note), "warning")
+        _add(controller, name, output, Path(str(made["masks"])))
+
+    controller.background.do(work, take)
+
+
+def average_picks(controller: Controller, name: str, diameter: float, *, only_by_hand: bool) -> None:
+    """Add the average of the picks that are seen on the current micrograph, aligned to each other, as a view."""
+    folder, loaded = _folder(controller), controller.loaded
+    if folder is None or loaded is None or loaded.image is None or not controller.accepts_name(name):
+        return
+    if loaded.pixel_size is None:
+        controller.said.emit("The pixel size is unknown; type it in part 1 first.", "error")
+        return
+    places = [(added.x, added.y) for added in controller.edits().added]
+    if not only_by_hand and loaded.board is not None and controller.choice is not None:
+        picks = loaded.board.result(controller.choice)
+        places = list(zip(picks.x.tolist(), picks.y.tolist(), strict=True))
+    image, pixel_size = loaded.image, loaded.pixel_size
+    box = 2 * round(BOX_OVER_DIAMETER * diameter / pixel_size / 2)
+    output = _free(folder, name, ".mrc")
+    mask = output.with_name(f"{output.stem}_mask.mrc")
+
+    def work() -> int:
+        if not places:
+            raise InputError("There are no picks to average; add some by hand: select the layer Picks, press 2, click.")
+        made = average([image], [np.array(places)], box)
+        write_mrc(output, made.images[0], pixel_size)
+        write_mrc(mask, made.masks[0], pixel_size)
+        return len(made.x)
+
+    def take(count: int) -> None:
+        controller.said.emit(f"{count} particles are averaged as the view {name}.", "info")
+        _add(controller, name, output, mask)
+
+    controller.background.do(work, take)
+
+
+def _folder(controller: Controller) -> Path | None:
+    if controller.folder is None:
+        controller.said.emit("Add micrographs first: new templates are kept with the results.", "info")
+        return None
+    return controller.folder.path / "templates"
+
+
+def _free(folder: Path, name: str, suffix: str) -> Path:
+    number = 1
+    while (path := folder / f"{name}{'' if number == 1 else f'_{number}'}{suffix}").exists():
+        number += 1
+    return path
+
+
+def _add(controller: Controller, name: str, output: Path, mask: Path) -> None:
+    taken = {view.name for view in controller.state.views}
+    free = next(n for n in (name, *(f"{name}_{i}" for i in range(2, 1000))) if n not in taken)
+    controller.add_view(free, [str(output)])
+    views = tuple(replace(v, mask=str(mask)) if v.name == free else v for v in controller.state.views)
+    controller.do(f"mask of {free}", replace(controller.state, views=views))
+
+
+def projection_dialog(parent: QWidget, path: str) -> Dialog:
+    """Return the dialog that asks for name, symmetry and angle step of the projections of a map."""
+    tip = "Symmetry of the map: C1, C4, D2, D7, T, O, I, ...; only different views are made"
+    step = {"min": 2.0, "max": 90.0, "suffix": "°", "tip": "Mean distance of neighbouring views [degrees]"}
+    return _dialog(
+        parent,
+        "Project a map",
+        edit(str, Path(path).name.split(".")[0].replace("=", "_"), name="name", label="Name of the view"),
+        edit(str, "C1", name="symmetry", label="Symmetry", tip=tip),
+        edit(float, 15.0, name="step", label="Angle step", **step),
+    )
+
+
+def average_dialog(parent: QWidget, diameter: float, *, by_hand: int, seen: int) -> Dialog:
+    """Return the dialog that asks for the name of a view, the diameter, and which picks to average."""
+    tip = "Diameter of the particle; the box is 1.5 times as wide [Å]"
+    size: dict[str, Any] = {"min": 10.0, "max": 5000.0, "step": 10.0, "digits": 0, "suffix": " Å", "tip": tip}
+    only = edit(bool, by_hand > 0, name="only", label=f"Only the {by_hand} added by hand, not all {seen} seen")
+    only.enabled = 0 < by_hand < seen
+    return _dialog(
+        parent,
+        "Average picks",
+        edit(str, "average", name="name", label="Name of the view"),
+        edit(float, diameter, name="diameter", label="Particle diameter", **size),
+        only,
+    )
+
+
+def _dialog(parent: QWidget, title: str, *editors: Any) -> Dialog:
+    made = Dialog(widgets=editors, parent=parent)
+    made.native.setWindowTitle(title)
+    return made
+
+
+def ask(dialog: Dialog) -> dict[str, Any] | None:
+    """Show a dialog; return what was answered by the names of the editors, None where it was cancelled."""
+    return dialog.asdict() if dialog.exec() else None

@@ -1,0 +1,336 @@
+"""Part 4: from candidates to picks, by thresholds, a share of false picks, or limits on the grey levels around them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QButtonGroup, QGridLayout, QLabel, QLineEdit, QRadioButton
+from superqt import QDoubleSlider, QLabeledDoubleSlider
+from superqt.utils import qdebounced, signals_blocked
+
+from napari_gempick.model.declaration import declarations, names_with
+from napari_gempick.model.settings import PickSettings
+from napari_gempick.widgets.background.pick_counter import BINS
+from napari_gempick.widgets.forms.editors import WheelGuard, lower
+from napari_gempick.widgets.forms.forms import Form, tip_of
+from napari_gempick.widgets.forms.parts import GAP, Fold, Panel, button, row, small, tool
+from napari_gempick.widgets.panels.gallery import Gallery
+from napari_gempick.widgets.panels.histogram import Histogram
+
+if TYPE_CHECKING:
+    from napari_gempick.widgets.background.fdr_estimator import FdrEstimator
+    from napari_gempick.widgets.background.pick_counter import PickCounter
+    from napari_gempick.widgets.layers.hover import Hover
+    from napari_gempick.widgets.state.controller import Controller
+
+
+_THRESHOLD = declarations(PickSettings)["threshold"]
+
+
+class TunePanel(Panel):
+    """Thresholds for each view, distances, the histogram, and the candidates about the threshold."""
+
+    def __init__(
+        self, controller: Controller, counter: PickCounter, estimates: FdrEstimator, hover: Hover, go_to: Any
+    ) -> None:
+        super().__init__(4, "Tune", "Move the thresholds: the picks follow at once.")
+        self._controller, self._counter, self._estimates = controller, counter, estimates
+        self._before: int | None = None
+        self.count = QLabel("no picks yet")
+        self.count.setStyleSheet("font-size: 15px; font-weight: bold;")
+        self.undo = tool("↶", "Undo (Ctrl+Z)", controller.undo)
+        self.redo = tool("↷", "Redo (Ctrl+Shift+Z)", controller.redo)
+        for sign in (self.undo, self.redo):
+            sign.setStyleSheet("font-size: 16px;")
+        self.false = QLabel("")
+        self.false.setStyleSheet("font-size: 11px;")
+        self.false.setToolTip(
+            "<p>The share of these picks that are probably false, estimated from the peaks that the same templates "
+            "find in inverted contrast.</p>"
+        )
+        self.rows.addLayout(row(self.count, self.false, self.undo, self.redo, wide=1))
+        self.all, self.this = QRadioButton("all"), QRadioButton("this one only")
+        self.this.setToolTip("The micrograph that is shown gets thresholds of its own")
+        self.all.setToolTip("One set of thresholds for all micrographs")
+        group = QButtonGroup(self)
+        for choice in (self.all, self.this):
+            group.addButton(choice)
+        self.all.setChecked(True)
+        self.this.clicked.connect(lambda: controller.set_scope(True))
+        self.all.clicked.connect(lambda: controller.set_scope(False))
+        self.automatic = button(
+            "Automatic",
+            "Choose the thresholds that trade false picks against missed ones best, as estimated from the inverted "
+            "contrast",
+            estimates.choose_thresholds,
+        )
+        self.rows.addLayout(row("For", self.all, self.this, 1, self.automatic))
+        self._sliders_box = QGridLayout()
+        self._sliders_box.setSpacing(GAP)
+        self._sliders_box.setColumnStretch(1, 1)
+        self.rows.addLayout(self._sliders_box)
+        self.sliders: dict[str, _Slider] = {}
+        self.histogram = Histogram()
+        self.histogram.dragged.connect(self._moved)
+        self.histogram.released.connect(self._released)
+        self.rows.addWidget(self.histogram)
+        self.form = Form(
+            PickSettings,
+            names_with(PickSettings, group="Tune"),
+            lambda key, value: controller.set_tune(gesture=f"tune {key}", **{key: value}),
+        )
+        self.fields = self.form.fields
+        self.rows.addWidget(self.form.native)
+        self.limits = Limits(controller, estimates)
+        self.rows.addWidget(self.limits)
+        self.rows.addWidget(small("About the threshold: solid frames are picks; X rejects."))
+        self.gallery = Gallery(controller, go_to)
+        self.rows.addWidget(self.gallery)
+        self.rows.addWidget(hover)
+        self._histogram_soon = qdebounced(self._show_histogram, timeout=150)
+        self._forget_soon = qdebounced(self._forget_before, timeout=1500)
+        controller.loaded_changed.connect(self._loaded)
+        controller.choice_changed.connect(self._count_changed)
+        controller.state_changed.connect(self._state_changed)
+        counter.histogram_changed.connect(lambda *_: self._histogram_soon())
+        estimates.changed.connect(self._show_estimate)
+        self._names: tuple[str, ...] = ()
+        self._board: Any = None
+        self._loaded()
+
+    def _loaded(self) -> None:
+        self._make_sliders()
+        self._before = None
+        self._show_values()
+        self._histogram_soon()
+        own = self._controller.stem in self._controller.state.overrides
+        self._controller.only_current = own
+        (self.this if own else self.all).setChecked(True)
+
+    def _make_sliders(self) -> None:
+        names = self._controller.view_names()
+        if names == self._names:
+            return
+        self._names = names
+        for slider in self.sliders.values():
+            slider.remove()
+        self.sliders = {}
+        rows = [("all views", "")] if len(names) != 1 else []
+        for place, (label, view) in enumerate([*rows, *((name, name) for name in names)]):
+            made = self.sliders[view] = _Slider(label, view, self._moved, self._released)
+            self._sliders_box.addWidget(made.label, place, 0)
+            self._sliders_box.addWidget(made.slider, place, 1)
+
+    def _moved(self, view: str, value: float) -> None:
+        if self._before is None and self._controller.choice is not None:
+            self._before = len(self._controller.choice)
+        self._controller.set_threshold(view or None, value, gesture=f"threshold {view}")
+
+    def _released(self) -> None:
+        self._controller.history.end_gesture()
+        self._forget_soon()
+
+    def _forget_before(self) -> None:
+        self._before = None
+
+    def _state_changed(self, state: Any, before: Any) -> None:
+        if state.views != before.views:
+            self._make_sliders()
+            self._histogram_soon()
+        self._show_values()
+
+    def _show_values(self) -> None:
+        controller = self._controller
+        tune, names = controller.tune(), self._names
+        values = {name: tune.threshold(name) for name in names}
+        board = None if controller.loaded is None else controller.loaded.board
+        floor = 0.0 if board is None else max(-1.0, board.candidates.floor)
+        for view, slider in self.sliders.items():
+            value = values[view] if view else min(values.values(), default=tune.threshold(""))
+            slider.show(value, floor, controller.colour(view) if view else "")
+        self.histogram.show_thresholds(values)
+        self.form.show_values({name: getattr(tune, name) for name in self.fields})
+        if board is not None:
+            distance, border = board.min_distance(tune), board.border(tune)
+            self.fields["min_distance"].explain(f"auto: {distance:.0f} Å")
+            self.fields["border"].explain(f"auto: {border:.0f} Å")
+        history = controller.history
+        self.undo.setEnabled(bool(history.undoable))
+        self.redo.setEnabled(bool(history.redoable))
+        self.undo.setToolTip(f"Undo: {history.undoable} (Ctrl+Z)" if history.undoable else "Nothing to undo")
+        self.redo.setToolTip(f"Redo: {history.redoable} (Ctrl+Shift+Z)" if history.redoable else "Nothing to redo")
+
+    def _count_changed(self) -> None:
+        controller = self._controller
+        choice = controller.choice
+        if choice is None:
+            self.count.setText("no picks yet")
+            self.summary.setText("")
+            return
+        number = len(choice)
+        change = "" if self._before in (None, number) else f"  ({number - self._before:+d})"
+        word = "pick" if number == 1 else "picks"
+        self.count.setText(f"{number} {word}{change}")
+        edits = controller.edits()
+        words = [
+            f"{len(edits.added)} added" if edits.added else "",
+            f"{len(edits.rejected)} rejected" if edits.rejected else "",
+        ]
+        self.summary.setText(", ".join(word for word in words if word))
+
+    def _show_estimate(self) -> None:
+        share = self._estimates.false_share()
+        words = "" if share is None else "under 1 % false" if share < 0.01 else f"about {share:.0%} false"
+        self.false.setText(words.replace("%", " %").replace("  ", " "))
+        loaded = self._controller.loaded
+        board = None if loaded is None else loaded.board
+        self.automatic.setVisible(board is not None and board.candidates.decoys is not None)
+
+    def _show_histogram(self) -> None:
+        controller = self._controller
+        board = None if controller.loaded is None else controller.loaded.board
+        counts: dict[str, Any] = {}
+        if board is not None and len(board.picks):
+            picks = board.picks
+            counts = {
+                name: np.histogram(picks.score[picks.view == i], BINS[::4])[0]
+                for i, name in enumerate(board.candidates.view_names)
+            }
+        totals = {name: values.reshape(-1, 4).sum(axis=1) for name, values in self._counter.histogram().items()}
+        if sum(1 for result in controller.results.values() if not result.error) < 2:
+            totals = {}
+        colours = {name: controller.colour(name) for name in {*counts, *totals}}
+        self.histogram.show_counts(BINS[::4], counts, totals, colours)
+
+
+class _Slider:
+    """A row of the thresholds: colour, name, slider with its number.
+
+    Parameters
+    ----------
+    label, view : str
+    moved : callable
+        Takes the view and its threshold.
+    released : callable
+    """
+
+    def __init__(self, label: str, view: str, moved: Any, released: Any) -> None:
+        self.label = QLabel(label)
+        self.slider = QLabeledDoubleSlider(Qt.Orientation.Horizontal)
+        self.slider.setDecimals(_THRESHOLD.digits)
+        self.slider.setSingleStep(_THRESHOLD.step)
+        self.slider.setPageStep(5 * _THRESHOLD.step)
+        self.slider.setRange(_THRESHOLD.low, _THRESHOLD.high)
+        number, handle = self.slider.findChild(QLineEdit), self.slider.findChild(QDoubleSlider)
+        number.setStyleSheet("border: 1px solid #7a7d85; border-radius: 2px; padding: 1px;")
+        WheelGuard(handle)
+        for widget in (self.label, self.slider, number, handle):
+            widget.setToolTip(tip_of(_THRESHOLD))
+            widget.setAccessibleName(f"Threshold of {label}")
+        self.slider.valueChanged.connect(lambda value: moved(view, round(value, _THRESHOLD.digits)))
+        self.slider.sliderReleased.connect(released)
+
+    def show(self, value: float, floor: float, colour: str) -> None:
+        with signals_blocked(self.slider):
+            self.slider.setRange(min(floor, value), _THRESHOLD.high)
+            self.slider.setValue(value)
+        self.label.setStyleSheet(
+            f"border-left: 4px solid {colour}; padding-left: 4px;" if colour else "padding-left: 8px;"
+        )
+
+    def remove(self) -> None:
+        for widget in (self.label, self.slider):
+            widget.hide()
+            widget.deleteLater()
+
+
+_RATE = (
+    "<p>Keep the thresholds where about this share of the picks is false, as estimated from the inverted contrast, "
+    "also when other limits change. To move a threshold by hand ends it. [%]</p>"
+)
+LOCAL = names_with(PickSettings, group="Limits", role="tuned")
+"""Settings in the order of the columns of Picks.local."""
+
+
+class Limits(Fold):
+    """The share of false picks that thresholds are kept at, and ranges of the local statistics.
+
+    Parameters
+    ----------
+    controller : Controller
+    estimates : FdrEstimator
+        Chooses the thresholds for a share.
+    """
+
+    def __init__(self, controller: Controller, estimates: FdrEstimator) -> None:
+        super().__init__("More limits", "Thresholds from a share of false picks; limits on what lies about a pick")
+        self._controller, self._estimates = controller, estimates
+        self.form = Form(
+            PickSettings,
+            names_with(PickSettings, group="Limits"),
+            self._edited,
+            columns=1,
+            options={"fdr": {"scale": 100, "max": 99.0, "step": 1.0, "suffix": " %"}},
+        )
+        self.fields = self.form.fields
+        self.rate = self.fields["fdr"].native
+        self.ranges = {name: self.fields[name] for name in LOCAL}
+        self.rows.addWidget(self.form.native)
+        self.seen = small("")
+        self.rows.addWidget(self.seen)
+        self.why = small("")
+        self.rows.addWidget(self.why)
+        self._show_soon = qdebounced(self._show_seen, timeout=200)
+        self.toggled.connect(self._choice_changed)
+        controller.choice_changed.connect(self._choice_changed)
+        controller.state_changed.connect(lambda state, before: self.show_values())
+        controller.loaded_changed.connect(self.show_values)
+        self.show_values()
+
+    def _edited(self, name: str, value: Any) -> None:
+        if name == "fdr":
+            self._estimates.set_rate(value)
+        else:
+            self._controller.set_tune(gesture=f"tune {name}", **{name: value})
+
+    def _choice_changed(self) -> None:
+        if self.open:
+            self._show_soon()
+
+    def show_values(self) -> None:
+        """Show what is set, and in the heading too."""
+        tune = self._controller.tune()
+        loaded = self._controller.loaded
+        board = None if loaded is None else loaded.board
+        values = {name: getattr(tune, name) for name in self.fields}
+        self.form.show_values(values)
+        changed = [] if tune.fdr is None else [f"{100 * tune.fdr:g} % false picks"]
+        changed += [lower(field.label) for name, field in self.ranges.items() if values[name] is not None]
+        self.say(", ".join(changed))
+        decoys = board is None or board.candidates.decoys is not None
+        known = board is None or board.picks.local is not None or not len(board.picks)
+        self.rate.setEnabled(decoys)
+        self.rate.setToolTip(_RATE if decoys else "<p>The search kept no decoys; run it again.</p>")
+        for field in self.ranges.values():
+            field.enabled = known
+        self.why.setText(
+            "" if known else "These results are without local statistics; run the search again for limits."
+        )
+        self.why.setVisible(not known)
+
+    def _show_seen(self) -> None:
+        """Show below the ranges where the picks lie."""
+        controller = self._controller
+        board = None if controller.loaded is None else controller.loaded.board
+        local = None if board is None or controller.choice is None else board.picks.local
+        values = np.zeros((0, 3)) if local is None else local[: len(controller.choice.shown)][controller.choice.shown]
+        texts = []
+        if len(values):
+            ends = zip(np.nanmin(values, axis=0), np.nanmax(values, axis=0), strict=True)
+            texts = [
+                f"{lower(field.label)} {low:.2f} … {high:.2f}".replace("-", "−")
+                for field, (low, high) in zip(self.ranges.values(), ends, strict=True)
+            ]
+        self.seen.setText(f"These picks: {', '.join(texts)}" if texts else "")

@@ -1,0 +1,317 @@
+"""The window's mind, without a window: what is read, shown, searched and saved. Knows no Qt, no napari.
+
+The request cycle: an action of the person makes a new State (`do`), which everybody hears of (`state_changed`); what
+must be read or searched is asked for on another thread with a generation number, and an answer with an old number is
+dropped. Picks are chosen on the window's thread, from the candidates in memory, in milliseconds.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from psygnal import Signal
+
+from napari_gempick.io.candidates import read_candidates
+from napari_gempick.io.listing import MicrographFile, find_micrographs
+from napari_gempick.model.errors import GempickError, InputError, OutputError
+from napari_gempick.widgets.state.candidate_selection import CandidateSelection
+from napari_gempick.widgets.state.decisions import Decisions
+from napari_gempick.widgets.state.loading import BOARD_SETTINGS, CandidateCache, Loaded, Result, load, load_maps
+from napari_gempick.widgets.state.saving import Saver, Snapshot
+from napari_gempick.widgets.state.session import SessionFolder, free_folder, is_results, is_session, read_folder
+from napari_gempick.widgets.state.state import History, State
+from napari_gempick.widgets.state.threads import Background, Mailbox
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from napari_gempick.widgets.state.threads import Post
+
+
+_READ_WITH = ("pixel_size", *BOARD_SETTINGS)
+"""Settings that a micrograph and its candidates are read with."""
+
+
+class Controller(Decisions):
+    """The person's decisions, and what follows from them.
+
+    Parameters
+    ----------
+    post : callable, optional
+        Makes a call on the window's thread; by default the calls wait in `mailbox`.
+    """
+
+    current_changed = Signal()
+    loaded_changed = Signal()
+    maps_changed = Signal()
+    results_changed = Signal(str)
+    folder_changed = Signal()
+
+    def __init__(self, post: Post | None = None) -> None:
+        super().__init__()
+        self.mailbox = Mailbox()
+        ways = post or self.mailbox.post, lambda sentence: self.said.emit(sentence, "error")
+        self.background = Background(*ways)
+        self._saver = Saver(Background(*ways, threads=1))
+        self.results: dict[str, Result] = {}
+        self.boards = CandidateCache()
+        self.folder: SessionFolder | None = None
+        self.map_view = ""
+        self._generation = 0
+        self._noted: set[str] = set()
+
+    def _on_state_changed(self, before: State) -> None:
+        state = self.state
+        if state is before:
+            return
+        if state.files != before.files:
+            stem = before.files[self.current].output_stem if self.current is not None else None
+            stems = [file.output_stem for file in state.files]
+            self.current = stems.index(stem) if stem in stems else min(self.current or 0, len(stems) - 1)
+            self.current = None if self.current < 0 else self.current
+        self.state_changed.emit(state, before)
+        moved = state.files != before.files and (self.loaded is None or self.stem != self.loaded.stem)
+        if moved or any(state.values.get(name) != before.values.get(name) for name in _READ_WITH):
+            self.reload()
+        elif self.stem is not None and (
+            state.tune_of(self.stem) != before.tune_of(self.stem)
+            or state.edits.get(self.stem) != before.edits.get(self.stem)
+        ):
+            self.choose()
+        self.save()
+
+    # micrographs
+
+    def add_micrographs(self, inputs: Sequence[str | Path]) -> None:
+        """Add files, folders, globs or STAR lists; what is listed already stays as it is."""
+        skip = [self.folder.path] if self.folder is not None else []
+
+        def search() -> tuple[list[MicrographFile], list[str]]:
+            notes: list[str] = []
+            return find_micrographs(list(inputs), skip=skip, notify=notes.append), notes
+
+        self.background.do(search, self._take_found)
+
+    def _take_found(self, result: tuple[list[MicrographFile], list[str]]) -> None:
+        found, notes = result
+        self._add(found)
+        for note in notes:
+            self.said.emit(note, "info")
+
+    def _add(self, found: list[MicrographFile]) -> None:
+        known = {file.path for file in self.state.files}
+        stems = {file.output_stem for file in self.state.files}
+        added: list[MicrographFile] = []
+        for file in found:
+            if file.path in known:
+                continue
+            free = _with_free_stem(file, stems)
+            stems.add(free.output_stem)
+            added.append(free)
+        if not added:
+            self.said.emit("These micrographs are in the list already.", "info")
+            return
+        first = len(self.state.files)
+        words = added[0].path.name if len(added) == 1 else f"{len(added)} micrographs"
+        self.do(f"add {words}", replace(self.state, files=(*self.state.files, *added)))
+        if self.folder is None:
+            self.use_folder(free_folder(added[0].path.parent), quietly=True)
+        if first:
+            self.go(first)
+
+    def remove_micrographs(self, numbers: Sequence[int]) -> None:
+        """Take micrographs off the list; their files and results stay."""
+        left = tuple(file for i, file in enumerate(self.state.files) if i not in set(numbers))
+        if left != self.state.files:
+            self.do("remove micrographs", replace(self.state, files=left))
+
+    def go(self, number: int) -> None:
+        """Show another micrograph of the list."""
+        if not 0 <= number < len(self.state.files) or number == self.current:
+            return
+        self.current = number
+        self.history.end_gesture()
+        self.reload()
+        self.save()
+
+    def step(self, by: int) -> None:
+        """Show the next (1) or the previous (-1) micrograph."""
+        if self.current is not None:
+            self.go(self.current + by)
+
+    def reload(self) -> None:
+        """Read the current micrograph and its results anew; it is shown when it is there."""
+        self._generation += 1
+        generation, file = self._generation, self.file
+        self.current_changed.emit()
+        if file is None:
+            self._show(generation, None)
+            return
+        try:
+            settings = self.state.settings()
+        except GempickError:  # being typed; what is wrong is said when it is used
+            settings = State().settings(pixel_size=self.state.values.get("pixel_size"))
+        folder = None if self.folder is None else self.folder.path
+        result = self.results.get(file.output_stem)
+        boards = self.boards
+
+        def show(made: Loaded) -> None:
+            self._show(generation, made)
+            if generation == self._generation:
+                self._read_maps()
+
+        self.background.do(lambda: load(file, settings, folder, result, boards), show)
+
+    def show_preview(self, stem: str, path: Path, diameter: float) -> None:
+        """Show what a quick look has found, in the place of the candidates of a search; nothing of it is kept."""
+        generation = self._generation
+        border = (self.state.values.get("diameter") or 0.0) / 2
+
+        def take(board: CandidateSelection) -> None:
+            if generation == self._generation and stem == self.stem and self.loaded is not None:
+                self.loaded = replace(self.loaded, board=board, bank=None, maps={}, map_views=())
+                self.loaded_changed.emit()
+                self.choose()
+
+        self.background.do(lambda: CandidateSelection(read_candidates(path), diameter, border=border), take)
+
+    @property
+    def reads_maps(self) -> bool:
+        """Whether the maps of the current micrograph are there to be read."""
+        result = self.results.get(self.stem or "")
+        return self.loaded is not None and self.loaded.board is not None and result is not None and result.maps
+
+    def show_map_of(self, view: str) -> None:
+        """Show the maps of a view alone, of those that were kept, or of all views together ("")."""
+        if view != self.map_view:
+            self.map_view = view
+            self._read_maps()
+
+    def _read_maps(self) -> None:
+        """Read the maps, after the picks are shown."""
+        generation, loaded, view = self._generation, self.loaded, self.map_view
+        if loaded is None:
+            return
+        folder = None if self.folder is None else self.folder.path
+        result = self.results.get(loaded.stem)
+
+        def take(read: Any) -> None:
+            if generation == self._generation and self.loaded is not None and view == self.map_view:
+                maps, views = read
+                self.loaded = replace(self.loaded, maps=maps, map_views=views)
+                self.maps_changed.emit()
+
+        self.background.do(lambda: load_maps(loaded, folder, result, view), take)
+
+    def _show(self, generation: int, loaded: Loaded | None) -> None:
+        if generation != self._generation:
+            return
+        self.loaded = loaded
+        self.choice = None
+        self.loaded_changed.emit()
+        self.choose()
+        for note in () if loaded is None else loaded.notes:
+            if note not in self._noted:
+                self._noted.add(note)
+                self.said.emit(note, "info")
+
+    # folder and session
+
+    def use_folder(self, path: Path, *, quietly: bool = False) -> bool:
+        """Write results and the session to a folder from now on; one with results of others is refused."""
+        try:
+            if is_session(path) or is_results(path):
+                raise OutputError(f"{path} holds results already; open them, or choose another folder.", path)
+            folder = SessionFolder(path)
+        except OutputError as error:
+            if quietly:
+                return self.use_folder(free_folder(Path.home() / "gempick_results"))
+            self.said.emit(error.sentence, "error")
+            return False
+        self._leave(folder)
+        self.folder_changed.emit()
+        self.save()
+        return True
+
+    def _leave(self, folder: SessionFolder) -> None:
+        """Save in the folder of now, give it back, and take another one."""
+        if self.folder is not None and self.folder is not folder:
+            self.save_now()
+            self.folder.close()
+        self.folder = folder
+
+    def open_folder(self, path: Path) -> bool:
+        """Go on with a folder of results: of an earlier session, or of `gempick pick`, here or on a cluster."""
+        try:
+            folder = self.folder if self.folder and self.folder.path == path else SessionFolder(path)
+        except OutputError as error:
+            self.said.emit(error.sentence, "error")
+            return False
+        if folder is self.folder:
+            self.save_now()  # what is read is what is seen
+        try:
+            state, results, current = read_folder(path)
+        except GempickError as error:
+            if folder is not self.folder:
+                folder.close()
+            self.said.emit(error.sentence, "error")
+            return False
+        self._leave(folder)
+        before, self.history = self.state, History(state)
+        changed = dict.fromkeys([*self.results, *results])
+        self.results = results
+        stems = [file.output_stem for file in state.files]
+        self.current = stems.index(current) if current in stems else (0 if stems else None)
+        self.folder_changed.emit()
+        self.state_changed.emit(state, before)
+        for stem in changed:
+            self.results_changed.emit(stem)
+        self.reload()
+        return True
+
+    def set_result(self, stem: str, result: Result) -> None:
+        """Take what a search found; the current micrograph is shown anew."""
+        self.results[stem] = result
+        self.results_changed.emit(stem)
+        if stem == self.stem:
+            self.reload()
+        self.save()
+
+    def save(self) -> None:
+        """Save the session soon, off the window's thread."""
+        if self.folder is not None:
+            self._saver.put(Snapshot(self.folder, self.state, dict(self.results), self.stem))
+
+    def save_now(self) -> None:
+        """Save the session, and wait for it; a folder that cannot be written is said."""
+        if self.folder is None:
+            return
+        try:
+            self._saver.put_now(Snapshot(self.folder, self.state, dict(self.results), self.stem))
+        except OutputError as error:
+            self.said.emit(error.sentence, "error")
+
+    def close(self) -> None:
+        """Save, end all threads, and give the folder back."""
+        self.background.close()
+        self._saver.close()
+        self.save_now()
+        if self.folder is not None:
+            self.folder.close()
+            self.folder = None
+
+
+def _with_free_stem(file: MicrographFile, taken: set[str]) -> MicrographFile:
+    """Return the micrograph with a name for its results that no other has: its folders are put before it."""
+    parents = [part for part in file.path.parent.parts if part not in ("/", "\\")]
+    depth = len(file.relative.parts)
+    while file.output_stem in taken and depth <= len(parents):
+        file = replace(file, relative=type(file.relative)(*parents[-depth:], file.path.name))
+        depth += 1
+    if file.output_stem in taken:
+        file = replace(file, whole_name=True)
+    if file.output_stem in taken:
+        raise InputError(f"{file.path} has the same name as another micrograph; rename it.", file.path)
+    return file

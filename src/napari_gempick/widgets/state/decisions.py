@@ -1,0 +1,268 @@
+"""What the person decides: views, settings, thresholds and corrections, each a step of history. No Qt, no napari."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from psygnal import Signal
+
+from napari_gempick.io.names import is_below
+from napari_gempick.widgets.state.look import VIEW_COLOURS
+from napari_gempick.widgets.state.state import Added, Edits, History, State, Tune, ViewSpec
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from napari_gempick.io.listing import MicrographFile
+    from napari_gempick.widgets.state.candidate_selection import Choice
+    from napari_gempick.widgets.state.loading import Loaded
+
+
+class Decisions:
+    """The state of the window and the actions that change it.
+
+    Attributes
+    ----------
+    current : int or None
+        The micrograph that is shown, a number in the list.
+    loaded : Loaded or None
+        What is known of it.
+    choice : Choice or None
+        Its picks.
+    only_current : bool
+        Thresholds are changed for it alone.
+    """
+
+    state_changed = Signal(State, State)
+    choice_changed = Signal()
+    said = Signal(str, str)
+
+    def __init__(self) -> None:
+        self.history = History(State())
+        self.current: int | None = None
+        self.loaded: Loaded | None = None
+        self.choice: Choice | None = None
+        self.only_current = False
+
+    # state and history
+
+    @property
+    def state(self) -> State:
+        """What the person decided so far."""
+        return self.history.state
+
+    def do(self, what: str, state: State, gesture: str | None = None) -> None:
+        """Take a new state as one step of history; `gesture` joins the changes of one drag."""
+        before = self.state
+        if self.history.do(what, state, gesture):
+            self._on_state_changed(before)
+
+    def amend(self, state: State) -> None:
+        """Take what follows from the last step into it."""
+        before = self.state
+        if state != before:
+            self.history.amend(state)
+            self._on_state_changed(before)
+
+    def undo(self) -> str:
+        """Take the last action back; returns what it was."""
+        before = self.state
+        what = self.history.undo()
+        self._on_state_changed(before)
+        return what
+
+    def redo(self) -> str:
+        """Do again what was undone; returns what it was."""
+        before = self.state
+        what = self.history.redo()
+        self._on_state_changed(before)
+        return what
+
+    def _on_state_changed(self, before: State) -> None:
+        """Tell everybody that the state has changed."""
+        self.state_changed.emit(self.state, before)
+
+    @property
+    def file(self) -> MicrographFile | None:
+        """The current micrograph."""
+        return None if self.current is None else self.state.files[self.current]
+
+    @property
+    def stem(self) -> str | None:
+        """What the names of the current micrograph's results begin with."""
+        return None if self.file is None else self.file.output_stem
+
+    # templates
+
+    def add_view(self, name: str, files: Sequence[str]) -> None:
+        """Add template files as a view, or to the view of that name."""
+        if not self.accepts_name(name):
+            return
+        views = list(self.state.views)
+        same = [i for i, view in enumerate(views) if view.name == name]
+        if same:
+            view = views[same[0]]
+            views[same[0]] = replace(view, files=(*view.files, *(file for file in files if file not in view.files)))
+        else:
+            used = {view.colour for view in views}
+            colour = next((c for c in VIEW_COLOURS if c not in used), VIEW_COLOURS[len(views) % len(VIEW_COLOURS)])
+            views.append(ViewSpec(name, tuple(files), colour=colour))
+        self.do(f"add templates {name}", replace(self.state, views=tuple(views)))
+
+    def accepts_name(self, name: str) -> bool:
+        """Return whether a view can have a name, which files are called after; otherwise say why not."""
+        accepted = is_below(name) and not any(mark in name for mark in "=/\\")
+        if not accepted:
+            self.said.emit(f"A view cannot be called {name!r}; give a name without = / \\ and not only dots.", "error")
+        return accepted
+
+    def change_view(self, name: str, **changes: Any) -> None:
+        """Change the mask, the colour or the name of a view."""
+        new = changes.get("name", name)
+        if new != name and (not new or "=" in new or new in [view.name for view in self.state.views]):
+            self.said.emit(f"A view cannot be called {new!r}; give a name that no other view has, without =.", "error")
+            return
+        views = tuple(replace(v, **changes) if v.name == name else v for v in self.state.views)
+        state = replace(self.state, views=views)
+        if new != name and name in state.tune.thresholds:
+            thresholds = {new if view == name else view: x for view, x in state.tune.thresholds.items()}
+            state = replace(state, tune=replace(state.tune, thresholds=thresholds))
+        self.do(f"change templates {name}", state)
+
+    def remove_view(self, name: str) -> None:
+        """Remove a view from the search; its files stay."""
+        views = tuple(view for view in self.state.views if view.name != name)
+        self.do(f"remove templates {name}", replace(self.state, views=views))
+
+    def view_names(self) -> tuple[str, ...]:
+        """Return the views of what is shown: of its search, else of the templates."""
+        if self.loaded is not None and self.loaded.board is not None:
+            return self.loaded.board.candidates.view_names
+        return tuple(view.name for view in self.state.views)
+
+    def colour(self, view: str) -> str:
+        """Return the colour of a view."""
+        for spec in self.state.views:
+            if spec.name == view:
+                return spec.colour
+        names = self.view_names()
+        return VIEW_COLOURS[(names.index(view) if view in names else 0) % len(VIEW_COLOURS)]
+
+    # settings of the search
+
+    def set_value(self, name: str, value: Any) -> None:
+        """Change a setting of the search; None takes its default."""
+        values = {key: old for key, old in self.state.values.items() if key != name}
+        if value is not None:
+            values[name] = value
+        self.do(f"change {name.replace('_', ' ')}", replace(self.state, values=values), gesture=f"value {name}")
+
+    # picks
+
+    @property
+    def scope(self) -> str | None:
+        """Whose thresholds are changed: the current micrograph's, or those of all (None)."""
+        return self.stem if self.only_current else None
+
+    def tune(self) -> Tune:
+        """Return what holds for the current micrograph."""
+        return self.state.tune_of(self.stem)
+
+    def set_scope(self, only_current: bool) -> None:
+        """Choose whose thresholds are changed; going back to all drops the current micrograph's own."""
+        self.only_current = only_current
+        if not only_current and self.stem in self.state.overrides:
+            left = {stem: tune for stem, tune in self.state.overrides.items() if stem != self.stem}
+            self.do("use the thresholds of all", replace(self.state, overrides=left))
+
+    def set_threshold(self, view: str | None, value: float, gesture: str | None = None) -> None:
+        """Change the threshold of a view, or of all views (None)."""
+        names = self.view_names() if view is None else (view,)
+        thresholds = {**self._base().thresholds, **dict.fromkeys(names, round(float(np.clip(value, -1, 1)), 4))}
+        self.do("change the threshold", self.state.with_tune(self._scope(), thresholds=thresholds, fdr=None), gesture)
+
+    def set_thresholds(self, values: Mapping[str, float], fdr: float | None = None, *, follow: bool = False) -> None:
+        """Change the thresholds of several views in one step, or as what follows from the last one.
+
+        With `fdr` they are kept at this share of false picks from now on.
+        """
+        thresholds = {**self._base().thresholds, **values}
+        state = self.state.with_tune(self._scope(), thresholds=thresholds, fdr=fdr)
+        if follow:
+            self.amend(state)
+        else:
+            self.do("choose the thresholds", state, None if fdr is None else "rate of false picks")
+
+    def set_tune(self, gesture: str | None = None, **changes: Any) -> None:
+        """Change minimum distance, border, upper threshold, number of picks, or local limits."""
+        what = " and ".join(name.replace("_", " ") for name in changes)
+        self.do(f"change {what}", self.state.with_tune(self._scope(), **changes), gesture)
+
+    def _scope(self) -> str | None:
+        """Return the scope; a micrograph with thresholds of its own keeps them its own."""
+        return self.stem if self.stem in self.state.overrides else self.scope
+
+    def _base(self) -> Tune:
+        return self.state.tune_of(self._scope())
+
+    def choose(self) -> None:
+        """Choose the picks of the current micrograph again."""
+        board = None if self.loaded is None else self.loaded.board
+        self.choice = None if board is None else board.choose(self.tune(), self.edits())
+        self.choice_changed.emit()
+
+    def edits(self) -> Edits:
+        """Return the corrections of the current micrograph."""
+        return self.state.edits.get(self.stem or "", Edits())
+
+    def reject(self, positions: Sequence[tuple[float, float]]) -> None:
+        """Reject the picks at these positions (x, y), pixels of the file; added ones are taken away."""
+        if self.stem is None or not len(positions):
+            return
+        edits = self.edits()
+        made = {(added.x, added.y) for added in edits.added}
+        own = {(float(x), float(y)) for x, y in positions}
+        edits = Edits((*edits.rejected, *sorted(own - made)), tuple(a for a in edits.added if (a.x, a.y) not in own))
+        words = "a pick" if len(own) == 1 else f"{len(own)} picks"
+        self.do(f"reject {words}", self.state.with_edits(self.stem, edits))
+
+    def add_pick(self, x: float, y: float, view: str = "") -> None:
+        """Add a pick at (x, y), pixels of the file; score, view and psi are what the maps say there."""
+        if self.stem is None or self.loaded is None or self.loaded.image is None:
+            return
+        ny, nx = self.loaded.image.shape
+        if not (-0.5 <= x < nx - 0.5 and -0.5 <= y < ny - 0.5):
+            self.said.emit("A pick must lie on the micrograph.", "info")
+            return
+        edits = self.edits()
+        edits = replace(edits, added=(*edits.added, self._described(float(x), float(y), view)))
+        self.do("add a pick", self.state.with_edits(self.stem, edits))
+
+    def move_pick(self, old: tuple[float, float], new: tuple[float, float]) -> None:
+        """Move a pick: the old one is rejected, a new one added, in one step."""
+        if self.stem is None:
+            return
+        edits = self.edits()
+        kept = tuple(a for a in edits.added if (a.x, a.y) != old)
+        rejected = edits.rejected if len(kept) < len(edits.added) else (*edits.rejected, old)
+        moved = self._described(float(new[0]), float(new[1]), "")
+        self.do("move a pick", self.state.with_edits(self.stem, Edits(rejected, (*kept, moved))))
+
+    def _described(self, x: float, y: float, view: str) -> Added:
+        loaded = self.loaded
+        names = self.view_names()
+        fallback = view or (names[0] if names else "")
+        if loaded is None or not loaded.maps or loaded.bank is None:
+            return Added(x, y, fallback)
+        pair = loaded.maps.get(view) or loaded.maps[""]
+        row = int(np.clip(round(y / pair.ratio), 0, pair.labels.shape[0] - 1))
+        column = int(np.clip(round(x / pair.ratio), 0, pair.labels.shape[1] - 1))
+        k = pair.labels[row : row + 1, column].astype(np.int32) - 1
+        if k[0] < 0:
+            return Added(x, y, fallback)
+        name = loaded.bank.view_names[int(loaded.bank.view(k)[0])]
+        return Added(
+            x, y, name, float(pair.score[row, column]), float(loaded.bank.psi(k)[0]), int(loaded.bank.section(k)[0])
+        )

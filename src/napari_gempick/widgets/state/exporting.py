@@ -1,0 +1,61 @@
+"""What leaves the window: the picks that are seen, micrograph by micrograph. No Qt."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from napari_gempick.model.errors import GempickError, InputError
+from napari_gempick.results.folder import BOX_OVER_DIAMETER
+from napari_gempick.widgets.state.state import Edits
+from napari_gempick.workflows.export import Chosen, export_picks, planned
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from napari_gempick.io.listing import MicrographFile
+    from napari_gempick.widgets.state.loading import CandidateCache, Result
+    from napari_gempick.widgets.state.state import State
+
+__all__ = ["chosen_picks", "export_picks", "planned"]
+
+
+def chosen_picks(
+    state: State, results: Mapping[str, Result], folder: Path, files: Sequence[MicrographFile], boards: CandidateCache
+) -> tuple[list[Chosen], list[str]]:
+    """Return the picks of every micrograph that was searched, and a sentence for each that cannot be exported.
+
+    Raises
+    ------
+    InputError
+        There are none.
+    """
+    found = list(picks_by_micrograph(state, results, folder, files, boards))
+    chosen = [one for one in found if not isinstance(one, str)]
+    problems = [one for one in found if isinstance(one, str)]
+    if not chosen:
+        raise InputError(problems[0] if problems else "No micrograph has picks yet; run a search first.")
+    return chosen, problems
+
+
+def picks_by_micrograph(
+    state: State, results: Mapping[str, Result], folder: Path, files: Sequence[MicrographFile], boards: CandidateCache
+) -> Iterator[Chosen | str]:
+    """Yield the picks of every micrograph that was searched, or why they cannot be had."""
+    settings = state.settings()
+    for file in files:
+        stem = file.output_stem
+        result = results.get(stem)
+        if result is None or result.error:
+            continue
+        try:
+            board = boards.get(file, settings, folder, result)
+        except GempickError as error:
+            yield error.sentence
+            continue
+        assert board is not None
+        candidates = board.candidates
+        picks = board.result(board.choose(state.tune_of(stem), state.edits.get(stem, Edits())))
+        box = 2 * math.ceil(BOX_OVER_DIAMETER * board.diameter / candidates.pixel_size / 2)
+        yield Chosen(file, picks, candidates.view_names, candidates.file_shape, candidates.pixel_size, box)

@@ -1,0 +1,261 @@
+"""Reads what the window shows of one micrograph; runs on a background thread and touches no layer."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_gempick.inputs.preparation import find_missing, read_exclusion
+from napari_gempick.io.candidates import read_candidates
+from napari_gempick.io.images.micrograph import open_image, read_micrograph
+from napari_gempick.model.errors import GempickError, InputError
+from napari_gempick.model.score_maps import BankIndex
+from napari_gempick.widgets.state.candidate_selection import CandidateSelection
+from napari_gempick.widgets.state.look import contrast_limits
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from napari_gempick.io.listing import MicrographFile
+    from napari_gempick.model.settings import PickSettings
+
+KEPT_BYTES = 2**30
+"""Candidates stay in memory up to so many bytes; those that were used last."""
+
+BOARD_SETTINGS = ("diameter", "exclude")
+"""Settings of the search that choose picks among candidates; the diameter is the default of the border."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a search left behind for one micrograph.
+
+    Attributes
+    ----------
+    row : mapping
+        Its line of run.json.
+    bank : BankIndex
+        What each k means.
+    diameter : float
+        The particle's, Å.
+    digest : str
+        Of the settings that were searched with.
+    maps : bool
+        Score and index maps were kept.
+    """
+
+    row: Mapping[str, Any]
+    bank: BankIndex | None = None
+    diameter: float = 0.0
+    digest: str = ""
+    maps: bool = False
+
+    @property
+    def error(self) -> str:
+        """Why the micrograph failed; empty where it did not."""
+        return str(self.row.get("error", ""))
+
+
+@dataclass(frozen=True, eq=False)
+class MapPair:
+    """Score and index map on one grid, as they are looked at.
+
+    Attributes
+    ----------
+    score : (my, mx) float32
+        NaN where nothing was scored.
+    labels : (my, mx) unsigned int
+        k + 1; 0 where nothing was scored.
+    ratio : float
+        Map pixel over file pixel.
+    """
+
+    score: NDArray[np.float32]
+    labels: NDArray[Any]
+    ratio: float
+
+
+@dataclass(frozen=True, eq=False)
+class Loaded:
+    """One micrograph with everything that is known about it.
+
+    Attributes
+    ----------
+    stem : str
+    image : (ny, nx) array, optional
+        None where the file cannot be used; `error` says why.
+    pixel_size : float or None
+        Å.
+    pixel_size_source : str
+    contrast : (low, high)
+    board : CandidateSelection, optional
+        None before a search.
+    bank : BankIndex, optional
+    maps : dict of str to MapPair
+        "" for all views together, and the view whose own maps are shown.
+    map_views : tuple of str
+        Views whose own maps were kept.
+    error, notes : str
+        Sentences.
+    """
+
+    stem: str
+    image: NDArray[Any] | None = None
+    pixel_size: float | None = None
+    pixel_size_source: str = ""
+    contrast: tuple[float, float] = (0.0, 1.0)
+    board: CandidateSelection | None = None
+    bank: BankIndex | None = None
+    maps: Mapping[str, MapPair] = field(default_factory=dict)
+    map_views: tuple[str, ...] = ()
+    error: str = ""
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class _Kept:
+    """Candidates in memory, and what they were read for."""
+
+    result: Result
+    key: tuple[Any, ...]
+    board: CandidateSelection
+
+
+class CandidateCache:
+    """Candidates of the micrographs that were used last, kept in memory; used on several threads."""
+
+    def __init__(self) -> None:
+        self._kept: OrderedDict[str, _Kept] = OrderedDict()
+        self._bytes = 0
+        self._lock = threading.Lock()
+
+    def __contains__(self, stem: str) -> bool:
+        """Whether candidates of a micrograph are in memory."""
+        return stem in self._kept
+
+    def get(
+        self, file: MicrographFile, settings: PickSettings, folder: Path, result: Result
+    ) -> CandidateSelection | None:
+        """Return a micrograph's candidates; None where the search failed.
+
+        Raises
+        ------
+        InputError
+            They cannot be read, or the exclusion mask cannot.
+        """
+        if result.error:
+            return None
+        stem = file.output_stem
+        key = str(folder), *(getattr(settings, name) for name in BOARD_SETTINGS)
+        with self._lock:
+            known = self._kept.get(stem)
+            if known is not None and known.result is result and known.key == key:
+                self._kept.move_to_end(stem)
+                return known.board
+        candidates = read_candidates(folder / "candidates" / f"{stem}.star")
+        find_missing(settings, folder, file, result.diameter)
+        excluded = read_exclusion(settings.exclude, folder, file, candidates.file_shape)
+        border = (settings.diameter or 0.0) / 2
+        board = CandidateSelection(candidates, result.diameter, border=border, excluded=excluded)
+        with self._lock:
+            earlier = self._kept.pop(stem, None)
+            self._bytes += board.nbytes - (0 if earlier is None else earlier.board.nbytes)
+            self._kept[stem] = _Kept(result, key, board)
+            while self._bytes > KEPT_BYTES and len(self._kept) > 1:
+                self._bytes -= self._kept.popitem(last=False)[1].board.nbytes
+        return board
+
+
+def load(
+    file: MicrographFile, settings: PickSettings, folder: Path | None, result: Result | None, boards: CandidateCache
+) -> Loaded:
+    """Read a micrograph, and its candidates where there are any; an unusable file is a sentence."""
+    stem = file.output_stem
+    try:
+        micrograph = read_micrograph(file.path, settings.pixel_size, listed=file.pixel_size)
+        image = np.ascontiguousarray(micrograph.data)
+        if image.dtype.byteorder not in ("=", "|"):
+            image = image.astype(image.dtype.newbyteorder("="))
+        if image.dtype == np.float16:
+            image = image.astype(np.float32)
+    except GempickError as error:
+        return Loaded(stem, error=error.sentence)
+    board, error = None, "" if result is None else result.error
+    if result is not None and folder is not None:
+        try:
+            board = boards.get(file, settings, folder, result)
+        except GempickError as problem:
+            error = problem.sentence
+    return Loaded(
+        stem,
+        image,
+        micrograph.pixel_size,
+        micrograph.pixel_size_source,
+        contrast_limits(image),
+        board,
+        None if board is None or result is None else result.bank,
+        error=error,
+        notes=micrograph.warnings,
+    )
+
+
+def load_maps(
+    loaded: Loaded, folder: Path | None, result: Result | None, view: str = ""
+) -> tuple[dict[str, MapPair], tuple[str, ...]]:
+    """Read the maps of a micrograph that were kept: "" for all views together, and those of a view.
+
+    Returns also the views that have maps of their own.
+
+    Raises
+    ------
+    InputError
+        They are not those of its search.
+    """
+    board = loaded.board
+    if result is None or folder is None or not result.maps or board is None:
+        return {}, ()
+
+    def paths_of(view: str) -> list[Path]:
+        name = folder / "maps" / (f"{loaded.stem}_{view}" if view else loaded.stem)
+        return [name.with_name(f"{name.name}_{kind}.mrc") for kind in ("ncc", "index")]
+
+    names = board.candidates.view_names
+    kept = {name for name in ("", *names) if all(path.exists() for path in paths_of(name))}
+    found = {}
+    for name in kept & {"", view}:
+        paths = paths_of(name)
+        score, index = (open_image(path, single=True).data[0] for path in paths)
+        if score.shape != board.candidates.map_shape or index.shape != score.shape:
+            raise InputError(f"{paths[0]} has another size than the search; run this micrograph again.", paths[0])
+        ratio = board.candidates.map_pixel_size / board.candidates.pixel_size
+        n = 0 if result.bank is None else len(result.bank)
+        kind = np.uint8 if n < 255 else np.uint16 if n < 65535 else np.int32
+        labels = (index + 1).astype(kind)
+        shown = np.where(labels == 0, np.float32(np.nan), score).astype(np.float32)
+        found[name] = MapPair(shown, labels, ratio)
+    return found, tuple(name for name in names if name in kept)
+
+
+def bank_of(run: Mapping[str, Any]) -> BankIndex:
+    """Return what each k of a run means, from its run.json."""
+    return BankIndex(
+        tuple(view["name"] for view in run["views"]),
+        tuple(int(view["sections"]) for view in run["views"]),
+        float(run.get("angle_step", run["settings"]["angle_step"])),
+        float(run["settings"]["angle_range"]),
+    )
+
+
+def results_of(run: Mapping[str, Any]) -> dict[str, Result]:
+    """Return the results of every micrograph of a run.json."""
+    settings = run["settings"]
+    kept = bool(settings.get("save_maps") or settings.get("per_view_maps"))
+    bank, diameter = bank_of(run), float(run["diameter"])
+    return {row["name"]: Result(row, bank, diameter, "", kept) for row in run["micrographs"]}

@@ -1,0 +1,83 @@
+"""Saves the session behind the window: what is newest, in the folder that it belongs to, one file at a time."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from napari_gempick.widgets.state.loading import Result
+    from napari_gempick.widgets.state.session import SessionFolder
+    from napari_gempick.widgets.state.state import State
+    from napari_gempick.widgets.state.threads import Background
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A session as it was at one moment; nothing in it changes any more.
+
+    Attributes
+    ----------
+    folder : SessionFolder
+        Where it belongs, whatever is opened afterwards.
+    state : State
+    results : mapping of str to Result
+        A copy.
+    current : str or None
+        The micrograph that was shown.
+    """
+
+    folder: SessionFolder
+    state: State
+    results: Mapping[str, Result]
+    current: str | None
+
+
+class Saver:
+    """Writes snapshots, the newest only: an older one is never written after it.
+
+    Parameters
+    ----------
+    background : Background
+        With one thread, of its own: a slow disk keeps nothing else waiting. It is closed with the saver.
+    """
+
+    def __init__(self, background: Background) -> None:
+        self._background = background
+        self._writing = threading.Lock()
+        self._newest: tuple[int, Snapshot] | None = None
+        self._written = 0
+
+    def put(self, snapshot: Snapshot) -> None:
+        """Write a snapshot soon; on the window's thread."""
+        self._take(snapshot)
+        self._background.do(self._write)
+
+    def put_now(self, snapshot: Snapshot) -> None:
+        """Write a snapshot, after the file that is being written.
+
+        Raises
+        ------
+        OutputError
+            It cannot be written.
+        """
+        self._take(snapshot)
+        self._write()
+
+    def _take(self, snapshot: Snapshot) -> None:
+        self._newest = (self._newest[0] if self._newest else 0) + 1, snapshot
+
+    def _write(self) -> None:
+        with self._writing:
+            newest = self._newest
+            if newest is None or newest[0] == self._written:
+                return
+            self._written, snapshot = newest
+            snapshot.folder.save(snapshot.state, snapshot.results, snapshot.current)
+
+    def close(self) -> None:
+        """Wait for the file that is being written, and end the thread."""
+        self._background.close()

@@ -1,0 +1,1 @@
+"""What the commands and the Python functions do, from settings and files to results."""

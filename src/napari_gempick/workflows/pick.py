@@ -1,0 +1,260 @@
+"""Pick a list of micrographs into a folder."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import platform
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_gempick.device.discover import open_devices
+from napari_gempick.device.plan import PlanStore
+from napari_gempick.engine.matching.pipeline import Outcome, Progress, search_all
+from napari_gempick.engine.matching.workers import DevicePool
+from napari_gempick.inputs.bank_maker import BankMaker
+from napari_gempick.inputs.preparation import check_exclusion, with_exclusion
+from napari_gempick.inputs.sources import loader
+from napari_gempick.inputs.views import read_views
+from napari_gempick.io.candidates import read_candidates
+from napari_gempick.io.images.micrograph import LIST
+from napari_gempick.io.names import check_micrograph_name
+from napari_gempick.model.errors import GempickError, InputError, OutputError, printable
+from napari_gempick.model.values import AUTO
+from napari_gempick.results.folder import Results
+from napari_gempick.results.run_file import earlier_rows
+from napari_gempick.results.run_rows import FROM_BOTTOM, format_notes, formats_of, micrograph_of
+from napari_gempick.results.whole_run import alone_in, choose_by_run, left_over
+from napari_gempick.verification.prove import MicrographProof, Prover
+
+if TYPE_CHECKING:
+    import threading
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from napari_gempick.engine.matching.pipeline import Source
+    from napari_gempick.io.listing import MicrographFile
+    from napari_gempick.model.score_maps import BankIndex
+    from napari_gempick.model.settings import PickSettings
+
+
+def pick_files(
+    settings: PickSettings,
+    micrographs: Sequence[MicrographFile],
+    folder: Path,
+    *,
+    overwrite: bool = False,
+    resume: bool = False,
+    keep_others: bool = False,
+    cancel: threading.Event | None = None,
+    progress: Callable[[Progress], None] | None = None,
+    notes: Sequence[str] = (),
+    notify: Callable[[str], None] = lambda sentence: None,
+    finished: Callable[[dict[str, Any]], None] = lambda row: None,
+) -> dict[str, Any]:
+    """Pick every micrograph into `folder` and return what run.json says.
+
+    Parameters
+    ----------
+    settings : PickSettings
+    micrographs : sequence of MicrographFile
+    folder : Path
+        Gets STEM_autopick.star and candidates/STEM.star for each micrograph, autopick.star and run.json.
+    overwrite, resume : bool
+        Replace earlier results, or keep those of micrographs that are done.
+    keep_others : bool
+        With `overwrite`: micrographs of an earlier run that are not picked now stay in run.json and the index.
+    cancel, progress
+        See engine.matching.pipeline.search_all.
+    notes : sequence of str
+        Sentences about the list of micrographs, for run.json.
+    notify : callable
+        Receives sentences for the user: notes, and micrographs that failed.
+    finished : callable
+        Receives each micrograph's line of run.json when its files are written.
+
+    Raises
+    ------
+    GempickError
+        Nothing can be done: settings, templates, output folder, devices.
+    """
+    with alone_in(folder):
+        return _pick(
+            settings, micrographs, folder, overwrite, resume, keep_others, cancel, progress, notes, notify, finished
+        )
+
+
+def _pick(
+    settings: PickSettings,
+    micrographs: Sequence[MicrographFile],
+    folder: Path,
+    overwrite: bool,
+    resume: bool,
+    keep_others: bool,
+    cancel: threading.Event | None,
+    progress: Callable[[Progress], None] | None,
+    notes: Sequence[str],
+    notify: Callable[[str], None],
+    finished: Callable[[dict[str, Any]], None],
+) -> dict[str, Any]:
+    """Do the work of `pick_files`."""
+    formats_of(settings)
+    makers = BankMaker(settings, read_views(settings), cancel)
+    settings.thresholds.of(makers.index.view_names)
+    check_exclusion(settings.exclude)
+    prover = Prover(settings, makers.views)
+    results = Results(folder, settings, makers.diameter)
+    views = makers.record()
+    earlier = results.prepare(views, overwrite=overwrite, resume=resume)
+    plans = PlanStore()
+    pool = DevicePool(open_devices(settings.devices, settings.threads, plans))
+    known = {row["name"]: row for row in (earlier or {}).get("micrographs", [])}
+    mine = {micrograph.output_stem for micrograph in micrographs}
+    others = [row for row in earlier_rows(folder) if row["name"] not in mine] if keep_others else []
+    rows: dict[str, dict[str, Any]] = {}
+    todo = []
+    for micrograph in micrographs:
+        try:
+            check_micrograph_name(str(micrograph.path), micrograph.stem)
+        except InputError as error:
+            name, path = printable(micrograph.output_stem), printable(str(micrograph.path))
+            rows[micrograph.output_stem] = {"name": name, "path": path, "error": error.sentence}
+            notify(error.sentence)
+            continue
+        if earlier is not None and results.is_done(micrograph):
+            row = known.get(micrograph.output_stem)
+            stale = row is None or row.get(FROM_BOTTOM, []) != results.from_bottom(micrograph)
+            if row is None or stale or "error" in row:  # finished just before the earlier run was killed
+                candidates = read_candidates(results.candidates(micrograph))
+                proof = MicrographProof(prover, micrograph.path, candidates.pixel_size)
+                row = results.write_picks(micrograph, candidates, proof)
+            rows[micrograph.output_stem] = row
+        else:
+            todo.append(micrograph)
+
+    todo.sort(key=lambda micrograph: makers.preparation.group(micrograph.path))  # of equal CTF after one another
+
+    def load_of(micrograph: MicrographFile) -> Callable[[], Source]:
+        load = functools.partial(loader, micrograph, settings, makers)
+        return (
+            with_exclusion(load, folder, micrograph, makers.diameter, keep=resume) if settings.exclude == AUTO else load
+        )
+
+    hints = makers.hints()
+    costly = makers.step_notes()
+    for sentence in costly:
+        notify(sentence)
+
+    def write_run(state: str) -> dict[str, Any]:
+        return results.write_run(
+            {
+                "state": state,
+                "views": views,
+                "notes": [*notes, *costly],
+                "hints": hints,
+                "angle_step": makers.index.angle_step,
+                "search_images": search_images(makers.index),
+                "devices": [device.describe() for device in pool.devices],
+                "failed_devices": dict(pool.failed),
+                "plan": plans.record,
+                "python": platform.python_version(),
+                "micrographs": [*others, *(rows[m.output_stem] for m in micrographs if m.output_stem in rows)],
+            }
+        )
+
+    replaced = left_over(folder, ()) if overwrite and not keep_others else []
+    write_run("running")
+    state = "stopped"
+    try:
+        searches = search_all(
+            [load_of(m) for m in todo],
+            makers,
+            pool,
+            tile_shape=plans.tile_shape,
+            per_view=settings.per_view_maps,
+            decoys=settings.decoys,
+            cancel=cancel,
+            progress=progress,
+        )
+        with contextlib.closing(searches):  # a traceback would keep it, and its threads, alive
+            for outcome in searches:
+                micrograph = todo[outcome.number]
+                rows[micrograph.output_stem] = row = finish_micrograph(results, micrograph, outcome, prover)
+                failed = [row["error"]] if "error" in row else []
+                for sentence in (*failed, *row.get("notes", []), *row.get("remarks", [])):
+                    notify(sentence)
+                finished(row)
+        for name in choose_by_run(
+            results,
+            settings,
+            makers.index.view_names,
+            micrographs,
+            rows,
+            notify,
+            lambda micrograph, pixel_size: MicrographProof(prover, micrograph.path, pixel_size),
+        ):
+            finished(rows[name])
+        state = "complete"
+        new = {path for m in micrographs for path in results.everything(m, makers.index.view_names)}
+        for old in set(replaced) - new:
+            old.unlink(missing_ok=True)
+    finally:
+        results.write_index([*(micrograph_of(row) for row in others), *micrographs])
+        run = write_run(state)
+    missing = results.missing(run["micrographs"])
+    if missing:
+        raise OutputError(
+            f"{len(missing)} files of this run have vanished from {folder}, {missing[0]} among them: the folder was "
+            "changed while the run wrote to it; add --resume to pick these micrographs again.",
+            folder,
+        )
+    for name, reason in pool.failed.items():
+        notify(f"Device {name} failed and its work went to the others: {reason}")
+    if not plans.record["stored"]:
+        notify(
+            f"The plan could not be stored in {plans.path}, so other runs may differ in the last digits of scores; "
+            "free space there, or name a folder on a local disk in GEMPICK_CACHE."
+        )
+    for sentence in format_notes(run):
+        notify(sentence)
+    return run
+
+
+def finish_micrograph(results: Results, micrograph: MicrographFile, outcome: Outcome, prover: Prover) -> dict[str, Any]:
+    """Write one micrograph's results and return its line in run.json; a failure is a line with its reason."""
+    path = str(micrograph.path)
+
+    def named(sentence: str) -> str:
+        return sentence if micrograph.path.name in sentence else f"{path}: {sentence}"
+
+    row: dict[str, Any] = {"name": micrograph.output_stem, "path": path}
+    try:
+        if outcome.error is not None:
+            raise outcome.error
+        assert outcome.scores is not None
+        proof = MicrographProof(prover, micrograph.path, outcome.scores.grid.pixel_size)
+        maps = outcome.scores, outcome.per_view, outcome.decoys
+        row = results.write(micrograph, *maps, proof, outcome.image, outcome.refine)
+        row["seconds"] = round(outcome.seconds, 3)
+        if micrograph.pixel_size is not None and row["pixel_size"] == micrograph.pixel_size:
+            row["pixel_size_source"] = LIST
+    except OutputError:
+        raise
+    except GempickError as error:
+        row["error"] = named(error.sentence)
+    if outcome.notes:
+        row["notes"] = [named(note) for note in outcome.notes]
+    return row
+
+
+def search_images(index: BankIndex) -> dict[str, list[Any]]:
+    """Return view and psi of every k, as columns."""
+    k = np.arange(len(index), dtype=np.int32)
+    return {
+        "k": k.tolist(),
+        "view": [index.view_names[view] for view in index.view(k)],
+        "section": index.section(k).tolist(),
+        "psi": index.psi(k).tolist(),
+        "searched": index.searched().tolist(),
+    }

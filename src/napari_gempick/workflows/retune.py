@@ -1,0 +1,140 @@
+"""New picks from the candidates of an earlier run: no correlation."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from napari_gempick.engine.picking.run_evidence import pool
+from napari_gempick.inputs.preparation import check_exclusion
+from napari_gempick.io.candidates import read_candidates
+from napari_gempick.model.errors import GempickError, OutputError, SettingsError
+from napari_gempick.model.settings import make_settings
+from napari_gempick.model.values import AUTO, named_texts
+from napari_gempick.results.folder import Results
+from napari_gempick.results.run_file import read_run, settings_of
+from napari_gempick.results.run_rows import format_notes, micrograph_of
+from napari_gempick.results.thresholds import decide, is_automatic
+from napari_gempick.results.whole_run import KEPT, alone_in, choose_by_run
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from napari_gempick.io.candidates import Candidates
+    from napari_gempick.io.listing import MicrographFile
+    from napari_gempick.model.settings import PickSettings
+
+
+def retune(
+    folder: Path,
+    changes: dict[str, Any],
+    notify: Callable[[str], None] = lambda sentence: None,
+    *,
+    pooled: bool = False,
+) -> dict[str, Any]:
+    """Replace the picks in a folder of results by ones chosen with other settings, and return the new run.json.
+
+    Parameters
+    ----------
+    folder : Path
+        Output of `pick_files`.
+    changes : dict
+        New values of settings in model.settings.RETUNABLE; the others stay as they were. None takes a setting back to
+        its default.
+    notify : callable
+        Receives a sentence for each micrograph that failed.
+    pooled : bool
+        Choose automatic thresholds once for all micrographs, from their scores together; the settings in run.json then
+        hold the numbers.
+
+    Raises
+    ------
+    SettingsError
+        The folder holds no results, or a threshold lies below what the candidates were kept down to.
+    """
+    read_run(folder)
+    with alone_in(folder):
+        return _retune(folder, changes, notify, pooled)
+
+
+def _retune(folder: Path, changes: dict[str, Any], notify: Callable[[str], None], pooled: bool) -> dict[str, Any]:
+    """Do the work of `retune`."""
+    run = read_run(folder)
+    if "threshold" in changes:
+        changes = {"fdr": None, **changes}
+    elif changes.get("fdr") is not None:
+        changes = {**changes, "threshold": (AUTO,)}
+    asked = {name: value for name, value in {**run["settings"], **changes}.items() if value is not None}
+    try:
+        settings = make_settings(asked)
+    except SettingsError:
+        settings_of(folder, run)  # names run.json where its own settings are wrong
+        raise
+    views = tuple(view["name"] for view in run["views"])
+    settings.thresholds.of(views)
+    check_exclusion(settings.exclude)
+    results = Results(folder, settings, float(run["diameter"]))
+    micrographs: list[MicrographFile] = []
+    rows: dict[str, dict[str, Any]] = {}
+    stored: dict[str, Candidates] = {}
+    for row in run["micrographs"]:
+        micrograph = micrograph_of(row)
+        micrographs.append(micrograph)
+        failed = "error" in row and not results.candidates(micrograph).exists()
+        rows[micrograph.output_stem] = row
+        if failed:
+            notify(row["error"])
+            continue
+        candidates = stored[micrograph.output_stem] = read_candidates(results.candidates(micrograph))
+        results.check_floor(micrograph, candidates)
+        rows[micrograph.output_stem] = {name: row[name] for name in ("name", "path", *KEPT) if name in row}
+    if pooled:
+        settings = _pooled(settings, views, results, micrographs, stored)
+        results = Results(folder, settings, float(run["diameter"]))
+    if is_automatic(settings, views):
+        choose_by_run(results, settings, views, micrographs, rows, notify, stored=stored)
+    else:
+        for micrograph in micrographs:
+            if micrograph.output_stem in stored:
+                rows[micrograph.output_stem] = _picked(results, micrograph, stored, rows, notify)
+    results.write_index(micrographs)
+    same = {name: value for name, value in run.items() if name not in ("program", "settings", "diameter", "frame")}
+    changed = results.write_run({**same, "micrographs": [rows[one.output_stem] for one in micrographs]})
+    for sentence in format_notes(changed):
+        notify(sentence)
+    return changed
+
+
+def _picked(
+    results: Results,
+    micrograph: MicrographFile,
+    stored: dict[str, Candidates],
+    rows: dict[str, dict[str, Any]],
+    notify: Callable[[str], None],
+) -> dict[str, Any]:
+    """Write the picks of one micrograph by thresholds that were given; return its line of run.json."""
+    name = micrograph.output_stem
+    try:
+        row = {**results.write_picks(micrograph, stored[name]), **rows[name]}
+    except OutputError:
+        raise
+    except GempickError as error:
+        notify(error.sentence)
+        return {"name": rows[name]["name"], "path": rows[name]["path"], "error": error.sentence}
+    for sentence in row["remarks"]:
+        notify(sentence)
+    return row
+
+
+def _pooled(
+    settings: PickSettings,
+    views: tuple[str, ...],
+    results: Results,
+    micrographs: list[MicrographFile],
+    stored: dict[str, Candidates],
+) -> PickSettings:
+    """Return the settings with the thresholds that the scores of all micrographs together choose."""
+    parts = [results.evidence(one, lambda m: stored[m.output_stem]) for one in micrographs if one.output_stem in stored]
+    chosen = decide(settings, views, pool(parts).rates() if parts else None)
+    most = {name: min(1.0, value) for name, value in zip(views, chosen, strict=True)}
+    return make_settings({**settings.model_dump(), "threshold": named_texts(most, ".6g"), "fdr": None})

@@ -1,0 +1,235 @@
+"""The MPI program: the same bytes for any number of ranks, ranks that die, jobs that go on, damage."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from cluster_jobs import command, set_distribution, tree
+from napari_gempick.cluster import collect_job, job_status
+
+DISTRIBUTIONS = ("micrographs", "templates")
+
+
+@pytest.mark.parametrize("distribution", DISTRIBUTIONS)
+@pytest.mark.parametrize("ranks", [1, 2, 3, 4, 8])
+def test_any_number_of_ranks_gives_the_workstations_bytes(job, wanted, run, ranks, distribution):
+    run(ranks, job, distribution=distribution)
+    assert tree(job / "results") == wanted
+    proof = collect_job(job)["job"]["coverage"]
+    assert proof["pairs_counted"] == proof["pairs_expected"] == 5 * 37
+    assert proof["every_pair_once"]
+    assert job_status(job).state == "complete"
+
+
+def test_a_run_of_the_workstation_covers_the_maps(wanted):
+    names = {name.rsplit("_", 1)[1] for name in wanted if name.startswith("maps/")}
+    assert names == {"ncc.mrc", "index.mrc", "min.mrc", "minindex.mrc"}
+    assert any("_side_ncc" in name for name in wanted)
+    assert len(wanted) == 5 * (2 + 8)
+
+
+def start(job, ranks, distribution, **env):
+    set_distribution(job, distribution)
+    return subprocess.Popen(
+        command(ranks, job),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1", **env},
+        start_new_session=True,
+    )
+
+
+def wait_for(condition, process, seconds=60):
+    """Wait until something is seen while a job runs."""
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        found = condition()
+        if found:
+            return found
+        assert process.poll() is None, process.stdout.read()
+        time.sleep(0.01)
+    raise AssertionError("nothing happened")
+
+
+def processes(job):
+    """Process of each rank of the last attempt, from the logs."""
+    found = {}
+    for path in sorted((job / "progress").glob("*.jsonl")):
+        for line in path.read_text().splitlines():
+            row = json.loads(line)
+            if row["event"] == "start":
+                found[row["rank"]] = row["process"]
+    return found
+
+
+def finished(job):
+    return sorted(job.glob("results/grid*/mic*_autopick.star"))
+
+
+def searched(job):
+    """Candidates of finished micrographs; only a search writes them."""
+    return [job / "results" / "candidates" / path.parent.name / f"{path.name[:4]}.star" for path in finished(job)]
+
+
+@pytest.mark.parametrize(
+    ("victims", "distribution"), [("one", "micrographs"), ("one", "templates"), ("all", "micrographs")]
+)
+def test_killed_ranks_end_the_job_and_the_next_one_goes_on(job, wanted, run, slow, distribution, victims):
+    process = start(job, 3, distribution, **slow)
+    wait_for(lambda: finished(job), process)
+    ranks = processes(job)
+    for rank in [1] if victims == "one" else sorted(ranks):
+        os.kill(ranks[rank], signal.SIGKILL)
+    process.communicate(timeout=30)  # it does not hang
+    assert process.returncode != 0
+    before = {path: path.stat().st_mtime_ns for path in searched(job)}
+    assert 1 <= len(before) < 5
+    run(1, job)  # another number of ranks may go on
+    assert tree(job / "results") == wanted
+    assert {path: path.stat().st_mtime_ns for path in before} == before  # nothing was computed twice
+    assert collect_job(job)["job"]["coverage"]["every_pair_once"]
+
+
+@pytest.mark.parametrize("distribution", DISTRIBUTIONS)
+def test_a_signal_ends_the_job_after_the_micrograph_in_hand(job, wanted, run, slow, distribution):
+    process = start(job, 2, distribution, **slow)
+    wait_for(lambda: finished(job), process)
+    for number in processes(job).values():
+        os.kill(number, signal.SIGTERM)
+    output = process.communicate(timeout=30)[0]
+    assert process.returncode == 1, output
+    assert "Stopped by SIGTERM" in output
+    assert "submit again to go on" in output
+    assert job_status(job).state == "stopped"
+    assert not list(job.rglob(".tmp-*"))
+    run(1, job)
+    assert tree(job / "results") == wanted
+
+
+def test_results_that_were_changed_are_made_anew(job, wanted, run):
+    run(1, job)
+    damaged, other = finished(job)[:2]
+    damaged.write_bytes(damaged.read_bytes()[:-10])
+    kept = other.stat().st_mtime_ns
+    run(1, job)
+    assert tree(job / "results") == wanted
+    assert other.stat().st_mtime_ns == kept
+
+
+@pytest.mark.parametrize("distribution", DISTRIBUTIONS)
+def test_a_broken_micrograph_is_recorded_and_the_others_go_on(data, tmp_path, job, wanted, run, distribution):
+    content = json.loads((job / "job.json").read_text())
+    broken = tmp_path / "broken.mrc"
+    broken.write_bytes((data / "mics/grid1/mic1.mrc").read_bytes()[:-100])
+    for row in content["micrographs"]:
+        if row["path"].endswith("mic1.mrc"):
+            row["path"] = str(broken)
+        if row["path"].endswith("mic2.mrc"):
+            row["path"] = str(tmp_path / "missing.mrc")
+    (job / "job.json").write_text(json.dumps(content))
+    done = run(2, job, distribution=distribution, check=1)
+    assert f"{broken} is truncated" in done.stderr
+    assert f"{tmp_path / 'missing.mrc'} does not exist" in done.stderr
+    now = job_status(job)
+    assert (now.done, now.failed) == (3, 2)
+    run_file = collect_job(job)
+    assert sum("error" in row for row in run_file["micrographs"]) == 2
+    assert run_file["job"]["coverage"]["every_pair_once"]
+    found = tree(job / "results")
+    assert found == {name: wanted[name] for name in found}
+    assert len(found) == 3 * 10
+
+
+def test_a_truncated_stack_is_refused_once(job, run):
+    stack = job / "templates/1/side.mrcs"
+    stack.write_bytes(stack.read_bytes()[:-1000])
+    done = run(3, job, check=2)
+    assert done.stderr.count(f"{stack} has") == 1
+    assert "truncated or changed" in done.stderr
+    assert not (job / "results").exists()
+
+
+def test_separate_programs_are_refused(job, run):
+    done = run(1, job, env={"SLURM_NTASKS": "4"}, check=0)
+    assert "picked" in done.stderr
+    words = command(1, job)
+    words[words.index("--ranks") + 1] = "4"
+    alone = subprocess.run(words[3:], capture_output=True, text=True, check=False)
+    assert alone.returncode == 2
+    assert "4 MPI ranks were promised but MPI knows 1" in alone.stderr
+    del words[words.index("--ranks") :]
+    promised = subprocess.run(
+        words[3:], capture_output=True, text=True, check=False, env={**os.environ, "SLURM_NTASKS": "4"}
+    )
+    assert promised.returncode == 2
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A folder on a disk of its own, for root; without root, None."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", folder], check=False).returncode != 0:
+        yield None
+        return
+    yield folder
+    subprocess.run(["umount", "-l", folder], check=True)
+
+
+def test_a_read_only_folder_is_refused(job, run, small_disk):
+    if small_disk is None:
+        for path in (job, *job.rglob("*")):
+            path.chmod(path.stat().st_mode & ~0o222)
+    else:
+        job = shutil.copytree(job, small_disk / "job")
+        subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
+    done = run(2, job, check=2)
+    assert done.stderr.count("Nothing can be written into the job folder") == 1
+
+
+@pytest.mark.parametrize("distribution", DISTRIBUTIONS)
+def test_a_full_disk_ends_the_job_in_one_sentence(job, run, small_disk, wanted, distribution):
+    place = job
+    if small_disk is not None:
+        place = shutil.copytree(job, small_disk / "job")
+    set_distribution(place, distribution)
+    words = command(2, place)
+    if small_disk is None:  # files longer than some blocks are refused instead
+        words = ["bash", "-c", 'ulimit -f 120; trap "" XFSZ; exec "$@"', "bash", *words]
+    else:
+        (small_disk / "ballast").write_bytes(bytes(2**19 + 2**16))
+    done = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 2, done.stderr
+    assert "Traceback" not in done.stderr
+    assert "Cannot write" in done.stderr
+    if small_disk is not None:
+        (small_disk / "ballast").unlink()
+        subprocess.run(["mount", "-o", "remount,size=30m", small_disk], check=True)
+    run(1, place)
+    assert tree(place / "results") == wanted
+
+
+def test_check_says_what_each_rank_has(job, run):
+    job_json = json.loads((job / "job.json").read_text())
+    job_json["cluster"]["gpus_per_node"] = 4
+    (job / "job.json").write_text(json.dumps(job_json))
+    done = run(2, job, "--check", env={"CUDA_VISIBLE_DEVICES": "4,5,6,7"})
+    rows = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [row["devices"] for row in rows] == ["cuda:0,cuda:1", "cuda:2,cuda:3"]
+    assert not list((job / "progress").glob("*.jsonl")) if (job / "progress").exists() else True
+
+
+def test_nothing_of_the_window_is_loaded():
+    program = (
+        "import sys, napari_gempick.cluster.mpi.program, napari_gempick.cluster;"
+        "print(sorted({name.split('.')[0] for name in sys.modules} & {'napari', 'qtpy', 'PyQt6', 'vispy', 'mpi4py'}))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

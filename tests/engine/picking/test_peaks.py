@@ -1,0 +1,114 @@
+"""Peaks: local maxima, the order of the rules, suppression against brute force, sub-pixel positions."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from napari_gempick.engine.picking.peaks import Selection, find_candidates, select, suppress
+from napari_gempick.model.geometry import Grid
+from napari_gempick.model.score_maps import BankIndex, ScoreMap
+
+BANK = BankIndex(("side", "top"), (1, 2), 90.0, 360.0)
+
+
+def score_map(score, index=None, **grid):
+    score = np.asarray(score, np.float32)
+    index = np.zeros(score.shape, np.int32) if index is None else np.asarray(index, np.int32)
+    return ScoreMap(score, index, Grid(score.shape, 2.0, **grid), BANK)
+
+
+def picks_of(score, thresholds=(0.4, 0.4), distance=5.0, index=None, excluded=None, **more):
+    maps = score_map(score, index)
+    return select(find_candidates(maps, 0.1), Selection(thresholds, distance, **more), maps.grid.file_shape, excluded)
+
+
+def peaks(shape, *places):
+    score = np.full(shape, -0.5, np.float32)
+    for y, x, value in places:
+        score[y, x] = value
+    return score
+
+
+@given(
+    points=st.lists(st.tuples(st.integers(0, 40), st.integers(0, 40)), max_size=60),
+    distance=st.floats(0, 15),
+)
+def test_suppression_is_the_greedy_rule(points, distance):
+    y, x = np.array([p[0] for p in points], np.int32), np.array([p[1] for p in points], np.int32)
+    kept = []
+    for i, (yi, xi) in enumerate(points):
+        if all((yi - points[j][0]) ** 2 + (xi - points[j][1]) ** 2 >= distance**2 for j in kept):
+            kept.append(i)
+    assert suppress(y, x, distance).tolist() == kept
+
+
+@given(seed=st.integers(0, 10**6), levels=st.integers(2, 200))
+def test_candidates_are_the_local_maxima(seed, levels):
+    score = np.random.default_rng(seed).integers(0, levels, (17, 19)).astype(np.float32) / levels
+    found = find_candidates(score_map(score), 0.1)
+    padded = np.pad(score, 1, constant_values=-2)
+    expected = {
+        (y, x)
+        for y in range(17)
+        for x in range(19)
+        if score[y, x] >= np.float32(0.1) and score[y, x] == padded[y : y + 3, x : x + 3].max()
+    }
+    assert set(zip(found.map_y.tolist(), found.map_x.tolist(), strict=True)) == expected
+    keys = list(zip((-found.score).tolist(), found.map_y.tolist(), found.map_x.tolist(), strict=True))
+    assert keys == sorted(keys)
+    assert np.abs(found.x - found.map_x).max(initial=0) <= 0.5
+
+
+def test_each_candidate_has_its_views_threshold():
+    index = np.zeros((30, 30), np.int32)
+    index[:, 15:] = BANK.n_rotations  # the second view
+    score = peaks((30, 30), (5, 5, 0.5), (5, 25, 0.5), (20, 5, 0.7), (20, 25, 0.7))
+    picks = picks_of(score, thresholds=(0.4, 0.6), index=index)
+    assert sorted(zip(picks.view.tolist(), picks.map_y.tolist(), strict=True)) == [(0, 5), (0, 20), (1, 20)]
+
+
+def test_raising_one_threshold_removes_from_the_end():
+    rng = np.random.default_rng(0)
+    score = rng.random((80, 80)).astype(np.float32)
+    low, high = (picks_of(score, thresholds=(t, t)) for t in (0.5, 0.9))
+    assert len(high) and np.array_equal(low.x[: len(high)], high.x)
+
+
+def test_upper_threshold_still_suppresses():
+    score = peaks((30, 30), (10, 10, 0.95), (10, 13, 0.6), (25, 25, 0.6))
+    picks = picks_of(score, max_threshold=0.9)
+    assert picks.map_y.tolist() == [25]
+
+
+def test_border_exclusion_and_number_come_last():
+    score = peaks((40, 40), (2, 20, 0.9), (20, 20, 0.8), (30, 30, 0.7), (30, 10, 0.6))
+    excluded = np.zeros((40, 40), bool)
+    excluded[28:33, 28:33] = True
+    assert picks_of(score, border=5.0, excluded=excluded).map_y.tolist() == [20, 30]
+    assert picks_of(score, border=5.0, excluded=excluded, max_picks=1).map_x.tolist() == [20]
+    # a pick in the border zone has still suppressed its neighbour
+    assert picks_of(peaks((40, 40), (4, 20, 0.9), (7, 20, 0.8)), border=5.0).map_y.tolist() == []
+
+
+def test_distance_is_at_least():
+    score = peaks((30, 30), (10, 10, 0.9), (10, 15, 0.8), (14, 10, 0.8))
+    assert len(picks_of(score, distance=5.0)) == 2
+    assert len(picks_of(score, distance=4.0)) == 3
+    assert len(picks_of(score, distance=5.0001)) == 1
+
+
+@pytest.mark.parametrize("ratio", [1, 2])
+def test_subpixel_of_a_parabola(ratio):
+    y, x = np.mgrid[:21, :23]
+    score = 0.9 - 0.004 * ((y - 9.3) ** 2 + (x - 12.8) ** 2)
+    found = find_candidates(score_map(score, ratio=ratio), 0.85)
+    assert found.y[0] == pytest.approx(9.3 * ratio, abs=1e-4)
+    assert found.x[0] == pytest.approx(12.8 * ratio, abs=1e-4)
+    assert found.score[0] == np.float32(score[9, 13]), "the score stays the map's"
+
+
+def test_nothing_is_nothing():
+    assert len(picks_of(np.full((20, 20), -1, np.float32))) == 0
+    unscored = ScoreMap(np.full((9, 9), -1, np.float32), np.full((9, 9), -1, np.int32), Grid((9, 9), 1.0), BANK)
+    assert len(find_candidates(unscored, -1.0)) == 0

@@ -1,0 +1,91 @@
+"""Filters of micrograph and templates, and what is done to a micrograph before them."""
+
+import numpy as np
+import pytest
+import scipy.fft
+from scipy import ndimage
+
+from helpers import Blobs, bank_of, search
+from napari_gempick.engine.preprocess.ctf import CtfTransfer
+from napari_gempick.engine.preprocess.fourier_filters import Averaging, Whitening, frequencies, product
+from napari_gempick.engine.preprocess.prepare import prepare, remove_gradient, remove_hot_pixels
+from napari_gempick.engine.templates.masks import ShapeMask
+from napari_gempick.model.ctf import Ctf
+from napari_gempick.model.geometry import Grid
+
+
+def filtered(image, transfer, pixel_size=2.0):
+    return scipy.fft.irfft2(scipy.fft.rfft2(image) * transfer(image.shape, pixel_size), s=image.shape)
+
+
+@pytest.mark.parametrize("shape", [(60, 64), (61, 63)])
+def test_averaging_is_the_mean_over_pixels(shape):
+    image = np.random.default_rng(0).standard_normal(shape)
+    assert np.allclose(filtered(image, Averaging(3, 2.0)), ndimage.uniform_filter(image, 3, mode="wrap"), atol=1e-6)
+    if shape == (60, 64):  # an even filter has no shift of its own: twice it is twice the shifted one, moved back
+        once = ndimage.uniform_filter(image, 4, mode="wrap", origin=0)
+        twice = ndimage.uniform_filter(once, 4, mode="wrap", origin=-1)
+        mine = filtered(filtered(image, Averaging(4, 2.0)), Averaging(4, 2.0))
+        assert np.allclose(mine, twice, atol=1e-3)
+
+
+def test_averaging_means_pixels_of_the_file_on_any_grid():
+    fine, coarse = Averaging(4, 2.0)((64, 64), 2.0), Averaging(4, 2.0)((32, 32), 4.0)
+    assert np.allclose(fine[:16, :16], coarse[:16, :16], atol=1e-6)
+
+
+def test_whitening_makes_the_spectrum_flat():
+    rng, shape = np.random.default_rng(1), (700, 640)
+    colour = 1 / (0.01 + frequencies(shape, 2.0))
+    image = scipy.fft.irfft2(scipy.fft.rfft2(rng.standard_normal(shape)) * colour, s=shape).astype(np.float32)
+    white = filtered(image, Whitening.of(image, 2.0))
+    power = np.abs(scipy.fft.rfft2(white)) ** 2
+    ring = (frequencies(shape, 2.0) / 0.025).astype(int)
+    levels = np.bincount(ring.ravel(), power.ravel())[1:10] / np.bincount(ring.ravel())[1:10]
+    assert levels.max() / levels.min() < 1.15
+    assert hash(Whitening.of(image, 2.0)) == hash(Whitening.of(image, 2.0))
+    low = Whitening.of(image, 2.0, lowpass=20.0)((64, 64), 2.0)
+    assert low[0, -1] == pytest.approx(low[0, 14], rel=0.05)
+
+
+def test_hot_pixels_and_no_others_are_replaced():
+    rng = np.random.default_rng(2)
+    image = rng.standard_normal((100, 120)).astype(np.float32)
+    spoiled = image.copy()
+    spoiled[[3, 50, 99], [7, 60, 0]] += 40
+    mended, count = remove_hot_pixels(spoiled, 12.0)
+    assert count == 3 and np.count_nonzero(mended != image) == 3
+    assert np.abs(mended).max() < 6
+    assert remove_hot_pixels(np.ones((20, 20), np.float32), 5)[1] == 0
+
+
+@pytest.mark.parametrize(("order", "curved"), [(1, 0.0), (2, 3.0)])
+def test_gradient_goes_and_the_mean_stays(order, curved):
+    image = np.random.default_rng(3).standard_normal((200, 260)).astype(np.float32) + 50
+    y, x = np.indices(image.shape) / 200.0
+    flat = remove_gradient((image + 8 * x - 5 * y + curved * x * y).astype(np.float32), order)
+    assert np.abs(flat - image - (flat - image).mean()).max() < 0.15
+    assert flat.mean() == pytest.approx((image + 8 * x - 5 * y + curved * x * y).mean(), abs=0.02)
+
+
+@pytest.mark.parametrize("transfer", [Averaging(4, 2.0), "white", "all"])
+def test_both_sides_get_the_same_filter(plans, transfer):
+    """A noise-free particle scores one, whatever the filter."""
+    image = Blobs.image((260, 260), 2.0, [(128, 131)], [90])
+    image += 1e-3 * np.random.default_rng(4).standard_normal(image.shape).astype(np.float32)
+    white = Whitening.of(image + np.random.default_rng(5).standard_normal(image.shape).astype(np.float32), 2.0)
+    both = {"white": white, "all": product(Averaging(3, 2.0), white)}.get(transfer, transfer)
+    lens = CtfTransfer(Ctf(8000, 8000)) if transfer == "all" else None
+    seen = image if lens is None else filtered(image, lens).astype(np.float32)
+    mask = ShapeMask("circle", (150.0, 150.0))
+    template = Blobs.image((96, 96), 2.0, [(48, 48)])
+    bank = bank_of([template], [mask], step=45, spacing=2.0, pixel_size=2.0, transfer=product(both, lens))
+    found = search(seen, bank, plans, grid=Grid(image.shape, 2.0), transfer=both)
+    assert found.score[131, 128] > 0.985 and found.bank.psi(found.index[131, 128]) == 90
+    assert np.unravel_index(found.score.argmax(), found.score.shape) == (131, 128)
+
+
+def test_without_any_filter_the_pixels_are_untouched():
+    image = np.random.default_rng(6).standard_normal((90, 80)).astype(np.float32)
+    image = ((image - image.mean()) / image.std()).astype(np.float32)
+    assert np.allclose(prepare(image, Grid(image.shape, 2.0)).image, image, atol=1e-6) and product(None, None) is None

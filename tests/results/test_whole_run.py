@@ -1,0 +1,115 @@
+"""Automatic thresholds of a whole run: the same for any order, after a resumption, by retuning and from a job."""
+
+import json
+import shutil
+import subprocess
+
+import numpy as np
+import pytest
+
+from cluster_jobs import command, tree, values_for, write_data
+from helpers import Blobs
+from napari_gempick.cluster.collect import collect_job
+from napari_gempick.cluster.export import export_job
+from napari_gempick.cluster.folder import open_job
+from napari_gempick.cluster.mpi.micrographs import Worker
+from napari_gempick.cluster.records import RankLog
+from napari_gempick.cluster.settings import make_cluster
+from napari_gempick.io.images.mrc import write_mrc
+from napari_gempick.io.listing import find_micrographs
+from napari_gempick.model.settings import make_settings
+from napari_gempick.workflows.pick import pick_files
+from napari_gempick.workflows.retune import retune
+
+SIZE = (300, 330)
+FEW = "mic4"
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """Four micrographs with many particles, one with a single one, one with none."""
+    folder = tmp_path_factory.mktemp("run")
+    write_data(folder, SIZE, count=0)
+    rng = np.random.default_rng(0)
+    spots = [(x, y) for y in range(40, 280, 44) for x in range(40, 300, 44)]
+    for number, count in enumerate((len(spots), len(spots), 20, 25, 1, 0)):
+        places = spots[:count]
+        image = -Blobs.image(SIZE, 4.0, places, list(rng.uniform(0, 360, count)))
+        noisy = (image + 0.8 * rng.standard_normal(SIZE)).astype(np.float32)
+        write_mrc(folder / "mics" / f"mic{number}.mrc", noisy, 4.0)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def settings(data):
+    return make_settings(values_for(data, threshold=("auto",), save_maps=False, per_view_maps=False))
+
+
+@pytest.fixture(scope="module")
+def picked(data, settings, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("picked") / "run"
+    return folder, pick_files(settings, find_micrographs([data / "mics"]), folder)
+
+
+def picks_of(run):
+    return {row["name"]: row["picks"] for row in run["micrographs"]}
+
+
+def test_the_poor_one_borrows_and_the_empty_one_stays_empty(data, settings, picked, tmp_path):
+    _, run = picked
+    assert picks_of(run)[FEW] == 1 and picks_of(run)["mic5"] == 0
+    assert all(row["proof"] for row in run["micrographs"]), "proved in the first or in the second pass"
+    (empty,) = (row for row in run["micrographs"] if row["name"] == "mic5")
+    assert any("nothing is picked" in text for text in empty["remarks"])
+
+
+def test_order_does_not_matter(data, settings, picked, tmp_path):
+    folder, _ = picked
+    pick_files(settings, find_micrographs([data / "mics"])[::-1], tmp_path / "other")
+    assert tree(tmp_path / "other") == tree(folder)
+
+
+def test_a_resumed_run_ends_with_the_same_bytes(data, settings, picked, tmp_path):
+    folder, _ = picked
+    files = find_micrographs([data / "mics"])
+    pick_files(settings, files[:3], tmp_path / "run")
+    assert tree(tmp_path / "run", ("run.json",)) != {}
+    pick_files(settings, files, tmp_path / "run", resume=True)
+    assert tree(tmp_path / "run") == tree(folder)
+
+
+def test_retuning_to_the_same_thresholds_changes_nothing(picked, tmp_path):
+    folder, run = picked
+    shutil.copytree(folder, tmp_path / "run")
+    retune(tmp_path / "run", {"threshold": ("0.9",)})
+    assert tree(tmp_path / "run") != tree(folder)
+    again = retune(tmp_path / "run", {"threshold": ("auto",)})
+    assert tree(tmp_path / "run") == tree(folder) and picks_of(again) == picks_of(run)
+
+
+def test_one_that_cannot_be_read_fails_alone(picked, tmp_path):
+    folder, _ = picked
+    shutil.copytree(folder, tmp_path / "run")
+    said = []
+    record = json.loads((tmp_path / "run" / "run.json").read_text())
+    (tmp_path / "run" / "excluded").mkdir()
+    for row in record["micrographs"][1:]:
+        excluded = np.zeros(SIZE, np.float32)
+        write_mrc(tmp_path / "run" / "excluded" / f"{row['name']}.mrc.gz", excluded, 4.0)
+    again = retune(tmp_path / "run", {"exclude": str(tmp_path / "run" / "excluded")}, said.append)
+    assert "error" in again["micrographs"][0] and "exclusion mask" in said[0]
+    assert all("error" not in row for row in again["micrographs"][1:])
+
+
+def test_a_job_ends_with_the_same_bytes(data, settings, picked, tmp_path):
+    """The ranks choose by each micrograph; collecting chooses by all, and the job finds its files as it left them."""
+    folder, _ = picked
+    export_job(settings, find_micrographs([data / "mics"]), tmp_path / "job", make_cluster({"site": "mpirun"}))
+    subprocess.run(command(1, tmp_path / "job"), check=True, timeout=300)
+    run, job = collect_job(tmp_path / "job"), open_job(tmp_path / "job")
+    worker = Worker(job, RankLog(job.progress, 2, 0), alone=True)
+    assert picks_of(run)[FEW] == 1
+    assert tree(job.results) == tree(folder)
+    assert all(worker.is_done(micrograph) for micrograph in job.micrographs)
+    collect_job(job.folder, tmp_path / "copy")
+    assert tree(tmp_path / "copy") == tree(folder)

@@ -1,0 +1,264 @@
+"""The dock in a viewer: layers follow, napari's own tools correct, nothing is left behind."""
+
+import shutil
+import threading
+
+import numpy as np
+import pytest
+from napari.utils.notifications import notification_manager
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QAbstractSpinBox, QApplication, QComboBox, QStyle, QStyleOptionComboBox
+
+from napari_gempick.io.stack import write_mrc
+from napari_gempick.widgets.layers.layers import INDEX, MICROGRAPH, NCC, PICKS
+from napari_gempick.widgets.npe2.files import coordinates_reader
+
+
+def places(layer):
+    return {(round(float(x)), round(float(y))) for y, x in layer.data}
+
+
+def test_search_shows_layers_that_fit(picked, planted):
+    layers = picked.layers
+    points, micrograph, index = layers.layer(PICKS), layers.layer(MICROGRAPH), layers.layer(INDEX)
+    assert len(places(points)) == len(planted["one"])
+    for x, y in planted["one"]:
+        assert min(np.hypot(x - px, y - py) for px, py in places(points)) < 2
+    assert set(points.features.columns) == {"score", "view", "psi", "template", "made"}
+    assert layers.layer(NCC).contrast_limits == [-1, 1]
+    for layer in (micrograph, index, points):
+        np.testing.assert_allclose(layer.scale, 0.2)
+    x, y = (int(n) for n in planted["one"][0])
+    assert str(index.features["view"][int(index.data[y, x])]) == "particle"
+    assert picked.viewer.layers.selection.active is not None
+
+
+def test_coarse_maps_lie_on_the_micrograph(picked, qtbot, planted):
+    controller = picked.controller
+    controller.set_value("lowpass", 12.0)
+    picked.searches.run_this()
+    qtbot.waitUntil(lambda: picked.searches.run is None, timeout=60_000)
+    qtbot.waitUntil(lambda: [pair.ratio for pair in controller.loaded.maps.values()] == [3], timeout=20_000)
+    ncc = picked.layers.layer(NCC)
+    for x, y in planted["one"]:
+        world = picked.layers.layer(MICROGRAPH).data_to_world((y, x))
+        row, column = ncc.world_to_data(world)
+        near = np.asarray(ncc.data)[round(row) - 2 : round(row) + 3, round(column) - 2 : round(column) + 3]
+        top = np.unravel_index(np.nanargmax(near), near.shape)
+        assert np.hypot(round(row) - 2 + top[0] - row, round(column) - 2 + top[1] - column) <= 1
+
+
+def test_slider_and_keys_move_the_threshold(picked, qtbot):
+    tune, controller = picked.tune, picked.controller
+    points = picked.layers.layer(PICKS)
+    tune.sliders["particle"].slider.setValue(0.99)
+    assert len(points.data) == 0
+    assert tune.count.text() == "0 picks  (-3)"
+    tune.sliders["particle"].slider.setValue(0.1)
+    assert len(points.data) == len(controller.choice) > 3
+    before = controller.tune().threshold("particle")
+    qtbot.keyClick(picked.tune.gallery, Qt.Key.Key_Period)
+    assert controller.tune().threshold("particle") == pytest.approx(before + 0.01)
+
+
+def test_napari_tools_correct(picked, qtbot):
+    controller, points = picked.controller, picked.layers.layer(PICKS)
+    all_places = places(points)
+    points.selected_data = {0}
+    gone = points.data[0]
+    points.remove_selected()
+    qtbot.waitUntil(lambda: len(controller.edits().rejected) == 1)
+    assert places(points) == all_places - {(round(float(gone[1])), round(float(gone[0])))}
+    points.add((30.0, 20.0))
+    qtbot.waitUntil(lambda: len(controller.edits().added) == 1)
+    assert (20, 30) in places(points)
+    assert list(points.features["made"]) == ["found", "found", "by hand"]
+    controller.undo()
+    controller.undo()
+    assert places(points) == all_places
+
+
+def test_reject_by_cursor_keeps_the_selection(picked):
+    points = picked.layers.layer(PICKS)
+    y, x = points.data[1]
+    picked.layers.picks.reject_selected((float(x) + 3, float(y)))
+    assert len(points.data) == 2
+    picked.controller.undo()
+    points.selected_data = {0, 2}
+    kept = places(points)
+    picked.controller.set_threshold(None, 0.3)
+    assert len(points.selected_data) == 2 and len(places(points)) >= len(kept)
+
+
+def test_deleted_layers_come_back(picked, qtbot):
+    viewer, controller = picked.viewer, picked.controller
+    picked.searches.run_this()
+    viewer.layers.clear()
+    qtbot.waitUntil(lambda: picked.searches.run is None, timeout=60_000)
+    qtbot.waitUntil(lambda: picked.layers.layer(PICKS) is not None and picked.layers.layer(NCC) is not None)
+    assert len(picked.layers.layer(PICKS).data) == len(controller.choice)
+
+
+def test_going_on_and_back(picked, qtbot):
+    controller = picked.controller
+    qtbot.keyClick(picked.tune.gallery, Qt.Key.Key_BracketRight)
+    qtbot.waitUntil(lambda: controller.loaded.stem == "two")
+    assert len(picked.layers.layer(PICKS).data) == 2
+    assert picked.layers.layer(NCC).data.shape == (220, 240)
+    qtbot.keyClick(picked.tune.gallery, Qt.Key.Key_BracketLeft)
+    qtbot.waitUntil(lambda: controller.loaded.stem == "one")
+    assert len(picked.layers.layer(PICKS).data) == 3
+    qtbot.waitUntil(lambda: picked.layers.layer(NCC) is not None)
+
+
+def test_cycle_and_stacks(picked, qtbot):
+    picked.cycle()
+    assert picked.layers.layer(NCC).visible and not picked.layers.layer(MICROGRAPH).visible
+    picked.cycle()
+    assert picked.layers.layer(INDEX).visible and picked.look.text() == "Showing: index map"
+    picked.cycle()
+    assert picked.layers.layer(MICROGRAPH).visible
+    picked.templates.stacks.click()
+    qtbot.waitUntil(lambda: "particle templates" in picked.viewer.layers)
+    assert picked.viewer.layers["particle templates"].data.shape[0] == 12
+    assert picked.viewer.layers["particle templates"].scale[0] == 30
+
+
+def test_a_drawn_mask_is_a_file(picked, qtbot):
+    picked.drawing.start(picked.controller.state.views[0])
+    labels = picked.viewer.layers["Mask particle"]
+    labels.data[20:60, 20:60] = 1
+    picked.templates.views["particle"].use.click()
+    mask = picked.controller.state.views[0].mask
+    assert mask.endswith("masks/particle_1.mrc")
+    assert "Mask particle" not in picked.viewer.layers
+    assert picked.layers.layer(MICROGRAPH).visible
+
+
+def test_errors_are_one_notification(dock, qtbot, tmp_path):
+    notification_manager.records.clear()
+    dock.controller.add_micrographs([tmp_path / "no such folder" / "*.mrc"])
+    qtbot.waitUntil(lambda: bool(notification_manager.records))
+    (record,) = notification_manager.records
+    assert "matches no micrograph" in record.message
+
+
+def test_closing_while_running(picked):
+    picked.controller.set_value("angle_step", 0.5)
+    picked.searches.run_this()
+    picked.shut()
+    assert picked.searches._process._process is None
+    assert (picked.controller.folder is None) and picked.controller.background.closed
+
+
+def test_closing_the_window_ends_everything(qtbot, searched_once, tmp_path, make_napari_viewer):
+    from napari_gempick.widgets.app.dock import open_dock
+
+    shutil.copytree(searched_once, tmp_path / "session")
+    viewer = make_napari_viewer()
+    dock = open_dock(viewer, [tmp_path / "session"])
+    qtbot.waitUntil(lambda: dock.controller.choice is not None, timeout=20_000)
+    controller, searches = dock.controller, dock.searches
+    searches.run_this()
+    viewer.close()
+    qtbot.waitUntil(lambda: controller.background.closed, timeout=10_000)
+    assert searches._process._process is None and controller.folder is None
+
+
+def test_settings_travel_as_json_and_command(picked, tmp_path, qtbot):
+    from qtpy.QtWidgets import QApplication
+
+    picked.search.save_settings(tmp_path / "settings.json")
+    before = picked.controller.state
+    picked.controller.set_value("angle_step", 90.0)
+    picked.search.load_settings(tmp_path / "settings.json")
+    assert picked.controller.state.settings() == before.settings()
+    picked.search.copy_command()
+    assert QApplication.clipboard().text().startswith("gempick pick ")
+
+
+def test_export_writes_what_is_seen(picked, qtbot):
+    from napari_gempick.io.coordinates import read_coordinates
+
+    picked.controller.add_pick(20.0, 30.0)
+    picked.export.export(all_=True)
+    path = picked.controller.folder.path / "one_autopick.star"
+    qtbot.waitUntil(lambda: path.exists() and len(read_coordinates(path).picks) == 4)
+    written = read_coordinates(path).picks
+    assert places(picked.layers.layer(PICKS)) == {
+        (round(x), round(y)) for x, y in zip(written.x.tolist(), written.y.tolist(), strict=True)
+    }
+
+
+def test_open_images_are_adopted_and_picks_lie_on_them(make_napari_viewer, data, tmp_path, qtbot):
+    from napari_gempick.widgets.app.dock import open_dock
+
+    viewer = make_napari_viewer()
+    viewer.open(str(data / "one.mrc"), plugin="napari-gempick")
+    low, high = viewer.layers[0].contrast_limits
+    assert low > viewer.layers[0].data.min() and high < viewer.layers[0].data.max()
+    dock = open_dock(viewer)
+    qtbot.waitUntil(lambda: dock.controller.loaded is not None, timeout=20_000)
+    (tmp_path / "one_autopick.star").write_text(
+        "data_\n\nloop_\n_rlnCoordinateX #1\n_rlnCoordinateY #2\n60.0 70.0\n", encoding="utf-8"
+    )
+    ((points, options, kind),) = coordinates_reader(str(tmp_path / "one_autopick.star"))(
+        str(tmp_path / "one_autopick.star")
+    )
+    assert kind == "points" and points.tolist() == [[70.0, 60.0]]
+    np.testing.assert_allclose(options["scale"], 0.2)
+    dock.shut()
+
+
+def test_micrograph_without_a_pixel_size(dock, tmp_path, qtbot):
+    write_mrc(tmp_path / "bare.mrc", np.random.default_rng(0).random((64, 64)).astype(np.float32), None)
+    dock.controller.add_micrographs([tmp_path / "bare.mrc"])
+    qtbot.waitUntil(lambda: dock.layers.layer(MICROGRAPH) is not None, timeout=20_000)
+    assert dock.micrographs.pixel_size.native.text() == "unknown: type it"
+    dock.micrographs.pixel_size.native.setValue(1.5)
+    qtbot.waitUntil(lambda: dock.controller.loaded.pixel_size == 1.5)
+    np.testing.assert_allclose(dock.layers.layer(MICROGRAPH).scale, 0.15)
+
+
+def test_closing_ends_every_thread(picked, qtbot):
+    """Those that search, extract, export, read and save, in the middle of their work."""
+    picked.controller.set_value("angle_step", 0.5)
+    picked.searches.run_this()
+    picked.extraction.start(lambda result: None, measure={"gpu": False}, settings={}, micrographs=[])
+    picked.cluster.start(lambda result: None, measure={"gpu": False}, settings={}, micrographs=["x" * 2**20])
+    picked.controller.set_value("lowpass", 15.0)
+    mine = {thread for thread in threading.enumerate() if thread.name.startswith("gempick")}
+    assert {"gempick requests", "gempick events", "gempick log"} <= {thread.name for thread in mine}
+    picked.shut()
+    assert not [thread.name for thread in mine if thread.is_alive()]
+    assert not [thread.name for thread in threading.enumerate() if thread.name.startswith("gempick")]
+
+
+def test_nothing_is_cut_off(dock, data):
+    """Texts of choices and numbers fit, and no editor covers its neighbour, in a window of 1280 x 800 pixels."""
+    controller = dock.controller
+    controller.add_micrographs([data / "one.mrc"])
+    for name in ("side", "top"):
+        controller.add_view(name, [str(data.parent / "particle.mrc")])
+    controller.change_view("side", mask="rectangle:170x160")
+    dock.viewer.window.resize(1280, 800)
+    dock.viewer.window.show()
+    QApplication.processEvents()
+    dock.search.set_open(True)
+    dock.search.advanced.set_open(True)
+    QApplication.processEvents()
+    shown = [child for kind in (QAbstractSpinBox, QComboBox) for child in dock.findChildren(kind)]
+    shown = [child for child in shown if child.isVisible()]
+    assert len(shown) > 20 and dock.width() < 400
+    for one in shown:
+        if isinstance(one, QComboBox):
+            option = QStyleOptionComboBox()
+            one.initStyleOption(option)
+            part = QStyle.SubControl.SC_ComboBoxEditField
+            room = one.style().subControlRect(QStyle.ComplexControl.CC_ComboBox, option, part, one).width()
+            text = one.currentText() or one.placeholderText()
+        else:
+            room, text = one.lineEdit().width(), one.text()
+        assert one.fontMetrics().tightBoundingRect(text).width() <= room, (one.accessibleName(), text)
+        others = [other for other in shown if other is not one and other.parent() is one.parent()]
+        assert not any(one.geometry().intersects(other.geometry()) for other in others), one.accessibleName()

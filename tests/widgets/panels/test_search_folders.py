@@ -1,0 +1,129 @@
+"""The folder of a session: left and opened again, of one window, made by the command line or by others."""
+
+import json
+import shlex
+
+import mrcfile
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from napari_gempick.cli import main
+from napari_gempick.io.stack import write_mrc
+from napari_gempick.io.star import write_tables
+from napari_gempick.widgets.panels.search import command_line, inputs_of
+from napari_gempick.workflows.retune import retune
+
+
+def test_close_and_reopen_restores_everything(searched, make_session):
+    controller = searched.controller
+    controller.step(1)
+    searched.idle()
+    controller.set_threshold(None, 0.35)
+    controller.add_pick(33.0, 44.0)
+    searched.idle()
+    state, folder, counts = controller.state, controller.folder.path, dict(searched.counter.counts)
+    searched.close()
+    again = make_session()
+    try:
+        assert again.controller.open_folder(folder)
+        again.wait(lambda: again.controller.choice is not None)
+        again.idle()
+        assert again.controller.state == state
+        assert again.controller.stem == "two"
+        assert again.counter.counts == counts
+        assert again.searches.state_of(again.controller.file)[0] == "done"
+    finally:
+        again.close()
+
+
+def test_a_folder_belongs_to_one_window(searched, make_session):
+    other = make_session()
+    try:
+        assert not other.controller.open_folder(searched.controller.folder.path)
+        assert "open in another window" in other.said[-1][1]
+    finally:
+        other.close()
+
+
+def test_results_of_others_are_never_written_to(session, data, tmp_path):
+    (data / "gempick").mkdir()
+    (data / "gempick" / "session.json").write_text("mine")
+    session.controller.add_micrographs([data / "one.mrc"])
+    session.wait(lambda: session.controller.loaded is not None)
+    assert session.controller.folder.path == data / "gempick_2"
+    assert not session.controller.use_folder(data / "gempick")
+    session.controller.open_folder(data / "gempick")
+    assert "cannot be read" in session.said[-1][1]
+    assert (data / "gempick" / "session.json").read_text() == "mine"
+
+
+def test_the_folder_is_one_of_results(searched):
+    """What the command line makes of the session's folder is what the window shows."""
+    controller = searched.controller
+    controller.set_threshold(None, 0.3)
+    searched.idle()
+    run = retune(controller.folder.path, {"threshold": ["0.3"]})
+    assert {row["name"]: row["picks"] for row in run["micrographs"]} == searched.counter.counts
+
+
+def test_results_of_the_command_line_open(session, data, gempick_run):
+    folder = gempick_run(data)
+    assert session.controller.open_folder(folder)
+    session.wait(lambda: session.controller.choice is not None)
+    session.idle()
+    run = json.loads((folder / "run.json").read_text())
+    assert session.counter.counts == {row["name"]: row["picks"] for row in run["micrographs"]}
+    assert session.searches.state_of(session.controller.file)[0] == "done"
+
+
+@pytest.fixture
+def gempick_run(tmp_path):
+    def run(folder):
+        command = ["pick", str(folder), "--templates", f"particle={tmp_path / 'particle.mrc'}", "--angle-step", "30"]
+        result = CliRunner().invoke(main, [*command, "-o", str(tmp_path / "results")])
+        assert result.exit_code == 0, result.output
+        return tmp_path / "results"
+
+    return run
+
+
+def test_the_pixel_size_of_a_list_counts_in_the_window_too(session, data, tmp_path, make_session):
+    image = np.asarray(mrcfile.read(data / "one.mrc"))
+    write_mrc(tmp_path / "lists/mics/one.mrc", image, 1.0)
+    write_mrc(tmp_path / "lists/mics/one_noDW.mrc", image, 1.0)
+    rows = {"rlnMicrographName": ["mics/one.mrc"], "rlnMicrographPixelSize": ["2.0"]}
+    write_tables(tmp_path / "lists/m.star", {"micrographs": rows})
+    session.load(tmp_path / "lists/m.star", data.parent / "particle.mrc")
+    controller = session.controller
+    assert (controller.loaded.pixel_size, controller.loaded.pixel_size_source) == (2.0, "the STAR file")
+    note = "gives a pixel size of 1 Å, but the STAR file gives 2 Å"
+    session.wait(lambda: any(note in sentence for _, sentence in session.said))
+    session.searches.run_all()
+    session.idle()
+    row = controller.results["one"].row
+    assert (row["pixel_size"], row["picks"]) == (2.0, 3) and note in row["notes"][0]
+    text = command_line(
+        controller.state.settings(), inputs_of(controller.state.files, controller.folder.path), tmp_path / "again"
+    )
+    assert CliRunner().invoke(main, shlex.split(text)[1:]).exit_code == 0
+    again = json.loads((tmp_path / "again/run.json").read_text())["micrographs"][0]
+    assert (again["pixel_size"], again["picks"]) == (2.0, 3)
+    session.close()
+    reopened = make_session()
+    reopened.controller.open_folder(session.folder)
+    reopened.wait(lambda: reopened.controller.loaded is not None)
+    assert reopened.controller.loaded.pixel_size == 2.0
+    reopened.controller.add_micrographs([tmp_path / "lists/mics"])
+    reopened.wait(lambda: any("one_noDW.mrc" in sentence for _, sentence in reopened.said))
+    assert [file.output_stem for file in reopened.controller.state.files] == ["one"]
+    reopened.close()
+
+
+def test_same_names_in_two_folders(session, data, tmp_path):
+    write_mrc(tmp_path / "other" / "one.mrc", np.random.default_rng(0).random((64, 64)).astype(np.float32), 2.0)
+    session.controller.add_micrographs([data / "one.mrc"])
+    session.wait(lambda: session.controller.loaded is not None)
+    session.controller.add_micrographs([tmp_path / "other" / "one.mrc", data / "one.mrc"])
+    session.wait(lambda: len(session.controller.state.files) == 2)
+    assert [file.output_stem for file in session.controller.state.files] == ["one", "other/one"]
