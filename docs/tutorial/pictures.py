@@ -13,10 +13,10 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
-from cluster import through_a_cluster
 from PIL import Image
 from window import Window
 
+from cluster import through_a_cluster
 from napari_gempick.io.coordinates import read_coordinates
 
 ROOT = Path(__file__).parents[2]

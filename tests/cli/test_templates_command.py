@@ -48,7 +48,11 @@ def test_project_writes_stack_masks_and_angles(here, gempick):
         assert np.corrcoef(image.ravel(), exact.ravel())[0, 1] > 0.99
     assert made["symmetry_fit"] > 0.9 and not made["notes"]
     side = mrcfile.read(here / "out/views_side.mrc")
-    assert side.shape == (70, 70) and (here / "out/views_top_mask.mrc").exists()
+    assert side.shape == (70, 70)
+    for name in ("side", "top"):
+        image, mask = mrcfile.read(here / f"out/views_{name}.mrc"), mrcfile.read(here / f"out/views_{name}_mask.mrc")
+        area = np.count_nonzero(image > 0.05 * image.max())
+        assert area < mask.sum() < 1.5 * area, "a named view has a mask of its own"
     again = gempick("templates", "project", "map.mrc", "-o", "out/views.mrcs", check=2)
     assert "--overwrite" in again.stderr
 

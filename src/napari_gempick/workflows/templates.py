@@ -12,7 +12,13 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from napari_gempick.engine.preprocess.fourier_filters import Averaging
-from napari_gempick.engine.templates.masks import EDGE_PIXELS, ShapeMask, framed, outline, soft_edge, widened
+from napari_gempick.engine.templates.masks import (
+    EDGE_PIXELS,
+    ShapeMask,
+    automatic_weights,
+    framed,
+    outline,
+)
 from napari_gempick.engine.templates.projection import (
     Projector,
     setting_of_map,
@@ -41,8 +47,6 @@ if TYPE_CHECKING:
 
 
 ANGLE_STEP = 15.0
-WIDENED = 0.2
-"""Masks of projections, which have no surroundings, are wider than the outline by this share of its diameter."""
 POOR_FIT = 0.5
 """A map that correlates less with itself, turned by its symmetry, is said to lack it."""
 
@@ -56,7 +60,7 @@ class Projections:
     images : (n, h, w) float32
         Integrals along the beam; protein-bright, or dark where the opposite contrast was asked for.
     masks : (n, h, w) float32
-        Weights 0..1 with a soft edge.
+        Weights 0..1 with a soft edge, the same for all images.
     angles : (n, 3) float64
         rot, tilt and psi as RELION has them, degrees.
     pixel_size : float
@@ -108,7 +112,8 @@ def project_map(
     template_pixel_size : float, optional
         Å per pixel of the templates; default that of the map.
     mask : {"auto", "circular"}
-        Each projection's own outline, or one circle that holds all of them.
+        The outlines of all projections over one another, as `engine.masks.automatic_weights` has them, or one circle
+        that holds them all.
     diameter : float, optional
         Å; of the circle.
     progress : callable, optional
@@ -148,13 +153,12 @@ def project_map(
 
 
 def _masks(images: NDArray[np.float32], spacing: float, mask: str, diameter: float | None) -> NDArray[np.float32]:
-    """Return a mask for each image: its outline with a soft edge, or the circle that holds all outlines."""
-    outlines = np.stack([widened(outline(image), WIDENED) for image in images])
+    """Return one mask for all images (n, h, w): their outlines over one another, or the circle that holds them."""
     if mask == "auto" and diameter is None:
-        return np.stack([soft_edge(one, EDGE_PIXELS) for one in outlines])
+        return np.broadcast_to(automatic_weights(*images), images.shape)
     n = images.shape[-1]
     if diameter is None:
-        rows, columns = np.nonzero(outlines.any(axis=0))
+        rows, columns = np.nonzero(np.any([outline(image) for image in images], axis=0))
         diameter = (2 * float(np.hypot(rows - n // 2, columns - n // 2).max()) + EDGE_PIXELS) * spacing
     whole = framed(ShapeMask("circle", (diameter, diameter), EDGE_PIXELS * spacing), (n, n), spacing)
     return np.broadcast_to(whole, images.shape)
@@ -217,7 +221,8 @@ def project_files(
     for number, name in enumerate(named):
         assert views is not None
         write_mrc(files[name], views.images[number], views.pixel_size)
-        write_mrc(mask_files[name], views.masks[number], views.pixel_size)
+        own = _masks(views.images[[number]], views.pixel_size, options.get("mask", "auto"), options.get("diameter"))
+        write_mrc(mask_files[name], own[0], views.pixel_size)
     notes = []
     symmetry = options.get("symmetry", "C1")
     if made.symmetry_fit < POOR_FIT:

@@ -85,6 +85,25 @@ def test_both_sides_get_the_same_filter(plans, transfer):
     assert np.unravel_index(found.score.argmax(), found.score.shape) == (131, 128)
 
 
+@pytest.mark.parametrize("slope", ["none", "ramp", "bowl"])
+def test_a_high_pass_gives_the_scores_near_an_edge_that_a_larger_micrograph_gives(plans, slope):
+    """A slope has no kink where the micrograph ends: the whole, which has no slope at all, says what is right there."""
+    whole = Blobs.image((480, 480), 4.0, [(158, 158), (240, 160), (240, 240)]) * 2.5
+    whole += np.random.default_rng(7).standard_normal(whole.shape).astype(np.float32)
+    y, x = (np.indices((200, 200)) - 100) / 200.0
+    added = {"none": 0 * x, "ramp": 10 * (x + y), "bowl": 40 * (x**2 + y**2)}[slope]
+    part = (whole[140:340, 140:340] + added).astype(np.float32)
+    template, mask = Blobs.image((64, 64), 4.0, [(32, 32)]), ShapeMask("circle", (120.0, 120.0), 16.0)
+    filters = {"lowpass": 20.0, "highpass": 400.0}
+    bank = bank_of([template], [mask], step=45, spacing=4.0, pixel_size=4.0, **filters)
+    scores = search(part, bank, plans, grid=Grid(part.shape, 4.0), **filters).score[18:-18, 18:-18]
+    right = search(whole, bank, plans, grid=Grid(whole.shape, 4.0), **filters).score[158:322, 158:322]
+    assert right[0, 0] > 0.85 and abs(scores[0, 0] - right[0, 0]) < 0.02, "a particle in the corner"
+    edge = np.ones(scores.shape, bool)
+    edge[10:-10, 10:-10] = False
+    assert np.std((scores - right)[edge]) < 0.01 and np.abs(scores - right).max() < 0.06
+
+
 def test_without_any_filter_the_pixels_are_untouched():
     image = np.random.default_rng(6).standard_normal((90, 80)).astype(np.float32)
     image = ((image - image.mean()) / image.std()).astype(np.float32)

@@ -131,6 +131,8 @@ def test_projected_map_has_masks_and_the_pixel_size_asked_for():
         assert np.abs(image + exact).max() < 1e-2 * exact.max()
         assert exact[weights > 0].sum() > 0.95 * exact.sum()
         assert weights.min() == 0 and weights.max() == 1 and np.any((weights > 0) & (weights < 1))
+    union = np.any([image < 0.05 * image.min() for image in made.images], axis=0)
+    assert (made.masks == made.masks[0]).all() and union.sum() < made.masks[0].sum() < 1.2 * union.sum()
     round_ones = project_map(BLOBS.density(64, 4.0), 4.0, angles=[(0, 90)], mask="circular", diameter=120).masks
     assert round_ones[0].sum() * 16 == pytest.approx(np.pi * 60**2, rel=0.01)
 

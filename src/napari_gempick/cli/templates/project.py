@@ -45,7 +45,8 @@ _POSITIVE = click.FloatRange(min=0, min_open=True)
     "--mask",
     type=click.Choice(["auto", "circular"]),
     default="auto",
-    help="Masks: each projection's own outline, or the circle that holds all. Both have a soft edge. [default: auto]",
+    help="Mask of all projections: their outlines over one another, or the circle that holds them. Both have a soft "
+    "edge. [default: auto]",
 )
 @click.option("--diameter", type=_POSITIVE, help="Diameter of circular masks. [Å; default: from the projections]")
 @click.option(

@@ -98,6 +98,10 @@ def prepare(
 ) -> Prepared:
     """Normalise, filter and Fourier-crop a micrograph.
 
+    Its edges are continued by mirror images (`fourier_filters.pad_smoothly`), to twice the high-pass and twelve times
+    the low-pass at least. A slope would have kinks there, which a high-pass turns into bands along the edges: so it is
+    preceded by `remove_gradient`, order 2, which takes away nothing but what the high-pass does.
+
     Parameters
     ----------
     micrograph : (ny, nx) float32
@@ -123,6 +127,8 @@ def prepare(
         margin += math.ceil(transfer.reach(lowpass or 2 * grid.map_pixel_size) / grid.pixel_size)
     ny, nx = (_padded_length(n, ratio.numerator, margin) for n in image.shape)
     my, mx = (int(n / ratio) for n in (ny, nx))
+    if highpass is not None:
+        image = remove_gradient(image, 2)
     spectrum = scipy.fft.rfft2(pad_smoothly(image, (ny, nx)), overwrite_x=True)
     if ratio != 1:
         spectrum = crop_spectrum(spectrum, ny, (my, mx))
