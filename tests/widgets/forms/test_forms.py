@@ -67,7 +67,7 @@ class Made:
 
 
 @pytest.fixture
-def made(screen, qtbot):
+def made(qtbot):
     return Made(qtbot)
 
 
@@ -190,7 +190,7 @@ def test_what_is_being_typed_stays(made, qtbot):
         made.edited.clear()
 
 
-def test_dialogs_ask_by_the_same_editors(screen, qtbot):
+def test_dialogs_ask_by_the_same_editors(qtbot):
     parent = QWidget()
     qtbot.addWidget(parent)
     assert projection_dialog(parent, "/maps/my=map.mrc").asdict() == {"name": "my_map", "symmetry": "C1", "step": 15.0}

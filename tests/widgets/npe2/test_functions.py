@@ -58,7 +58,7 @@ def test_too_many_search_images_are_refused():
         rotated_stack(layer, angle_step=0.5, pixel_size=2.0)
 
 
-def test_widgets_add_layers(screen, make_napari_viewer, qtbot, ball):
+def test_widgets_add_layers(make_napari_viewer, qtbot, ball):
     viewer = make_napari_viewer()
     for made, label in ((template_stack_widget(), "a"), (rotated_stack_widget(), "b")):
         viewer.window.add_dock_widget(made, name=label)
