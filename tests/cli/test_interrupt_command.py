@@ -71,7 +71,7 @@ def test_while_modules_are_loaded(data, started, number):
 
 @pytest.mark.parametrize("number", STATUS)
 def test_a_library_that_wraps_the_interrupt_in_an_error_of_its_own(tmp_path, number):
-    """Extension modules do so while they are loaded: what they raise then is no fault of the program."""
+    """Extension modules do so while they are loaded: what they raise then is not the fault of the program."""
     code = (
         "import os, sys\n"
         "from napari_gempick import cli\n"

@@ -67,7 +67,7 @@ def test_named_views_alone_fill_the_stack(here, gempick):
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (("--symmetry", "X2"), "no symmetry that is known"),
+        (("--symmetry", "X2"), "not a known symmetry"),
         (("--view", "side"), "NAME=ROT,TILT"),
         (("--view", "a/b=1,2"), "NAME=ROT,TILT"),
         (("--views", "30000"), "cannot be made"),
@@ -187,7 +187,7 @@ def test_shapes_have_the_sizes_asked_for(tmp_path, monkeypatch, gempick):
     assert np.allclose(mrcfile.read(tmp_path / "d.mrc")[5:55, 5:55], -disc[20:70, 20:70], atol=1e-5)
     for wrong in ("disc:0", "ring:50x90", "cone:4", "ring:50", "disc:1.2.3"):
         done = gempick("templates", "shapes", wrong, "-o", "w.mrc", "--pixel-size", 2, check=2)
-        assert "is no shape" in done.stderr
+        assert "is not a shape" in done.stderr
 
 
 def test_rotated_stacks_are_those_of_the_search(here, gempick):

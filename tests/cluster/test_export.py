@@ -321,7 +321,7 @@ def test_a_scheduler_that_is_absent_or_refuses(exported, tmp_path):
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (lambda job: (job / "job.json").unlink(), "is no job folder"),
+        (lambda job: (job / "job.json").unlink(), "is not a job folder"),
         (lambda job: (job / "job.json").write_text("{"), "cannot be decoded"),
         (lambda job: (job / "templates/2/top.mrcs").unlink(), "is missing from the job folder"),
         (lambda job: (job / "templates/2/top.mrcs").write_bytes(b"x"), "truncated or changed"),
@@ -375,4 +375,4 @@ def test_the_command_line(data, tmp_path, monkeypatch):
     assert json.loads(gempick("status", "job", "--json").stdout)["done"] == 5
     assert "5 of 5 micrographs done, 0 failed" in gempick("status", "job").stdout
     assert "Each of the 185 pairs" in gempick("collect", "job").stdout
-    assert "is no job folder" in gempick("status", ".", status=2).stderr
+    assert "is not a job folder" in gempick("status", ".", status=2).stderr

@@ -1,4 +1,4 @@
-"""Locks end in finite time, and their absence is no obstacle."""
+"""Locks end in finite time, and work goes on without them."""
 
 from __future__ import annotations
 

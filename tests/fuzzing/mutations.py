@@ -46,7 +46,7 @@ def damaged(rng: random.Random, kind: str, raw: bytes, others: Sequence[bytes]) 
 
 
 def put_in_place(rng: random.Random, path: Path) -> str:
-    """Put something that is no regular file in the place of a file; return what."""
+    """Put something that is not a regular file in the place of a file; return what."""
     what = rng.choice(("missing", "folder", "pipe", "loop", "device", "empty"))
     path.unlink()
     if what == "folder":

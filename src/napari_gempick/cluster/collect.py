@@ -46,7 +46,7 @@ def collect_job(
     Raises
     ------
     GempickError
-        It is no job folder, nothing is done yet, or the output cannot be written.
+        It is not a job folder, nothing is done yet, or the output cannot be written.
     """
     job = open_job(folder)
     local = job.content.get("local_root")

@@ -283,7 +283,7 @@ def open_job(folder: Path | str, root: str | None = None) -> Job:
     where = Path(os.path.abspath(folder))
     path = where / JOB_FILE
     if not path.exists():
-        raise SettingsError(f"{path} is missing; {folder} is no job folder.", path)
+        raise SettingsError(f"{path} is missing; {folder} is not a job folder.", path)
     try:
         content = read_object(path)
         checked(JobRecord, content, path, "correct it, or export the job again")

@@ -310,7 +310,7 @@ class _Reader:
     def _mentions(self, plain: str, following: str) -> int:
         """Return how often a word names the program: by itself, or by a variable that holds it.
 
-        The worker's other commands, such as `cryosparcw env`, are no run of it.
+        The worker's other commands, such as `cryosparcw env`, are not runs of it.
         """
         plain = re.sub(r"\$\{?([A-Za-z_]\w*)\}?", lambda m: self.program if m[1] in self.aliases else m[0], plain)
         if plain == self.program and re.fullmatch(r"[a-z]\w*", following) and following != "run":

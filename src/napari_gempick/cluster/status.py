@@ -114,7 +114,7 @@ def job_status(folder: Path | str, *, ask: bool = True, site: str | None = None)
     Raises
     ------
     SettingsError
-        It is no job folder.
+        It is not a job folder.
     """
     job = open_job(folder)
     now = _from_files(job)

@@ -27,7 +27,7 @@ UNSCORED = -2.0
 
 
 def update_max(best: NDArray[np.float32], holder: NDArray[np.int32], score: Any, index: Any) -> None:
-    """Take the larger score, in a tie the smaller k, into `best` and `holder`; all (y, x), `index` is used up."""
+    """Raise `best` and `holder` to the larger score, in a tie the smaller k; all (y, x). Overwrites `index`."""
     better = score > best
     equal = score == best
     if equal.any():

@@ -96,13 +96,13 @@ class Kernels:
         self._functions[name](grid, block, arguments, shared_mem=room)
 
     def rows(self, name: str, height: int, images: int, *arguments: Any) -> None:
-        """Launch a kernel of rows for so many rows of each of some images."""
+        """Launch a kernel on the first `height` rows of each of `images` images."""
         block = self._layout.row_block
         grid = (-(-height // block[1]), images)
         self._call(name, grid, block, self._layout.row_room, (*arguments, self._roots[0]))
 
     def columns(self, name: str, images: int, *arguments: Any) -> None:
-        """Launch a kernel of columns for some images."""
+        """Launch a kernel on the columns of `images` images."""
         block = self._layout.column_block
         grid = (images, -(-self._shape[1] // block[0]))
         self._call(name, grid, block, self._layout.column_room, (*arguments, self._roots[1]))
@@ -155,7 +155,7 @@ class GpuWorker:
         return out
 
     def _chunks(self, count: int) -> list[slice]:
-        """Cut so many templates into launches; an even number in each but the last, since two share a transform."""
+        """Divide `count` images among launches, an even number in each but the last: two can share a transform."""
         size = self._device.chunk
         return [slice(first, min(first + size, count)) for first in range(0, count, size)]
 

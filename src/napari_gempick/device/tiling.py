@@ -147,11 +147,11 @@ def gpu_layout(
     rows: int | None = None,
     blocks: int | None = None,
 ) -> GpuLayout:
-    """Return the layout for tiles (fy, fx) of real numbers of so many bytes, `most` bytes of shared memory in a block.
+    """Return the layout for tiles (fy, fx) whose real numbers take `itemsize` bytes.
 
-    A block transforms several columns side by side, so that memory is read in pieces of 32 bytes or more, and as many
-    blocks as registers and shared memory allow run on a multiprocessor. `columns`, `rows` (of a block) and `blocks`
-    (with rows, on a multiprocessor) are for benchmarks.
+    A block transforms several columns side by side, so that memory is read in pieces of 32 bytes or more. It may have
+    `most` bytes of shared memory. As many blocks run on a multiprocessor as its registers and shared memory allow.
+    Benchmarks set `columns` and `rows` of a block, and `blocks` of rows on a multiprocessor.
     """
     (height, width), size = shape, 2 * itemsize
     (held_y, radices_y), (held_x, radices_x) = COLUMN_RADICES.get(height, RADICES[height]), RADICES[width]

@@ -11,7 +11,7 @@ The rule
 3. The excluded zones are the places nearer than `edge` to the outermost pixel centres of the micrograph, and those at
    most `ignore_radius` from a mark.
 4. Truth in an excluded zone does not count. A pair goes by its truth: with truth that counts it is a match, even where
-   the pick lies within a zone; otherwise neither counts, so finding an excluded particle is no false positive.
+   the pick lies within a zone; otherwise neither counts, so finding an excluded particle is not a false positive.
 5. A pick without a partner is a false positive, unless it lies in an excluded zone; then it does not count.
 
 So how much truth counts never depends on the picks.

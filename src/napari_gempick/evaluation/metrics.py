@@ -212,7 +212,7 @@ def _ratios(part: NDArray[np.int64], whole: NDArray[np.int64]) -> Floats:
 class Curve:
     """What a threshold on the score would give, pooled over micrographs; one entry for each score, the highest first.
 
-    At a threshold the picks that reach it are matched anew. There is no number of true negatives in picking, so the
+    At each threshold the picks that reach it are matched anew. Picking has no true negatives, so the
     false positive rate is relative to all picks that count at the lowest threshold, and `false_per_micrograph` is the
     axis of a free-response ROC curve (FROC). Picks without a score stand at the threshold -inf.
 

@@ -276,7 +276,7 @@ def read_coordinates(
     InputError
         The file is missing or unreadable, its format is unknown, or it lacks what is needed.
     SettingsError
-        There is no such format, or the shape or the spacing is needed.
+        The format is unknown, or it needs the shape or the spacing.
     """
     made = format_of(path) if format is None else format_named(format)
     return made.read(path, ReadOptions(shape, shifts, spacing))

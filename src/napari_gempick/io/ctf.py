@@ -229,7 +229,7 @@ def read_ctffind(path: Path) -> tuple[PurePath, Ctf]:
         values = {name: float(found[1]) for name, found in lens.items() if found is not None}
         u, v, angle, shift = (float(word) for word in rows[0][1:5])
     except ValueError as error:
-        raise InputError(f"{path} has a value that is no number; run CTFFIND again.", path) from error
+        raise InputError(f"{path} has a value that is not a number; run CTFFIND again.", path) from error
     missing = [name.replace("_", " ") for name in lens if name not in values]
     if missing:
         raise InputError(f"{path} does not say the {missing[0]}; run CTFFIND again, or give a STAR file.", path)

@@ -133,7 +133,7 @@ class Orientation:
     ----------
     scale : float
         Coordinates, box size and micrograph size are multiplied by it, the pixel size is divided. The grids share
-        pixel (0, 0), so there is no half-pixel term.
+        pixel (0, 0), so positions need no half-pixel shift.
     swap : bool
         Exchange x and y.
     flip_x, flip_y : bool

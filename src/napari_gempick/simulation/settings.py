@@ -82,7 +82,7 @@ class SimulateSettings(BaseModel):
     @classmethod
     def _size_in_range(cls, value: str) -> str:
         if not re.fullmatch(r"\d+(x\d+)?", value):
-            raise ValueError(f"{value!r} is no size; write 1024 or 1240x1200 (columns x rows)")
+            raise ValueError(f"{value!r} is not a size; write 1024 or 1240x1200 (columns x rows)")
         if not all(SHORTEST_SIDE <= int(side) <= LONGEST_SIDE for side in value.split("x")):
             raise ValueError(f"{value}: sides must lie between {SHORTEST_SIDE} and {LONGEST_SIDE} pixels")
         return value

@@ -107,7 +107,7 @@ def average(
     psi : sequence of (n,) array, optional
         Degrees; the averages keep to these angles. Otherwise their longer axis lies along x.
     classes, iterations, max_shift, progress
-        See engine.align.average_classes.
+        See engine.templates.alignment.average_classes.
     defects : {"replace", "keep"}
         Detector defects of the micrographs: see engine.preprocess.defects.
 

@@ -66,7 +66,7 @@ class Projections:
     pixel_size : float
         Å.
     symmetry_fit : float
-        How well the map has the symmetry; see `engine.orientations.setting_of_map`.
+        How well the map has the symmetry; see `engine.templates.projection.setting_of_map`.
     """
 
     images: NDArray[np.float32]
@@ -112,8 +112,8 @@ def project_map(
     template_pixel_size : float, optional
         Å per pixel of the templates; default that of the map.
     mask : {"auto", "circular"}
-        The outlines of all projections over one another, as `engine.masks.automatic_weights` has them, or one circle
-        that holds them all.
+        `auto` takes the union of all outlines (engine.templates.masks.automatic_weights), `circular` one circle that
+        holds them all.
     diameter : float, optional
         Å; of the circle.
     progress : callable, optional

@@ -139,5 +139,5 @@ def test_projected_map_has_masks_and_the_pixel_size_asked_for():
 
 @pytest.mark.parametrize("text", ["E", "C0", "D", "C61", "I3"])
 def test_unknown_symmetry_is_one_sentence(text):
-    with pytest.raises(GempickError, match="no symmetry that is known"):
+    with pytest.raises(GempickError, match="not a known symmetry"):
         symmetry_group(text)

@@ -1,4 +1,4 @@
-"""TIFF files and compressed files that are odd, damaged or hostile, and inputs that are no files."""
+"""TIFF files and compressed files that are odd, damaged or hostile, and inputs that are not files."""
 
 from __future__ import annotations
 

@@ -14,6 +14,6 @@ if __name__ == "__main__":
     if status:
         from mpi4py import MPI
 
-        MPI.Finalize()  # a status of its own is no reason to abort the others
+        MPI.Finalize()  # a status of its own does not abort the others
         sys.stdout.flush()
         os._exit(status)

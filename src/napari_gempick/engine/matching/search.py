@@ -266,7 +266,7 @@ class Search:
         return tuple(array[place.rows, place.columns] for pair in self._maps for array in pair)
 
     def merge(self, tile: int, found: Maps) -> None:
-        """Raise a tile's part of the maps to what a device found; `found` is used up."""
+        """Raise a tile's part of the maps to what a device found. Overwrites `found`."""
         with self._guards[tile]:
             held = self._part(tile)
             if tile in self._raised:

@@ -39,7 +39,7 @@ class Selection:
     border : float
         File pixels; picks closer to any edge of the micrograph are dropped.
     max_picks : int, optional
-        Only so many of the best are kept.
+        The number of best picks to keep.
     local_limits : sequence of (lowest, highest)
         Of local mean, local standard deviation and power (Picks.local); empty for none.
     """

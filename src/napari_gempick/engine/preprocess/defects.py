@@ -56,7 +56,7 @@ SAMPLE = 2**20
 
 @dataclass(frozen=True, eq=False)
 class Defects:
-    """Pixels that are no image.
+    """Pixels that do not belong to the image.
 
     Attributes
     ----------

@@ -109,7 +109,7 @@ def prepare(
     grid : Grid
         The searched grid. A ratio above 1 crops the spectrum: exact for everything below the new Nyquist frequency.
     lowpass, highpass : float, optional
-        Å; see filters.transfer.
+        Å; see fourier_filters.transfer.
     transfer : Transfer, optional
         A further filter.
 

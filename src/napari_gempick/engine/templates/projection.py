@@ -143,7 +143,7 @@ def symmetry_group(symmetry: str) -> Rotation:
     if name in ("T", "O", "I") or (match and int(match[1]) <= LARGEST_FOLD):
         return Rotation.create_group(name)
     raise SettingsError(
-        f"{symmetry!r} is no symmetry that is known; write C1, C4, D2, D7 (up to {LARGEST_FOLD}-fold), T, O or I."
+        f"{symmetry!r} is not a known symmetry; write C1, C4, D2, D7 (up to {LARGEST_FOLD}-fold), T, O or I."
     )
 
 

@@ -150,7 +150,7 @@ class ContinuousImage:
 _FORM = re.compile(r"(gaussian|disc):([\d.]+)|(ring|rectangle):([\d.]+)x([\d.]+)", re.IGNORECASE)
 BOX_OVER_SIZE = 1.5
 FINER = 4
-"""Pixels are means over so many samples along each side."""
+"""Samples along each side of a pixel, which is their mean."""
 
 
 def parse(text: str) -> tuple[str, tuple[float, float]]:
@@ -169,7 +169,7 @@ def parse(text: str) -> tuple[str, tuple[float, float]]:
         kind, sizes = "", []
     if not kind or min(sizes) <= 0 or (kind == "ring" and sizes[1] >= sizes[0]):
         raise SettingsError(
-            f"{text!r} is no shape; write gaussian:FWHM, disc:D, ring:OUTERxINNER (outer first) or rectangle:AxB, in Å."
+            f"{text!r} is not a shape; write gaussian:FWHM, disc:D, ring:OUTERxINNER (outer first) or rectangle:AxB (Å)."
         )
     return kind, (sizes[0], sizes[-1])
 

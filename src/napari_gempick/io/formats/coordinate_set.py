@@ -178,7 +178,7 @@ def column(path: Path | str, table: Table, label: str) -> NDArray[np.float64]:
     Raises
     ------
     InputError
-        A value is no number.
+        A value is not a number.
     """
     return parse_numbers([value or "nan" for value in table[label]], f"the column {label}", path)
 

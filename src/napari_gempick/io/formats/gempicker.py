@@ -71,7 +71,7 @@ def read_gempicker(path: Path | str, shape: Shape | None) -> CoordinateSet:
     Raises
     ------
     SettingsError
-        There is no shape.
+        The shape is missing.
     InputError
         The file is missing, unreadable, or no such table.
     """

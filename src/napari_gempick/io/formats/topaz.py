@@ -61,7 +61,7 @@ def read_topaz(path: Path | str) -> CoordinateSet:
     table = columns_of(path, read_text(path, "Topaz"), "\t")
     missing = [label for label in (_NAME, _X, _Y) if label not in table]
     if missing:
-        raise InputError(f"{path} has no column {', '.join(missing)}, so it is no table of Topaz; give another.", path)
+        raise InputError(f"{path} has no column {', '.join(missing)}, so it is not a Topaz table; give another.", path)
     return assemble(
         path,
         table,

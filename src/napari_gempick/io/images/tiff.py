@@ -52,7 +52,7 @@ logging.getLogger("tifffile").addHandler(logging.NullHandler())  # it prints wha
 
 
 def open_tiff(path: Path, size: int) -> RawImage:
-    """Open a TIFF file of so many bytes.
+    """Open a TIFF file of `size` bytes.
 
     Of images of several sizes the largest one counts, if the others are thumbnails: marked as reduced, or at most half
     as long and wide.

@@ -213,7 +213,7 @@ class Text(Editor, LineEdit):
     Parameters
     ----------
     empty : str
-        What no text means; `default` then is no text.
+        What an empty text means; `default` is then empty.
     many : bool
         The text is several values with commas or spaces between them.
     """
