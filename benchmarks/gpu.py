@@ -15,20 +15,19 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import scipy.fft
+from gpu_cases import Case, cases, exact
 
 from napari_gempick.device import tiling
 from napari_gempick.device.cpu import CpuDevice
 from napari_gempick.device.plan import PlanStore
 from napari_gempick.engine.matching.search import Search
 from napari_gempick.engine.matching.workers import DevicePool, run_search
-from napari_gempick.engine.preprocess.ctf import CtfTransfer
 from napari_gempick.engine.preprocess.prepare import prepare
 from napari_gempick.engine.templates.bank import Bank, Section
-from napari_gempick.engine.templates.masks import ImageMask, ShapeMask
-from napari_gempick.model.ctf import Ctf
+from napari_gempick.engine.templates.masks import ShapeMask
 from napari_gempick.model.geometry import Grid
 from napari_gempick.model.score_maps import BankIndex
 
@@ -103,78 +102,18 @@ def searched(devices, prepared, bank, tile=None, **more):
     return maps
 
 
-def exact(prepared, bank, ks) -> tuple[np.ndarray, np.ndarray]:
-    """Return the largest and the smallest score of templates `ks` at each position, float64, -inf where none is."""
-    inside = slice(prepared.margin, -prepared.margin or None)
-    image = prepared.image[inside, inside].astype(np.float64)
-    image -= image.mean()
-    box, extent = bank.extent.box, bank.extent
-    shape = tuple(scipy.fft.next_fast_len(n + b, real=True) for n, b in zip(image.shape, box, strict=True))
-    spectra = [scipy.fft.rfft2(part, s=shape, workers=-1) for part in (image, image * image)]
-
-    def correlate(spectrum, part):
-        found = scipy.fft.irfft2(spectrum * np.conj(scipy.fft.rfft2(part, s=shape)), s=shape, workers=-1)
-        return np.roll(found, (extent.top, extent.left), (0, 1))[: image.shape[0], : image.shape[1]]
-
-    best = [np.full(image.shape, -np.inf) for _ in range(2)]
-    sigma: dict[int, np.ndarray] = {}
-    for k in ks:
-        group = int(bank.group_of[k])
-        if group not in sigma:
-            mean, square = (correlate(spectrum, bank.mean_weights(group)) for spectrum in spectra)
-            sigma = {group: np.sqrt(np.maximum(square - mean * mean, 1e-8))}
-        score = correlate(spectra[0], bank.template(k).astype(np.float64)) / sigma[group]
-        rows, columns = prepared.grid.scored(bank.groups[group].extent)
-        for target, sign in zip(best, (1, -1), strict=True):
-            np.maximum(target[rows, columns], sign * score[rows, columns], out=target[rows, columns])
-    return best[0], best[1]
-
-
-def cases(small: bool):
-    """Yield name, prepared micrograph, bank and tile of each case to check."""
-    rng = np.random.default_rng(5)
-    ny, nx = (150, 131) if small else (1201, 1037)
-    step = 90 if small else 15
-    box = 21 if small else 61
-    tile = (64, 96) if small else (384, 512)
-    noise = rng.standard_normal((ny, nx)).astype(np.float32)
-    template = rng.standard_normal((box, box)).astype(np.float32)
-    yy, xx = np.mgrid[:box, :box] - box // 2
-    soft = np.clip((box / 2 - 2 - np.hypot(yy, xx)) / 3, 0, 1).astype(np.float32)
-    masks = {
-        "circle": ShapeMask("circle", (box - 2.0, box - 2.0)),
-        "rectangle": ShapeMask("rectangle", (box - 2.0, 0.6 * box)),
-        "soft mask": ImageMask(soft, 1.0, soft=True),
-    }
-    index = BankIndex(("view",), (1,), step, 360)
-    for name, mask in masks.items():
-        yield name, prepare(noise, Grid(noise.shape, 1.0)), Bank(index, [Section(template, 1.0, mask, name)], 1.0), tile
-    spiked = noise.copy()
-    spiked[40:43, 60:63] += 3e4
-    section = Section(template, 1.0, masks["circle"], "spike")
-    yield "double precision", prepare(spiked, Grid(noise.shape, 1.0)), Bank(index, [section], 1.0), tile
-    transfer = CtfTransfer(Ctf(1500, 1400, 30))
-    prepared = prepare(noise, Grid(noise.shape, 1.0), None, None, None)
-    section = Section(template, 1.0, masks["circle"], "ctf")
-    yield "CTF", prepared, Bank(index, [section], 1.0, transfer=transfer), tile
-    low = Grid(noise.shape, 1.0)
-    yield (
-        "odd tile",
-        prepare(noise, low, 8.0),
-        Bank(index, [Section(template, 1.0, masks["circle"], "low")], 1.0),
-        (96, 64) if small else (800, 288) if 288 in tiling.RADICES else (800, 320),
-    )
-
-
 def check(gpu: Gpu) -> list[dict]:
     """Compare scores on the GPU with float64, a second run, two logical devices, and the CPU beside it."""
     rows = []
-    for name, prepared, bank, tile in cases(gpu.small):
-        maps = searched([gpu.device()], prepared, bank, tile, decoys=True)
-        again = searched([gpu.device()], prepared, bank, tile, decoys=True)
-        two = searched([gpu.device("cuda:0#1"), gpu.device("cuda:0#2")], prepared, bank, tile, decoys=True)
-        mixed = searched([gpu.device(), CpuDevice(2, PlanStore())], prepared, bank, tile, decoys=True)
-        highest, lowest = exact(prepared, bank, range(len(bank.index)))
+    for case in cases(gpu.small):
+
+        def on(*devices: Any, case: Case = case) -> Any:
+            return searched(devices, case.prepared, case.bank, case.tile, view=case.view, decoys=True)
+
+        maps, again = on(gpu.device()), on(gpu.device())
+        two = on(gpu.device("cuda:0#1"), gpu.device("cuda:0#2"))
+        mixed = on(gpu.device(), CpuDevice(2, PlanStore()))
+        highest, lowest = exact(case)
         scored = np.isfinite(highest)
         errors = [
             np.abs(found.score - wanted)[scored].max() for found, wanted in zip(maps, (highest, lowest), strict=True)
@@ -189,7 +128,7 @@ def check(gpu: Gpu) -> list[dict]:
         good = max(errors) < 1e-4 and unscored and same and beside < 1e-4
         rows.append(
             {
-                "case": name,
+                "case": case.name,
                 "error": float(errors[0]),
                 "error of decoys": float(errors[1]),
                 "same bytes": same,
@@ -389,7 +328,7 @@ def watched(gpu: Gpu):
 
 
 def runs(gpu: Gpu, data: Path) -> list[dict]:
-    """Run `gempick pick` on the GPU and on the CPU; compare the picks, and state the share of time the GPU works."""
+    """Run `gempick pick` on the GPU and on the CPU: picks, times of the searches, and how long the GPU works."""
     from napari_gempick.cli import main as command
 
     rows = []
@@ -403,9 +342,11 @@ def runs(gpu: Gpu, data: Path) -> list[dict]:
                 seconds = time.perf_counter() - started
                 busy = 1e-3 * sum(gpu.cupy.cuda.get_elapsed_time(first, last) for first, last in events)
                 report = json.loads((target / "run.json").read_text())
-                rows.append({"run": name, "device": device, "seconds": seconds, "busy": busy, "report": report})
+                found = [(row["picks"], round(row["best_score"], 3)) for row in report["micrographs"]]
                 times = [round(row["seconds"], 3) for row in report["micrographs"]]
-                print(name, device, f"{seconds:.2f} s, the GPU works {busy:.2f} s, searches {times}", flush=True)
+                rows.append({"run": name, "device": device, "seconds": seconds, "busy": busy, "searches": times})
+                rows[-1] |= {"picks and best scores": found}
+                print(name, device, f"{seconds:.2f} s, the GPU works {busy:.2f} s,", times, found, flush=True)
     return rows
 
 
@@ -436,6 +377,8 @@ def main() -> None:
         figures["runs"] = runs(gpu, options.data)
     if options.json:
         options.json.write_text(json.dumps(figures, indent=1, default=str))
+    if figures.get("tests") or not all(row["good"] for row in figures.get("check", [])):
+        sys.exit("Something is wrong on this GPU; see above.")
 
 
 if __name__ == "__main__":

@@ -169,7 +169,7 @@ def parse(text: str) -> tuple[str, tuple[float, float]]:
         kind, sizes = "", []
     if not kind or min(sizes) <= 0 or (kind == "ring" and sizes[1] >= sizes[0]):
         raise SettingsError(
-            f"{text!r} is not a shape; write gaussian:FWHM, disc:D, ring:OUTERxINNER (outer first) or rectangle:AxB (Å)."
+            f"{text!r} is not a shape; write gaussian:FWHM, disc:D, ring:OUTERxINNER or rectangle:AxB, in Å."
         )
     return kind, (sizes[0], sizes[-1])
 
