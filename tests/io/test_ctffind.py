@@ -57,7 +57,7 @@ def test_one_file_of_another_name_belongs_to_its_input(tmp_path):
         (("micrographs: 1", "micrographs: 2"), "run it on each micrograph alone"),
         (("1.000000 8984.5", "#"), "0 rows"),
         (("acceleration", "some"), "does not say the voltage"),
-        (("8984.5", "many"), "no number"),
+        (("8984.5", "many"), "not a number"),
         (("8984.5", "nan"), "cannot be right"),
         (("200.0 keV", "200000 keV"), "cannot be right"),
     ],
