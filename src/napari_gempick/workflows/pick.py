@@ -24,7 +24,7 @@ from napari_gempick.model.errors import GempickError, InputError, OutputError, p
 from napari_gempick.model.values import AUTO
 from napari_gempick.results.folder import Results
 from napari_gempick.results.run_file import earlier_rows
-from napari_gempick.results.run_rows import FROM_BOTTOM, format_notes, formats_of, micrograph_of
+from napari_gempick.results.run_rows import FROM_BOTTOM, formats_of, micrograph_of, run_notes
 from napari_gempick.results.whole_run import alone_in, choose_by_run, left_over
 from napari_gempick.verification.prove import MicrographProof, Prover
 
@@ -216,7 +216,7 @@ def _pick(
             f"The plan could not be stored in {plans.path}, so other runs may differ in the last digits of scores; "
             "free space there, or name a folder on a local disk in GEMPICK_CACHE."
         )
-    for sentence in format_notes(run):
+    for sentence in run_notes(run):
         notify(sentence)
     return run
 
