@@ -2,6 +2,8 @@
 
 import os
 import shutil
+import sys
+import threading
 import time
 
 import numpy as np
@@ -116,6 +118,45 @@ def qapp_cls(qapp_cls):
             pytest.fail(message)
         pytest.skip(message)
     return qapp_cls
+
+
+@pytest.fixture(autouse=True)
+def nothing_goes_wrong(request):
+    """No test of the window ends with an error that was said and not expected, or with a thread of ours.
+
+    Exceptions in slots and Qt's warnings fail a test too (pytest-qt, qt_log_level_fail).
+    """
+    if napari := sys.modules.get("napari"):
+        napari.utils.notifications.notification_manager.records.clear()
+    yield
+    left = [thread.name for thread in threading.enumerate() if thread.name.startswith("gempick")]
+    if "make_session" not in request.fixturenames:  # its sessions belong to the test run
+        assert not left
+    if napari := sys.modules.get("napari"):
+        records = napari.utils.notifications.notification_manager.records
+        errors = [record.message for record in records if record.severity.value == "error"]
+        assert not errors or request.node.get_closest_marker("errors_are_said"), errors
+
+
+@pytest.fixture(scope="module")
+def viewer(qapp, plan_cache):
+    """One viewer on the screen, 1280 x 800 pixels, for all tests of a module: to make one takes seconds."""
+    import napari
+
+    made = napari.Viewer()
+    made.window.resize(1280, 800)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def hand(viewer, qtbot):
+    """A dock in that viewer, and what a person does with it."""
+    from hands import Hand
+
+    made = Hand(viewer, qtbot)
+    yield made
+    made.leave()
 
 
 @pytest.fixture

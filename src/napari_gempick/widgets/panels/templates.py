@@ -138,20 +138,28 @@ class TemplatesPanel(Panel):
     def _show(self, views: tuple[ViewSpec, ...], stale: bool = False) -> None:
         names = [view.name for view in views]
         if list(self.views) != names:
-            for old in self.views.values():
-                self._box.removeWidget(old)
-                old.hide()
-                old.deleteLater()
-            self.views = {}
-            for view in views:
-                made = self.views[view.name] = _ViewRow(self._controller, self._drawing, view)
-                self._box.addWidget(made)
+            self._match_rows(views)
         for view in views:
             self.views[view.name].show_view(view, stale)
         self.summary.setText(", ".join(names) if len(names) < 5 else f"{len(names)} views")
         self.form.native.setVisible(bool(names))
         self.stacks.setEnabled(bool(names))
         mark_next(self.add, not names and bool(self._controller.state.files))
+
+    def _match_rows(self, views: tuple[ViewSpec, ...]) -> None:
+        """Have a row for each view in their order; rows stay with their views, also those whose names change."""
+        rows, names = dict(self.views), {view.name for view in views}
+        unnamed = {row.files: row for name, row in rows.items() if name not in names}
+        self.views = {}
+        for place, view in enumerate(views):
+            known = rows.get(view.name) or unnamed.pop(view.files, None)
+            made = self.views[view.name] = known or _ViewRow(self._controller, self._drawing, view)
+            if self._box.indexOf(made) != place:
+                self._box.insertWidget(place, made)
+        for old in rows.values():
+            if old not in self.views.values():
+                self._box.removeWidget(old)
+                old.leave()
 
 
 class _ViewRow(QFrame):
@@ -162,6 +170,7 @@ class _ViewRow(QFrame):
         self._controller, self._drawing = controller, drawing
         self._spec = spec
         self._drawn: Any = None
+        self._gone = False
         self.picture = QLabel()
         self.picture.setFixedSize(THUMBNAIL, THUMBNAIL)
         self.picture.setAlignment(Qt.AlignmentFlag.AlignCenter)
@@ -197,6 +206,17 @@ class _ViewRow(QFrame):
         layout.addLayout(right, 1)
         self.setLayout(layout)
 
+    @property
+    def files(self) -> tuple[str, ...]:
+        """The template files of the view."""
+        return self._spec.files
+
+    def leave(self) -> None:
+        """Go, and take no pictures that come later."""
+        self._gone = True
+        self.hide()
+        self.deleteLater()
+
     def show_view(self, spec: ViewSpec, stale: bool) -> None:
         """Show what the state says about the view."""
         self._spec = spec
@@ -228,7 +248,7 @@ class _ViewRow(QFrame):
         self._controller.background.do(work, lambda made: self._drew(spec, made))
 
     def _drew(self, spec: ViewSpec, made: ViewPictures | str) -> None:
-        if spec != self._spec:
+        if self._gone or spec != self._spec:
             return
         if isinstance(made, str):
             self.picture.setText("?")
@@ -249,8 +269,10 @@ class _ViewRow(QFrame):
     def _rename(self, new: str) -> None:
         self.name.settle()
         if new != self._spec.name:
-            self._controller.change_view(self._spec.name, name=new)
-            self.name.show_value(self._spec.name)
+            before = self._spec.name
+            self._controller.change_view(before, name=new)
+            if self._spec.name == before:
+                self.name.show_value(before)
 
     def _ask_colour(self) -> None:
         chosen = QColorDialog.getColor(QColor(self._spec.colour), self, "Colour of the view")
@@ -279,16 +301,17 @@ class _ViewRow(QFrame):
             self.show_view(self._spec, stale=False)
 
     def _suggested(self) -> tuple[float, float]:
-        """Return the extent of the mask of now in Å, as a first size of a shape."""
+        """Return a first size of a shape, Å: that of another shape, the diameter typed, or the extent of the mask."""
         made = getattr(self, "made", None)
-        if made is None:
-            return 200.0, 200.0
-        from napari_gempick.engine.templates.masks import automatic_weights
-
-        view = made.view
+        typed = self._controller.state.values.get("diameter")
         shape = parse_shape(self._spec.mask) if self._spec.mask != "auto" else None
         if shape is not None:
             return shape[1]
+        if typed or made is None:
+            return (typed or 200.0,) * 2
+        from napari_gempick.engine.templates.masks import automatic_weights
+
+        view = made.view
         alike = [template for template in view.templates if template.shape == view.templates[0].shape]
         weights = automatic_weights(*alike) if view.mask_weights is None else view.mask_weights[0]
         rows, columns = np.nonzero(weights > 0.5)

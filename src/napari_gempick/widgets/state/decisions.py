@@ -9,6 +9,7 @@ import numpy as np
 from psygnal import Signal
 
 from napari_gempick.io.names import is_below
+from napari_gempick.model.values import AUTO
 from napari_gempick.widgets.state.look import VIEW_COLOURS
 from napari_gempick.widgets.state.state import Added, Edits, History, State, Tune, ViewSpec
 
@@ -96,8 +97,8 @@ class Decisions:
 
     # templates
 
-    def add_view(self, name: str, files: Sequence[str]) -> None:
-        """Add template files as a view, or to the view of that name."""
+    def add_view(self, name: str, files: Sequence[str], mask: str = AUTO) -> None:
+        """Add template files as a view under a mask, or to the view of that name."""
         if not self.accepts_name(name):
             return
         views = list(self.state.views)
@@ -108,7 +109,7 @@ class Decisions:
         else:
             used = {view.colour for view in views}
             colour = next((c for c in VIEW_COLOURS if c not in used), VIEW_COLOURS[len(views) % len(VIEW_COLOURS)])
-            views.append(ViewSpec(name, tuple(files), colour=colour))
+            views.append(ViewSpec(name, tuple(files), mask, colour))
         self.do(f"add templates {name}", replace(self.state, views=tuple(views)))
 
     def accepts_name(self, name: str) -> bool:
@@ -118,17 +119,20 @@ class Decisions:
             self.said.emit(f"A view cannot be called {name!r}; give a name without = / \\ and not only dots.", "error")
         return accepted
 
-    def change_view(self, name: str, **changes: Any) -> None:
-        """Change the mask, the colour or the name of a view."""
+    def change_view(self, name: str, /, **changes: Any) -> None:
+        """Change the mask, the colour or the name of a view; what was searched under its old name keeps thresholds."""
         new = changes.get("name", name)
-        if new != name and (not new or "=" in new or new in [view.name for view in self.state.views]):
-            self.said.emit(f"A view cannot be called {new!r}; give a name that no other view has, without =.", "error")
-            return
+        if new != name:
+            if not self.accepts_name(new):
+                return
+            if new in [view.name for view in self.state.views]:
+                self.said.emit(f"Another view is called {new!r} already; give another name.", "error")
+                return
         views = tuple(replace(v, **changes) if v.name == name else v for v in self.state.views)
         state = replace(self.state, views=views)
-        if new != name and name in state.tune.thresholds:
-            thresholds = {new if view == name else view: x for view, x in state.tune.thresholds.items()}
-            state = replace(state, tune=replace(state.tune, thresholds=thresholds))
+        if new != name:
+            overrides = {stem: _with_threshold_of(tune, name, new) for stem, tune in state.overrides.items()}
+            state = replace(state, tune=_with_threshold_of(state.tune, name, new), overrides=overrides)
         self.do(f"change templates {name}", state)
 
     def remove_view(self, name: str) -> None:
@@ -266,3 +270,10 @@ class Decisions:
         return Added(
             x, y, name, float(pair.score[row, column]), float(loaded.bank.psi(k)[0]), int(loaded.bank.section(k)[0])
         )
+
+
+def _with_threshold_of(tune: Tune, known: str, new: str) -> Tune:
+    """Return what tunes with the threshold of a view for another one too."""
+    if known not in tune.thresholds:
+        return tune
+    return replace(tune, thresholds={**tune.thresholds, new: tune.thresholds[known]})
