@@ -30,10 +30,10 @@ class Hand:
 
     def idle(self):
         """Wait until nothing is left to do."""
-        controller = self.controller
-        self.until(lambda: self.dock.searches.run is None and not self.dock.counter.busy)
-        self.until(lambda: not controller.background.busy)
-        QApplication.processEvents()
+        for _ in range(3):  # what comes back may ask for more
+            self.until(lambda: self.dock.searches.run is None and not self.dock.counter.busy)
+            self.until(lambda: not self.controller.background.busy)
+            QApplication.processEvents()
 
     def click(self, widget, at=None):
         """Scroll to a widget and click on it."""

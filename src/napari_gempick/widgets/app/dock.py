@@ -14,6 +14,7 @@ from qtpy.QtCore import QObject, Qt, QTimer, Signal
 from qtpy.QtWidgets import QApplication, QMessageBox, QScrollArea, QVBoxLayout, QWidget
 from superqt.utils import qdebounced
 
+from napari_gempick.widgets.app.activity import Activity
 from napari_gempick.widgets.app.keys import Key, as_html, bind, bind_widget
 from napari_gempick.widgets.app.viewing import Viewing
 from napari_gempick.widgets.background.background_tasks import BackgroundTasks
@@ -62,10 +63,12 @@ class Dock(QWidget):
         self.bridge = Bridge(self)
         self.controller = controller = Controller(self.bridge.post)
         self.searches = SearchRunner(controller)
+        self.activity = Activity(self.searches)
         self.counter = PickCounter(controller)
         controller.said.connect(self._say)
+        controller.continues = self._continues
         self.layers = Layers(viewer, controller)
-        self.drawing = MaskDrawing(viewer, controller, self.layers)
+        self.drawing = MaskDrawing(viewer, controller)
         self.micrographs = MicrographsPanel(controller, self.searches, self.counter, self.add_sample)
         self.templates = TemplatesPanel(controller, self.drawing, lambda: show_stacks(viewer, controller))
         self.search = SearchPanel(controller, self.searches)
@@ -89,7 +92,16 @@ class Dock(QWidget):
         self._had_picks = False
         self._scroll_soon = qdebounced(self._scroll_to, timeout=50)
         self._shutter = _Shutter(
-            viewer, self._moved, self.layers, self.compared, self.extraction, self.cluster, self.searches, controller
+            viewer,
+            self._moved,
+            self.activity,
+            self.drawing,
+            self.layers,
+            self.compared,
+            self.extraction,
+            self.cluster,
+            self.searches,
+            controller,
         )
         self.tune.set_open(False)
         self.export.set_open(False)
@@ -227,6 +239,17 @@ class Dock(QWidget):
         extra = "<p>Add picks with napari's own tool: select the layer Picks, press 2, click. Delete removes.</p>"
         box.setText(as_html(self.keys) + extra)
         box.open()
+
+    def _continues(self, folder: Path) -> bool:
+        """Ask whether to go on with an earlier session."""
+        box = QMessageBox(self)
+        box.setWindowTitle("Earlier work on these micrographs")
+        box.setText(f"{folder} holds an earlier session on these micrographs, with its searches and corrections.")
+        go_on = box.addButton("Continue it", QMessageBox.ButtonRole.AcceptRole)
+        box.addButton("Start a new one", QMessageBox.ButtonRole.RejectRole)
+        box.setDefaultButton(go_on)
+        box.exec()
+        return box.clickedButton() is go_on
 
     # joints
 

@@ -65,6 +65,15 @@ class FdrEstimator:
         if key == self._key and scores is not None:
             self._rates = scores.rates()
             self.changed.emit()
+            self._first_look()
+
+    def _first_look(self) -> None:
+        """Choose the thresholds when the first results of a search are seen."""
+        controller = self._controller
+        if controller.first_look:
+            controller.first_look = False
+            if not controller.state.tune.thresholds:
+                self._choose(None, follow=True)
 
     def false_share(self) -> float | None:
         """Return the estimated share of false picks among those found, 0 to 1; None where it cannot be said."""
@@ -155,10 +164,10 @@ class FdrEstimator:
                 self._followed = (*basis[:-2], rate, basis[-1])
                 controller.set_thresholds({**found, **dict.fromkeys(nothing, 1.0)}, rate, follow=follow)
                 return
-            if nothing:
+            if nothing and not follow:
                 controller.said.emit(f"No score of {words} is above what chance gives; its threshold stays.", "info")
             if found:
-                controller.set_thresholds(found)
+                controller.set_thresholds(found, follow=follow)
 
         controller.background.do(work, take)
 

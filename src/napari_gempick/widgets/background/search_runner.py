@@ -47,6 +47,8 @@ class Run:
         Score and index maps are kept.
     started : float
         Seconds, time.monotonic().
+    preview : bool
+        A quick look, of which nothing is kept.
     """
 
     number: int
@@ -54,6 +56,7 @@ class Run:
     digest: str
     maps: bool
     started: float
+    preview: bool = False
 
     @cached_property
     def places(self) -> dict[str, int]:
@@ -79,7 +82,8 @@ class SearchRunner:
         self._process = SearchProcess(lambda event: back(lambda: self._heard(event)))
         self._number = 0
         self.run: Run | None = None
-        self.finished, self.share = 0, 0.0
+        self.finished, self.share, self.stage = 0, 0.0, ""
+        self._begun: tuple[float, float] | None = None
         self.cancelling = False
         self.machine: dict[str, Any] | None = None
         self._digest: tuple[State, str] | None = None
@@ -96,6 +100,9 @@ class SearchRunner:
         if place >= 0 and place >= self.finished:
             return ("running" if place == self.finished else "waiting"), ""
         result = self._controller.results.get(stem)
+        unreadable = self._controller.unreadable.get(stem, "")
+        if unreadable and (result is None or result.error):
+            return "failed", unreadable
         if result is None:
             return "new", ""
         if result.error:
@@ -155,8 +162,9 @@ class SearchRunner:
             maps = len(files) * _map_bytes(controller) <= MOST_MAPS
         settings = settings.model_copy(update={"save_maps": maps})
         self._number += 1
-        self.run = Run(self._number, tuple(files), digest_of(settings), maps, time.monotonic())
-        self.finished, self.share, self.cancelling = 0, 0.0, False
+        self.run = Run(self._number, tuple(files), digest_of(settings), maps, time.monotonic(), preview)
+        self.finished, self.share, self.stage, self.cancelling = 0, 0.0, "", False
+        self._begun = None
         self._process.ask(
             run=self._number,
             settings=settings.model_dump(mode="json"),
@@ -180,9 +188,13 @@ class SearchRunner:
 
     def seconds_left(self) -> float | None:
         """Return how long the run will take; None while that cannot be said."""
-        if self.run is None or self.progress < 0.02:
+        if self.run is None or self._begun is None:
             return None
-        return (time.monotonic() - self.run.started) * (1 - self.progress) / self.progress
+        begun, before = self._begun
+        gone = self.progress - before
+        if gone <= 0 or time.monotonic() - begun < 2:
+            return None
+        return (time.monotonic() - begun) * (1 - self.progress) / gone
 
     def _heard(self, event: dict[str, Any]) -> None:
         kind, run = event["event"], self.run
@@ -199,6 +211,11 @@ class SearchRunner:
             return  # of a run that was given up
         elif kind == "progress":
             self.finished, self.share = event["finished"], event["share"]
+            if self._begun is None and self.share:
+                self._begun = time.monotonic(), self.progress
+            self.changed.emit()
+        elif kind == "stage":
+            self.stage = event["text"]
             self.changed.emit()
         elif kind == "micrograph":
             self._take(run, event["row"])

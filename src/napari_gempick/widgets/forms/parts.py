@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from numpy.typing import NDArray
+    from qtpy.QtGui import QKeyEvent, QMouseEvent
 
 
 _NEXT = "QPushButton:enabled { background: #2a6fc9; color: white; } QPushButton:enabled:hover { background: #3b82e0; }"
@@ -121,6 +122,33 @@ class Panel(Foldable):
         self.top.setStretch(0, 0)
         self.rows.addWidget(small(line))
         self.set_open(True)
+
+
+class Link(QElidingLabel):
+    """A line that is pressed like a link, by mouse or with Return; its middle is left out when it is long.
+
+    Parameters
+    ----------
+    pressed : callable
+    """
+
+    def __init__(self, pressed: Callable[[], object]) -> None:
+        super().__init__("")
+        self._pressed = pressed
+        self.setElideMode(Qt.TextElideMode.ElideMiddle)
+        self.setStyleSheet("font-size: 11px; text-decoration: underline;")
+        self.setCursor(Qt.CursorShape.PointingHandCursor)
+        self.setFocusPolicy(Qt.FocusPolicy.TabFocus)
+
+    def mouseReleaseEvent(self, event: QMouseEvent) -> None:
+        if self.rect().contains(event.position().toPoint()):
+            self._pressed()
+
+    def keyPressEvent(self, event: QKeyEvent) -> None:
+        if event.key() in (Qt.Key.Key_Return, Qt.Key.Key_Space):
+            self._pressed()
+        else:
+            super().keyPressEvent(event)
 
 
 def small(text: str) -> QLabel:

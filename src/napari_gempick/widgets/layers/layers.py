@@ -20,6 +20,7 @@ from napari_gempick.widgets.layers.layer_registry import (
     PICKS,
     LayerRegistry,
     move_to,
+    say_on_canvas,
     show_scale_bar,
 )
 from napari_gempick.widgets.layers.map_layers import MapLayers
@@ -57,6 +58,7 @@ class Layers(LayerRegistry):
 
     def _show(self) -> None:
         loaded = self._controller.loaded
+        say_on_canvas(self.viewer, "" if loaded is None or loaded.image is not None else loaded.error)
         if loaded is None or loaded.image is None:
             self._hide_all()
             return

@@ -47,8 +47,8 @@ class MapLayers:
             layer = self._shelf.layer(name)
             if layer is not None:
                 self._shelf.viewer.layers.remove(layer)
-        image = self._shelf.layer(MICROGRAPH)
-        if image is not None:
+        image, loaded = self._shelf.layer(MICROGRAPH), self._controller.loaded
+        if image is not None and loaded is not None and loaded.image is not None:
             image.visible = True
 
     def show(self) -> None:

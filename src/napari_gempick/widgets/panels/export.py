@@ -109,7 +109,8 @@ class ExportPanel(Panel):
             self.plan.setText("Nothing to write yet: search a micrograph first.")
         else:
             many = "micrograph" if len(searched) == 1 else "micrographs"
-            self.plan.setText(f"{total} picks of {len(searched)} {many}, with your corrections.")
+            words = "with your corrections." if total else "so files will be empty: lower the thresholds in part 4."
+            self.plan.setText(f"{total} picks of {len(searched)} {many}, {words}")
         self.summary.setText("")
 
     def export(self, *, all_: bool, replace_files: bool | None = None) -> None:
@@ -128,7 +129,8 @@ class ExportPanel(Panel):
 
         def write(made: Any) -> None:
             chosen, problems, there = made
-            if there and not own and replace_files is None and not self._agreed(there):
+            nothing = not any(len(one.picks) for one in chosen)
+            if there and (nothing or not own) and replace_files is None and not self._agreed(there, nothing):
                 return
             self._writing = True
             self._say_proof("Writing, and reading the files back to check them against the micrographs...")
@@ -139,9 +141,10 @@ class ExportPanel(Panel):
 
         controller.background.do(collect, write)
 
-    def _agreed(self, there: list[Path]) -> bool:
+    def _agreed(self, there: list[Path], nothing: bool) -> bool:
         more = f" and {len(there) - 1} more files" if len(there) > 1 else ""
-        answer = QMessageBox.question(self, "Replace files?", f"{there[0].name}{more} exist already. Replace them?")
+        what = "There are no picks. Replace them by empty files?" if nothing else "Replace them?"
+        answer = QMessageBox.question(self, "Replace files?", f"{there[0].name}{more} exist already. {what}")
         return bool(answer == QMessageBox.StandardButton.Yes)
 
     def _wrote(self, written: Written, chosen: list[Any], problems: list[str]) -> None:

@@ -15,6 +15,7 @@ from qtpy.QtWidgets import (
     QLabel,
     QMenu,
     QVBoxLayout,
+    QWidget,
 )
 
 from napari_gempick.engine.templates.masks import parse_shape
@@ -24,7 +25,7 @@ from napari_gempick.model.settings import PickSettings
 from napari_gempick.model.values import AUTO
 from napari_gempick.widgets.forms.editors import edit
 from napari_gempick.widgets.forms.forms import Form, tip_of
-from napari_gempick.widgets.forms.parts import GAP, Panel, button, mark_next, pixmap, row, tool
+from napari_gempick.widgets.forms.parts import GAP, Panel, button, mark_next, pixmap, primary, row, tool
 from napari_gempick.widgets.layers.pictures import ViewPictures, draw_view
 from napari_gempick.widgets.panels.template_actions import (
     ask,
@@ -86,6 +87,7 @@ class TemplatesPanel(Panel):
         self.rows.addWidget(self.form.native)
         self.views: dict[str, _ViewRow] = {}
         controller.state_changed.connect(self._state_changed)
+        drawing.changed.connect(lambda: [line.show_drawing() for line in self.views.values()])
         self._show(())
 
     def _ask_stack(self) -> None:
@@ -106,6 +108,13 @@ class TemplatesPanel(Panel):
         choice, board = controller.choice, None if controller.loaded is None else controller.loaded.board
         by_hand = len(controller.edits().added)
         seen = by_hand if choice is None else len(choice)
+        if not seen:
+            controller.said.emit(
+                "There are no picks to average on this micrograph: click some particles with the tool Add, or search "
+                "and lower the threshold.",
+                "info",
+            )
+            return
         diameter = controller.state.values.get("diameter") or (200.0 if board is None else board.diameter)
         asked = ask(average_dialog(self, diameter, by_hand=by_hand, seen=seen))
         if asked is not None:
@@ -191,16 +200,19 @@ class _ViewRow(QFrame):
         )
         for size in (self.along_x, self.along_y):
             size.changed.connect(self._size_changed)
-        self.use = button("Use the drawing", "Take what is drawn as the mask of this view", self._use_drawing)
-        self.use.hide()
+        self.use = primary("Use the drawing", "Take what is drawn as the mask of this view", self._use_drawing)
+        self.give_up = button("Cancel", "Leave the mask as it was", drawing.cancel)
+        self.drawing = QWidget()
+        self.drawing.setLayout(row(self.use, self.give_up))
         top = row(self.colour, self.name.native, self.count, more, remove, wide=1)
-        bottom = row(self.mask.native, self.along_x.native, self.along_y.native, self.use)
+        bottom = row(self.mask.native, self.along_x.native, self.along_y.native)
         for place, share in enumerate((5, 3, 3)):
             bottom.setStretch(place, share)
         right = QVBoxLayout()
         right.setSpacing(2)
         right.addLayout(top)
         right.addLayout(bottom)
+        right.addWidget(self.drawing)
         layout = row(self.picture)
         layout.setSpacing(6)
         layout.addLayout(right, 1)
@@ -214,11 +226,15 @@ class _ViewRow(QFrame):
     def leave(self) -> None:
         """Go, and take no pictures that come later."""
         self._gone = True
+        if self._drawing.view == self._spec.name:
+            self._drawing.cancel()
         self.hide()
         self.deleteLater()
 
     def show_view(self, spec: ViewSpec, stale: bool) -> None:
         """Show what the state says about the view."""
+        if self._drawing.view == self._spec.name != spec.name:
+            self._drawing.view = spec.name
         self._spec = spec
         self.name.show_value(spec.name)
         self.colour.setStyleSheet(f"background: {spec.colour}; border: 1px solid #808080; border-radius: 4px;")
@@ -231,10 +247,14 @@ class _ViewRow(QFrame):
                 editor.show_value(size)
         self.along_x.native.setVisible(shape is not None)
         self.along_y.native.setVisible(kind in ("ellipse", "rectangle"))
-        self.use.setVisible(self._drawing.is_drawing(spec.name))
+        self.show_drawing()
         if stale or self._drawn != spec:
             self._drawn = spec
             self._draw(spec)
+
+    def show_drawing(self) -> None:
+        """Show the buttons that end a drawing while the mask of this view is drawn."""
+        self.drawing.setVisible(self._drawing.view == self._spec.name)
 
     def _draw(self, spec: ViewSpec) -> None:
         state = self._controller.state
@@ -297,7 +317,9 @@ class _ViewRow(QFrame):
             else:
                 self.show_view(self._spec, stale=False)
         else:
-            self._drawing.start(self._spec)
+            made = getattr(self, "made", None)
+            if made is not None:
+                self._drawing.start(name, made)
             self.show_view(self._spec, stale=False)
 
     def _suggested(self) -> tuple[float, float]:
@@ -324,15 +346,11 @@ class _ViewRow(QFrame):
 
     def _use_drawing(self) -> None:
         try:
-            path = self._drawing.finish(self._spec)
+            path = self._drawing.finish()
         except GempickError as error:
             self._controller.said.emit(error.sentence, "error")
             return
         self._controller.change_view(self._spec.name, mask=str(path))
-        self.show_view(
-            self._controller.state.views[list(v.name for v in self._controller.state.views).index(self._spec.name)],
-            stale=True,
-        )
 
 
 def _shape_text(kind: str, x: float, y: float) -> str:

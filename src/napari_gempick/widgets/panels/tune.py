@@ -15,7 +15,7 @@ from napari_gempick.model.settings import PickSettings
 from napari_gempick.widgets.background.pick_counter import BINS
 from napari_gempick.widgets.forms.editors import WheelGuard, lower
 from napari_gempick.widgets.forms.forms import Form, tip_of
-from napari_gempick.widgets.forms.parts import GAP, Fold, Panel, button, row, small, tool
+from napari_gempick.widgets.forms.parts import GAP, Fold, Panel, button, mark_next, row, small, tool
 from napari_gempick.widgets.panels.gallery import Gallery
 from napari_gempick.widgets.panels.histogram import Histogram
 
@@ -67,6 +67,9 @@ class TunePanel(Panel):
             estimates.choose_thresholds,
         )
         self.rows.addLayout(row("For", self.all, self.this, 1, self.automatic))
+        self.nothing = small("")
+        self.nothing.hide()
+        self.rows.addWidget(self.nothing)
         self._sliders_box = QGridLayout()
         self._sliders_box.setSpacing(GAP)
         self._sliders_box.setColumnStretch(1, 1)
@@ -168,17 +171,25 @@ class TunePanel(Panel):
         if choice is None:
             self.count.setText("no picks yet")
             self.summary.setText("")
+            self._explain_nothing("")
             return
         number = len(choice)
         change = "" if self._before in (None, number) else f"  ({number - self._before:+d})"
         word = "pick" if number == 1 else "picks"
         self.count.setText(f"{number} {word}{change}")
+        self._explain_nothing("" if number or controller.loaded is None else _why_none(controller))
         edits = controller.edits()
         words = [
             f"{len(edits.added)} added" if edits.added else "",
             f"{len(edits.rejected)} rejected" if edits.rejected else "",
         ]
         self.summary.setText(", ".join(word for word in words if word))
+
+    def _explain_nothing(self, why: str) -> None:
+        """Say why there are no picks, and mark the button that helps."""
+        self.nothing.setText(why)
+        self.nothing.setVisible(bool(why))
+        mark_next(self.automatic, bool(why))
 
     def _show_estimate(self) -> None:
         share = self._estimates.false_share()
@@ -203,6 +214,25 @@ class TunePanel(Panel):
             totals = {}
         colours = {name: controller.colour(name) for name in {*counts, *totals}}
         self.histogram.show_counts(BINS[::4], counts, totals, colours)
+
+
+def _why_none(controller: Controller) -> str:
+    """Return why the current micrograph has no picks although it was searched."""
+    board = None if controller.loaded is None else controller.loaded.board
+    if board is None:
+        return ""
+    if not len(board.picks):
+        return f"The search found no score above {board.candidates.floor:g}: are these the right templates?"
+    tune, names = controller.tune(), board.candidates.view_names
+    best = {name: board.picks.score[board.picks.view == i].max(initial=-1) for i, name in enumerate(names)}
+    name = max(names, key=lambda name: best[name] - tune.threshold(name))
+    of = f" of {name}" if len(names) > 1 else ""
+    if best[name] < tune.threshold(name):
+        return (
+            f"The best score{of}, {best[name]:.2f}, is below the threshold {tune.threshold(name):.2f}. "
+            "Automatic chooses one from the scores."
+        )
+    return "Distance, border, limits, or what is left out take all picks away."
 
 
 class _Slider:

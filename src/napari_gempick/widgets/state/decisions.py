@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -232,17 +233,21 @@ class Decisions:
         words = "a pick" if len(own) == 1 else f"{len(own)} picks"
         self.do(f"reject {words}", self.state.with_edits(self.stem, edits))
 
-    def add_pick(self, x: float, y: float, view: str = "") -> None:
-        """Add a pick at (x, y), pixels of the file; score, view and psi are what the maps say there."""
+    def add_pick(self, x: float, y: float, view: str = "", gesture: str | None = None) -> None:
+        """Add a pick at (x, y), pixels of the file; score, view and psi are what the maps or candidates say there.
+
+        Picks nearer than the minimum distance give way, found ones and added ones.
+        """
         if self.stem is None or self.loaded is None or self.loaded.image is None:
             return
         ny, nx = self.loaded.image.shape
         if not (-0.5 <= x < nx - 0.5 and -0.5 <= y < ny - 0.5):
             self.said.emit("A pick must lie on the micrograph.", "info")
             return
-        edits = self.edits()
-        edits = replace(edits, added=(*edits.added, self._described(float(x), float(y), view)))
-        self.do("add a pick", self.state.with_edits(self.stem, edits))
+        edits, apart = self.edits(), self._apart()
+        kept = tuple(added for added in edits.added if math.dist((added.x, added.y), (x, y)) >= apart)
+        edits = replace(edits, added=(*kept, self._described(float(x), float(y), view)))
+        self.do("add a pick", self.state.with_edits(self.stem, edits), gesture)
 
     def move_pick(self, old: tuple[float, float], new: tuple[float, float]) -> None:
         """Move a pick: the old one is rejected, a new one added, in one step."""
@@ -254,10 +259,30 @@ class Decisions:
         moved = self._described(float(new[0]), float(new[1]), "")
         self.do("move a pick", self.state.with_edits(self.stem, Edits(rejected, (*kept, moved))))
 
+    def _apart(self) -> float:
+        """Return the minimum distance in pixels of the file; 0 while nothing says how large particles are."""
+        loaded, tune = self.loaded, self.tune()
+        if loaded is not None and loaded.board is not None:
+            return loaded.board.min_distance(tune) / loaded.board.candidates.pixel_size
+        size = None if loaded is None else loaded.pixel_size
+        distance = tune.min_distance or (self.state.values.get("diameter") or 0.0) / 2
+        return distance / size if size else 0.0
+
     def _described(self, x: float, y: float, view: str) -> Added:
+        """Return a pick with what the maps say at its place, or else the candidate that lies there.
+
+        With a view that was chosen, they must speak of that view.
+        """
         loaded = self.loaded
         names = self.view_names()
         fallback = view or (names[0] if names else "")
+        board = None if loaded is None else loaded.board
+        if loaded is not None and board is not None and not loaded.maps:
+            k = board.nearest(x, y, self._apart())
+            name = "" if k is None else board.candidates.view_names[board.picks.view[k]]
+            if k is not None and view in ("", name):
+                picks = board.picks
+                return Added(x, y, name, float(picks.score[k]), float(picks.psi[k]), int(picks.section[k]))
         if loaded is None or not loaded.maps or loaded.bank is None:
             return Added(x, y, fallback)
         pair = loaded.maps.get(view) or loaded.maps[""]
@@ -267,6 +292,8 @@ class Decisions:
         if k[0] < 0:
             return Added(x, y, fallback)
         name = loaded.bank.view_names[int(loaded.bank.view(k)[0])]
+        if view not in ("", name):
+            return Added(x, y, view)
         return Added(
             x, y, name, float(pair.score[row, column]), float(loaded.bank.psi(k)[0]), int(loaded.bank.section(k)[0])
         )
