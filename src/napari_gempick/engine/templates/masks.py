@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from scipy import ndimage
-from scipy.spatial import Delaunay
+from scipy.spatial import ConvexHull, QhullError
 
 from napari_gempick.engine.templates.sampling import ContinuousImage, rotation_matrix
 from napari_gempick.model.errors import SettingsError
@@ -226,11 +226,18 @@ def outline(template: NDArray[np.float32]) -> NDArray[np.float32]:
 
 def _hull(inside: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Return the pixels (h, w) of the convex hull."""
-    points = np.argwhere(inside)
-    if np.linalg.matrix_rank(points - points[0]) < 2:
+    points = np.argwhere(inside & ~ndimage.binary_erosion(inside))
+    if min(np.ptp(points, axis=0)) == 0:
         return inside
-    within = Delaunay(points).find_simplex(np.argwhere(np.ones_like(inside))) >= 0
-    return np.asarray(within, bool).reshape(inside.shape)
+    try:
+        sides = ConvexHull(points).equations
+    except QhullError:  # a slanting line
+        return inside
+    y, x = np.ogrid[: inside.shape[0], : inside.shape[1]]
+    within = np.ones(inside.shape, bool)
+    for along_y, along_x, offset in sides:
+        within &= along_y * y + along_x * x + offset <= 1e-9
+    return within
 
 
 def widened(inside: NDArray[Any], share: float) -> NDArray[np.float32]:

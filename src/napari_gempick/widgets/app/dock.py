@@ -1,7 +1,4 @@
-"""The dock: five parts on one controller, and the joints between them and the viewer.
-
-`start` opens napari with the dock; `Bridge` is the one way from other threads to the window's thread.
-"""
+"""The dock: five parts on one controller, and the joints between them and the viewer."""
 
 from __future__ import annotations
 
@@ -9,18 +6,30 @@ from typing import TYPE_CHECKING, Any
 
 import napari
 import numpy as np
-from napari.utils.notifications import show_error, show_info, show_warning
-from qtpy.QtCore import QObject, Qt, QTimer, Signal
-from qtpy.QtWidgets import QApplication, QMessageBox, QScrollArea, QVBoxLayout, QWidget
+from napari.utils.notifications import show_error
+from napari.utils.transforms import Affine
+from qtpy.QtCore import Qt, QTimer
+from qtpy.QtWidgets import (
+    QAbstractSpinBox,
+    QApplication,
+    QLineEdit,
+    QMessageBox,
+    QScrollArea,
+    QVBoxLayout,
+    QWidget,
+)
 from superqt.utils import qdebounced
 
 from napari_gempick.widgets.app.activity import Activity
 from napari_gempick.widgets.app.keys import Key, as_html, bind, bind_widget
+from napari_gempick.widgets.app.messages import Messages, next_step
 from napari_gempick.widgets.app.viewing import Viewing
 from napari_gempick.widgets.background.background_tasks import BackgroundTasks
+from napari_gempick.widgets.background.bridge import Bridge
 from napari_gempick.widgets.background.fdr_estimator import FdrEstimator
 from napari_gempick.widgets.background.pick_counter import PickCounter
 from napari_gempick.widgets.background.search_runner import SearchRunner
+from napari_gempick.widgets.forms.forms import in_window_words
 from napari_gempick.widgets.forms.parts import Panel, button, row
 from napari_gempick.widgets.layers.drawing import MaskDrawing
 from napari_gempick.widgets.layers.hover import Hover
@@ -37,7 +46,7 @@ from napari_gempick.widgets.state.comparing import Comparison
 from napari_gempick.widgets.state.controller import Controller
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
     from napari.viewer import Viewer
@@ -65,6 +74,7 @@ class Dock(QWidget):
         self.searches = SearchRunner(controller)
         self.activity = Activity(self.searches)
         self.counter = PickCounter(controller)
+        self.messages = Messages()
         controller.said.connect(self._say)
         controller.continues = self._continues
         self.layers = Layers(viewer, controller)
@@ -73,7 +83,7 @@ class Dock(QWidget):
         self.templates = TemplatesPanel(controller, self.drawing, lambda: show_stacks(viewer, controller))
         self.search = SearchPanel(controller, self.searches)
         self.hover = Hover(controller, self.layers, self._template_of)
-        self.tune = TunePanel(controller, self.counter, FdrEstimator(controller), self.hover, self.go_to)
+        self.tune = TunePanel(controller, self.counter, FdrEstimator(controller), self.layers, self.hover, self.go_to)
         self.comparison = Comparison(controller)
         self.compared = ComparisonLayer(viewer, self.layers, self.comparison)
         self.compare = ComparePanel(self.comparison)
@@ -88,6 +98,9 @@ class Dock(QWidget):
         self.layers.on_made = lambda layer: bind(self.keys, layer)
         viewer.mouse_move_callbacks.append(self._moved)
         controller.state_changed.connect(self._unfold_next)
+        controller.state_changed.connect(lambda state, before: self._hint())
+        controller.results_changed.connect(lambda stem: self._hint())
+        self._hint()
         controller.choice_changed.connect(self._unfold_tune)
         self._had_picks = False
         self._scroll_soon = qdebounced(self._scroll_to, timeout=50)
@@ -106,6 +119,7 @@ class Dock(QWidget):
         self.tune.set_open(False)
         self.export.set_open(False)
         self.search.set_open(False)
+        Affine(ndim=2, units=("nm", "nm"))  # reads the table of units, for a second, before anybody waits for a layer
         QTimer.singleShot(0, self.searches.look_at_machine)
         app = QApplication.instance()
         if app is not None:
@@ -147,6 +161,7 @@ class Dock(QWidget):
             "Showing: micrograph", "Show the micrograph, the score map or the index map  ( I )", self.cycle
         )
         self.viewing = Viewing(self.controller, self.layers, self.searches, self._show_map)
+        layout.addWidget(self.messages)
         foot = row(self.look, self.viewing.lowpass, self.shortcuts)
         foot.setContentsMargins(6, 0, 12, 0)
         layout.addLayout(foot)
@@ -156,8 +171,8 @@ class Dock(QWidget):
     def _make_keys(self) -> list[Key]:
         controller = self.controller
         return [
-            Key("[", "previous micrograph", lambda: controller.step(-1)),
-            Key("]", "next micrograph", lambda: controller.step(1)),
+            Key("[", "previous micrograph", lambda: self.micrographs.step(-1)),
+            Key("]", "next micrograph", lambda: self.micrographs.step(1)),
             Key(",", "lower the thresholds by 0.01", lambda: self.step_thresholds(-_STEP)),
             Key(".", "raise the thresholds by 0.01", lambda: self.step_thresholds(_STEP)),
             Key("H", "hide the picks while held", lambda: self._show_picks(False), lambda: self._show_picks(True)),
@@ -181,7 +196,7 @@ class Dock(QWidget):
     def add_sample(self) -> None:
         """Make simulated micrographs with templates and add them."""
         controller = self.controller
-        show_info("Making two micrographs of a KLH-like particle; this takes a few seconds.")
+        self._say("Making two micrographs of a KLH-like particle; this takes a few seconds.", "info")
 
         def take(made: Any) -> None:
             for view, path in made.templates.items():
@@ -285,7 +300,11 @@ class Dock(QWidget):
         return sign * made.view.templates[section - first], made.view.pixel_size
 
     def _say(self, sentence: str, kind: str) -> None:
-        {"info": show_info, "warning": show_warning, "error": show_error}[kind](sentence)
+        """Keep a sentence where it can be read; errors are a notification of napari too."""
+        sentence = in_window_words(sentence)
+        self.messages.say(sentence, kind)
+        if kind == "error":
+            show_error(sentence)
 
     def _unfold_next(self, state: Any, before: Any) -> None:
         """Open the part that comes next when the one before it has what it needs."""
@@ -294,6 +313,9 @@ class Dock(QWidget):
             self._scroll_soon(self.search)
         elif state.views != before.views and self.search.open and not self._had_picks:
             self._scroll_soon(self.search)
+
+    def _hint(self) -> None:
+        self.messages.hint(next_step(self.controller.state, bool(self.controller.results)))
 
     def _scroll_to(self, part: Panel) -> None:
         """Bring a part into sight, its end first."""
@@ -305,12 +327,19 @@ class Dock(QWidget):
     def _unfold_tune(self) -> None:
         if self.controller.choice is not None and not self._had_picks:
             self._had_picks = True
+            self.tune.set_open(True)
+            self.export.set_open(True)
+            if self._is_typing():
+                return
             self.micrographs.set_open(len(self.controller.state.files) > 1)
             self.templates.set_open(False)
             self.search.set_open(False)
-            self.tune.set_open(True)
-            self.export.set_open(True)
             self._scroll_soon(self.tune)
+
+    def _is_typing(self) -> bool:
+        """Return whether the person is at work in a field of the dock, which then stays where it is."""
+        focus = QApplication.focusWidget()
+        return isinstance(focus, (QLineEdit, QAbstractSpinBox)) and self.isAncestorOf(focus)
 
     def shut(self) -> None:
         """End searches and threads, and save."""
@@ -344,26 +373,6 @@ def show_dock() -> None:
     viewer = napari.current_viewer()
     if viewer is not None:
         viewer.window.add_plugin_dock_widget("napari-gempick", TITLE)
-
-
-class Bridge(QObject):
-    """Makes calls on the thread that it was made on; `post` may be called from any thread."""
-
-    _called = Signal(object)
-
-    def __init__(self, parent: QObject | None = None) -> None:
-        super().__init__(parent)
-        self._called.connect(self._call, Qt.ConnectionType.QueuedConnection)
-
-    def post(self, call: Callable[[], None]) -> None:
-        """Make a call soon, on the window's thread."""
-        try:
-            self._called.emit(call)
-        except RuntimeError:  # the window is gone, and this object with it
-            return
-
-    def _call(self, call: Callable[[], None]) -> None:
-        call()
 
 
 def open_dock(viewer: Viewer, paths: Sequence[Path] = ()) -> Dock:

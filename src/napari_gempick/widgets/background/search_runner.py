@@ -47,6 +47,8 @@ class Run:
         Score and index maps are kept.
     started : float
         Seconds, time.monotonic().
+    folder : Path
+        Of the results.
     preview : bool
         A quick look, of which nothing is kept.
     """
@@ -56,6 +58,7 @@ class Run:
     digest: str
     maps: bool
     started: float
+    folder: Path
     preview: bool = False
 
     @cached_property
@@ -88,6 +91,21 @@ class SearchRunner:
         self.machine: dict[str, Any] | None = None
         self._digest: tuple[State, str] | None = None
         controller.results_changed.connect(lambda stem: self.changed.emit())
+        controller.state_changed.connect(self._state_changed)
+        controller.folder_changed.connect(self._folder_changed)
+
+    def _state_changed(self, state: State, before: State) -> None:
+        """Stop a run when none of the micrographs that are still to be searched is listed any more."""
+        if self.run is not None and state.files != before.files:
+            left = {file.output_stem for file in self.run.files[self.finished :]}
+            if left and not left & {file.output_stem for file in state.files}:
+                self.cancel()
+
+    def _folder_changed(self) -> None:
+        """Stop a run that writes to a folder which was left."""
+        folder = self._controller.folder
+        if self.run is not None and (folder is None or folder.path != self.run.folder):
+            self.cancel()
 
     def look_at_machine(self) -> None:
         """Ask for the devices; `machine_known` follows. Starts the search process, so that a run begins at once."""
@@ -162,7 +180,9 @@ class SearchRunner:
             maps = len(files) * _map_bytes(controller) <= MOST_MAPS
         settings = settings.model_copy(update={"save_maps": maps})
         self._number += 1
-        self.run = Run(self._number, tuple(files), digest_of(settings), maps, time.monotonic(), preview)
+        self.run = Run(
+            self._number, tuple(files), digest_of(settings), maps, time.monotonic(), controller.folder.path, preview
+        )
         self.finished, self.share, self.stage, self.cancelling = 0, 0.0, "", False
         self._begun = None
         self._process.ask(
@@ -231,15 +251,18 @@ class SearchRunner:
     def _take(self, run: Run, row: dict[str, Any]) -> None:
         """Read what run.json says about the views of this run, then hand the result on."""
         controller = self._controller
-        assert controller.folder is not None
-        path = controller.folder.path
         self.finished, self.share = self.finished + 1, 0.0
+        path = run.folder
 
         def read() -> Result:
             written = read_run(path)
             return Result(row, bank_of(written), float(written["diameter"]), run.digest, run.maps)
 
-        controller.background.do(read, lambda result: controller.set_result(row["name"], result))
+        def take(result: Result) -> None:
+            if controller.folder is not None and controller.folder.path == path:
+                controller.set_result(row["name"], result)
+
+        controller.background.do(read, take)
 
     def _end(self, sentence: str) -> None:
         self.run, self.cancelling = None, False

@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from qtpy.QtCore import Qt
+from qtpy.QtCore import Qt, QUrl
 from qtpy.QtGui import QIcon, QImage, QPixmap
 from qtpy.QtWidgets import QHBoxLayout, QLabel, QPushButton, QSizePolicy, QToolButton, QVBoxLayout, QWidget
 from superqt import QCollapsible, QElidingLabel
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from numpy.typing import NDArray
     from qtpy.QtGui import QKeyEvent, QMouseEvent
@@ -42,7 +43,7 @@ class Foldable(QCollapsible):
         self.heading = self.toggleButton()
         self.heading.setToolTip(tip)
         self.heading.setStyleSheet(
-            f"QPushButton {{ text-align: left; border: none; background: transparent; {style} }}"
+            f"QPushButton {{ text-align: left; border: 1px solid transparent; background: transparent; {style} }}"
             "QPushButton:focus { border: 1px solid palette(highlight); }"
         )
         self.body = QWidget()
@@ -203,6 +204,11 @@ def row(*widgets: QWidget | str | int, wide: int | None = None) -> QHBoxLayout:
     if wide is not None:
         made.setStretch(wide, 1)
     return made
+
+
+def url_of(path: Path) -> QUrl:
+    """Return the address of a file or folder on this computer."""
+    return QUrl.fromLocalFile(str(path))
 
 
 def shorten(path: str, longest: int = 44) -> str:

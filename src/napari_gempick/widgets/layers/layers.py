@@ -9,6 +9,7 @@ import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from psygnal import Signal
 from qtpy.QtCore import QTimer
 from superqt.utils import qdebounced
 
@@ -24,7 +25,7 @@ from napari_gempick.widgets.layers.layer_registry import (
     show_scale_bar,
 )
 from napari_gempick.widgets.layers.map_layers import MapLayers
-from napari_gempick.widgets.state.look import ADDED_COLOUR, contrast_limits, rgba, smoothed
+from napari_gempick.widgets.state.look import ADDED_COLOUR, contrast_limits, extremes, rgba, smoothed
 
 if TYPE_CHECKING:
     from napari.layers import Layer, Points
@@ -47,10 +48,13 @@ class Layers(LayerRegistry):
     controller : Controller
     """
 
+    seen_changed = Signal()
+
     def __init__(self, viewer: Viewer, controller: Controller) -> None:
         super().__init__(viewer, controller)
         self._shown_size: tuple[float, int, int] | None = None
         self._hidden: list[Layer] = []
+        self._smoothed: tuple[Any, Any, tuple[float, float]] | None = None
         self.lowpass: float | None = None
         self.maps = MapLayers(self, controller)
         controller.loaded_changed.connect(self._show)
@@ -88,7 +92,7 @@ class Layers(LayerRegistry):
             self.keep(MICROGRAPH, layer)
             self.viewer.layers.move(self.viewer.layers.index(layer), 0)
         else:
-            self._fill(layer, loaded.image, loaded.contrast)
+            self._fill(layer, loaded.image, loaded.contrast, loaded.extremes)
             move_to(layer, place)
             layer.metadata = metadata
         if self.lowpass:
@@ -106,7 +110,18 @@ class Layers(LayerRegistry):
         if lowpass:
             self._show_smoothed()
         elif layer is not None and loaded is not None and loaded.image is not None:
-            self._fill(layer, loaded.image, loaded.contrast)
+            self._fill(layer, loaded.image, loaded.contrast, loaded.extremes)
+        self.seen_changed.emit()
+
+    @property
+    def seen(self) -> tuple[NDArray[Any], tuple[float, float]] | None:
+        """The micrograph as it is looked at, (ny, nx), and its contrast: through the low-pass where one is set."""
+        loaded = self._controller.loaded
+        if loaded is None or loaded.image is None:
+            return None
+        if self.lowpass and self._smoothed is not None and self._smoothed[0] is loaded.image:
+            return self._smoothed[1:]
+        return loaded.image, loaded.contrast
 
     def _show_smoothed(self) -> None:
         loaded, lowpass = self._controller.loaded, self.lowpass
@@ -116,29 +131,28 @@ class Layers(LayerRegistry):
 
         def work() -> Any:
             made = smoothed(image, pixel_size, lowpass)
-            return made, contrast_limits(made)
+            return made, contrast_limits(made), extremes(made)
 
         def take(made: Any) -> None:
             now, layer = self._controller.loaded, self.layer(MICROGRAPH)
             if layer is not None and now is not None and now.image is image and self.lowpass == lowpass:
+                self._smoothed = image, made[0], made[1]
                 self._fill(layer, *made)
+                self.seen_changed.emit()
 
         self._controller.background.do(work, take)
 
-    def _fill(self, layer: Layer, image: NDArray[Any], contrast: tuple[float, float]) -> None:
+    def _fill(
+        self, layer: Layer, image: NDArray[Any], contrast: tuple[float, float], all_of_it: tuple[float, float]
+    ) -> None:
         layer.data = image
-        layer.contrast_limits_range = _range(image)
+        layer.contrast_limits_range = all_of_it
         layer.contrast_limits = contrast
 
     def close(self) -> None:
         """Let go of the layers; they stay in the viewer."""
         self.maps.close()
         self.picks.close()
-
-
-def _range(image: NDArray[Any]) -> tuple[float, float]:
-    low, high = float(np.nanmin(image)), float(np.nanmax(image))
-    return (low, high) if high > low else (low, low + 1)
 
 
 MARGIN = 0.03

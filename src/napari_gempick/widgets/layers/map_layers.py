@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -146,7 +147,8 @@ class MapLayers:
 
     def close(self) -> None:
         """Let go of the layers; they stay in the viewer."""
-        self._next_map.stop()
+        with contextlib.suppress(RuntimeError):  # Qt may be gone already
+            self._next_map.stop()
         layer = self._shelf.layer(NCC)
         if layer is not None:
             layer.events.contrast_limits.disconnect(self._window_moved)

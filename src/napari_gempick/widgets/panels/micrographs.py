@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import Qt
-from qtpy.QtGui import QColor
+from qtpy.QtCore import QEvent, Qt, Signal
+from qtpy.QtGui import QColor, QDesktopServices
 from qtpy.QtWidgets import (
     QAbstractItemView,
     QFileDialog,
@@ -21,10 +21,10 @@ from superqt.utils import signals_blocked
 from napari_gempick.model.declaration import names_with
 from napari_gempick.model.settings import PickSettings
 from napari_gempick.widgets.forms.forms import Form
-from napari_gempick.widgets.forms.parts import Panel, button, mark_next, row
+from napari_gempick.widgets.forms.parts import Panel, button, mark_next, row, url_of
 
 if TYPE_CHECKING:
-    from qtpy.QtGui import QDragEnterEvent, QDragMoveEvent, QDropEvent
+    from qtpy.QtGui import QDragEnterEvent, QDragMoveEvent, QDropEvent, QKeyEvent
 
     from napari_gempick.io.listing import MicrographFile
     from napari_gempick.widgets.background.pick_counter import PickCounter
@@ -60,15 +60,20 @@ class MicrographsPanel(Panel):
         menu.addSeparator()
         menu.addAction("Open earlier results...", self._ask_results)
         menu.addSeparator()
-        menu.addAction("Remove the selected from the list", self.remove_selected)
+        menu.addAction("Remove the selected from the list  (Delete)", self.remove_selected)
         more.setMenu(menu)
+        self.list.setContextMenuPolicy(Qt.ContextMenuPolicy.CustomContextMenu)
+        self.list.customContextMenuRequested.connect(
+            lambda at: self.menu_of_selected().popup(self.list.mapToGlobal(at))
+        )
+        self.list.deleted.connect(self.remove_selected)
         self.add = button("Add files...", "Add micrographs: MRC, TIFF, compressed MRC", self._ask_files)
         self.rows.addLayout(
             row(self.add, button("Add folder...", "Add a folder with all below it", self._ask_folder), more)
         )
         self.rows.addWidget(self.list)
-        self.previous = button("‹", "The micrograph before this one  ( [ )", lambda: controller.step(-1))
-        self.next = button("›", "The micrograph after this one  ( ] )", lambda: controller.step(1))
+        self.previous = button("‹", "The micrograph before this one  ( [ )", lambda: self.step(-1))
+        self.next = button("›", "The micrograph after this one  ( ] )", lambda: self.step(1))
         for arrow, name in ((self.previous, "Previous micrograph"), (self.next, "Next micrograph")):
             arrow.setFixedWidth(30)
             arrow.setAccessibleName(name)
@@ -86,6 +91,8 @@ class MicrographsPanel(Panel):
         controller.current_changed.connect(self._current_changed)
         controller.loaded_changed.connect(self._loaded)
         controller.results_changed.connect(self._update_stem)
+        self.list.currentItemChanged.connect(lambda item, _: self._go(item))
+        self.list.header().sectionClicked.connect(lambda _: self._current_changed())
         searches.changed.connect(self._update)
         counter.counted.connect(self._update_stem)
         self._shown: Any = None
@@ -119,7 +126,35 @@ class MicrographsPanel(Panel):
 
     def remove_selected(self) -> None:
         """Take the selected micrographs off the list."""
-        self._controller.remove_micrographs([self.list.indexOfTopLevelItem(item) for item in self.list.selectedItems()])
+        stems = {item.text(0) for item in self.list.selectedItems()}
+        self._controller.remove_micrographs([i for i, stem in enumerate(self._files) if stem in stems])
+
+    def step(self, by: int) -> None:
+        """Show the next (1) or the previous (-1) micrograph, in the order in which they are listed."""
+        item = self._items.get(self._controller.stem or "")
+        if item is not None:
+            other = self.list.topLevelItem(self.list.indexOfTopLevelItem(item) + by)
+            if other is not None:
+                self._go(other)
+
+    def _go(self, item: QTreeWidgetItem | None) -> None:
+        stems = list(self._files)
+        if item is not None and item.text(0) in self._files:
+            self._controller.go(stems.index(item.text(0)))
+
+    def menu_of_selected(self) -> QMenu:
+        """Return the menu for the selected micrographs."""
+        menu, controller, searches = QMenu(self), self._controller, self._searches
+        menu.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        chosen = [self._files[item.text(0)] for item in self.list.selectedItems()]
+        ready = bool(chosen) and searches.run is None and bool(controller.state.views)
+        menu.addAction("Search", lambda: searches.start(chosen, maps=None)).setEnabled(ready)
+        folders = sorted({file.path.parent for file in chosen})
+        show = menu.addAction("Show the folder", lambda: [QDesktopServices.openUrl(url_of(one)) for one in folders[:1]])
+        show.setEnabled(bool(folders))
+        menu.addSeparator()
+        menu.addAction("Remove from the list", self.remove_selected).setEnabled(bool(chosen))
+        return menu
 
     def _state_changed(self, state: Any, before: Any) -> None:
         if state.files != before.files:
@@ -130,7 +165,6 @@ class MicrographsPanel(Panel):
     def _fill(self) -> None:
         with signals_blocked(self.list):
             self._fill_list()
-        self._shown = None
         self._current_changed()
 
     def _fill_list(self) -> None:
@@ -138,22 +172,26 @@ class MicrographsPanel(Panel):
         self._items, self._done = {}, set()
         self._files = {file.output_stem: file for file in self._controller.state.files}
         for file in self._files.values():
-            item = QTreeWidgetItem([file.output_stem, "", "", ""])
+            item = _Item(len(self._items), [file.output_stem, "", "", ""])
             item.setToolTip(0, str(file.path))
             for column in (2, 3):
                 item.setTextAlignment(column, Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
             self._items[file.output_stem] = item
+            self._update_item(file.output_stem)  # while no list must draw it
+        self._shown = self._key()
+        self._say_how_many()
         self.list.addTopLevelItems(list(self._items.values()))
+        self.list.sort()
         self.list.fit()
 
     def _current_changed(self) -> None:
         controller = self._controller
         total = len(controller.state.files)
-        number = controller.current
-        self.place.setText(f"{number + 1} of {total}" if number is not None else "")
-        self.previous.setEnabled(bool(number))
-        self.next.setEnabled(number is not None and number + 1 < total)
         item = self._items.get(controller.stem or "")
+        number = -1 if item is None else self.list.indexOfTopLevelItem(item)
+        self.place.setText(f"{number + 1} of {total}" if number >= 0 else "")
+        self.previous.setEnabled(number > 0)
+        self.next.setEnabled(0 <= number < total - 1)
         if item is not None and self.list.currentItem() is not item:
             with signals_blocked(self.list):
                 self.list.setCurrentItem(item)
@@ -161,7 +199,7 @@ class MicrographsPanel(Panel):
     def _update(self) -> None:
         """Show what changed: all when a run begins or ends or the settings change, else where the run has come to."""
         searches, run = self._searches, self._searches.run
-        shown = None if run is None else run.number, searches.digest()
+        shown = self._key()
         if shown != self._shown:
             self._shown = shown
             for stem in self._files:
@@ -171,6 +209,10 @@ class MicrographsPanel(Panel):
             for file in run.files[self._finished : searches.finished + 1]:
                 self._update_item(file.output_stem)
         self._finished = searches.finished
+
+    def _key(self) -> tuple[int | None, str]:
+        run = self._searches.run
+        return None if run is None else run.number, self._searches.digest()
 
     def _update_stem(self, stem: str) -> None:
         self._update_item(stem)
@@ -186,18 +228,19 @@ class MicrographsPanel(Panel):
             return
         state, reason = self._searches.state_of(file)
         words, colour = _STATES[state]
-        item.setText(1, words)
+        if item.text(1) != words:
+            item.setText(1, words)
+            item.setData(1, Qt.ItemDataRole.ForegroundRole, QColor(colour) if colour else None)
         item.setToolTip(1, reason or _TIPS.get(state, ""))
-        item.setData(1, Qt.ItemDataRole.ForegroundRole, QColor(colour) if colour else None)
         count = self._counter.counts.get(stem)
-        item.setText(2, "" if count is None else str(count))
+        item.show(2, "" if count is None else str(count))
         result = self._controller.results.get(stem)
         if result is None or result.error:
             self._done.discard(stem)
         else:
             self._done.add(stem)
         best = None if result is None else result.row.get("best_score")
-        item.setText(3, "" if best is None else f"{best:.2f}")
+        item.show(3, "" if best is None else f"{best:.2f}")
 
     def _loaded(self) -> None:
         """Say the pixel size and where it is from, in the place of the number that may be typed."""
@@ -211,8 +254,43 @@ class MicrographsPanel(Panel):
         self.pixel_size.explain(words)
 
 
+class _Item(QTreeWidgetItem):
+    """A micrograph in the list.
+
+    Parameters
+    ----------
+    place : int
+        In the order in which micrographs were added.
+    texts : list of str
+    """
+
+    def __init__(self, place: int, texts: list[str]) -> None:
+        super().__init__(texts)
+        self.place = place
+
+    def show(self, column: int, text: str) -> None:
+        """Show a text, and draw it only where it is another one."""
+        if self.text(column) != text:
+            self.setText(column, text)
+
+    def __lt__(self, other: QTreeWidgetItem) -> bool:
+        column = self.treeWidget().sorted_by
+        if column is None or not isinstance(other, _Item):
+            return self.place < other.place
+        mine, theirs = self.text(column), other.text(column)
+        if column > 1:
+            return float(mine or -1) < float(theirs or -1)
+        return (mine, self.place) < (theirs, other.place)
+
+
 class _List(QTreeWidget):
-    """The list; it takes dropped files, and says what to do while it is empty."""
+    """The list; it takes dropped files, and says what to do while it is empty.
+
+    A click on a heading sorts by it, a second one the other way round, a third one as the micrographs were added; rows
+    stay where they are when their numbers change.
+    """
+
+    deleted = Signal()
 
     def __init__(self, controller: Controller) -> None:
         super().__init__()
@@ -232,16 +310,57 @@ class _List(QTreeWidget):
         header.setStretchLastSection(False)
         header.setMinimumSectionSize(38)
         header.setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
-        for column in (1, 2, 3):
-            header.setSectionResizeMode(column, QHeaderView.ResizeMode.ResizeToContents)
-        self.currentItemChanged.connect(
-            lambda item, _: item is not None and controller.go(self.indexOfTopLevelItem(item))
-        )
+        self.sorted_by: int | None = None
+        self._descending = False
+        header.setSectionsClickable(True)
+        header.sectionClicked.connect(self.sort_by)
+        self._set_widths()
+
+    def changeEvent(self, event: Any) -> None:
+        super().changeEvent(event)
+        if event.type() in (QEvent.Type.FontChange, QEvent.Type.StyleChange):
+            self._set_widths()
+            self.fit()
+
+    def _set_widths(self) -> None:
+        """Give columns the width of their longest text; to measure every text takes a second for 300 micrographs."""
+        measure = self.fontMetrics().horizontalAdvance
+        for column, texts in (
+            (1, [words for words, _ in _STATES.values()]),
+            (2, ["00000", "Picks "]),
+            (3, ["0.00", "Best "]),
+        ):
+            self.setColumnWidth(column, max(measure(text) for text in texts) + 14)
+
+    def sort_by(self, column: int) -> None:
+        """Sort by a column, the other way round, or not any more."""
+        if self.sorted_by != column:
+            self.sorted_by, self._descending = column, column > 1
+        elif self._descending == (column > 1):
+            self._descending = not self._descending
+        else:
+            self.sorted_by, self._descending = None, False
+        self.sort()
+
+    def sort(self) -> None:
+        """Bring the rows into their order."""
+        order = Qt.SortOrder.DescendingOrder if self._descending else Qt.SortOrder.AscendingOrder
+        self.header().setSortIndicatorShown(self.sorted_by is not None)
+        if self.sorted_by is not None:
+            self.header().setSortIndicator(self.sorted_by, order)
+        self.sortItems(0, order)
+
+    def keyPressEvent(self, event: QKeyEvent) -> None:
+        if event.key() in (Qt.Key.Key_Delete, Qt.Key.Key_Backspace):
+            self.deleted.emit()
+        else:
+            super().keyPressEvent(event)
 
     def fit(self) -> None:
         """Be as high as the list is long, within limits."""
         rows = min(max(self.topLevelItemCount(), 3), 7)
-        self.setFixedHeight(26 + 18 * rows)
+        line = self.fontMetrics().height() + 3
+        self.setFixedHeight(line + 10 + line * rows)
 
     def dragEnterEvent(self, event: QDragEnterEvent) -> None:
         if event.mimeData().hasUrls():

@@ -7,7 +7,7 @@ import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import QUrl, Signal
+from qtpy.QtCore import Signal
 from qtpy.QtGui import QDesktopServices
 from qtpy.QtWidgets import QApplication, QFileDialog, QMenu, QProgressBar
 
@@ -20,7 +20,7 @@ from napari_gempick.model.values import AUTO
 from napari_gempick.results.run_file import merged, read_settings
 from napari_gempick.widgets.forms.editors import lower
 from napari_gempick.widgets.forms.forms import Form
-from napari_gempick.widgets.forms.parts import Fold, Link, Panel, button, primary, row, small
+from napari_gempick.widgets.forms.parts import Fold, Link, Panel, button, primary, row, small, url_of
 from napari_gempick.widgets.panels.outlooks import Outlooks, duration
 from napari_gempick.widgets.state.reopening import state_of_settings
 
@@ -216,11 +216,6 @@ class SearchPanel(Panel):
         folder = QFileDialog.getExistingDirectory(self, "Folder for the results")
         if folder:
             self._controller.use_folder(Path(folder))
-
-
-def url_of(path: Path) -> QUrl:
-    """Return the address of a folder on this computer."""
-    return QUrl.fromLocalFile(str(path))
 
 
 def inputs_of(files: Sequence[MicrographFile], folder: Path) -> list[Path]:

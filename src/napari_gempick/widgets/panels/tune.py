@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from napari_gempick.widgets.background.fdr_estimator import FdrEstimator
     from napari_gempick.widgets.background.pick_counter import PickCounter
     from napari_gempick.widgets.layers.hover import Hover
+    from napari_gempick.widgets.layers.layers import Layers
     from napari_gempick.widgets.state.controller import Controller
 
 
@@ -33,7 +34,13 @@ class TunePanel(Panel):
     """Thresholds for each view, distances, the histogram, and the candidates about the threshold."""
 
     def __init__(
-        self, controller: Controller, counter: PickCounter, estimates: FdrEstimator, hover: Hover, go_to: Any
+        self,
+        controller: Controller,
+        counter: PickCounter,
+        estimates: FdrEstimator,
+        layers: Layers,
+        hover: Hover,
+        go_to: Any,
     ) -> None:
         super().__init__(4, "Tune", "Move the thresholds: the picks follow at once.")
         self._controller, self._counter, self._estimates = controller, counter, estimates
@@ -89,7 +96,7 @@ class TunePanel(Panel):
         self.limits = Limits(controller, estimates)
         self.rows.addWidget(self.limits)
         self.rows.addWidget(small("About the threshold: solid frames are picks; X rejects."))
-        self.gallery = Gallery(controller, go_to)
+        self.gallery = Gallery(controller, layers, go_to)
         self.rows.addWidget(self.gallery)
         self.rows.addWidget(hover)
         self._histogram_soon = qdebounced(self._show_histogram, timeout=150)

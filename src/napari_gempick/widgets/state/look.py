@@ -32,6 +32,12 @@ def contrast_limits(data: NDArray[Any]) -> tuple[float, float]:
     return (low, high) if high > low else (low - 0.5, low + 0.5)
 
 
+def extremes(data: NDArray[Any]) -> tuple[float, float]:
+    """Return the lowest and the highest finite value of an image, apart."""
+    low, high = float(np.nanmin(data)), float(np.nanmax(data))
+    return (low, high) if high > low else (low, low + 1)
+
+
 def rgba(colour: str, alpha: float = 1.0) -> NDArray[np.float32]:
     """Return `#rrggbb` as four numbers from 0 to 1."""
     parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
