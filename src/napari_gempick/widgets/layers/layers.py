@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
     from napari_gempick.widgets.state.controller import Controller
     from napari_gempick.widgets.state.loading import Loaded
+    from napari_gempick.widgets.state.state import Added
 
 
 __all__ = ["INDEX", "MICROGRAPH", "NCC", "PICKS", "Layers"]
@@ -173,6 +174,7 @@ class PicksLayer:
     def __init__(self, shelf: LayerRegistry, controller: Controller) -> None:
         self._shelf, self._controller = shelf, controller
         self._rows = np.zeros(0, np.intp)
+        self._added: tuple[Added, ...] = ()
         self._board: Any = None
         self._own_change = False
         self._tell_soon = qdebounced(self._tell, timeout=_SETTLE_MS)
@@ -194,6 +196,7 @@ class PicksLayer:
         selected = self._selected(layer, board)
         self._board = board
         self._rows = np.zeros(0, np.intp) if choice is None else np.flatnonzero(choice.shown)
+        self._added = controller.edits().added if controller.is_shown else ()
         data, features, colours = self._points()
         size = self._size_unsearched() if board is None else board.diameter / board.candidates.pixel_size
         metadata = {"gempick": self._metadata(() if board is None else board.candidates.view_names, size)}
@@ -241,6 +244,8 @@ class PicksLayer:
             return
         with layer.events.set_data.blocker(), layer.events.data.blocker():
             layer.data = data  # drawn once, when the colours are there too; told when the slider rests
+            if not layer.visible:
+                layer.set_view_slice()  # else napari goes on with the numbers of the points before
         layer.features = features
         layer.border_color = colours
         self._tell_soon()
@@ -265,7 +270,7 @@ class PicksLayer:
     def _points(self) -> tuple[Any, Any, Any]:
         """Return positions (y, x), features and colours: picks first, then those made by hand."""
         loaded, choice = self._controller.loaded, self._controller.choice
-        added = self._controller.edits().added
+        added = self._added
         board = None if loaded is None or choice is None else loaded.board
         picks = Picks.empty() if board is None else board.picks.take(self._rows)
         names = np.array(("",) if board is None else board.candidates.view_names, object)
@@ -294,7 +299,7 @@ class PicksLayer:
         """Return the colour of every point: its view's, paler near the threshold, white where made by hand."""
         controller = self._controller
         loaded, choice = controller.loaded, controller.choice
-        by_hand = np.tile(rgba(ADDED_COLOUR), (len(controller.edits().added), 1))
+        by_hand = np.tile(rgba(ADDED_COLOUR), (len(self._added), 1))
         if loaded is None or loaded.board is None or choice is None:
             return by_hand
         board = loaded.board
@@ -313,7 +318,7 @@ class PicksLayer:
         if number < len(self._rows):
             k = self._rows[number]
             return float(board.picks.x[k]), float(board.picks.y[k])
-        added = self._controller.edits().added[number - len(self._rows)]
+        added = self._added[number - len(self._rows)]
         return added.x, added.y
 
     def _edited(self, event: Any) -> None:
@@ -322,7 +327,7 @@ class PicksLayer:
         if self._own_change or action not in ("added", "removed", "changed"):
             return
         data = np.asarray(event.source.data)
-        known = len(self._rows) + len(self._controller.edits().added)
+        known = len(self._rows) + len(self._added)
         numbers = [int(i) for i in np.ravel(np.asarray(event.data_indices))]
         controller = self._controller
         if action == "removed":

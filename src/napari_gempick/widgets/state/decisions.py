@@ -214,9 +214,16 @@ class Decisions:
 
     def choose(self) -> None:
         """Choose the picks of the current micrograph again."""
+        if self.loaded is not None and not self.is_shown:
+            return  # chosen when it is there
         board = None if self.loaded is None else self.loaded.board
         self.choice = None if board is None else board.choose(self.tune(), self.edits())
         self.choice_changed.emit()
+
+    @property
+    def is_shown(self) -> bool:
+        """Whether what is on the screen is the current micrograph, which may still be on its way."""
+        return self.loaded is not None and self.loaded.stem == self.stem
 
     def edits(self) -> Edits:
         """Return the corrections of the current micrograph."""
@@ -224,7 +231,7 @@ class Decisions:
 
     def reject(self, positions: Sequence[tuple[float, float]]) -> None:
         """Reject the picks at these positions (x, y), pixels of the file; added ones are taken away."""
-        if self.stem is None or not len(positions):
+        if self.stem is None or not len(positions) or not self.is_shown:
             return
         edits = self.edits()
         made = {(added.x, added.y) for added in edits.added}
@@ -238,7 +245,7 @@ class Decisions:
 
         Picks nearer than the minimum distance give way, found ones and added ones.
         """
-        if self.stem is None or self.loaded is None or self.loaded.image is None:
+        if self.stem is None or self.loaded is None or self.loaded.image is None or not self.is_shown:
             return
         ny, nx = self.loaded.image.shape
         if not (-0.5 <= x < nx - 0.5 and -0.5 <= y < ny - 0.5):
@@ -251,7 +258,7 @@ class Decisions:
 
     def move_pick(self, old: tuple[float, float], new: tuple[float, float]) -> None:
         """Move a pick: the old one is rejected, a new one added, in one step."""
-        if self.stem is None:
+        if self.stem is None or not self.is_shown:
             return
         edits = self.edits()
         kept = tuple(a for a in edits.added if (a.x, a.y) != old)
