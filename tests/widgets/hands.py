@@ -2,7 +2,8 @@
 
 import shutil
 
-from qtpy.QtCore import QPoint, Qt
+from qtpy.QtCore import QEvent, QPoint, QPointF, Qt
+from qtpy.QtGui import QMouseEvent
 from qtpy.QtWidgets import QApplication, QFileDialog
 
 from napari_gempick.widgets.app.dock import open_dock
@@ -66,6 +67,38 @@ class Hand:
         monkeypatch.setattr(QFileDialog, "getOpenFileNames", lambda *_: (names, ""))
         monkeypatch.setattr(QFileDialog, "getOpenFileName", lambda *_: (names[0], ""))
         monkeypatch.setattr(QFileDialog, "getExistingDirectory", lambda *_: names[0])
+
+    def canvas(self):
+        """Return the widget that the layers are drawn on."""
+        return self.viewer.window._qt_viewer.canvas.native
+
+    def on_canvas(self, x, y):
+        """Return where a pixel (x, y) of the micrograph is on the canvas."""
+        size, _ = self.dock.layers.scale
+        cy, cx = self.viewer.camera.center[-2:]
+        zoom, canvas = self.viewer.camera.zoom, self.canvas()
+        return QPoint(
+            round(canvas.width() / 2 + (x * size - cx) * zoom), round(canvas.height() / 2 + (y * size - cy) * zoom)
+        )
+
+    def stroke(self, *places):
+        """Press the mouse at the first place (x, y), move over the others, and let go; one place is a click."""
+        left, canvas, points = Qt.MouseButton.LeftButton, self.canvas(), [self.on_canvas(*place) for place in places]
+        self.qtbot.mouseMove(canvas, points[0])
+        self.qtbot.mousePress(canvas, left, pos=points[0])
+        for point in points[1:]:
+            self.qtbot.wait(15)  # vispy leaves out what comes within 10 ms
+            event = QMouseEvent(
+                QEvent.Type.MouseMove,
+                QPointF(point),
+                QPointF(canvas.mapToGlobal(point)),
+                Qt.MouseButton.NoButton,
+                left,
+                Qt.KeyboardModifier.NoModifier,
+            )
+            QApplication.sendEvent(canvas, event)
+        self.qtbot.mouseRelease(canvas, left, pos=points[-1])
+        QApplication.processEvents()
 
     def open_searched(self, searched, folder):
         """Open a copy of the session that was searched."""

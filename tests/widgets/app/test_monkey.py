@@ -4,7 +4,7 @@ import napari
 import pytest
 from monkey import Monkey, no_dialogs
 
-STEPS = 250
+STEPS = 200
 
 
 @pytest.mark.errors_are_said  # that names cannot be used

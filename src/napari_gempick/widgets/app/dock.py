@@ -35,12 +35,14 @@ from napari_gempick.widgets.layers.drawing import MaskDrawing
 from napari_gempick.widgets.layers.hover import Hover
 from napari_gempick.widgets.layers.layers import INDEX, MICROGRAPH, NCC, PICKS, Layers
 from napari_gempick.widgets.layers.pictures import show_stacks
+from napari_gempick.widgets.layers.tools import PickTools
 from napari_gempick.widgets.npe2.contributions import sample_files
 from napari_gempick.widgets.panels.compare import ComparePanel, ComparisonLayer
 from napari_gempick.widgets.panels.export import ExportPanel
 from napari_gempick.widgets.panels.micrographs import MicrographsPanel
 from napari_gempick.widgets.panels.search import SearchPanel
 from napari_gempick.widgets.panels.templates import TemplatesPanel
+from napari_gempick.widgets.panels.tool_bar import TOOLS, ToolBar
 from napari_gempick.widgets.panels.tune import TunePanel
 from napari_gempick.widgets.state.comparing import Comparison
 from napari_gempick.widgets.state.controller import Controller
@@ -79,6 +81,8 @@ class Dock(QWidget):
         controller.continues = self._continues
         self.layers = Layers(viewer, controller)
         self.drawing = MaskDrawing(viewer, controller)
+        self.tools = PickTools(viewer, controller, self.layers)
+        self.tool_bar = ToolBar(controller, self.tools)
         self.micrographs = MicrographsPanel(controller, self.searches, self.counter, self.add_sample)
         self.templates = TemplatesPanel(controller, self.drawing, lambda: show_stacks(viewer, controller))
         self.search = SearchPanel(controller, self.searches)
@@ -109,6 +113,7 @@ class Dock(QWidget):
             self._moved,
             self.activity,
             self.drawing,
+            self.tools,
             self.layers,
             self.compared,
             self.extraction,
@@ -161,6 +166,7 @@ class Dock(QWidget):
             "Showing: micrograph", "Show the micrograph, the score map or the index map  ( I )", self.cycle
         )
         self.viewing = Viewing(self.controller, self.layers, self.searches, self._show_map)
+        layout.addWidget(self.tool_bar)
         layout.addWidget(self.messages)
         foot = row(self.look, self.viewing.lowpass, self.shortcuts)
         foot.setContentsMargins(6, 0, 12, 0)
@@ -178,6 +184,10 @@ class Dock(QWidget):
             Key("H", "hide the picks while held", lambda: self._show_picks(False), lambda: self._show_picks(True)),
             Key("I", "micrograph, score map, index map in turn", self.cycle),
             Key("X", "reject the selected picks, or the one under the cursor", self.reject),
+            *(
+                Key(key, f"{name}: {tip}", lambda tool=tool: self.tools.take(tool))
+                for tool, (name, key, tip) in TOOLS.items()
+            ),
             Key("Control-Z", "undo", controller.undo),
             Key("Control-Shift-Z", "redo", controller.redo),
         ]
@@ -251,8 +261,7 @@ class Dock(QWidget):
         box = QMessageBox(self)
         box.setWindowTitle("Shortcuts")
         box.setTextFormat(Qt.TextFormat.RichText)
-        extra = "<p>Add picks with napari's own tool: select the layer Picks, press 2, click. Delete removes.</p>"
-        box.setText(as_html(self.keys) + extra)
+        box.setText(as_html(self.keys))
         box.open()
 
     def _continues(self, folder: Path) -> bool:

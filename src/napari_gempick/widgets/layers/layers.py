@@ -90,6 +90,7 @@ class Layers(LayerRegistry):
             layer = self.viewer.add_image(
                 loaded.image, name=MICROGRAPH, contrast_limits=loaded.contrast, metadata=metadata, **place
             )
+            layer.editable = False  # it is not moved by accident
             self.keep(MICROGRAPH, layer)
             self.viewer.layers.move(self.viewer.layers.index(layer), 0)
         else:

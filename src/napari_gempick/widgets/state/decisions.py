@@ -229,7 +229,7 @@ class Decisions:
         """Return the corrections of the current micrograph."""
         return self.state.edits.get(self.stem or "", Edits())
 
-    def reject(self, positions: Sequence[tuple[float, float]]) -> None:
+    def reject(self, positions: Sequence[tuple[float, float]], gesture: str | None = None) -> None:
         """Reject the picks at these positions (x, y), pixels of the file; added ones are taken away."""
         if self.stem is None or not len(positions) or not self.is_shown:
             return
@@ -238,7 +238,7 @@ class Decisions:
         own = {(float(x), float(y)) for x, y in positions}
         edits = Edits((*edits.rejected, *sorted(own - made)), tuple(a for a in edits.added if (a.x, a.y) not in own))
         words = "a pick" if len(own) == 1 else f"{len(own)} picks"
-        self.do(f"reject {words}", self.state.with_edits(self.stem, edits))
+        self.do(f"reject {words}", self.state.with_edits(self.stem, edits), gesture)
 
     def add_pick(self, x: float, y: float, view: str = "", gesture: str | None = None) -> None:
         """Add a pick at (x, y), pixels of the file; score, view and psi are what the maps or candidates say there.
