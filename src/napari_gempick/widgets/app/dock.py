@@ -21,7 +21,7 @@ from qtpy.QtWidgets import (
 from superqt.utils import qdebounced
 
 from napari_gempick.widgets.app.activity import Activity
-from napari_gempick.widgets.app.keys import Key, as_html, bind, bind_widget
+from napari_gempick.widgets.app.keys import Key, as_html, bind, bind_widget, keys_of_tools
 from napari_gempick.widgets.app.messages import Messages, next_step
 from napari_gempick.widgets.app.viewing import Viewing
 from napari_gempick.widgets.background.background_tasks import BackgroundTasks
@@ -42,7 +42,7 @@ from napari_gempick.widgets.panels.export import ExportPanel
 from napari_gempick.widgets.panels.micrographs import MicrographsPanel
 from napari_gempick.widgets.panels.search import SearchPanel
 from napari_gempick.widgets.panels.templates import TemplatesPanel
-from napari_gempick.widgets.panels.tool_bar import TOOLS, ToolBar
+from napari_gempick.widgets.panels.tool_bar import ToolBar
 from napari_gempick.widgets.panels.tune import TunePanel
 from napari_gempick.widgets.state.comparing import Comparison
 from napari_gempick.widgets.state.controller import Controller
@@ -84,7 +84,9 @@ class Dock(QWidget):
         self.tools = PickTools(viewer, controller, self.layers)
         self.tool_bar = ToolBar(controller, self.tools)
         self.micrographs = MicrographsPanel(controller, self.searches, self.counter, self.add_sample)
-        self.templates = TemplatesPanel(controller, self.drawing, lambda: show_stacks(viewer, controller))
+        self.templates = TemplatesPanel(
+            controller, self.drawing, lambda: show_stacks(viewer, controller), self.searches.run_changed
+        )
         self.search = SearchPanel(controller, self.searches)
         self.hover = Hover(controller, self.layers, self._template_of)
         self.tune = TunePanel(controller, self.counter, FdrEstimator(controller), self.layers, self.hover, self.go_to)
@@ -184,10 +186,7 @@ class Dock(QWidget):
             Key("H", "hide the picks while held", lambda: self._show_picks(False), lambda: self._show_picks(True)),
             Key("I", "micrograph, score map, index map in turn", self.cycle),
             Key("X", "reject the selected picks, or the one under the cursor", self.reject),
-            *(
-                Key(key, f"{name}: {tip}", lambda tool=tool: self.tools.take(tool))
-                for tool, (name, key, tip) in TOOLS.items()
-            ),
+            *keys_of_tools(self.tools.take),
             Key("Control-Z", "undo", controller.undo),
             Key("Control-Shift-Z", "redo", controller.redo),
         ]
@@ -386,7 +385,7 @@ def show_dock() -> None:
 
 def open_dock(viewer: Viewer, paths: Sequence[Path] = ()) -> Dock:
     """Dock the plugin in a viewer and open files or results in it."""
-    _, dock = viewer.window.add_plugin_dock_widget("napari-gempick", TITLE)
+    dock = viewer.window.add_plugin_dock_widget("napari-gempick", TITLE)[1]
     if paths:
         dock.open(list(paths))
     return dock

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 from qtpy.QtCore import Qt
 from qtpy.QtGui import QKeySequence, QShortcut
 
+from napari_gempick.widgets.panels.tool_bar import TOOLS
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
@@ -33,6 +35,14 @@ class Key:
     what: str
     call: Callable[[], object]
     release: Callable[[], object] | None = None
+
+
+def keys_of_tools(take: Callable[[str], object]) -> list[Key]:
+    """Return the key of each tool."""
+    return [
+        Key(key, f"{name}: {tip[:1].lower()}{tip[1:]}", lambda tool=tool: take(tool))
+        for tool, (name, key, tip) in TOOLS.items()
+    ]
 
 
 def bind(keys: list[Key], target: Any) -> None:

@@ -155,6 +155,12 @@ class SearchRunner:
             return
         self.start(todo, maps=None)
 
+    def run_changed(self) -> None:
+        """Search every micrograph again that was searched with other settings."""
+        todo = [file for file in self._controller.state.files if self.state_of(file)[0] == "changed"]
+        if todo:
+            self.start(todo, maps=None)
+
     def preview(self) -> None:
         """Take a quick look at the current micrograph: most of the picks, in seconds."""
         if self._controller.file is not None:

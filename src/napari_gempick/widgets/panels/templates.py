@@ -27,6 +27,7 @@ from napari_gempick.widgets.forms.editors import edit
 from napari_gempick.widgets.forms.forms import Form, tip_of
 from napari_gempick.widgets.forms.parts import GAP, Panel, button, mark_next, pixmap, primary, row, tool
 from napari_gempick.widgets.layers.pictures import ViewPictures, draw_view
+from napari_gempick.widgets.panels.improve import ask_improved
 from napari_gempick.widgets.panels.template_actions import (
     ask,
     average_dialog,
@@ -63,11 +64,13 @@ class TemplatesPanel(Panel):
         Draws masks in the viewer.
     show_stacks : callable
         Shows the rotated templates and masks as layers.
+    search_again : callable
+        Searches all micrographs whose results are those of other templates.
     """
 
-    def __init__(self, controller: Controller, drawing: MaskDrawing, show_stacks: Any) -> None:
+    def __init__(self, controller: Controller, drawing: MaskDrawing, show_stacks: Any, search_again: Any) -> None:
         super().__init__(2, "Templates", "An image or a stack for each view of the particle.")
-        self._controller, self._drawing = controller, drawing
+        self._controller, self._drawing, self._search_again = controller, drawing, search_again
         self.add = button("Add view", "Add what a view of the particle looks like", lambda: None)
         menu = QMenu(self.add)
         menu.addAction("Images or stacks from files...", self._ask_stack)
@@ -87,6 +90,7 @@ class TemplatesPanel(Panel):
         self.rows.addWidget(self.form.native)
         self.views: dict[str, _ViewRow] = {}
         controller.state_changed.connect(self._state_changed)
+        controller.results_changed.connect(lambda stem: [line.show_improve() for line in self.views.values()])
         drawing.changed.connect(lambda: [line.show_drawing() for line in self.views.values()])
         self._show(())
 
@@ -162,7 +166,7 @@ class TemplatesPanel(Panel):
         self.views = {}
         for place, view in enumerate(views):
             known = rows.get(view.name) or unnamed.pop(view.files, None)
-            made = self.views[view.name] = known or _ViewRow(self._controller, self._drawing, view)
+            made = self.views[view.name] = known or _ViewRow(self._controller, self._drawing, self._search_again, view)
             if self._box.indexOf(made) != place:
                 self._box.insertWidget(place, made)
         for old in rows.values():
@@ -174,9 +178,9 @@ class TemplatesPanel(Panel):
 class _ViewRow(QFrame):
     """One view: colour, name, mask, pictures."""
 
-    def __init__(self, controller: Controller, drawing: MaskDrawing, spec: ViewSpec) -> None:
+    def __init__(self, controller: Controller, drawing: MaskDrawing, search_again: Any, spec: ViewSpec) -> None:
         super().__init__()
-        self._controller, self._drawing = controller, drawing
+        self._controller, self._drawing, self._search_again = controller, drawing, search_again
         self._spec = spec
         self._drawn: Any = None
         self._gone = False
@@ -192,6 +196,8 @@ class _ViewRow(QFrame):
         self.count.setStyleSheet("font-size: 11px;")
         remove = tool("✕", "Remove this view", lambda: controller.remove_view(self._spec.name))
         more = tool("+", "Add templates to this view", self._ask_more)
+        self.improve = button("Improve from picks...", "Average the accepted picks as a better template", self._improve)
+        self.improve.hide()
         self.mask = edit(str, label="Mask", tip=MASK_TIP, choices=_MASKS)
         self.mask.changed.connect(self._mask_chosen)
         self.along_x, self.along_y = (
@@ -213,6 +219,7 @@ class _ViewRow(QFrame):
         right.addLayout(top)
         right.addLayout(bottom)
         right.addWidget(self.drawing)
+        right.addWidget(self.improve)
         layout = row(self.picture)
         layout.setSpacing(6)
         layout.addLayout(right, 1)
@@ -252,6 +259,18 @@ class _ViewRow(QFrame):
             self._drawn = spec
             self._draw(spec)
 
+    def _improve(self) -> None:
+        ask_improved(self, self._controller, self._spec.name, self._search_again)
+
+    def show_improve(self) -> None:
+        """Offer a better template once there are picks of this view of one template."""
+        controller, made = self._controller, getattr(self, "made", None)
+        picks = any(
+            result.row.get("picks_per_view", {}).get(self._spec.name) is not None and not result.error
+            for result in controller.results.values()
+        )
+        self.improve.setVisible(picks and made is not None and made.sections == 1)
+
     def show_drawing(self) -> None:
         """Show the buttons that end a drawing while the mask of this view is drawn."""
         self.drawing.setVisible(self._drawing.view == self._spec.name)
@@ -277,6 +296,7 @@ class _ViewRow(QFrame):
             self._controller.said.emit(made, "error")
             return
         self.made = made
+        self.show_improve()
         self.picture.setPixmap(pixmap(made.pictures[0], THUMBNAIL))
         height, width = made.view.templates[0].shape
         files = "<br>".join(spec.files)
