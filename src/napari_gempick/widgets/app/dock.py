@@ -23,6 +23,7 @@ from superqt.utils import qdebounced
 from napari_gempick.widgets.app.activity import Activity
 from napari_gempick.widgets.app.keys import Key, as_html, bind, bind_widget, keys_of_tools
 from napari_gempick.widgets.app.messages import Messages, next_step
+from napari_gempick.widgets.app.shutter import Shutter
 from napari_gempick.widgets.app.viewing import Viewing
 from napari_gempick.widgets.background.background_tasks import BackgroundTasks
 from napari_gempick.widgets.background.bridge import Bridge
@@ -38,6 +39,7 @@ from napari_gempick.widgets.layers.pictures import show_stacks
 from napari_gempick.widgets.layers.tools import PickTools
 from napari_gempick.widgets.npe2.contributions import sample_files
 from napari_gempick.widgets.panels.compare import ComparePanel, ComparisonLayer
+from napari_gempick.widgets.panels.curate import CurateWindow
 from napari_gempick.widgets.panels.export import ExportPanel
 from napari_gempick.widgets.panels.micrographs import MicrographsPanel
 from napari_gempick.widgets.panels.search import SearchPanel
@@ -77,13 +79,14 @@ class Dock(QWidget):
         self.activity = Activity(self.searches)
         self.counter = PickCounter(controller)
         self.messages = Messages()
+        self.curating: CurateWindow | None = None
         controller.said.connect(self._say)
         controller.continues = self._continues
         self.layers = Layers(viewer, controller)
         self.drawing = MaskDrawing(viewer, controller)
         self.tools = PickTools(viewer, controller, self.layers)
         self.tool_bar = ToolBar(controller, self.tools)
-        self.micrographs = MicrographsPanel(controller, self.searches, self.counter, self.add_sample)
+        self.micrographs = MicrographsPanel(controller, self.searches, self.counter, self.add_sample, self.curate)
         self.templates = TemplatesPanel(
             controller, self.drawing, lambda: show_stacks(viewer, controller), self.searches.run_changed
         )
@@ -110,7 +113,7 @@ class Dock(QWidget):
         controller.choice_changed.connect(self._unfold_tune)
         self._had_picks = False
         self._scroll_soon = qdebounced(self._scroll_to, timeout=50)
-        self._shutter = _Shutter(
+        self._shutter = Shutter(
             viewer,
             self._moved,
             self.activity,
@@ -213,6 +216,18 @@ class Dock(QWidget):
             controller.add_micrographs([str(path) for path in made.micrographs])
 
         controller.background.do(sample_files, take)
+
+    def curate(self) -> None:
+        """Show the table and the plot of all micrographs below the canvas."""
+        if self.curating is None:
+            self.curating = CurateWindow(self.controller, self.counter)
+            self.viewer.window.add_dock_widget(self.curating, name="Curate micrographs", area="bottom")
+            self.curating.destroyed.connect(self._curated)
+        self.curating.parentWidget().show()
+        self.curating.parentWidget().raise_()
+
+    def _curated(self) -> None:
+        self.curating = None
 
     def step_thresholds(self, by: float) -> None:
         """Move the thresholds of all views."""
@@ -351,29 +366,13 @@ class Dock(QWidget):
 
     def shut(self) -> None:
         """End searches and threads, and save."""
+        if self.curating is not None:
+            self.viewer.window.remove_dock_widget(self.curating)
         self._shutter.shut()
 
     def closeEvent(self, event: Any) -> None:
         self.shut()
         super().closeEvent(event)
-
-
-class _Shutter:
-    """Ends what the dock has started; not a QObject, for it is called when the window is gone already."""
-
-    def __init__(self, viewer: Viewer, moved: Any, *others: Any) -> None:
-        self._viewer, self._moved, self._others = viewer, moved, others
-        self._done = False
-
-    def shut(self, _: object = None) -> None:
-        """End searches and threads, and save; once."""
-        if self._done:
-            return
-        self._done = True
-        if self._moved in self._viewer.mouse_move_callbacks:
-            self._viewer.mouse_move_callbacks.remove(self._moved)
-        for other in self._others:
-            other.close()
 
 
 def show_dock() -> None:

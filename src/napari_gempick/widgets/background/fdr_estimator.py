@@ -115,7 +115,13 @@ class FdrEstimator:
         alone = controller.stem if controller.only_current else None
         found = tuple((stem, id(result)) for stem, result in controller.results.items())
         tunes = tuple(state.tune_of(stem) for stem in controller.results)
-        return alone, found, tuple(_limits(tune) for tune in tunes), controller.tune().fdr, state.values.get("exclude")
+        return (
+            (alone, state.rejected),
+            found,
+            tuple(_limits(tune) for tune in tunes),
+            controller.tune().fdr,
+            state.values.get("exclude"),
+        )
 
     def _choose(self, rate: float | None, *, follow: bool = False) -> None:
         controller = self._controller
@@ -126,7 +132,7 @@ class FdrEstimator:
         asked, basis, before = self._asked, self._basis(), controller.tune().thresholds
         state, folder, results = controller.state, controller.folder, dict(controller.results)
         alone, stem = controller.only_current, controller.stem
-        files = [file for file in state.files if file.output_stem in results and not results[file.output_stem].error]
+        files = [file for file in state.kept if file.output_stem in results and not results[file.output_stem].error]
         names, here = loaded.board.candidates.view_names, loaded.board
 
         def work() -> list[float | None] | None:

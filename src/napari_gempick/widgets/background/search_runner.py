@@ -145,7 +145,7 @@ class SearchRunner:
 
     def run_all(self) -> None:
         """Search every micrograph that has no results with these settings."""
-        todo = [file for file in self._controller.state.files if self.state_of(file)[0] != "done"]
+        todo = [file for file in self._controller.state.kept if self.state_of(file)[0] != "done"]
         if not todo:
             done = bool(self._controller.state.files)
             self._controller.said.emit(
@@ -157,7 +157,7 @@ class SearchRunner:
 
     def run_changed(self) -> None:
         """Search every micrograph again that was searched with other settings."""
-        todo = [file for file in self._controller.state.files if self.state_of(file)[0] == "changed"]
+        todo = [file for file in self._controller.state.kept if self.state_of(file)[0] == "changed"]
         if todo:
             self.start(todo, maps=None)
 

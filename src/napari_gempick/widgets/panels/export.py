@@ -99,7 +99,7 @@ class ExportPanel(Panel):
         self.folder.setText("as the results" if target is None else shorten(str(target), 40))
         controller = self._controller
         results = controller.results
-        searched = [f for f in controller.state.files if f.output_stem in results and not results[f.output_stem].error]
+        searched = [f for f in controller.state.kept if f.output_stem in results and not results[f.output_stem].error]
         counts = [self._counter.counts.get(file.output_stem) for file in searched]
         total = sum(count for count in counts if count is not None)
         here = any(file.output_stem == controller.stem for file in searched)
@@ -110,7 +110,9 @@ class ExportPanel(Panel):
         else:
             many = "micrograph" if len(searched) == 1 else "micrographs"
             words = "with your corrections." if total else "so files will be empty: lower the thresholds in part 4."
-            self.plan.setText(f"{total} picks of {len(searched)} {many}, {words}")
+            rejected = len(controller.state.files) - len(controller.state.kept)
+            out = f" {rejected} rejected micrographs are left out." if rejected else ""
+            self.plan.setText(f"{total} picks of {len(searched)} {many}, {words}{out}")
         self.summary.setText("")
 
     def export(self, *, all_: bool, replace_files: bool | None = None) -> None:

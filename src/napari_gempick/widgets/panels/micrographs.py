@@ -49,7 +49,9 @@ _FILTER = "Micrographs (*.mrc *.mrcs *.mrc.gz *.mrc.bz2 *.tif *.tiff);;STAR list
 class MicrographsPanel(Panel):
     """Add, list, and go through micrographs."""
 
-    def __init__(self, controller: Controller, searches: SearchRunner, counter: PickCounter, sample: Any) -> None:
+    def __init__(
+        self, controller: Controller, searches: SearchRunner, counter: PickCounter, sample: Any, curate: Any
+    ) -> None:
         super().__init__(1, "Micrographs", "Which images to pick from.")
         self._controller, self._searches, self._counter = controller, searches, counter
         self.list = _List(controller)
@@ -71,6 +73,7 @@ class MicrographsPanel(Panel):
         self.rows.addLayout(
             row(self.add, button("Add folder...", "Add a folder with all below it", self._ask_folder), more)
         )
+        self.curate = button("Curate...", "Table and plot of all micrographs; reject some; tune on a spread", curate)
         self.rows.addWidget(self.list)
         self.previous = button("‹", "The micrograph before this one  ( [ )", lambda: self.step(-1))
         self.next = button("›", "The micrograph after this one  ( ] )", lambda: self.step(1))
@@ -86,7 +89,7 @@ class MicrographsPanel(Panel):
         )
         self.pixel_size = self.form.fields["pixel_size"]
         self._tip = self.pixel_size.tooltip
-        self.rows.addLayout(row(self.previous, self.place, self.next, 1, self.form.native))
+        self.rows.addLayout(row(self.previous, self.place, self.next, self.curate, 1, self.form.native))
         controller.state_changed.connect(self._state_changed)
         controller.current_changed.connect(self._current_changed)
         controller.loaded_changed.connect(self._loaded)
@@ -210,9 +213,9 @@ class MicrographsPanel(Panel):
                 self._update_item(file.output_stem)
         self._finished = searches.finished
 
-    def _key(self) -> tuple[int | None, str]:
+    def _key(self) -> tuple[int | None, str, frozenset[str]]:
         run = self._searches.run
-        return None if run is None else run.number, self._searches.digest()
+        return None if run is None else run.number, self._searches.digest(), self._controller.state.rejected
 
     def _update_stem(self, stem: str) -> None:
         self._update_item(stem)
@@ -228,6 +231,8 @@ class MicrographsPanel(Panel):
             return
         state, reason = self._searches.state_of(file)
         words, colour = _STATES[state]
+        if stem in self._controller.state.rejected:
+            words, colour = "rejected", "#ff6b5a"
         if item.text(1) != words:
             item.setText(1, words)
             item.setData(1, Qt.ItemDataRole.ForegroundRole, QColor(colour) if colour else None)

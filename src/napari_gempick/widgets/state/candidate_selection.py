@@ -86,6 +86,12 @@ class CandidateSelection:
         return np.unpackbits(self._excluded, axis=1, count=self.candidates.file_shape[1]).view(np.bool_)
 
     @cached_property
+    def excluded_share(self) -> float:
+        """The share of the micrograph where no pick may lie, 0 to 1."""
+        excluded = self.excluded
+        return 0.0 if excluded is None else float(excluded.mean())
+
+    @cached_property
     def nbytes(self) -> int:
         """Bytes that it takes in memory, about: what it works out takes twice as much again as the candidates."""
         sets = [made for made in (self.picks, self.candidates.decoys) if made is not None]

@@ -96,6 +96,12 @@ class Decisions:
         """What the names of the current micrograph's results begin with."""
         return None if self.file is None else self.file.output_stem
 
+    def reject_micrographs(self, stems: Sequence[str], rejected: bool) -> None:
+        """Leave micrographs out of searches, export and jobs, or take them in again."""
+        now = self.state.rejected | set(stems) if rejected else self.state.rejected - set(stems)
+        words = f"{'reject' if rejected else 'keep'} {len(stems)} micrograph{'' if len(stems) == 1 else 's'}"
+        self.do(words, replace(self.state, rejected=now))
+
     # templates
 
     def add_view(self, name: str, files: Sequence[str], mask: str = AUTO) -> None:

@@ -289,6 +289,7 @@ class _State(_Plain):
     tune: _Tune
     overrides: dict[str, _Tune]
     edits: dict[str, _Edits]
+    rejected: tuple[str, ...] = ()
 
     @model_validator(mode="after")
     def _names_differ(self) -> _State:
