@@ -76,6 +76,29 @@ def test_a_search_says_where_it_is_and_begins_at_the_automatic_threshold(hand, t
     assert tune.nothing.isHidden() and len(controller.choice) == len(picks)
 
 
+def test_a_preview_comes_first_and_is_called_so(ready):
+    """It is the button that is blue; list, count and export say what it is, and nothing of it is kept."""
+    hand, controller, panel, dock = ready, ready.controller, ready.dock.search, ready.dock
+    assert "background" in panel.preview.styleSheet() and "background" not in panel.run_this.styleSheet()
+    assert dock.messages.text().startswith("Next, part 3: Preview")
+    hand.click(panel.preview)
+    hand.until(lambda: controller.loaded.preview and dock.searches.run is None, 60)
+    hand.idle()
+    assert dock.tune.count.text() == f"{len(controller.choice)} picks (preview)" and len(controller.choice) == 3
+    assert dock.micrographs._items["one"].text(1) == "preview" and not dock.counter.counts
+    assert "preview" in dock.export.plan.text() and not dock.export.all.isEnabled()
+    assert "background" in panel.run_this.styleSheet() and "background" not in panel.preview.styleSheet()
+    dock.tune.colours.native.setCurrentIndex(1)
+    points = hand.viewer.layers["Picks"]
+    scores, colours = points.features["score"].to_numpy(), np.asarray(points.border_color)
+    assert colours[scores.argmax(), 0] > 0.9 and colours[scores.argmin(), 2] > 0.7, "yellow is best, violet lowest"
+    dock.tune.crosses.native.click()
+    assert {str(symbol) for symbol in points.symbol} == {"cross"}
+    dock.micrographs.step(1)
+    hand.idle()
+    assert dock.micrographs._items["one"].text(1) == "not searched"
+
+
 def test_the_cost_is_that_of_the_searches_before(tmp_path):
     """Twice the pixels or images take twice as long; what a search took sets the scale."""
     from napari_gempick.io.listing import find_micrographs

@@ -70,6 +70,8 @@ class PickCounter:
     def _choice_changed(self) -> None:
         controller = self._controller
         board = None if controller.loaded is None else controller.loaded.board
+        if controller.loaded is not None and controller.loaded.preview:
+            return  # nothing of it is kept
         if controller.choice is not None and controller.is_shown and controller.stem is not None and board is not None:
             self.details[controller.stem] = _details(board, controller.choice)
             self._count(controller.stem, len(controller.choice))

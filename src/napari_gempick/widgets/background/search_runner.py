@@ -112,11 +112,14 @@ class SearchRunner:
         self._process.ask(machine=True)
 
     def state_of(self, file: MicrographFile) -> tuple[str, str]:
-        """Return new, waiting, running, done, changed or failed, and why it failed."""
+        """Return new, waiting, running, preview, done, changed or failed, and why it failed."""
         run, stem = self.run, file.output_stem
         place = -1 if run is None else run.places.get(stem, -1)
         if place >= 0 and place >= self.finished:
             return ("running" if place == self.finished else "waiting"), ""
+        loaded = self._controller.loaded
+        if loaded is not None and loaded.preview and loaded.stem == stem:
+            return "preview", ""
         result = self._controller.results.get(stem)
         unreadable = self._controller.unreadable.get(stem, "")
         if unreadable and (result is None or result.error):

@@ -25,7 +25,7 @@ from napari_gempick.widgets.layers.layer_registry import (
     show_scale_bar,
 )
 from napari_gempick.widgets.layers.map_layers import MapLayers
-from napari_gempick.widgets.state.look import ADDED_COLOUR, contrast_limits, extremes, rgba, smoothed
+from napari_gempick.widgets.state.look import ADDED_COLOUR, contrast_limits, extremes, rgba, shades_of_scores, smoothed
 
 if TYPE_CHECKING:
     from napari.layers import Layer, Points
@@ -176,6 +176,7 @@ class PicksLayer:
         self._shelf, self._controller = shelf, controller
         self._rows = np.zeros(0, np.intp)
         self._added: tuple[Added, ...] = ()
+        self._by_score = self._crosses = False
         self._board: Any = None
         self._own_change = False
         self._tell_soon = qdebounced(self._tell, timeout=_SETTLE_MS)
@@ -243,6 +244,10 @@ class PicksLayer:
             layer.data = data
             layer.features = features
             return
+        symbol = "cross" if self._crosses else "disc"
+        if str(layer.current_symbol) != symbol:
+            layer.current_symbol = symbol
+            layer.symbol = symbol
         with layer.events.set_data.blocker(), layer.events.data.blocker():
             layer.data = data  # drawn once, when the colours are there too; told when the slider rests
             if not layer.visible:
@@ -304,10 +309,19 @@ class PicksLayer:
         if loaded is None or loaded.board is None or choice is None:
             return by_hand
         board = loaded.board
+        if self._by_score:
+            return np.concatenate([shades_of_scores(board.picks.score[self._rows]), by_hand])
         palette = np.stack([rgba(controller.colour(name)) for name in board.candidates.view_names])
         colours = palette[board.picks.view[self._rows]]
         colours[board.near_threshold(choice, controller.tune(), MARGIN)[self._rows], 3] = PALE
         return np.concatenate([colours, by_hand])
+
+    def show_as(self, *, colour_by: str | None = None, crosses: bool | None = None) -> None:
+        """Colour the picks by view or by score, and draw circles or crosses."""
+        self._by_score = self._by_score if colour_by is None else colour_by == "score"
+        self._crosses = self._crosses if crosses is None else crosses
+        if self._shelf.layer(PICKS) is not None:
+            self._fill_points()
 
     def _state_changed(self, state: Any, before: Any) -> None:
         if state.views != before.views and self._board is not None and self._shelf.layer(PICKS) is not None:

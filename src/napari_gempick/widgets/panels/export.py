@@ -68,7 +68,7 @@ class ExportPanel(Panel):
         controller.folder_changed.connect(self._update)
         controller.folder_changed.connect(lambda: self._say_proof(""))
         controller.state_changed.connect(lambda state, before: self._update())
-        controller.current_changed.connect(self._update)
+        controller.loaded_changed.connect(self._update)
         self._update_soon = qthrottled(self._update, timeout=50, leading=False)
         counter.counted.connect(lambda stem: self._update_soon())
         self._update()
@@ -106,7 +106,12 @@ class ExportPanel(Panel):
         self.this.setEnabled(bool(names) and here)
         self.all.setEnabled(bool(names) and bool(searched))
         if not searched:
-            self.plan.setText("Nothing to write yet: search a micrograph first.")
+            preview = controller.loaded is not None and controller.loaded.preview
+            self.plan.setText(
+                "What is shown is a preview: press Run this before you export."
+                if preview
+                else "Nothing to write yet: search a micrograph first."
+            )
         else:
             many = "micrograph" if len(searched) == 1 else "micrographs"
             words = "with your corrections." if total else "so files will be empty: lower the thresholds in part 4."

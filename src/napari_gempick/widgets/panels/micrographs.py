@@ -5,15 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import QEvent, Qt, Signal
+from qtpy.QtCore import Qt
 from qtpy.QtGui import QColor, QDesktopServices
 from qtpy.QtWidgets import (
-    QAbstractItemView,
     QFileDialog,
-    QHeaderView,
     QLabel,
     QMenu,
-    QTreeWidget,
     QTreeWidgetItem,
 )
 from superqt.utils import signals_blocked
@@ -22,26 +19,18 @@ from napari_gempick.model.declaration import names_with
 from napari_gempick.model.settings import PickSettings
 from napari_gempick.widgets.forms.forms import Form
 from napari_gempick.widgets.forms.parts import Panel, button, mark_next, row, url_of
+from napari_gempick.widgets.panels.micrograph_list import STATES, MicrographItem, MicrographList
 
 if TYPE_CHECKING:
-    from qtpy.QtGui import QDragEnterEvent, QDragMoveEvent, QDropEvent, QKeyEvent
-
     from napari_gempick.io.listing import MicrographFile
     from napari_gempick.widgets.background.pick_counter import PickCounter
     from napari_gempick.widgets.background.search_runner import SearchRunner
     from napari_gempick.widgets.state.controller import Controller
 
-_STATES = {
-    "new": ("not searched", None),
-    "waiting": ("waiting", None),
-    "running": ("running", "#2f9bff"),
-    "done": ("done", "#35c46a"),
-    "changed": ("settings changed", "#d9a400"),
-    "failed": ("failed", "#ff6b5a"),
-}
 _TIPS = {
     "changed": "Searched with other settings than those of now; Run searches it again.",
     "new": "Run searches it.",
+    "preview": "A quick look, of which nothing is kept; Run searches it.",
 }
 _FILTER = "Micrographs (*.mrc *.mrcs *.mrc.gz *.mrc.bz2 *.tif *.tiff);;STAR lists (*.star);;All files (*)"
 
@@ -54,7 +43,7 @@ class MicrographsPanel(Panel):
     ) -> None:
         super().__init__(1, "Micrographs", "Which images to pick from.")
         self._controller, self._searches, self._counter = controller, searches, counter
-        self.list = _List(controller)
+        self.list = MicrographList(controller)
         more = button("More", "Lists, sample data, earlier work", lambda: None)
         menu = QMenu(more)
         menu.addAction("Add a STAR list...", self._ask_star)
@@ -99,6 +88,7 @@ class MicrographsPanel(Panel):
         searches.changed.connect(self._update)
         counter.counted.connect(self._update_stem)
         self._shown: Any = None
+        self._previewed = ""
         self._finished = 0
         self._items: dict[str, QTreeWidgetItem] = {}
         self._files: dict[str, MicrographFile] = {}
@@ -175,7 +165,7 @@ class MicrographsPanel(Panel):
         self._items, self._done = {}, set()
         self._files = {file.output_stem: file for file in self._controller.state.files}
         for file in self._files.values():
-            item = _Item(len(self._items), [file.output_stem, "", "", ""])
+            item = MicrographItem(len(self._items), [file.output_stem, "", "", ""])
             item.setToolTip(0, str(file.path))
             for column in (2, 3):
                 item.setTextAlignment(column, Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
@@ -230,7 +220,7 @@ class MicrographsPanel(Panel):
         if item is None or file is None:
             return
         state, reason = self._searches.state_of(file)
-        words, colour = _STATES[state]
+        words, colour = STATES[state]
         if stem in self._controller.state.rejected:
             words, colour = "rejected", "#ff6b5a"
         if item.text(1) != words:
@@ -250,6 +240,9 @@ class MicrographsPanel(Panel):
     def _loaded(self) -> None:
         """Say the pixel size and where it is from, in the place of the number that may be typed."""
         loaded = self._controller.loaded
+        for stem in {self._previewed, "" if loaded is None else loaded.stem}:
+            self._update_item(stem)
+        self._previewed = "" if loaded is None or not loaded.preview else loaded.stem
         known = None if loaded is None else loaded.pixel_size
         if known is not None and loaded is not None and loaded.pixel_size_source != "given":
             words = f"{known:g} Å (file)"
@@ -257,139 +250,3 @@ class MicrographsPanel(Panel):
         else:
             words = "unknown: type it" if loaded is not None and known is None else "from file"
         self.pixel_size.explain(words)
-
-
-class _Item(QTreeWidgetItem):
-    """A micrograph in the list.
-
-    Parameters
-    ----------
-    place : int
-        In the order in which micrographs were added.
-    texts : list of str
-    """
-
-    def __init__(self, place: int, texts: list[str]) -> None:
-        super().__init__(texts)
-        self.place = place
-
-    def show(self, column: int, text: str) -> None:
-        """Show a text, and draw it only where it is another one."""
-        if self.text(column) != text:
-            self.setText(column, text)
-
-    def __lt__(self, other: QTreeWidgetItem) -> bool:
-        column = self.treeWidget().sorted_by
-        if column is None or not isinstance(other, _Item):
-            return self.place < other.place
-        mine, theirs = self.text(column), other.text(column)
-        if column > 1:
-            return float(mine or -1) < float(theirs or -1)
-        return (mine, self.place) < (theirs, other.place)
-
-
-class _List(QTreeWidget):
-    """The list; it takes dropped files, and says what to do while it is empty.
-
-    A click on a heading sorts by it, a second one the other way round, a third one as the micrographs were added; rows
-    stay where they are when their numbers change.
-    """
-
-    deleted = Signal()
-
-    def __init__(self, controller: Controller) -> None:
-        super().__init__()
-        self._controller = controller
-        self.setAccessibleName("Micrographs")
-        self.setHeaderLabels(["Micrograph", "State", "Picks", "Best"])
-        self.headerItem().setToolTip(3, "Highest score on the micrograph")
-        self.headerItem().setToolTip(2, "Picks with the thresholds of now")
-        for column in (2, 3):
-            self.headerItem().setTextAlignment(column, Qt.AlignmentFlag.AlignRight)
-        self.setRootIsDecorated(False)
-        self.setUniformRowHeights(True)
-        self.setSelectionMode(QAbstractItemView.SelectionMode.ExtendedSelection)
-        self.setAcceptDrops(True)
-        self.fit()
-        header = self.header()
-        header.setStretchLastSection(False)
-        header.setMinimumSectionSize(38)
-        header.setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
-        self.sorted_by: int | None = None
-        self._descending = False
-        header.setSectionsClickable(True)
-        header.sectionClicked.connect(self.sort_by)
-        self._set_widths()
-
-    def changeEvent(self, event: Any) -> None:
-        super().changeEvent(event)
-        if event.type() in (QEvent.Type.FontChange, QEvent.Type.StyleChange):
-            self._set_widths()
-            self.fit()
-
-    def _set_widths(self) -> None:
-        """Give columns the width of their longest text; to measure every text takes a second for 300 micrographs."""
-        measure = self.fontMetrics().horizontalAdvance
-        for column, texts in (
-            (1, [words for words, _ in _STATES.values()]),
-            (2, ["00000", "Picks "]),
-            (3, ["0.00", "Best "]),
-        ):
-            self.setColumnWidth(column, max(measure(text) for text in texts) + 14)
-
-    def sort_by(self, column: int) -> None:
-        """Sort by a column, the other way round, or not any more."""
-        if self.sorted_by != column:
-            self.sorted_by, self._descending = column, column > 1
-        elif self._descending == (column > 1):
-            self._descending = not self._descending
-        else:
-            self.sorted_by, self._descending = None, False
-        self.sort()
-
-    def sort(self) -> None:
-        """Bring the rows into their order."""
-        order = Qt.SortOrder.DescendingOrder if self._descending else Qt.SortOrder.AscendingOrder
-        self.header().setSortIndicatorShown(self.sorted_by is not None)
-        if self.sorted_by is not None:
-            self.header().setSortIndicator(self.sorted_by, order)
-        self.sortItems(0, order)
-
-    def keyPressEvent(self, event: QKeyEvent) -> None:
-        if event.key() in (Qt.Key.Key_Delete, Qt.Key.Key_Backspace):
-            self.deleted.emit()
-        else:
-            super().keyPressEvent(event)
-
-    def fit(self) -> None:
-        """Be as high as the list is long, within limits."""
-        rows = min(max(self.topLevelItemCount(), 3), 7)
-        line = self.fontMetrics().height() + 3
-        self.setFixedHeight(line + 10 + line * rows)
-
-    def dragEnterEvent(self, event: QDragEnterEvent) -> None:
-        if event.mimeData().hasUrls():
-            event.acceptProposedAction()
-
-    def dragMoveEvent(self, event: QDragMoveEvent) -> None:
-        if event.mimeData().hasUrls():
-            event.acceptProposedAction()
-
-    def dropEvent(self, event: QDropEvent) -> None:
-        paths = [url.toLocalFile() for url in event.mimeData().urls() if url.isLocalFile()]
-        if paths:
-            event.acceptProposedAction()
-            self._controller.add_micrographs(paths)
-
-    def paintEvent(self, event: Any) -> None:
-        super().paintEvent(event)
-        if self.topLevelItemCount() == 0:
-            from qtpy.QtGui import QPainter
-
-            painter = QPainter(self.viewport())
-            painter.setPen(self.palette().windowText().color())
-            painter.setOpacity(0.6)
-            painter.drawText(
-                self.viewport().rect(), Qt.AlignmentFlag.AlignCenter, "Drop files, folders or a STAR list here"
-            )
-            painter.end()

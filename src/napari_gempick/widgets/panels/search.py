@@ -20,7 +20,7 @@ from napari_gempick.model.values import AUTO
 from napari_gempick.results.run_file import merged, read_settings
 from napari_gempick.widgets.forms.editors import lower
 from napari_gempick.widgets.forms.forms import Form
-from napari_gempick.widgets.forms.parts import Fold, Link, Panel, button, primary, row, small, url_of
+from napari_gempick.widgets.forms.parts import Fold, Link, Panel, button, mark_next, row, small, url_of
 from napari_gempick.widgets.panels.outlooks import Outlooks, duration
 from napari_gempick.widgets.state.reopening import state_of_settings
 
@@ -62,7 +62,7 @@ class SearchPanel(Panel):
         self.advanced.edited.connect(controller.set_value)
         self.advanced.refused.connect(controller.said.emit)
         self.rows.addWidget(self.advanced)
-        self.run_this = primary("Run this", "Search the micrograph that is shown", searches.run_this)
+        self.run_this = button("Run this", "Search the micrograph that is shown", searches.run_this)
         self.run_all = button("Run all", "Search all micrographs without results for these settings", searches.run_all)
         self.preview = button("Preview", "A quick look at this micrograph: most picks, in seconds", searches.preview)
         self.cancel = button("Cancel", "Stop within a second; finished micrographs stay", searches.cancel)
@@ -80,7 +80,7 @@ class SearchPanel(Panel):
         for line in (self.cost, self.warnings):
             line.hide()
             self.rows.addWidget(line)
-        self.rows.addLayout(row(self.run_this, self.run_all, self.preview, self.cancel))
+        self.rows.addLayout(row(self.preview, self.run_this, self.run_all, self.cancel))
         self.bar = QProgressBar()
         self.bar.setRange(0, 1000)
         self.bar.setTextVisible(True)
@@ -133,6 +133,10 @@ class SearchPanel(Panel):
         self.run_this.setEnabled(ready)
         self.run_all.setEnabled(ready)
         self.preview.setEnabled(ready)
+        loaded, known = self._controller.loaded, self._controller.results
+        looked = bool(known) or (loaded is not None and loaded.preview)
+        mark_next(self.preview, not looked)
+        mark_next(self.run_this, looked)
         self.cancel.setEnabled(run is not None and not searches.cancelling)
         self.bar.setVisible(run is not None)
         if run is None:

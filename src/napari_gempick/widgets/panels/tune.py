@@ -13,7 +13,7 @@ from superqt.utils import qdebounced, signals_blocked
 from napari_gempick.model.declaration import declarations, names_with
 from napari_gempick.model.settings import PickSettings
 from napari_gempick.widgets.background.pick_counter import BINS
-from napari_gempick.widgets.forms.editors import WheelGuard, lower
+from napari_gempick.widgets.forms.editors import WheelGuard, edit, lower
 from napari_gempick.widgets.forms.forms import Form, tip_of
 from napari_gempick.widgets.forms.parts import GAP, Fold, Panel, button, mark_next, row, small, tool
 from napari_gempick.widgets.panels.gallery import Gallery
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from napari_gempick.widgets.state.controller import Controller
 
 
+_COLOURS = [("view", "view"), ("score", "score")]
 _THRESHOLD = declarations(PickSettings)["threshold"]
 
 
@@ -95,6 +96,13 @@ class TunePanel(Panel):
         self.rows.addWidget(self.form.native)
         self.limits = Limits(controller, estimates)
         self.rows.addWidget(self.limits)
+        self.colours = edit(
+            str, "view", label="Colour of picks", tip="What the colour of a pick says", choices=_COLOURS
+        )
+        self.colours.changed.connect(lambda by: layers.picks.show_as(colour_by=by))
+        self.crosses = edit(bool, False, label="crosses", tip="Crosses in place of circles")
+        self.crosses.changed.connect(lambda on: layers.picks.show_as(crosses=on))
+        self.rows.addLayout(row("Picks coloured by", self.colours.native, self.crosses.native, wide=1))
         self.rows.addWidget(small("About the threshold: solid frames are picks; X rejects."))
         self.gallery = Gallery(controller, layers, go_to)
         self.rows.addWidget(self.gallery)
@@ -183,7 +191,8 @@ class TunePanel(Panel):
         number = len(choice)
         change = "" if self._before in (None, number) else f"  ({number - self._before:+d})"
         word = "pick" if number == 1 else "picks"
-        self.count.setText(f"{number} {word}{change}")
+        preview = " (preview)" if controller.loaded is not None and controller.loaded.preview else ""
+        self.count.setText(f"{number} {word}{preview}{change}")
         self._explain_nothing("" if number or controller.loaded is None else _why_none(controller))
         edits = controller.edits()
         words = [

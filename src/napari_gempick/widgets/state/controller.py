@@ -199,7 +199,7 @@ class Controller(Decisions):
 
         def take(board: CandidateSelection) -> None:
             if generation == self._generation and stem == self.stem and self.loaded is not None:
-                self.loaded = replace(self.loaded, board=board, bank=None, maps={}, map_views=())
+                self.loaded = replace(self.loaded, board=board, bank=None, maps={}, map_views=(), preview=True)
                 self.loaded_changed.emit()
                 self.choose()
 

@@ -105,6 +105,8 @@ class Loaded:
         Views whose own maps were kept.
     error, notes : str
         Sentences.
+    preview : bool
+        The candidates are those of a quick look, of which nothing is kept.
     """
 
     stem: str
@@ -119,6 +121,7 @@ class Loaded:
     map_views: tuple[str, ...] = ()
     error: str = ""
     notes: tuple[str, ...] = ()
+    preview: bool = False
 
 
 @dataclass(frozen=True, eq=False)
