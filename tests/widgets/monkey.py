@@ -201,6 +201,14 @@ class Monkey:
         part = self.random.choice(self.dock.parts)
         part.set_open(not part.open)
 
+    def tool(self):
+        self.random.choice(list(self.dock.tool_bar.buttons.values())).click()
+
+    def reject_micrograph(self):
+        files = self.controller.state.files
+        if files:
+            self.controller.reject_micrographs([self.random.choice(files).output_stem], self.random.random() < 0.5)
+
     def export(self):
         if self.random.random() < 0.3:
             self.random.choice((self.dock.export.this, self.dock.export.all)).click()
@@ -248,7 +256,8 @@ class Monkey:
                 self.slide,
             ),
             *(self.automatic, self.scope, self.tune, self.undo, self.redo, self.reject, self.add_pick, self.key),
-            *(self.gallery, self.lowpass, self.fold, self.export, self.delete_layer, self.close),
+            *(self.gallery, self.lowpass, self.fold, self.tool, self.reject_micrograph),
+            *(self.export, self.delete_layer, self.close),
         ]
         action = self.random.choice(actions)
         self.log.append(action.__name__)

@@ -8,7 +8,7 @@ import napari
 import numpy as np
 from napari.utils.notifications import show_error
 from napari.utils.transforms import Affine
-from qtpy.QtCore import Qt, QTimer
+from qtpy.QtCore import QEvent, Qt, QTimer
 from qtpy.QtWidgets import (
     QAbstractSpinBox,
     QApplication,
@@ -21,7 +21,7 @@ from qtpy.QtWidgets import (
 from superqt.utils import qdebounced
 
 from napari_gempick.widgets.app.activity import Activity
-from napari_gempick.widgets.app.keys import Key, as_html, bind, bind_widget, keys_of_tools
+from napari_gempick.widgets.app.keys import Key, bind, bind_widget, keys_of_tools, show_keys
 from napari_gempick.widgets.app.messages import Messages, next_step
 from napari_gempick.widgets.app.shutter import Shutter
 from napari_gempick.widgets.app.viewing import Viewing
@@ -57,7 +57,8 @@ if TYPE_CHECKING:
 
 
 TITLE = "Pick particles"
-WIDTH = 372
+WIDTH, LINE = 372, 17
+"""Pixels: of the dock at napari's own font size, and of a line of text then."""
 _STEP = 0.01
 
 
@@ -166,7 +167,7 @@ class Dock(QWidget):
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(2)
         layout.addWidget(self.scroll)
-        self.shortcuts = button("Shortcuts", "Show the keys", self.show_shortcuts)
+        self.shortcuts = button("Shortcuts", "Show the keys", lambda: show_keys(self, self.keys))
         self.look = button(
             "Showing: micrograph", "Show the micrograph, the score map or the index map  ( I )", self.cycle
         )
@@ -177,7 +178,16 @@ class Dock(QWidget):
         foot.setContentsMargins(6, 0, 12, 0)
         layout.addLayout(foot)
         layout.addWidget(self.viewing)
-        self.setMinimumWidth(WIDTH)
+        self._fit_width()
+
+    def changeEvent(self, event: Any) -> None:
+        super().changeEvent(event)
+        if event.type() in (QEvent.Type.StyleChange, QEvent.Type.FontChange) and hasattr(self, "look"):
+            self._fit_width()
+
+    def _fit_width(self) -> None:
+        """Be wide enough for the texts, which grow with napari's font size."""
+        self.setMinimumWidth(max(WIDTH, round(WIDTH * self.look.fontMetrics().height() / LINE)))
 
     def _make_keys(self) -> list[Key]:
         controller = self.controller
@@ -269,14 +279,6 @@ class Dock(QWidget):
             wanted = 140 / (loaded.board.diameter / loaded.board.candidates.pixel_size * size)
             if self.viewer.camera.zoom < wanted / 3:
                 self.viewer.camera.zoom = wanted
-
-    def show_shortcuts(self) -> None:
-        """Show the list of keys."""
-        box = QMessageBox(self)
-        box.setWindowTitle("Shortcuts")
-        box.setTextFormat(Qt.TextFormat.RichText)
-        box.setText(as_html(self.keys))
-        box.open()
 
     def _continues(self, folder: Path) -> bool:
         """Ask whether to go on with an earlier session."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import Qt
 from qtpy.QtGui import QKeySequence, QShortcut
+from qtpy.QtWidgets import QMessageBox
 
 from napari_gempick.widgets.panels.tool_bar import TOOLS
 
@@ -81,6 +82,15 @@ def _held(key: Key) -> Any:
 
     held.__doc__ = key.what
     return held
+
+
+def show_keys(parent: QWidget, keys: list[Key]) -> None:
+    """Show the list of keys."""
+    box = QMessageBox(parent)
+    box.setWindowTitle("Shortcuts")
+    box.setTextFormat(Qt.TextFormat.RichText)
+    box.setText(as_html(keys))
+    box.open()
 
 
 def as_html(keys: list[Key]) -> str:

@@ -68,7 +68,7 @@ class CurateWindow(QWidget):
         self.plot = Scatter()
         self.plot.clicked.connect(lambda name: self._select([name], go=True))
         self.plot.selected.connect(self._select)
-        self.x = edit(str, "defocus", label="Along x", tip="Number along x", choices=_NAMES)
+        self.x = edit(str, "mean", label="Along x", tip="Number along x", choices=_NAMES)
         self.y = edit(str, "picks", label="Along y", tip="Number along y", choices=_NAMES)
         for axis in (self.x, self.y):
             axis.changed.connect(lambda _: self._plot())
@@ -93,11 +93,17 @@ class CurateWindow(QWidget):
         )
         left, right = QWidget(), QWidget()
         lines = QVBoxLayout(left)
-        lines.addLayout(row("Show", self.by.native, self.low.native, self.high.native, self.summary, wide=4))
+        filters = row("Show", self.by.native, self.low.native, self.high.native, self.summary)
+        for place in (1, 2, 3):
+            filters.setStretch(place, 1)
+        lines.addLayout(filters)
         lines.addWidget(self.table)
         lines.addLayout(row(self.drop, self.keep, self.spread, self.star))
         lines = QVBoxLayout(right)
-        lines.addLayout(row(self.y.native, "against", self.x.native))
+        axes = row(self.y.native, "against", self.x.native)
+        for place in (0, 2):
+            axes.setStretch(place, 1)
+        lines.addLayout(axes)
         lines.addWidget(self.plot, 1)
         for made in (left, right):
             made.layout().setContentsMargins(4, 4, 4, 4)
@@ -150,6 +156,7 @@ class CurateWindow(QWidget):
 
         def take(found: dict[str, tuple[float, float]]) -> None:
             self._ctf = found
+            self.x.show_value("defocus")
             self.show_numbers()
 
         self._controller.background.do(lambda: read_ctf_values(path, files), take)

@@ -33,7 +33,7 @@ class Scatter(QWidget):
 
     def __init__(self) -> None:
         super().__init__()
-        self.setMinimumSize(260, 180)
+        self.setMinimumSize(260, 120)
         self.setMouseTracking(True)
         self.setAccessibleName("Plot of micrographs")
         self._points: list[tuple[str, float, float, bool]] = []
