@@ -59,10 +59,12 @@ class MicrographsPanel(Panel):
         )
         self.list.deleted.connect(self.remove_selected)
         self.add = button("Add files...", "Add micrographs: MRC, TIFF, compressed MRC", self._ask_files)
-        self.rows.addLayout(
-            row(self.add, button("Add folder...", "Add a folder with all below it", self._ask_folder), more)
-        )
         self.curate = button("Curate...", "Table and plot of all micrographs; reject some; tune on a spread", curate)
+        self.rows.addLayout(
+            row(
+                self.add, button("Add folder...", "Add a folder with all below it", self._ask_folder), self.curate, more
+            )
+        )
         self.rows.addWidget(self.list)
         self.previous = button("‹", "The micrograph before this one  ( [ )", lambda: self.step(-1))
         self.next = button("›", "The micrograph after this one  ( ] )", lambda: self.step(1))
@@ -78,7 +80,7 @@ class MicrographsPanel(Panel):
         )
         self.pixel_size = self.form.fields["pixel_size"]
         self._tip = self.pixel_size.tooltip
-        self.rows.addLayout(row(self.previous, self.place, self.next, self.curate, 1, self.form.native))
+        self.rows.addLayout(row(self.previous, self.place, self.next, 1, self.form.native))
         controller.state_changed.connect(self._state_changed)
         controller.current_changed.connect(self._current_changed)
         controller.loaded_changed.connect(self._loaded)
