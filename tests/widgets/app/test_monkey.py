@@ -1,6 +1,5 @@
 """A monkey at the window: nothing is raised, nothing half-written, the session can always be restored."""
 
-import napari
 import pytest
 from monkey import Monkey, no_dialogs
 
@@ -8,9 +7,7 @@ STEPS = 200
 
 
 @pytest.mark.errors_are_said  # that names cannot be used
-def test_a_monkey_at_the_window(qapp, plan_cache, tmp_path, monkeypatch):
+def test_a_monkey_at_the_window(hidden_viewer, tmp_path, monkeypatch):
     """The first steps of `python tests/widgets/monkey.py --seed 3`, which goes on for 20,000."""
     no_dialogs(monkeypatch.setattr)
-    viewer = napari.Viewer(show=False)  # to draw takes most of the time
-    Monkey(viewer, tmp_path, 3).run(STEPS)
-    viewer.close()
+    Monkey(hidden_viewer, tmp_path, 3).run(STEPS)
