@@ -290,5 +290,5 @@ def test_preview_finds_the_particles_and_leaves_no_results(session, data, plante
     assert {(round(x, -1), round(y, -1)) for x, y in zip(picks.x.tolist(), picks.y.tolist(), strict=True)} == {
         (round(x, -1), round(y, -1)) for x, y in planted["one"]
     }
-    assert session.searches.state_of(session.controller.file)[0] == "new"
+    assert session.searches.state_of(session.controller.file)[0] == "preview"
     assert not (session.controller.folder.path / "run.json").exists()

@@ -247,6 +247,7 @@ def test_a_run_checks_no_settings_and_touches_only_what_it_has_come_to(listed, q
 def test_the_list_follows_the_settings(listed, qtbot):
     """Results of other settings are marked, and marked no longer when the settings come back."""
     searches, controller = listed.searches, listed.controller
+    qtbot.waitUntil(lambda: bool(controller.unreadable), timeout=20_000)  # its files are missing
     made = results(controller.state.files)
     for stem in ("m001", "m002"):
         controller.set_result(stem, replace(made[stem], digest=searches.digest()))
