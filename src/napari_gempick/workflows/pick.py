@@ -52,6 +52,7 @@ def pick_files(
     notes: Sequence[str] = (),
     notify: Callable[[str], None] = lambda sentence: None,
     finished: Callable[[dict[str, Any]], None] = lambda row: None,
+    stage: Callable[[str], None] = lambda text: None,
 ) -> dict[str, Any]:
     """Pick every micrograph into `folder` and return what run.json says.
 
@@ -73,6 +74,8 @@ def pick_files(
         Receives sentences for the user: notes, and micrographs that failed.
     finished : callable
         Receives each micrograph's line of run.json when its files are written.
+    stage : callable
+        Receives what is done before the first search image, in a few words.
 
     Raises
     ------
@@ -81,7 +84,18 @@ def pick_files(
     """
     with alone_in(folder):
         return _pick(
-            settings, micrographs, folder, overwrite, resume, keep_others, cancel, progress, notes, notify, finished
+            settings,
+            micrographs,
+            folder,
+            overwrite,
+            resume,
+            keep_others,
+            cancel,
+            progress,
+            notes,
+            notify,
+            finished,
+            stage,
         )
 
 
@@ -97,9 +111,11 @@ def _pick(
     notes: Sequence[str],
     notify: Callable[[str], None],
     finished: Callable[[dict[str, Any]], None],
+    stage: Callable[[str], None],
 ) -> dict[str, Any]:
     """Do the work of `pick_files`."""
     formats_of(settings)
+    stage("reading templates")
     makers = BankMaker(settings, read_views(settings), cancel)
     settings.thresholds.of(makers.index.view_names)
     check_exclusion(settings.exclude)
@@ -108,6 +124,7 @@ def _pick(
     views = makers.record()
     earlier = results.prepare(views, overwrite=overwrite, resume=resume)
     plans = PlanStore()
+    stage("opening devices")
     pool = DevicePool(open_devices(settings.devices, settings.threads, plans))
     known = {row["name"]: row for row in (earlier or {}).get("micrographs", [])}
     mine = {micrograph.output_stem for micrograph in micrographs}
@@ -165,6 +182,7 @@ def _pick(
 
     replaced = left_over(folder, ()) if overwrite and not keep_others else []
     write_run("running")
+    stage("preparing micrograph and transforms")
     state = "stopped"
     try:
         searches = search_all(
