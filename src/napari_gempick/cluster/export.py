@@ -304,7 +304,7 @@ def _readme(job: Job, expected: Estimate) -> str:
         "gempick job cancel FOLDER     end it",
         "",
         f"{job.content['search_images']} search images; the paths of the micrographs are {where}.",
-        "The folder may be moved or copied as a whole. The nodes need: pip install napari-gempick[mpi]",
+        "The folder may be moved or copied as a whole. The nodes need, from a copy of the repository: pip install '.[mpi]'",
         "submit.sh may be edited. By hand, without a scheduler:",
         "    mpiexec -n RANKS python -m mpi4py -m napari_gempick.cluster.mpi FOLDER",
         f"job.json     settings and micrographs       templates/ masks/ exclude/     copies, checksums in {JOB_FILE}",
