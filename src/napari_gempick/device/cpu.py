@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from napari_gempick.device.base import HOST
+from napari_gempick.device.blas import one_thread
 from napari_gempick.device.fft import ROWS, TileFFT, cpu_tile
 from napari_gempick.device.plan import cpu_model
 from napari_gempick.device.tiling import CPU_TILING
@@ -17,7 +19,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from napari_gempick.device.base import Blocks, Rect, Result
+    from napari_gempick.device.base import Blocks, Images, Rect, Result
     from napari_gempick.device.plan import PlanStore
 
     Maps = Sequence[NDArray[Any]]
@@ -79,8 +81,12 @@ class CpuWorker:
 
     def template_spectra(self, bank: Blocks, ks: Sequence[int], precision: str) -> list[Any]:
         """See base.TileWorker."""
+        return self.image_spectra(bank, ks, precision)
+
+    def image_spectra(self, images: Images, numbers: Sequence[int], precision: str) -> list[Any]:
+        """See base.BasisWorker."""
         fft = self._fft(precision)
-        return [fft.spectrum(bank.template(k), conjugate=True) for k in ks]
+        return [fft.spectrum(images.template(number), conjugate=True) for number in numbers]
 
     def mask_spectra(self, bank: Blocks, groups: Sequence[int], precision: str) -> list[Any]:
         """See base.TileWorker."""
@@ -117,6 +123,15 @@ class CpuWorker:
                 np.divide(1, variance, out=part, casting="same_kind")
             found.append(out)
         return found
+
+    def correlations(self, tile: Any, templates: Sequence[Any], rect: Rect, out: NDArray[Any], precision: str) -> None:
+        """See base.BasisWorker."""
+        fft = self._fft(precision)
+        for template, found in zip(templates, out, strict=True):
+            fft.correlate(tile, template)
+            for first, part, _ in _row_blocks(rect):
+                rows = slice(part[0].start - rect[0].start, part[0].stop - rect[0].start)
+                found[rows] = fft.rows(first)[part[0].start - first : part[0].stop - first, part[1]]
 
     def score(
         self,
@@ -192,6 +207,25 @@ class CpuWorker:
         return array
 
 
+RATED = (256, 256)
+"""Tile whose transform is timed once for a plan."""
+
+
+def _stored(rate: float) -> int:
+    """Return a rate as a plan can hold it."""
+    return min(1_000_000, max(1, round(rate)))
+
+
+def _fastest(work: Callable[[], Any], times: int = 15) -> float:
+    """Return the seconds of the fastest of some calls."""
+    found = []
+    for _ in range(times):
+        started = time.perf_counter()
+        work()
+        found.append(time.perf_counter() - started)
+    return max(1e-9, min(found))
+
+
 class CpuDevice:
     """Some cores of this machine. See base.Device."""
 
@@ -200,10 +234,36 @@ class CpuDevice:
 
     def __init__(self, threads: int, plans: PlanStore, name: str = "cpu") -> None:
         self.name, self.threads, self._plans = name, threads, plans
+        self._rates: tuple[int, int] | None = None
 
     def worker(self, fft_shape: tuple[int, int]) -> CpuWorker:
         """See base.Device."""
         return CpuWorker(fft_shape, self._plans)
+
+    def rates(self) -> tuple[int, int]:
+        """Return ns of one correlation on a tile of RATED, and millions of operations a second of a matrix product.
+
+        Measured once and stored in the plan, so that what follows from them is the same for all that use it.
+        """
+        if self._rates is None:
+            fft = cpu_tile(RATED, "single", self._plans)
+            spectrum = fft.spectrum(np.ones(RATED, np.float32))  # planned before the plan is locked for the rates
+            self._rates = self._plans.tile_shape("rates", lambda: self._measure(fft, spectrum))
+        return self._rates
+
+    @staticmethod
+    def _measure(fft: TileFFT, spectrum: NDArray[Any]) -> tuple[int, int]:
+        one, other, out = (np.ones(shape, np.float32) for shape in ((48, 20), (20, 2048), (48, 2048)))
+
+        def correlate() -> None:
+            fft.correlate(spectrum, spectrum)
+            for first in range(0, RATED[0], ROWS):
+                fft.rows(first)
+
+        with one_thread():
+            transform, product = (_fastest(work) for work in (correlate, lambda: np.matmul(one, other, out=out)))
+        operations = 2 * one.size * other.shape[1]
+        return _stored(transform * 1e9), _stored(operations / product / 1e6)
 
     def describe(self) -> dict[str, Any]:
         """See base.Device."""

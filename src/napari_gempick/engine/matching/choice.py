@@ -1,0 +1,177 @@
+"""Which search a micrograph gets: in full, or by a basis of the bank where that costs less.
+
+The times come from a model, whose two rates of this computer are measured once and stored in the plan: so the choice,
+and with it the last bits of scores, is the same for every process that uses the plan.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from napari_gempick.device.blas import one_thread
+from napari_gempick.device.cpu import RATED, CpuDevice
+from napari_gempick.device.tiling import CPU_TILING, cpu_cost
+from napari_gempick.engine.matching.compressed import CompressedSearch, tiling_of
+from napari_gempick.engine.matching.compression import BLOCK, RESIDUAL, by_rotations, compress, harmonics_of
+from napari_gempick.engine.matching.search import SHARED_FROM, Search
+from napari_gempick.engine.tiles import choose_fft_shape
+from napari_gempick.model.errors import SettingsError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from napari_gempick.engine.matching.compression import Compression
+    from napari_gempick.engine.matching.search import ShapeChooser, Share
+    from napari_gempick.engine.matching.workers import DevicePool
+    from napari_gempick.engine.preprocess.prepare import Prepared
+    from napari_gempick.engine.templates.bank import Bank
+
+LEAST_IMAGES = 48
+"""Fewer search images under one mask are not worth a basis."""
+MOST_BYTES = 2**29
+"""Of the search images under one mask; where they need more they are searched in full."""
+REDUCTION = 0.2
+"""ns for each position and search image: extremes of the scores of an angle."""
+EXACT = 0.1
+"""Share of the positions that are scored exactly for each sign, by so many blocks of search images:"""
+BLOCKS = 2.5
+GATHER = 16
+"""Search images that could be multiplied with a patch while it is brought from memory."""
+OPTIMISTIC = 16, 16
+"""Rank and channels that a bank has at least: where even these do not pay, nothing is tried."""
+GAIN = 0.85
+"""The model must promise at most this share of the full search's time."""
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What the user wants of the search.
+
+    Attributes
+    ----------
+    kind : {'auto', 'full', 'compressed'}
+    floor : float
+        The least score of a candidate: from there on local maxima are exact.
+    """
+
+    kind: str = "full"
+    floor: float = -1.0
+
+
+FULL = Wanted()
+
+
+def make_search(
+    wanted: Wanted,
+    prepared: Prepared,
+    bank: Bank,
+    pool: DevicePool,
+    tile_shape: ShapeChooser | None = None,
+    *,
+    view: int | None = None,
+    decoys: bool = False,
+    share: Share | None = None,
+    check: Callable[[], None] = lambda: None,
+) -> Search:
+    """Return the search that `wanted` asks for; parameters as Search.
+
+    Raises
+    ------
+    SettingsError
+        A compressed search is asked for on a GPU.
+    InputError
+        As Search.
+    """
+    full = Search(prepared, bank, tile_shape, pool.tiling, view=view, decoys=decoys, share=share)
+    if wanted.kind == "full":
+        return full
+    device = pool.devices[0]
+    if pool.tiling is not CPU_TILING or not isinstance(device, CpuDevice):
+        if wanted.kind == "compressed":
+            raise SettingsError("The compressed search runs on the CPU; give --devices cpu, or --search auto.")
+        return full
+    with one_thread():
+        parts = _parts(wanted, full, pool, device, decoys=decoys, check=check)
+    if not parts:
+        return full
+    return CompressedSearch(prepared, bank, parts, wanted.floor, tile_shape, view=view, decoys=decoys, share=share)
+
+
+def _parts(
+    wanted: Wanted, full: Search, pool: DevicePool, device: CpuDevice, *, decoys: bool, check: Callable[[], None]
+) -> list[Compression]:
+    """Return the compressions that pay; what is found about a bank is kept with it."""
+    bank = full.bank
+    threads = max(1, sum(pool.devices[i].threads for i in pool.alive()))
+    model = None if wanted.kind == "compressed" else _Model(full, *device.rates(), decoys=decoys)
+    chosen: list[Compression] = []
+    for group, ks in enumerate(full.by_mask):
+        if len(ks) < (SHARED_FROM if model is None else LEAST_IMAGES) or group not in full.shared_groups:
+            continue
+        some = by_rotations(bank, ks)
+        if model is not None and (
+            sum(rows.size for rows in some) * math.prod(bank.extent.box) * 4 > MOST_BYTES
+            or not model.pays([(rows, *OPTIMISTIC) for rows in some], made=True)
+        ):
+            continue
+        key = group, hash(tuple(ks))
+        if key not in bank.compressions:
+            check()
+            harmonics = [harmonics_of(bank, group, rows, threads) for rows in some]
+            counts = [one.counts(RESIDUAL) for one in harmonics]
+            ranks = [(one.rank(count), one.channels(count)) for one, count in zip(harmonics, counts, strict=True)]
+            pays = model is None or model.pays([(rows, *r) for rows, r in zip(some, ranks, strict=True)], made=False)
+            made = [compress(bank, one, count) for one, count in zip(harmonics, counts, strict=True)] if pays else []
+            bank.compressions[key] = ranks, made
+        ranks, made = bank.compressions[key]
+        if made and (
+            model is None or model.pays([(rows, *r) for rows, r in zip(some, ranks, strict=True)], made=False)
+        ):
+            chosen += made
+    return chosen
+
+
+class _Model:
+    """What the search of some images takes in full and by a basis, ns.
+
+    Parameters
+    ----------
+    full : Search
+    transform : int
+        ns of one correlation on a tile of device.cpu.RATED.
+    product : int
+        Millions of operations in a second of a matrix product.
+    """
+
+    def __init__(self, full: Search, transform: int, product: int, *, decoys: bool) -> None:
+        self._full, self._signs = full, 2 if decoys else 1
+        self._scale, self._product = transform / cpu_cost(*RATED), product / 1e3
+        self._box = full.bank.extent.box
+
+    def pays(self, parts: list[tuple[NDArray[np.int32], int, int]], *, made: bool) -> bool:
+        """Return whether a basis pays for parts: search images (sections, rotations), rank and channels.
+
+        Making it counts too, unless it is `made`.
+        """
+        full = self._full
+        shape, positions = full.fft_shape, math.prod(full.positions)
+        images = sum(rows.size for rows, _, _ in parts)
+        whole = len(full.tiles) * images * cpu_cost(*shape) * self._scale * (1.2 if self._signs > 1 else 1.0)
+        pixels, ours = math.prod(self._box), 0.0
+        for rows, rank, channels in parts:
+            overlap = 2 * CompressedSearch.halo
+            wide = self._box[0] + overlap, self._box[1] + overlap
+            tile = choose_fft_shape(full.positions, wide, tiling_of(rank))
+            tiles = math.prod(math.ceil(n / (f - b + 1)) for n, f, b in zip(full.positions, tile, wide, strict=True))
+            ours += (tiles + 1) * rank * cpu_cost(*tile) * self._scale
+            operations = rows.size * channels + 4 * len(rows) * rank  # angles from harmonics, these from the basis
+            exact = self._signs * EXACT * BLOCKS * pixels * (BLOCK + GATHER)
+            ours += positions * ((operations + 2 * exact) / self._product + self._signs * REDUCTION * rows.size)
+            if not made:
+                ours += 2 * rows.size * pixels * (len(rows) + 3 * rank) / self._product
+        return ours < GAIN * whole
