@@ -176,7 +176,7 @@ def _pick(
             tile_shape=plans.tile_shape,
             per_view=settings.per_view_maps,
             decoys=settings.decoys,
-            wanted=Wanted(settings.search, candidate_floor(settings, makers.index.view_names)),
+            wanted=Wanted(settings.search, candidate_floor(settings, makers.index.view_names), settings.save_maps),
             cancel=cancel,
             progress=progress,
         )

@@ -213,7 +213,8 @@ class Rank:
     @property
     def _wanted(self) -> Wanted:
         settings = self.job.settings
-        return Wanted(settings.search, candidate_floor(settings, self.worker.makers.index.view_names))
+        floor = candidate_floor(settings, self.worker.makers.index.view_names)
+        return Wanted(settings.search, floor, settings.save_maps)
 
     def search_settings(self) -> dict[str, Any]:
         """Return what both distributions tell `search_all`."""

@@ -57,10 +57,13 @@ class Wanted:
     kind : {'auto', 'full', 'compressed'}
     floor : float
         The least score of a candidate: from there on local maxima are exact.
+    maps : bool
+        Index maps are looked at: they name a likely search image where the exact one is not known, otherwise any.
     """
 
     kind: str = "full"
     floor: float = -1.0
+    maps: bool = True
 
 
 FULL = Wanted()
@@ -99,7 +102,9 @@ def make_search(
         parts = _parts(wanted, full, pool, device, decoys=decoys, check=check)
     if not parts:
         return full
-    return CompressedSearch(prepared, bank, parts, wanted.floor, tile_shape, view=view, decoys=decoys, share=share)
+    return CompressedSearch(
+        prepared, bank, parts, wanted.floor, tile_shape, view=view, decoys=decoys, share=share, likely=wanted.maps
+    )
 
 
 def _parts(

@@ -67,6 +67,8 @@ class CompressedSearch(Search):
         The least score of a candidate.
     share : (start, stop, of), optional
         Of the tiles: the maxima over all shares are the whole maps, byte for byte.
+    likely : bool
+        Name a likely search image where the exact one is not known, instead of any.
     """
 
     halo = 2
@@ -82,8 +84,9 @@ class CompressedSearch(Search):
         view: int | None = None,
         decoys: bool = False,
         share: Share | None = None,
+        likely: bool = True,
     ) -> None:
-        self.parts, self._floor = tuple(parts), np.float32(floor)
+        self.parts, self._floor, self.likely = tuple(parts), np.float32(floor), likely
         super().__init__(prepared, bank, tile_shape, tiling_of(max(p.rank for p in parts)), view=view, decoys=decoys)
         tiles = range(len(self.tiles))
         if share is not None:
@@ -261,7 +264,7 @@ class _Tile:
         part, values = found.part, found.values
         pairs, n = len(self._score), values.shape[1]
         upper, lower = np.empty((pairs, n), np.float32), np.empty((pairs, n), np.float32)
-        index = np.empty((pairs, n), np.int32)
+        index = np.full((pairs, n), part.sections[0].ks[0], np.int32)
         evens, n_sections, rows = part.even.shape[1], len(part.sections), len(part.even)
         room = np.empty((3, rows * POSITIONS), np.float32)
         for first in range(0, n, POSITIONS):
@@ -288,7 +291,7 @@ class _Tile:
             high = best + wrong
             high.max(axis=1, out=upper[:, some])
             np.greater_equal(high, lower[:, None, some], out=found.close[:, :, some])
-            for pair in range(pairs):
+            for pair in range(pairs if self._search.likely else 0):
                 index[pair, some] = _likely(part, channels, best[pair], 1 - 2 * pair)
         return upper, lower, index
 
