@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from scipy.special import betainc
 
+from napari_gempick.engine.picking.mixture import Mixture
+
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
@@ -157,6 +159,8 @@ class FalseRate:
         Of the decoys.
     chance : float
         The smallest probability, over all thresholds, that noise gives as many scores.
+    false : (n,) float64
+        The probability that each pick is false (engine.picking.mixture).
     shape : Shape, optional
         The distribution of the particles' scores in the run.
     """
@@ -164,12 +168,36 @@ class FalseRate:
     scores: Floats
     tail: Tail
     chance: float
+    false: Floats
     shape: Shape | None = None
 
     @cached_property
     def expected(self) -> Floats:
         """Expected number of false picks among those that reach each score, (n,)."""
-        return self.tail.at(self.scores)
+        return self._blend(self.tail.at(self.scores), np.cumsum(self.false))
+
+    def _blend(self, counted: Floats, modelled: Floats) -> Floats:
+        """Return a mean of what follows from the number of decoys and from the mixture."""
+        return self._clear * counted + (1 - self._clear) * modelled
+
+    @cached_property
+    def _sure(self) -> Floats:
+        """A cautious estimate of the number of true picks that reach each score, from the number of decoys; (n,).
+
+        Both counts of false picks, of the picks and of the decoys, are Poisson numbers; DOUBT standard deviations of
+        their difference are taken off.
+        """
+        counted = self.tail.at(self.scores)
+        sure = np.arange(1, len(self.scores) + 1) - counted - DOUBT * np.sqrt(2 * counted)
+        return np.maximum.accumulate(np.maximum(0.0, sure))
+
+    @cached_property
+    def _clear(self) -> float:
+        """How clear of the decoys the particles of the mixture stand, 0 to 1: the best F1 by the number of decoys."""
+        if not len(self.scores):
+            return 1.0
+        particles = max(self._sure[-1], float(np.sum(1 - self.false)), 1e-9)
+        return float((2 * self._sure / (self._sure + self.tail.at(self.scores) + particles)).max())
 
     @property
     def rate(self) -> Floats:
@@ -197,17 +225,14 @@ class FalseRate:
 
     @cached_property
     def reaching(self) -> Floats:
-        """A cautious estimate of the number of true picks that reach each score of GRID, rising along it.
-
-        Both counts of false picks, of the picks and of the decoys, are Poisson numbers; DOUBT standard deviations of
-        their difference are taken off.
-        """
+        """A cautious estimate of the number of true picks that reach each score of GRID, rising along it."""
         if not self.found:
             return np.zeros(len(GRID))
-        count = np.arange(1, len(self.scores) + 1)
-        sure = np.maximum(0.0, count - self.expected - DOUBT * np.sqrt(2 * self.expected))
-        most = np.concatenate([[0.0], np.maximum.accumulate(sure)])
-        return most[np.searchsorted(-self.scores, -GRID, side="right")]
+        return self._on_grid(self._blend(self._sure, np.cumsum(1 - self.false)))
+
+    def _on_grid(self, numbers: Floats) -> Floats:
+        """Return for each score of GRID the number of the last pick that reaches it."""
+        return np.concatenate([[0.0], numbers])[np.searchsorted(-self.scores, -GRID, side="right")]
 
     def threshold_for(self, rate: float) -> float | None:
         """Return the lowest score at which the estimated rate is at most `rate`; None when there is none."""
@@ -229,7 +254,8 @@ class FalseRate:
             weight = self.shape.weight
             reaching = reaching + weight * self.shape.reaching
         true = particles * reaching / (particles + weight)
-        f1 = 2 * true / (true + self.tail.at(GRID) + particles)
+        false = self._blend(self.tail.at(GRID), self._on_grid(np.cumsum(self.false)))
+        f1 = 2 * true / (true + false + particles)
         threshold = float(GRID[int(np.argmax(f1))])
         return threshold if self.count(threshold) else None
 
@@ -237,4 +263,5 @@ class FalseRate:
 def false_rate(targets: ArrayLike, decoys: ArrayLike) -> FalseRate:
     """Return the estimated rate from the scores of picks and of decoys, chosen by the same rules; (n,), (m,)."""
     scores, tail = -np.sort(-np.asarray(targets, np.float64)), Tail(decoys)
-    return FalseRate(scores, tail, tail.smallest_chance(scores))
+    mixture = Mixture(scores, decoys, tail.at)
+    return FalseRate(scores, tail, tail.smallest_chance(scores), mixture.at(scores))

@@ -7,7 +7,7 @@ outgrows. So a micrograph with many particles decides by itself, and one with on
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import reduce
 from typing import TYPE_CHECKING
 
@@ -16,6 +16,7 @@ from scipy.ndimage import gaussian_filter1d
 from scipy.special import pdtrc
 
 from napari_gempick.engine.picking.false_rate import GRID, LEAST_TAIL, Excess, FalseRate, Shape, Tail, false_rate
+from napari_gempick.engine.picking.mixture import Mixture
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -83,8 +84,17 @@ class RunEvidence:
             for part, scale in zip(parts, self._scales, strict=True)
         ]
         self._excess = [reduce(Excess.plus, (tails[view].excess for tails in self._tails)) for view in self._views]
-        scaled = [[decoys / scale for decoys in part.decoys] for part, scale in zip(parts, self._scales, strict=True)]
-        self._all = [Tail(np.concatenate([decoys[view] for decoys in scaled]), extra=0) for view in self._views]
+        picks, decoys = (
+            [
+                np.concatenate([kind[view] / scale for kind, scale in zip(kinds, self._scales, strict=True)])
+                for view in self._views
+            ]
+            for kinds in ([part.picks for part in parts], [part.decoys for part in parts])
+        )
+        self._all = [Tail(of_view, extra=0) for of_view in decoys]
+        self._mixtures = [
+            Mixture(one, other, tail.at) for one, other, tail in zip(picks, decoys, self._all, strict=True)
+        ]
         self._sizes = np.array([sum(map(len, part.decoys)) for part in parts], np.float64)
         own = [self._own_rates(number) for number in range(len(parts))]
         self._shapes = [_shape([rates[view] for rates in own]) for view in self._views]
@@ -92,10 +102,7 @@ class RunEvidence:
 
     def rates(self, number: int) -> list[FalseRate]:
         """Return the estimated false discovery rate of each view of a micrograph."""
-        return [
-            FalseRate(rate.scores, rate.tail, rate.chance, shape)
-            for rate, shape in zip(self._own[number], self._shapes, strict=True)
-        ]
+        return [replace(rate, shape=shape) for rate, shape in zip(self._own[number], self._shapes, strict=True)]
 
     def _own_rates(self, number: int) -> list[FalseRate]:
         part, scale = self._parts[number], float(self._scales[number])
@@ -109,7 +116,9 @@ class RunEvidence:
             chance = tail.smallest_chance(scores)
             if len(self._parts) > 1:
                 chance = min(chance, self._chance_in_run(number, view, scores))
-            found.append(FalseRate(scores, tail, chance))
+            mixture, own, noise = self._mixtures[view], scores / scale, Tail(tail.decoys, wider=wider)
+            false = mixture.of(own, noise.at, len(part.decoys[view])) if len(self._parts) > 1 else None
+            found.append(FalseRate(scores, tail, chance, mixture.at(own, false)))
         return found
 
     def _chance_in_run(self, number: int, view: int, scores: Floats) -> float:
