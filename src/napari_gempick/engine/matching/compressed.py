@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import time
 from collections import deque
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -29,7 +30,7 @@ from napari_gempick.engine.matching.workers import Stopped, score_unit
 from napari_gempick.engine.tiles import TOLERANCE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from numpy.typing import NDArray
 
@@ -97,6 +98,7 @@ class CompressedSearch(Search):
         self._waiting = {0: deque(tiles)} if tiles else {}
         self._tally = np.zeros(2 + len(self.tiles), np.int32)  # exact scores, tiles done, and the bound of each, 1e-6
         self._share = len(tiles)
+        self.seconds = dict.fromkeys(("transforms", "products", "exact scores"), 0.0)
 
     @property
     def bound(self) -> float:  # type: ignore[override]
@@ -149,7 +151,8 @@ class CompressedSearch(Search):
             _unless(should_stop)
             work.bound(number, part)
         _unless(should_stop)
-        work.settle(self._floor)
+        with work.timed("exact scores"):
+            work.settle(self._floor)
         own, wide = self.own[tile], self.tiles[tile]
         inner = tuple(
             slice(a.start - b.start, a.stop - b.start) for a, b in ((own.rows, wide.rows), (own.columns, wide.columns))
@@ -157,6 +160,8 @@ class CompressedSearch(Search):
         for target, found in zip(self.maps(tile), work.maps(), strict=True):
             target[...] = found[inner]
         with self._lock:
+            for name, seconds in work.seconds.items():
+                self.seconds[name] += seconds
             self._tally[0] += work.evaluated
             self._tally[2 + tile] = math.ceil(work.widest * 1e6)
 
@@ -218,6 +223,7 @@ class _Tile:
         self._bounded: list[_Bounded] = []
         self._block: Floats = np.zeros((0, 0), np.float32)
         self.evaluated, self.widest = 0, 0.0
+        self.seconds = dict.fromkeys(search.seconds, 0.0)
 
     def bound(self, number: int, part: Compression) -> None:
         """Bound the largest scores of a part, of both signs."""
@@ -228,6 +234,7 @@ class _Tile:
             return
         precision = cache.precision(worker, tile)
         exact, how = precision.scores, precision.statistics
+        started = time.perf_counter()
         unit = next(n for n, unit in enumerate(search.units) if unit.groups == (part.group,))
         sigma = cache.sigma(worker, part.group, tile, how, lambda: cache.masks(worker, unit, how))
         count = part.rank + 2
@@ -239,6 +246,7 @@ class _Tile:
         worker.correlations(cache.spectrum(worker, tile, how), weights[-2:-1], rect, mean, how)
         worker.correlations(cache.plain_squares(worker, tile, how), weights[-1:], rect, square, how)
         scale = np.ascontiguousarray(sigma[rect]).ravel()
+        self.seconds["transforms"] += time.perf_counter() - started
         values = values.reshape(part.rank, -1)
         values *= scale
         local = (np.maximum(square - mean * mean, 0).ravel() * scale * scale).astype(np.float32)
@@ -250,7 +258,8 @@ class _Tile:
         close = np.empty((len(self._score), *wrong.shape), bool)
         found = _Bounded(part, rect, values, scale, wrong, close)
         self._bounded.append(found)
-        upper, lower, index = self._extremes(found)
+        with self.timed("products"):
+            upper, lower, index = self._extremes(found)
         for pair in range(len(self._score)):
             up, low, guess = (maps[pair][rect] for maps in (self._upper, self._lower, self._guess))
             middle = (up + low) / 2
@@ -294,6 +303,13 @@ class _Tile:
             for pair in range(pairs if self._search.likely else 0):
                 index[pair, some] = _likely(part, channels, best[pair], 1 - 2 * pair)
         return upper, lower, index
+
+    @contextlib.contextmanager
+    def timed(self, stage: str) -> Iterator[None]:
+        """Add the time of a stage."""
+        started = time.perf_counter()
+        yield
+        self.seconds[stage] += time.perf_counter() - started
 
     def settle(self, floor: np.float32) -> None:
         """Score exactly what can be a local maximum, then the neighbours of what still can."""
