@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 LEAST_IMAGES = 48
 """Fewer search images under one mask are not worth a basis."""
-MOST_BYTES = 2**29
+MOST_BYTES = 2**28
 """Of the search images under one mask; where they need more they are searched in full."""
 REDUCTION = 0.2
 """ns for each position and search image: extremes of the scores of an angle."""

@@ -42,7 +42,7 @@ RESIDUAL = 0.01
 """Root mean square of what the basis leaves out of the search images, each of norm 1."""
 BLOCK = 8
 """Angles that are scored exactly together."""
-KEPT_BYTES = 2**27
+KEPT_BYTES = 2**28
 """Of search images that are kept for exact sums."""
 
 
