@@ -226,6 +226,14 @@ def test_what_is_searched_how(plans, count, kind, expected):
     assert type(chosen(plans, smooth_bank(count), kind)) is expected
 
 
+def test_the_choice_depends_on_no_earlier_micrograph(plans):
+    """A small micrograph first, then one that is worth a basis: as if it had come first."""
+    bank = smooth_bank(20)
+    assert type(chosen(plans, bank, "auto", image_side=30)) is Search
+    assert type(chosen(plans, bank, "auto", image_side=200)) is CompressedSearch
+    assert type(chosen(plans, bank, "auto", image_side=30)) is Search
+
+
 def test_masks_of_their_own_are_searched_in_full(plans):
     bank = smooth_bank(2, [ShapeMask("rectangle", (19.0, 9.0))] * 2)
     assert type(chosen(plans, bank, "compressed")) is Search

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from napari_gempick.engine.matching.compression import Compression
+    from napari_gempick.engine.matching.compression import Compression, Harmonics
     from napari_gempick.engine.matching.search import ShapeChooser, Share
     from napari_gempick.engine.matching.workers import DevicePool
     from napari_gempick.engine.preprocess.prepare import Prepared
@@ -44,6 +44,10 @@ GATHER = 16
 """Search images that could be multiplied with a patch while it is brought from memory."""
 OPTIMISTIC = 16, 16
 """Rank and channels that a bank has at least: where even these do not pay, nothing is tried."""
+OVERHEAD = 5e5
+"""ns for each tile and section, whatever their size."""
+LOOK = 0.03
+"""Share of the full search's time that it may take to find out the rank of a bank."""
 GAIN = 0.85
 """The model must promise at most this share of the full search's time."""
 
@@ -119,26 +123,34 @@ def _parts(
         if len(ks) < (SHARED_FROM if model is None else LEAST_IMAGES) or group not in full.shared_groups:
             continue
         some = by_rotations(bank, ks)
-        if model is not None and (
-            sum(rows.size for rows in some) * math.prod(bank.extent.box) * 4 > MOST_BYTES
-            or not model.pays([(rows, *OPTIMISTIC) for rows in some], made=True)
-        ):
+        if model is not None and not model.promising(some):
             continue
         key = group, hash(tuple(ks))
+        harmonics: list[Harmonics] = []
         if key not in bank.compressions:
             check()
             harmonics = [harmonics_of(bank, group, rows, threads) for rows in some]
-            counts = [one.counts(RESIDUAL) for one in harmonics]
-            ranks = [(one.rank(count), one.channels(count)) for one, count in zip(harmonics, counts, strict=True)]
-            pays = model is None or model.pays([(rows, *r) for rows, r in zip(some, ranks, strict=True)], made=False)
-            made = [compress(bank, one, count) for one, count in zip(harmonics, counts, strict=True)] if pays else []
-            bank.compressions[key] = ranks, made
-        ranks, made = bank.compressions[key]
-        if made and (
-            model is None or model.pays([(rows, *r) for rows, r in zip(some, ranks, strict=True)], made=False)
-        ):
-            chosen += made
+            bank.compressions[key] = _Found([one.size(one.counts(RESIDUAL)) for one in harmonics])
+        found: _Found = bank.compressions[key]
+        if model is not None and not model.pays([(rows, *size) for rows, size in zip(some, found.sizes, strict=True)]):
+            continue
+        if found.parts is None:
+            check()
+            harmonics = harmonics or [harmonics_of(bank, group, rows, threads) for rows in some]
+            found.parts = [compress(bank, one, one.counts(RESIDUAL)) for one in harmonics]
+        chosen += found.parts
     return chosen
+
+
+@dataclass
+class _Found:
+    """What is known about the search images under a mask: ranks and channels, and their compressions once made.
+
+    Whether these pay depends on the micrograph, and on nothing that was searched before.
+    """
+
+    sizes: list[tuple[int, int]]
+    parts: list[Compression] | None = None
 
 
 class _Model:
@@ -158,25 +170,30 @@ class _Model:
         self._scale, self._product = transform / cpu_cost(*RATED), product / 1e3
         self._box = full.bank.extent.box
 
-    def pays(self, parts: list[tuple[NDArray[np.int32], int, int]], *, made: bool) -> bool:
-        """Return whether a basis pays for parts: search images (sections, rotations), rank and channels.
+    def _whole(self, images: int) -> float:
+        return (
+            len(self._full.tiles) * images * cpu_cost(*self._full.fft_shape) * self._scale * (0.8 + 0.2 * self._signs)
+        )
 
-        Making it counts too, unless it is `made`.
-        """
+    def promising(self, parts: list[NDArray[np.int32]]) -> bool:
+        """Return whether a basis may pay for parts (sections, rotations), and looking for one costs next to nothing."""
+        images, pixels = sum(rows.size for rows in parts), math.prod(self._box)
+        looking = sum(8 * rows.size * pixels * len(rows) for rows in parts) / self._product
+        small = 4 * images * pixels <= MOST_BYTES and looking < LOOK * self._whole(images)
+        return small and self.pays([(rows, *OPTIMISTIC) for rows in parts])
+
+    def pays(self, parts: list[tuple[NDArray[np.int32], int, int]]) -> bool:
+        """Return whether a basis pays for parts: search images (sections, rotations), rank and channels."""
         full = self._full
-        shape, positions = full.fft_shape, math.prod(full.positions)
-        images = sum(rows.size for rows, _, _ in parts)
-        whole = len(full.tiles) * images * cpu_cost(*shape) * self._scale * (1.2 if self._signs > 1 else 1.0)
-        pixels, ours = math.prod(self._box), 0.0
+        positions, pixels, ours = math.prod(full.positions), math.prod(self._box), 0.0
         for rows, rank, channels in parts:
             overlap = 2 * CompressedSearch.halo
             wide = self._box[0] + overlap, self._box[1] + overlap
             tile = choose_fft_shape(full.positions, wide, tiling_of(rank))
             tiles = math.prod(math.ceil(n / (f - b + 1)) for n, f, b in zip(full.positions, tile, wide, strict=True))
-            ours += (tiles + 1) * rank * cpu_cost(*tile) * self._scale
+            ours += (tiles + 1) * rank * cpu_cost(*tile) * self._scale + tiles * len(rows) * OVERHEAD
             operations = rows.size * channels + 4 * len(rows) * rank  # angles from harmonics, these from the basis
             exact = self._signs * EXACT * BLOCKS * pixels * (BLOCK + GATHER)
             ours += positions * ((operations + 2 * exact) / self._product + self._signs * REDUCTION * rows.size)
-            if not made:
-                ours += 2 * rows.size * pixels * (len(rows) + 3 * rank) / self._product
-        return ours < GAIN * whole
+            ours += 2 * rows.size * pixels * (len(rows) + 3 * rank) / self._product  # to make it
+        return ours < GAIN * self._whole(sum(rows.size for rows, _, _ in parts))

@@ -206,13 +206,10 @@ class Harmonics:
             left -= (1 if _single(m, n) else 2) * value
         return counts
 
-    def rank(self, counts: dict[int, int]) -> int:
-        """Return the number of real images that these are."""
-        return sum(count if _single(m, self.rotations) else 2 * count for m, count in counts.items())
-
-    def channels(self, counts: dict[int, int]) -> int:
-        """Return the number of cosines and sines that these have for each section."""
-        return sum(1 if _single(m, self.rotations) else 2 for m in counts)
+    def size(self, counts: dict[int, int]) -> tuple[int, int]:
+        """Return the number of real images that these are, and of cosines and sines of each section."""
+        each = {m: 1 if _single(m, self.rotations) else 2 for m in counts}
+        return sum(each[m] * count for m, count in counts.items()), sum(each.values())
 
 
 def harmonics_of(bank: Bank, group: int, ks: NDArray[np.int32], threads: int) -> Harmonics:
@@ -232,8 +229,9 @@ def harmonics_of(bank: Bank, group: int, ks: NDArray[np.int32], threads: int) ->
     images = images.reshape(*ks.shape, -1)
     waves = scipy.fft.rfft(images, axis=1, norm="forward").transpose(1, 0, 2)
     values, vectors = [], []
-    for wave in waves:
-        found = np.linalg.eigh((wave @ wave.conj().T).astype(np.complex128))
+    for m, wave in enumerate(waves):
+        some = wave.real if _single(m, ks.shape[1]) else wave
+        found = np.linalg.eigh((some @ some.conj().T).astype(np.complex128))
         values.append(np.maximum(found[0], 0))
         vectors.append(found[1])
     return Harmonics(group, ks, root, images, waves, values, vectors)
