@@ -47,6 +47,9 @@ from napari_gempick.workflows.bench import PAPER, Workload, measure, scaling
 )
 @click.option("--symmetry", default="C1", show_default=True, metavar="C1|D2|...", help="With --bank: of the map.")
 @click.option(
+    "--views", type=click.IntRange(min=1), help="With --bank: number of projections. Default: every 15 degrees."
+)
+@click.option(
     "--angle-step", type=click.FloatRange(min=0.5), default=4.0, show_default=True, help="With --bank. [degrees]"
 )
 @click.option("--lowpass", type=click.FloatRange(min=0), default=20.0, show_default=True, help="With --bank. [Å]")
@@ -65,6 +68,7 @@ def command(
     as_json: bool,
     bank: Path | None,
     symmetry: str,
+    views: int | None,
     angle_step: float,
     lowpass: float,
     micrograph: Path | None,
@@ -82,6 +86,7 @@ def command(
         found = measure_bank(
             bank,
             symmetry=symmetry,
+            views=views,
             angle_step=angle_step,
             lowpass=lowpass or None,
             micrograph=micrograph,

@@ -39,6 +39,7 @@ def measure_bank(
     path: Path,
     *,
     symmetry: str = "C1",
+    views: int | None = None,
     angle_step: float = 4.0,
     lowpass: float | None = 20.0,
     micrograph: Path | None = None,
@@ -51,7 +52,9 @@ def measure_bank(
     Parameters
     ----------
     path : Path
-        The map; projected every 15 degrees over its asymmetric unit, under one circle.
+        The map; projected over its asymmetric unit, under one circle.
+    views : int, optional
+        Number of projections; default every 15 degrees.
     symmetry, angle_step, lowpass
         As in gempick templates project and gempick pick.
     micrograph : Path, optional
@@ -67,7 +70,9 @@ def measure_bank(
     """
     with tempfile.TemporaryDirectory() as folder:
         templates = Path(folder) / "bank.mrcs"
-        made = project_files(path, templates, symmetry=symmetry, lowpass=lowpass, contrast="opposite", mask="circular")
+        made = project_files(
+            path, templates, symmetry=symmetry, views=views, lowpass=lowpass, contrast="opposite", mask="circular"
+        )
         settings = make_settings(
             {
                 "templates": (str(templates),),
@@ -77,8 +82,7 @@ def measure_bank(
                 "pixel_size": pixel_size or (None if micrograph else made["pixel_size"]),
             }
         )
-        views = read_views(settings)
-    makers = BankMaker(settings, views)
+        makers = BankMaker(settings, read_views(settings))
     if micrograph is None:
         noise = np.random.default_rng(1).standard_normal((micrograph_size, micrograph_size)).astype(np.float32)
         image, grid = noise, choose_grid(settings, noise.shape, made["pixel_size"])
