@@ -124,7 +124,7 @@ class BoundedTile:
         local = (np.maximum(square - mean * mean, 0).ravel() * scale * scale).astype(np.float32)
         held = np.einsum("ij,ij->j", values, values) / np.float32(part.overlap)
         rest, held = np.sqrt(np.maximum(local - held, 0) + 1e-5), np.sqrt(local + 1e-5)
-        rounding = (math.sqrt(part.rank) + 1) * TOLERANCE
+        rounding = math.sqrt(part.rank + 1) * precision.rounding + TOLERANCE  # of transforms, and of products
         wrong = np.stack([s.across * rest + s.along * held + rounding for s in part.sections]).astype(np.float32)
         wrong[:, scale == 0] = 0
         close = np.empty((len(self._score), *wrong.shape), bool)
