@@ -171,10 +171,10 @@ def given(values: dict[str, Any]) -> dict[str, Any]:
 class VariadicCommand(click.Command):
     """Lets one `--threshold`, `--mask`, `--in-plane-symmetry` or `--templates` be followed by several NAME=VALUE.
 
-    Files without a name after `--templates` are taken as templates when micrographs stand before the option.
+    Files without a name after `--templates` and `--teach` belong to these when a positional argument stands before.
     """
 
-    variadic = tuple(one.flag for one in declarations(PickSettings).values() if one.kind == "per view")
+    variadic = ("--teach", *(one.flag for one in declarations(PickSettings).values() if one.kind == "per view"))
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Repeat the option before each further value."""
@@ -202,7 +202,8 @@ class VariadicCommand(click.Command):
                 continue
             while position < len(args) and not args[position].startswith("-"):
                 value = args[position]
-                if Named.read(value).name is None and not (word == "--templates" and seen_positional):
+                named = Named.read(value).name is not None
+                if not named and not (word in ("--templates", "--teach") and seen_positional):
                     break
                 out += [word, value]
                 position += 1

@@ -31,14 +31,23 @@ from napari_gempick.workflows.retune import retune
     is_flag=True,
     help="With --threshold auto: one threshold for each view, from the scores of all micrographs together.",
 )
+@click.option(
+    "--teach",
+    "teach",
+    multiple=True,
+    type=click.Path(path_type=Path, exists=True),
+    metavar="LABELS",
+    help="With --score learned: what a person judged. CSV with the columns micrograph, x, y and label (good or bad), a "
+    "saved session of the window, or corrected picks.",
+)
 @json_option
 @command_errors
-def command(folder: Path, pooled: bool, as_json: bool, **options: Any) -> int:
+def command(folder: Path, pooled: bool, teach: tuple[Path, ...], as_json: bool, **options: Any) -> int:
     """Choose new picks from the candidates in DIR, the output of gempick pick: no correlation is computed.
 
     Settings that are not given stay as they were. The coordinate files, autopick.star and run.json are replaced.
     """
-    run = retune(folder, given(options), say, pooled=pooled)
+    run = retune(folder, given(options), say, pooled=pooled, teach=teach)
     if as_json:
         print_json(run)
     else:

@@ -35,6 +35,10 @@ class Picks:
         Local mean, local standard deviation and power (engine.picking.peaks); unknown for picks read from most files.
     refined_score : (n,) float32, optional
         Where position and psi were refined (engine.matching.pose): the NCC there, at least `score`. NaN elsewhere.
+    ncc : (n,) float32, optional
+        The score map's value where `score` is a learned one (engine.picking.learned).
+    false : (n,) float32, optional
+        The estimated probability that the pick is false (engine.picking.mixture).
     """
 
     x: NDArray[np.float64]
@@ -48,6 +52,8 @@ class Picks:
     psi: NDArray[np.float64]
     local: NDArray[np.float32] | None = None
     refined_score: NDArray[np.float32] | None = None
+    ncc: NDArray[np.float32] | None = None
+    false: NDArray[np.float32] | None = None
 
     def __len__(self) -> int:
         return len(self.x)

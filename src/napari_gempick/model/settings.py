@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 MOST_THREADS = 1024
 """More than any computer has use for; a slip of the pen would take all its memory."""
+LEARNED = "learned"
 LEAST_STEP = 0.01
 """Degrees; a finer step than this is a slip of the pen, and its 36,000 rotations would fill the memory."""
 
@@ -208,6 +209,12 @@ class PickSettings(BaseModel):
         step=0.01,
         digits=3,
     )
+    score: Literal["ncc", "learned"] = _choice(
+        "ncc",
+        "The score that chooses picks: the NCC, or a learned score, which is taught by decoys (and labels: gempick "
+        "retune --teach) and adds local mean, standard deviation, power and neighbours to the NCC, on the NCC's scale.",
+        group="Thresholds",
+    )
     fdr: float | None = _choice(
         None,
         "Automatic thresholds let this share of the picks be false, as estimated. "
@@ -346,6 +353,8 @@ class PickSettings(BaseModel):
             raise ValueError("fdr chooses the threshold itself; leave out threshold, or say auto for a view")
         if automatic and not self.decoys:
             raise ValueError("automatic thresholds need the decoys; leave out no-decoys")
+        if self.score == LEARNED and not self.decoys:
+            raise ValueError("the learned score needs the decoys; leave out no-decoys")
         if self.lowpass and self.highpass and self.highpass <= self.lowpass:
             raise ValueError(f"highpass {self.highpass:g} Å must be larger than lowpass {self.lowpass:g} Å")
         if self.per_view_maps and self.search == "compressed":

@@ -22,7 +22,7 @@ from napari_gempick.io.images.mrc import write_mrc
 from napari_gempick.io.micrograph_names import Known, MicrographTable, shown
 from napari_gempick.model.declaration import names_with
 from napari_gempick.model.errors import GempickError, OutputError, ProofError, SettingsError
-from napari_gempick.model.settings import PickSettings
+from napari_gempick.model.settings import LEARNED, PickSettings
 from napari_gempick.model.values import AUTO
 from napari_gempick.results.run_file import RUN_FILE, read_run
 from napari_gempick.results.run_rows import FROM_BOTTOM, describe, describe_thresholds, formats_of, micrograph_of
@@ -33,8 +33,10 @@ from napari_gempick.results.thresholds import (
     decide,
     is_automatic,
     nothing_found,
+    probability_false,
     scores_of,
     selection_for,
+    without_thresholds,
 )
 
 if TYPE_CHECKING:
@@ -70,8 +72,14 @@ class Results:
     def __init__(self, folder: Path, settings: PickSettings, diameter: float) -> None:
         self.folder, self._settings, self._diameter = folder, settings, diameter
         self._scores: dict[str, Scores] = {}
+        self.learned: dict[str, Any] | None = None
         lists = PARTICLES.name in formats_of(settings) and (settings.ctf or "").lower().endswith(".star")
         self._table = MicrographTable(Path(str(settings.ctf))) if lists else None
+
+    @property
+    def diameter(self) -> float:
+        """The particle's, Å."""
+        return self._diameter
 
     def _path(self, micrograph: MicrographFile, suffix: str, below: str = "") -> Path:
         return self.folder / below / f"{micrograph.output_stem}{suffix}"
@@ -231,12 +239,14 @@ class Results:
         self.check_floor(micrograph, candidates)
         excluded = read_exclusion(settings.exclude, self.folder, micrograph, shape)
         scores = self.scores(candidates, excluded)
-        waiting = rates is None and is_automatic(settings, names)  # for the other micrographs of the run
+        waiting = rates is None and (settings.score == LEARNED or is_automatic(settings, names))  # for the others
         if scores is not None:
             rates = rates or scores.rates()
             self._scores[micrograph.output_stem] = scores
         thresholds = decide(settings, names, rates)
         picks = select(candidates.picks, replace(self._selection(candidates), thresholds=thresholds), shape, excluded)
+        if picks.ncc is not None and rates is not None:
+            picks = replace(picks, false=probability_false(picks, rates))
         box_size = self.box_size(candidates.pixel_size)
         info = PicksInfo(candidates.pixel_size, box_size, names, shown(micrograph.path), shape)
         if self._table is not None:
@@ -279,7 +289,7 @@ class Results:
         SettingsError
             The candidates have no decoys.
         """
-        known = self._scores.get(micrograph.output_stem)
+        known = None if self._settings.score == LEARNED else self._scores.get(micrograph.output_stem)
         if known is None:
             candidates = candidates_of(micrograph)
             excluded = read_exclusion(self._settings.exclude, self.folder, micrograph, candidates.file_shape)
@@ -294,6 +304,8 @@ class Results:
 
     def check_floor(self, micrograph: MicrographFile, candidates: Candidates) -> None:
         """Raise SettingsError when a threshold lies below the floor of a micrograph's candidates."""
+        if self._settings.score == LEARNED:
+            return
         wanted = candidate_floor(self._settings, candidates.view_names)
         lowest = min(t for t in (1.0, *self._settings.thresholds.of(candidates.view_names)) if t is not None)
         if wanted < candidates.floor and lowest < candidates.floor:
@@ -308,12 +320,29 @@ class Results:
             self._settings, candidates.view_names, self._diameter, candidates.pixel_size, candidates.map_pixel_size
         )
 
+    def distance(self, candidates: Candidates) -> float:
+        """Return the smallest distance between picks, file pixels."""
+        return self._selection(candidates).min_distance * candidates.map_pixel_size / candidates.pixel_size
+
+    def free_of_thresholds(
+        self, micrograph: MicrographFile, candidates: Candidates
+    ) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+        """Return the numbers of the candidates and of the decoys that would be picked without a threshold."""
+        assert candidates.decoys is not None
+        shape = candidates.file_shape
+        excluded = read_exclusion(self._settings.exclude, self.folder, micrograph, shape)
+        everything = without_thresholds(self._selection(candidates), candidates.floor)
+        kinds = (replace(one, k=np.arange(len(one), dtype=np.int32)) for one in (candidates.picks, candidates.decoys))
+        chosen, decoys = (select(one, everything, shape, excluded).k for one in kinds)
+        return chosen, decoys
+
     def scores(self, candidates: Candidates, excluded: NDArray[np.bool_] | None) -> Scores | None:
         """Return the scores that thresholds are chosen from; None without decoys."""
         if candidates.decoys is None:
             return None
         selection, shape = self._selection(candidates), candidates.file_shape
-        return scores_of(candidates.picks, candidates.decoys, selection, candidates.floor, shape, excluded)
+        floor = -1.0 if candidates.picks.ncc is not None else candidates.floor
+        return scores_of(candidates.picks, candidates.decoys, selection, floor, shape, excluded)
 
     def box_size(self, pixel_size: float) -> int:
         """Return the box size in pixels of the micrograph: 1.5 diameters, even."""
@@ -349,6 +378,7 @@ class Results:
             "diameter": self._diameter,
             "frame": FRAME,
             **extra,
+            **({} if self.learned is None else {"learned": self.learned}),
         }
         write_text(self.folder / RUN_FILE, json.dumps(run, indent=1, ensure_ascii=False) + "\n")
         return run

@@ -16,7 +16,6 @@ from napari_gempick.model.errors import SettingsError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    import numpy as np
     from numpy.typing import NDArray
 
     from napari_gempick.engine.picking.false_rate import FalseRate
@@ -39,13 +38,27 @@ def scores_of(
     excluded: NDArray[np.bool_] | None = None,
 ) -> Scores:
     """Return the scores that a threshold is chosen from: distance, border and exclusion applied, no threshold."""
-    everything = replace(selection, thresholds=[floor] * len(selection.thresholds), max_picks=None)
+    everything = without_thresholds(selection, floor)
     found = []
     for peaks in (candidates, decoys):
         chosen = select(peaks, everything, file_shape, excluded)
         views = range(len(selection.thresholds))
         found.append(tuple(chosen.score[chosen.view == view] for view in views))
     return Scores(*found)
+
+
+def without_thresholds(selection: Selection, floor: float) -> Selection:
+    """Return a selection that takes every candidate down to `floor`, and as many as there are."""
+    return replace(selection, thresholds=[floor] * len(selection.thresholds), max_picks=None)
+
+
+def probability_false(picks: Picks, rates: Sequence[FalseRate]) -> NDArray[np.float32]:
+    """Return the estimated probability of being false of each pick, by the rates of the views, (n,) float32."""
+    found = np.zeros(len(picks), np.float32)
+    for view, rate in enumerate(rates):
+        own = picks.view == view
+        found[own] = rate.probability(picks.score[own])
+    return found
 
 
 def decide(settings: PickSettings, view_names: tuple[str, ...], rates: Sequence[FalseRate] | None) -> list[float]:

@@ -13,7 +13,9 @@ from napari_gempick.engine.picking.run_evidence import RunEvidence
 from napari_gempick.io.atomic import sweep
 from napari_gempick.io.candidates import read_candidates
 from napari_gempick.model.errors import GempickError, OutputError, SettingsError
+from napari_gempick.model.settings import LEARNED
 from napari_gempick.results.folder import Results
+from napari_gempick.results.learned_score import learn
 from napari_gempick.results.run_file import read_run, settings_of
 from napari_gempick.results.run_rows import micrograph_of
 from napari_gempick.results.thresholds import NOTHING, decide, few_found, is_automatic
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from napari_gempick.io.candidates import Candidates
     from napari_gempick.io.listing import MicrographFile
     from napari_gempick.model.settings import PickSettings
+    from napari_gempick.results.learned_score import LearnedScore
     from napari_gempick.verification.prove import MicrographProof
 
 
@@ -90,10 +93,10 @@ def choose_by_run(
     prove: Callable[[MicrographFile, float], MicrographProof] | None = None,
     stored: Mapping[str, Candidates] | None = None,
 ) -> list[str]:
-    """Choose automatic thresholds with the evidence of the whole run and write the picks again; `rows` get new lines.
+    """Choose thresholds, and teach a learned score, with the whole run and write the picks again; `rows` get new lines.
 
     A micrograph borrows from the others what its own evidence leaves open, see engine.picking.run_evidence. The order
-    of the micrographs does not matter. Nothing happens if no threshold is automatic.
+    of the micrographs does not matter. Nothing happens if no threshold is automatic and the score is the NCC.
 
     Parameters
     ----------
@@ -110,21 +113,30 @@ def choose_by_run(
         Makes the proof of a micrograph with its pixel size (Å). Called for micrographs that had no picks to prove their
         coordinates with.
     stored : mapping of str to Candidates, optional
-        Candidates by the name of the results, where they have been read.
+        Candidates by the name of the results, where they have been read, with the score that chooses.
 
     Returns
     -------
     list of str
         The names of the micrographs whose line has changed.
     """
-    if not is_automatic(settings, view_names):
+    learning = settings.score == LEARNED
+    if not (learning or is_automatic(settings, view_names)):
         return []
     done = [one for one in micrographs if "error" not in rows.get(one.output_stem, {"error": "not done"})]
     done.sort(key=lambda micrograph: micrograph.output_stem)
 
+    learned: LearnedScore | None = None
+
     def candidates_of(micrograph: MicrographFile) -> Candidates:
-        known = None if stored is None else stored.get(micrograph.output_stem)
-        return read_candidates(results.candidates(micrograph)) if known is None else known
+        if stored is not None:
+            return stored[micrograph.output_stem]
+        found = read_candidates(results.candidates(micrograph))
+        return found if learned is None else learned.apply(micrograph, found, results.diameter)
+
+    if learning and stored is None and done:
+        learned = learn(results, done, candidates_of)
+        results.learned = learned.describe()
 
     changed: list[str] = []
 

@@ -8,16 +8,18 @@ from napari_gempick.engine.picking.run_evidence import pool
 from napari_gempick.inputs.preparation import check_exclusion
 from napari_gempick.io.candidates import read_candidates
 from napari_gempick.model.errors import GempickError, OutputError, SettingsError
-from napari_gempick.model.settings import make_settings
+from napari_gempick.model.settings import LEARNED, make_settings
 from napari_gempick.model.values import AUTO, named_texts
 from napari_gempick.results.folder import Results
+from napari_gempick.results.labels import read_labels
+from napari_gempick.results.learned_score import learn
 from napari_gempick.results.run_file import read_run, settings_of
 from napari_gempick.results.run_rows import format_notes, micrograph_of
 from napari_gempick.results.thresholds import decide, is_automatic
 from napari_gempick.results.whole_run import KEPT, alone_in, choose_by_run
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from napari_gempick.io.candidates import Candidates
@@ -31,6 +33,7 @@ def retune(
     notify: Callable[[str], None] = lambda sentence: None,
     *,
     pooled: bool = False,
+    teach: Sequence[Path] = (),
 ) -> dict[str, Any]:
     """Replace the picks in a folder of results by ones chosen with other settings, and return the new run.json.
 
@@ -47,17 +50,23 @@ def retune(
         Choose automatic thresholds once for all micrographs, from their scores together; the settings in run.json then
         hold the numbers.
 
+    teach : sequence of Path
+        Labels for the learned score, see results.labels.
+
     Raises
     ------
     SettingsError
-        The folder holds no results, or a threshold lies below what the candidates were kept down to.
+        The folder holds no results, a threshold lies below what the candidates were kept down to, or labels are given
+        and the score is not the learned one.
     """
     read_run(folder)
     with alone_in(folder):
-        return _retune(folder, changes, notify, pooled)
+        return _retune(folder, changes, notify, pooled, teach)
 
 
-def _retune(folder: Path, changes: dict[str, Any], notify: Callable[[str], None], pooled: bool) -> dict[str, Any]:
+def _retune(
+    folder: Path, changes: dict[str, Any], notify: Callable[[str], None], pooled: bool, teach: Sequence[Path]
+) -> dict[str, Any]:
     """Do the work of `retune`."""
     run = read_run(folder)
     if "threshold" in changes:
@@ -88,21 +97,43 @@ def _retune(folder: Path, changes: dict[str, Any], notify: Callable[[str], None]
         candidates = stored[micrograph.output_stem] = read_candidates(results.candidates(micrograph))
         results.check_floor(micrograph, candidates)
         rows[micrograph.output_stem] = {name: row[name] for name in ("name", "path", *KEPT) if name in row}
+    if settings.score == LEARNED:
+        results.learned, stored = _learn(results, micrographs, stored, teach)
+    elif teach:
+        raise SettingsError("--teach needs --score learned.")
     if pooled:
-        settings = _pooled(settings, views, results, micrographs, stored)
+        learned, settings = results.learned, _pooled(settings, views, results, micrographs, stored)
         results = Results(folder, settings, float(run["diameter"]))
-    if is_automatic(settings, views):
+        results.learned = learned
+    if settings.score == LEARNED or is_automatic(settings, views):
         choose_by_run(results, settings, views, micrographs, rows, notify, stored=stored)
     else:
         for micrograph in micrographs:
             if micrograph.output_stem in stored:
                 rows[micrograph.output_stem] = _picked(results, micrograph, stored, rows, notify)
     results.write_index(micrographs)
-    same = {name: value for name, value in run.items() if name not in ("program", "settings", "diameter", "frame")}
+    renewed = ("program", "settings", "diameter", "frame", "learned")
+    same = {name: value for name, value in run.items() if name not in renewed}
     changed = results.write_run({**same, "micrographs": [rows[one.output_stem] for one in micrographs]})
     for sentence in format_notes(changed):
         notify(sentence)
     return changed
+
+
+def _learn(
+    results: Results,
+    micrographs: list[MicrographFile],
+    stored: dict[str, Candidates],
+    teach: Sequence[Path],
+) -> tuple[dict[str, Any], dict[str, Candidates]]:
+    """Return what run.json says about the learned score, and the candidates with it."""
+    done = sorted((one for one in micrographs if one.output_stem in stored), key=lambda one: one.output_stem)
+    shapes = {stem: candidates.file_shape for stem, candidates in stored.items()}
+    distances = {stem: results.distance(candidates) for stem, candidates in stored.items()}
+    labels = read_labels(teach, done, results.coordinates, shapes, distances) if teach else None
+    learned = learn(results, done, lambda one: stored[one.output_stem], labels)
+    scored = {one.output_stem: learned.apply(one, stored[one.output_stem], results.diameter) for one in done}
+    return learned.describe(), scored
 
 
 def _picked(

@@ -204,6 +204,12 @@ class FalseRate:
         """Estimated share of false picks among those that reach each score, 0 to 1."""
         return np.minimum(1.0, self.expected / np.arange(1, len(self.scores) + 1))
 
+    def probability(self, scores: ArrayLike) -> Floats:
+        """Return the estimated probability that picks of these scores are false, the same shape."""
+        if not len(self.scores):
+            return np.ones(np.shape(scores))
+        return np.interp(np.asarray(scores, np.float64), self.scores[::-1], self.false[::-1])
+
     def count(self, threshold: float) -> int:
         """Return the number of picks that reach a threshold."""
         return int(np.searchsorted(-self.scores, -threshold, side="right"))

@@ -38,6 +38,8 @@ X, Y, CLASS, SCORE, PSI = (
     "rlnAutopickFigureOfMerit",
     "rlnAnglePsi",
 )
+NCC, FALSE = "gempickNCC", "gempickProbabilityFalse"
+"""With a learned score: the NCC, and the estimated probability that the pick is false."""
 _MICROGRAPH, _FILE = "rlnMicrographName", "rlnMicrographCoordinates"
 _GROUP, _BOX, _PIXEL = "rlnOpticsGroup", "rlnImageSize", "rlnMicrographPixelSize"
 _MICROGRAPH_PIXELS = (_PIXEL, "rlnMicrographOriginalPixelSize")
@@ -94,6 +96,10 @@ def write_autopick(
         The file cannot be written.
     """
     columns = autopick_columns(picks)
+    if picks.ncc is not None:
+        columns[NCC] = exact(picks.ncc)
+    if picks.false is not None:
+        columns[FALSE] = [f"{value:.4g}" for value in picks.false.tolist()]
     if pixel_size is not None:
         columns[_PIXEL] = [f"{pixel_size:.9g}"] * len(picks)
     if box_size is not None:

@@ -25,6 +25,7 @@ _LINE = re.compile(r"[^\n]*\n|[^\n]+$")
 _COLUMNS = ("x", "y", "score", "view", "psi", "template", "box_size")
 _AXIS = re.compile(r"axis-\d{1,2}")
 _LOCAL = ("local_mean", "local_sigma", "power")
+_JUDGED = ("ncc", "probability_false")
 _MICROGRAPH = "micrograph"
 _OTHER_NAMES = (_MICROGRAPH, "micrograph_name", "image_name", "rlnmicrographname")
 
@@ -34,7 +35,7 @@ def write_table(path: Path | str, picks: Picks, info: PicksInfo, delimiter: str 
 
     x and y are pixels as in `Picks`, the view is its name, psi is in degrees, the template is the section counted
     from 1; what is unknown is left empty, and box_size is left out where it is unknown. Picks that have them get the
-    columns local_mean, local_sigma and power too.
+    columns local_mean, local_sigma and power too; with a learned score, ncc and probability_false follow.
 
     Raises
     ------
@@ -46,6 +47,11 @@ def write_table(path: Path | str, picks: Picks, info: PicksInfo, delimiter: str 
         local = ([f"{value:.6g}" for value in row] for row in picks.local.tolist())
         rows = [(*row[: len(labels)], *more) for row, more in zip(rows, local, strict=True)]
         labels = (*labels, *_LOCAL)
+    if picks.ncc is not None:
+        false = [""] * len(picks) if picks.false is None else [f"{value:.4g}" for value in picks.false.tolist()]
+        judged = zip(exact(picks.ncc), false, strict=True)
+        rows = [(*row[: len(labels)], *more) for row, more in zip(rows, judged, strict=True)]
+        labels = (*labels, *_JUDGED)
     _write(path, labels, rows, delimiter)
 
 
