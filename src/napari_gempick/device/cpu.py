@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -207,8 +208,10 @@ class CpuWorker:
         return array
 
 
-RATED = (256, 256)
-"""Tile whose transform is timed once for a plan."""
+TIMED = 4
+"""Search images that are timed together."""
+RATED = (384, 384)
+"""Tile on which a search image is timed once for a plan."""
 
 
 def _stored(rate: float) -> int:
@@ -234,36 +237,56 @@ class CpuDevice:
 
     def __init__(self, threads: int, plans: PlanStore, name: str = "cpu") -> None:
         self.name, self.threads, self._plans = name, threads, plans
-        self._rates: tuple[int, int] | None = None
+        self._rates: tuple[int, int, int] | None = None
 
     def worker(self, fft_shape: tuple[int, int]) -> CpuWorker:
         """See base.Device."""
         return CpuWorker(fft_shape, self._plans)
 
-    def rates(self) -> tuple[int, int]:
-        """Return ns of one correlation on a tile of RATED, and millions of operations a second of a matrix product.
+    def rates(self) -> tuple[int, int, int]:
+        """Return what a search image costs on a tile of RATED, its transform alone, and the rate of matrix products.
 
-        Measured once and stored in the plan, so that what follows from them is the same for all that use it.
+        The costs are in 0.1 µs, the rate in millions of operations a second. Measured once and stored in the plan, so
+        that what follows from them is the same for all that use it.
         """
         if self._rates is None:
-            fft = cpu_tile(RATED, "single", self._plans)
-            spectrum = fft.spectrum(np.ones(RATED, np.float32))  # planned before the plan is locked for the rates
-            self._rates = self._plans.tile_shape("rates", lambda: self._measure(fft, spectrum))
+            worker, (height, width) = CpuWorker(RATED, self._plans), RATED
+            block = np.random.default_rng(0).standard_normal(RATED).astype(np.float32)
+            tile = worker.spectrum(block, "single")
+            templates = [tile] * TIMED
+            rect = slice(0, height * 7 // 8), slice(0, width * 7 // 8)
+            shape = rect[0].stop, rect[1].stop
+            out, maps, sigma = (
+                np.empty((TIMED, *shape), np.float32),
+                worker.new_maps(shape, 2),
+                np.ones(shape, np.float32),
+            )
+            one, other, product = (np.ones(sides, np.float32) for sides in ((48, 20), (20, 2048), (48, 2048)))
+
+            def score() -> None:
+                worker.score(tile, templates, range(TIMED), [sigma], [rect] * TIMED, maps, nullcontext(), "single")
+
+            def transform() -> None:
+                worker.correlations(tile, templates, rect, out, "single")
+
+            def multiply() -> None:
+                np.matmul(one, other, out=product)
+
+            def rate(work: Callable[[], None]) -> int:
+                with one_thread():
+                    return round(1e9 * _fastest(work))
+
+            score()  # plans are made before the plan file is locked
+            search = self._plans.tile_shape("search image, 0.1 us", lambda: (_stored(rate(score) / TIMED / 100), TIMED))
+            rest = self._plans.tile_shape(
+                "transform, 0.1 us, and product",
+                lambda: (
+                    _stored(rate(transform) / TIMED / 100),
+                    _stored(1e3 * 2 * one.size * other.shape[1] / rate(multiply)),
+                ),
+            )
+            self._rates = search[0], *rest
         return self._rates
-
-    @staticmethod
-    def _measure(fft: TileFFT, spectrum: NDArray[Any]) -> tuple[int, int]:
-        one, other, out = (np.ones(shape, np.float32) for shape in ((48, 20), (20, 2048), (48, 2048)))
-
-        def correlate() -> None:
-            fft.correlate(spectrum, spectrum)
-            for first in range(0, RATED[0], ROWS):
-                fft.rows(first)
-
-        with one_thread():
-            transform, product = (_fastest(work) for work in (correlate, lambda: np.matmul(one, other, out=out)))
-        operations = 2 * one.size * other.shape[1]
-        return _stored(transform * 1e9), _stored(operations / product / 1e6)
 
     def describe(self) -> dict[str, Any]:
         """See base.Device."""

@@ -206,7 +206,7 @@ def smooth_bank(count, masks=None):
 def chosen(plans, bank, kind, image_side=200, tiling=None):
     image = np.random.default_rng(0).standard_normal((image_side, image_side)).astype(np.float32)
     device = CpuDevice(1, plans)
-    device.rates = lambda: (400_000, 30_000)
+    device.rates = lambda: (12_000, 8_000, 30_000)
     if tiling is not None:
         device.tiling = tiling
     pool = DevicePool([device])

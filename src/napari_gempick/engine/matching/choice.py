@@ -1,6 +1,6 @@
 """Which search a micrograph gets: in full, or by a basis of the bank where that costs less.
 
-The times come from a model, whose two rates of this computer are measured once and stored in the plan: so the choice,
+The times come from a model, whose three rates of this computer are measured once and stored in the plan: so the choice,
 and with it the last bits of scores, is the same for every process that uses the plan.
 """
 
@@ -31,24 +31,29 @@ if TYPE_CHECKING:
     from napari_gempick.engine.preprocess.prepare import Prepared
     from napari_gempick.engine.templates.bank import Bank
 
-LEAST_IMAGES = 48
+LEAST_IMAGES = 240
 """Fewer search images under one mask are not worth a basis."""
 MOST_BYTES = 2**28
 """Of the search images under one mask; where they need more they are searched in full."""
 REDUCTION = 0.2
 """ns for each position and search image: extremes of the scores of an angle."""
-EXACT = 0.1
-"""Share of the positions that are scored exactly for each sign, by so many blocks of search images:"""
+EXACT = 1.5
+"""Share of the positions that are scored exactly for each sign, times the square of the finest detail in map pixels.
+
+That is for noise; smooth micrographs have fewer local maxima."""
 BLOCKS = 2.5
-GATHER = 16
+"""Blocks of search images that are scored at each of them."""
+GATHER = 36
 """Search images that could be multiplied with a patch while it is brought from memory."""
+PRODUCTS = 1.5
+"""Times the operations of the products, which are not as fast as large ones."""
 OPTIMISTIC = 16, 16
 """Rank and channels that a bank has at least: where even these do not pay, nothing is tried."""
-OVERHEAD = 5e5
+OVERHEAD = 2e6
 """ns for each tile and section, whatever their size."""
 LOOK = 0.03
 """Share of the full search's time that it may take to find out the rank of a bank."""
-GAIN = 0.85
+GAIN = 0.8
 """The model must promise at most this share of the full search's time."""
 
 
@@ -159,21 +164,19 @@ class _Model:
     Parameters
     ----------
     full : Search
-    transform : int
-        ns of one correlation on a tile of device.cpu.RATED.
-    product : int
-        Millions of operations in a second of a matrix product.
+    search_image, transform, product : int
+        See device.cpu.CpuDevice.rates.
     """
 
-    def __init__(self, full: Search, transform: int, product: int, *, decoys: bool) -> None:
+    def __init__(self, full: Search, search_image: int, transform: int, product: int, *, decoys: bool) -> None:
         self._full, self._signs = full, 2 if decoys else 1
-        self._scale, self._product = transform / cpu_cost(*RATED), product / 1e3
+        rated = cpu_cost(*RATED) / 100
+        self._scale, self._transform, self._product = search_image / rated, transform / rated, product / 1e3
         self._box = full.bank.extent.box
 
     def _whole(self, images: int) -> float:
-        return (
-            len(self._full.tiles) * images * cpu_cost(*self._full.fft_shape) * self._scale * (0.8 + 0.2 * self._signs)
-        )
+        one = cpu_cost(*self._full.fft_shape) * self._scale * (0.8 + 0.2 * self._signs) / 1.2
+        return len(self._full.tiles) * images * one
 
     def promising(self, parts: list[NDArray[np.int32]]) -> bool:
         """Return whether a basis may pay for parts (sections, rotations), and looking for one costs next to nothing."""
@@ -191,9 +194,11 @@ class _Model:
             wide = self._box[0] + overlap, self._box[1] + overlap
             tile = choose_fft_shape(full.positions, wide, tiling_of(rank))
             tiles = math.prod(math.ceil(n / (f - b + 1)) for n, f, b in zip(full.positions, tile, wide, strict=True))
-            ours += (tiles + 1) * rank * cpu_cost(*tile) * self._scale + tiles * len(rows) * OVERHEAD
+            ours += (tiles + 1) * rank * cpu_cost(*tile) * self._transform + tiles * len(rows) * OVERHEAD
             operations = rows.size * channels + 4 * len(rows) * rank  # angles from harmonics, these from the basis
-            exact = self._signs * EXACT * BLOCKS * pixels * (BLOCK + GATHER)
-            ours += positions * ((operations + 2 * exact) / self._product + self._signs * REDUCTION * rows.size)
+            share = min(1.0, EXACT / full.bank.detail**2)
+            exact = self._signs * share * BLOCKS * pixels * (BLOCK + GATHER)
+            products = (PRODUCTS * operations + 2 * exact) / self._product
+            ours += positions * (products + self._signs * REDUCTION * rows.size)
             ours += 2 * rows.size * pixels * (len(rows) + 3 * rank) / self._product  # to make it
         return ours < GAIN * self._whole(sum(rows.size for rows, _, _ in parts))

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 LEAST_WEIGHT = 0.01
 """Of the largest weight: what counts for pixels that the mask leaves out, where search images may ring."""
-RESIDUAL = 0.01
+RESIDUAL = 0.006
 """Root mean square of what the basis leaves out of the search images, each of norm 1."""
 BLOCK = 8
 """Angles that are scored exactly together."""
