@@ -61,11 +61,14 @@ from napari_gempick.widgets.state.session import SessionFolder, read_session
 from napari_gempick.widgets.background.background_tasks import BackgroundTasks
 controller = Controller()
 searches, counter, estimates = SearchRunner(controller), PickCounter(controller), FdrEstimator(controller)
+from types import SimpleNamespace
+still = SimpleNamespace(connect=print)
+drawing, layers = SimpleNamespace(changed=still, view=""), SimpleNamespace(seen_changed=still, seen=None)
 parts = [
-    MicrographsPanel(controller, searches, counter, print),
-    TemplatesPanel(controller, None, print),
+    MicrographsPanel(controller, searches, counter, print, print),
+    TemplatesPanel(controller, drawing, print, print),
     SearchPanel(controller, searches),
-    TunePanel(controller, counter, estimates, QWidget(), print),
+    TunePanel(controller, counter, estimates, layers, QWidget(), print),
     ExportPanel(controller, counter, BackgroundTasks(controller), BackgroundTasks(controller)),
 ]
 children = [child for part in parts for child in part.findChildren(QWidget)]

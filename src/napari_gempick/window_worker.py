@@ -115,6 +115,7 @@ class WindowWorker:
         from napari_gempick.workflows.preview import Preview, preview_file
 
         settings, (micrograph,) = _what(request)
+        self._say(run=number, event="stage", text="reading templates")
         diameter = BankMaker(settings, read_views(settings)).diameter
         path = Path(request["folder"]) / "preview" / f"{micrograph.output_stem}.star"
 
@@ -133,6 +134,7 @@ class WindowWorker:
             self._say(run=number, event="progress", finished=0, total=1, share=share)
             self._say(run=number, event="preview", name=micrograph.output_stem, file=str(path), diameter=diameter)
 
+        self._say(run=number, event="stage", text="coarse search")
         cancel = self._cancels.setdefault(number, threading.Event())
         preview_file(micrograph.path, settings, listed=micrograph.pixel_size, cancel=cancel, shown=shown)
         return "complete"
@@ -192,6 +194,7 @@ class WindowWorker:
                 run=number, event="progress", finished=p.finished, total=p.total, share=p.share
             ),
             notify=lambda sentence: self._say(run=number, event="said", sentence=sentence),
+            stage=lambda text: self._say(run=number, event="stage", text=text),
             finished=lambda row: self._say(run=number, event="micrograph", row=row),
         )
         return str(run["state"])

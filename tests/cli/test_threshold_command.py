@@ -111,3 +111,15 @@ def test_a_run_that_failed_altogether_does_not_stand_in_the_way(data, gempick, b
     gempick("pick", "grid1", *basic, "-o", "out", check=0)
     done = gempick("pick", "grid1", *basic, "-o", "out", check=2)
     assert "already holds results" in done.stderr
+
+
+def test_picks_of_little_worth_are_named(data, gempick, basic):
+    """At a low threshold most picks are noise, and are said to be."""
+    done = gempick(
+        "pick", "grid1", *basic, "--lowpass", 8, "--threshold", 0.1, "--min-distance", 30, "-o", "out", check=0
+    )
+    (row,) = run_of(data / "out")["micrographs"]
+    assert row["picks"] > 15 and row["estimated_fdr"]["particle"] > 0.5
+    assert f"% of the {row['picks']} picks are estimated to be false" in done.stderr
+    again = gempick("retune", "out", "--threshold", "auto", check=0)
+    assert "estimated to be false" not in again.stderr

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
 
-from napari_gempick.io.atomic import atomic_path, write_text
+from napari_gempick.io.atomic import atomic_path, sweep, write_text
 from napari_gempick.model.errors import OutputError
 
 if TYPE_CHECKING:
@@ -48,3 +50,17 @@ def test_a_folder_in_the_place_of_the_file_is_an_output_error(tmp_path: Path) ->
     with pytest.raises(OutputError, match="taken"):
         write_text(tmp_path / "taken", "x")
     assert os.listdir(tmp_path) == ["taken"]
+
+
+def test_what_a_living_process_writes_is_not_swept_away(tmp_path: Path) -> None:
+    """The window saves its session in the folder that a search of another process has just begun to clean."""
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    names = (f".tmp-{gone.pid}-abc.star", ".tmp-old.json", f".tmp-{gone.pid}-folder/a")
+    left = [tmp_path / name for name in names]
+    for path in left:
+        write_text(path, "half")
+    with atomic_path(tmp_path / "session.json") as temporary:
+        temporary.write_text("whole")
+        sweep(tmp_path)
+    assert os.listdir(tmp_path) == ["session.json"] and (tmp_path / "session.json").read_text() == "whole"

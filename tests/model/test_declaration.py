@@ -22,7 +22,7 @@ from napari_gempick.simulation.settings import SimulateSettings
 WORKED = {"devices", "threads"}
 FILES = {"save_maps", "per_view_maps"}
 TUNING = {"max_threshold", "min_distance", "border", "max_picks", "local_mean", "local_sigma", "power"}
-CHOOSING = {"threshold", "fdr", "exclude"}
+CHOOSING = {"threshold", "fdr", "score", "exclude"}
 OTHERS = {"decoys", "search", "candidate_floor", "format"}
 
 

@@ -1,8 +1,12 @@
 """A small data set, a controller without a window, and the dock in a viewer."""
 
+import contextlib
 import os
 import shutil
+import sys
+import threading
 import time
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -116,6 +120,73 @@ def qapp_cls(qapp_cls):
             pytest.fail(message)
         pytest.skip(message)
     return qapp_cls
+
+
+@pytest.fixture(autouse=True)
+def nothing_goes_wrong(request):
+    """No test of the window ends with an error that was said and not expected, or with a thread of ours.
+
+    Exceptions in slots and Qt's warnings fail a test too (pytest-qt, qt_log_level_fail).
+    """
+    if napari := sys.modules.get("napari"):
+        napari.utils.notifications.notification_manager.records.clear()
+    yield
+    left = [thread.name for thread in threading.enumerate() if thread.name.startswith("gempick")]
+    if "make_session" not in request.fixturenames:  # its sessions belong to the test run
+        assert not left
+    if napari := sys.modules.get("napari"):
+        records = napari.utils.notifications.notification_manager.records
+        errors = [record.message for record in records if record.severity.value == "error"]
+        assert not errors or request.node.get_closest_marker("errors_are_said"), errors
+
+
+@contextlib.contextmanager
+def own_viewer(**options):
+    """A viewer whose commands are registered for itself, so that others may come before and after it in one process."""
+    import napari
+    from app_model import Application
+    from napari._app_model import _app
+    from napari._qt._qapp_model.qactions import init_qactions
+    from napari.plugins import _initialize_plugins
+
+    def forget():
+        init_qactions.cache_clear()
+        _initialize_plugins.cache_clear()
+
+    forget()
+    app = _app.NapariApplication("gempick_tests")
+    app.injection_store.namespace = _app._napari_names
+    with patch.object(_app.NapariApplication, "get_app_model", return_value=app):
+        made = napari.Viewer(**options)
+        yield made
+        made.close()
+    Application.destroy("gempick_tests")
+    forget()
+
+
+@pytest.fixture
+def hidden_viewer(qapp, plan_cache):
+    """A viewer that is not drawn, which takes most of the time."""
+    with own_viewer(show=False) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def viewer(qapp, plan_cache):
+    """One viewer on the screen, 1280 x 800 pixels, for all tests of a module: to make one takes seconds."""
+    with own_viewer() as made:
+        made.window.resize(1280, 800)
+        yield made
+
+
+@pytest.fixture
+def hand(viewer, qtbot):
+    """A dock in that viewer, and what a person does with it."""
+    from hands import Hand
+
+    made = Hand(viewer, qtbot)
+    yield made
+    made.leave()
 
 
 @pytest.fixture

@@ -44,7 +44,7 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
     path = Path(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=TEMPORARY, suffix="".join(path.suffixes[-2:]), dir=path.parent)
+        handle, name = tempfile.mkstemp(prefix=_prefix(), suffix="".join(path.suffixes[-2:]), dir=path.parent)
         os.close(handle)
     except OSError as error:
         raise OutputError(
@@ -65,14 +65,36 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def _prefix() -> str:
+    """Return how the temporary names of this process begin."""
+    return f"{TEMPORARY}{os.getpid()}-"
+
+
+def _is_left(name: str) -> bool:
+    """Return whether a file or folder is a temporary one of a process that is gone, as far as this computer knows."""
+    if not name.startswith(TEMPORARY):
+        return False
+    number = name.removeprefix(TEMPORARY).partition("-")[0]
+    if os.name != "posix" or not number.isdigit():
+        return True
+    try:
+        os.kill(int(number), 0)  # asks, and does nothing
+    except (ProcessLookupError, OverflowError):
+        return True
+    except OSError:
+        return False
+    return False
+
+
 def sweep(folder: Path) -> None:
-    """Remove the temporary files and folders that killed processes left below a folder nobody else writes to."""
+    """Remove the temporary files and folders that killed processes left below a folder; others may write to it."""
     for where, folders, names in os.walk(folder):
         for name in [name for name in folders if name.startswith(TEMPORARY)]:
             folders.remove(name)
-            shutil.rmtree(Path(where, name), ignore_errors=True)
+            if _is_left(name):
+                shutil.rmtree(Path(where, name), ignore_errors=True)
         for name in names:
-            if name.startswith(TEMPORARY):
+            if _is_left(name):
                 with contextlib.suppress(OSError):
                     Path(where, name).unlink()
 
@@ -98,7 +120,7 @@ def staged(paths: Sequence[Path]) -> Iterator[list[Path]]:
     made = next((above for above in (folder, *folder.parents) if above.exists()), folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=TEMPORARY, dir=folder))
+        temporary = Path(tempfile.mkdtemp(prefix=_prefix(), dir=folder))
     except OSError as error:
         raise OutputError(
             f"Cannot write {paths[0]}: {error.strerror or error}; choose a folder that you may write to.", paths[0]

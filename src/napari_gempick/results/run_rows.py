@@ -12,9 +12,7 @@ from napari_gempick.io.images.frames import note
 from napari_gempick.io.images.micrograph import LIST, plausible
 from napari_gempick.io.listing import MicrographFile
 from napari_gempick.model.errors import SettingsError
-from napari_gempick.results.thresholds import (
-    NOTHING,
-)
+from napari_gempick.results.thresholds import NOTHING, doubtful
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,8 +27,8 @@ FROM_BOTTOM = "y_from_last_row"
 """In run.json, the formats whose files count y from the last row of a TIFF micrograph."""
 
 
-def format_notes(run: dict[str, Any]) -> list[str]:
-    """Return what the user must know about the coordinate files of a run: their row order, and what was assumed."""
+def run_notes(run: dict[str, Any]) -> list[str]:
+    """Return what the user must know about a run: row order and assumptions of its files, and picks of little worth."""
     names = dict.fromkeys(name for row in run["micrographs"] for name in row.get(FROM_BOTTOM, []))
     notes = [note(list(names))] if names else []
     settings = run["settings"]
@@ -39,7 +37,7 @@ def format_notes(run: dict[str, Any]) -> list[str]:
         notes.append(
             f"Assumed in the particle list: {assumed}; --ctf with a micrographs STAR file gives the right values."
         )
-    return notes
+    return [*notes, *doubtful(run["micrographs"])]
 
 
 def describe(picks: Picks, candidates: Candidates) -> dict[str, Any]:

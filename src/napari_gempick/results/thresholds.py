@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 NOTHING = math.inf
 """The threshold of a view in which no score is above chance."""
 NO_DECOYS = "--threshold auto needs the decoys; pick again without --no-decoys."
+DOUBTFUL = 0.3
+"""Estimated share of false picks of a run above which a sentence says so."""
 FEW = 10
 """Picks of a view from which on an estimated rate of false picks says something."""
 
@@ -109,6 +111,22 @@ def few_found(rows: Sequence[dict[str, Any]]) -> list[str]:
             stand = "stand" if count > 1 else "stands"
             sentences.append(f"{candidates} {stand} clear of the noise: too few to estimate a rate of false picks.")
     return sentences
+
+
+def doubtful(rows: Sequence[dict[str, Any]]) -> list[str]:
+    """Return a sentence for each view of which many picks of a run are estimated to be false; `rows` are run.json's."""
+    found: Counter[str] = Counter()
+    false: Counter[str] = Counter()
+    for row in rows:
+        for name, rate in row.get("estimated_fdr", {}).items():
+            found[name] += row["picks_per_view"][name]
+            false[name] += rate * row["picks_per_view"][name]
+    return [
+        f"About {false[name] / count:.0%} of the {count} picks{f' of view {name!r}' if len(found) > 1 else ''} are "
+        "estimated to be false; a higher --threshold, or --fdr 0.1, keeps those that are worth more."
+        for name, count in found.items()
+        if count >= FEW and false[name] > DOUBTFUL * count
+    ]
 
 
 def contrast_remarks(settings: PickSettings, scores: Scores | None) -> list[str]:

@@ -164,7 +164,7 @@ def _round(bank: Bank) -> _View:
         mean = np.divide(sums, known, out=np.zeros_like(sums), where=known > 0)
         profile += mean / np.count_nonzero(names == names[section])
         uncovered = np.nonzero(known / np.bincount(radius) < _COVERED)[0]
-        reach = min(reach, *uncovered.tolist())
+        reach = min([reach, *uncovered.tolist()])
     inside = (radius <= reach).astype(np.float64).reshape(rows.shape)
     return _View.of(profile[radius].reshape(rows.shape), inside, (top, left))
 

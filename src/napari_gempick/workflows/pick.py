@@ -25,8 +25,12 @@ from napari_gempick.model.errors import GempickError, InputError, OutputError, p
 from napari_gempick.model.values import AUTO
 from napari_gempick.results.folder import Results
 from napari_gempick.results.run_file import earlier_rows
+<<<<<<< HEAD
 from napari_gempick.results.run_rows import FROM_BOTTOM, format_notes, formats_of, micrograph_of
 from napari_gempick.results.thresholds import candidate_floor
+=======
+from napari_gempick.results.run_rows import FROM_BOTTOM, formats_of, micrograph_of, run_notes
+>>>>>>> 50f4d4e02e5e28091ffc033ac4e37b66f0185812
 from napari_gempick.results.whole_run import alone_in, choose_by_run, left_over
 from napari_gempick.verification.prove import MicrographProof, Prover
 
@@ -54,6 +58,7 @@ def pick_files(
     notes: Sequence[str] = (),
     notify: Callable[[str], None] = lambda sentence: None,
     finished: Callable[[dict[str, Any]], None] = lambda row: None,
+    stage: Callable[[str], None] = lambda text: None,
 ) -> dict[str, Any]:
     """Pick every micrograph into `folder` and return what run.json says.
 
@@ -75,6 +80,8 @@ def pick_files(
         Receives sentences for the user: notes, and micrographs that failed.
     finished : callable
         Receives each micrograph's line of run.json when its files are written.
+    stage : callable
+        Receives what is done before the first search image, in a few words.
 
     Raises
     ------
@@ -83,7 +90,18 @@ def pick_files(
     """
     with alone_in(folder):
         return _pick(
-            settings, micrographs, folder, overwrite, resume, keep_others, cancel, progress, notes, notify, finished
+            settings,
+            micrographs,
+            folder,
+            overwrite,
+            resume,
+            keep_others,
+            cancel,
+            progress,
+            notes,
+            notify,
+            finished,
+            stage,
         )
 
 
@@ -99,9 +117,11 @@ def _pick(
     notes: Sequence[str],
     notify: Callable[[str], None],
     finished: Callable[[dict[str, Any]], None],
+    stage: Callable[[str], None],
 ) -> dict[str, Any]:
     """Do the work of `pick_files`."""
     formats_of(settings)
+    stage("reading templates")
     makers = BankMaker(settings, read_views(settings), cancel)
     settings.thresholds.of(makers.index.view_names)
     check_exclusion(settings.exclude)
@@ -110,6 +130,7 @@ def _pick(
     views = makers.record()
     earlier = results.prepare(views, overwrite=overwrite, resume=resume)
     plans = PlanStore()
+    stage("opening devices")
     pool = DevicePool(open_devices(settings.devices, settings.threads, plans))
     known = {row["name"]: row for row in (earlier or {}).get("micrographs", [])}
     mine = {micrograph.output_stem for micrograph in micrographs}
@@ -167,6 +188,7 @@ def _pick(
 
     replaced = left_over(folder, ()) if overwrite and not keep_others else []
     write_run("running")
+    stage("preparing micrograph and transforms")
     state = "stopped"
     try:
         searches = search_all(
@@ -219,7 +241,7 @@ def _pick(
             f"The plan could not be stored in {plans.path}, so other runs may differ in the last digits of scores; "
             "free space there, or name a folder on a local disk in GEMPICK_CACHE."
         )
-    for sentence in format_notes(run):
+    for sentence in run_notes(run):
         notify(sentence)
     return run
 

@@ -14,7 +14,7 @@ from napari_gempick.results.folder import Results
 from napari_gempick.results.labels import read_labels
 from napari_gempick.results.learned_score import learn
 from napari_gempick.results.run_file import read_run, settings_of
-from napari_gempick.results.run_rows import format_notes, micrograph_of
+from napari_gempick.results.run_rows import micrograph_of, run_notes
 from napari_gempick.results.thresholds import decide, is_automatic
 from napari_gempick.results.whole_run import KEPT, alone_in, choose_by_run
 
@@ -115,7 +115,7 @@ def _retune(
     renewed = ("program", "settings", "diameter", "frame", "learned")
     same = {name: value for name, value in run.items() if name not in renewed}
     changed = results.write_run({**same, "micrographs": [rows[one.output_stem] for one in micrographs]})
-    for sentence in format_notes(changed):
+    for sentence in run_notes(changed):
         notify(sentence)
     return changed
 

@@ -124,17 +124,7 @@ def test_cycle_and_stacks(picked, qtbot):
     assert picked.viewer.layers["particle templates"].scale[0] == 30
 
 
-def test_a_drawn_mask_is_a_file(picked, qtbot):
-    picked.drawing.start(picked.controller.state.views[0])
-    labels = picked.viewer.layers["Mask particle"]
-    labels.data[20:60, 20:60] = 1
-    picked.templates.views["particle"].use.click()
-    mask = picked.controller.state.views[0].mask
-    assert mask.endswith("masks/particle_1.mrc")
-    assert "Mask particle" not in picked.viewer.layers
-    assert picked.layers.layer(MICROGRAPH).visible
-
-
+@pytest.mark.errors_are_said
 def test_errors_are_one_notification(dock, qtbot, tmp_path):
     notification_manager.records.clear()
     dock.controller.add_micrographs([tmp_path / "no such folder" / "*.mrc"])

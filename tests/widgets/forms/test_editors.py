@@ -99,6 +99,7 @@ def test_the_empty_angle_step_says_what_it_means(dock, data, qtbot):
     assert field.fontMetrics().horizontalAdvance("auto: 13.3°") < field.lineEdit().width()
 
 
+@pytest.mark.errors_are_said
 def test_what_cannot_be_is_refused_in_a_sentence(dock, qtbot, tmp_path):
     fields = dock.search.advanced.fields
     notification_manager.records.clear()

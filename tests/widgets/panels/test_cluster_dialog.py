@@ -123,6 +123,7 @@ def test_what_is_wrong_is_said_in_the_dialog_and_a_sites_own_folder(dialog, qtbo
     assert dialog.site.currentText() == "cryoSPARC: lane"
 
 
+@pytest.mark.errors_are_said
 def test_exported_is_what_the_command_line_exports(picked, part, dialog, qtbot, tmp_path, monkeypatch):
     dialog.fields["nodes"].native.setValue(2)
     dialog.lines["environment"].setPlainText("export A='b c'")

@@ -62,6 +62,7 @@ def test_files_prove_themselves(sampled, tmp_path, qtbot):
     assert len(read_coordinates(out / "micrograph_001.box").picks) == len(sampled.controller.choice)
 
 
+@pytest.mark.errors_are_said
 def test_a_wrong_file_gets_no_name_and_one_sentence(sampled, tmp_path, qtbot, monkeypatch):
     from dataclasses import replace
 
@@ -115,6 +116,7 @@ def test_particles_are_slices(picked, planted, qtbot):
     assert part._task is None
 
 
+@pytest.mark.errors_are_said
 def test_settings_for_relion_and_errors(picked, qtbot):
     part, said = picked.export.particles, said_by(picked)
     made = part.settings(64)

@@ -127,3 +127,46 @@ def test_same_names_in_two_folders(session, data, tmp_path):
     session.controller.add_micrographs([tmp_path / "other" / "one.mrc", data / "one.mrc"])
     session.wait(lambda: len(session.controller.state.files) == 2)
     assert [file.output_stem for file in session.controller.state.files] == ["one", "other/one"]
+
+
+def test_an_earlier_session_is_asked_for_once(session, make_session, data):
+    """Opening the same micrographs again goes on with the work on them, if the person wants that."""
+    session.load(data, data.parent / "particle.mrc")
+    session.controller.add_pick(30.0, 40.0)
+    session.idle()
+    state = session.controller.state
+    session.close()
+    assert session.folder == data / "gempick"
+    asked = []
+    for answer in (True, False):
+        again = make_session()
+        again.controller.continues = lambda folder, answer=answer: asked.append(folder) or answer
+        again.controller.add_micrographs([data])
+        again.wait(lambda again=again: again.controller.loaded is not None)
+        again.idle()
+        assert again.controller.folder.path == data / ("gempick" if answer else "gempick_2")
+        found = again.controller.state
+        assert (found.files, found.views) == (state.files, state.views if answer else ())
+        assert len(again.controller.edits().added) == answer
+        again.close()
+    assert asked == [data / "gempick"] * 2
+
+
+def test_micrographs_of_another_folder_begin_beside_themselves(searched, tmp_path):
+    """After the list is emptied, results go beside the new micrographs, and those of before stay where they are."""
+    controller = searched.controller
+    image = np.random.default_rng(0).random((64, 64)).astype(np.float32)
+    write_mrc(tmp_path / "other" / "new.mrc", image, 2.0)
+    before = controller.folder.path
+    controller.remove_micrographs([0, 1])
+    searched.idle()
+    assert controller.loaded is None and controller.choice is None
+    controller.add_micrographs([tmp_path / "other"])
+    searched.wait(lambda: controller.loaded is not None)
+    searched.idle()
+    assert controller.folder.path == tmp_path / "other" / "gempick" and not controller.results
+    assert (before / "candidates/one.star").exists()
+    controller.undo()
+    controller.undo()
+    searched.wait(lambda: controller.stem == "one" and controller.loaded is not None)
+    assert searched.searches.state_of(controller.file)[0] == "new"

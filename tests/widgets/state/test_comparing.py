@@ -90,6 +90,7 @@ def test_sets_come_and_go(compared, planted, tmp_path, qtbot):
     assert not comparison.sets and compare.words.text() == ""
 
 
+@pytest.mark.errors_are_said
 def test_a_set_of_other_micrographs_is_an_error(picked, planted, tmp_path, qtbot):
     said = []
     picked.controller.said.connect(lambda sentence, kind: said.append((kind, sentence)))

@@ -256,10 +256,7 @@ def test_templates_from_a_map_and_from_picks(searched, tmp_path):
     average_picks(controller, "mean", 120.0, only_by_hand=False)
     searched.wait(lambda: len(controller.state.views) == 3)
     assert [view.name for view in controller.state.views] == ["particle", "ball", "mean"]
-    assert all(
-        view.mask.endswith("_mask" + view.files[0][len(view.files[0].split(".")[0]) :])
-        for view in controller.state.views[1:]
-    )
+    assert controller.state.views[1].mask.endswith("ball_mask.mrcs") and controller.state.views[2].mask == "circle:120"
     searched.searches.run_this()
     searched.idle()
     assert controller.view_names() == ("particle", "ball", "mean")
@@ -293,5 +290,5 @@ def test_preview_finds_the_particles_and_leaves_no_results(session, data, plante
     assert {(round(x, -1), round(y, -1)) for x, y in zip(picks.x.tolist(), picks.y.tolist(), strict=True)} == {
         (round(x, -1), round(y, -1)) for x, y in planted["one"]
     }
-    assert session.searches.state_of(session.controller.file)[0] == "new"
+    assert session.searches.state_of(session.controller.file)[0] == "preview"
     assert not (session.controller.folder.path / "run.json").exists()

@@ -212,7 +212,7 @@ def test_a_run_checks_no_settings_and_touches_only_what_it_has_come_to(listed, q
 
     searches, controller = listed.searches, listed.controller
     files = controller.state.files
-    searches.run = Run(1, files, searches.digest(), False, 0.0)
+    searches.run = Run(1, files, searches.digest(), False, 0.0, controller.folder.path)
     searches.changed.emit()
     assert texts(listed) == ["running"] + ["waiting"] * (MANY - 1)
     checked, shown, made = Counts(), Counts(), results(files)
@@ -247,14 +247,15 @@ def test_a_run_checks_no_settings_and_touches_only_what_it_has_come_to(listed, q
 def test_the_list_follows_the_settings(listed, qtbot):
     """Results of other settings are marked, and marked no longer when the settings come back."""
     searches, controller = listed.searches, listed.controller
+    qtbot.waitUntil(lambda: bool(controller.unreadable), timeout=20_000)  # its files are missing
     made = results(controller.state.files)
     for stem in ("m001", "m002"):
         controller.set_result(stem, replace(made[stem], digest=searches.digest()))
     controller.set_result("m003", Result({"name": "m003", "error": "It is truncated."}))
-    assert texts(listed)[:5] == ["not searched", "done", "done", "failed", "not searched"]
+    assert texts(listed)[:5] == ["failed", "done", "done", "failed", "not searched"], "the first one cannot be read"
     assert listed.micrographs.summary.text() == f"2 of {MANY} searched"
     controller.set_value("angle_step", 30.0)
-    assert texts(listed)[:5] == ["not searched", "settings changed", "settings changed", "failed", "not searched"]
+    assert texts(listed)[:5] == ["failed", "settings changed", "settings changed", "failed", "not searched"]
     controller.undo()
     assert texts(listed)[1] == "done"
     controller.remove_micrographs([1])

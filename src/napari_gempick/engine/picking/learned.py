@@ -36,7 +36,7 @@ LEAST = 15
 """With fewer candidates, the score stays the NCC."""
 ROUNDS = 5
 FOLDS = 5
-RIDGE = 20.0
+RIDGE = 15.0
 """How strongly weights are held at zero: the precision of each, of features over their spread among decoys."""
 MOST = 1000.0
 """What all examples count together, at most: more of them do not loosen the hold."""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from scipy import ndimage
+from scipy.spatial import ConvexHull, QhullError
 
 from napari_gempick.engine.templates.sampling import ContinuousImage, rotation_matrix
 from napari_gempick.model.errors import SettingsError
@@ -24,6 +25,12 @@ EDGE_PIXELS = 3.0
 """Width of the soft edge of automatic masks, pixels of the templates."""
 WIDENED = 0.06
 """Outlines are wider than the particle by this share of its diameter on each side."""
+NOISY = 0.4
+"""Share of the strongest grey level that noise at the border reaches where an outline cannot be told from it."""
+BARE = 0.1
+"""The same share, below which there is no noise to draw notches into an outline."""
+CONVEX = 0.9
+"""Share of its convex hull that an outline fills where notches are those of the particle."""
 NEGLIGIBLE = 1e-4
 """Soft weights below this are set to 0, so that the support ends somewhere."""
 
@@ -186,7 +193,9 @@ def outline(template: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return binary weights (h, w) of the particle in a template.
 
     The deviation from the border's mean is smoothed and cut half-way between the border's noise and its
-    95 % quantile's third; the part at the centre is closed, filled and widened.
+    95 % quantile's third; the part at the centre is closed, filled and widened. Noise draws notches into the outline of
+    a noisy average: then it is the convex hull, and where noise is nearly as strong as the particle the circle over two
+    thirds of the shorter side, because boxes are cut 1.5 times as wide as particles.
     """
     image = template.astype(np.float64)
     height, width = image.shape
@@ -194,10 +203,11 @@ def outline(template: NDArray[np.float32]) -> NDArray[np.float32]:
     border = np.ones(image.shape, bool)
     border[rim:-rim, rim:-rim] = False
     deviation = np.abs(ndimage.gaussian_filter(image - image[border].mean(), max(1.0, min(height, width) / 48)))
-    level = max(
-        2.5 * float(deviation[border].std() + deviation[border].mean()), 0.3 * float(np.quantile(deviation, 0.95))
-    )
-    level = min(level, 0.6 * float(deviation.max()))
+    noise, most = 2.5 * float(deviation[border].std() + deviation[border].mean()), float(deviation.max())
+    if noise > NOISY * most > 0:
+        y, x = np.ogrid[:height, :width]
+        return np.asarray(np.hypot(y - height // 2, x - width // 2) <= min(height, width) / 3, np.float32)
+    level = min(max(noise, 0.3 * float(np.quantile(deviation, 0.95))), 0.6 * most)
     inside = ndimage.binary_closing(np.pad(deviation > level, rim + 2), iterations=rim + 1)[
         rim + 2 : -rim - 2, rim + 2 : -rim - 2
     ]
@@ -207,7 +217,27 @@ def outline(template: NDArray[np.float32]) -> NDArray[np.float32]:
     y, x = np.ogrid[:height, :width]
     middle = np.exp(-(((y - height // 2) / (height / 4)) ** 2 + ((x - width // 2) / (width / 4)) ** 2))
     best = 1 + int(np.argmax(ndimage.sum_labels(middle, labels, np.arange(1, count + 1))))
-    return widened(labels == best, WIDENED)
+    whole = labels == best
+    if noise > BARE * most:
+        hull = _hull(whole)
+        whole = hull if whole.sum() < CONVEX * hull.sum() else whole
+    return widened(whole, WIDENED)
+
+
+def _hull(inside: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Return the pixels (h, w) of the convex hull."""
+    points = np.argwhere(inside & ~ndimage.binary_erosion(inside))
+    if min(np.ptp(points, axis=0)) == 0:
+        return inside
+    try:
+        sides = ConvexHull(points).equations
+    except QhullError:  # a slanting line
+        return inside
+    y, x = np.ogrid[: inside.shape[0], : inside.shape[1]]
+    within = np.ones(inside.shape, bool)
+    for along_y, along_x, offset in sides:
+        within &= along_y * y + along_x * x + offset <= 1e-9
+    return within
 
 
 def widened(inside: NDArray[Any], share: float) -> NDArray[np.float32]:

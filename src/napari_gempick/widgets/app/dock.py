@@ -1,7 +1,4 @@
-"""The dock: five parts on one controller, and the joints between them and the viewer.
-
-`start` opens napari with the dock; `Bridge` is the one way from other threads to the window's thread.
-"""
+"""The dock: five parts on one controller, and the joints between them and the viewer."""
 
 from __future__ import annotations
 
@@ -9,41 +6,59 @@ from typing import TYPE_CHECKING, Any
 
 import napari
 import numpy as np
-from napari.utils.notifications import show_error, show_info, show_warning
-from qtpy.QtCore import QObject, Qt, QTimer, Signal
-from qtpy.QtWidgets import QApplication, QMessageBox, QScrollArea, QVBoxLayout, QWidget
+from napari.utils.notifications import show_error
+from napari.utils.transforms import Affine
+from qtpy.QtCore import QEvent, Qt, QTimer
+from qtpy.QtWidgets import (
+    QAbstractSpinBox,
+    QApplication,
+    QLineEdit,
+    QMessageBox,
+    QScrollArea,
+    QVBoxLayout,
+    QWidget,
+)
 from superqt.utils import qdebounced
 
-from napari_gempick.widgets.app.keys import Key, as_html, bind, bind_widget
+from napari_gempick.widgets.app.activity import Activity
+from napari_gempick.widgets.app.keys import Key, bind, bind_widget, keys_of_tools, show_keys
+from napari_gempick.widgets.app.messages import Messages, next_step
+from napari_gempick.widgets.app.shutter import Shutter
 from napari_gempick.widgets.app.viewing import Viewing
 from napari_gempick.widgets.background.background_tasks import BackgroundTasks
+from napari_gempick.widgets.background.bridge import Bridge
 from napari_gempick.widgets.background.fdr_estimator import FdrEstimator
 from napari_gempick.widgets.background.pick_counter import PickCounter
 from napari_gempick.widgets.background.search_runner import SearchRunner
+from napari_gempick.widgets.forms.forms import in_window_words
 from napari_gempick.widgets.forms.parts import Panel, button, row
 from napari_gempick.widgets.layers.drawing import MaskDrawing
 from napari_gempick.widgets.layers.hover import Hover
 from napari_gempick.widgets.layers.layers import INDEX, MICROGRAPH, NCC, PICKS, Layers
 from napari_gempick.widgets.layers.pictures import show_stacks
+from napari_gempick.widgets.layers.tools import PickTools
 from napari_gempick.widgets.npe2.contributions import sample_files
 from napari_gempick.widgets.panels.compare import ComparePanel, ComparisonLayer
+from napari_gempick.widgets.panels.curate import CurateWindow
 from napari_gempick.widgets.panels.export import ExportPanel
 from napari_gempick.widgets.panels.micrographs import MicrographsPanel
 from napari_gempick.widgets.panels.search import SearchPanel
 from napari_gempick.widgets.panels.templates import TemplatesPanel
+from napari_gempick.widgets.panels.tool_bar import ToolBar
 from napari_gempick.widgets.panels.tune import TunePanel
 from napari_gempick.widgets.state.comparing import Comparison
 from napari_gempick.widgets.state.controller import Controller
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
     from napari.viewer import Viewer
 
 
 TITLE = "Pick particles"
-WIDTH = 372
+WIDTH, LINE = 372, 17
+"""Pixels: of the dock at napari's own font size, and of a line of text then."""
 _STEP = 0.01
 
 
@@ -62,15 +77,23 @@ class Dock(QWidget):
         self.bridge = Bridge(self)
         self.controller = controller = Controller(self.bridge.post)
         self.searches = SearchRunner(controller)
+        self.activity = Activity(self.searches)
         self.counter = PickCounter(controller)
+        self.messages = Messages()
+        self.curating: CurateWindow | None = None
         controller.said.connect(self._say)
+        controller.continues = self._continues
         self.layers = Layers(viewer, controller)
-        self.drawing = MaskDrawing(viewer, controller, self.layers)
-        self.micrographs = MicrographsPanel(controller, self.searches, self.counter, self.add_sample)
-        self.templates = TemplatesPanel(controller, self.drawing, lambda: show_stacks(viewer, controller))
+        self.drawing = MaskDrawing(viewer, controller)
+        self.tools = PickTools(viewer, controller, self.layers)
+        self.tool_bar = ToolBar(controller, self.tools)
+        self.micrographs = MicrographsPanel(controller, self.searches, self.counter, self.add_sample, self.curate)
+        self.templates = TemplatesPanel(
+            controller, self.drawing, lambda: show_stacks(viewer, controller), self.searches.run_changed
+        )
         self.search = SearchPanel(controller, self.searches)
         self.hover = Hover(controller, self.layers, self._template_of)
-        self.tune = TunePanel(controller, self.counter, FdrEstimator(controller), self.hover, self.go_to)
+        self.tune = TunePanel(controller, self.counter, FdrEstimator(controller), self.layers, self.hover, self.go_to)
         self.comparison = Comparison(controller)
         self.compared = ComparisonLayer(viewer, self.layers, self.comparison)
         self.compare = ComparePanel(self.comparison)
@@ -85,15 +108,29 @@ class Dock(QWidget):
         self.layers.on_made = lambda layer: bind(self.keys, layer)
         viewer.mouse_move_callbacks.append(self._moved)
         controller.state_changed.connect(self._unfold_next)
+        controller.state_changed.connect(lambda state, before: self._hint())
+        controller.results_changed.connect(lambda stem: self._hint())
+        self._hint()
         controller.choice_changed.connect(self._unfold_tune)
         self._had_picks = False
         self._scroll_soon = qdebounced(self._scroll_to, timeout=50)
-        self._shutter = _Shutter(
-            viewer, self._moved, self.layers, self.compared, self.extraction, self.cluster, self.searches, controller
+        self._shutter = Shutter(
+            viewer,
+            self._moved,
+            self.activity,
+            self.drawing,
+            self.tools,
+            self.layers,
+            self.compared,
+            self.extraction,
+            self.cluster,
+            self.searches,
+            controller,
         )
         self.tune.set_open(False)
         self.export.set_open(False)
         self.search.set_open(False)
+        Affine(ndim=2, units=("nm", "nm"))  # reads the table of units, for a second, before anybody waits for a layer
         QTimer.singleShot(0, self.searches.look_at_machine)
         app = QApplication.instance()
         if app is not None:
@@ -130,27 +167,39 @@ class Dock(QWidget):
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(2)
         layout.addWidget(self.scroll)
-        self.shortcuts = button("Shortcuts", "Show the keys", self.show_shortcuts)
+        self.shortcuts = button("Shortcuts", "Show the keys", lambda: show_keys(self, self.keys))
         self.look = button(
             "Showing: micrograph", "Show the micrograph, the score map or the index map  ( I )", self.cycle
         )
         self.viewing = Viewing(self.controller, self.layers, self.searches, self._show_map)
+        layout.addWidget(self.tool_bar)
+        layout.addWidget(self.messages)
         foot = row(self.look, self.viewing.lowpass, self.shortcuts)
         foot.setContentsMargins(6, 0, 12, 0)
         layout.addLayout(foot)
         layout.addWidget(self.viewing)
-        self.setMinimumWidth(WIDTH)
+        self._fit_width()
+
+    def changeEvent(self, event: Any) -> None:
+        super().changeEvent(event)
+        if event.type() in (QEvent.Type.StyleChange, QEvent.Type.FontChange) and hasattr(self, "look"):
+            self._fit_width()
+
+    def _fit_width(self) -> None:
+        """Be wide enough for the texts, which grow with napari's font size."""
+        self.setMinimumWidth(max(WIDTH, round(WIDTH * self.look.fontMetrics().height() / LINE)))
 
     def _make_keys(self) -> list[Key]:
         controller = self.controller
         return [
-            Key("[", "previous micrograph", lambda: controller.step(-1)),
-            Key("]", "next micrograph", lambda: controller.step(1)),
+            Key("[", "previous micrograph", lambda: self.micrographs.step(-1)),
+            Key("]", "next micrograph", lambda: self.micrographs.step(1)),
             Key(",", "lower the thresholds by 0.01", lambda: self.step_thresholds(-_STEP)),
             Key(".", "raise the thresholds by 0.01", lambda: self.step_thresholds(_STEP)),
             Key("H", "hide the picks while held", lambda: self._show_picks(False), lambda: self._show_picks(True)),
             Key("I", "micrograph, score map, index map in turn", self.cycle),
             Key("X", "reject the selected picks, or the one under the cursor", self.reject),
+            *keys_of_tools(self.tools.take),
             Key("Control-Z", "undo", controller.undo),
             Key("Control-Shift-Z", "redo", controller.redo),
         ]
@@ -169,7 +218,7 @@ class Dock(QWidget):
     def add_sample(self) -> None:
         """Make simulated micrographs with templates and add them."""
         controller = self.controller
-        show_info("Making two micrographs of a KLH-like particle; this takes a few seconds.")
+        self._say("Making two micrographs of a KLH-like particle; this takes a few seconds.", "info")
 
         def take(made: Any) -> None:
             for view, path in made.templates.items():
@@ -177,6 +226,18 @@ class Dock(QWidget):
             controller.add_micrographs([str(path) for path in made.micrographs])
 
         controller.background.do(sample_files, take)
+
+    def curate(self) -> None:
+        """Show the table and the plot of all micrographs below the canvas."""
+        if self.curating is None:
+            self.curating = CurateWindow(self.controller, self.counter)
+            self.viewer.window.add_dock_widget(self.curating, name="Curate micrographs", area="bottom")
+            self.curating.destroyed.connect(self._curated)
+        self.curating.parentWidget().show()
+        self.curating.parentWidget().raise_()
+
+    def _curated(self) -> None:
+        self.curating = None
 
     def step_thresholds(self, by: float) -> None:
         """Move the thresholds of all views."""
@@ -219,14 +280,16 @@ class Dock(QWidget):
             if self.viewer.camera.zoom < wanted / 3:
                 self.viewer.camera.zoom = wanted
 
-    def show_shortcuts(self) -> None:
-        """Show the list of keys."""
+    def _continues(self, folder: Path) -> bool:
+        """Ask whether to go on with an earlier session."""
         box = QMessageBox(self)
-        box.setWindowTitle("Shortcuts")
-        box.setTextFormat(Qt.TextFormat.RichText)
-        extra = "<p>Add picks with napari's own tool: select the layer Picks, press 2, click. Delete removes.</p>"
-        box.setText(as_html(self.keys) + extra)
-        box.open()
+        box.setWindowTitle("Earlier work on these micrographs")
+        box.setText(f"{folder} holds an earlier session on these micrographs, with its searches and corrections.")
+        go_on = box.addButton("Continue it", QMessageBox.ButtonRole.AcceptRole)
+        box.addButton("Start a new one", QMessageBox.ButtonRole.RejectRole)
+        box.setDefaultButton(go_on)
+        box.exec()
+        return box.clickedButton() is go_on
 
     # joints
 
@@ -262,7 +325,11 @@ class Dock(QWidget):
         return sign * made.view.templates[section - first], made.view.pixel_size
 
     def _say(self, sentence: str, kind: str) -> None:
-        {"info": show_info, "warning": show_warning, "error": show_error}[kind](sentence)
+        """Keep a sentence where it can be read; errors are a notification of napari too."""
+        sentence = in_window_words(sentence)
+        self.messages.say(sentence, kind)
+        if kind == "error":
+            show_error(sentence)
 
     def _unfold_next(self, state: Any, before: Any) -> None:
         """Open the part that comes next when the one before it has what it needs."""
@@ -271,6 +338,9 @@ class Dock(QWidget):
             self._scroll_soon(self.search)
         elif state.views != before.views and self.search.open and not self._had_picks:
             self._scroll_soon(self.search)
+
+    def _hint(self) -> None:
+        self.messages.hint(next_step(self.controller.state, bool(self.controller.results)))
 
     def _scroll_to(self, part: Panel) -> None:
         """Bring a part into sight, its end first."""
@@ -282,38 +352,29 @@ class Dock(QWidget):
     def _unfold_tune(self) -> None:
         if self.controller.choice is not None and not self._had_picks:
             self._had_picks = True
+            self.tune.set_open(True)
+            self.export.set_open(True)
+            if self._is_typing():
+                return
             self.micrographs.set_open(len(self.controller.state.files) > 1)
             self.templates.set_open(False)
             self.search.set_open(False)
-            self.tune.set_open(True)
-            self.export.set_open(True)
             self._scroll_soon(self.tune)
+
+    def _is_typing(self) -> bool:
+        """Return whether the person is at work in a field of the dock, which then stays where it is."""
+        focus = QApplication.focusWidget()
+        return isinstance(focus, (QLineEdit, QAbstractSpinBox)) and self.isAncestorOf(focus)
 
     def shut(self) -> None:
         """End searches and threads, and save."""
+        if self.curating is not None:
+            self.viewer.window.remove_dock_widget(self.curating)
         self._shutter.shut()
 
     def closeEvent(self, event: Any) -> None:
         self.shut()
         super().closeEvent(event)
-
-
-class _Shutter:
-    """Ends what the dock has started; not a QObject, for it is called when the window is gone already."""
-
-    def __init__(self, viewer: Viewer, moved: Any, *others: Any) -> None:
-        self._viewer, self._moved, self._others = viewer, moved, others
-        self._done = False
-
-    def shut(self, _: object = None) -> None:
-        """End searches and threads, and save; once."""
-        if self._done:
-            return
-        self._done = True
-        if self._moved in self._viewer.mouse_move_callbacks:
-            self._viewer.mouse_move_callbacks.remove(self._moved)
-        for other in self._others:
-            other.close()
 
 
 def show_dock() -> None:
@@ -323,29 +384,9 @@ def show_dock() -> None:
         viewer.window.add_plugin_dock_widget("napari-gempick", TITLE)
 
 
-class Bridge(QObject):
-    """Makes calls on the thread that it was made on; `post` may be called from any thread."""
-
-    _called = Signal(object)
-
-    def __init__(self, parent: QObject | None = None) -> None:
-        super().__init__(parent)
-        self._called.connect(self._call, Qt.ConnectionType.QueuedConnection)
-
-    def post(self, call: Callable[[], None]) -> None:
-        """Make a call soon, on the window's thread."""
-        try:
-            self._called.emit(call)
-        except RuntimeError:  # the window is gone, and this object with it
-            return
-
-    def _call(self, call: Callable[[], None]) -> None:
-        call()
-
-
 def open_dock(viewer: Viewer, paths: Sequence[Path] = ()) -> Dock:
     """Dock the plugin in a viewer and open files or results in it."""
-    _, dock = viewer.window.add_plugin_dock_widget("napari-gempick", TITLE)
+    dock = viewer.window.add_plugin_dock_widget("napari-gempick", TITLE)[1]
     if paths:
         dock.open(list(paths))
     return dock

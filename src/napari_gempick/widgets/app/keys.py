@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import Qt
 from qtpy.QtGui import QKeySequence, QShortcut
+from qtpy.QtWidgets import QMessageBox
+
+from napari_gempick.widgets.panels.tool_bar import TOOLS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -33,6 +36,14 @@ class Key:
     what: str
     call: Callable[[], object]
     release: Callable[[], object] | None = None
+
+
+def keys_of_tools(take: Callable[[str], object]) -> list[Key]:
+    """Return the key of each tool."""
+    return [
+        Key(key, f"{name}: {tip[:1].lower()}{tip[1:]}", lambda tool=tool: take(tool))
+        for tool, (name, key, tip) in TOOLS.items()
+    ]
 
 
 def bind(keys: list[Key], target: Any) -> None:
@@ -71,6 +82,15 @@ def _held(key: Key) -> Any:
 
     held.__doc__ = key.what
     return held
+
+
+def show_keys(parent: QWidget, keys: list[Key]) -> None:
+    """Show the list of keys."""
+    box = QMessageBox(parent)
+    box.setWindowTitle("Shortcuts")
+    box.setTextFormat(Qt.TextFormat.RichText)
+    box.setText(as_html(keys))
+    box.open()
 
 
 def as_html(keys: list[Key]) -> str:

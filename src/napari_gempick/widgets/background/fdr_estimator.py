@@ -65,6 +65,15 @@ class FdrEstimator:
         if key == self._key and scores is not None:
             self._rates = scores.rates()
             self.changed.emit()
+            self._first_look()
+
+    def _first_look(self) -> None:
+        """Choose the thresholds when the first results of a search are seen."""
+        controller = self._controller
+        if controller.first_look:
+            controller.first_look = False
+            if not controller.state.tune.thresholds:
+                self._choose(None, follow=True)
 
     def false_share(self) -> float | None:
         """Return the estimated share of false picks among those found, 0 to 1; None where it cannot be said."""
@@ -106,7 +115,13 @@ class FdrEstimator:
         alone = controller.stem if controller.only_current else None
         found = tuple((stem, id(result)) for stem, result in controller.results.items())
         tunes = tuple(state.tune_of(stem) for stem in controller.results)
-        return alone, found, tuple(_limits(tune) for tune in tunes), controller.tune().fdr, state.values.get("exclude")
+        return (
+            (alone, state.rejected),
+            found,
+            tuple(_limits(tune) for tune in tunes),
+            controller.tune().fdr,
+            state.values.get("exclude"),
+        )
 
     def _choose(self, rate: float | None, *, follow: bool = False) -> None:
         controller = self._controller
@@ -117,7 +132,7 @@ class FdrEstimator:
         asked, basis, before = self._asked, self._basis(), controller.tune().thresholds
         state, folder, results = controller.state, controller.folder, dict(controller.results)
         alone, stem = controller.only_current, controller.stem
-        files = [file for file in state.files if file.output_stem in results and not results[file.output_stem].error]
+        files = [file for file in state.kept if file.output_stem in results and not results[file.output_stem].error]
         names, here = loaded.board.candidates.view_names, loaded.board
 
         def work() -> list[float | None] | None:
@@ -155,10 +170,10 @@ class FdrEstimator:
                 self._followed = (*basis[:-2], rate, basis[-1])
                 controller.set_thresholds({**found, **dict.fromkeys(nothing, 1.0)}, rate, follow=follow)
                 return
-            if nothing:
+            if nothing and not follow:
                 controller.said.emit(f"No score of {words} is above what chance gives; its threshold stays.", "info")
             if found:
-                controller.set_thresholds(found)
+                controller.set_thresholds(found, follow=follow)
 
         controller.background.do(work, take)
 

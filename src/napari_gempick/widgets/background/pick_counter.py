@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_gempick.io.listing import MicrographFile
-    from napari_gempick.widgets.state.candidate_selection import CandidateSelection
+    from napari_gempick.widgets.state.candidate_selection import CandidateSelection, Choice
     from napari_gempick.widgets.state.controller import Controller
     from napari_gempick.widgets.state.state import State, Tune
 
@@ -40,6 +41,7 @@ class PickCounter:
     def __init__(self, controller: Controller) -> None:
         self._controller = controller
         self.counts: dict[str, int] = {}
+        self.details: dict[str, tuple[float, float]] = {}
         self._histograms: dict[str, _Histogram] = {}
         self._total: _Histogram = {}
         self._files: dict[str, MicrographFile] = {}
@@ -67,7 +69,11 @@ class PickCounter:
 
     def _choice_changed(self) -> None:
         controller = self._controller
-        if controller.choice is not None and controller.stem is not None:
+        board = None if controller.loaded is None else controller.loaded.board
+        if controller.loaded is not None and controller.loaded.preview:
+            return  # nothing of it is kept
+        if controller.choice is not None and controller.is_shown and controller.stem is not None and board is not None:
+            self.details[controller.stem] = _details(board, controller.choice)
             self._count(controller.stem, len(controller.choice))
 
     def _count(self, stem: str, count: int | None) -> None:
@@ -81,6 +87,7 @@ class PickCounter:
 
     def _forget(self, stem: str) -> None:
         self._keep(stem, {})
+        self.details.pop(stem, None)
         self._count(stem, None)
 
     def _keep(self, stem: str, views: _Histogram) -> None:
@@ -126,19 +133,20 @@ class PickCounter:
             return
         state, folder = controller.state, controller.folder.path
 
-        def count() -> tuple[int | None, _Histogram]:
+        def count() -> tuple[int | None, _Histogram, tuple[float, float]]:
             try:
                 board = controller.boards.get(file, state.settings(), folder, result)
             except GempickError:  # said when the micrograph is shown
                 board = None
             if board is None:
-                return None, {}
-            found = len(board.choose(state.tune_of(stem), state.edits.get(stem, Edits())))
-            return found, self._histograms.get(stem) or _histogram_of(board)
+                return None, {}, (math.nan, math.nan)
+            choice = board.choose(state.tune_of(stem), state.edits.get(stem, Edits()))
+            return len(choice), self._histograms.get(stem) or _histogram_of(board), _details(board, choice)
 
-        def counted(found: tuple[int | None, _Histogram]) -> None:
+        def counted(found: tuple[int | None, _Histogram, tuple[float, float]]) -> None:
             if stem not in self._waiting and stem in self._files:
                 self._keep(stem, found[1])
+                self.details[stem] = found[2]
                 self._count(stem, found[0])
             self._next()
 
@@ -151,6 +159,12 @@ class PickCounter:
 
 def _counted_with(state: State, stem: str) -> tuple[Tune, Edits | None]:
     return state.tune_of(stem), state.edits.get(stem)
+
+
+def _details(board: CandidateSelection, choice: Choice) -> tuple[float, float]:
+    """Return the mean score of the picks that were found, and the share of the area where none may lie."""
+    scores = board.picks.score[: len(choice.shown)][choice.shown]
+    return float(scores.mean()) if len(scores) else math.nan, board.excluded_share
 
 
 def _histogram_of(board: CandidateSelection) -> _Histogram:

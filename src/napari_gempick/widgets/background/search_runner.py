@@ -47,6 +47,10 @@ class Run:
         Score and index maps are kept.
     started : float
         Seconds, time.monotonic().
+    folder : Path
+        Of the results.
+    preview : bool
+        A quick look, of which nothing is kept.
     """
 
     number: int
@@ -54,6 +58,8 @@ class Run:
     digest: str
     maps: bool
     started: float
+    folder: Path
+    preview: bool = False
 
     @cached_property
     def places(self) -> dict[str, int]:
@@ -79,23 +85,45 @@ class SearchRunner:
         self._process = SearchProcess(lambda event: back(lambda: self._heard(event)))
         self._number = 0
         self.run: Run | None = None
-        self.finished, self.share = 0, 0.0
+        self.finished, self.share, self.stage = 0, 0.0, ""
+        self._begun: tuple[float, float] | None = None
         self.cancelling = False
         self.machine: dict[str, Any] | None = None
         self._digest: tuple[State, str] | None = None
         controller.results_changed.connect(lambda stem: self.changed.emit())
+        controller.state_changed.connect(self._state_changed)
+        controller.folder_changed.connect(self._folder_changed)
+
+    def _state_changed(self, state: State, before: State) -> None:
+        """Stop a run when none of the micrographs that are still to be searched is listed any more."""
+        if self.run is not None and state.files != before.files:
+            left = {file.output_stem for file in self.run.files[self.finished :]}
+            if left and not left & {file.output_stem for file in state.files}:
+                self.cancel()
+
+    def _folder_changed(self) -> None:
+        """Stop a run that writes to a folder which was left."""
+        folder = self._controller.folder
+        if self.run is not None and (folder is None or folder.path != self.run.folder):
+            self.cancel()
 
     def look_at_machine(self) -> None:
         """Ask for the devices; `machine_known` follows. Starts the search process, so that a run begins at once."""
         self._process.ask(machine=True)
 
     def state_of(self, file: MicrographFile) -> tuple[str, str]:
-        """Return new, waiting, running, done, changed or failed, and why it failed."""
+        """Return new, waiting, running, preview, done, changed or failed, and why it failed."""
         run, stem = self.run, file.output_stem
         place = -1 if run is None else run.places.get(stem, -1)
         if place >= 0 and place >= self.finished:
             return ("running" if place == self.finished else "waiting"), ""
+        loaded = self._controller.loaded
+        if loaded is not None and loaded.preview and loaded.stem == stem:
+            return "preview", ""
         result = self._controller.results.get(stem)
+        unreadable = self._controller.unreadable.get(stem, "")
+        if unreadable and (result is None or result.error):
+            return "failed", unreadable
         if result is None:
             return "new", ""
         if result.error:
@@ -120,7 +148,7 @@ class SearchRunner:
 
     def run_all(self) -> None:
         """Search every micrograph that has no results with these settings."""
-        todo = [file for file in self._controller.state.files if self.state_of(file)[0] != "done"]
+        todo = [file for file in self._controller.state.kept if self.state_of(file)[0] != "done"]
         if not todo:
             done = bool(self._controller.state.files)
             self._controller.said.emit(
@@ -129,6 +157,12 @@ class SearchRunner:
             )
             return
         self.start(todo, maps=None)
+
+    def run_changed(self) -> None:
+        """Search every micrograph again that was searched with other settings."""
+        todo = [file for file in self._controller.state.kept if self.state_of(file)[0] == "changed"]
+        if todo:
+            self.start(todo, maps=None)
 
     def preview(self) -> None:
         """Take a quick look at the current micrograph: most of the picks, in seconds."""
@@ -155,8 +189,11 @@ class SearchRunner:
             maps = len(files) * _map_bytes(controller) <= MOST_MAPS
         settings = settings.model_copy(update={"save_maps": maps})
         self._number += 1
-        self.run = Run(self._number, tuple(files), digest_of(settings), maps, time.monotonic())
-        self.finished, self.share, self.cancelling = 0, 0.0, False
+        self.run = Run(
+            self._number, tuple(files), digest_of(settings), maps, time.monotonic(), controller.folder.path, preview
+        )
+        self.finished, self.share, self.stage, self.cancelling = 0, 0.0, "", False
+        self._begun = None
         self._process.ask(
             run=self._number,
             settings=settings.model_dump(mode="json"),
@@ -180,9 +217,13 @@ class SearchRunner:
 
     def seconds_left(self) -> float | None:
         """Return how long the run will take; None while that cannot be said."""
-        if self.run is None or self.progress < 0.02:
+        if self.run is None or self._begun is None:
             return None
-        return (time.monotonic() - self.run.started) * (1 - self.progress) / self.progress
+        begun, before = self._begun
+        gone = self.progress - before
+        if gone <= 0 or time.monotonic() - begun < 2:
+            return None
+        return (time.monotonic() - begun) * (1 - self.progress) / gone
 
     def _heard(self, event: dict[str, Any]) -> None:
         kind, run = event["event"], self.run
@@ -199,6 +240,11 @@ class SearchRunner:
             return  # of a run that was given up
         elif kind == "progress":
             self.finished, self.share = event["finished"], event["share"]
+            if self._begun is None and self.share:
+                self._begun = time.monotonic(), self.progress
+            self.changed.emit()
+        elif kind == "stage":
+            self.stage = event["text"]
             self.changed.emit()
         elif kind == "micrograph":
             self._take(run, event["row"])
@@ -214,15 +260,18 @@ class SearchRunner:
     def _take(self, run: Run, row: dict[str, Any]) -> None:
         """Read what run.json says about the views of this run, then hand the result on."""
         controller = self._controller
-        assert controller.folder is not None
-        path = controller.folder.path
         self.finished, self.share = self.finished + 1, 0.0
+        path = run.folder
 
         def read() -> Result:
             written = read_run(path)
             return Result(row, bank_of(written), float(written["diameter"]), run.digest, run.maps)
 
-        controller.background.do(read, lambda result: controller.set_result(row["name"], result))
+        def take(result: Result) -> None:
+            if controller.folder is not None and controller.folder.path == path:
+                controller.set_result(row["name"], result)
+
+        controller.background.do(read, take)
 
     def _end(self, sentence: str) -> None:
         self.run, self.cancelling = None, False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ from qtpy.QtWidgets import QFileDialog, QGridLayout, QLabel, QMenu
 
 from napari_gempick.model.declaration import declarations, validated
 from napari_gempick.model.errors import GempickError
+from napari_gempick.model.settings import PickSettings
 from napari_gempick.widgets.forms.editors import Check, Editor, Lines, Number, Text, edit, lower
 from napari_gempick.widgets.forms.parts import GAP
 
@@ -135,7 +137,19 @@ def editor_of(one: Declared, **options: Any) -> Any:
 
 def tip_of(one: Declared) -> str:
     """Return a setting's help with its unit, as a tip."""
-    return f"<p>{one.help}{f' [{one.unit}]' if one.unit else ''}</p>"
+    return f"<p>{in_window_words(one.help)}{f' [{one.unit}]' if one.unit else ''}</p>"
+
+
+@functools.cache
+def _labels() -> dict[str, str]:
+    """Return what the window calls each option of the command line."""
+    named = {"--threshold": "Threshold", "--templates": "Templates", "--mask": "Mask", "--exclude": "No picks on"}
+    return {one.flag: one.label for one in declarations(PickSettings).values()} | named
+
+
+def in_window_words(text: str) -> str:
+    """Return a sentence with the names of fields in place of those of options."""
+    return re.sub(r"--[a-z][a-z-]*", lambda found: _labels().get(found.group(), found.group()), text)
 
 
 def caption(widget: Any) -> QLabel:

@@ -5,15 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from qtpy.QtCore import Qt
+from qtpy.QtCore import Qt, QUrl
 from qtpy.QtGui import QIcon, QImage, QPixmap
 from qtpy.QtWidgets import QHBoxLayout, QLabel, QPushButton, QSizePolicy, QToolButton, QVBoxLayout, QWidget
 from superqt import QCollapsible, QElidingLabel
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from numpy.typing import NDArray
+    from qtpy.QtGui import QKeyEvent, QMouseEvent
 
 
 _NEXT = "QPushButton:enabled { background: #2a6fc9; color: white; } QPushButton:enabled:hover { background: #3b82e0; }"
@@ -41,7 +43,7 @@ class Foldable(QCollapsible):
         self.heading = self.toggleButton()
         self.heading.setToolTip(tip)
         self.heading.setStyleSheet(
-            f"QPushButton {{ text-align: left; border: none; background: transparent; {style} }}"
+            f"QPushButton {{ text-align: left; border: 1px solid transparent; background: transparent; {style} }}"
             "QPushButton:focus { border: 1px solid palette(highlight); }"
         )
         self.body = QWidget()
@@ -123,6 +125,33 @@ class Panel(Foldable):
         self.set_open(True)
 
 
+class Link(QElidingLabel):
+    """A line that is pressed like a link, by mouse or with Return; its middle is left out when it is long.
+
+    Parameters
+    ----------
+    pressed : callable
+    """
+
+    def __init__(self, pressed: Callable[[], object]) -> None:
+        super().__init__("")
+        self._pressed = pressed
+        self.setElideMode(Qt.TextElideMode.ElideMiddle)
+        self.setStyleSheet("font-size: 11px; text-decoration: underline;")
+        self.setCursor(Qt.CursorShape.PointingHandCursor)
+        self.setFocusPolicy(Qt.FocusPolicy.TabFocus)
+
+    def mouseReleaseEvent(self, event: QMouseEvent) -> None:
+        if self.rect().contains(event.position().toPoint()):
+            self._pressed()
+
+    def keyPressEvent(self, event: QKeyEvent) -> None:
+        if event.key() in (Qt.Key.Key_Return, Qt.Key.Key_Space):
+            self._pressed()
+        else:
+            super().keyPressEvent(event)
+
+
 def small(text: str) -> QLabel:
     """Return a line of small text that wraps."""
     label = QLabel(text)
@@ -175,6 +204,11 @@ def row(*widgets: QWidget | str | int, wide: int | None = None) -> QHBoxLayout:
     if wide is not None:
         made.setStretch(wide, 1)
     return made
+
+
+def url_of(path: Path) -> QUrl:
+    """Return the address of a file or folder on this computer."""
+    return QUrl.fromLocalFile(str(path))
 
 
 def shorten(path: str, longest: int = 44) -> str:

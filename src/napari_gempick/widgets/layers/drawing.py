@@ -3,78 +3,121 @@
 from __future__ import annotations
 
 import itertools
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from psygnal import Signal
+from scipy.ndimage import binary_fill_holes
 
-from napari_gempick.io.stack import read_stack, write_mrc
-from napari_gempick.model.errors import GempickError, InputError
+from napari_gempick.io.stack import write_mrc
+from napari_gempick.model.errors import InputError
+from napari_gempick.widgets.layers.layer_registry import fit_view
 from napari_gempick.widgets.state.look import contrast_limits
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from napari.layers import Layer
     from napari.viewer import Viewer
+    from numpy.typing import NDArray
 
-    from napari_gempick.widgets.layers.layers import Layers
+    from napari_gempick.widgets.layers.pictures import ViewPictures
     from napari_gempick.widgets.state.controller import Controller
-    from napari_gempick.widgets.state.state import ViewSpec
+
+
+@dataclass
+class _Before:
+    """What the person saw and held before a mask was drawn."""
+
+    visible: list[Layer]
+    active: Layer | None
+    mode: Any
+    camera: tuple[Any, float]
 
 
 class MaskDrawing:
-    """Shows a template to draw on, and turns the drawing into a mask file in the results folder."""
+    """Shows a template to draw on, and turns the drawing into a mask file in the results folder.
 
-    def __init__(self, viewer: Viewer, controller: Controller, layers: Layers) -> None:
-        self._viewer, self._controller, self._layers = viewer, controller, layers
-        self._hidden: dict[str, list[object]] = {}
-        self._made: dict[str, tuple[object, object]] = {}
+    Attributes
+    ----------
+    view : str
+        The view whose mask is being drawn; empty where none is.
+    """
 
-    def is_drawing(self, view: str) -> bool:
-        """Return whether a mask of this view is being drawn."""
-        return view in self._made and self._made[view][1] in self._viewer.layers
+    changed = Signal()
 
-    def start(self, spec: ViewSpec) -> None:
-        """Show the first template of a view with an empty Labels layer over it, ready to paint."""
-        if self.is_drawing(spec.name):
+    def __init__(self, viewer: Viewer, controller: Controller) -> None:
+        self._viewer, self._controller = viewer, controller
+        self.view = ""
+        self._layers: tuple[Any, Any] | None = None
+        self._pixel_size: float | None = None
+        self._before: _Before | None = None
+        viewer.layers.events.removed.connect(self._removed)
+
+    def start(self, view: str, made: ViewPictures) -> None:
+        """Show the first template of a view, with its present mask in a Labels layer over it, ready to paint."""
+        if self.view == view:
             return
-        try:
-            stack = read_stack(spec.files[0], self._controller.state.values.get("template_pixel_size"))
-        except GempickError as error:
-            self._controller.said.emit(error.sentence, "error")
-            return
-        self._hidden[spec.name] = [layer for layer in self._viewer.layers if layer.visible]
-        for layer in self._hidden[spec.name]:
+        self.cancel()
+        viewer, active = self._viewer, self._viewer.layers.selection.active
+        camera = tuple(viewer.camera.center), float(viewer.camera.zoom)
+        self._before = _Before(
+            [layer for layer in viewer.layers if layer.visible], active, getattr(active, "mode", None), camera
+        )
+        for layer in self._before.visible:
             layer.visible = False
-        image = stack.data[0]
-        size = (stack.pixel_size or 10.0) / 10
+        image, self._pixel_size = made.view.templates[0], made.view.pixel_size
+        size = self._pixel_size / 10
         place = {"scale": (size, size), "units": ("nm", "nm")}
-        template = self._viewer.add_image(
-            image, name=f"Template {spec.name}", contrast_limits=contrast_limits(image), **place
-        )
-        labels = self._viewer.add_labels(
-            np.zeros(image.shape, np.uint8), name=f"Mask {spec.name}", opacity=0.4, **place
-        )
+        template = viewer.add_image(image, name=f"Template {view}", contrast_limits=contrast_limits(image), **place)
+        drawn = (made.mask >= 0.5).astype(np.uint8)
+        labels = viewer.add_labels(drawn, name=f"Mask {view}", opacity=0.4, **place)
         labels.mode = "paint"
         labels.brush_size = max(4, min(image.shape) // 8)
-        self._made[spec.name] = template, labels
-        self._viewer.layers.selection.active = labels
-        self._viewer.reset_view()
+        self._layers, self.view = (template, labels), view
+        viewer.layers.selection.active = labels
+        fit_view(viewer, template)
+        self.changed.emit()
         self._controller.said.emit(
-            "Paint the mask over the template (or draw it in a new Shapes layer), then press 'Use the drawing'.", "info"
+            "Paint the mask (1), erase (2), or draw it in a new Shapes layer; then press Use the drawing.", "info"
         )
 
-    def finish(self, spec: ViewSpec) -> Path:
-        """Write the drawing as the mask of a view, remove the layers, and return the file.
+    def finish(self) -> Path:
+        """Write the drawing as the mask of the view, bring back what was seen, and return the file.
 
         Raises
         ------
         InputError
             Nothing is drawn.
         """
+        mask = self._drawn()
+        if not mask.any():
+            raise InputError("Nothing is drawn yet; paint over the particle first.")
+        folder = self._controller.folder
+        if folder is None:
+            raise InputError("Add micrographs first: the mask is kept with the results.")
+        holes = int(binary_fill_holes(mask).sum() - mask.sum())
+        if holes:
+            pixels = "pixel" if holes == 1 else "pixels"
+            self._controller.said.emit(
+                f"The mask of {self.view} has holes ({holes} {pixels}): nothing there counts for the score. Draw it "
+                "again if they are not meant.",
+                "warning",
+            )
+        number = 1
+        while (path := folder.path / "masks" / f"{self.view}_{number}.mrc").exists():
+            number += 1
+        write_mrc(path, mask.astype(np.float32), self._pixel_size)
+        self.cancel()
+        return path
+
+    def _drawn(self) -> NDArray[np.bool_]:
+        """Return what is painted, and what the Shapes layer in hand holds, which is then taken away."""
         from napari.layers import Shapes
 
-        template, labels = self._made[spec.name]
-        shape = labels.data.shape
+        assert self._layers is not None
+        labels = self._layers[1]
         mask = np.asarray(labels.data) > 0
         active = self._viewer.layers.selection.active
         if isinstance(active, Shapes) and len(active.data):
@@ -85,24 +128,37 @@ class MaskDrawing:
             ]
             counts = np.cumsum([0, *(len(polygon) for polygon in active.data)])
             polygons = [np.array(inverse[a:b]) for a, b in itertools.pairwise(counts)]
-            drawn = Shapes(polygons, shape_type=[kind for kind in active.shape_type])
-            mask |= drawn.to_labels(labels_shape=shape) > 0
+            shapes = Shapes(polygons, shape_type=[kind for kind in active.shape_type])
+            mask |= shapes.to_labels(labels_shape=mask.shape) > 0
             self._viewer.layers.remove(active)
-        if not mask.any():
-            raise InputError("Nothing is drawn yet; paint over the particle first.")
-        folder = self._controller.folder
-        if folder is None:
-            raise InputError("Add micrographs first: the mask is kept with the results.")
-        stack = read_stack(spec.files[0], self._controller.state.values.get("template_pixel_size"))
-        number = 1
-        while (path := folder.path / "masks" / f"{spec.name}_{number}.mrc").exists():
-            number += 1
-        write_mrc(path, mask.astype(np.float32), stack.pixel_size)
-        for layer in (template, labels):
-            if layer in self._viewer.layers:
-                self._viewer.layers.remove(layer)
-        del self._made[spec.name]
-        for layer in self._hidden.pop(spec.name, []):
+        return mask
+
+    def cancel(self) -> None:
+        """Take the drawing away, and bring back layers, tool and view as they were."""
+        layers, before = self._layers, self._before
+        self._layers, self._before, self.view = None, None, ""
+        viewer = self._viewer
+        for layer in layers or ():
+            if layer in viewer.layers:
+                viewer.layers.remove(layer)
+        if before is None:
+            return
+        for layer in before.visible:
             layer.visible = True
-        self._viewer.reset_view()
-        return path
+        if before.active in viewer.layers:
+            viewer.layers.selection.active = before.active
+            if before.mode is not None:
+                before.active.mode = before.mode
+        viewer.camera.center, viewer.camera.zoom = before.camera
+        self.changed.emit()
+
+    def _removed(self, event: Any) -> None:
+        """Give the drawing up when its layer is deleted."""
+        if self._layers is not None and self._layers[1] not in self._viewer.layers:
+            self.cancel()
+            self._controller.said.emit("The drawing was deleted; the mask stays as it was.", "info")
+
+    def close(self) -> None:
+        """Let go of the viewer."""
+        self.cancel()
+        self._viewer.layers.events.removed.disconnect(self._removed)

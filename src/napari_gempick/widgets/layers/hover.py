@@ -55,7 +55,8 @@ class Hover(QWidget):
         number = self._layers.picks.nearest(x, y)
         points = self._layers.layer("Picks")
         loaded = self._controller.loaded
-        if number is None or points is None or loaded is None or loaded.image is None or number == self._shown:
+        seen = self._layers.seen
+        if number is None or points is None or loaded is None or seen is None or number == self._shown:
             return
         self._shown = number
         features = points.features.iloc[number]
@@ -68,7 +69,7 @@ class Hover(QWidget):
             words += f"<br>score {score:.3f}<br>psi {psi:g}°, template {section + 1}"
         self.words.setText(words)
         extent = max(8, round(1.4 * size))
-        image, contrast, pixel_size = loaded.image, loaded.contrast, loaded.pixel_size or 1.0
+        (image, contrast), pixel_size = seen, loaded.pixel_size or 1.0
         template = self._template_of(view, section) if section >= 0 and np.isfinite(psi) else None
 
         def draw() -> tuple[Any, Any]:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import textwrap
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -77,10 +80,33 @@ def move_to(layer: Layer, place: dict[str, Any]) -> None:
         layer.units = place["units"]
 
 
-def show_scale_bar(viewer: Viewer, unit: str) -> None:
-    """Show a scale bar in the unit of the layers, in old and new versions of napari."""
+def _overlay(viewer: Viewer, name: str) -> Any:
+    """Return what napari draws over the canvas, in old and new versions of it."""
     canvas = getattr(viewer, "canvas", None)
-    overlay = canvas.overlays.scale_bar if canvas is not None else viewer.scale_bar
+    if canvas is not None:
+        return canvas.overlays[name]
+    return viewer.scale_bar if name == "scale_bar" else viewer.text_overlay
+
+
+def show_scale_bar(viewer: Viewer, unit: str) -> None:
+    """Show a scale bar in the unit of the layers."""
+    overlay = _overlay(viewer, "scale_bar")
     overlay.visible = True
-    if canvas is None:
+    if not hasattr(viewer, "canvas"):
         overlay.unit = unit if unit == "nm" else None
+
+
+def say_on_canvas(viewer: Viewer, sentence: str) -> None:
+    """Write a sentence on the canvas, or nothing."""
+    overlay = _overlay(viewer, "text")
+    overlay.text = "\n".join(textwrap.wrap(sentence, 80))
+    overlay.position, overlay.font_size = "top_center", 12
+    overlay.visible = bool(sentence)
+
+
+def fit_view(viewer: Viewer, layer: Layer) -> None:
+    """Bring a 2D layer to the middle of the canvas, as large as there is room."""
+    viewer.reset_view()  # fits all layers; from there on it is known how large the canvas is
+    (low, high), whole = (np.asarray(of.extent.world)[:, -2:] for of in (layer, viewer.layers))
+    viewer.camera.center = tuple((low + high) / 2)
+    viewer.camera.zoom *= float(np.max(np.ptp(whole, axis=0)) / max(np.max(high - low), 1e-9))

@@ -9,6 +9,7 @@ import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from psygnal import Signal
 from qtpy.QtCore import QTimer
 from superqt.utils import qdebounced
 
@@ -20,10 +21,11 @@ from napari_gempick.widgets.layers.layer_registry import (
     PICKS,
     LayerRegistry,
     move_to,
+    say_on_canvas,
     show_scale_bar,
 )
 from napari_gempick.widgets.layers.map_layers import MapLayers
-from napari_gempick.widgets.state.look import ADDED_COLOUR, contrast_limits, rgba, smoothed
+from napari_gempick.widgets.state.look import ADDED_COLOUR, contrast_limits, extremes, rgba, shades_of_scores, smoothed
 
 if TYPE_CHECKING:
     from napari.layers import Layer, Points
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
 
     from napari_gempick.widgets.state.controller import Controller
     from napari_gempick.widgets.state.loading import Loaded
+    from napari_gempick.widgets.state.state import Added
 
 
 __all__ = ["INDEX", "MICROGRAPH", "NCC", "PICKS", "Layers"]
@@ -46,10 +49,13 @@ class Layers(LayerRegistry):
     controller : Controller
     """
 
+    seen_changed = Signal()
+
     def __init__(self, viewer: Viewer, controller: Controller) -> None:
         super().__init__(viewer, controller)
         self._shown_size: tuple[float, int, int] | None = None
         self._hidden: list[Layer] = []
+        self._smoothed: tuple[Any, Any, tuple[float, float]] | None = None
         self.lowpass: float | None = None
         self.maps = MapLayers(self, controller)
         controller.loaded_changed.connect(self._show)
@@ -57,6 +63,7 @@ class Layers(LayerRegistry):
 
     def _show(self) -> None:
         loaded = self._controller.loaded
+        say_on_canvas(self.viewer, "" if loaded is None or loaded.image is not None else loaded.error)
         if loaded is None or loaded.image is None:
             self._hide_all()
             return
@@ -83,10 +90,11 @@ class Layers(LayerRegistry):
             layer = self.viewer.add_image(
                 loaded.image, name=MICROGRAPH, contrast_limits=loaded.contrast, metadata=metadata, **place
             )
+            layer.editable = False  # it is not moved by accident
             self.keep(MICROGRAPH, layer)
             self.viewer.layers.move(self.viewer.layers.index(layer), 0)
         else:
-            self._fill(layer, loaded.image, loaded.contrast)
+            self._fill(layer, loaded.image, loaded.contrast, loaded.extremes)
             move_to(layer, place)
             layer.metadata = metadata
         if self.lowpass:
@@ -104,7 +112,18 @@ class Layers(LayerRegistry):
         if lowpass:
             self._show_smoothed()
         elif layer is not None and loaded is not None and loaded.image is not None:
-            self._fill(layer, loaded.image, loaded.contrast)
+            self._fill(layer, loaded.image, loaded.contrast, loaded.extremes)
+        self.seen_changed.emit()
+
+    @property
+    def seen(self) -> tuple[NDArray[Any], tuple[float, float]] | None:
+        """The micrograph as it is looked at, (ny, nx), and its contrast: through the low-pass where one is set."""
+        loaded = self._controller.loaded
+        if loaded is None or loaded.image is None:
+            return None
+        if self.lowpass and self._smoothed is not None and self._smoothed[0] is loaded.image:
+            return self._smoothed[1:]
+        return loaded.image, loaded.contrast
 
     def _show_smoothed(self) -> None:
         loaded, lowpass = self._controller.loaded, self.lowpass
@@ -114,29 +133,28 @@ class Layers(LayerRegistry):
 
         def work() -> Any:
             made = smoothed(image, pixel_size, lowpass)
-            return made, contrast_limits(made)
+            return made, contrast_limits(made), extremes(made)
 
         def take(made: Any) -> None:
             now, layer = self._controller.loaded, self.layer(MICROGRAPH)
             if layer is not None and now is not None and now.image is image and self.lowpass == lowpass:
+                self._smoothed = image, made[0], made[1]
                 self._fill(layer, *made)
+                self.seen_changed.emit()
 
         self._controller.background.do(work, take)
 
-    def _fill(self, layer: Layer, image: NDArray[Any], contrast: tuple[float, float]) -> None:
+    def _fill(
+        self, layer: Layer, image: NDArray[Any], contrast: tuple[float, float], all_of_it: tuple[float, float]
+    ) -> None:
         layer.data = image
-        layer.contrast_limits_range = _range(image)
+        layer.contrast_limits_range = all_of_it
         layer.contrast_limits = contrast
 
     def close(self) -> None:
         """Let go of the layers; they stay in the viewer."""
         self.maps.close()
         self.picks.close()
-
-
-def _range(image: NDArray[Any]) -> tuple[float, float]:
-    low, high = float(np.nanmin(image)), float(np.nanmax(image))
-    return (low, high) if high > low else (low, low + 1)
 
 
 MARGIN = 0.03
@@ -157,6 +175,8 @@ class PicksLayer:
     def __init__(self, shelf: LayerRegistry, controller: Controller) -> None:
         self._shelf, self._controller = shelf, controller
         self._rows = np.zeros(0, np.intp)
+        self._added: tuple[Added, ...] = ()
+        self._by_score = self._crosses = False
         self._board: Any = None
         self._own_change = False
         self._tell_soon = qdebounced(self._tell, timeout=_SETTLE_MS)
@@ -178,6 +198,7 @@ class PicksLayer:
         selected = self._selected(layer, board)
         self._board = board
         self._rows = np.zeros(0, np.intp) if choice is None else np.flatnonzero(choice.shown)
+        self._added = controller.edits().added if controller.is_shown else ()
         data, features, colours = self._points()
         size = self._size_unsearched() if board is None else board.diameter / board.candidates.pixel_size
         metadata = {"gempick": self._metadata(() if board is None else board.candidates.view_names, size)}
@@ -223,8 +244,14 @@ class PicksLayer:
             layer.data = data
             layer.features = features
             return
+        symbol = "cross" if self._crosses else "disc"
+        if str(layer.current_symbol) != symbol:
+            layer.current_symbol = symbol
+            layer.symbol = symbol
         with layer.events.set_data.blocker(), layer.events.data.blocker():
             layer.data = data  # drawn once, when the colours are there too; told when the slider rests
+            if not layer.visible:
+                layer.set_view_slice()  # else napari goes on with the numbers of the points before
         layer.features = features
         layer.border_color = colours
         self._tell_soon()
@@ -249,7 +276,7 @@ class PicksLayer:
     def _points(self) -> tuple[Any, Any, Any]:
         """Return positions (y, x), features and colours: picks first, then those made by hand."""
         loaded, choice = self._controller.loaded, self._controller.choice
-        added = self._controller.edits().added
+        added = self._added
         board = None if loaded is None or choice is None else loaded.board
         picks = Picks.empty() if board is None else board.picks.take(self._rows)
         names = np.array(("",) if board is None else board.candidates.view_names, object)
@@ -278,14 +305,23 @@ class PicksLayer:
         """Return the colour of every point: its view's, paler near the threshold, white where made by hand."""
         controller = self._controller
         loaded, choice = controller.loaded, controller.choice
-        by_hand = np.tile(rgba(ADDED_COLOUR), (len(controller.edits().added), 1))
+        by_hand = np.tile(rgba(ADDED_COLOUR), (len(self._added), 1))
         if loaded is None or loaded.board is None or choice is None:
             return by_hand
         board = loaded.board
+        if self._by_score:
+            return np.concatenate([shades_of_scores(board.picks.score[self._rows]), by_hand])
         palette = np.stack([rgba(controller.colour(name)) for name in board.candidates.view_names])
         colours = palette[board.picks.view[self._rows]]
         colours[board.near_threshold(choice, controller.tune(), MARGIN)[self._rows], 3] = PALE
         return np.concatenate([colours, by_hand])
+
+    def show_as(self, *, colour_by: str | None = None, crosses: bool | None = None) -> None:
+        """Colour the picks by view or by score, and draw circles or crosses."""
+        self._by_score = self._by_score if colour_by is None else colour_by == "score"
+        self._crosses = self._crosses if crosses is None else crosses
+        if self._shelf.layer(PICKS) is not None:
+            self._fill_points()
 
     def _state_changed(self, state: Any, before: Any) -> None:
         if state.views != before.views and self._board is not None and self._shelf.layer(PICKS) is not None:
@@ -297,7 +333,7 @@ class PicksLayer:
         if number < len(self._rows):
             k = self._rows[number]
             return float(board.picks.x[k]), float(board.picks.y[k])
-        added = self._controller.edits().added[number - len(self._rows)]
+        added = self._added[number - len(self._rows)]
         return added.x, added.y
 
     def _edited(self, event: Any) -> None:
@@ -306,7 +342,7 @@ class PicksLayer:
         if self._own_change or action not in ("added", "removed", "changed"):
             return
         data = np.asarray(event.source.data)
-        known = len(self._rows) + len(self._controller.edits().added)
+        known = len(self._rows) + len(self._added)
         numbers = [int(i) for i in np.ravel(np.asarray(event.data_indices))]
         controller = self._controller
         if action == "removed":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -47,8 +48,8 @@ class MapLayers:
             layer = self._shelf.layer(name)
             if layer is not None:
                 self._shelf.viewer.layers.remove(layer)
-        image = self._shelf.layer(MICROGRAPH)
-        if image is not None:
+        image, loaded = self._shelf.layer(MICROGRAPH), self._controller.loaded
+        if image is not None and loaded is not None and loaded.image is not None:
             image.visible = True
 
     def show(self) -> None:
@@ -146,7 +147,8 @@ class MapLayers:
 
     def close(self) -> None:
         """Let go of the layers; they stay in the viewer."""
-        self._next_map.stop()
+        with contextlib.suppress(RuntimeError):  # Qt may be gone already
+            self._next_map.stop()
         layer = self._shelf.layer(NCC)
         if layer is not None:
             layer.events.contrast_limits.disconnect(self._window_moved)

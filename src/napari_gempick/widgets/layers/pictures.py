@@ -40,11 +40,14 @@ class ViewPictures:
         How many templates there are.
     view : View
         The templates and masks that were read.
+    mask : (h, w) float32
+        Weights of the first template's mask at psi 0, in its frame.
     """
 
     pictures: tuple[NDArray[np.uint8], ...]
     sections: int
     view: View
+    mask: NDArray[np.float32]
 
 
 def draw_view(state: State, spec: ViewSpec, side: int) -> ViewPictures:
@@ -61,14 +64,14 @@ def draw_view(state: State, spec: ViewSpec, side: int) -> ViewPictures:
         phase_flipped="no",
     )
     (view,) = read_views(settings)
-    pictures = []
+    pictures, masks = [], []
     for number in range(min(len(view.templates), MOST_SECTIONS)):
         weights = None if view.mask_weights is None else view.mask_weights[number % len(view.mask_weights)][None]
         one = replace(view, templates=(view.templates[number],), names=(view.names[number],), mask_weights=weights)
         bank = BankMaker(settings, [one])(Grid(one.templates[0].shape, one.pixel_size))
-        mask = _framed(bank.mask(0), bank.extent, one.templates[0].shape)
-        pictures.append(outlined(one.templates[0], mask, rgba(spec.colour), side))
-    return ViewPictures(tuple(pictures), len(view.templates), view)
+        masks.append(_framed(bank.mask(0), bank.extent, one.templates[0].shape))
+        pictures.append(outlined(one.templates[0], masks[-1], rgba(spec.colour), side))
+    return ViewPictures(tuple(pictures), len(view.templates), view, masks[0])
 
 
 def _framed(weights: NDArray[np.float32], extent: Extent, shape: tuple[int, ...]) -> NDArray[np.float32]:

@@ -18,7 +18,7 @@ from napari_gempick.results.run_rows import micrograph_of
 from napari_gempick.widgets.forms.parts import Fold, button, row, shorten, small
 from napari_gempick.widgets.panels import remembered
 from napari_gempick.widgets.panels.cluster_dialog import ClusterDialog
-from napari_gempick.widgets.panels.search import duration
+from napari_gempick.widgets.panels.outlooks import duration
 from napari_gempick.widgets.state.loading import results_of
 
 if TYPE_CHECKING:

@@ -230,7 +230,7 @@ class ClusterDialog(QDialog):
         self._task = self._tasks.start(take, **request)
 
     def _request(self, **what: Any) -> dict[str, Any]:
-        files = self._controller.state.files
+        files = self._controller.state.kept
         return {
             **what,
             "settings": self.settings().model_dump(mode="json"),

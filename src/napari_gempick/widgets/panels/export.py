@@ -68,7 +68,7 @@ class ExportPanel(Panel):
         controller.folder_changed.connect(self._update)
         controller.folder_changed.connect(lambda: self._say_proof(""))
         controller.state_changed.connect(lambda state, before: self._update())
-        controller.current_changed.connect(self._update)
+        controller.loaded_changed.connect(self._update)
         self._update_soon = qthrottled(self._update, timeout=50, leading=False)
         counter.counted.connect(lambda stem: self._update_soon())
         self._update()
@@ -99,17 +99,25 @@ class ExportPanel(Panel):
         self.folder.setText("as the results" if target is None else shorten(str(target), 40))
         controller = self._controller
         results = controller.results
-        searched = [f for f in controller.state.files if f.output_stem in results and not results[f.output_stem].error]
+        searched = [f for f in controller.state.kept if f.output_stem in results and not results[f.output_stem].error]
         counts = [self._counter.counts.get(file.output_stem) for file in searched]
         total = sum(count for count in counts if count is not None)
         here = any(file.output_stem == controller.stem for file in searched)
         self.this.setEnabled(bool(names) and here)
         self.all.setEnabled(bool(names) and bool(searched))
         if not searched:
-            self.plan.setText("Nothing to write yet: search a micrograph first.")
+            preview = controller.loaded is not None and controller.loaded.preview
+            self.plan.setText(
+                "What is shown is a preview: press Run this before you export."
+                if preview
+                else "Nothing to write yet: search a micrograph first."
+            )
         else:
             many = "micrograph" if len(searched) == 1 else "micrographs"
-            self.plan.setText(f"{total} picks of {len(searched)} {many}, with your corrections.")
+            words = "with your corrections." if total else "so files will be empty: lower the thresholds in part 4."
+            rejected = len(controller.state.files) - len(controller.state.kept)
+            out = f" {rejected} rejected micrographs are left out." if rejected else ""
+            self.plan.setText(f"{total} picks of {len(searched)} {many}, {words}{out}")
         self.summary.setText("")
 
     def export(self, *, all_: bool, replace_files: bool | None = None) -> None:
@@ -128,7 +136,8 @@ class ExportPanel(Panel):
 
         def write(made: Any) -> None:
             chosen, problems, there = made
-            if there and not own and replace_files is None and not self._agreed(there):
+            nothing = not any(len(one.picks) for one in chosen)
+            if there and (nothing or not own) and replace_files is None and not self._agreed(there, nothing):
                 return
             self._writing = True
             self._say_proof("Writing, and reading the files back to check them against the micrographs...")
@@ -139,9 +148,10 @@ class ExportPanel(Panel):
 
         controller.background.do(collect, write)
 
-    def _agreed(self, there: list[Path]) -> bool:
+    def _agreed(self, there: list[Path], nothing: bool) -> bool:
         more = f" and {len(there) - 1} more files" if len(there) > 1 else ""
-        answer = QMessageBox.question(self, "Replace files?", f"{there[0].name}{more} exist already. Replace them?")
+        what = "There are no picks. Replace them by empty files?" if nothing else "Replace them?"
+        answer = QMessageBox.question(self, "Replace files?", f"{there[0].name}{more} exist already. {what}")
         return bool(answer == QMessageBox.StandardButton.Yes)
 
     def _wrote(self, written: Written, chosen: list[Any], problems: list[str]) -> None:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from qtpy.QtGui import QKeyEvent, QMouseEvent
 
+    from napari_gempick.widgets.layers.layers import Layers
     from napari_gempick.widgets.state.controller import Controller
 
 SIDE, GAP, ROWS = 50, 4, 2
@@ -42,13 +43,15 @@ class Gallery(QWidget):
     Parameters
     ----------
     controller : Controller
+    layers : Layers
+        Says through which low-pass the micrograph is seen.
     go_to : callable
         `go_to(x, y)` shows a position, pixels of the file.
     """
 
-    def __init__(self, controller: Controller, go_to: Any) -> None:
+    def __init__(self, controller: Controller, layers: Layers, go_to: Any) -> None:
         super().__init__()
-        self._controller, self._go_to = controller, go_to
+        self._controller, self._layers, self._go_to = controller, layers, go_to
         self.tiles: list[Thumbnail] = []
         self._pixmaps: list[Any] = []
         self.current = -1
@@ -59,6 +62,7 @@ class Gallery(QWidget):
         self.setFixedHeight(ROWS * (SIDE + GAP))
         self._refresh_soon = qdebounced(self.refresh, timeout=_SETTLE_MS)
         controller.choice_changed.connect(lambda *_: self._refresh_soon())
+        layers.seen_changed.connect(self._refresh_soon)
         self._empty = "Candidates about the threshold appear here"
 
     @property
@@ -69,13 +73,13 @@ class Gallery(QWidget):
     def refresh(self) -> None:
         """Choose and draw the candidates anew, on a thread."""
         controller = self._controller
-        loaded, choice = controller.loaded, controller.choice
-        if loaded is None or loaded.image is None or choice is None or loaded.board is None:
+        loaded, choice, seen = controller.loaded, controller.choice, self._layers.seen
+        if loaded is None or seen is None or choice is None or loaded.board is None:
             self._set([])
             return
         self._generation += 1
         generation, tune, count = self._generation, controller.tune(), ROWS * self.columns
-        board, image = loaded.board, loaded.image
+        board, (image, contrast) = loaded.board, seen
         size = max(8, round(1.4 * board.diameter / board.candidates.pixel_size))
         numbers = board.around_threshold(choice, tune, count).tolist()
         picks, names = board.picks, board.candidates.view_names
@@ -84,7 +88,7 @@ class Gallery(QWidget):
             made = []
             for k in numbers:
                 x, y = float(picks.x[k]), float(picks.y[k])
-                picture = cut_out(image, x, y, size, 2 * SIDE, loaded.contrast)
+                picture = cut_out(image, x, y, size, 2 * SIDE, contrast)
                 picked = k < len(choice.shown) and bool(choice.shown[k])
                 made.append(Thumbnail(k, x, y, float(picks.score[k]), names[picks.view[k]], picked, picture))
             return made

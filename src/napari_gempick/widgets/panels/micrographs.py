@@ -6,14 +6,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import Qt
-from qtpy.QtGui import QColor
+from qtpy.QtGui import QColor, QDesktopServices
 from qtpy.QtWidgets import (
-    QAbstractItemView,
     QFileDialog,
-    QHeaderView,
     QLabel,
     QMenu,
-    QTreeWidget,
     QTreeWidgetItem,
 )
 from superqt.utils import signals_blocked
@@ -21,27 +18,19 @@ from superqt.utils import signals_blocked
 from napari_gempick.model.declaration import names_with
 from napari_gempick.model.settings import PickSettings
 from napari_gempick.widgets.forms.forms import Form
-from napari_gempick.widgets.forms.parts import Panel, button, mark_next, row
+from napari_gempick.widgets.forms.parts import Panel, button, mark_next, row, url_of
+from napari_gempick.widgets.panels.micrograph_list import STATES, MicrographItem, MicrographList
 
 if TYPE_CHECKING:
-    from qtpy.QtGui import QDragEnterEvent, QDragMoveEvent, QDropEvent
-
     from napari_gempick.io.listing import MicrographFile
     from napari_gempick.widgets.background.pick_counter import PickCounter
     from napari_gempick.widgets.background.search_runner import SearchRunner
     from napari_gempick.widgets.state.controller import Controller
 
-_STATES = {
-    "new": ("not searched", None),
-    "waiting": ("waiting", None),
-    "running": ("running", "#2f9bff"),
-    "done": ("done", "#35c46a"),
-    "changed": ("settings changed", "#d9a400"),
-    "failed": ("failed", "#ff6b5a"),
-}
 _TIPS = {
     "changed": "Searched with other settings than those of now; Run searches it again.",
     "new": "Run searches it.",
+    "preview": "A quick look, of which nothing is kept; Run searches it.",
 }
 _FILTER = "Micrographs (*.mrc *.mrcs *.mrc.gz *.mrc.bz2 *.tif *.tiff);;STAR lists (*.star);;All files (*)"
 
@@ -49,10 +38,12 @@ _FILTER = "Micrographs (*.mrc *.mrcs *.mrc.gz *.mrc.bz2 *.tif *.tiff);;STAR list
 class MicrographsPanel(Panel):
     """Add, list, and go through micrographs."""
 
-    def __init__(self, controller: Controller, searches: SearchRunner, counter: PickCounter, sample: Any) -> None:
+    def __init__(
+        self, controller: Controller, searches: SearchRunner, counter: PickCounter, sample: Any, curate: Any
+    ) -> None:
         super().__init__(1, "Micrographs", "Which images to pick from.")
         self._controller, self._searches, self._counter = controller, searches, counter
-        self.list = _List(controller)
+        self.list = MicrographList(controller)
         more = button("More", "Lists, sample data, earlier work", lambda: None)
         menu = QMenu(more)
         menu.addAction("Add a STAR list...", self._ask_star)
@@ -60,15 +51,23 @@ class MicrographsPanel(Panel):
         menu.addSeparator()
         menu.addAction("Open earlier results...", self._ask_results)
         menu.addSeparator()
-        menu.addAction("Remove the selected from the list", self.remove_selected)
+        menu.addAction("Remove the selected from the list  (Delete)", self.remove_selected)
         more.setMenu(menu)
+        self.list.setContextMenuPolicy(Qt.ContextMenuPolicy.CustomContextMenu)
+        self.list.customContextMenuRequested.connect(
+            lambda at: self.menu_of_selected().popup(self.list.mapToGlobal(at))
+        )
+        self.list.deleted.connect(self.remove_selected)
         self.add = button("Add files...", "Add micrographs: MRC, TIFF, compressed MRC", self._ask_files)
+        self.curate = button("Curate...", "Table and plot of all micrographs; reject some; tune on a spread", curate)
         self.rows.addLayout(
-            row(self.add, button("Add folder...", "Add a folder with all below it", self._ask_folder), more)
+            row(
+                self.add, button("Add folder...", "Add a folder with all below it", self._ask_folder), self.curate, more
+            )
         )
         self.rows.addWidget(self.list)
-        self.previous = button("‹", "The micrograph before this one  ( [ )", lambda: controller.step(-1))
-        self.next = button("›", "The micrograph after this one  ( ] )", lambda: controller.step(1))
+        self.previous = button("‹", "The micrograph before this one  ( [ )", lambda: self.step(-1))
+        self.next = button("›", "The micrograph after this one  ( ] )", lambda: self.step(1))
         for arrow, name in ((self.previous, "Previous micrograph"), (self.next, "Next micrograph")):
             arrow.setFixedWidth(30)
             arrow.setAccessibleName(name)
@@ -86,9 +85,12 @@ class MicrographsPanel(Panel):
         controller.current_changed.connect(self._current_changed)
         controller.loaded_changed.connect(self._loaded)
         controller.results_changed.connect(self._update_stem)
+        self.list.currentItemChanged.connect(lambda item, _: self._go(item))
+        self.list.header().sectionClicked.connect(lambda _: self._current_changed())
         searches.changed.connect(self._update)
         counter.counted.connect(self._update_stem)
         self._shown: Any = None
+        self._previewed = ""
         self._finished = 0
         self._items: dict[str, QTreeWidgetItem] = {}
         self._files: dict[str, MicrographFile] = {}
@@ -119,7 +121,35 @@ class MicrographsPanel(Panel):
 
     def remove_selected(self) -> None:
         """Take the selected micrographs off the list."""
-        self._controller.remove_micrographs([self.list.indexOfTopLevelItem(item) for item in self.list.selectedItems()])
+        stems = {item.text(0) for item in self.list.selectedItems()}
+        self._controller.remove_micrographs([i for i, stem in enumerate(self._files) if stem in stems])
+
+    def step(self, by: int) -> None:
+        """Show the next (1) or the previous (-1) micrograph, in the order in which they are listed."""
+        item = self._items.get(self._controller.stem or "")
+        if item is not None:
+            other = self.list.topLevelItem(self.list.indexOfTopLevelItem(item) + by)
+            if other is not None:
+                self._go(other)
+
+    def _go(self, item: QTreeWidgetItem | None) -> None:
+        stems = list(self._files)
+        if item is not None and item.text(0) in self._files:
+            self._controller.go(stems.index(item.text(0)))
+
+    def menu_of_selected(self) -> QMenu:
+        """Return the menu for the selected micrographs."""
+        menu, controller, searches = QMenu(self), self._controller, self._searches
+        menu.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        chosen = [self._files[item.text(0)] for item in self.list.selectedItems()]
+        ready = bool(chosen) and searches.run is None and bool(controller.state.views)
+        menu.addAction("Search", lambda: searches.start(chosen, maps=None)).setEnabled(ready)
+        folders = sorted({file.path.parent for file in chosen})
+        show = menu.addAction("Show the folder", lambda: [QDesktopServices.openUrl(url_of(one)) for one in folders[:1]])
+        show.setEnabled(bool(folders))
+        menu.addSeparator()
+        menu.addAction("Remove from the list", self.remove_selected).setEnabled(bool(chosen))
+        return menu
 
     def _state_changed(self, state: Any, before: Any) -> None:
         if state.files != before.files:
@@ -130,7 +160,6 @@ class MicrographsPanel(Panel):
     def _fill(self) -> None:
         with signals_blocked(self.list):
             self._fill_list()
-        self._shown = None
         self._current_changed()
 
     def _fill_list(self) -> None:
@@ -138,22 +167,26 @@ class MicrographsPanel(Panel):
         self._items, self._done = {}, set()
         self._files = {file.output_stem: file for file in self._controller.state.files}
         for file in self._files.values():
-            item = QTreeWidgetItem([file.output_stem, "", "", ""])
+            item = MicrographItem(len(self._items), [file.output_stem, "", "", ""])
             item.setToolTip(0, str(file.path))
             for column in (2, 3):
                 item.setTextAlignment(column, Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
             self._items[file.output_stem] = item
+            self._update_item(file.output_stem)  # while no list must draw it
+        self._shown = self._key()
+        self._say_how_many()
         self.list.addTopLevelItems(list(self._items.values()))
+        self.list.sort()
         self.list.fit()
 
     def _current_changed(self) -> None:
         controller = self._controller
         total = len(controller.state.files)
-        number = controller.current
-        self.place.setText(f"{number + 1} of {total}" if number is not None else "")
-        self.previous.setEnabled(bool(number))
-        self.next.setEnabled(number is not None and number + 1 < total)
         item = self._items.get(controller.stem or "")
+        number = -1 if item is None else self.list.indexOfTopLevelItem(item)
+        self.place.setText(f"{number + 1} of {total}" if number >= 0 else "")
+        self.previous.setEnabled(number > 0)
+        self.next.setEnabled(0 <= number < total - 1)
         if item is not None and self.list.currentItem() is not item:
             with signals_blocked(self.list):
                 self.list.setCurrentItem(item)
@@ -161,7 +194,7 @@ class MicrographsPanel(Panel):
     def _update(self) -> None:
         """Show what changed: all when a run begins or ends or the settings change, else where the run has come to."""
         searches, run = self._searches, self._searches.run
-        shown = None if run is None else run.number, searches.digest()
+        shown = self._key()
         if shown != self._shown:
             self._shown = shown
             for stem in self._files:
@@ -171,6 +204,10 @@ class MicrographsPanel(Panel):
             for file in run.files[self._finished : searches.finished + 1]:
                 self._update_item(file.output_stem)
         self._finished = searches.finished
+
+    def _key(self) -> tuple[int | None, str, frozenset[str]]:
+        run = self._searches.run
+        return None if run is None else run.number, self._searches.digest(), self._controller.state.rejected
 
     def _update_stem(self, stem: str) -> None:
         self._update_item(stem)
@@ -185,23 +222,29 @@ class MicrographsPanel(Panel):
         if item is None or file is None:
             return
         state, reason = self._searches.state_of(file)
-        words, colour = _STATES[state]
-        item.setText(1, words)
+        words, colour = STATES[state]
+        if stem in self._controller.state.rejected:
+            words, colour = "rejected", "#ff6b5a"
+        if item.text(1) != words:
+            item.setText(1, words)
+            item.setData(1, Qt.ItemDataRole.ForegroundRole, QColor(colour) if colour else None)
         item.setToolTip(1, reason or _TIPS.get(state, ""))
-        item.setData(1, Qt.ItemDataRole.ForegroundRole, QColor(colour) if colour else None)
         count = self._counter.counts.get(stem)
-        item.setText(2, "" if count is None else str(count))
+        item.show(2, "" if count is None else str(count))
         result = self._controller.results.get(stem)
         if result is None or result.error:
             self._done.discard(stem)
         else:
             self._done.add(stem)
         best = None if result is None else result.row.get("best_score")
-        item.setText(3, "" if best is None else f"{best:.2f}")
+        item.show(3, "" if best is None else f"{best:.2f}")
 
     def _loaded(self) -> None:
         """Say the pixel size and where it is from, in the place of the number that may be typed."""
         loaded = self._controller.loaded
+        for stem in {self._previewed, "" if loaded is None else loaded.stem}:
+            self._update_item(stem)
+        self._previewed = "" if loaded is None or not loaded.preview else loaded.stem
         known = None if loaded is None else loaded.pixel_size
         if known is not None and loaded is not None and loaded.pixel_size_source != "given":
             words = f"{known:g} Å (file)"
@@ -209,63 +252,3 @@ class MicrographsPanel(Panel):
         else:
             words = "unknown: type it" if loaded is not None and known is None else "from file"
         self.pixel_size.explain(words)
-
-
-class _List(QTreeWidget):
-    """The list; it takes dropped files, and says what to do while it is empty."""
-
-    def __init__(self, controller: Controller) -> None:
-        super().__init__()
-        self._controller = controller
-        self.setAccessibleName("Micrographs")
-        self.setHeaderLabels(["Micrograph", "State", "Picks", "Best"])
-        self.headerItem().setToolTip(3, "Highest score on the micrograph")
-        self.headerItem().setToolTip(2, "Picks with the thresholds of now")
-        for column in (2, 3):
-            self.headerItem().setTextAlignment(column, Qt.AlignmentFlag.AlignRight)
-        self.setRootIsDecorated(False)
-        self.setUniformRowHeights(True)
-        self.setSelectionMode(QAbstractItemView.SelectionMode.ExtendedSelection)
-        self.setAcceptDrops(True)
-        self.fit()
-        header = self.header()
-        header.setStretchLastSection(False)
-        header.setMinimumSectionSize(38)
-        header.setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
-        for column in (1, 2, 3):
-            header.setSectionResizeMode(column, QHeaderView.ResizeMode.ResizeToContents)
-        self.currentItemChanged.connect(
-            lambda item, _: item is not None and controller.go(self.indexOfTopLevelItem(item))
-        )
-
-    def fit(self) -> None:
-        """Be as high as the list is long, within limits."""
-        rows = min(max(self.topLevelItemCount(), 3), 7)
-        self.setFixedHeight(26 + 18 * rows)
-
-    def dragEnterEvent(self, event: QDragEnterEvent) -> None:
-        if event.mimeData().hasUrls():
-            event.acceptProposedAction()
-
-    def dragMoveEvent(self, event: QDragMoveEvent) -> None:
-        if event.mimeData().hasUrls():
-            event.acceptProposedAction()
-
-    def dropEvent(self, event: QDropEvent) -> None:
-        paths = [url.toLocalFile() for url in event.mimeData().urls() if url.isLocalFile()]
-        if paths:
-            event.acceptProposedAction()
-            self._controller.add_micrographs(paths)
-
-    def paintEvent(self, event: Any) -> None:
-        super().paintEvent(event)
-        if self.topLevelItemCount() == 0:
-            from qtpy.QtGui import QPainter
-
-            painter = QPainter(self.viewport())
-            painter.setPen(self.palette().windowText().color())
-            painter.setOpacity(0.6)
-            painter.drawText(
-                self.viewport().rect(), Qt.AlignmentFlag.AlignCenter, "Drop files, folders or a STAR list here"
-            )
-            painter.end()

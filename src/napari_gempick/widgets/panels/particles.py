@@ -12,7 +12,7 @@ from napari_gempick.model.declaration import groups
 from napari_gempick.model.errors import GempickError
 from napari_gempick.widgets.forms.forms import Form
 from napari_gempick.widgets.forms.parts import Fold, button, row, shorten, small
-from napari_gempick.widgets.panels.search import duration
+from napari_gempick.widgets.panels.outlooks import duration
 from napari_gempick.widgets.state.exporting import chosen_picks, export_picks
 
 if TYPE_CHECKING:

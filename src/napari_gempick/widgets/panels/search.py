@@ -7,30 +7,29 @@ import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import Qt, Signal
+from qtpy.QtCore import Signal
+from qtpy.QtGui import QDesktopServices
 from qtpy.QtWidgets import QApplication, QFileDialog, QMenu, QProgressBar
-from superqt import QElidingLabel
 
 from napari_gempick.io.atomic import write_text
 from napari_gempick.io.star import write_tables
 from napari_gempick.model.declaration import declarations, groups, names_with
 from napari_gempick.model.errors import GempickError
-from napari_gempick.model.settings import TEMPLATE_SETTINGS, PickSettings, make_settings
+from napari_gempick.model.settings import PickSettings, make_settings
 from napari_gempick.model.values import AUTO
 from napari_gempick.results.run_file import merged, read_settings
 from napari_gempick.widgets.forms.editors import lower
 from napari_gempick.widgets.forms.forms import Form
-from napari_gempick.widgets.forms.parts import Fold, Panel, button, primary, row, small
+from napari_gempick.widgets.forms.parts import Fold, Link, Panel, button, mark_next, row, small, url_of
+from napari_gempick.widgets.panels.outlooks import Outlooks, duration
 from napari_gempick.widgets.state.reopening import state_of_settings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from napari_gempick.io.listing import MicrographFile
-    from napari_gempick.widgets.background.search_runner import SearchRunner
-    from napari_gempick.widgets.forms.editors import Number
+    from napari_gempick.widgets.background.search_runner import Run, SearchRunner
     from napari_gempick.widgets.state.controller import Controller
-    from napari_gempick.widgets.state.state import State
 
 
 class SearchPanel(Panel):
@@ -54,7 +53,6 @@ class SearchPanel(Panel):
             options={"devices": {"choices": lambda _: self._devices}},
         )
         self.fields = self.form.fields
-        self._step = AngleStep(controller, self.fields["angle_step"])
         self.devices = self.devices_form.fields["devices"]
         self._tip = self.devices.tooltip
         self.rows.addWidget(self.form.native)
@@ -64,7 +62,7 @@ class SearchPanel(Panel):
         self.advanced.edited.connect(controller.set_value)
         self.advanced.refused.connect(controller.said.emit)
         self.rows.addWidget(self.advanced)
-        self.run_this = primary("Run this", "Search the micrograph that is shown", searches.run_this)
+        self.run_this = button("Run this", "Search the micrograph that is shown", searches.run_this)
         self.run_all = button("Run all", "Search all micrographs without results for these settings", searches.run_all)
         self.preview = button("Preview", "A quick look at this micrograph: most picks, in seconds", searches.preview)
         self.cancel = button("Cancel", "Stop within a second; finished micrographs stay", searches.cancel)
@@ -75,16 +73,21 @@ class SearchPanel(Panel):
         menu.addSeparator()
         menu.addAction("Choose the results folder...", self._ask_folder)
         self.more.setMenu(menu)
-        self.rows.addLayout(row(self.run_this, self.run_all, self.preview, self.cancel))
+        self.cost, self.warnings = small(""), small("")
+        self.warnings.setObjectName("warnings")
+        self.warnings.setStyleSheet("font-size: 11px; color: #e08a00;")
+        self.outlooks = Outlooks(controller, searches, self.fields["angle_step"], self.cost, self.warnings)
+        for line in (self.cost, self.warnings):
+            line.hide()
+            self.rows.addWidget(line)
+        self.rows.addLayout(row(self.preview, self.run_this, self.run_all, self.cancel))
         self.bar = QProgressBar()
         self.bar.setRange(0, 1000)
         self.bar.setTextVisible(True)
         self.bar.setFormat("")
         self.bar.setFixedHeight(18)
         self.rows.addWidget(self.bar)
-        self.folder = QElidingLabel("")
-        self.folder.setElideMode(Qt.TextElideMode.ElideMiddle)
-        self.folder.setStyleSheet("font-size: 11px;")
+        self.folder = Link(lambda: controller.folder and QDesktopServices.openUrl(url_of(controller.folder.path)))
         self.rows.addWidget(self.folder)
         controller.state_changed.connect(self._state_changed)
         controller.folder_changed.connect(self._folder_changed)
@@ -118,7 +121,9 @@ class SearchPanel(Panel):
     def _folder_changed(self) -> None:
         folder = self._controller.folder
         self.folder.setText("" if folder is None else f"Results: {folder.path}")
-        self.folder.setToolTip("" if folder is None else f"{folder.path}: candidates, maps, picks and this session")
+        self.folder.setToolTip(
+            "" if folder is None else f"Open {folder.path}: candidates, maps, picks and this session"
+        )
         self.folder.setVisible(folder is not None)
 
     def _update(self) -> None:
@@ -128,6 +133,10 @@ class SearchPanel(Panel):
         self.run_this.setEnabled(ready)
         self.run_all.setEnabled(ready)
         self.preview.setEnabled(ready)
+        loaded, known = self._controller.loaded, self._controller.results
+        looked = bool(known) or (loaded is not None and loaded.preview)
+        mark_next(self.preview, not looked)
+        mark_next(self.run_this, looked)
         self.cancel.setEnabled(run is not None and not searches.cancelling)
         self.bar.setVisible(run is not None)
         if run is None:
@@ -140,17 +149,26 @@ class SearchPanel(Panel):
             )
             return
         self.bar.setValue(round(1000 * searches.progress))
-        left = searches.seconds_left()
-        many = len(run.files) > 1
-        which = f"{min(searches.finished + 1, len(run.files))} of {len(run.files)}, " if many else ""
-        if searches.cancelling:
-            words = "stopping"
-        elif left is None:
-            words = f"{which}preparing"
-        else:
-            words = f"{which}{searches.progress:.0%}, {duration(left)} left"
-        self.bar.setFormat(words)
+        self.bar.setFormat(self._words_of(run))
         self.summary.setText("running")
+
+    def _words_of(self, run: Run) -> str:
+        """Say how far a run is: micrograph, search images, and the time that is left."""
+        searches, left, known = self._searches, self._searches.seconds_left(), self.outlooks.known
+        if searches.cancelling:
+            return "stopping"
+        words = []
+        if len(run.files) > 1:
+            words.append(f"{min(searches.finished + 1, len(run.files))} of {len(run.files)}")
+        if not searches.share:
+            words.append(searches.stage or "starting")
+        elif known is not None and not run.preview:
+            words.append(f"template {searches.share * known.images:,.0f} of {known.images:,}")
+        else:
+            words.append(f"{searches.progress:.0%}")
+        if left is not None:
+            words.append(f"{duration(left)} left")
+        return ", ".join(words)
 
     def copy_command(self) -> None:
         """Put the command that repeats the search on the clipboard."""
@@ -202,54 +220,6 @@ class SearchPanel(Panel):
         folder = QFileDialog.getExistingDirectory(self, "Folder for the results")
         if folder:
             self._controller.use_folder(Path(folder))
-
-
-def duration(seconds: float) -> str:
-    """Return a time for people."""
-    if seconds < 90:
-        return f"{max(1, round(seconds))} s"
-    return f"{round(seconds / 60)} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
-
-
-class AngleStep:
-    """Shows the automatic angle step in its empty field.
-
-    Parameters
-    ----------
-    controller : Controller
-    field : Number
-        The editor of the setting.
-    """
-
-    def __init__(self, controller: Controller, field: Number) -> None:
-        self._controller, self._field = controller, field
-        self._key: Any = None
-        controller.state_changed.connect(lambda state, before: self._look(state))
-
-    def _look(self, state: State) -> None:
-        key = (state.views, *(state.values.get(name) for name in TEMPLATE_SETTINGS))
-        if key == self._key:
-            return
-        self._key = key
-        self._field.explain("auto")
-        if not state.views:
-            return
-
-        def work() -> float | None:
-            from napari_gempick.inputs.bank_maker import BankMaker
-            from napari_gempick.inputs.views import read_views
-
-            try:
-                settings = state.settings(angle_step=None)
-                return BankMaker(settings, read_views(settings)).index.angle_step
-            except GempickError:  # said where the templates are drawn, and by the search
-                return None
-
-        self._controller.background.do(work, lambda step: self._show(key, step))
-
-    def _show(self, key: Any, step: float | None) -> None:
-        if key == self._key and step is not None:
-            self._field.explain(f"auto: {step:.1f}°")
 
 
 def inputs_of(files: Sequence[MicrographFile], folder: Path) -> list[Path]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,7 +37,7 @@ def project(controller: Controller, path: Path, name: str, symmetry: str, angle_
     def take(made: dict[str, object]) -> None:
         for note in made["notes"]:  # type: ignore[attr-defined]
             controller.said.emit(str(note), "warning")
-        _add(controller, name, output, Path(str(made["masks"])))
+        _add(controller, name, output, str(made["masks"]))
 
     controller.background.do(work, take)
 
@@ -58,19 +57,17 @@ def average_picks(controller: Controller, name: str, diameter: float, *, only_by
     image, pixel_size = loaded.image, loaded.pixel_size
     box = 2 * round(BOX_OVER_DIAMETER * diameter / pixel_size / 2)
     output = _free(folder, name, ".mrc")
-    mask = output.with_name(f"{output.stem}_mask.mrc")
 
     def work() -> int:
         if not places:
             raise InputError("There are no picks to average; add some by hand: select the layer Picks, press 2, click.")
         made = average([image], [np.array(places)], box)
         write_mrc(output, made.images[0], pixel_size)
-        write_mrc(mask, made.masks[0], pixel_size)
         return len(made.x)
 
     def take(count: int) -> None:
         controller.said.emit(f"{count} particles are averaged as the view {name}.", "info")
-        _add(controller, name, output, mask)
+        _add(controller, name, output, f"circle:{diameter:g}")
 
     controller.background.do(work, take)
 
@@ -89,12 +86,10 @@ def _free(folder: Path, name: str, suffix: str) -> Path:
     return path
 
 
-def _add(controller: Controller, name: str, output: Path, mask: Path) -> None:
+def _add(controller: Controller, name: str, output: Path, mask: str) -> None:
     taken = {view.name for view in controller.state.views}
     free = next(n for n in (name, *(f"{name}_{i}" for i in range(2, 1000))) if n not in taken)
-    controller.add_view(free, [str(output)])
-    views = tuple(replace(v, mask=str(mask)) if v.name == free else v for v in controller.state.views)
-    controller.do(f"mask of {free}", replace(controller.state, views=views))
+    controller.add_view(free, [str(output)], mask=mask)
 
 
 def projection_dialog(parent: QWidget, path: str) -> Dialog:

@@ -15,6 +15,7 @@ from qtpy.QtWidgets import (
     QLabel,
     QMenu,
     QVBoxLayout,
+    QWidget,
 )
 
 from napari_gempick.engine.templates.masks import parse_shape
@@ -24,8 +25,9 @@ from napari_gempick.model.settings import PickSettings
 from napari_gempick.model.values import AUTO
 from napari_gempick.widgets.forms.editors import edit
 from napari_gempick.widgets.forms.forms import Form, tip_of
-from napari_gempick.widgets.forms.parts import GAP, Panel, button, mark_next, pixmap, row, tool
+from napari_gempick.widgets.forms.parts import GAP, Panel, button, mark_next, pixmap, primary, row, tool
 from napari_gempick.widgets.layers.pictures import ViewPictures, draw_view
+from napari_gempick.widgets.panels.improve import ask_improved
 from napari_gempick.widgets.panels.template_actions import (
     ask,
     average_dialog,
@@ -62,11 +64,13 @@ class TemplatesPanel(Panel):
         Draws masks in the viewer.
     show_stacks : callable
         Shows the rotated templates and masks as layers.
+    search_again : callable
+        Searches all micrographs whose results are those of other templates.
     """
 
-    def __init__(self, controller: Controller, drawing: MaskDrawing, show_stacks: Any) -> None:
+    def __init__(self, controller: Controller, drawing: MaskDrawing, show_stacks: Any, search_again: Any) -> None:
         super().__init__(2, "Templates", "An image or a stack for each view of the particle.")
-        self._controller, self._drawing = controller, drawing
+        self._controller, self._drawing, self._search_again = controller, drawing, search_again
         self.add = button("Add view", "Add what a view of the particle looks like", lambda: None)
         menu = QMenu(self.add)
         menu.addAction("Images or stacks from files...", self._ask_stack)
@@ -86,6 +90,8 @@ class TemplatesPanel(Panel):
         self.rows.addWidget(self.form.native)
         self.views: dict[str, _ViewRow] = {}
         controller.state_changed.connect(self._state_changed)
+        controller.results_changed.connect(lambda stem: [line.show_improve() for line in self.views.values()])
+        drawing.changed.connect(lambda: [line.show_drawing() for line in self.views.values()])
         self._show(())
 
     def _ask_stack(self) -> None:
@@ -106,6 +112,13 @@ class TemplatesPanel(Panel):
         choice, board = controller.choice, None if controller.loaded is None else controller.loaded.board
         by_hand = len(controller.edits().added)
         seen = by_hand if choice is None else len(choice)
+        if not seen:
+            controller.said.emit(
+                "There are no picks to average on this micrograph: click some particles with the tool Add, or search "
+                "and lower the threshold.",
+                "info",
+            )
+            return
         diameter = controller.state.values.get("diameter") or (200.0 if board is None else board.diameter)
         asked = ask(average_dialog(self, diameter, by_hand=by_hand, seen=seen))
         if asked is not None:
@@ -138,14 +151,7 @@ class TemplatesPanel(Panel):
     def _show(self, views: tuple[ViewSpec, ...], stale: bool = False) -> None:
         names = [view.name for view in views]
         if list(self.views) != names:
-            for old in self.views.values():
-                self._box.removeWidget(old)
-                old.hide()
-                old.deleteLater()
-            self.views = {}
-            for view in views:
-                made = self.views[view.name] = _ViewRow(self._controller, self._drawing, view)
-                self._box.addWidget(made)
+            self._match_rows(views)
         for view in views:
             self.views[view.name].show_view(view, stale)
         self.summary.setText(", ".join(names) if len(names) < 5 else f"{len(names)} views")
@@ -153,15 +159,31 @@ class TemplatesPanel(Panel):
         self.stacks.setEnabled(bool(names))
         mark_next(self.add, not names and bool(self._controller.state.files))
 
+    def _match_rows(self, views: tuple[ViewSpec, ...]) -> None:
+        """Have a row for each view in their order; rows stay with their views, also those whose names change."""
+        rows, names = dict(self.views), {view.name for view in views}
+        unnamed = {row.files: row for name, row in rows.items() if name not in names}
+        self.views = {}
+        for place, view in enumerate(views):
+            known = rows.get(view.name) or unnamed.pop(view.files, None)
+            made = self.views[view.name] = known or _ViewRow(self._controller, self._drawing, self._search_again, view)
+            if self._box.indexOf(made) != place:
+                self._box.insertWidget(place, made)
+        for old in rows.values():
+            if old not in self.views.values():
+                self._box.removeWidget(old)
+                old.leave()
+
 
 class _ViewRow(QFrame):
     """One view: colour, name, mask, pictures."""
 
-    def __init__(self, controller: Controller, drawing: MaskDrawing, spec: ViewSpec) -> None:
+    def __init__(self, controller: Controller, drawing: MaskDrawing, search_again: Any, spec: ViewSpec) -> None:
         super().__init__()
-        self._controller, self._drawing = controller, drawing
+        self._controller, self._drawing, self._search_again = controller, drawing, search_again
         self._spec = spec
         self._drawn: Any = None
+        self._gone = False
         self.picture = QLabel()
         self.picture.setFixedSize(THUMBNAIL, THUMBNAIL)
         self.picture.setAlignment(Qt.AlignmentFlag.AlignCenter)
@@ -174,6 +196,8 @@ class _ViewRow(QFrame):
         self.count.setStyleSheet("font-size: 11px;")
         remove = tool("✕", "Remove this view", lambda: controller.remove_view(self._spec.name))
         more = tool("+", "Add templates to this view", self._ask_more)
+        self.improve = button("Improve from picks...", "Average the accepted picks as a better template", self._improve)
+        self.improve.hide()
         self.mask = edit(str, label="Mask", tip=MASK_TIP, choices=_MASKS)
         self.mask.changed.connect(self._mask_chosen)
         self.along_x, self.along_y = (
@@ -182,23 +206,42 @@ class _ViewRow(QFrame):
         )
         for size in (self.along_x, self.along_y):
             size.changed.connect(self._size_changed)
-        self.use = button("Use the drawing", "Take what is drawn as the mask of this view", self._use_drawing)
-        self.use.hide()
+        self.use = primary("Use the drawing", "Take what is drawn as the mask of this view", self._use_drawing)
+        self.give_up = button("Cancel", "Leave the mask as it was", drawing.cancel)
+        self.drawing = QWidget()
+        self.drawing.setLayout(row(self.use, self.give_up))
         top = row(self.colour, self.name.native, self.count, more, remove, wide=1)
-        bottom = row(self.mask.native, self.along_x.native, self.along_y.native, self.use)
+        bottom = row(self.mask.native, self.along_x.native, self.along_y.native)
         for place, share in enumerate((5, 3, 3)):
             bottom.setStretch(place, share)
         right = QVBoxLayout()
         right.setSpacing(2)
         right.addLayout(top)
         right.addLayout(bottom)
+        right.addWidget(self.drawing)
+        right.addWidget(self.improve)
         layout = row(self.picture)
         layout.setSpacing(6)
         layout.addLayout(right, 1)
         self.setLayout(layout)
 
+    @property
+    def files(self) -> tuple[str, ...]:
+        """The template files of the view."""
+        return self._spec.files
+
+    def leave(self) -> None:
+        """Go, and take no pictures that come later."""
+        self._gone = True
+        if self._drawing.view == self._spec.name:
+            self._drawing.cancel()
+        self.hide()
+        self.deleteLater()
+
     def show_view(self, spec: ViewSpec, stale: bool) -> None:
         """Show what the state says about the view."""
+        if self._drawing.view == self._spec.name != spec.name:
+            self._drawing.view = spec.name
         self._spec = spec
         self.name.show_value(spec.name)
         self.colour.setStyleSheet(f"background: {spec.colour}; border: 1px solid #808080; border-radius: 4px;")
@@ -211,10 +254,26 @@ class _ViewRow(QFrame):
                 editor.show_value(size)
         self.along_x.native.setVisible(shape is not None)
         self.along_y.native.setVisible(kind in ("ellipse", "rectangle"))
-        self.use.setVisible(self._drawing.is_drawing(spec.name))
+        self.show_drawing()
         if stale or self._drawn != spec:
             self._drawn = spec
             self._draw(spec)
+
+    def _improve(self) -> None:
+        ask_improved(self, self._controller, self._spec.name, self._search_again)
+
+    def show_improve(self) -> None:
+        """Offer a better template once there are picks of this view of one template."""
+        controller, made = self._controller, getattr(self, "made", None)
+        picks = any(
+            result.row.get("picks_per_view", {}).get(self._spec.name) is not None and not result.error
+            for result in controller.results.values()
+        )
+        self.improve.setVisible(picks and made is not None and made.sections == 1)
+
+    def show_drawing(self) -> None:
+        """Show the buttons that end a drawing while the mask of this view is drawn."""
+        self.drawing.setVisible(self._drawing.view == self._spec.name)
 
     def _draw(self, spec: ViewSpec) -> None:
         state = self._controller.state
@@ -228,7 +287,7 @@ class _ViewRow(QFrame):
         self._controller.background.do(work, lambda made: self._drew(spec, made))
 
     def _drew(self, spec: ViewSpec, made: ViewPictures | str) -> None:
-        if spec != self._spec:
+        if self._gone or spec != self._spec:
             return
         if isinstance(made, str):
             self.picture.setText("?")
@@ -237,6 +296,7 @@ class _ViewRow(QFrame):
             self._controller.said.emit(made, "error")
             return
         self.made = made
+        self.show_improve()
         self.picture.setPixmap(pixmap(made.pictures[0], THUMBNAIL))
         height, width = made.view.templates[0].shape
         files = "<br>".join(spec.files)
@@ -249,8 +309,10 @@ class _ViewRow(QFrame):
     def _rename(self, new: str) -> None:
         self.name.settle()
         if new != self._spec.name:
-            self._controller.change_view(self._spec.name, name=new)
-            self.name.show_value(self._spec.name)
+            before = self._spec.name
+            self._controller.change_view(before, name=new)
+            if self._spec.name == before:
+                self.name.show_value(before)
 
     def _ask_colour(self) -> None:
         chosen = QColorDialog.getColor(QColor(self._spec.colour), self, "Colour of the view")
@@ -275,20 +337,23 @@ class _ViewRow(QFrame):
             else:
                 self.show_view(self._spec, stale=False)
         else:
-            self._drawing.start(self._spec)
+            made = getattr(self, "made", None)
+            if made is not None:
+                self._drawing.start(name, made)
             self.show_view(self._spec, stale=False)
 
     def _suggested(self) -> tuple[float, float]:
-        """Return the extent of the mask of now in Å, as a first size of a shape."""
+        """Return a first size of a shape, Å: that of another shape, the diameter typed, or the extent of the mask."""
         made = getattr(self, "made", None)
-        if made is None:
-            return 200.0, 200.0
-        from napari_gempick.engine.templates.masks import automatic_weights
-
-        view = made.view
+        typed = self._controller.state.values.get("diameter")
         shape = parse_shape(self._spec.mask) if self._spec.mask != "auto" else None
         if shape is not None:
             return shape[1]
+        if typed or made is None:
+            return (typed or 200.0,) * 2
+        from napari_gempick.engine.templates.masks import automatic_weights
+
+        view = made.view
         alike = [template for template in view.templates if template.shape == view.templates[0].shape]
         weights = automatic_weights(*alike) if view.mask_weights is None else view.mask_weights[0]
         rows, columns = np.nonzero(weights > 0.5)
@@ -301,15 +366,11 @@ class _ViewRow(QFrame):
 
     def _use_drawing(self) -> None:
         try:
-            path = self._drawing.finish(self._spec)
+            path = self._drawing.finish()
         except GempickError as error:
             self._controller.said.emit(error.sentence, "error")
             return
         self._controller.change_view(self._spec.name, mask=str(path))
-        self.show_view(
-            self._controller.state.views[list(v.name for v in self._controller.state.views).index(self._spec.name)],
-            stale=True,
-        )
 
 
 def _shape_text(kind: str, x: float, y: float) -> str:

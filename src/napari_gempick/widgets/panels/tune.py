@@ -13,9 +13,9 @@ from superqt.utils import qdebounced, signals_blocked
 from napari_gempick.model.declaration import declarations, names_with
 from napari_gempick.model.settings import PickSettings
 from napari_gempick.widgets.background.pick_counter import BINS
-from napari_gempick.widgets.forms.editors import WheelGuard, lower
+from napari_gempick.widgets.forms.editors import WheelGuard, edit, lower
 from napari_gempick.widgets.forms.forms import Form, tip_of
-from napari_gempick.widgets.forms.parts import GAP, Fold, Panel, button, row, small, tool
+from napari_gempick.widgets.forms.parts import GAP, Fold, Panel, button, mark_next, row, small, tool
 from napari_gempick.widgets.panels.gallery import Gallery
 from napari_gempick.widgets.panels.histogram import Histogram
 
@@ -23,9 +23,11 @@ if TYPE_CHECKING:
     from napari_gempick.widgets.background.fdr_estimator import FdrEstimator
     from napari_gempick.widgets.background.pick_counter import PickCounter
     from napari_gempick.widgets.layers.hover import Hover
+    from napari_gempick.widgets.layers.layers import Layers
     from napari_gempick.widgets.state.controller import Controller
 
 
+_COLOURS = [("view", "view"), ("score", "score")]
 _THRESHOLD = declarations(PickSettings)["threshold"]
 
 
@@ -33,7 +35,13 @@ class TunePanel(Panel):
     """Thresholds for each view, distances, the histogram, and the candidates about the threshold."""
 
     def __init__(
-        self, controller: Controller, counter: PickCounter, estimates: FdrEstimator, hover: Hover, go_to: Any
+        self,
+        controller: Controller,
+        counter: PickCounter,
+        estimates: FdrEstimator,
+        layers: Layers,
+        hover: Hover,
+        go_to: Any,
     ) -> None:
         super().__init__(4, "Tune", "Move the thresholds: the picks follow at once.")
         self._controller, self._counter, self._estimates = controller, counter, estimates
@@ -67,6 +75,9 @@ class TunePanel(Panel):
             estimates.choose_thresholds,
         )
         self.rows.addLayout(row("For", self.all, self.this, 1, self.automatic))
+        self.nothing = small("")
+        self.nothing.hide()
+        self.rows.addWidget(self.nothing)
         self._sliders_box = QGridLayout()
         self._sliders_box.setSpacing(GAP)
         self._sliders_box.setColumnStretch(1, 1)
@@ -85,8 +96,15 @@ class TunePanel(Panel):
         self.rows.addWidget(self.form.native)
         self.limits = Limits(controller, estimates)
         self.rows.addWidget(self.limits)
+        self.colours = edit(
+            str, "view", label="Colour of picks", tip="What the colour of a pick says", choices=_COLOURS
+        )
+        self.colours.changed.connect(lambda by: layers.picks.show_as(colour_by=by))
+        self.crosses = edit(bool, False, label="crosses", tip="Crosses in place of circles")
+        self.crosses.changed.connect(lambda on: layers.picks.show_as(crosses=on))
+        self.rows.addLayout(row("Picks coloured by", self.colours.native, self.crosses.native, wide=1))
         self.rows.addWidget(small("About the threshold: solid frames are picks; X rejects."))
-        self.gallery = Gallery(controller, go_to)
+        self.gallery = Gallery(controller, layers, go_to)
         self.rows.addWidget(self.gallery)
         self.rows.addWidget(hover)
         self._histogram_soon = qdebounced(self._show_histogram, timeout=150)
@@ -168,17 +186,26 @@ class TunePanel(Panel):
         if choice is None:
             self.count.setText("no picks yet")
             self.summary.setText("")
+            self._explain_nothing("")
             return
         number = len(choice)
         change = "" if self._before in (None, number) else f"  ({number - self._before:+d})"
         word = "pick" if number == 1 else "picks"
-        self.count.setText(f"{number} {word}{change}")
+        preview = " (preview)" if controller.loaded is not None and controller.loaded.preview else ""
+        self.count.setText(f"{number} {word}{preview}{change}")
+        self._explain_nothing("" if number or controller.loaded is None else _why_none(controller))
         edits = controller.edits()
         words = [
             f"{len(edits.added)} added" if edits.added else "",
             f"{len(edits.rejected)} rejected" if edits.rejected else "",
         ]
         self.summary.setText(", ".join(word for word in words if word))
+
+    def _explain_nothing(self, why: str) -> None:
+        """Say why there are no picks, and mark the button that helps."""
+        self.nothing.setText(why)
+        self.nothing.setVisible(bool(why))
+        mark_next(self.automatic, bool(why))
 
     def _show_estimate(self) -> None:
         share = self._estimates.false_share()
@@ -203,6 +230,25 @@ class TunePanel(Panel):
             totals = {}
         colours = {name: controller.colour(name) for name in {*counts, *totals}}
         self.histogram.show_counts(BINS[::4], counts, totals, colours)
+
+
+def _why_none(controller: Controller) -> str:
+    """Return why the current micrograph has no picks although it was searched."""
+    board = None if controller.loaded is None else controller.loaded.board
+    if board is None:
+        return ""
+    if not len(board.picks):
+        return f"The search found no score above {board.candidates.floor:g}: are these the right templates?"
+    tune, names = controller.tune(), board.candidates.view_names
+    best = {name: board.picks.score[board.picks.view == i].max(initial=-1) for i, name in enumerate(names)}
+    name = max(names, key=lambda name: best[name] - tune.threshold(name))
+    of = f" of {name}" if len(names) > 1 else ""
+    if best[name] < tune.threshold(name):
+        return (
+            f"The best score{of}, {best[name]:.2f}, is below the threshold {tune.threshold(name):.2f}. "
+            "Automatic chooses one from the scores."
+        )
+    return "Distance, border, limits, or what is left out take all picks away."
 
 
 class _Slider:

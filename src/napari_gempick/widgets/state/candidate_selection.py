@@ -73,7 +73,7 @@ class CandidateSelection:
         self._score = self.picks.score.astype(np.float64)
         self._pool = min(len(self.picks), POOL)
         self._thinner: tuple[tuple[int, float], Thinner] | None = None
-        self._marked: tuple[tuple[int, Edits], NDArray[np.bool_]] | None = None
+        self._marked: tuple[tuple[int, Edits, float], NDArray[np.bool_]] | None = None
         self._inside: tuple[Any, NDArray[np.bool_]] | None = None
         self._lock = threading.Lock()
         self.same = SAME_PARTICLE * diameter / candidates.pixel_size
@@ -84,6 +84,12 @@ class CandidateSelection:
         if self._excluded is None:
             return None
         return np.unpackbits(self._excluded, axis=1, count=self.candidates.file_shape[1]).view(np.bool_)
+
+    @cached_property
+    def excluded_share(self) -> float:
+        """The share of the micrograph where no pick may lie, 0 to 1."""
+        excluded = self.excluded
+        return 0.0 if excluded is None else float(excluded.mean())
 
     @cached_property
     def nbytes(self) -> int:
@@ -109,7 +115,7 @@ class CandidateSelection:
         if tune.max_threshold is not None:
             shown &= score <= np.float32(tune.max_threshold)
         shown &= self._allowed(tune)
-        shown &= ~self._near_edits(edits)
+        shown &= ~self._near_edits(edits, self.min_distance(tune) / self.candidates.pixel_size)
         if tune.max_picks is not None:
             shown[np.flatnonzero(shown)[tune.max_picks :]] = False
         return Choice(shown, edits.added)
@@ -152,18 +158,30 @@ class CandidateSelection:
             self._inside = key, inside
         return self._inside[1]
 
-    def _near_edits(self, edits: Edits) -> NDArray[np.bool_]:
-        """Return which candidates are spoken for by hand."""
+    def _near_edits(self, edits: Edits, apart: float) -> NDArray[np.bool_]:
+        """Return which candidates are spoken for by hand: beside rejected picks, or nearer than `apart` to added ones.
+
+        Distances are in pixels of the file.
+        """
         n = self._pool
-        if self._marked is None or self._marked[0] != (n, edits):
-            places = [*edits.rejected, *((added.x, added.y) for added in edits.added)]
+        if self._marked is None or self._marked[0] != (n, edits, apart):
             marked = np.zeros(n, bool)
-            if places and n:
-                points = np.stack([self.picks.x[:n], self.picks.y[:n]], axis=1)
-                distance, _ = cKDTree(np.array(places)).query(points, distance_upper_bound=self.same)
-                marked = np.isfinite(distance)
-            self._marked = (n, edits), marked
+            points = np.stack([self.picks.x[:n], self.picks.y[:n]], axis=1)
+            added = [(one.x, one.y) for one in edits.added]
+            for places, reach in ((edits.rejected, self.same), (added, max(self.same, apart))):
+                if places and n:
+                    distance, _ = cKDTree(np.array(places)).query(points, distance_upper_bound=reach)
+                    marked |= np.isfinite(distance)
+            self._marked = (n, edits, apart), marked
         return self._marked[1]
+
+    def nearest(self, x: float, y: float, within: float) -> int | None:
+        """Return the candidate nearest to (x, y), not farther than `within`, pixels of the file; None without one."""
+        if not len(self.picks):
+            return None
+        apart = np.hypot(self.picks.x - x, self.picks.y - y)
+        best = int(np.argmin(apart))
+        return best if apart[best] <= within else None
 
     def near_threshold(self, choice: Choice, tune: Tune, margin: float) -> NDArray[np.bool_]:
         """Return which of the shown candidates reach the threshold of their view by less than `margin`."""

@@ -20,12 +20,19 @@ from napari_gempick.widgets.state.candidate_selection import CandidateSelection
 from napari_gempick.widgets.state.decisions import Decisions
 from napari_gempick.widgets.state.loading import BOARD_SETTINGS, CandidateCache, Loaded, Result, load, load_maps
 from napari_gempick.widgets.state.saving import Saver, Snapshot
-from napari_gempick.widgets.state.session import SessionFolder, free_folder, is_results, is_session, read_folder
+from napari_gempick.widgets.state.session import (
+    SessionFolder,
+    earlier_session,
+    free_folder,
+    is_results,
+    is_session,
+    read_folder,
+)
 from napari_gempick.widgets.state.state import History, State
 from napari_gempick.widgets.state.threads import Background, Mailbox
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from napari_gempick.widgets.state.threads import Post
 
@@ -41,6 +48,15 @@ class Controller(Decisions):
     ----------
     post : callable, optional
         Makes a call on the window's thread; by default the calls wait in `mailbox`.
+
+    Attributes
+    ----------
+    continues : callable
+        Asks whether to go on with the folder of an earlier session on the same micrographs.
+    unreadable : dict of str to str
+        Why micrographs that were to be shown could not be read.
+    first_look : bool
+        There are results for the first time, and nobody has moved a threshold: it is to be chosen from the scores.
     """
 
     current_changed = Signal()
@@ -58,6 +74,9 @@ class Controller(Decisions):
         self.results: dict[str, Result] = {}
         self.boards = CandidateCache()
         self.folder: SessionFolder | None = None
+        self.continues: Callable[[Path], bool] = lambda folder: False
+        self.unreadable: dict[str, str] = {}
+        self.first_look = False
         self.map_view = ""
         self._generation = 0
         self._noted: set[str] = set()
@@ -87,16 +106,23 @@ class Controller(Decisions):
     def add_micrographs(self, inputs: Sequence[str | Path]) -> None:
         """Add files, folders, globs or STAR lists; what is listed already stays as it is."""
         skip = [self.folder.path] if self.folder is not None else []
+        own = None if self.folder is None else self.folder.path
 
-        def search() -> tuple[list[MicrographFile], list[str]]:
+        def search() -> tuple[list[MicrographFile], list[str], Path | None]:
             notes: list[str] = []
-            return find_micrographs(list(inputs), skip=skip, notify=notes.append), notes
+            found = find_micrographs(list(inputs), skip=skip, notify=notes.append)
+            return found, notes, earlier_session(found, own)
 
         self.background.do(search, self._take_found)
 
-    def _take_found(self, result: tuple[list[MicrographFile], list[str]]) -> None:
-        found, notes = result
-        self._add(found)
+    def _take_found(self, result: tuple[list[MicrographFile], list[str], Path | None]) -> None:
+        found, notes, earlier = result
+        begins = not self.state.files
+        if begins and earlier is not None and self.continues(earlier) and self.open_folder(earlier):
+            known = {file.path for file in self.state.files}
+            found = [file for file in found if file.path not in known]
+        if found:
+            self._add(found)
         for note in notes:
             self.said.emit(note, "info")
 
@@ -115,9 +141,11 @@ class Controller(Decisions):
             return
         first = len(self.state.files)
         words = added[0].path.name if len(added) == 1 else f"{len(added)} micrographs"
+        beside = added[0].path.parent
+        elsewhere = self.folder is not None and not first and self.folder.path.parent != beside
         self.do(f"add {words}", replace(self.state, files=(*self.state.files, *added)))
-        if self.folder is None:
-            self.use_folder(free_folder(added[0].path.parent), quietly=True)
+        if self.folder is None or elsewhere:
+            self.use_folder(free_folder(beside), quietly=True)
         if first:
             self.go(first)
 
@@ -171,7 +199,7 @@ class Controller(Decisions):
 
         def take(board: CandidateSelection) -> None:
             if generation == self._generation and stem == self.stem and self.loaded is not None:
-                self.loaded = replace(self.loaded, board=board, bank=None, maps={}, map_views=())
+                self.loaded = replace(self.loaded, board=board, bank=None, maps={}, map_views=(), preview=True)
                 self.loaded_changed.emit()
                 self.choose()
 
@@ -209,6 +237,12 @@ class Controller(Decisions):
         if generation != self._generation:
             return
         self.loaded = loaded
+        if loaded is not None:
+            known = self.unreadable.pop(loaded.stem, "")
+            if loaded.image is None:
+                self.unreadable[loaded.stem] = loaded.error
+            if known != self.unreadable.get(loaded.stem, ""):
+                self.results_changed.emit(loaded.stem)
         self.choice = None
         self.loaded_changed.emit()
         self.choose()
@@ -231,7 +265,12 @@ class Controller(Decisions):
             self.said.emit(error.sentence, "error")
             return False
         self._leave(folder)
+        left, self.results = self.results, {}
         self.folder_changed.emit()
+        for stem in left:
+            self.results_changed.emit(stem)
+        if self.loaded is not None and self.loaded.board is not None:
+            self.reload()
         self.save()
         return True
 
@@ -274,6 +313,7 @@ class Controller(Decisions):
     def set_result(self, stem: str, result: Result) -> None:
         """Take what a search found; the current micrograph is shown anew."""
         self.results[stem] = result
+        self.first_look = self.first_look or not (result.error or self.state.tune.thresholds or self.state.tune.fdr)
         self.results_changed.emit(stem)
         if stem == self.stem:
             self.reload()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +10,7 @@ import numpy as np
 from psygnal import Signal
 
 from napari_gempick.io.names import is_below
+from napari_gempick.model.values import AUTO
 from napari_gempick.widgets.state.look import VIEW_COLOURS
 from napari_gempick.widgets.state.state import Added, Edits, History, State, Tune, ViewSpec
 
@@ -94,10 +96,16 @@ class Decisions:
         """What the names of the current micrograph's results begin with."""
         return None if self.file is None else self.file.output_stem
 
+    def reject_micrographs(self, stems: Sequence[str], rejected: bool) -> None:
+        """Leave micrographs out of searches, export and jobs, or take them in again."""
+        now = self.state.rejected | set(stems) if rejected else self.state.rejected - set(stems)
+        words = f"{'reject' if rejected else 'keep'} {len(stems)} micrograph{'' if len(stems) == 1 else 's'}"
+        self.do(words, replace(self.state, rejected=now))
+
     # templates
 
-    def add_view(self, name: str, files: Sequence[str]) -> None:
-        """Add template files as a view, or to the view of that name."""
+    def add_view(self, name: str, files: Sequence[str], mask: str = AUTO) -> None:
+        """Add template files as a view under a mask, or to the view of that name."""
         if not self.accepts_name(name):
             return
         views = list(self.state.views)
@@ -108,7 +116,7 @@ class Decisions:
         else:
             used = {view.colour for view in views}
             colour = next((c for c in VIEW_COLOURS if c not in used), VIEW_COLOURS[len(views) % len(VIEW_COLOURS)])
-            views.append(ViewSpec(name, tuple(files), colour=colour))
+            views.append(ViewSpec(name, tuple(files), mask, colour))
         self.do(f"add templates {name}", replace(self.state, views=tuple(views)))
 
     def accepts_name(self, name: str) -> bool:
@@ -118,17 +126,20 @@ class Decisions:
             self.said.emit(f"A view cannot be called {name!r}; give a name without = / \\ and not only dots.", "error")
         return accepted
 
-    def change_view(self, name: str, **changes: Any) -> None:
-        """Change the mask, the colour or the name of a view."""
+    def change_view(self, name: str, /, **changes: Any) -> None:
+        """Change the mask, the colour or the name of a view; what was searched under its old name keeps thresholds."""
         new = changes.get("name", name)
-        if new != name and (not new or "=" in new or new in [view.name for view in self.state.views]):
-            self.said.emit(f"A view cannot be called {new!r}; give a name that no other view has, without =.", "error")
-            return
+        if new != name:
+            if not self.accepts_name(new):
+                return
+            if new in [view.name for view in self.state.views]:
+                self.said.emit(f"Another view is called {new!r} already; give another name.", "error")
+                return
         views = tuple(replace(v, **changes) if v.name == name else v for v in self.state.views)
         state = replace(self.state, views=views)
-        if new != name and name in state.tune.thresholds:
-            thresholds = {new if view == name else view: x for view, x in state.tune.thresholds.items()}
-            state = replace(state, tune=replace(state.tune, thresholds=thresholds))
+        if new != name:
+            overrides = {stem: _with_threshold_of(tune, name, new) for stem, tune in state.overrides.items()}
+            state = replace(state, tune=_with_threshold_of(state.tune, name, new), overrides=overrides)
         self.do(f"change templates {name}", state)
 
     def remove_view(self, name: str) -> None:
@@ -209,40 +220,51 @@ class Decisions:
 
     def choose(self) -> None:
         """Choose the picks of the current micrograph again."""
+        if self.loaded is not None and not self.is_shown:
+            return  # chosen when it is there
         board = None if self.loaded is None else self.loaded.board
         self.choice = None if board is None else board.choose(self.tune(), self.edits())
         self.choice_changed.emit()
+
+    @property
+    def is_shown(self) -> bool:
+        """Whether what is on the screen is the current micrograph, which may still be on its way."""
+        return self.loaded is not None and self.loaded.stem == self.stem
 
     def edits(self) -> Edits:
         """Return the corrections of the current micrograph."""
         return self.state.edits.get(self.stem or "", Edits())
 
-    def reject(self, positions: Sequence[tuple[float, float]]) -> None:
+    def reject(self, positions: Sequence[tuple[float, float]], gesture: str | None = None) -> None:
         """Reject the picks at these positions (x, y), pixels of the file; added ones are taken away."""
-        if self.stem is None or not len(positions):
+        if self.stem is None or not len(positions) or not self.is_shown:
             return
         edits = self.edits()
         made = {(added.x, added.y) for added in edits.added}
         own = {(float(x), float(y)) for x, y in positions}
         edits = Edits((*edits.rejected, *sorted(own - made)), tuple(a for a in edits.added if (a.x, a.y) not in own))
         words = "a pick" if len(own) == 1 else f"{len(own)} picks"
-        self.do(f"reject {words}", self.state.with_edits(self.stem, edits))
+        self.do(f"reject {words}", self.state.with_edits(self.stem, edits), gesture)
 
-    def add_pick(self, x: float, y: float, view: str = "") -> None:
-        """Add a pick at (x, y), pixels of the file; score, view and psi are what the maps say there."""
-        if self.stem is None or self.loaded is None or self.loaded.image is None:
+    def add_pick(self, x: float, y: float, view: str = "", gesture: str | None = None) -> None:
+        """Add a pick at (x, y), pixels of the file; score, view and psi are what the maps or candidates say there.
+
+        Picks nearer than the minimum distance give way, found ones and added ones.
+        """
+        if self.stem is None or self.loaded is None or self.loaded.image is None or not self.is_shown:
             return
         ny, nx = self.loaded.image.shape
         if not (-0.5 <= x < nx - 0.5 and -0.5 <= y < ny - 0.5):
             self.said.emit("A pick must lie on the micrograph.", "info")
             return
-        edits = self.edits()
-        edits = replace(edits, added=(*edits.added, self._described(float(x), float(y), view)))
-        self.do("add a pick", self.state.with_edits(self.stem, edits))
+        edits, apart = self.edits(), self._apart()
+        kept = tuple(added for added in edits.added if math.dist((added.x, added.y), (x, y)) >= apart)
+        edits = replace(edits, added=(*kept, self._described(float(x), float(y), view)))
+        self.do("add a pick", self.state.with_edits(self.stem, edits), gesture)
 
     def move_pick(self, old: tuple[float, float], new: tuple[float, float]) -> None:
         """Move a pick: the old one is rejected, a new one added, in one step."""
-        if self.stem is None:
+        if self.stem is None or not self.is_shown:
             return
         edits = self.edits()
         kept = tuple(a for a in edits.added if (a.x, a.y) != old)
@@ -250,10 +272,30 @@ class Decisions:
         moved = self._described(float(new[0]), float(new[1]), "")
         self.do("move a pick", self.state.with_edits(self.stem, Edits(rejected, (*kept, moved))))
 
+    def _apart(self) -> float:
+        """Return the minimum distance in pixels of the file; 0 while nothing says how large particles are."""
+        loaded, tune = self.loaded, self.tune()
+        if loaded is not None and loaded.board is not None:
+            return loaded.board.min_distance(tune) / loaded.board.candidates.pixel_size
+        size = None if loaded is None else loaded.pixel_size
+        distance = tune.min_distance or (self.state.values.get("diameter") or 0.0) / 2
+        return distance / size if size else 0.0
+
     def _described(self, x: float, y: float, view: str) -> Added:
+        """Return a pick with what the maps say at its place, or else the candidate that lies there.
+
+        With a view that was chosen, they must speak of that view.
+        """
         loaded = self.loaded
         names = self.view_names()
         fallback = view or (names[0] if names else "")
+        board = None if loaded is None else loaded.board
+        if loaded is not None and board is not None and not loaded.maps:
+            k = board.nearest(x, y, self._apart())
+            name = "" if k is None else board.candidates.view_names[board.picks.view[k]]
+            if k is not None and view in ("", name):
+                picks = board.picks
+                return Added(x, y, name, float(picks.score[k]), float(picks.psi[k]), int(picks.section[k]))
         if loaded is None or not loaded.maps or loaded.bank is None:
             return Added(x, y, fallback)
         pair = loaded.maps.get(view) or loaded.maps[""]
@@ -263,6 +305,15 @@ class Decisions:
         if k[0] < 0:
             return Added(x, y, fallback)
         name = loaded.bank.view_names[int(loaded.bank.view(k)[0])]
+        if view not in ("", name):
+            return Added(x, y, view)
         return Added(
             x, y, name, float(pair.score[row, column]), float(loaded.bank.psi(k)[0]), int(loaded.bank.section(k)[0])
         )
+
+
+def _with_threshold_of(tune: Tune, known: str, new: str) -> Tune:
+    """Return what tunes with the threshold of a view for another one too."""
+    if known not in tune.thresholds:
+        return tune
+    return replace(tune, thresholds={**tune.thresholds, new: tune.thresholds[known]})

@@ -47,7 +47,7 @@ def picks_by_micrograph(
     for file in files:
         stem = file.output_stem
         result = results.get(stem)
-        if result is None or result.error:
+        if result is None or result.error or stem in state.rejected:
             continue
         try:
             board = boards.get(file, settings, folder, result)

@@ -15,7 +15,7 @@ from napari_gempick.io.images.micrograph import open_image, read_micrograph
 from napari_gempick.model.errors import GempickError, InputError
 from napari_gempick.model.score_maps import BankIndex
 from napari_gempick.widgets.state.candidate_selection import CandidateSelection
-from napari_gempick.widgets.state.look import contrast_limits
+from napari_gempick.widgets.state.look import contrast_limits, extremes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -94,7 +94,8 @@ class Loaded:
     pixel_size : float or None
         Å.
     pixel_size_source : str
-    contrast : (low, high)
+    contrast, extremes : (low, high)
+        What is shown from black to white, and all that there is.
     board : CandidateSelection, optional
         None before a search.
     bank : BankIndex, optional
@@ -104,6 +105,8 @@ class Loaded:
         Views whose own maps were kept.
     error, notes : str
         Sentences.
+    preview : bool
+        The candidates are those of a quick look, of which nothing is kept.
     """
 
     stem: str
@@ -111,12 +114,14 @@ class Loaded:
     pixel_size: float | None = None
     pixel_size_source: str = ""
     contrast: tuple[float, float] = (0.0, 1.0)
+    extremes: tuple[float, float] = (0.0, 1.0)
     board: CandidateSelection | None = None
     bank: BankIndex | None = None
     maps: Mapping[str, MapPair] = field(default_factory=dict)
     map_views: tuple[str, ...] = ()
     error: str = ""
     notes: tuple[str, ...] = ()
+    preview: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -199,6 +204,7 @@ def load(
         micrograph.pixel_size,
         micrograph.pixel_size_source,
         contrast_limits(image),
+        extremes(image),
         board,
         None if board is None or result is None else result.bank,
         error=error,

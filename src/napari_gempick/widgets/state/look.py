@@ -32,6 +32,12 @@ def contrast_limits(data: NDArray[Any]) -> tuple[float, float]:
     return (low, high) if high > low else (low - 0.5, low + 0.5)
 
 
+def extremes(data: NDArray[Any]) -> tuple[float, float]:
+    """Return the lowest and the highest finite value of an image, apart."""
+    low, high = float(np.nanmin(data)), float(np.nanmax(data))
+    return (low, high) if high > low else (low, low + 1)
+
+
 def rgba(colour: str, alpha: float = 1.0) -> NDArray[np.float32]:
     """Return `#rrggbb` as four numbers from 0 to 1."""
     parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
@@ -52,6 +58,16 @@ def score_colours(low: float = -1.0, high: float = 1.0) -> NDArray[np.float32]:
     places = (-1, -0.5, -0.16, 0, 0.16, 0.5, 1)
     made = [np.interp(size, places, band) for band in np.stack(colours).T]
     return np.stack(made, axis=1).astype(np.float32)
+
+
+def shades_of_scores(score: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return a colour for each score, (n, 4): violet for the lowest of them, over green, to yellow for the highest."""
+    if not len(score):
+        return np.zeros((0, 4), np.float32)
+    low, high = float(score.min()), float(score.max())
+    stops = np.stack([rgba(colour) for colour in ("#7b3fc4", "#3f7fd0", "#2fb08a", "#8fd14a", "#fde725")])
+    place = (score - low) / max(high - low, 1e-6) * (len(stops) - 1)
+    return np.stack([np.interp(place, np.arange(len(stops)), band) for band in stops.T], axis=1).astype(np.float32)
 
 
 def smoothed(image: NDArray[Any], pixel_size: float, lowpass: float) -> NDArray[np.float32]:

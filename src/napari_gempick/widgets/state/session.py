@@ -39,7 +39,7 @@ from napari_gempick.widgets.state.reopening import state_of_run
 from napari_gempick.widgets.state.state import BESIDE_THRESHOLDS, State, from_plain, to_plain
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 
 SESSION_FILE = "session.json"
@@ -166,6 +166,28 @@ def free_folder(beside: Path) -> Path:
         number += 1
 
 
+def earlier_session(found: Sequence[MicrographFile], own: Path | None) -> Path | None:
+    """Return the newest folder of a session beside micrographs that worked on one of them; None where there is none.
+
+    Parameters
+    ----------
+    found : sequence of MicrographFile
+    own : Path or None
+        The folder in use, which is not an earlier one.
+    """
+    beside = found[0].path.parent
+    paths = {file.path for file in found}
+    folders = [path for path in beside.glob(f"{FOLDER_NAME}*") if path != own and is_session(path)]
+    for folder in sorted(folders, key=lambda path: (path / SESSION_FILE).stat().st_mtime, reverse=True):
+        try:
+            state, _, _ = read_session(folder)
+        except GempickError:
+            continue  # it is said when that folder is opened
+        if paths & {file.path for file in state.files}:
+            return folder
+    return None
+
+
 VERSION = 1
 
 
@@ -267,6 +289,7 @@ class _State(_Plain):
     tune: _Tune
     overrides: dict[str, _Tune]
     edits: dict[str, _Edits]
+    rejected: tuple[str, ...] = ()
 
     @model_validator(mode="after")
     def _names_differ(self) -> _State:

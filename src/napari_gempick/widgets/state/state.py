@@ -85,7 +85,13 @@ class Edits:
 
 @dataclass(frozen=True)
 class State:
-    """Everything that undo brings back, and a session file keeps."""
+    """Everything that undo brings back, and a session file keeps.
+
+    Attributes
+    ----------
+    rejected : frozenset of str
+        Micrographs, by what the names of their results begin with, that are left out of searches, export and jobs.
+    """
 
     files: tuple[MicrographFile, ...] = ()
     views: tuple[ViewSpec, ...] = ()
@@ -93,6 +99,12 @@ class State:
     tune: Tune = field(default_factory=Tune)
     overrides: Mapping[str, Tune] = field(default_factory=dict)
     edits: Mapping[str, Edits] = field(default_factory=dict)
+    rejected: frozenset[str] = frozenset()
+
+    @property
+    def kept(self) -> tuple[MicrographFile, ...]:
+        """The micrographs that are not rejected."""
+        return tuple(file for file in self.files if file.output_stem not in self.rejected)
 
     def tune_of(self, stem: str | None) -> Tune:
         """Return what holds for a micrograph: its own, or that of all."""
@@ -146,6 +158,7 @@ class State:
 def to_plain(state: State) -> dict[str, Any]:
     """Return the state as JSON holds it."""
     plain = dataclasses.asdict(state)
+    plain["rejected"] = sorted(state.rejected)
     plain["files"] = [
         {
             "path": str(file.path),
@@ -173,6 +186,7 @@ def from_plain(plain: Mapping[str, Any]) -> State:
             stem: Edits(tuple((x, y) for x, y in e["rejected"]), tuple(Added(**a) for a in e["added"]))
             for stem, e in plain["edits"].items()
         },
+        rejected=frozenset(plain["rejected"]),
     )
 
 

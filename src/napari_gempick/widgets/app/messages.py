@@ -1,0 +1,103 @@
+"""The line of messages: the last sentence, and on a click all of them."""
+
+from __future__ import annotations
+
+import html
+import time
+from collections import deque
+from typing import TYPE_CHECKING
+
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QDialog, QLabel, QTextBrowser, QVBoxLayout
+
+if TYPE_CHECKING:
+    from qtpy.QtGui import QMouseEvent
+
+    from napari_gempick.widgets.state.state import State
+
+KEPT = 200
+LINES = 3
+_COLOURS = {"info": "", "warning": "#e08a00", "error": "#ff6b5a"}
+
+
+def next_step(state: State, searched: bool) -> str:
+    """Return what a person who begins does next; empty once there are results."""
+    if not state.files:
+        return "Begin in part 1: add micrographs, or drop them on the list."
+    if not state.views:
+        return (
+            "Next, part 2: add an image of each view of the particle; or click ten particles with the tool Add, then "
+            "choose Add view, Average of picks."
+        )
+    if not searched:
+        return "Next, part 3: Preview shows in seconds whether templates and settings are right; then Run this."
+    return ""
+
+
+class Messages(QLabel):
+    """Shows the last sentence in a place that never grows, and keeps those before it.
+
+    Attributes
+    ----------
+    kept : deque of (time, kind, sentence)
+    """
+
+    def __init__(self) -> None:
+        super().__init__("")
+        self.kept: deque[tuple[str, str, str]] = deque(maxlen=KEPT)
+        self.setWordWrap(True)
+        self.setAlignment(Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignTop)
+        self.setContentsMargins(10, 2, 12, 0)
+        self.setAccessibleName("Messages")
+        self.setCursor(Qt.CursorShape.PointingHandCursor)
+        self.setStyleSheet("font-size: 11px;")
+        self.setFixedHeight(LINES * self.fontMetrics().lineSpacing())
+        self._hint = ""
+
+    def hint(self, words: str) -> None:
+        """Show what to do next, in place of an earlier hint or of nothing."""
+        if self.text() in ("", self._hint):
+            self.setText(words)
+        self._hint = words
+
+    def say(self, sentence: str, kind: str) -> None:
+        """Show a sentence: info, warning or error."""
+        self.kept.append((time.strftime("%H:%M:%S"), kind, sentence))
+        colour = _COLOURS[kind]
+        self.setStyleSheet(f"font-size: 11px; {f'color: {colour};' if colour else ''}")
+        self.setText(self._fitting(sentence))
+        self.setToolTip(f"<p>{html.escape(sentence)}</p><p>Click to read all messages.</p>")
+
+    def _fitting(self, sentence: str) -> str:
+        """Return as much of a sentence as fits."""
+        room = self.contentsRect()
+        flags = int(Qt.TextFlag.TextWordWrap)
+        words = sentence.split(" ")
+        for count in range(len(words), 0, -1):
+            text = " ".join(words[:count]) + ("" if count == len(words) else " …")
+            if (
+                self.fontMetrics().boundingRect(0, 0, max(1, room.width()), 10_000, flags, text).height()
+                <= room.height()
+            ):
+                return text
+        return sentence
+
+    def mouseReleaseEvent(self, event: QMouseEvent) -> None:
+        self.show_all()
+
+    def show_all(self) -> QDialog:
+        """Show all sentences, the newest first."""
+        dialog = QDialog(self)
+        dialog.setWindowTitle("Messages")
+        dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        text = QTextBrowser()
+        lines = (
+            f"<p><small>{when}</small> <font color='{_COLOURS[kind]}'>{html.escape(said)}</font></p>"
+            for when, kind, said in reversed(self.kept)
+        )
+        text.setHtml("".join(lines))
+        layout = QVBoxLayout(dialog)
+        layout.addWidget(text)
+        dialog.resize(560, 360)
+        dialog.open()
+        return dialog

@@ -1,0 +1,268 @@
+"""The window that curates micrographs: a table of their numbers, a linked plot, and which of them are rejected."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from qtpy.QtCore import Qt
+from qtpy.QtGui import QColor
+from qtpy.QtWidgets import (
+    QAbstractItemView,
+    QFileDialog,
+    QHeaderView,
+    QLabel,
+    QSplitter,
+    QTreeWidget,
+    QTreeWidgetItem,
+    QVBoxLayout,
+    QWidget,
+)
+from superqt.utils import qthrottled, signals_blocked
+
+from napari_gempick.widgets.forms.editors import edit
+from napari_gempick.widgets.forms.parts import button, row
+from napari_gempick.widgets.panels.scatter import REJECTED, Scatter
+from napari_gempick.widgets.state.curating import COLUMNS, SPREAD, numbers_of, read_ctf_values, spread
+
+if TYPE_CHECKING:
+    from napari_gempick.widgets.background.pick_counter import PickCounter
+    from napari_gempick.widgets.state.controller import Controller
+    from napari_gempick.widgets.state.curating import Numbers
+
+_NAMES = [(title, name) for name, (title, _) in COLUMNS.items()]
+
+
+class CurateWindow(QWidget):
+    """Table and plot of all micrographs.
+
+    Parameters
+    ----------
+    controller : Controller
+    counter : PickCounter
+    """
+
+    def __init__(self, controller: Controller, counter: PickCounter) -> None:
+        super().__init__()
+        self._controller, self._counter = controller, counter
+        self._ctf: dict[str, tuple[float, float]] = {}
+        self._ctf_of: Any = None
+        self._numbers: dict[str, Numbers] = {}
+        self._spread: set[str] | None = None
+        self.table = QTreeWidget()
+        self.table.setAccessibleName("Numbers of each micrograph")
+        self.table.setHeaderLabels(["Micrograph", "", *(title for title, _ in COLUMNS.values())])
+        self.table.headerItem().setToolTip(5, "As the search estimated, at its thresholds")
+        self.table.setRootIsDecorated(False)
+        self.table.setUniformRowHeights(True)
+        self.table.setSelectionMode(QAbstractItemView.SelectionMode.ExtendedSelection)
+        self.table.setSortingEnabled(True)
+        self.table.sortByColumn(0, Qt.SortOrder.AscendingOrder)
+        self.table.header().setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
+        self.table.header().setStretchLastSection(False)
+        for column in range(1, 2 + len(COLUMNS)):
+            self.table.setColumnWidth(column, 62 if column == 1 else 78)
+        self.table.itemSelectionChanged.connect(self._selection_changed)
+        self.table.currentItemChanged.connect(lambda item, _: item is not None and self._go(item.text(0)))
+        self.plot = Scatter()
+        self.plot.clicked.connect(lambda name: self._select([name], go=True))
+        self.plot.selected.connect(self._select)
+        self.x = edit(str, "mean", label="Along x", tip="Number along x", choices=_NAMES)
+        self.y = edit(str, "picks", label="Along y", tip="Number along y", choices=_NAMES)
+        for axis in (self.x, self.y):
+            axis.changed.connect(lambda _: self._plot())
+        self.by = edit(str, "picks", label="Filter by", tip="Show micrographs with this number", choices=_NAMES)
+        shared: dict[str, Any] = {"min": -1e6, "max": 1e6, "digits": 2, "nullable": True}
+        self.low = edit(float, None, label="Lowest", tip="Lowest shown", empty="from any", prefix="from ", **shared)
+        self.high = edit(float, None, label="Highest", tip="Highest shown", empty="to any", prefix="to ", **shared)
+        for one in (self.by, self.low, self.high):
+            one.changed.connect(lambda _: self._filter())
+        self.summary = QLabel("")
+        self.drop = button(
+            "Reject", "Leave the selected micrographs out of export, jobs and further searches", self._drop
+        )
+        self.keep = button("Keep", "Take the selected micrographs in again", self._keep)
+        self.spread = button(
+            f"Tune on a spread of {SPREAD}",
+            "Show micrographs that span the defocus range, or the numbers of picks; press again for all",
+            self._show_spread,
+        )
+        self.star = button(
+            "CTF from STAR...", "Read defocus and CTF fit from a STAR file of micrographs", self._ask_star
+        )
+        left, right = QWidget(), QWidget()
+        lines = QVBoxLayout(left)
+        filters = row("Show", self.by.native, self.low.native, self.high.native, self.summary)
+        for place in (1, 2, 3):
+            filters.setStretch(place, 1)
+        lines.addLayout(filters)
+        lines.addWidget(self.table)
+        lines.addLayout(row(self.drop, self.keep, self.spread, self.star))
+        lines = QVBoxLayout(right)
+        axes = row(self.y.native, "against", self.x.native)
+        for place in (0, 2):
+            axes.setStretch(place, 1)
+        lines.addLayout(axes)
+        lines.addWidget(self.plot, 1)
+        for made in (left, right):
+            made.layout().setContentsMargins(4, 4, 4, 4)
+        parts = QSplitter()
+        parts.addWidget(left)
+        parts.addWidget(right)
+        parts.setStretchFactor(0, 3)
+        parts.setStretchFactor(1, 2)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(parts)
+        self._items: dict[str, _Line] = {}
+        self._show_soon = qthrottled(self.show_numbers, timeout=150, leading=False)
+        counter.counted.connect(lambda stem: self._show_soon())
+        controller.results_changed.connect(lambda stem: self._show_soon())
+        controller.state_changed.connect(lambda state, before: self._show_soon())
+        self.show_numbers()
+
+    def show_numbers(self) -> None:
+        """Show what is known now."""
+        controller = self._controller
+        self._read_ctf_of_settings()
+        self._numbers = numbers_of(controller, self._counter.counts, self._counter.details, self._ctf)
+        self.table.setSortingEnabled(False)
+        with signals_blocked(self.table):
+            if set(self._items) != set(self._numbers):
+                self.table.clear()
+                self._items = {stem: _Line(stem) for stem in self._numbers}
+                self.table.addTopLevelItems(list(self._items.values()))
+            for stem, numbers in self._numbers.items():
+                self._items[stem].show(numbers)
+        self.table.setSortingEnabled(True)
+        self._filter()
+
+    def _read_ctf_of_settings(self) -> None:
+        """Read defocus from the STAR file that the search is set to, once."""
+        path = self._controller.state.values.get("ctf")
+        if path and path != self._ctf_of and str(path).endswith(".star"):
+            self._ctf_of = path
+            self.read_star(Path(path))
+
+    def _ask_star(self) -> None:
+        file, _ = QFileDialog.getOpenFileName(self, "STAR file of micrographs", "", "STAR files (*.star)")
+        if file:
+            self.read_star(Path(file))
+
+    def read_star(self, path: Path) -> None:
+        """Read defocus and CTF fit behind the window."""
+        files = self._controller.state.files
+
+        def take(found: dict[str, tuple[float, float]]) -> None:
+            self._ctf = found
+            self.x.show_value("defocus")
+            self.show_numbers()
+
+        self._controller.background.do(lambda: read_ctf_values(path, files), take)
+
+    def shown(self) -> list[str]:
+        """Return the micrographs that pass the filter."""
+        low, high, name = self.low.get_value(), self.high.get_value(), self.by.value
+        found = []
+        for stem, numbers in self._numbers.items():
+            value = numbers.values[name]
+            passes = (low is None or value >= low) and (high is None or value <= high)
+            if passes and (self._spread is None or stem in self._spread):
+                found.append(stem)
+        return found
+
+    def _filter(self) -> None:
+        shown = set(self.shown())
+        for stem, item in self._items.items():
+            item.setHidden(stem not in shown)
+        rejected = sum(not numbers.kept for numbers in self._numbers.values())
+        self.summary.setText(f"{len(shown)} of {len(self._numbers)}" + (f", {rejected} rejected" if rejected else ""))
+        self._plot()
+
+    def _plot(self) -> None:
+        x, y = self.x.value, self.y.value
+        points = [
+            (stem, one.values[x], one.values[y], one.kept) for stem in self.shown() if (one := self._numbers[stem])
+        ]
+        self.plot.show_points(points, COLUMNS[x][0], COLUMNS[y][0])
+
+    def _selected(self) -> list[str]:
+        return [item.text(0) for item in self.table.selectedItems() if not item.isHidden()]
+
+    def _selection_changed(self) -> None:
+        chosen = self._selected()
+        self.plot.choose(set(chosen))
+        for made in (self.drop, self.keep):
+            made.setEnabled(bool(chosen))
+
+    def _select(self, names: list[str], go: bool = False) -> None:
+        with signals_blocked(self.table):
+            self.table.clearSelection()
+            for name in names:
+                self._items[name].setSelected(True)
+        self._selection_changed()
+        if names:
+            self.table.scrollToItem(self._items[names[0]])
+            if go:
+                self._go(names[0])
+
+    def _go(self, stem: str) -> None:
+        stems = [file.output_stem for file in self._controller.state.files]
+        if stem in stems:
+            self._controller.go(stems.index(stem))
+
+    def _drop(self) -> None:
+        self._controller.reject_micrographs(self._selected(), True)
+
+    def _keep(self) -> None:
+        self._controller.reject_micrographs(self._selected(), False)
+
+    def _show_spread(self) -> None:
+        """Show a few micrographs that span the range of defocus, or of picks where no defocus is known."""
+        if self._spread is not None:
+            self._spread = None
+        else:
+            kept = {stem: one.values for stem, one in self._numbers.items() if one.kept}
+            name = "defocus" if any(not math.isnan(values["defocus"]) for values in kept.values()) else "picks"
+            self._spread = set(spread({stem: values[name] for stem, values in kept.items()}))
+            if not self._spread:
+                self._spread = None
+                self._controller.said.emit(
+                    "Neither defocus nor picks are known yet: read a STAR file with the CTF, or search first.", "info"
+                )
+        self.spread.setText("Show all" if self._spread is not None else f"Tune on a spread of {SPREAD}")
+        self._filter()
+        shown = self.shown()
+        if self._spread and shown:
+            self._select(shown)
+            self._go(shown[0])
+
+
+class _Line(QTreeWidgetItem):
+    """A micrograph in the table; numbers sort as numbers, unknown ones last."""
+
+    def __init__(self, stem: str) -> None:
+        super().__init__([stem])
+        self._values: tuple[float, ...] = ()
+        for column in range(2, 2 + len(COLUMNS)):
+            self.setTextAlignment(column, Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
+
+    def show(self, numbers: Numbers) -> None:
+        """Show what is known."""
+        values = (0.0, 0.0 if numbers.kept else 1.0, *(numbers.values[name] for name in COLUMNS))
+        if repr(values) == repr(self._values):
+            return
+        self._values = values
+        self.setText(1, "" if numbers.kept else "rejected")
+        self.setForeground(1, QColor(REJECTED))
+        for column, (name, (_, digits)) in enumerate(COLUMNS.items(), 2):
+            value = numbers.values[name]
+            self.setText(column, "" if math.isnan(value) else f"{value:.{digits}f}")
+
+    def __lt__(self, other: QTreeWidgetItem) -> bool:
+        column = self.treeWidget().sortColumn()
+        if column == 0 or not isinstance(other, _Line):
+            return self.text(0) < other.text(0)
+        mine, theirs = self._values[column], other._values[column]
+        return (math.isnan(mine), mine) < (math.isnan(theirs), theirs)

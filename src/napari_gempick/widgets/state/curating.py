@@ -1,0 +1,134 @@
+"""What tells micrographs apart: numbers of each for a table, and a choice that spans them. No Qt, no napari."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from napari_gempick.io.micrograph_names import MicrographTable
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from napari_gempick.io.listing import MicrographFile
+    from napari_gempick.widgets.state.controller import Controller
+
+COLUMNS = {
+    "picks": ("Picks", 0),
+    "mean": ("Mean score", 2),
+    "best": ("Best score", 2),
+    "false": ("False %", 1),
+    "defocus": ("Defocus µm", 2),
+    "fit": ("CTF fit Å", 1),
+    "excluded": ("Excluded %", 1),
+}
+"""Heading and digits of each number."""
+SPREAD = 6
+"""Micrographs that a spread takes."""
+
+
+@dataclass(frozen=True)
+class Numbers:
+    """A line of the table.
+
+    Attributes
+    ----------
+    stem : str
+    kept : bool
+        It is not rejected.
+    values : mapping of str to float
+        By the names of COLUMNS; NaN where nothing is known.
+    """
+
+    stem: str
+    kept: bool
+    values: Mapping[str, float]
+
+
+def numbers_of(
+    controller: Controller,
+    counts: Mapping[str, int],
+    details: Mapping[str, tuple[float, float]],
+    ctf: Mapping[str, tuple[float, float]],
+) -> dict[str, Numbers]:
+    """Return a line for each micrograph of the list, by its stem.
+
+    Parameters
+    ----------
+    controller : Controller
+    counts, details : mapping
+        Of the PickCounter.
+    ctf : mapping
+        Defocus and fit, of `read_ctf_values`.
+    """
+    found = {}
+    for file in controller.state.files:
+        stem = file.output_stem
+        result = controller.results.get(stem)
+        row = {} if result is None or result.error else result.row
+        mean, excluded = details.get(stem, (math.nan, math.nan))
+        defocus, fit = ctf.get(stem, (math.nan, math.nan))
+        values = {
+            "picks": float(counts.get(stem, math.nan)),
+            "mean": mean,
+            "best": float(row.get("best_score") or math.nan),
+            "false": 100 * _false(row),
+            "defocus": defocus,
+            "fit": fit,
+            "excluded": 100 * excluded,
+        }
+        found[stem] = Numbers(stem, stem not in controller.state.rejected, values)
+    return found
+
+
+def _false(row: Mapping[str, object]) -> float:
+    """Return the share of false picks that the search estimated, over all views; NaN where it did not."""
+    rates, picks = row.get("estimated_fdr"), row.get("picks_per_view")
+    if not isinstance(rates, dict) or not isinstance(picks, dict):
+        return math.nan
+    known = [(float(rate), int(picks.get(view, 0))) for view, rate in rates.items() if rate is not None]
+    total = sum(count for _, count in known)
+    return sum(rate * count for rate, count in known) / total if total else math.nan
+
+
+def read_ctf_values(star: Path, files: Sequence[MicrographFile]) -> dict[str, tuple[float, float]]:
+    """Return mean defocus (µm) and resolution of the CTF fit (Å) by stem, as a STAR file of micrographs gives them.
+
+    Raises
+    ------
+    InputError
+        The file cannot be read, or lists no micrographs.
+    """
+    table, found = MicrographTable(star), {}
+    for file in files:
+        known = table.find((*file.path.parts[:-1], file.stem))
+        if known is not None:
+            row = known[0]
+            u, v, fit = (_number(row.get(name)) for name in ("rlnDefocusU", "rlnDefocusV", "rlnCtfMaxResolution"))
+            found[file.output_stem] = ((u + (u if math.isnan(v) else v)) / 2e4, fit)
+    return found
+
+
+def _number(text: str | None) -> float:
+    try:
+        return float(text or "nan")
+    except ValueError:
+        return math.nan
+
+
+def spread(values: Mapping[str, float], count: int = SPREAD) -> list[str]:
+    """Return the stems of up to `count` micrographs whose values lie evenly from the lowest to the highest."""
+    known = sorted((value, stem) for stem, value in values.items() if not math.isnan(value))
+    if len(known) <= count:
+        return [stem for _, stem in known]
+    wanted = np.linspace(known[0][0], known[-1][0], count)
+    left, chosen = list(known), []
+    for value in wanted:
+        nearest = min(left, key=lambda one: abs(one[0] - value))
+        left.remove(nearest)
+        chosen.append(nearest)
+    return [stem for _, stem in sorted(chosen)]

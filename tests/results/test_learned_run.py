@@ -1,0 +1,148 @@
+"""The learned score of a whole run: by pick, retune and job, by labels of every kind, back to the NCC."""
+
+import csv
+import json
+import shutil
+import subprocess
+
+import numpy as np
+import pytest
+
+from cluster_jobs import command, tree
+from napari_gempick.cluster.collect import collect_job
+from napari_gempick.cluster.export import export_job
+from napari_gempick.cluster.settings import make_cluster
+from napari_gempick.engine.picking.learned import FEATURES
+from napari_gempick.io.candidates import read_candidates
+from napari_gempick.io.listing import find_micrographs
+from napari_gempick.io.star import read_table
+from napari_gempick.model.errors import InputError, SettingsError
+from napari_gempick.workflows.pick import pick_files
+from napari_gempick.workflows.retune import retune
+
+
+@pytest.fixture(scope="module")
+def learned(data, settings, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("learned") / "run"
+    chosen = settings.model_copy(update={"score": "learned"})
+    return folder, pick_files(chosen, find_micrographs([data / "mics"]), folder)
+
+
+@pytest.fixture
+def copy(picked, tmp_path):
+    return shutil.copytree(picked[0], tmp_path / "copy")
+
+
+def weights_of(run):
+    return run["learned"]["weights"]
+
+
+def test_the_score_that_chose_is_written_and_the_ncc_beside_it(learned, picked):
+    folder, run = learned
+    weights = weights_of(run)
+    assert tuple(weights) == FEATURES and sum(map(abs, weights.values())) == pytest.approx(1, abs=0.01)
+    assert weights["ncc"] > 0.2 and weights["power"] != 0 and run["learned"]["labels"] == 0
+    assert all(number >= 15 for number in run["learned"]["particles"])
+    table = read_table(folder / "mic0_autopick.star")
+    score, ncc, false = (
+        np.array(table[name], float) for name in ("rlnAutopickFigureOfMerit", "gempickNCC", "gempickProbabilityFalse")
+    )
+    candidates = read_candidates(folder / "candidates" / "mic0.star").picks
+    assert (np.diff(score) <= 0).all() and (np.abs(score - ncc) > 1e-4).any()
+    assert set(ncc.astype(np.float32)) <= set(candidates.score), "the candidates keep the NCC"
+    assert ((false >= 0) & (false <= 1)).all()
+    for section in set(table["rlnClassNumber"]):  # of one view each
+        own = false[np.array(table["rlnClassNumber"]) == section]
+        assert (np.diff(own) >= -1e-12).all(), "a lower score is not less likely to be false"
+    assert "learned" not in picked[1]
+
+
+def test_the_particles_are_found_and_the_empty_one_stays_empty(learned, picked):
+    found = {row["name"]: row["picks"] for row in learned[1]["micrographs"]}
+    before = {row["name"]: row["picks"] for row in picked[1]["micrographs"]}
+    assert found["mic5"] == 0 and found["mic4"] <= 1
+    assert all(abs(found[name] - before[name]) <= 2 for name in ("mic0", "mic1", "mic2", "mic3"))
+
+
+def test_order_does_not_matter(data, settings, learned, tmp_path):
+    chosen = settings.model_copy(update={"score": "learned"})
+    pick_files(chosen, find_micrographs([data / "mics"])[::-1], tmp_path / "other")
+    assert tree(tmp_path / "other") == tree(learned[0])
+
+
+def test_retuning_learns_the_same_and_goes_back(copy, learned, picked):
+    run = retune(copy, {"score": "learned"})
+    assert tree(copy) == tree(learned[0]) and run["learned"] == learned[1]["learned"]
+    assert "learned" not in retune(copy, {"score": "ncc"}) and tree(copy) == tree(picked[0])
+
+
+def test_one_threshold_for_all(copy):
+    run = retune(copy, {"score": "learned", "threshold": ("auto",)}, pooled=True)
+    assert run["learned"]["weights"]["ncc"] > 0.2
+    assert len({json.dumps(row["thresholds"]) for row in run["micrographs"]}) == 1
+
+
+def test_a_job_ends_with_the_same_bytes(data, settings, learned, tmp_path):
+    chosen = settings.model_copy(update={"score": "learned"})
+    export_job(chosen, find_micrographs([data / "mics"]), tmp_path / "job", make_cluster({"site": "mpirun"}))
+    subprocess.run(command(1, tmp_path / "job"), check=True, timeout=300)
+    run = collect_job(tmp_path / "job")
+    assert tree(tmp_path / "job" / "results") == tree(learned[0])
+    assert run["learned"] == learned[1]["learned"]
+
+
+def labelled(copy, name="mic0", good=8, bad=8):
+    """Some candidates far above and some far below: x, y, label."""
+    picks = read_candidates(copy / "candidates" / f"{name}.star").picks
+    ends = [*range(good), *range(len(picks) - bad, len(picks))]
+    return [(picks.x[i], picks.y[i], "good" if i < good else "bad") for i in ends]
+
+
+def test_labels_in_a_table(copy, tmp_path):
+    with open(tmp_path / "labels.csv", "w", newline="") as file:
+        csv.writer(file).writerows([("micrograph", "x", "y", "label"), *(("mic0.mrc", *row) for row in labelled(copy))])
+    run = retune(copy, {"score": "learned"}, teach=[tmp_path / "labels.csv"])
+    assert run["learned"]["labels"] == 16
+
+
+def test_labels_of_a_session(copy, learned):
+    rows = labelled(copy)
+    edits = {
+        "rejected": [(x, y) for x, y, label in rows if label == "bad"],
+        "added": [{"x": x, "y": y} for x, y, label in rows if label == "good"],
+    }
+    (copy / "session.json").write_text(json.dumps({"state": {"edits": {"mic0": edits}}}))
+    run = retune(copy, {"score": "learned"}, teach=[copy])
+    assert run["learned"]["labels"] == 16 and weights_of(run) != weights_of(learned[1])
+
+
+def test_corrected_picks_are_labels(copy, tmp_path):
+    """A person took away the last three picks: these are bad, the others good."""
+    before = (copy / "mic0_autopick.star").read_text().rstrip("\n").split("\n")
+    number = len(read_table(copy / "mic0_autopick.star")["rlnCoordinateX"])
+    (tmp_path / "corrected").mkdir()
+    (tmp_path / "corrected" / "mic0_autopick.star").write_text("\n".join(before[:-3]) + "\n")
+    run = retune(copy, {"score": "learned"}, teach=[tmp_path / "corrected"])
+    assert run["learned"]["labels"] == number
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("micrograph,x,y,label\nmic0,10,10,perhaps\n", "write good or bad"),
+        ("micrograph,x,label\nmic0,10,good\n", "column y"),
+        ("micrograph,x,y,label\nother,10,10,good\n", "no labels of the micrographs"),
+        ("micrograph,x,y,label\nmic0,ten,10,good\n", "labels.csv"),
+    ],
+)
+def test_wrong_labels_are_named(copy, picked, tmp_path, text, sentence):
+    (tmp_path / "labels.csv").write_text(text)
+    with pytest.raises(InputError, match=sentence):
+        retune(copy, {"score": "learned"}, teach=[tmp_path / "labels.csv"])
+    assert tree(copy) == tree(picked[0])
+
+
+def test_labels_need_the_learned_score(copy, tmp_path):
+    (tmp_path / "labels.csv").write_text("micrograph,x,y,label\nmic0,10,10,good\n")
+    with pytest.raises(SettingsError, match="--score learned"):
+        retune(copy, {}, teach=[tmp_path / "labels.csv"])

@@ -1,0 +1,79 @@
+"""Micrographs are told apart by their numbers, shown in a table and a plot, and rejected."""
+
+import json
+
+import numpy as np
+import pytest
+from qtpy.QtCore import QPoint, Qt
+
+from napari_gempick.io.listing import find_micrographs
+from napari_gempick.io.star import write_tables
+from napari_gempick.widgets.state.curating import read_ctf_values, spread
+from napari_gempick.widgets.state.exporting import picks_by_micrograph
+
+
+@pytest.mark.parametrize(
+    ("values", "count", "expected"),
+    [
+        ({"a": 1.0, "b": 2.0}, 6, "ab"),
+        ({"a": 3.0, "b": float("nan"), "c": 1.0}, 6, "ca"),
+        ({name: float(n) for n, name in enumerate("abcdefghijk")}, 3, "afk"),
+        ({"a": 0.0, "b": 0.1, "c": 0.2, "d": 9.0, "e": 10.0}, 3, "ade"),
+        ({}, 3, ""),
+    ],
+)
+def test_a_spread_takes_the_ends_and_what_lies_evenly_between(values, count, expected):
+    assert "".join(spread(values, count)) == expected
+
+
+def star_of(files, path):
+    rows = {
+        "rlnMicrographName": [str(file) for file in files],
+        "rlnDefocusU": ["21000.0", "9000.0"],
+        "rlnDefocusV": ["19000.0", "11000.0"],
+        "rlnCtfMaxResolution": ["3.5", "7.25"],
+    }
+    write_tables(path, {"micrographs": rows})
+    return path
+
+
+def test_defocus_and_fit_come_from_a_star_file(data, tmp_path):
+    files = find_micrographs([data])
+    found = read_ctf_values(star_of([data / "one.mrc", data / "two.mrc"], tmp_path / "ctf.star"), files)
+    assert found == {"one": (2.0, 3.5), "two": (1.0, 7.25)}
+
+
+def test_a_micrograph_is_rejected_in_the_table_and_found_in_the_plot(hand, searched_once, tmp_path):
+    hand.open_searched(searched_once, tmp_path / "session")
+    controller = hand.controller
+    hand.click(hand.dock.micrographs.curate)
+    window = hand.dock.curating
+    assert window.isVisible()
+    hand.idle()
+    hand.until(lambda: window._items["two"].text(2) == "2")
+    line = [window._items["one"].text(column) for column in range(2, 6)]
+    scores = controller.loaded.board.picks.score[: len(controller.choice.shown)][controller.choice.shown]
+    assert line[:3] == ["3", f"{scores.mean():.2f}", f"{scores.max():.2f}"]
+    files = [file.path for file in controller.state.files]
+    window.read_star(star_of(files, tmp_path / "ctf.star"))
+    hand.until(lambda: window._items["one"].text(6) == "2.00" and window._items["two"].text(7) == "7.2")
+    x, y = window.plot.place(1.0, 2.0).x(), window.plot.place(1.0, 2.0).y()
+    hand.qtbot.mouseClick(window.plot, Qt.MouseButton.LeftButton, pos=QPoint(round(x), round(y)))
+    assert controller.stem == "two" and window._selected() == ["two"], "a click on a point goes there"
+    hand.idle()
+    hand.qtbot.mouseClick(window.drop, Qt.MouseButton.LeftButton)
+    assert controller.state.rejected == {"two"}
+    hand.idle()
+    hand.until(lambda: window._items["two"].text(1) == "rejected")
+    assert hand.dock.micrographs._items["two"].text(1) == "rejected"
+    assert "3 picks of 1 micrograph" in hand.dock.export.plan.text() and "1 rejected" in hand.dock.export.plan.text()
+    known = controller.results, controller.folder.path, controller.state.files, controller.boards
+    assert [one.file.stem for one in picks_by_micrograph(controller.state, *known)] == ["one"]
+    controller.save_now()
+    saved = json.loads((tmp_path / "session" / "session.json").read_text())
+    assert saved["state"]["rejected"] == ["two"]
+    window.high.native.setValue(2.5)
+    assert window.shown() == ["two"]
+    controller.undo()
+    assert not controller.state.rejected
+    assert np.isnan(window._numbers["one"].values["excluded"]) or window._numbers["one"].values["excluded"] == 0

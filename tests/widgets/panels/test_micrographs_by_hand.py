@@ -1,0 +1,108 @@
+"""What the canvas shows of micrographs and masks, as a person goes through them."""
+
+import numpy as np
+import pytest
+from qtpy.QtCore import Qt
+from qtpy.QtGui import QDesktopServices
+from qtpy.QtWidgets import QMessageBox
+
+from napari_gempick.io.stack import read_stack, write_mrc
+
+
+def canvas_text(viewer):
+    overlay = viewer.canvas.overlays["text"] if hasattr(viewer, "canvas") else viewer.text_overlay
+    return overlay.text if overlay.visible else ""
+
+
+@pytest.fixture
+def listed(hand, data):
+    """Two micrographs, one that is not an image, and a volume named itself."""
+    (data / "broken.mrc").write_bytes(b"not an image")
+    write_mrc(data / "volume.mrc", np.zeros((4, 20, 20), np.float32), 2.0)
+    hand.controller.add_micrographs([data])
+    hand.until(lambda: len(hand.controller.state.files) == 3)
+    hand.controller.add_micrographs([data / "volume.mrc"])
+    hand.until(lambda: len(hand.controller.state.files) == 4 and hand.controller.loaded is not None)
+    hand.idle()
+    return hand
+
+
+def test_what_cannot_be_read_is_not_the_image_before(listed, monkeypatch):
+    hand, panel, viewer = listed, listed.dock.micrographs, listed.viewer
+    names = [panel.list.topLevelItem(n).text(0) for n in range(4)]
+    for name, words in (("one", ""), ("broken", "broken.mrc"), ("two", ""), ("volume", "4 sections")):
+        item = panel.list.topLevelItem(names.index(name))
+        hand.qtbot.mouseClick(
+            panel.list.viewport(), Qt.MouseButton.LeftButton, pos=panel.list.visualItemRect(item).center()
+        )
+        hand.until(lambda name=name: hand.controller.loaded is not None and hand.controller.loaded.stem == name)
+        shown = [layer for layer in viewer.layers if layer.visible]
+        text = canvas_text(viewer).replace("\n", " ")
+        assert bool(shown) == (not words) and (words in text if words else not text)
+        assert item.text(1) == ("failed" if words else "not searched")
+        assert words in item.toolTip(1)
+    opened = []
+    monkeypatch.setattr(QDesktopServices, "openUrl", lambda url: opened.append(url.toLocalFile()))
+    hand.dock.search.set_open(True)
+    hand.click(hand.dock.search.folder)
+    assert opened == [str(hand.controller.folder.path)]
+
+
+def test_a_mask_is_drawn_and_given_up(listed, data):
+    hand, controller, viewer = listed, listed.controller, listed.viewer
+    controller.go(2)
+    hand.until(lambda: controller.loaded is not None and controller.loaded.image is not None)
+    controller.add_view("particle", [str(data.parent / "particle.mrc")])
+    hand.idle()
+    row, drawing = hand.dock.templates.views["particle"], hand.dock.drawing
+    points = viewer.layers["Picks"]
+    viewer.layers.selection.active, points.mode = points, "add"
+    before = [layer for layer in viewer.layers if layer.visible], tuple(viewer.camera.center), viewer.camera.zoom
+
+    def begin():
+        row.mask.native.setCurrentIndex(row.mask.native.findText("draw a mask..."))
+        assert drawing.view == "particle" and row.use.isVisible() and row.give_up.isVisible()
+        return viewer.layers["Mask particle"]
+
+    labels = begin()
+    assert 100 < labels.data.sum() < 0.9 * labels.data.size, "the mask of now is there to begin with"
+    size = np.asarray(labels.extent.world)[1] - np.asarray(labels.extent.world)[0]
+    canvas = viewer.canvas.size if hasattr(viewer, "canvas") else viewer._canvas_size
+    assert 0.5 < float(np.max(size * viewer.camera.zoom / np.asarray(canvas))) < 1, "the template fills the canvas"
+
+    def as_before():
+        visible = [layer for layer in viewer.layers if layer.visible]
+        assert (visible, tuple(viewer.camera.center), viewer.camera.zoom) == before
+        assert viewer.layers.selection.active is points and points.mode == "add" and not row.use.isVisible()
+
+    hand.click(row.give_up)
+    as_before()
+    assert controller.state.views[0].mask == "auto"
+    viewer.layers.remove(begin())
+    as_before()
+    begin().data[40:44, 40:44] = 0
+    hand.click(row.use)
+    as_before()
+    path = controller.state.views[0].mask
+    assert path.endswith("particle_1.mrc") and not read_stack(path).data[0][40:44, 40:44].any()
+    assert any("holes" in sentence for kind, sentence in hand.said if kind == "warning")
+    hand.idle()
+
+
+def test_nothing_explains_itself(hand, searched_once, tmp_path, monkeypatch):
+    """Without picks, averages and files say so, and no file is replaced unasked."""
+    hand.open_searched(searched_once, tmp_path / "session")
+    controller, part = hand.controller, hand.dock.export
+    controller.set_threshold(None, 0.99)
+    hand.idle()
+    assert "0 picks of 2" in part.plan.text() and "lower the thresholds" in part.plan.text()
+    path = tmp_path / "session" / "one_autopick.star"
+    before = path.read_bytes()
+    asked = []
+    monkeypatch.setattr(QMessageBox, "question", lambda *words: asked.append(words[2]) or QMessageBox.StandardButton.No)
+    hand.click(part.all)
+    hand.until(lambda: bool(asked))
+    hand.idle()
+    assert "no picks" in asked[0] and path.read_bytes() == before
+    hand.choose(hand.dock.templates.add.menu(), "Average of picks")
+    assert "no picks to average" in hand.said[-1][1]

@@ -1,0 +1,90 @@
+"""Templates as a person adds, renames and averages them."""
+
+import numpy as np
+import pytest
+from scipy.ndimage import binary_fill_holes
+from scipy.spatial import ConvexHull
+
+from napari_gempick.engine.templates.masks import outline
+
+
+@pytest.fixture
+def started(hand, data):
+    """The dock with a micrograph in its list."""
+    hand.controller.add_micrographs([data / "one.mrc"])
+    hand.until(lambda: hand.controller.loaded is not None)
+    return hand
+
+
+def test_two_files_at_once_and_a_view_renamed(started, data, monkeypatch):
+    """Rows stay with their views: a picture that comes late finds its row, or is dropped."""
+    hand, panel = started, started.dock.templates
+    files = []
+    for name in ("side_view", "top_view", "third"):
+        files.append(data.parent / f"{name}.mrc")
+        files[-1].write_bytes((data.parent / "particle.mrc").read_bytes())
+    hand.pick_files(monkeypatch, *files)
+    hand.choose(panel.add.menu(), "Images or stacks")
+    hand.idle()
+    assert list(panel.views) == ["side", "top", "third"]
+    assert all(row.picture.pixmap() and not row.picture.pixmap().isNull() for row in panel.views.values())
+    row = panel.views["top"]
+    hand.controller.set_threshold("top", 0.31)
+    hand.type(row.name.native, "end on")
+    hand.idle()
+    assert [view.name for view in hand.controller.state.views] == ["side", "end on", "third"]
+    assert panel.views["end on"] is row and row.name.native.text() == "end on"
+    assert hand.controller.state.tune.threshold("end on") == 0.31
+    assert hand.controller.state.tune.threshold("top") == 0.31, "what was searched as top is picked as before"
+    hand.controller.remove_view("side")
+    hand.controller.remove_view("third")
+    hand.controller.undo()
+    hand.idle()
+    assert list(panel.views) == ["end on", "third"]
+    assert [panel._box.indexOf(row) for row in panel.views.values()] == [0, 1]
+    assert not [sentence for kind, sentence in hand.said if kind == "error"]
+
+
+@pytest.mark.errors_are_said
+def test_names_that_cannot_be_and_shapes(started, data):
+    for name in ("side", "top"):
+        started.controller.add_view(name, [str(data.parent / "particle.mrc")])
+    line = started.dock.templates.views["side"]
+    for number, wrong in enumerate(("top", "a=b", "a/b", ".."), 1):
+        started.type(line.name.native, wrong)
+        assert [view.name for view in started.controller.state.views] == ["side", "top"]
+        assert line.name.native.text() == "side"
+        assert [kind for kind, _ in started.said].count("error") == number
+    started.idle()
+    started.controller.set_value("diameter", 120.0)
+    line.mask.native.setCurrentIndex(line.mask.native.findText("circle"))
+    assert started.controller.state.views[0].mask == "circle:120", "the diameter that was typed"
+
+
+def test_an_average_has_the_circle_of_its_diameter(started, data, monkeypatch):
+    hand = started
+    for x, y in ((60.0, 70.0), (170.0, 60.0), (120.0, 160.0)):
+        hand.controller.add_pick(x, y)
+    monkeypatch.setattr(
+        "napari_gempick.widgets.panels.templates.ask",
+        lambda dialog: {"name": "clicked", "diameter": 100.0, "only": True},
+    )
+    hand.choose(hand.dock.templates.add.menu(), "Average of picks")
+    hand.until(lambda: bool(hand.controller.state.views))
+    (view,) = hand.controller.state.views
+    assert (view.name, view.mask) == ("clicked", "circle:100")
+    hand.controller.undo()
+    assert not hand.controller.state.views, "one step"
+
+
+@pytest.mark.parametrize("sigma", [0.5, 1.0, 3.0])
+def test_automatic_masks_of_noisy_averages_have_no_notches(sigma):
+    """A disc under noise: its mask is convex and without holes, and where noise drowns it, two thirds of the box."""
+    y, x = np.mgrid[-48:48, -48:48]
+    disc = (np.hypot(y, x) < 30).astype(np.float32)
+    for seed in range(4):
+        noise = np.random.default_rng(seed).standard_normal(disc.shape).astype(np.float32)
+        mask = outline(disc + sigma * noise) > 0
+        hull = ConvexHull(np.argwhere(mask)).volume
+        assert mask[48, 48] and abs(2 * np.sqrt(mask.sum() / np.pi) - 64) < 12
+        assert (binary_fill_holes(mask) == mask).all() and mask.sum() > 0.9 * hull
