@@ -25,12 +25,8 @@ from napari_gempick.model.errors import GempickError, InputError, OutputError, p
 from napari_gempick.model.values import AUTO
 from napari_gempick.results.folder import Results
 from napari_gempick.results.run_file import earlier_rows
-<<<<<<< HEAD
-from napari_gempick.results.run_rows import FROM_BOTTOM, format_notes, formats_of, micrograph_of
-from napari_gempick.results.thresholds import candidate_floor
-=======
 from napari_gempick.results.run_rows import FROM_BOTTOM, formats_of, micrograph_of, run_notes
->>>>>>> 50f4d4e02e5e28091ffc033ac4e37b66f0185812
+from napari_gempick.results.thresholds import candidate_floor
 from napari_gempick.results.whole_run import alone_in, choose_by_run, left_over
 from napari_gempick.verification.prove import MicrographProof, Prover
 
