@@ -20,7 +20,6 @@ LEARNED = "learned"
 LEAST_STEP = 0.01
 """Degrees; a finer step than this is a slip of the pen, and its 36,000 rotations would fill the memory."""
 
-
 _CTF = Paths(
     "none: no CTF",
     "STAR file with the defocus of each micrograph",
@@ -35,7 +34,6 @@ _EXCLUDE = Paths(
     AUTO,
     "Ice, dirt, carbon and padded borders, found automatically",
 )
-
 
 _view = functools.partial(declare, group="Views", role="template")
 _template = functools.partial(declare, group="Templates", role="template")
@@ -54,6 +52,7 @@ _PIXEL: dict[str, Any] = {**_LENGTH, "digits": 3, "empty": "from file"}
 _DIAMETER: dict[str, Any] = {**_LENGTH, "step": 10, "empty": "from mask"}
 _OFF: dict[str, Any] = {**_LENGTH, "empty": "off"}
 _THREADS: dict[str, Any] = {"ge": 0, "le": MOST_THREADS}
+_FLOOR: dict[str, Any] = {"label": "Lowest score", "role": "candidates", "ge": -1, "le": 1}
 _REACH: dict[str, Any] = {"unit": "Å", "ge": 0, "step": 10}
 _run = functools.partial(declare, group="Run")
 
@@ -281,6 +280,12 @@ class PickSettings(BaseModel):
     threads: int = _run(
         0, "Total number of CPU threads. 0: all cores available to this process.", role="run", empty="all", **_THREADS
     )
+    search: Literal["auto", "full", "compressed"] = _run(
+        "auto",
+        "full: transform each search image. compressed: transform a basis of them, then score candidates exactly; maps "
+        "have bounded errors elsewhere. auto: what takes less time.",
+        label="Method",
+    )
     save_maps: bool = declare(
         False, "Save score and index maps.", label="Keep score and index maps", group=None, role="files"
     )
@@ -301,12 +306,7 @@ class PickSettings(BaseModel):
         role="format",
     )
     candidate_floor: float = _run(
-        0.1,
-        "Candidates are kept down to this score, or to the threshold where that is lower.",
-        label="Lowest score",
-        role="candidates",
-        ge=-1,
-        le=1,
+        0.1, "Candidates are kept down to this score, or to the threshold where that is lower.", **_FLOOR
     )
 
     @field_validator("lowpass", "highpass", mode="before")
@@ -357,6 +357,8 @@ class PickSettings(BaseModel):
             raise ValueError("the learned score needs the decoys; leave out no-decoys")
         if self.lowpass and self.highpass and self.highpass <= self.lowpass:
             raise ValueError(f"highpass {self.highpass:g} Å must be larger than lowpass {self.lowpass:g} Å")
+        if self.per_view_maps and self.search == "compressed":
+            raise ValueError("per-view-maps needs the full search; leave out search, or say full")
         if self.ctf is not None and self.contrast != "same":
             raise ValueError("the CTF gives the sign of the templates; leave out --contrast, or --ctf")
         return self
@@ -388,13 +390,7 @@ class PickSettings(BaseModel):
 
 
 def make_settings(values: dict[str, Any]) -> PickSettings:
-    """Build settings from plain values.
-
-    Raises
-    ------
-    SettingsError
-        One sentence that names each wrong setting.
-    """
+    """Build settings from plain values; SettingsError has one sentence that names each wrong setting."""
     settings = validated(PickSettings, values)
     if settings.phase_flipped != "no" and settings.ctf is None:  # arrays come with a CTF of their own
         raise SettingsError("Wrong settings: --phase-flipped needs --ctf.")

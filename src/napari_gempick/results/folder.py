@@ -353,8 +353,9 @@ class Results:
     ) -> None:
         pixel_size = maps.grid.map_pixel_size
         score, index = self._map_paths(micrograph, which, kinds)
-        write_mrc(score, maps.score, pixel_size)
-        write_mrc(index, maps.index.astype(np.float32), pixel_size)
+        bound = f"exact within {maps.bound:.6f}, and at candidates and beside them" if maps.bound else ""
+        write_mrc(score, maps.score, pixel_size, note=bound)
+        write_mrc(index, maps.index.astype(np.float32), pixel_size, note=bound and "exact at candidates")
 
     def _map_paths(
         self, micrograph: MicrographFile, which: str, kinds: tuple[str, str] = ("ncc", "index")

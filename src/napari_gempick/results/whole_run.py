@@ -79,7 +79,7 @@ def left_over(folder: Path, kept: Sequence[Path]) -> list[Path]:
     return [path for path in listed if path not in set(kept) and path.is_file()]
 
 
-KEPT = ("seconds", "notes", "pixel_size_source", "coverage")
+KEPT = ("seconds", "map_bound", "notes", "pixel_size_source", "coverage")
 """Keys of a line of run.json that only the search knows."""
 
 
