@@ -282,8 +282,8 @@ class PickSettings(BaseModel):
     )
     search: Literal["auto", "full", "compressed"] = _run(
         "auto",
-        "full: transform each search image. compressed: transform a basis of them, then score candidates exactly; maps "
-        "have bounded errors elsewhere. auto: what takes less time.",
+        "full: transform each search image. compressed: a basis of them, and exact scores at candidates; maps have "
+        "bounded errors elsewhere. auto: what takes less time, full where maps are saved.",
         label="Method",
     )
     save_maps: bool = declare(
@@ -309,10 +309,11 @@ class PickSettings(BaseModel):
         0.1, "Candidates are kept down to this score, or to the threshold where that is lower.", **_FLOOR
     )
 
-    @field_validator("lowpass", "highpass", mode="before")
+    @field_validator("lowpass", "highpass", "angle_step", mode="before")
     @classmethod
-    def _zero_is_off(cls, value: Any) -> Any:
-        return None if value in (0, "0") else value
+    def _word_for_none(cls, value: Any, info: ValidationInfo) -> Any:
+        word = str(value).strip().lower()
+        return None if (word == AUTO if info.field_name == "angle_step" else value in (0, "0")) else value
 
     @field_validator("threshold", "in_plane_symmetry")
     @classmethod
@@ -326,11 +327,6 @@ class PickSettings(BaseModel):
         if text is not None:
             (read_grid if info.field_name == "grid" else read_bounds)(text)
         return text
-
-    @field_validator("angle_step", mode="before")
-    @classmethod
-    def _automatic_step(cls, value: Any) -> Any:
-        return None if isinstance(value, str) and value.strip().lower() == AUTO else value
 
     @field_validator("angle_step")
     @classmethod

@@ -117,7 +117,7 @@ def measure_bank(
         "search_images": count,
         "grid": list(source.grid.shape),
         "threads": threads,
-        "auto": type(make_search(Wanted("auto"), prepared, bank, pool, plans.tile_shape, decoys=True))
+        "auto": type(make_search(Wanted("auto", maps=False), prepared, bank, pool, plans.tile_shape, decoys=True))
         is not type(searches["full"]),
         "rank": sum(part.rank for part in compressed.parts),
         "plain_fft_ms": plain_ms,

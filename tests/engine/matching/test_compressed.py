@@ -203,14 +203,14 @@ def smooth_bank(count, masks=None):
     return bank_of(templates, masks or [ShapeMask("circle", (19.0, 19.0))] * count, step=10)
 
 
-def chosen(plans, bank, kind, image_side=200, tiling=None):
+def chosen(plans, bank, kind, image_side=200, tiling=None, maps=False):
     image = np.random.default_rng(0).standard_normal((image_side, image_side)).astype(np.float32)
     device = CpuDevice(1, plans)
     device.rates = lambda: (12_000, 8_000, 30_000)
     if tiling is not None:
         device.tiling = tiling
     pool = DevicePool([device])
-    return make_search(Wanted(kind, 0.1), prepare(image, Grid(image.shape, 1.0)), bank, pool, plans.tile_shape)
+    return make_search(Wanted(kind, 0.1, maps), prepare(image, Grid(image.shape, 1.0)), bank, pool, plans.tile_shape)
 
 
 @pytest.mark.parametrize(
@@ -224,6 +224,11 @@ def chosen(plans, bank, kind, image_side=200, tiling=None):
 )
 def test_what_is_searched_how(plans, count, kind, expected):
     assert type(chosen(plans, smooth_bank(count), kind)) is expected
+
+
+@pytest.mark.parametrize(("kind", "expected"), [("auto", Search), ("compressed", CompressedSearch)])
+def test_maps_that_are_kept_are_exact_unless_a_basis_is_asked_for(plans, kind, expected):
+    assert type(chosen(plans, smooth_bank(20), kind, maps=True)) is expected
 
 
 def test_the_choice_depends_on_no_earlier_micrograph(plans):

@@ -67,7 +67,8 @@ class Wanted:
     floor : float
         The least score of a candidate: from there on local maxima are exact.
     maps : bool
-        Index maps are looked at: they name a likely search image where the exact one is not known, otherwise any.
+        The maps are looked at: `auto` searches in full, and a basis names a likely search image where the exact one is
+        not known, otherwise any.
     """
 
     kind: str = "full"
@@ -100,7 +101,7 @@ def make_search(
         As Search.
     """
     full = Search(prepared, bank, tile_shape, pool.tiling, view=view, decoys=decoys, share=share)
-    if wanted.kind == "full":
+    if wanted.kind == "full" or (wanted.kind == "auto" and wanted.maps):
         return full
     device = pool.devices[0]
     if pool.tiling is not CPU_TILING or not isinstance(device, CpuDevice):
