@@ -133,6 +133,12 @@ def _proof_sentences(rows: list[dict[str, Any]]) -> Iterator[str]:
 
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print a machine-readable result on stdout.")
+pool_option = click.option(
+    "--pool",
+    "pooled",
+    is_flag=True,
+    help="With --threshold auto: one threshold for each view, from the scores of all micrographs together.",
+)
 
 
 def _option(one: Declared, *, show_default: bool = True) -> Callable[[Any], Any]:

@@ -9,14 +9,13 @@ from pydantic import BaseModel, ConfigDict, ValidationInfo, field_validator, mod
 
 from napari_gempick.model.declaration import Paths, declare, names_with, validated
 from napari_gempick.model.errors import SettingsError
-from napari_gempick.model.values import AUTO, PerView, read_bounds, read_fold, read_grid, read_threshold
+from napari_gempick.model.values import AUTO, LEARNED, PerView, read_bounds, read_fold, read_grid, read_threshold
 
 if TYPE_CHECKING:
     from fractions import Fraction
 
 MOST_THREADS = 1024
 """More than any computer has use for; a slip of the pen would take all its memory."""
-LEARNED = "learned"
 LEAST_STEP = 0.01
 """Degrees; a finer step than this is a slip of the pen, and its 36,000 rotations would fill the memory."""
 

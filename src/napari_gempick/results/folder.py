@@ -22,8 +22,8 @@ from napari_gempick.io.images.mrc import write_mrc
 from napari_gempick.io.micrograph_names import Known, MicrographTable, shown
 from napari_gempick.model.declaration import names_with
 from napari_gempick.model.errors import GempickError, OutputError, ProofError, SettingsError
-from napari_gempick.model.settings import LEARNED, PickSettings
-from napari_gempick.model.values import AUTO
+from napari_gempick.model.settings import PickSettings
+from napari_gempick.model.values import AUTO, LEARNED
 from napari_gempick.results.run_file import RUN_FILE, read_run
 from napari_gempick.results.run_rows import FROM_BOTTOM, describe, describe_thresholds, formats_of, micrograph_of
 from napari_gempick.results.thresholds import (
