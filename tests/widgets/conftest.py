@@ -164,9 +164,9 @@ def own_viewer(**options):
     forget()
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def hidden_viewer(qapp, plan_cache):
-    """A viewer that is not drawn, which takes most of the time."""
+    """One viewer for all tests of a module, which is not drawn: that takes most of the time."""
     with own_viewer(show=False) as made:
         yield made
 
@@ -190,13 +190,12 @@ def hand(viewer, qtbot):
 
 
 @pytest.fixture
-def dock(make_napari_viewer, plan_cache, qtbot):
-    """The dock in a viewer, shut down in the end."""
-    from napari_gempick.widgets.app.dock import open_dock
+def dock(hidden_viewer, qtbot):
+    """The dock in the viewer that is not drawn, shut down in the end."""
+    from hands import docked
 
-    made = open_dock(make_napari_viewer())
-    yield made
-    made.shut()
+    with docked(hidden_viewer) as made:
+        yield made
 
 
 @pytest.fixture
