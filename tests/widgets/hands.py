@@ -8,6 +8,7 @@ from qtpy.QtGui import QMouseEvent
 from qtpy.QtWidgets import QApplication, QFileDialog
 
 from napari_gempick.widgets.app.dock import open_dock
+from napari_gempick.widgets.layers.layer_registry import camera_of
 
 
 @contextlib.contextmanager
@@ -87,8 +88,8 @@ class Hand:
     def on_canvas(self, x, y):
         """Return where a pixel (x, y) of the micrograph is on the canvas."""
         size, _ = self.dock.layers.scale
-        cy, cx = self.viewer.camera.center[-2:]
-        zoom, canvas = self.viewer.camera.zoom, self.canvas()
+        cy, cx = camera_of(self.viewer).center[-2:]
+        zoom, canvas = camera_of(self.viewer).zoom, self.canvas()
         return QPoint(
             round(canvas.width() / 2 + (x * size - cx) * zoom), round(canvas.height() / 2 + (y * size - cy) * zoom)
         )
