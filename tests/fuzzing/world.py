@@ -245,7 +245,7 @@ def _finish_job(top: Path) -> None:
 
 
 def _session(top: Path, micrographs: list[MicrographFile]) -> None:
-    from napari_gempick.widgets.state.loading import Result
+    from napari_gempick.widgets.state.result import Result
     from napari_gempick.widgets.state.session import SessionFolder
     from napari_gempick.widgets.state.state import Added, Edits, State, Tune, ViewSpec
 

@@ -130,8 +130,9 @@ def nothing_goes_wrong(request):
     """
     if napari := sys.modules.get("napari"):
         napari.utils.notifications.notification_manager.records.clear()
+    before = set(threading.enumerate())  # what an earlier test left is its own fault
     yield
-    left = [thread.name for thread in threading.enumerate() if thread.name.startswith("gempick")]
+    left = [one.name for one in threading.enumerate() if one.name.startswith("gempick") and one not in before]
     if "make_session" not in request.fixturenames:  # its sessions belong to the test run
         assert not left
     if napari := sys.modules.get("napari"):
@@ -164,9 +165,9 @@ def own_viewer(**options):
     forget()
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def hidden_viewer(qapp, plan_cache):
-    """A viewer that is not drawn, which takes most of the time."""
+    """One viewer for all tests of a module, which is not drawn: that takes most of the time."""
     with own_viewer(show=False) as made:
         yield made
 
@@ -190,13 +191,12 @@ def hand(viewer, qtbot):
 
 
 @pytest.fixture
-def dock(make_napari_viewer, plan_cache, qtbot):
-    """The dock in a viewer, shut down in the end."""
-    from napari_gempick.widgets.app.dock import open_dock
+def dock(hidden_viewer, qtbot):
+    """The dock in the viewer that is not drawn, shut down in the end."""
+    from hands import docked
 
-    made = open_dock(make_napari_viewer())
-    yield made
-    made.shut()
+    with docked(hidden_viewer) as made:
+        yield made
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 """What a person does with the window: real clicks and keys on the dock, and waiting for what follows."""
 
+import contextlib
 import shutil
 
 from qtpy.QtCore import QEvent, QPoint, QPointF, Qt
@@ -7,24 +8,36 @@ from qtpy.QtGui import QMouseEvent
 from qtpy.QtWidgets import QApplication, QFileDialog
 
 from napari_gempick.widgets.app.dock import open_dock
+from napari_gempick.widgets.layers.layer_registry import camera_of
+
+
+@contextlib.contextmanager
+def docked(viewer):
+    """A dock in an empty viewer; in the end it is shut down, and the viewer is as before."""
+    viewer.layers.clear()
+    visible = viewer.window._qt_window.isVisible()
+    made = open_dock(viewer)
+    QApplication.processEvents()
+    yield made
+    made.shut()
+    viewer.window.remove_dock_widget(made)
+    viewer.window._qt_window.setVisible(visible)
+    QApplication.processEvents()
 
 
 class Hand:
     """A dock in a viewer, used by hand."""
 
     def __init__(self, viewer, qtbot):
-        viewer.layers.clear()
         self.viewer, self.qtbot = viewer, qtbot
-        self.dock = open_dock(viewer)
+        self._docked = docked(viewer)
+        self.dock = self._docked.__enter__()
         self.controller = self.dock.controller
         self.said = []
         self.controller.said.connect(lambda sentence, kind: self.said.append((kind, sentence)))
-        QApplication.processEvents()
 
     def leave(self):
-        self.dock.shut()
-        self.viewer.window.remove_dock_widget(self.dock)
-        QApplication.processEvents()
+        self._docked.__exit__(None, None, None)
 
     def until(self, condition, seconds=30):
         self.qtbot.waitUntil(condition, timeout=1000 * seconds)
@@ -75,8 +88,8 @@ class Hand:
     def on_canvas(self, x, y):
         """Return where a pixel (x, y) of the micrograph is on the canvas."""
         size, _ = self.dock.layers.scale
-        cy, cx = self.viewer.camera.center[-2:]
-        zoom, canvas = self.viewer.camera.zoom, self.canvas()
+        cy, cx = camera_of(self.viewer).center[-2:]
+        zoom, canvas = camera_of(self.viewer).zoom, self.canvas()
         return QPoint(
             round(canvas.width() / 2 + (x * size - cx) * zoom), round(canvas.height() / 2 + (y * size - cy) * zoom)
         )

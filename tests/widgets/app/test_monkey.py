@@ -3,7 +3,7 @@
 import pytest
 from monkey import Monkey, no_dialogs
 
-STEPS = 200
+STEPS = 120
 
 
 @pytest.mark.errors_are_said  # that names cannot be used

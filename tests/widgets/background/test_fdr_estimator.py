@@ -14,7 +14,8 @@ from napari_gempick.model.picks import Picks
 from napari_gempick.results.thresholds import scores_of
 from napari_gempick.widgets.background.fdr_estimator import FdrEstimator
 from napari_gempick.widgets.state.candidate_selection import CandidateSelection
-from napari_gempick.widgets.state.loading import Loaded, Result
+from napari_gempick.widgets.state.loading import Loaded
+from napari_gempick.widgets.state.result import Result
 from napari_gempick.widgets.state.state import from_plain, to_plain
 
 NAMES, SIDE, PIXEL, DIAMETER = ("side", "top"), 2000, 2.0, 100.0

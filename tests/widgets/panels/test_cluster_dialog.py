@@ -11,6 +11,7 @@ from qtpy.QtCore import Qt
 
 from napari_gempick.cli import main
 from napari_gempick.cluster import job_status
+from napari_gempick.cluster.folder import open_job
 from napari_gempick.widgets.panels import remembered
 
 WAITING = 60_000
@@ -159,7 +160,7 @@ def test_exported_is_what_the_command_line_exports(picked, part, dialog, qtbot, 
     qtbot.waitUntil(lambda: part.again.isEnabled() and part.again.text() == "Submit")
 
 
-def test_submit_watch_and_open(picked, part, dialog, qtbot, tmp_path, monkeypatch):
+def test_submit_watch_and_open_results_that_grow(picked, part, dialog, qtbot, tmp_path, monkeypatch):
     calls = fake_slurm(tmp_path / "bin", monkeypatch)
     said = []
     picked.controller.said.connect(lambda sentence, kind: said.append(sentence))
@@ -180,20 +181,10 @@ def test_submit_watch_and_open(picked, part, dialog, qtbot, tmp_path, monkeypatc
     picked.controller.set_threshold(None, 0.1)
     assert len(picked.controller.choice) > 3
     assert picked.export.target == folder / "picks"  # the job's own files stay as they are
-
-
-def test_results_of_a_running_job_grow(picked, part, dialog, qtbot, monkeypatch):
-    from napari_gempick.cluster.folder import open_job
-
-    dialog.site.setCurrentIndex(dialog.site.findData("mpirun"))
-    dialog.site.activated.emit(dialog.site.currentIndex())
-    folder = export(qtbot, dialog, part, dialog.submit)
-    qtbot.waitUntil(lambda: "complete" in part.words.text(), timeout=WAITING)
-    job = open_job(folder)
+    job = open_job(folder)  # and while it ran, its results grew
     record = job.record(job.micrographs[1])
     hidden = record.rename(record.with_suffix(".hidden"))
     part.open_results()
-    qtbot.waitUntil(lambda: picked.controller.folder.path == folder / "results", timeout=WAITING)
     qtbot.waitUntil(lambda: len(picked.controller.state.files) == 1, timeout=WAITING)
     picked.controller.set_threshold(None, 0.45)
     hidden.rename(record)

@@ -113,7 +113,7 @@ def test_the_cost_is_that_of_the_searches_before(tmp_path):
 
     def cost(rate, mask="circle:50", **values):
         state = State((file,), (ViewSpec("a", (str(tmp_path / "t.mrc"),), mask),), values)
-        loaded = load(file, state.settings(), None, None, CandidateCache())
+        loaded = load(file, state, None, {}, CandidateCache())
         return outlook(state, file, loaded, rate)
 
     one = cost(1e-9, angle_step=10.0)

@@ -16,7 +16,8 @@ from napari_gempick.model.score_maps import BankIndex
 from napari_gempick.widgets.background.pick_counter import BINS
 from napari_gempick.widgets.state import loading, state
 from napari_gempick.widgets.state.candidate_selection import CandidateSelection
-from napari_gempick.widgets.state.loading import CandidateCache, Result
+from napari_gempick.widgets.state.loading import CandidateCache
+from napari_gempick.widgets.state.result import Result
 from napari_gempick.widgets.state.state import ViewSpec
 
 MANY = 300
@@ -96,10 +97,10 @@ def test_what_does_not_fit_is_all_that_is_read_again(many, reads, monkeypatch):
 
 def test_what_was_used_last_stays(reads, monkeypatch, tmp_path):
     files = micrographs(5)
-    made, boards, settings = results(files), CandidateCache(), state.State().settings()
+    made, boards = results(files), CandidateCache()
 
     def get(number):
-        return boards.get(files[number], settings, tmp_path, made[files[number].output_stem])
+        return boards.get(files[number], state.State(), tmp_path, made)
 
     size = get(0).nbytes
     monkeypatch.setattr(loading, "KEPT_BYTES", 3 * size)
@@ -113,10 +114,10 @@ def test_what_was_used_last_stays(reads, monkeypatch, tmp_path):
 
 def test_candidates_of_another_search_or_folder_are_read(reads, tmp_path):
     (file,) = micrographs(1)
-    boards, settings = CandidateCache(), state.State().settings()
+    boards = CandidateCache()
     first, second = results([file])["m000"], results([file])["m000"]
     for result, folder in ((first, "a"), (first, "a"), (second, "a"), (second, "b"), (second, "b")):
-        boards.get(file, settings, tmp_path / folder, result)
+        boards.get(file, state.State(), tmp_path / folder, {"m000": result})
     assert reads == {"m000": 3}
 
 

@@ -34,6 +34,7 @@ from napari_gempick.widgets.forms.forms import in_window_words
 from napari_gempick.widgets.forms.parts import Panel, button, row
 from napari_gempick.widgets.layers.drawing import MaskDrawing
 from napari_gempick.widgets.layers.hover import Hover
+from napari_gempick.widgets.layers.layer_registry import camera_of
 from napari_gempick.widgets.layers.layers import INDEX, MICROGRAPH, NCC, PICKS, Layers
 from napari_gempick.widgets.layers.pictures import show_stacks
 from napari_gempick.widgets.layers.tools import PickTools
@@ -273,12 +274,12 @@ class Dock(QWidget):
     def go_to(self, x: float, y: float) -> None:
         """Bring a position (pixels of the file) to the middle of the canvas."""
         size, _ = self.layers.scale
-        self.viewer.camera.center = (y * size, x * size)
+        camera_of(self.viewer).center = (y * size, x * size)
         loaded = self.controller.loaded
         if loaded is not None and loaded.board is not None:
             wanted = 140 / (loaded.board.diameter / loaded.board.candidates.pixel_size * size)
-            if self.viewer.camera.zoom < wanted / 3:
-                self.viewer.camera.zoom = wanted
+            if camera_of(self.viewer).zoom < wanted / 3:
+                camera_of(self.viewer).zoom = wanted
 
     def _continues(self, folder: Path) -> bool:
         """Ask whether to go on with an earlier session."""

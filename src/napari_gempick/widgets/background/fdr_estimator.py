@@ -4,23 +4,20 @@ from __future__ import annotations
 
 import math
 import weakref
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from psygnal import Signal
 
-from napari_gempick.engine.picking.peaks import Selection
 from napari_gempick.engine.picking.run_evidence import RunEvidence, pool
 from napari_gempick.model.errors import GempickError
-from napari_gempick.results.thresholds import scores_of
 
 if TYPE_CHECKING:
     from napari_gempick.engine.picking.false_rate import FalseRate
     from napari_gempick.engine.picking.run_evidence import Scores
     from napari_gempick.widgets.state.candidate_selection import CandidateSelection
     from napari_gempick.widgets.state.controller import Controller
-    from napari_gempick.widgets.state.state import State, Tune
+    from napari_gempick.widgets.state.state import State
 
 
 class FdrEstimator:
@@ -53,12 +50,12 @@ class FdrEstimator:
             self.changed.emit()
             return
         tune = controller.tune()
-        key = (board, _limits(tune))
+        key = (board, tune.limits())
         if key == self._key:
             self.changed.emit()
             return
         self._key, self._rates = key, None
-        controller.background.do(lambda: scores_of_board(board, tune), lambda scores: self._take(key, scores))
+        controller.background.do(lambda: board.scores(tune), lambda scores: self._take(key, scores))
         self.changed.emit()
 
     def _take(self, key: object, scores: Scores | None) -> None:
@@ -118,9 +115,9 @@ class FdrEstimator:
         return (
             (alone, state.rejected),
             found,
-            tuple(_limits(tune) for tune in tunes),
+            tuple(tune.limits() for tune in tunes),
             controller.tune().fdr,
-            state.values.get("exclude"),
+            (state.values.get("exclude"), state.lesson),
         )
 
     def _choose(self, rate: float | None, *, follow: bool = False) -> None:
@@ -137,11 +134,9 @@ class FdrEstimator:
 
         def work() -> list[float | None] | None:
             parts: dict[str, Scores] = {}
-            settings = state.settings()
             for file in sorted(files, key=lambda file: file.output_stem):
-                result = results[file.output_stem]
                 try:
-                    board = controller.boards.get(file, settings, folder.path, result) if folder else here
+                    board = controller.boards.get(file, state, folder.path, results) if folder else here
                 except GempickError:
                     continue  # said when the micrograph is shown
                 scores = None if board is None else self._scores_of(file.output_stem, board, state)
@@ -180,35 +175,13 @@ class FdrEstimator:
     def _scores_of(self, stem: str, board: CandidateSelection, state: State) -> Scores | None:
         """Return a micrograph's scores, from memory if they are there; on a thread."""
         tune = state.tune_of(stem)
-        key = (weakref.ref(board), _limits(tune))  # keeps no candidates in memory
+        key = (weakref.ref(board), tune.limits())  # keeps no candidates in memory
         known = self._kept.get(stem)
         if known is None or known[0] != key:
-            known = self._kept[stem] = key, scores_of_board(board, tune)
+            known = self._kept[stem] = key, board.scores(tune)
         return known[1]
-
-
-def _limits(tune: Tune) -> Tune:
-    """Return what chooses picks beside the thresholds."""
-    return replace(tune, thresholds={}, fdr=None, max_picks=None)
 
 
 def _down(score: float) -> float:
     """Return a score as settings hold it, not above it."""
     return math.floor(score * 1e6) / 1e6
-
-
-def scores_of_board(board: CandidateSelection, tune: Tune) -> Scores | None:
-    """Return the scores that a threshold is chosen from; None without decoys."""
-    candidates = board.candidates
-    if candidates.decoys is None:
-        return None
-    selection = Selection(
-        thresholds=[candidates.floor] * len(candidates.view_names),
-        min_distance=board.min_distance(tune) / candidates.map_pixel_size,
-        max_threshold=tune.max_threshold,
-        border=board.border(tune) / candidates.pixel_size,
-        local_limits=tune.local_limits(),
-    )
-    return scores_of(
-        candidates.picks, candidates.decoys, selection, candidates.floor, candidates.file_shape, board.excluded
-    )

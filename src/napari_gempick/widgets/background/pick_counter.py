@@ -57,6 +57,9 @@ class PickCounter:
             for stem in [stem for stem in {**self.counts, **self._histograms} if stem not in self._files]:
                 self._forget(stem)
         other = any(state.values.get(name) != before.values.get(name) for name in BOARD_SETTINGS)
+        if state.lesson != before.lesson:
+            self._histograms, self._total = {}, {}
+            other = True
         if state.files != before.files or other:
             self.start()
         elif (state.tune, state.overrides, state.edits) != (before.tune, before.overrides, before.edits):
@@ -64,8 +67,8 @@ class PickCounter:
 
     def _result_changed(self, stem: str) -> None:
         self._keep(stem, {})
-        self._waiting[stem] = None
-        self._begin()
+        taught = self._controller.state.lesson is not None  # by all of them
+        self._count_soon(self._files if taught else [stem])
 
     def _choice_changed(self) -> None:
         controller = self._controller
@@ -131,11 +134,11 @@ class PickCounter:
             self.busy = False
             self.histogram_changed.emit()
             return
-        state, folder = controller.state, controller.folder.path
+        state, folder, results = controller.state, controller.folder.path, dict(controller.results)
 
         def count() -> tuple[int | None, _Histogram, tuple[float, float]]:
             try:
-                board = controller.boards.get(file, state.settings(), folder, result)
+                board = controller.boards.get(file, state, folder, results)
             except GempickError:  # said when the micrograph is shown
                 board = None
             if board is None:

@@ -18,7 +18,7 @@ from napari_gempick.model.settings import PickSettings
 from napari_gempick.results.run_file import read_run
 from napari_gempick.results.run_rows import row_of
 from napari_gempick.widgets.background.worker_process import SearchProcess
-from napari_gempick.widgets.state.loading import Result, bank_of
+from napari_gempick.widgets.state.result import Result, bank_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -12,7 +12,7 @@ from scipy.ndimage import binary_fill_holes
 
 from napari_gempick.io.stack import write_mrc
 from napari_gempick.model.errors import InputError
-from napari_gempick.widgets.layers.layer_registry import fit_view
+from napari_gempick.widgets.layers.layer_registry import camera_of, fit_view
 from napari_gempick.widgets.state.look import contrast_limits
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ class MaskDrawing:
             return
         self.cancel()
         viewer, active = self._viewer, self._viewer.layers.selection.active
-        camera = tuple(viewer.camera.center), float(viewer.camera.zoom)
+        camera = tuple(camera_of(viewer).center), float(camera_of(viewer).zoom)
         self._before = _Before(
             [layer for layer in viewer.layers if layer.visible], active, getattr(active, "mode", None), camera
         )
@@ -149,7 +149,7 @@ class MaskDrawing:
             viewer.layers.selection.active = before.active
             if before.mode is not None:
                 before.active.mode = before.mode
-        viewer.camera.center, viewer.camera.zoom = before.camera
+        camera_of(viewer).center, camera_of(viewer).zoom = before.camera
         self.changed.emit()
 
     def _removed(self, event: Any) -> None:

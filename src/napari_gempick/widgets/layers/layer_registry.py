@@ -10,6 +10,7 @@ import numpy as np
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from napari.components.camera import Camera
     from napari.layers import Layer
     from napari.viewer import Viewer
 
@@ -80,6 +81,12 @@ def move_to(layer: Layer, place: dict[str, Any]) -> None:
         layer.units = place["units"]
 
 
+def camera_of(viewer: Viewer) -> Camera:
+    """Return the camera, in old and new versions of napari."""
+    scene = getattr(viewer, "scene", None)
+    return viewer.camera if scene is None else scene.camera
+
+
 def _overlay(viewer: Viewer, name: str) -> Any:
     """Return what napari draws over the canvas, in old and new versions of it."""
     canvas = getattr(viewer, "canvas", None)
@@ -108,5 +115,6 @@ def fit_view(viewer: Viewer, layer: Layer) -> None:
     """Bring a 2D layer to the middle of the canvas, as large as there is room."""
     viewer.reset_view()  # fits all layers; from there on it is known how large the canvas is
     (low, high), whole = (np.asarray(of.extent.world)[:, -2:] for of in (layer, viewer.layers))
-    viewer.camera.center = tuple((low + high) / 2)
-    viewer.camera.zoom *= float(np.max(np.ptp(whole, axis=0)) / max(np.max(high - low), 1e-9))
+    camera = camera_of(viewer)
+    camera.center = tuple((low + high) / 2)
+    camera.zoom *= float(np.max(np.ptp(whole, axis=0)) / max(np.max(high - low), 1e-9))

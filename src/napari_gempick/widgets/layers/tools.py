@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.path import Path
 from psygnal import Signal
 
-from napari_gempick.widgets.layers.layer_registry import PICKS
+from napari_gempick.widgets.layers.layer_registry import PICKS, camera_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -60,7 +60,7 @@ class PickTools:
         for layer in self._layers.all():
             if str(getattr(layer, "mode", "pan_zoom")) != "pan_zoom":
                 layer.mode = "pan_zoom"
-        self._viewer.camera.mouse_pan = self.tool not in (ERASE, LASSO)
+        camera_of(self._viewer).mouse_pan = self.tool not in (ERASE, LASSO)
         if self.tool != LASSO:
             self._forget_line()
         self._show_circle()

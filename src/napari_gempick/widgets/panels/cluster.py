@@ -19,7 +19,7 @@ from napari_gempick.widgets.forms.parts import Fold, button, row, shorten, small
 from napari_gempick.widgets.panels import remembered
 from napari_gempick.widgets.panels.cluster_dialog import ClusterDialog
 from napari_gempick.widgets.panels.outlooks import duration
-from napari_gempick.widgets.state.loading import results_of
+from napari_gempick.widgets.state.result import results_of
 
 if TYPE_CHECKING:
     from napari_gempick.cluster import Status

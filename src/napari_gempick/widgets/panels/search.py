@@ -263,7 +263,7 @@ def command_line(settings: PickSettings, micrographs: Sequence[Path], folder: Pa
 
 ELSEWHERE = {
     *names_with(PickSettings, group=("Micrographs", "Templates", "Search", "Tune", "Limits")),
-    *("templates", "mask", "threshold", "format"),
+    *("templates", "mask", "threshold", "score", "format"),
 }
 """Settings that have their place in a part of the dock."""
 

@@ -18,6 +18,7 @@ from napari_gempick.widgets.forms.forms import Form, tip_of
 from napari_gempick.widgets.forms.parts import GAP, Fold, Panel, button, mark_next, row, small, tool
 from napari_gempick.widgets.panels.gallery import Gallery
 from napari_gempick.widgets.panels.histogram import Histogram
+from napari_gempick.widgets.panels.score import ScoreChoice
 
 if TYPE_CHECKING:
     from napari_gempick.widgets.background.fdr_estimator import FdrEstimator
@@ -75,6 +76,8 @@ class TunePanel(Panel):
             estimates.choose_thresholds,
         )
         self.rows.addLayout(row("For", self.all, self.this, 1, self.automatic))
+        self.score = ScoreChoice(controller)
+        self.rows.addWidget(self.score)
         self.nothing = small("")
         self.nothing.hide()
         self.rows.addWidget(self.nothing)
@@ -164,7 +167,7 @@ class TunePanel(Panel):
         tune, names = controller.tune(), self._names
         values = {name: tune.threshold(name) for name in names}
         board = None if controller.loaded is None else controller.loaded.board
-        floor = 0.0 if board is None else max(-1.0, board.candidates.floor)
+        floor = 0.0 if board is None else max(-1.0, board.floor)
         for view, slider in self.sliders.items():
             value = values[view] if view else min(values.values(), default=tune.threshold(""))
             slider.show(value, floor, controller.colour(view) if view else "")

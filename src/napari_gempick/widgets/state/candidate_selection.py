@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -10,12 +11,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy.spatial import cKDTree
 
-from napari_gempick.engine.picking.peaks import Thinner
+from napari_gempick.engine.picking.peaks import Selection, Thinner
 from napari_gempick.model.picks import Picks
+from napari_gempick.results.thresholds import scores_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from napari_gempick.engine.picking.run_evidence import Scores
     from napari_gempick.io.candidates import Candidates
     from napari_gempick.widgets.state.state import Added, Edits, Tune
 
@@ -77,6 +80,31 @@ class CandidateSelection:
         self._inside: tuple[Any, NDArray[np.bool_]] | None = None
         self._lock = threading.Lock()
         self.same = SAME_PARTICLE * diameter / candidates.pixel_size
+
+    def with_candidates(self, candidates: Candidates) -> CandidateSelection:
+        """Return a selection among other candidates of the same micrograph."""
+        return CandidateSelection(candidates, self.diameter, border=self._border, excluded=self.excluded)
+
+    @property
+    def floor(self) -> float:
+        """The lowest score that candidates can have."""
+        return self.candidates.floor if self.picks.ncc is None else -1.0
+
+    def scores(self, tune: Tune) -> Scores | None:
+        """Return the scores that a threshold is chosen from; None without decoys."""
+        candidates = self.candidates
+        if candidates.decoys is None:
+            return None
+        selection = Selection(
+            thresholds=[self.floor] * len(candidates.view_names),
+            min_distance=self.min_distance(tune) / candidates.map_pixel_size,
+            max_threshold=tune.max_threshold,
+            border=self.border(tune) / candidates.pixel_size,
+            local_limits=tune.local_limits(),
+        )
+        return scores_of(
+            candidates.picks, candidates.decoys, selection, self.floor, candidates.file_shape, self.excluded
+        )
 
     @property
     def excluded(self) -> NDArray[np.bool_] | None:
@@ -211,6 +239,8 @@ class CandidateSelection:
         """Return the picks to write, best first; those added by hand without a score come last."""
         chosen = self.picks.take(np.flatnonzero(choice.shown))
         made = picks_of(choice.added, self.candidates.view_names, self.candidates)
+        if chosen.ncc is not None:
+            made = replace(made, ncc=made.score, score=self._score_at(made))
         if chosen.local is not None:
             made = replace(made, local=np.full((len(made), chosen.local.shape[1]), np.nan, np.float32))
         if chosen.refined_score is not None:
@@ -223,6 +253,11 @@ class CandidateSelection:
             }
         )
         return both.take(np.argsort(-np.nan_to_num(both.score, nan=-2.0), kind="stable"))
+
+    def _score_at(self, made: Picks) -> NDArray[np.float32]:
+        """Return the score of the candidate that lies at each pick made by hand; NaN without one."""
+        at = [self.nearest(x, y, self.same) for x, y in zip(made.x.tolist(), made.y.tolist(), strict=True)]
+        return np.array([math.nan if k is None else self.picks.score[k] for k in at], np.float32)
 
 
 def picks_of(added: tuple[Added, ...], names: tuple[str, ...], where: Candidates | None = None) -> Picks:

@@ -18,7 +18,7 @@ from napari_gempick.io.listing import MicrographFile, find_micrographs
 from napari_gempick.model.errors import GempickError, InputError, OutputError
 from napari_gempick.widgets.state.candidate_selection import CandidateSelection
 from napari_gempick.widgets.state.decisions import Decisions
-from napari_gempick.widgets.state.loading import BOARD_SETTINGS, CandidateCache, Loaded, Result, load, load_maps
+from napari_gempick.widgets.state.loading import BOARD_SETTINGS, CandidateCache, Loaded, load, load_maps
 from napari_gempick.widgets.state.saving import Saver, Snapshot
 from napari_gempick.widgets.state.session import (
     SessionFolder,
@@ -34,6 +34,7 @@ from napari_gempick.widgets.state.threads import Background, Mailbox
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from napari_gempick.widgets.state.result import Result
     from napari_gempick.widgets.state.threads import Post
 
 
@@ -99,6 +100,8 @@ class Controller(Decisions):
             or state.edits.get(self.stem) != before.edits.get(self.stem)
         ):
             self.choose()
+        if state.lesson != before.lesson:
+            self._rescore()
         self.save()
 
     # micrographs
@@ -177,20 +180,41 @@ class Controller(Decisions):
         if file is None:
             self._show(generation, None)
             return
+        state, results, boards = self.state, dict(self.results), self.boards
         try:
-            settings = self.state.settings()
+            state.settings()
         except GempickError:  # being typed; what is wrong is said when it is used
-            settings = State().settings(pixel_size=self.state.values.get("pixel_size"))
+            state = State(values={"pixel_size": state.values.get("pixel_size")})
         folder = None if self.folder is None else self.folder.path
-        result = self.results.get(file.output_stem)
-        boards = self.boards
 
         def show(made: Loaded) -> None:
             self._show(generation, made)
             if generation == self._generation:
                 self._read_maps()
 
-        self.background.do(lambda: load(file, settings, folder, result, boards), show)
+        self.background.do(lambda: load(file, state, folder, results, boards), show)
+
+    def _rescore(self) -> None:
+        """Show the current micrograph with the score that chooses now, once it is learned."""
+        generation, state, file, results = self._generation, self.state, self.file, dict(self.results)
+        if file is None or self.folder is None or file.output_stem not in results:
+            return
+        folder, boards = self.folder.path, self.boards
+
+        def read() -> CandidateSelection | None:
+            now = self.state.lesson == state.lesson  # or else something else is wanted meanwhile
+            return boards.get(file, state, folder, results) if now else None
+
+        def take(board: CandidateSelection | None) -> None:
+            loaded = self.loaded
+            if board is None or generation != self._generation or self.state.lesson != state.lesson:
+                return
+            if loaded is not None and not loaded.preview:
+                self.loaded = replace(loaded, board=board)
+                self.loaded_changed.emit()
+                self.choose()
+
+        self.background.do(read, take)
 
     def show_preview(self, stem: str, path: Path, diameter: float) -> None:
         """Show what a quick look has found, in the place of the candidates of a search; nothing of it is kept."""

@@ -10,6 +10,7 @@ import numpy as np
 from psygnal import Signal
 
 from napari_gempick.io.names import is_below
+from napari_gempick.model.settings import LEARNED
 from napari_gempick.model.values import AUTO
 from napari_gempick.widgets.state.look import VIEW_COLOURS
 from napari_gempick.widgets.state.state import Added, Edits, History, State, Tune, ViewSpec
@@ -170,6 +171,12 @@ class Decisions:
             values[name] = value
         self.do(f"change {name.replace('_', ' ')}", replace(self.state, values=values), gesture=f"value {name}")
 
+    def set_teach(self, teach: bool) -> None:
+        """Let corrections teach the score, which is learned then, or the decoys only."""
+        values = {**self.state.values, "score": LEARNED} if teach else self.state.values
+        words = "learn from corrections" if teach else "learn from decoys only"
+        self.do(words, replace(self.state, teach=teach, values=values))
+
     # picks
 
     @property
@@ -295,7 +302,8 @@ class Decisions:
             name = "" if k is None else board.candidates.view_names[board.picks.view[k]]
             if k is not None and view in ("", name):
                 picks = board.picks
-                return Added(x, y, name, float(picks.score[k]), float(picks.psi[k]), int(picks.section[k]))
+                ncc = picks.score if picks.ncc is None else picks.ncc
+                return Added(x, y, name, float(ncc[k]), float(picks.psi[k]), int(picks.section[k]))
         if loaded is None or not loaded.maps or loaded.bank is None:
             return Added(x, y, fallback)
         pair = loaded.maps.get(view) or loaded.maps[""]

@@ -3,19 +3,30 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from napari_gempick.engine.picking.run_evidence import RunEvidence
 from napari_gempick.model.errors import GempickError, InputError
+from napari_gempick.model.settings import LEARNED
 from napari_gempick.results.folder import BOX_OVER_DIAMETER
+from napari_gempick.results.thresholds import probability_false
 from napari_gempick.widgets.state.state import Edits
+from napari_gempick.widgets.state.teaching import searched
 from napari_gempick.workflows.export import Chosen, export_picks, planned
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from napari_gempick.engine.picking.run_evidence import Scores
     from napari_gempick.io.listing import MicrographFile
-    from napari_gempick.widgets.state.loading import CandidateCache, Result
+    from napari_gempick.model.picks import Picks
+    from napari_gempick.widgets.state.loading import CandidateCache
+    from napari_gempick.widgets.state.result import Result
     from napari_gempick.widgets.state.state import State
 
 __all__ = ["chosen_picks", "export_picks", "planned"]
@@ -43,19 +54,42 @@ def picks_by_micrograph(
     state: State, results: Mapping[str, Result], folder: Path, files: Sequence[MicrographFile], boards: CandidateCache
 ) -> Iterator[Chosen | str]:
     """Yield the picks of every micrograph that was searched, or why they cannot be had."""
-    settings = state.settings()
+    false = _Judge(state, results, folder, boards) if state.settings().score == LEARNED else None
     for file in files:
         stem = file.output_stem
         result = results.get(stem)
         if result is None or result.error or stem in state.rejected:
             continue
         try:
-            board = boards.get(file, settings, folder, result)
+            board = boards.get(file, state, folder, results)
         except GempickError as error:
             yield error.sentence
             continue
         assert board is not None
         candidates = board.candidates
         picks = board.result(board.choose(state.tune_of(stem), state.edits.get(stem, Edits())))
+        if false is not None:
+            picks = replace(picks, false=false.of(stem, picks))
         box = 2 * math.ceil(BOX_OVER_DIAMETER * board.diameter / candidates.pixel_size / 2)
         yield Chosen(file, picks, candidates.view_names, candidates.file_shape, candidates.pixel_size, box)
+
+
+class _Judge:
+    """Estimates how probably picks are false, with the evidence of all searched micrographs."""
+
+    def __init__(self, state: State, results: Mapping[str, Result], folder: Path, boards: CandidateCache) -> None:
+        found: dict[str, Scores] = {}
+        for file in searched(state, results):
+            try:
+                board = boards.get(file, state, folder, results)
+            except InputError:  # said for those whose picks are wanted
+                continue
+            scores = None if board is None else board.scores(state.tune_of(file.output_stem))
+            if scores is not None:
+                found[file.output_stem] = scores
+        self._stems = list(found)
+        self._evidence = RunEvidence(list(found.values()))
+
+    def of(self, stem: str, picks: Picks) -> NDArray[np.float32]:
+        """Return the probability that each pick of a micrograph is false, (n,) float32; NaN without a score."""
+        return probability_false(picks, self._evidence.rates(self._stems.index(stem)))

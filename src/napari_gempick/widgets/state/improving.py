@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from napari_gempick.widgets.state.loading import CandidateCache, Result
+    from napari_gempick.widgets.state.loading import CandidateCache
+    from napari_gempick.widgets.state.result import Result
     from napari_gempick.widgets.state.state import State
     from napari_gempick.workflows.export import Chosen
 

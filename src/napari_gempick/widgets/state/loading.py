@@ -13,9 +13,10 @@ from napari_gempick.inputs.preparation import find_missing, read_exclusion
 from napari_gempick.io.candidates import read_candidates
 from napari_gempick.io.images.micrograph import open_image, read_micrograph
 from napari_gempick.model.errors import GempickError, InputError
-from napari_gempick.model.score_maps import BankIndex
+from napari_gempick.model.settings import LEARNED
 from napari_gempick.widgets.state.candidate_selection import CandidateSelection
 from napari_gempick.widgets.state.look import contrast_limits, extremes
+from napari_gempick.widgets.state.teaching import Teacher
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -24,43 +25,17 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_gempick.io.listing import MicrographFile
+    from napari_gempick.model.score_maps import BankIndex
     from napari_gempick.model.settings import PickSettings
+    from napari_gempick.results.learned_score import LearnedScore
+    from napari_gempick.widgets.state.result import Result
+    from napari_gempick.widgets.state.state import State
 
 KEPT_BYTES = 2**30
 """Candidates stay in memory up to so many bytes; those that were used last."""
 
 BOARD_SETTINGS = ("diameter", "exclude")
 """Settings of the search that choose picks among candidates; the diameter is the default of the border."""
-
-
-@dataclass(frozen=True)
-class Result:
-    """What a search left behind for one micrograph.
-
-    Attributes
-    ----------
-    row : mapping
-        Its line of run.json.
-    bank : BankIndex
-        What each k means.
-    diameter : float
-        The particle's, Å.
-    digest : str
-        Of the settings that were searched with.
-    maps : bool
-        Score and index maps were kept.
-    """
-
-    row: Mapping[str, Any]
-    bank: BankIndex | None = None
-    diameter: float = 0.0
-    digest: str = ""
-    maps: bool = False
-
-    @property
-    def error(self) -> str:
-        """Why the micrograph failed; empty where it did not."""
-        return str(self.row.get("error", ""))
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,19 +99,21 @@ class Loaded:
     preview: bool = False
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class _Kept:
-    """Candidates in memory, and what they were read for."""
+    """Candidates in memory, what they were read for, and the same with a learned score."""
 
     result: Result
     key: tuple[Any, ...]
     board: CandidateSelection
+    scored: tuple[LearnedScore, CandidateSelection] | None = None
 
 
 class CandidateCache:
     """Candidates of the micrographs that were used last, kept in memory; used on several threads."""
 
     def __init__(self) -> None:
+        self.teacher = Teacher()
         self._kept: OrderedDict[str, _Kept] = OrderedDict()
         self._bytes = 0
         self._lock = threading.Lock()
@@ -146,24 +123,44 @@ class CandidateCache:
         return stem in self._kept
 
     def get(
-        self, file: MicrographFile, settings: PickSettings, folder: Path, result: Result
+        self, file: MicrographFile, state: State, folder: Path, results: Mapping[str, Result]
     ) -> CandidateSelection | None:
-        """Return a micrograph's candidates; None where the search failed.
+        """Return a micrograph's candidates, with the score that chooses; None where the search failed.
 
         Raises
         ------
         InputError
             They cannot be read, or the exclusion mask cannot.
+        SettingsError
+            The score is learned, and a search has kept no decoys.
         """
+        result = results[file.output_stem]
         if result.error:
             return None
+        settings = state.settings()
+        kept = self._get(file, settings, folder, result)
+        if settings.score != LEARNED:
+            return kept.board
+        learned = self.teacher.teach(
+            state,
+            folder,
+            results,
+            lambda one: self._get(one, settings, folder, results[one.output_stem]).board.candidates,
+        )
+        scored = kept.scored
+        if scored is None or scored[0] is not learned:
+            candidates = learned.apply(file, kept.board.candidates, result.diameter)
+            scored = kept.scored = learned, kept.board.with_candidates(candidates)
+        return scored[1]
+
+    def _get(self, file: MicrographFile, settings: PickSettings, folder: Path, result: Result) -> _Kept:
         stem = file.output_stem
         key = str(folder), *(getattr(settings, name) for name in BOARD_SETTINGS)
         with self._lock:
             known = self._kept.get(stem)
             if known is not None and known.result is result and known.key == key:
                 self._kept.move_to_end(stem)
-                return known.board
+                return known
         candidates = read_candidates(folder / "candidates" / f"{stem}.star")
         find_missing(settings, folder, file, result.diameter)
         excluded = read_exclusion(settings.exclude, folder, file, candidates.file_shape)
@@ -172,19 +169,20 @@ class CandidateCache:
         with self._lock:
             earlier = self._kept.pop(stem, None)
             self._bytes += board.nbytes - (0 if earlier is None else earlier.board.nbytes)
-            self._kept[stem] = _Kept(result, key, board)
+            made = self._kept[stem] = _Kept(result, key, board)
             while self._bytes > KEPT_BYTES and len(self._kept) > 1:
                 self._bytes -= self._kept.popitem(last=False)[1].board.nbytes
-        return board
+        return made
 
 
 def load(
-    file: MicrographFile, settings: PickSettings, folder: Path | None, result: Result | None, boards: CandidateCache
+    file: MicrographFile, state: State, folder: Path | None, results: Mapping[str, Result], boards: CandidateCache
 ) -> Loaded:
     """Read a micrograph, and its candidates where there are any; an unusable file is a sentence."""
     stem = file.output_stem
+    result = results.get(stem)
     try:
-        micrograph = read_micrograph(file.path, settings.pixel_size, listed=file.pixel_size)
+        micrograph = read_micrograph(file.path, state.settings().pixel_size, listed=file.pixel_size)
         image = np.ascontiguousarray(micrograph.data)
         if image.dtype.byteorder not in ("=", "|"):
             image = image.astype(image.dtype.newbyteorder("="))
@@ -195,7 +193,7 @@ def load(
     board, error = None, "" if result is None else result.error
     if result is not None and folder is not None:
         try:
-            board = boards.get(file, settings, folder, result)
+            board = boards.get(file, state, folder, results)
         except GempickError as problem:
             error = problem.sentence
     return Loaded(
@@ -247,21 +245,3 @@ def load_maps(
         shown = np.where(labels == 0, np.float32(np.nan), score).astype(np.float32)
         found[name] = MapPair(shown, labels, ratio)
     return found, tuple(name for name in names if name in kept)
-
-
-def bank_of(run: Mapping[str, Any]) -> BankIndex:
-    """Return what each k of a run means, from its run.json."""
-    return BankIndex(
-        tuple(view["name"] for view in run["views"]),
-        tuple(int(view["sections"]) for view in run["views"]),
-        float(run.get("angle_step", run["settings"]["angle_step"])),
-        float(run["settings"]["angle_range"]),
-    )
-
-
-def results_of(run: Mapping[str, Any]) -> dict[str, Result]:
-    """Return the results of every micrograph of a run.json."""
-    settings = run["settings"]
-    kept = bool(settings.get("save_maps") or settings.get("per_view_maps"))
-    bank, diameter = bank_of(run), float(run["diameter"])
-    return {row["name"]: Result(row, bank, diameter, "", kept) for row in run["micrographs"]}

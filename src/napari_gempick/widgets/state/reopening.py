@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _ELSEWHERE = {
-    *names_with(PickSettings, group=("Views", "Thresholds", "Tune", "Limits")),
+    "threshold",
+    *names_with(PickSettings, group=("Views", "Tune", "Limits")),
     *names_with(PickSettings, role="format"),
 }
 """Settings that the state holds as views, as what tunes, or not at all."""

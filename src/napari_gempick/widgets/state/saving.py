@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from napari_gempick.widgets.state.loading import Result
+    from napari_gempick.widgets.state.result import Result
     from napari_gempick.widgets.state.session import SessionFolder
     from napari_gempick.widgets.state.state import State
     from napari_gempick.widgets.state.threads import Background

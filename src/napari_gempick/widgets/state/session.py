@@ -34,8 +34,8 @@ from napari_gempick.model.score_maps import BankIndex
 from napari_gempick.model.settings import TUNED, PickSettings, make_settings
 from napari_gempick.results.folder import INDEX_FILE
 from napari_gempick.results.run_file import RUN_FILE, read_run
-from napari_gempick.widgets.state.loading import Result, results_of
 from napari_gempick.widgets.state.reopening import state_of_run
+from napari_gempick.widgets.state.result import Result, results_of
 from napari_gempick.widgets.state.state import BESIDE_THRESHOLDS, State, from_plain, to_plain
 
 if TYPE_CHECKING:
@@ -290,6 +290,7 @@ class _State(_Plain):
     overrides: dict[str, _Tune]
     edits: dict[str, _Edits]
     rejected: tuple[str, ...] = ()
+    teach: bool = False
 
     @model_validator(mode="after")
     def _names_differ(self) -> _State:

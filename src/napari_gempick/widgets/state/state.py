@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from napari_gempick.io.images.micrograph import plausible
 from napari_gempick.io.listing import MicrographFile
 from napari_gempick.model.declaration import names_with
-from napari_gempick.model.settings import TUNED, PickSettings, make_settings
+from napari_gempick.model.settings import LEARNED, TUNED, PickSettings, make_settings
 from napari_gempick.model.values import Named, named_texts
 from napari_gempick.widgets.state.look import VIEW_COLOURS
 
@@ -58,6 +58,10 @@ class Tune(_Tuned):
         """Return the limits of local mean, local standard deviation and power; empty where none is set."""
         return PickSettings(**self.settings()).local_limits()
 
+    def limits(self) -> Tune:
+        """Return what chooses picks beside the thresholds."""
+        return replace(self, thresholds={}, fdr=None, max_picks=None)
+
     def threshold(self, view: str) -> float:
         """Return the lowest score of a view."""
         return self.thresholds.get(view, DEFAULT_THRESHOLD)
@@ -91,6 +95,8 @@ class State:
     ----------
     rejected : frozenset of str
         Micrographs, by what the names of their results begin with, that are left out of searches, export and jobs.
+    teach : bool
+        Corrections teach the learned score.
     """
 
     files: tuple[MicrographFile, ...] = ()
@@ -100,6 +106,15 @@ class State:
     overrides: Mapping[str, Tune] = field(default_factory=dict)
     edits: Mapping[str, Edits] = field(default_factory=dict)
     rejected: frozenset[str] = frozenset()
+    teach: bool = False
+
+    @property
+    def lesson(self) -> tuple[Any, ...] | None:
+        """What a learned score follows from, beside the candidates; None where the NCC chooses."""
+        if self.values.get("score") != LEARNED:
+            return None
+        values = tuple(self.values.get(name) for name in ("diameter", "exclude"))
+        return self.tune.limits(), values, self.edits if self.teach else None
 
     @property
     def kept(self) -> tuple[MicrographFile, ...]:
@@ -187,6 +202,7 @@ def from_plain(plain: Mapping[str, Any]) -> State:
             for stem, e in plain["edits"].items()
         },
         rejected=frozenset(plain["rejected"]),
+        teach=plain["teach"],
     )
 
 

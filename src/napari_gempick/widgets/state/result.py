@@ -1,0 +1,59 @@
+"""What a search left behind for a micrograph: its line of run.json, and what each k means."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from napari_gempick.model.score_maps import BankIndex
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a search left behind for one micrograph.
+
+    Attributes
+    ----------
+    row : mapping
+        Its line of run.json.
+    bank : BankIndex
+        What each k means.
+    diameter : float
+        The particle's, Å.
+    digest : str
+        Of the settings that were searched with.
+    maps : bool
+        Score and index maps were kept.
+    """
+
+    row: Mapping[str, Any]
+    bank: BankIndex | None = None
+    diameter: float = 0.0
+    digest: str = ""
+    maps: bool = False
+
+    @property
+    def error(self) -> str:
+        """Why the micrograph failed; empty where it did not."""
+        return str(self.row.get("error", ""))
+
+
+def bank_of(run: Mapping[str, Any]) -> BankIndex:
+    """Return what each k of a run means, from its run.json."""
+    return BankIndex(
+        tuple(view["name"] for view in run["views"]),
+        tuple(int(view["sections"]) for view in run["views"]),
+        float(run.get("angle_step", run["settings"]["angle_step"])),
+        float(run["settings"]["angle_range"]),
+    )
+
+
+def results_of(run: Mapping[str, Any]) -> dict[str, Result]:
+    """Return the results of every micrograph of a run.json."""
+    settings = run["settings"]
+    kept = bool(settings.get("save_maps") or settings.get("per_view_maps"))
+    bank, diameter = bank_of(run), float(run["diameter"])
+    return {row["name"]: Result(row, bank, diameter, "", kept) for row in run["micrographs"]}

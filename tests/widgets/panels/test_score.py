@@ -1,0 +1,43 @@
+"""The choice of the score in the Tune panel, and what it has learned."""
+
+from napari_gempick.widgets.panels.score import bars_of
+
+
+def test_the_score_is_chosen_taught_and_shown(picked, qtbot):
+    controller, score = picked.controller, picked.tune.score
+    choice = score.form.fields["score"].native
+    assert choice.currentText() == "ncc" and not score.bars.isVisibleTo(score)
+    score.teach.native.click()
+    qtbot.waitUntil(lambda: score.bars.isVisibleTo(score), timeout=20_000)
+    assert controller.state.teach and choice.currentText() == controller.state.values["score"] == "learned"
+    assert controller.loaded.board.picks.ncc is not None
+    assert "ncc" in score.bars.text() and "1.00" in score.bars.text()  # five particles are too few
+    choice.setCurrentText("ncc")
+    qtbot.waitUntil(lambda: not score.bars.isVisibleTo(score), timeout=20_000)
+    assert "score" not in controller.state.values and not score.teach.native.isChecked()
+    controller.undo()
+    controller.undo()
+    assert choice.currentText() == "ncc" and not controller.state.teach
+    controller.redo()
+    qtbot.waitUntil(lambda: score.bars.isVisibleTo(score), timeout=20_000)
+    assert score.teach.native.isChecked()
+
+
+def test_results_without_decoys_have_the_ncc_only(picked, qtbot):
+    from dataclasses import replace
+
+    controller, score = picked.controller, picked.tune.score
+    assert score.isEnabled()
+    board = controller.loaded.board
+    bare = board.with_candidates(replace(board.candidates, decoys=None))
+    controller.loaded = replace(controller.loaded, board=bare)
+    controller.loaded_changed.emit()
+    assert not score.isEnabled()
+
+
+def test_a_bar_for_each_weight():
+    text = bars_of({"ncc": 0.6, "local mean": -0.3, "power": 0.0}, 3)
+    lines = text.split("<tr>")[1:]
+    assert [line.count("▇") for line in lines] == [12, 6, 1, 0]
+    assert "#d9655b" in lines[1] and "−0.30" in lines[1] and "#d9655b" not in lines[0]
+    assert "with 3 corrections" in lines[3] and "corrections" not in bars_of({"ncc": 1.0}, 0)
