@@ -53,6 +53,7 @@ gui: .venv/.installed-gui
 
 docs: .venv/.installed-docs
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+	@$(BIN)/python tools/check_site.py site
 
 figures: demo
 	$(BIN)/python docs/figures/ncc.py

@@ -2,7 +2,11 @@
 
 import json
 
+import numpy as np
 import pytest
+from scipy.ndimage import gaussian_filter
+
+from napari_gempick.io.images.mrc import write_mrc
 
 SMALL = ("--micrograph-size", 200, "--template-size", 24, "--templates", 5)
 
@@ -20,6 +24,22 @@ def test_figures(gempick, masks):
 def test_extrapolation_says_so(gempick):
     text = gempick("bench", *SMALL, "--extrapolate", 1000, check=0).stdout
     assert "1000 templates" in text and "extrapolated, not measured" in text
+
+
+def test_a_bank_is_searched_in_both_ways(gempick, tmp_path):
+    """A lopsided map: the same candidates, by fewer transforms than search images; a rank is a fact, times are not."""
+    rng = np.random.default_rng(0)
+    volume = gaussian_filter(rng.random((24, 24, 24)) * (np.hypot.reduce(np.indices((24, 24, 24)) - 12) < 9), 1.5)
+    write_mrc(tmp_path / "map.mrc", volume.astype(np.float32), 4.0)
+    options = ("--bank", tmp_path / "map.mrc", "--symmetry", "D2", "--angle-step", 12, "--micrograph-size", 200)
+    found = json.loads(gempick("bench", *options, "--json", check=0).stdout)
+    assert found["rank"] < found["search_images"] / 2
+    assert found["candidates"] > 20
+    assert found["candidates_of_one_only"] == 0
+    assert found["largest_score_difference"] < 1e-5
+    assert 0 < found["map_bound"] < 0.1
+    assert found["times_as_fast"] == pytest.approx(found["seconds"]["full"] / found["seconds"]["compressed"])
+    assert sum(found["stages"].values()) == pytest.approx(1)
 
 
 def test_scaling(gempick):

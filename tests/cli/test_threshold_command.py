@@ -123,3 +123,13 @@ def test_picks_of_little_worth_are_named(data, gempick, basic):
     assert f"% of the {row['picks']} picks are estimated to be false" in done.stderr
     again = gempick("retune", "out", "--threshold", "auto", check=0)
     assert "estimated to be false" not in again.stderr
+
+
+def test_pick_with_pool_is_pick_and_retune(data, gempick, basic, contents):
+    for more, folder in (((), "one"), (("--pool",), "two")):
+        gempick("pick", "grid1", "grid2", *basic, "--lowpass", 8, "--threshold", "auto", *more, "-o", folder, check=0)
+    gempick("retune", "one", "--threshold", "auto", "--pool", check=0)
+    assert contents(data / "one", ("run.json", "autopick.star")) == contents(
+        data / "two", ("run.json", "autopick.star")
+    )
+    assert len({json.dumps(row["thresholds"]) for row in run_of(data / "two")["micrographs"]}) == 1

@@ -10,8 +10,12 @@ import time
 
 import pytest
 
-from cluster_jobs import command, set_distribution, tree
-from napari_gempick.cluster import collect_job, job_status
+from cluster_jobs import command, set_distribution, tree, values_for
+from napari_gempick.cluster import collect_job, export_job, job_status
+from napari_gempick.cluster.settings import make_cluster
+from napari_gempick.io.listing import find_micrographs
+from napari_gempick.model.settings import make_settings
+from napari_gempick.workflows.pick import pick_files
 
 DISTRIBUTIONS = ("micrographs", "templates")
 
@@ -25,6 +29,20 @@ def test_any_number_of_ranks_gives_the_workstations_bytes(job, wanted, run, rank
     assert proof["pairs_counted"] == proof["pairs_expected"] == 5 * 37
     assert proof["every_pair_once"]
     assert job_status(job).state == "complete"
+
+
+@pytest.mark.parametrize(("ranks", "distribution"), [(3, "templates"), (2, "micrographs")])
+def test_a_compressed_search_gives_the_workstations_bytes_too(data, run, tmp_path, ranks, distribution):
+    values = {**values_for(data), "per_view_maps": False, "search": "compressed"}
+    files = find_micrographs([data / "mics"])
+    alone = pick_files(make_settings(values), files, tmp_path / "workstation")
+    assert all(row["map_bound"] > 0 for row in alone["micrographs"])
+    export_job(make_settings(values), files, tmp_path / "job", make_cluster({"site": "mpirun"}))
+    run(ranks, tmp_path / "job", distribution=distribution)
+    assert tree(tmp_path / "job" / "results") == tree(tmp_path / "workstation")
+    proof = collect_job(tmp_path / "job")["job"]["coverage"]
+    assert proof["every_pair_once"]
+    assert proof["pairs_counted"] == proof["pairs_expected"] == 5 * 37
 
 
 def test_a_run_of_the_workstation_covers_the_maps(wanted):

@@ -31,7 +31,7 @@ BOTH = (
     f"{MPI}.micrographs:loader",
     "napari_gempick.engine.matching.pipeline:prepare",
     "napari_gempick.inputs.bank_maker:BankMaker.__call__",
-    "napari_gempick.engine.matching.pipeline:Search",
+    "napari_gempick.engine.matching.pipeline:make_search",
     "napari_gempick.engine.matching.pipeline:run_search",
     "napari_gempick.engine.matching.workers:consume",
     "napari_gempick.engine.matching.pipeline:run_search@2",  # of the second view
@@ -104,7 +104,7 @@ def some_cases():
 
 FOUR = (
     ("napari_gempick.engine.matching.pipeline:prepare", "micrographs"),
-    ("napari_gempick.engine.matching.pipeline:Search", "templates"),
+    ("napari_gempick.engine.matching.pipeline:make_search", "templates"),
     (f"{MPI}.reduce:tree", "templates"),
 )
 ALIKE = {f"{MPI}.progress:Conductor.call", f"{MPI}.rank:Rank._wait_turn", f"{MPI}.program:wait"}

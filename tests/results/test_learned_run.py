@@ -142,6 +142,12 @@ def test_wrong_labels_are_named(copy, picked, tmp_path, text, sentence):
     assert tree(copy) == tree(picked[0])
 
 
+@pytest.mark.parametrize("name", ["nowhere.csv", "nowhere.star", "nowhere"])
+def test_labels_that_are_not_there(copy, tmp_path, name):
+    with pytest.raises(InputError, match=name):
+        retune(copy, {"score": "learned"}, teach=[tmp_path / name])
+
+
 def test_labels_need_the_learned_score(copy, tmp_path):
     (tmp_path / "labels.csv").write_text("micrograph,x,y,label\nmic0,10,10,good\n")
     with pytest.raises(SettingsError, match="--score learned"):

@@ -32,6 +32,26 @@ def test_pick_and_repick(scene, plans):
     assert len(again.picks) > 2 and np.array_equal(again.candidates.x, found.candidates.x)
 
 
+@pytest.mark.parametrize(("lowpass", "ctf"), [(10.0, None), (14.0, Ctf(15000, 15500, 20))])
+def test_a_compressed_search_gives_the_same_picks(scene, plans, lowpass, ctf):
+    """Cropped grids, one with a CTF: candidates, poses, decoys, automatic thresholds and picks are the same."""
+    image, template, _ = scene
+    given = {"lowpass": lowpass, "pixel_size": 2.0, "diameter": 130, "angle_step": 5, "threshold": ("auto",)}
+    full, ours = (
+        gp.pick(image, {"particle": template}, gp.PickSettings(**given, search=search), ctf=ctf)
+        for search in ("full", "compressed")
+    )
+    assert full.scores.bound == 0 < ours.scores.bound
+    assert np.abs(full.scores.score - ours.scores.score).max() <= ours.scores.bound + 1e-5
+    assert full.thresholds == pytest.approx(ours.thresholds, abs=1e-6)
+    assert len(full.candidates) > 40 < len(full.decoys)
+    for one, other in ((full.candidates, ours.candidates), (full.decoys, ours.decoys), (full.picks, ours.picks)):
+        assert len(one) == len(other)
+        order, same = np.lexsort((one.map_x, one.map_y)), np.lexsort((other.map_x, other.map_y))
+        for name, near in {"map_y": 0, "map_x": 0, "k": 0, "score": 1e-5, "x": 0.02, "y": 0.02, "psi": 0.05}.items():
+            assert np.abs(getattr(one, name)[order] - getattr(other, name)[same]).max(initial=0) <= near, name
+
+
 def test_masks_as_arrays(scene, plans):
     image, template, _ = scene
     mask = np.zeros((88, 88), np.float32)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import click
 
 from napari_gempick.cli.common import command_errors, json_option, print_json, say
+from napari_gempick.device.cores import usable_cores
 from napari_gempick.model.settings import MOST_THREADS
 from napari_gempick.workflows.bench import PAPER, Workload, measure, scaling
 
@@ -37,14 +39,66 @@ from napari_gempick.workflows.bench import PAPER, Workload, measure, scaling
     type=click.IntRange(1),
     help="Also state the time for this many templates, extrapolated from the measured ones.",
 )
+@click.option(
+    "--bank",
+    type=click.Path(path_type=Path),
+    metavar="MAP",
+    help="Compare the full search with that by a basis, on the projections of a 3D map under one circle.",
+)
+@click.option("--symmetry", default="C1", show_default=True, metavar="C1|D2|...", help="With --bank: of the map.")
+@click.option(
+    "--views", type=click.IntRange(min=1), help="With --bank: number of projections. Default: every 15 degrees."
+)
+@click.option(
+    "--angle-step", type=click.FloatRange(min=0.5), default=4.0, show_default=True, help="With --bank. [degrees]"
+)
+@click.option("--lowpass", type=click.FloatRange(min=0), default=20.0, show_default=True, help="With --bank. [Å]")
+@click.option(
+    "--micrograph",
+    type=click.Path(path_type=Path),
+    help="With --bank: what is searched. Default: white noise of --micrograph-size.",
+)
+@click.option("--pixel-size", type=click.FloatRange(min=0, min_open=True), help="With --micrograph. [Å]")
 @json_option
 @command_errors
-def command(paper: bool, extrapolate: int | None, with_scaling: bool, as_json: bool, **options: Any) -> None:
+def command(
+    paper: bool,
+    extrapolate: int | None,
+    with_scaling: bool,
+    as_json: bool,
+    bank: Path | None,
+    symmetry: str,
+    views: int | None,
+    angle_step: float,
+    lowpass: float,
+    micrograph: Path | None,
+    pixel_size: float | None,
+    **options: Any,
+) -> None:
     """Measure the engine on random data: templates per second, and the cost of one in plain full-size inverse FFTs.
 
     The plain FFT (FFTW, float32, MEASURE, one thread) is timed before and after in the same run. Figures that are
     extrapolated say so.
     """
+    if bank is not None:
+        from napari_gempick.workflows.bench_bank import measure_bank
+
+        found = measure_bank(
+            bank,
+            symmetry=symmetry,
+            views=views,
+            angle_step=angle_step,
+            lowpass=lowpass or None,
+            micrograph=micrograph,
+            micrograph_size=options["micrograph_size"],
+            pixel_size=pixel_size,
+            threads=options["threads"] or usable_cores(),
+        )
+        if as_json:
+            print_json(found)
+        else:
+            _print_bank(found)
+        return
     if paper:
         options |= PAPER if extrapolate is None else {**PAPER, "templates": options["templates"]}
         extrapolate = extrapolate and PAPER["templates"]
@@ -62,6 +116,34 @@ def command(paper: bool, extrapolate: int | None, with_scaling: bool, as_json: b
         print_json(figures)
     else:
         _print(figures)
+
+
+def _print_bank(found: dict[str, Any]) -> None:
+    full, ours = (
+        f"{found['seconds'][kind]:.2f} s, {found['templates_per_second'][kind]:.0f} templates/s, "
+        f"{found['plain_ffts_per_template'][kind]:.2f} plain FFTs per template"
+        for kind in ("full", "compressed")
+    )
+    rows = [
+        ("workload", f"{found['search_images']} search images on {found['grid'][0]} x {found['grid'][1]} map pixels, "
+                     f"{found['threads']} threads"),
+        ("full", full),
+        ("compressed", ours),
+        ("times as fast", f"{found['times_as_fast']:.2f}; --search auto takes the "
+                          f"{'compressed' if found['auto'] else 'full'} search"),
+        ("rank", f"{found['rank']}, made in {found['basis_seconds']:.2f} s with the templates"),
+        ("stages", ", ".join(f"{name} {100 * share:.0f} %" for name, share in found["stages"].items())),
+        ("exact scores", f"{found['exact_scores']}, {100 * found['share_of_scores']:.1f} % of both maps; "
+                         f"the others within {found['map_bound']:.4f}"),
+        ("candidates and decoys", f"{found['candidates']}, of one search only {found['candidates_of_one_only']}, "
+                                  f"scores differ by up to {found['largest_score_difference']:.1e}, "
+                                  f"other search images {found['other_search_images']}"),
+        ("plain inverse FFT", f"{found['plain_fft_ms']:.2f} ms"),
+        ("peak memory", f"{found['peak_memory_mib']:.0f} MiB"),
+    ]  # fmt: skip
+    width = max(len(name) for name, _ in rows)
+    for name, value in rows:
+        click.echo(f"{name:<{width}}  {value}")
 
 
 def _print(figures: dict[str, Any]) -> None:

@@ -126,12 +126,19 @@ def _proof_sentences(rows: list[dict[str, Any]]) -> Iterator[str]:
               for row in rows if row.get("proof")]  # fmt: skip
     verified = [text for text in proofs if text.startswith("verified")]
     if verified:
-        yield f"Coordinates verified on {len(verified)} of {len(proofs)} micrographs ({verified[0].split(': ')[1]})."
+        how = verified[0].split(": ")[1]
+        yield f"Coordinate convention verified on {len(verified)} of {len(proofs)} micrographs ({how})."
     elif proofs:
         yield f"Coordinates {proofs[0]}."
 
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print a machine-readable result on stdout.")
+pool_option = click.option(
+    "--pool",
+    "pooled",
+    is_flag=True,
+    help="With --threshold auto: one threshold for each view, from the scores of all micrographs together.",
+)
 
 
 def _option(one: Declared, *, show_default: bool = True) -> Callable[[Any], Any]:

@@ -26,6 +26,6 @@ def command(paths: tuple[Path, ...]) -> None:
         from napari_gempick.widgets.app.dock import open_window
     except ImportError as error:
         raise SettingsError(
-            f"The window needs napari ({error}); install it with: pip install 'napari-gempick[gui]'."
+            f"The window needs napari ({error}); in a copy of the repository, run: pip install '.[gui]'."
         ) from error
     open_window([path.absolute() for path in paths])

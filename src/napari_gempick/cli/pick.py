@@ -15,6 +15,7 @@ from napari_gempick.cli.common import (
     given,
     interruptible,
     json_option,
+    pool_option,
     print_json,
     print_picks,
     say,
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     type=click.Path(path_type=Path),
     help="Settings from a JSON file, such as the run.json of an earlier run; options given here win.",
 )
+@pool_option
 @click.option("--overwrite", is_flag=True, help="Replace results that the output folder holds.")
 @click.option("--resume", is_flag=True, help="Keep the micrographs that are done and go on with the others.")
 @json_option
@@ -42,6 +44,7 @@ def command(
     micrographs: tuple[str, ...],
     output: Path,
     config: Path | None,
+    pooled: bool,
     overwrite: bool,
     resume: bool,
     as_json: bool,
@@ -57,6 +60,7 @@ def command(
     from napari_gempick.model.settings import make_settings
     from napari_gempick.results.run_file import merged, read_settings
     from napari_gempick.workflows.pick import pick_files
+    from napari_gempick.workflows.retune import retune
 
     if overwrite and resume:
         raise SettingsError("--overwrite and --resume exclude each other; give one of them.")
@@ -88,6 +92,8 @@ def command(
             )
     finally:
         printer.close()
+    if pooled:
+        run = retune(output, {}, pooled=True)
     for hint in run["hints"]:
         say(hint)
     if as_json:

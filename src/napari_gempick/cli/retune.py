@@ -13,6 +13,7 @@ from napari_gempick.cli.common import (
     exit_status,
     given,
     json_option,
+    pool_option,
     print_json,
     print_picks,
     say,
@@ -25,17 +26,12 @@ from napari_gempick.workflows.retune import retune
 @click.command("retune", cls=VariadicCommand)
 @click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
 @settings_options(RETUNABLE, show_defaults=False)
-@click.option(
-    "--pool",
-    "pooled",
-    is_flag=True,
-    help="With --threshold auto: one threshold for each view, from the scores of all micrographs together.",
-)
+@pool_option
 @click.option(
     "--teach",
     "teach",
     multiple=True,
-    type=click.Path(path_type=Path, exists=True),
+    type=click.Path(path_type=Path),
     metavar="LABELS",
     help="With --score learned: what a person judged. CSV with the columns micrograph, x, y and label (good or bad), a "
     "saved session of the window, or corrected picks.",

@@ -83,7 +83,10 @@ class ClusterSettings(BaseModel):
         "mpiexec", "The mpiexec of the MPI library that mpi4py uses.", metavar="FILE", label="mpiexec on the nodes"
     )
     python: str = _more(
-        "python", "The interpreter on the nodes, with napari-gempick[mpi].", metavar="FILE", label="Python on the nodes"
+        "python",
+        "The interpreter on the nodes, with napari-gempick and mpi4py.",
+        metavar="FILE",
+        label="Python on the nodes",
     )
     distribution: Literal["auto", "micrographs", "templates"] = _more(
         "auto",

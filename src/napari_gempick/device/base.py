@@ -28,11 +28,15 @@ if TYPE_CHECKING:
 Result = TypeVar("Result")
 
 
-class Blocks(Protocol):
-    """What a device asks of a bank; see engine.templates.bank.Bank."""
+class Images(Protocol):
+    """Numbered images that are correlated with a micrograph."""
 
     def template(self, k: int) -> Array:
-        """Return template k, normalised under its mask, (h, w) float32 on the host, kept there."""
+        """Return image k, of a bank template k normalised under its mask, (h, w) float32 on the host, kept there."""
+
+
+class Blocks(Images, Protocol):
+    """What a device asks of a bank; see engine.templates.bank.Bank."""
 
     def make_templates(self, ks: Sequence[int], on: Arrays) -> Array:
         """Return the same of several, made anew where `on` says, (n, h, w)."""
@@ -122,6 +126,16 @@ class TileWorker(Protocol):
 
     def to_host(self, array: Array) -> Array:
         """Return the array as a NumPy array."""
+
+
+class BasisWorker(TileWorker, Protocol):
+    """A worker that gives the correlations themselves, as the compressed search needs them."""
+
+    def image_spectra(self, images: Images, numbers: Sequence[int], precision: str) -> Array:
+        """Return the conjugated spectra of some images."""
+
+    def correlations(self, tile: Array, templates: Sequence[Array], rect: Rect, out: Array, precision: str) -> None:
+        """Write the correlations of spectra with the tile at the positions of `rect`, (n, height, width)."""
 
 
 class Device(Protocol):

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import time
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from napari_gempick.device.base import HOST
+from napari_gempick.device.blas import one_thread
 from napari_gempick.device.fft import ROWS, TileFFT, cpu_tile
 from napari_gempick.device.plan import cpu_model
 from napari_gempick.device.tiling import CPU_TILING
@@ -17,7 +20,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from napari_gempick.device.base import Blocks, Rect, Result
+    from napari_gempick.device.base import Blocks, Images, Rect, Result
     from napari_gempick.device.plan import PlanStore
 
     Maps = Sequence[NDArray[Any]]
@@ -79,8 +82,12 @@ class CpuWorker:
 
     def template_spectra(self, bank: Blocks, ks: Sequence[int], precision: str) -> list[Any]:
         """See base.TileWorker."""
+        return self.image_spectra(bank, ks, precision)
+
+    def image_spectra(self, images: Images, numbers: Sequence[int], precision: str) -> list[Any]:
+        """See base.BasisWorker."""
         fft = self._fft(precision)
-        return [fft.spectrum(bank.template(k), conjugate=True) for k in ks]
+        return [fft.spectrum(images.template(number), conjugate=True) for number in numbers]
 
     def mask_spectra(self, bank: Blocks, groups: Sequence[int], precision: str) -> list[Any]:
         """See base.TileWorker."""
@@ -117,6 +124,15 @@ class CpuWorker:
                 np.divide(1, variance, out=part, casting="same_kind")
             found.append(out)
         return found
+
+    def correlations(self, tile: Any, templates: Sequence[Any], rect: Rect, out: NDArray[Any], precision: str) -> None:
+        """See base.BasisWorker."""
+        fft = self._fft(precision)
+        for template, found in zip(templates, out, strict=True):
+            fft.correlate(tile, template)
+            for first, part, _ in _row_blocks(rect):
+                rows = slice(part[0].start - rect[0].start, part[0].stop - rect[0].start)
+                found[rows] = fft.rows(first)[part[0].start - first : part[0].stop - first, part[1]]
 
     def score(
         self,
@@ -192,6 +208,27 @@ class CpuWorker:
         return array
 
 
+TIMED = 4
+"""Search images that are timed together."""
+RATED = (384, 384)
+"""Tile on which a search image is timed once for a plan."""
+
+
+def _stored(rate: float) -> int:
+    """Return a rate as a plan can hold it."""
+    return min(1_000_000, max(1, round(rate)))
+
+
+def _fastest(work: Callable[[], Any], times: int = 15) -> float:
+    """Return the seconds of the fastest of some calls."""
+    found = []
+    for _ in range(times):
+        started = time.perf_counter()
+        work()
+        found.append(time.perf_counter() - started)
+    return max(1e-9, min(found))
+
+
 class CpuDevice:
     """Some cores of this machine. See base.Device."""
 
@@ -200,10 +237,56 @@ class CpuDevice:
 
     def __init__(self, threads: int, plans: PlanStore, name: str = "cpu") -> None:
         self.name, self.threads, self._plans = name, threads, plans
+        self._rates: tuple[int, int, int] | None = None
 
     def worker(self, fft_shape: tuple[int, int]) -> CpuWorker:
         """See base.Device."""
         return CpuWorker(fft_shape, self._plans)
+
+    def rates(self) -> tuple[int, int, int]:
+        """Return what a search image costs on a tile of RATED, its transform alone, and the rate of matrix products.
+
+        The costs are in 0.1 µs, the rate in millions of operations a second. Measured once and stored in the plan, so
+        that what follows from them is the same for all that use it.
+        """
+        if self._rates is None:
+            worker, (height, width) = CpuWorker(RATED, self._plans), RATED
+            block = np.random.default_rng(0).standard_normal(RATED).astype(np.float32)
+            tile = worker.spectrum(block, "single")
+            templates = [tile] * TIMED
+            rect = slice(0, height * 7 // 8), slice(0, width * 7 // 8)
+            shape = rect[0].stop, rect[1].stop
+            out, maps, sigma = (
+                np.empty((TIMED, *shape), np.float32),
+                worker.new_maps(shape, 2),
+                np.ones(shape, np.float32),
+            )
+            one, other, product = (np.ones(sides, np.float32) for sides in ((48, 20), (20, 2048), (48, 2048)))
+
+            def score() -> None:
+                worker.score(tile, templates, range(TIMED), [sigma], [rect] * TIMED, maps, nullcontext(), "single")
+
+            def transform() -> None:
+                worker.correlations(tile, templates, rect, out, "single")
+
+            def multiply() -> None:
+                np.matmul(one, other, out=product)
+
+            def rate(work: Callable[[], None]) -> int:
+                with one_thread():
+                    return round(1e9 * _fastest(work))
+
+            score()  # plans are made before the plan file is locked
+            search = self._plans.tile_shape("search image, 0.1 us", lambda: (_stored(rate(score) / TIMED / 100), TIMED))
+            rest = self._plans.tile_shape(
+                "transform, 0.1 us, and product",
+                lambda: (
+                    _stored(rate(transform) / TIMED / 100),
+                    _stored(1e3 * 2 * one.size * other.shape[1] / rate(multiply)),
+                ),
+            )
+            self._rates = search[0], *rest
+        return self._rates
 
     def describe(self) -> dict[str, Any]:
         """See base.Device."""

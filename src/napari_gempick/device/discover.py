@@ -19,7 +19,7 @@ def find_gpus() -> tuple[list[dict[str, Any]], str]:
     try:
         import cupy
     except ImportError:
-        return [], "CuPy is not installed (pip install napari-gempick[cuda13] or [cuda12])"
+        return [], "CuPy is not installed (in a copy of the repository: pip install '.[cuda13]' or '.[cuda12]')"
     try:
         count = cupy.cuda.runtime.getDeviceCount()
     except Exception as error:  # CuPy raises its own classes for a missing driver, each version others

@@ -54,6 +54,13 @@ class Tile:
         """Height and width of the positions."""
         return self.rows.stop - self.rows.start, self.columns.stop - self.columns.start
 
+    def wider(self, by: int, rows: slice, columns: slice) -> Tile:
+        """Return the tile with so many positions more on each side, as far as these rows and columns reach."""
+        top, left = max(rows.start, self.rows.start - by), max(columns.start, self.columns.start - by)
+        bottom, right = min(rows.stop, self.rows.stop + by), min(columns.stop, self.columns.stop + by)
+        moved = self.top + top - self.rows.start, self.left + left - self.columns.start
+        return Tile(slice(top, bottom), slice(left, right), *moved)
+
     def block(
         self,
         image: NDArray[np.float32],
@@ -132,10 +139,19 @@ def layout(rows: slice, columns: slice, extent: Extent, fft_shape: tuple[int, in
 
 @dataclass(frozen=True)
 class Precision:
-    """Which parts of a tile's work need double precision."""
+    """Which parts of a tile's work need double precision.
+
+    Attributes
+    ----------
+    scores, statistics : str
+        "single" or "double".
+    rounding : float
+        Largest error of a score that the rounding of a transform causes.
+    """
 
     scores: str
     statistics: str
+    rounding: float = TOLERANCE
 
 
 class PrecisionRule:
@@ -179,7 +195,8 @@ class PrecisionRule:
         squares = block * block
         numerator = ROUNDING * math.sqrt(float(squares.mean()) / lowest)
         sigma = ROUNDING * math.sqrt(float(np.vdot(squares, squares)) / squares.size) / (2 * lowest)
-        return Precision(*("double" if error > TOLERANCE else "single" for error in (numerator, sigma)))
+        scores, statistics = ("double" if error > TOLERANCE else "single" for error in (numerator, sigma))
+        return Precision(scores, statistics, numerator if scores == "single" else min(TOLERANCE, numerator * 1e-8))
 
 
 def largest_rectangle(inside: NDArray[np.bool_]) -> tuple[int, int, int, int] | None:

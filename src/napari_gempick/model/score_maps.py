@@ -32,21 +32,25 @@ class ScoreMap:
         Where the map's pixels lie on the micrograph.
     bank : BankIndex
         What each k means.
+    bound : float
+        By how much the scores that are neither a candidate's nor beside one may be wrong; 0 after a full search.
     """
 
     score: NDArray[np.float32]
     index: NDArray[np.int32]
     grid: Grid
     bank: BankIndex
+    bound: float = 0.0
 
     def merged(self, other: ScoreMap) -> ScoreMap:
         """Return the maximum of both maps, the smaller k in a tie; unscored positions count as nothing."""
         better = (self.index < 0) | (other.score > self.score)
         better |= (other.score == self.score) & (other.index < self.index)
         better &= other.index >= 0
-        return ScoreMap(
-            np.where(better, other.score, self.score), np.where(better, other.index, self.index), self.grid, self.bank
+        score, index = (
+            np.where(better, theirs, ours) for theirs, ours in ((other.score, self.score), (other.index, self.index))
         )
+        return ScoreMap(score, index, self.grid, self.bank, max(self.bound, other.bound))
 
 
 @dataclass(frozen=True)

@@ -9,17 +9,15 @@ from pydantic import BaseModel, ConfigDict, ValidationInfo, field_validator, mod
 
 from napari_gempick.model.declaration import Paths, declare, names_with, validated
 from napari_gempick.model.errors import SettingsError
-from napari_gempick.model.values import AUTO, PerView, read_bounds, read_fold, read_grid, read_threshold
+from napari_gempick.model.values import AUTO, LEARNED, PerView, read_bounds, read_fold, read_grid, read_threshold
 
 if TYPE_CHECKING:
     from fractions import Fraction
 
 MOST_THREADS = 1024
 """More than any computer has use for; a slip of the pen would take all its memory."""
-LEARNED = "learned"
 LEAST_STEP = 0.01
 """Degrees; a finer step than this is a slip of the pen, and its 36,000 rotations would fill the memory."""
-
 
 _CTF = Paths(
     "none: no CTF",
@@ -35,7 +33,6 @@ _EXCLUDE = Paths(
     AUTO,
     "Ice, dirt, carbon and padded borders, found automatically",
 )
-
 
 _view = functools.partial(declare, group="Views", role="template")
 _template = functools.partial(declare, group="Templates", role="template")
@@ -54,6 +51,7 @@ _PIXEL: dict[str, Any] = {**_LENGTH, "digits": 3, "empty": "from file"}
 _DIAMETER: dict[str, Any] = {**_LENGTH, "step": 10, "empty": "from mask"}
 _OFF: dict[str, Any] = {**_LENGTH, "empty": "off"}
 _THREADS: dict[str, Any] = {"ge": 0, "le": MOST_THREADS}
+_FLOOR: dict[str, Any] = {"label": "Lowest score", "role": "candidates", "ge": -1, "le": 1}
 _REACH: dict[str, Any] = {"unit": "Å", "ge": 0, "step": 10}
 _run = functools.partial(declare, group="Run")
 
@@ -281,6 +279,12 @@ class PickSettings(BaseModel):
     threads: int = _run(
         0, "Total number of CPU threads. 0: all cores available to this process.", role="run", empty="all", **_THREADS
     )
+    search: Literal["auto", "full", "compressed"] = _run(
+        "auto",
+        "full: transform each search image. compressed: a basis of them, and exact scores at candidates; maps have "
+        "bounded errors elsewhere. auto: what takes less time, full where maps are saved.",
+        label="Method",
+    )
     save_maps: bool = declare(
         False, "Save score and index maps.", label="Keep score and index maps", group=None, role="files"
     )
@@ -301,18 +305,14 @@ class PickSettings(BaseModel):
         role="format",
     )
     candidate_floor: float = _run(
-        0.1,
-        "Candidates are kept down to this score, or to the threshold where that is lower.",
-        label="Lowest score",
-        role="candidates",
-        ge=-1,
-        le=1,
+        0.1, "Candidates are kept down to this score, or to the threshold where that is lower.", **_FLOOR
     )
 
-    @field_validator("lowpass", "highpass", mode="before")
+    @field_validator("lowpass", "highpass", "angle_step", mode="before")
     @classmethod
-    def _zero_is_off(cls, value: Any) -> Any:
-        return None if value in (0, "0") else value
+    def _word_for_none(cls, value: Any, info: ValidationInfo) -> Any:
+        word = str(value).strip().lower()
+        return None if (word == AUTO if info.field_name == "angle_step" else value in (0, "0")) else value
 
     @field_validator("threshold", "in_plane_symmetry")
     @classmethod
@@ -326,11 +326,6 @@ class PickSettings(BaseModel):
         if text is not None:
             (read_grid if info.field_name == "grid" else read_bounds)(text)
         return text
-
-    @field_validator("angle_step", mode="before")
-    @classmethod
-    def _automatic_step(cls, value: Any) -> Any:
-        return None if isinstance(value, str) and value.strip().lower() == AUTO else value
 
     @field_validator("angle_step")
     @classmethod
@@ -357,6 +352,8 @@ class PickSettings(BaseModel):
             raise ValueError("the learned score needs the decoys; leave out no-decoys")
         if self.lowpass and self.highpass and self.highpass <= self.lowpass:
             raise ValueError(f"highpass {self.highpass:g} Å must be larger than lowpass {self.lowpass:g} Å")
+        if self.per_view_maps and self.search == "compressed":
+            raise ValueError("per-view-maps needs the full search; leave out search, or say full")
         if self.ctf is not None and self.contrast != "same":
             raise ValueError("the CTF gives the sign of the templates; leave out --contrast, or --ctf")
         return self
@@ -388,13 +385,7 @@ class PickSettings(BaseModel):
 
 
 def make_settings(values: dict[str, Any]) -> PickSettings:
-    """Build settings from plain values.
-
-    Raises
-    ------
-    SettingsError
-        One sentence that names each wrong setting.
-    """
+    """Build settings from plain values; SettingsError has one sentence that names each wrong setting."""
     settings = validated(PickSettings, values)
     if settings.phase_flipped != "no" and settings.ctf is None:  # arrays come with a CTF of their own
         raise SettingsError("Wrong settings: --phase-flipped needs --ctf.")

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 AUTO = "auto"
+LEARNED = "learned"
 
 
 class Named(NamedTuple):

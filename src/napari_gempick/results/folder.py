@@ -22,8 +22,8 @@ from napari_gempick.io.images.mrc import write_mrc
 from napari_gempick.io.micrograph_names import Known, MicrographTable, shown
 from napari_gempick.model.declaration import names_with
 from napari_gempick.model.errors import GempickError, OutputError, ProofError, SettingsError
-from napari_gempick.model.settings import LEARNED, PickSettings
-from napari_gempick.model.values import AUTO
+from napari_gempick.model.settings import PickSettings
+from napari_gempick.model.values import AUTO, LEARNED
 from napari_gempick.results.run_file import RUN_FILE, read_run
 from napari_gempick.results.run_rows import FROM_BOTTOM, describe, describe_thresholds, formats_of, micrograph_of
 from napari_gempick.results.thresholds import (
@@ -353,8 +353,9 @@ class Results:
     ) -> None:
         pixel_size = maps.grid.map_pixel_size
         score, index = self._map_paths(micrograph, which, kinds)
-        write_mrc(score, maps.score, pixel_size)
-        write_mrc(index, maps.index.astype(np.float32), pixel_size)
+        bound = f"exact within {maps.bound:.6f}, and at candidates and beside them" if maps.bound else ""
+        write_mrc(score, maps.score, pixel_size, note=bound)
+        write_mrc(index, maps.index.astype(np.float32), pixel_size, note=bound and "exact at candidates")
 
     def _map_paths(
         self, micrograph: MicrographFile, which: str, kinds: tuple[str, str] = ("ncc", "index")

@@ -168,6 +168,19 @@ def nearest(candidates: Candidates, labels: Labels, distance: float) -> NDArray[
     return found
 
 
+def by_ncc(candidates: Candidates) -> Candidates:
+    """Return candidates that have a learned score with the NCC in its place again, best first."""
+    kinds = []
+    for one in (candidates.picks, candidates.decoys):
+        assert one is not None and one.ncc is not None
+        kinds.append(_best_first(replace(one, score=one.ncc, ncc=None)))
+    return replace(candidates, picks=kinds[0], decoys=kinds[1])
+
+
+def _best_first(picks: Picks) -> Picks:
+    return picks.take(np.lexsort((picks.map_x, picks.map_y, -picks.score)))
+
+
 def _scored(picks: Picks, weights: Weights, diameter: float, *, inverted: bool) -> Picks:
-    scored = replace(picks, score=weights.score(features(picks, diameter, inverted=inverted)), ncc=picks.score)
-    return scored.take(np.lexsort((picks.map_x, picks.map_y, -scored.score)))
+    score = weights.score(features(picks, diameter, inverted=inverted))
+    return _best_first(replace(picks, score=score, ncc=picks.score))

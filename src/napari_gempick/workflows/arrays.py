@@ -9,6 +9,7 @@ import numpy as np
 
 from napari_gempick.device.discover import open_devices
 from napari_gempick.device.plan import PlanStore
+from napari_gempick.engine.matching.choice import Wanted
 from napari_gempick.engine.matching.pipeline import search_all
 from napari_gempick.engine.matching.workers import DevicePool
 from napari_gempick.engine.picking.exclusion import find_exclusion
@@ -141,6 +142,7 @@ def pick(
         pool,
         tile_shape=plans.tile_shape,
         decoys=settings.decoys,
+        wanted=Wanted(settings.search, candidate_floor(settings, makers.index.view_names)),
         cancel=cancel,
         progress=progress,
     )

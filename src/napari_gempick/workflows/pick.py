@@ -11,6 +11,7 @@ import numpy as np
 
 from napari_gempick.device.discover import open_devices
 from napari_gempick.device.plan import PlanStore
+from napari_gempick.engine.matching.choice import Wanted
 from napari_gempick.engine.matching.pipeline import Outcome, Progress, search_all
 from napari_gempick.engine.matching.workers import DevicePool
 from napari_gempick.inputs.bank_maker import BankMaker
@@ -25,6 +26,7 @@ from napari_gempick.model.values import AUTO
 from napari_gempick.results.folder import Results
 from napari_gempick.results.run_file import earlier_rows
 from napari_gempick.results.run_rows import FROM_BOTTOM, formats_of, micrograph_of, run_notes
+from napari_gempick.results.thresholds import candidate_floor
 from napari_gempick.results.whole_run import alone_in, choose_by_run, left_over
 from napari_gempick.verification.prove import MicrographProof, Prover
 
@@ -192,6 +194,7 @@ def _pick(
             tile_shape=plans.tile_shape,
             per_view=settings.per_view_maps,
             decoys=settings.decoys,
+            wanted=Wanted(settings.search, candidate_floor(settings, makers.index.view_names), settings.save_maps),
             cancel=cancel,
             progress=progress,
         )
@@ -255,6 +258,8 @@ def finish_micrograph(results: Results, micrograph: MicrographFile, outcome: Out
         maps = outcome.scores, outcome.per_view, outcome.decoys
         row = results.write(micrograph, *maps, proof, outcome.image, outcome.refine)
         row["seconds"] = round(outcome.seconds, 3)
+        if outcome.scores.bound:
+            row["map_bound"] = round(outcome.scores.bound, 6)
         if micrograph.pixel_size is not None and row["pixel_size"] == micrograph.pixel_size:
             row["pixel_size_source"] = LIST
     except OutputError:

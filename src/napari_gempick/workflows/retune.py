@@ -8,8 +8,8 @@ from napari_gempick.engine.picking.run_evidence import pool
 from napari_gempick.inputs.preparation import check_exclusion
 from napari_gempick.io.candidates import read_candidates
 from napari_gempick.model.errors import GempickError, OutputError, SettingsError
-from napari_gempick.model.settings import LEARNED, make_settings
-from napari_gempick.model.values import AUTO, named_texts
+from napari_gempick.model.settings import make_settings
+from napari_gempick.model.values import AUTO, LEARNED, named_texts
 from napari_gempick.results.folder import Results
 from napari_gempick.results.labels import read_labels
 from napari_gempick.results.learned_score import learn

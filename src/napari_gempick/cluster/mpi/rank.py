@@ -27,11 +27,12 @@ from napari_gempick.cluster.mpi.scheduler import GO_ON, LEAVE, NO_MORE, STOP
 from napari_gempick.cluster.mpi.together import Together
 from napari_gempick.cluster.records import RankLog, last_attempt
 from napari_gempick.device.discover import open_devices
+from napari_gempick.engine.matching.choice import FULL, Wanted, make_search
 from napari_gempick.engine.matching.pipeline import Source, search_all
-from napari_gempick.engine.matching.search import Search
 from napari_gempick.engine.matching.workers import DevicePool, run_search
 from napari_gempick.engine.preprocess.prepare import prepare
 from napari_gempick.model.errors import DeviceError, GempickError, InputError
+from napari_gempick.results.thresholds import candidate_floor
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator
@@ -173,7 +174,10 @@ class Rank:
                 prepared = prepare(source.image, source.grid, source.lowpass, source.highpass, source.transfer)
                 share = (0, 1, len(makers.index))
                 bank = makers(source.grid) if source.bank is None else source.bank()
-                run_search(Search(prepared, bank, self.plans.tile_shape, self.pool.tiling, share=share), self.pool)
+                wanted, decoys = self._wanted, self.job.settings.decoys
+                common = prepared, bank, self.pool, self.plans.tile_shape
+                for kind in {wanted, FULL}:
+                    run_search(make_search(kind, *common, decoys=decoys, share=share), self.pool)
                 return
 
     def run(self) -> None:
@@ -206,6 +210,12 @@ class Rank:
         self.reason = self.reason or reason
         self.stop.set()
 
+    @property
+    def _wanted(self) -> Wanted:
+        settings = self.job.settings
+        floor = candidate_floor(settings, self.worker.makers.index.view_names)
+        return Wanted(settings.search, floor, settings.save_maps)
+
     def search_settings(self) -> dict[str, Any]:
         """Return what both distributions tell `search_all`."""
         settings = self.job.settings
@@ -213,6 +223,7 @@ class Rank:
             "tile_shape": self.plans.tile_shape,
             "per_view": settings.per_view_maps,
             "decoys": settings.decoys,
+            "wanted": self._wanted,
         }
 
     def _wait_turn(self) -> None:

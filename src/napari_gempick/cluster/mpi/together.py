@@ -129,7 +129,7 @@ class Together:
             self._call(reduce.tree(self._maps, pairs))
             if self._rank.comm.rank == 0:
                 reduce.unpack(pairs, score, index)
-        search.scored[:] = self._call(scheduler.total_of(self._talk, search.scored))
+        search.complete(self._call(scheduler.total_of(self._talk, search.tally())))
         self._exchanging = 0
         self._combined += 1
 

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from napari_gempick.engine.matching.choice import FULL, make_search
 from napari_gempick.engine.matching.pose import PoseRefiner
-from napari_gempick.engine.matching.search import Search
 from napari_gempick.engine.matching.workers import PATIENCE, POLL_SECONDS, DevicePool, run_search
 from napari_gempick.engine.preprocess.prepare import Prepared, prepare
 from napari_gempick.model.errors import Cancelled, GempickError, InputError
@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from napari_gempick.engine.matching.search import ShapeChooser, Share
+    from napari_gempick.engine.matching.choice import Wanted
+    from napari_gempick.engine.matching.search import Search, ShapeChooser, Share
     from napari_gempick.engine.preprocess.fourier_filters import Transfer
     from napari_gempick.engine.templates.bank import Bank
     from napari_gempick.model.geometry import Grid
@@ -133,6 +134,7 @@ def search_all(
     tile_shape: ShapeChooser | None = None,
     per_view: bool = False,
     decoys: bool = False,
+    wanted: Wanted = FULL,
     share: Share | None = None,
     combine: Callable[[Search], None] | None = None,
     failure: Callable[[Exception], GempickError | None] | None = None,
@@ -153,8 +155,10 @@ def search_all(
         Search view by view and yield the maps of each.
     decoys : bool
         Yield the maps of the inverted contrast as well.
+    wanted : Wanted
+        Search in full or by a basis; maps of each view are always searched in full.
     share : (start, stop, of), optional
-        Search this part of the bank alone; see engine.matching.search.Search.
+        Do this part of the search alone; see engine.matching.search.Search.
     combine : callable
         Called with each search that is done, before its maps are taken; an InputError of it is recorded.
     failure : callable
@@ -199,6 +203,10 @@ def search_all(
             if stop.is_set() or item[1] is None:
                 return
 
+    def check() -> None:
+        if cancel is not None and cancel.is_set():
+            raise Cancelled("Stopped.")
+
     producer = threading.Thread(target=produce, daemon=True)
     producer.start()
     try:
@@ -220,7 +228,10 @@ def search_all(
 
             try:
                 bank = bank_of(source.grid) if source.bank is None else source.bank()
-                search = functools.partial(Search, prepared, bank, tile_shape, pool.tiling, decoys=decoys, share=share)
+                how = FULL if per_view else wanted
+                search = functools.partial(
+                    make_search, how, prepared, bank, pool, tile_shape, decoys=decoys, share=share, check=check
+                )
                 n_views = len(bank.index.view_names) if per_view else 1
                 found = _search_one(search, pool, n_views, per_view, combine, cancel, report)
             except InputError as error:

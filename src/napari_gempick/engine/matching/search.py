@@ -100,6 +100,11 @@ class Search:
         No position of the micrograph holds the whole support of any mask.
     """
 
+    halo = 0
+    """Positions around the part of the maps that a tile writes, on which that part depends."""
+    bound: float = 0.0
+    """By how much a score that is not a candidate's, nor beside one, may be wrong."""
+
     def __init__(
         self,
         prepared: Prepared,
@@ -118,7 +123,7 @@ class Search:
             slice(min((s.start for s in axis), default=0), max((s.stop for s in axis), default=0))
             for axis in ([both[0] for both in spans], [both[1] for both in spans])
         )
-        positions = (rows.stop - rows.start, columns.stop - columns.start)
+        self.positions = positions = (rows.stop - rows.start, columns.stop - columns.start)
         box = bank.extent.box
         if min(positions) < 1:
             spacing, shape = prepared.grid.map_pixel_size, prepared.grid.shape
@@ -127,12 +132,14 @@ class Search:
                 f"micrograph ({shape[1] * spacing:.0f} x {shape[0] * spacing:.0f} Å); "
                 "check both pixel sizes or give a smaller mask."
             )
-        key = f"{positions[0]}x{positions[1]}+{box[0]}x{box[1]}"
+        overlap = 2 * self.halo
+        key = f"{positions[0]}x{positions[1]}+{box[0] + overlap}x{box[1] + overlap}"
         key += "" if tiling is CPU_TILING else f" {tiling.name}"
-        choose = functools.partial(choose_fft_shape, positions, box, tiling)
+        choose = functools.partial(choose_fft_shape, positions, (box[0] + overlap, box[1] + overlap), tiling)
         self.fft_shape = choose() if tile_shape is None else tile_shape(key, choose)
         self.valid = (self.fft_shape[0] - box[0] + 1, self.fft_shape[1] - box[1] + 1)
-        self.tiles = layout(rows, columns, bank.extent, self.fft_shape)
+        self.own = layout(rows, columns, bank.extent, (self.fft_shape[0] - overlap, self.fft_shape[1] - overlap))
+        self.tiles = [tile.wider(self.halo, rows, columns) for tile in self.own] if self.halo else self.own
         inside = slice(prepared.margin, -prepared.margin or None)
         self._rule = PrecisionRule(prepared.image[inside, inside], bank.core, max(group.area for group in bank.groups))
         self.shared_groups = frozenset(g for g, group in enumerate(bank.groups) if len(group.ks) >= SHARED_FROM)
@@ -145,7 +152,8 @@ class Search:
         views = bank.index.view(np.arange(len(bank.index), dtype=np.int32))
         wanted = bank.index.searched() & (True if view is None else views == view)
         self.tiling = tiling
-        self.units = self._cut([[int(k) for k in group.ks if wanted[k]] for group in bank.groups], share)
+        self.by_mask = [[int(k) for k in group.ks if wanted[k]] for group in bank.groups]
+        self.units = self._cut(self.by_mask, share)
         self._waiting = {unit: deque(range(len(self.tiles))) for unit in range(len(self.units))}
         self._left = [len(self.tiles)] * len(self.units)
         self._unit_of: dict[str, int] = {}
@@ -175,6 +183,15 @@ class Search:
             for some in joined
         ]
         return tuple(units if share is None else _part(units, share))
+
+    @property
+    def corrected(self) -> bool:
+        """Whether sums of squares are corrected for what the searched grid cannot hold."""
+        return self._prepared.square_correction is not None
+
+    def score_whole(self, item: Item, cache: Any, worker: Any, should_stop: Callable[[], bool]) -> None:
+        """Score all search images on a tile; of searches that do so, see engine.matching.compressed."""
+        raise NotImplementedError
 
     def images(self, on: Arrays) -> tuple[Any, Any]:
         """Return the micrograph, and what is added to its square (or None), where `on` says; see Prepared."""
@@ -245,6 +262,14 @@ class Search:
                 if self._left[item.unit] == 0:
                     self.scored[list(self.units[item.unit].ks)] += 1
 
+    def tally(self) -> NDArray[np.int32]:
+        """Return what a share has done, as counts that are added up over all shares."""
+        return self.scored
+
+    def complete(self, tally: NDArray[np.int32]) -> None:
+        """Take over the sums of `tally` over all shares."""
+        self.scored[:] = tally
+
     def rect(self, group: int, tile: int) -> tuple[slice, slice]:
         """Return the part of a tile's positions at which the support of a mask lies inside the image."""
         place = self.tiles[tile]
@@ -262,7 +287,7 @@ class Search:
         return self._part(tile)
 
     def _part(self, tile: int) -> Maps:
-        place = self.tiles[tile]
+        place = self.own[tile]
         return tuple(array[place.rows, place.columns] for pair in self._maps for array in pair)
 
     def merge(self, tile: int, found: Maps) -> None:
@@ -295,7 +320,7 @@ class Search:
             score = np.clip(highest, -1, 1)
             score[index < 0] = -1
             score += 0  # a zero has no sign
-            found.append(ScoreMap(score, index, self._prepared.grid, self.bank.index))
+            found.append(ScoreMap(score, index, self._prepared.grid, self.bank.index, self.bound))
         return tuple(found)
 
 

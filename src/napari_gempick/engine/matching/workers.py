@@ -19,14 +19,15 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from napari_gempick.device.blas import one_thread
 from napari_gempick.device.tiling import CPU_TILING
 from napari_gempick.engine.tiles import FLOOR
 from napari_gempick.model.errors import Cancelled, DeviceError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 
-    from napari_gempick.device.base import Device, TileWorker
+    from napari_gempick.device.base import BasisWorker, Device, Images, TileWorker
     from napari_gempick.device.tiling import Tiling
     from napari_gempick.engine.matching.search import Item, Search
     from napari_gempick.engine.tiles import Precision
@@ -52,6 +53,7 @@ class TileCache:
         map_bytes = 4 * search.valid[0] * search.valid[1] * len(search.tiles)
         self._kept = max(2, SHARED_STATISTICS_BYTES // map_bytes)
         self._groups: list[int] = []
+        self._others: dict[tuple[Hashable, str], _Spectra] = {}
         self._units: dict[int, dict[tuple[str, str], _Spectra]] = {}
         self._last = threading.local()
         self._images: tuple[Any, Any] | None = None
@@ -101,6 +103,30 @@ class TileCache:
                 self._sigmas[group, tile] = found[0]
             return self._sigmas[group, tile]
 
+    def plain_squares(self, worker: TileWorker, tile: int, precision: str) -> Any:
+        """Return the half-spectrum of the squares of a tile's grey levels as they are, over the number of elements."""
+        with self._locks[tile]:
+            if not self._search.corrected:
+                return self._spectrum(worker, tile, precision, True)
+            block = self._block(worker, tile)
+            return worker.do(lambda: worker.spectrum(block * block / block.size, precision))
+
+    def image(self, worker: TileWorker, tile: int) -> Any:
+        """Return a tile's centred input on the device, (fy, fx) float64."""
+        return worker.do(lambda: self._block(worker, tile))
+
+    def kept_spectra(self, worker: BasisWorker, what: Hashable, blocks: Images, count: int, precision: str) -> Any:
+        """Return the conjugated half-spectra of `count` images, kept under a name until the search ends."""
+        with self._lock:
+            key = what, precision
+            if key not in self._others:
+                self._others[key] = _Spectra(count, min(count, self._threads))
+            spectra = self._others[key]
+        numbers = range(count)
+        return spectra.get(
+            lambda part: worker.image_spectra(blocks, _Walk(numbers[part], self._should_stop), precision)
+        )
+
     def keep(self, groups: Sequence[int]) -> None:
         """Give up the statistics of masks that are no longer in turn, beyond what memory allows."""
         with self._lock:
@@ -136,12 +162,12 @@ class TileCache:
         return spectra.get(lambda part: make(_Walk(numbers[part], self._should_stop)))
 
 
-class _Stopped(Exception):
+class Stopped(Exception):
     """The search was stopped while a template was made."""
 
 
 class _Walk(list[int]):
-    """Numbers that raise _Stopped while one walks through them, once the search is stopped."""
+    """Numbers that raise Stopped while one walks through them, once the search is stopped."""
 
     def __init__(self, numbers: Iterable[int], should_stop: Callable[[], bool]) -> None:
         super().__init__(numbers)
@@ -150,7 +176,7 @@ class _Walk(list[int]):
     def __iter__(self) -> Iterator[int]:
         for number in super().__iter__():
             if self._should_stop():
-                raise _Stopped
+                raise Stopped
             yield number
 
 
@@ -188,12 +214,16 @@ def consume(
     try:
         while not should_stop() and (item := search.take(device.name)) is not None:
             held.append(item)
-            if device.keeps_maps:
+            if search.halo:
+                search.score_whole(item, cache, worker, should_stop)
+                search.finish(held)
+                held.clear()
+            elif device.keeps_maps:
                 if item.tile not in maps:
                     maps[item.tile] = worker.new_maps(search.tiles[item.tile].shape, search.pairs)
-                _score(search, cache, worker, item, maps[item.tile], contextlib.nullcontext())
+                score_unit(search, cache, worker, item, maps[item.tile], contextlib.nullcontext())
             else:
-                _score(search, cache, worker, item, search.maps(item.tile), search.guard(item.tile))
+                score_unit(search, cache, worker, item, search.maps(item.tile), search.guard(item.tile))
                 search.finish(held)
                 held.clear()
             search.count_done(item)
@@ -202,13 +232,15 @@ def consume(
             search.merge(tile, tuple(worker.to_host(array) for array in found))
         search.finish(held)
         held.clear()
-    except _Stopped:
+    except Stopped:
         pass
     finally:
         search.give_back(held, counted)
 
 
-def _score(search: Search, cache: TileCache, worker: TileWorker, item: Item, maps: Sequence[Any], guard: Any) -> None:
+def score_unit(
+    search: Search, cache: TileCache, worker: TileWorker, item: Item, maps: Sequence[Any], guard: Any
+) -> None:
     """Score a unit on a tile."""
     bank, unit, tile = search.bank, search.units[item.unit], item.tile
     precision = cache.precision(worker, tile)
@@ -313,7 +345,8 @@ def run_search(
         device = pool.devices[number]
         try:
             worker = pool.worker(number, thread, search.fft_shape)
-            consume(search, device, cache, worker, lambda: should_stop() or device.name in pool.failed)
+            with one_thread() if search.halo else contextlib.nullcontext():
+                consume(search, device, cache, worker, lambda: should_stop() or device.name in pool.failed)
         except (DeviceError, MemoryError) as error:
             pool.failed.setdefault(device.name, str(error) or "out of memory")
         except BaseException as error:

@@ -20,7 +20,7 @@ from napari_gempick.model.errors import InputError, SettingsError
 from napari_gempick.model.geometry import Extent
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Hashable, Sequence
 
     from numpy.typing import NDArray
 
@@ -123,6 +123,8 @@ class Bank:
         Of the union of all supports: every template is given in this box.
     groups : list of MaskGroup
         Distinct masks, in the order of their smallest k.
+    compressions : dict
+        What engine.matching.choice has found about the search images.
     """
 
     def __init__(
@@ -150,6 +152,7 @@ class Bank:
         self._images: OrderedDict[int, ContinuousImage] = OrderedDict()
         self._images_lock = threading.Lock()
         self._templates, self._masks, self._weights = _Store(memory), _Store(memory // 2), _Store(memory // 2)
+        self.compressions: dict[Hashable, Any] = {}
         self._group_masks(check)
 
     def _group_masks(self, check: Callable[[], None]) -> None:

@@ -161,7 +161,9 @@ def open_mrc(path: Path, head: bytes, size: int, read: Callable[[int, int], NDAr
     return RawImage(pixels, _spacing(header), "MRC header", int(header["ispg"]) == 1, path, notes)
 
 
-def write_mrc(path: Path | str, data: NDArray[Any], pixel_size: float | None, *, stack: bool = False) -> None:
+def write_mrc(
+    path: Path | str, data: NDArray[Any], pixel_size: float | None, *, stack: bool = False, note: str = ""
+) -> None:
     """Write an image, a stack or a map as MRC, atomically; equal data gives equal bytes.
 
     Parameters
@@ -175,6 +177,8 @@ def write_mrc(path: Path | str, data: NDArray[Any], pixel_size: float | None, *,
         Å, for the header; None writes 0, which means unknown.
     stack : bool
         Mark a 3D array as a stack of images; otherwise it is one volume.
+    note : str
+        A second label, ASCII of up to 80 characters.
 
     Raises
     ------
@@ -196,7 +200,8 @@ def write_mrc(path: Path | str, data: NDArray[Any], pixel_size: float | None, *,
             mrc.voxel_size = pixel_size or 0.0
             mrc.header.label = b""
             mrc.header.label[0] = LABEL  # mrcfile puts the time of day here
-            mrc.header.nlabl = 1
+            mrc.header.label[1] = note.encode("ascii")
+            mrc.header.nlabl = 2 if note else 1
         if str(path).endswith(".gz"):
             temporary.write_bytes(gzip.compress(temporary.read_bytes(), compresslevel=6, mtime=0))
 
