@@ -173,19 +173,18 @@ def test_submit_watch_and_open_results_that_grow(picked, part, dialog, qtbot, tm
     assert "(job 77): complete<br>2 of 2 micrographs done" in part.words.text()
     assert not part.cancel.isVisibleTo(part) and not part.again.isVisibleTo(part)
     before = len(picked.controller.choice)
+    job = open_job(folder)  # as while it ran
+    record = job.record(job.micrographs[1])
+    hidden = record.rename(record.with_suffix(".hidden"))
     qtbot.mouseClick(part.open_, Qt.MouseButton.LeftButton)
     qtbot.waitUntil(lambda: picked.controller.folder.path == folder / "results", timeout=WAITING)
     qtbot.waitUntil(lambda: picked.controller.choice is not None, timeout=WAITING)
     assert len(picked.controller.choice) == before == 3
+    assert len(picked.controller.state.files) == 1
     qtbot.waitUntil(lambda: bool(picked.controller.loaded.maps), timeout=WAITING)
     picked.controller.set_threshold(None, 0.1)
     assert len(picked.controller.choice) > 3
     assert picked.export.target == folder / "picks"  # the job's own files stay as they are
-    job = open_job(folder)  # and while it ran, its results grew
-    record = job.record(job.micrographs[1])
-    hidden = record.rename(record.with_suffix(".hidden"))
-    part.open_results()
-    qtbot.waitUntil(lambda: len(picked.controller.state.files) == 1, timeout=WAITING)
     picked.controller.set_threshold(None, 0.45)
     hidden.rename(record)
     part.open_results()

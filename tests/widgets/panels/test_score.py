@@ -1,5 +1,8 @@
 """The choice of the score in the Tune panel, and what it has learned."""
 
+from qtpy.QtCore import Qt
+
+from napari_gempick.widgets.panels.ask import AskDialog
 from napari_gempick.widgets.panels.score import bars_of
 
 
@@ -41,3 +44,26 @@ def test_a_bar_for_each_weight():
     assert [line.count("▇") for line in lines] == [12, 6, 1, 0]
     assert "#d9655b" in lines[1] and "−0.30" in lines[1] and "#d9655b" not in lines[0]
     assert "with 3 corrections" in lines[3] and "corrections" not in bars_of({"ncc": 1.0}, 0)
+
+
+def test_answers_by_key_label_candidates_of_all_micrographs(picked, qtbot):
+    controller, score = picked.controller, picked.tune.score
+    score.ask.click()
+    qtbot.waitUntil(lambda: bool(score.findChildren(AskDialog)), timeout=20_000)
+    (dialog,) = score.findChildren(AskDialog)
+    assert controller.state.teach
+    asked = [one for one, _ in dialog._asked]
+    assert {one.stem for one in asked} == {"one", "two"} and len(asked) == 20
+    assert dialog.words.text().startswith(f"1 of 20: {asked[0].stem}, particle, NCC ")
+    for key in (Qt.Key.Key_Y, Qt.Key.Key_N, Qt.Key.Key_S):
+        qtbot.keyClick(dialog, key)
+    assert dialog.words.text().startswith("4 of 20")
+    good, bad = asked[0], asked[1]
+    assert controller.state.edits[good.stem].added == (good.pick,)
+    assert controller.state.edits[bad.stem].rejected == ((bad.pick.x, bad.pick.y),)
+    qtbot.waitUntil(lambda: controller.boards.teacher.learned.labels == 2, timeout=20_000)
+    for _ in range(17):
+        dialog.skip.click()
+    qtbot.waitUntil(lambda: not score.findChildren(AskDialog))
+    controller.undo()
+    assert controller.state.edits[bad.stem].rejected == ()

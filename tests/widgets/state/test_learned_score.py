@@ -13,6 +13,7 @@ from napari_gempick.io.images.mrc import write_mrc
 from napari_gempick.io.listing import find_micrographs
 from napari_gempick.io.star import read_table
 from napari_gempick.model.settings import make_settings
+from napari_gempick.widgets.state.asking import questions
 from napari_gempick.widgets.state.exporting import chosen_picks, export_picks
 from napari_gempick.widgets.state.state import Edits
 from napari_gempick.workflows.pick import pick_files
@@ -163,3 +164,30 @@ def test_results_of_a_learned_run_open_as_they_are(run, session, tmp_path):
     table = read_table(folder / f"{session.controller.stem}_autopick.star")
     np.testing.assert_allclose(np.array(table["gempickNCC"], float), picks.ncc, atol=2e-6)
     assert tuple(session.controller.boards.teacher.learned.describe()["weights"]) == FEATURES
+
+
+def test_the_candidates_that_are_asked_about_are_in_doubt_spread_and_not_judged(opened):
+    """As many of each micrograph, none nearer to certainty than one that is left out; a rejected one is left out."""
+    controller = opened.controller
+
+    def ask(count=12):
+        known = controller.state, controller.results, controller.folder.path, controller.boards
+        return questions(*known, count)
+
+    controller.set_teach(True)
+    asked = ask()
+    assert sorted(one.stem for one in asked) == ["mic0"] * 4 + ["mic1"] * 4 + ["mic2"] * 4
+    everything = ask(10_000)
+    for stem in ("mic0", "mic1", "mic2"):
+        doubts = [abs(one.false - 0.5) for one in everything if one.stem == stem]
+        assert [abs(one.false - 0.5) for one in asked if one.stem == stem] == sorted(doubts)[:4]
+    for number, one in enumerate(asked):
+        controller.judge(one.stem, one.pick, number % 2 == 0)
+    opened.idle()
+    assert controller.boards.teacher.learned.labels == 12
+    places = {(one.stem, one.pick.x, one.pick.y) for one in asked}
+    assert not places & {(one.stem, one.pick.x, one.pick.y) for one in ask(10_000)}
+    good = {(stem, one.x, one.y) for stem, edits in controller.state.edits.items() for one in edits.added}
+    assert good == {(one.stem, one.pick.x, one.pick.y) for one in asked[::2]}
+    controller.reject_micrographs(["mic1"], True)
+    assert {one.stem for one in ask()} == {"mic0", "mic2"}

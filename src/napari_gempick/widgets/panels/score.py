@@ -9,6 +9,9 @@ from qtpy.QtWidgets import QLabel, QVBoxLayout, QWidget
 from napari_gempick.model.settings import LEARNED, PickSettings
 from napari_gempick.widgets.forms.editors import edit
 from napari_gempick.widgets.forms.forms import Form
+from napari_gempick.widgets.forms.parts import button, row
+from napari_gempick.widgets.panels.ask import ask_me
+from napari_gempick.widgets.state.asking import QUESTIONS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -35,13 +38,19 @@ class ScoreChoice(QWidget):
         self.form = Form(PickSettings, ["score"], controller.set_value)
         self.teach = edit(bool, False, label="Learn from my corrections", tip=_TEACH)
         self.teach.changed.connect(controller.set_teach)
+        self.ask = button(
+            "Ask me",
+            f"Show the {QUESTIONS} candidates of all micrographs whose labels help most, and learn from the answers",
+            lambda: ask_me(self, controller),
+        )
         self.bars = QLabel("")
         self.bars.setStyleSheet("font-size: 10px;")
         self.bars.setToolTip("<p>What counts in the learned score, as shares; red counts against a particle.</p>")
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
-        for widget in (self.form.native, self.teach.native, self.bars):
-            layout.addWidget(widget)
+        layout.addLayout(row(self.form.native, self.ask))
+        layout.addWidget(self.teach.native)
+        layout.addWidget(self.bars)
         controller.state_changed.connect(lambda state, before: self._show())
         controller.loaded_changed.connect(self._show)
         self._show()
@@ -53,6 +62,7 @@ class ScoreChoice(QWidget):
         self.teach.show_value(state.teach and state.lesson is not None)
         board = None if controller.loaded is None else controller.loaded.board
         self.setEnabled(board is None or board.candidates.decoys is not None)
+        self.ask.setEnabled(board is not None and not controller.loaded.preview)
         learned = controller.boards.teacher.learned
         known = state.values.get("score") == LEARNED and board is not None and board.picks.ncc is not None
         self.bars.setVisible(known and learned is not None)

@@ -269,6 +269,15 @@ class Decisions:
         edits = replace(edits, added=(*kept, self._described(float(x), float(y), view)))
         self.do("add a pick", self.state.with_edits(self.stem, edits), gesture)
 
+    def judge(self, stem: str, pick: Added, good: bool) -> None:
+        """Take a candidate of any micrograph for a particle, or reject it."""
+        edits = self.state.edits.get(stem, Edits())
+        if good:
+            edits = replace(edits, added=(*edits.added, pick))
+        else:
+            edits = replace(edits, rejected=(*edits.rejected, (pick.x, pick.y)))
+        self.do(f"call a candidate {'good' if good else 'bad'}", self.state.with_edits(stem, edits))
+
     def move_pick(self, old: tuple[float, float], new: tuple[float, float]) -> None:
         """Move a pick: the old one is rejected, a new one added, in one step."""
         if self.stem is None or not self.is_shown:

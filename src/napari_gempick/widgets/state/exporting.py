@@ -54,7 +54,7 @@ def picks_by_micrograph(
     state: State, results: Mapping[str, Result], folder: Path, files: Sequence[MicrographFile], boards: CandidateCache
 ) -> Iterator[Chosen | str]:
     """Yield the picks of every micrograph that was searched, or why they cannot be had."""
-    false = _Judge(state, results, folder, boards) if state.settings().score == LEARNED else None
+    false = Judge(state, results, folder, boards) if state.settings().score == LEARNED else None
     for file in files:
         stem = file.output_stem
         result = results.get(stem)
@@ -74,7 +74,7 @@ def picks_by_micrograph(
         yield Chosen(file, picks, candidates.view_names, candidates.file_shape, candidates.pixel_size, box)
 
 
-class _Judge:
+class Judge:
     """Estimates how probably picks are false, with the evidence of all searched micrographs."""
 
     def __init__(self, state: State, results: Mapping[str, Result], folder: Path, boards: CandidateCache) -> None:
