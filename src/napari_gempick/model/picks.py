@@ -71,6 +71,11 @@ class Picks:
         return cls(*none)
 
 
+def best_first(picks: Picks) -> Picks:
+    """Return picks in descending order of score; ties by y, then x, on the map."""
+    return picks.take(np.lexsort((picks.map_x, picks.map_y, -picks.score)))
+
+
 @dataclass(frozen=True, eq=False)
 class Places:
     """What coordinates alone say: x, y (px), psi (degrees, NaN without) and section (from 0, -1 without); (n,) each."""

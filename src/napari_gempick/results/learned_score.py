@@ -9,6 +9,7 @@ import numpy as np
 
 from napari_gempick.engine.picking.learned import FEATURES, FOLDS, Lesson, Weights, features, teach
 from napari_gempick.model.errors import GempickError, SettingsError
+from napari_gempick.model.picks import best_first
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -144,8 +145,8 @@ def _lesson(results: Results, micrograph: MicrographFile, candidates: Candidates
     """Return what a micrograph teaches."""
     if candidates.decoys is None or candidates.picks.local is None:
         raise SettingsError(
-            f"{results.candidates(micrograph)} has no decoys, which --score learned needs; pick again without "
-            "--no-decoys.",
+            f"{results.candidates(micrograph)} has no decoys or local statistics, which --score learned needs; pick "
+            "again without --no-decoys.",
             results.candidates(micrograph),
         )
     size = results.diameter / candidates.map_pixel_size
@@ -168,19 +169,6 @@ def nearest(candidates: Candidates, labels: Labels, distance: float) -> NDArray[
     return found
 
 
-def by_ncc(candidates: Candidates) -> Candidates:
-    """Return candidates that have a learned score with the NCC in its place again, best first."""
-    kinds = []
-    for one in (candidates.picks, candidates.decoys):
-        assert one is not None and one.ncc is not None
-        kinds.append(_best_first(replace(one, score=one.ncc, ncc=None)))
-    return replace(candidates, picks=kinds[0], decoys=kinds[1])
-
-
-def _best_first(picks: Picks) -> Picks:
-    return picks.take(np.lexsort((picks.map_x, picks.map_y, -picks.score)))
-
-
 def _scored(picks: Picks, weights: Weights, diameter: float, *, inverted: bool) -> Picks:
     score = weights.score(features(picks, diameter, inverted=inverted))
-    return _best_first(replace(picks, score=score, ncc=picks.score))
+    return best_first(replace(picks, score=score, ncc=picks.score))

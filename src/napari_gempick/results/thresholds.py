@@ -12,6 +12,7 @@ import numpy as np
 from napari_gempick.engine.picking.peaks import Selection, select
 from napari_gempick.engine.picking.run_evidence import Scores
 from napari_gempick.model.errors import SettingsError
+from napari_gempick.model.picks import best_first
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -39,14 +40,21 @@ def scores_of(
     file_shape: tuple[int, int],
     excluded: NDArray[np.bool_] | None = None,
 ) -> Scores:
-    """Return the scores that a threshold is chosen from: distance, border and exclusion applied, no threshold."""
+    """Return the scores that a threshold is chosen from: distance, border and exclusion applied, no threshold.
+
+    Where they are learned scores, those by the NCC come along.
+    """
     everything = without_thresholds(selection, floor)
     found = []
     for peaks in (candidates, decoys):
         chosen = select(peaks, everything, file_shape, excluded)
         views = range(len(selection.thresholds))
         found.append(tuple(chosen.score[chosen.view == view] for view in views))
-    return Scores(*found)
+    by_ncc = None
+    if candidates.ncc is not None and decoys.ncc is not None:
+        one, other = replace(candidates, score=candidates.ncc, ncc=None), replace(decoys, score=decoys.ncc, ncc=None)
+        by_ncc = scores_of(best_first(one), best_first(other), selection, floor, file_shape, excluded)
+    return Scores(found[0], found[1], by_ncc)
 
 
 def without_thresholds(selection: Selection, floor: float) -> Selection:

@@ -6,7 +6,6 @@ With automatic thresholds the last step is to choose them again with the evidenc
 from __future__ import annotations
 
 import contextlib
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from napari_gempick.device.locks import Busy, give_back, take
@@ -16,7 +15,7 @@ from napari_gempick.io.candidates import read_candidates
 from napari_gempick.model.errors import GempickError, OutputError, SettingsError
 from napari_gempick.model.values import LEARNED
 from napari_gempick.results.folder import Results
-from napari_gempick.results.learned_score import by_ncc, learn
+from napari_gempick.results.learned_score import learn
 from napari_gempick.results.run_file import read_run, settings_of
 from napari_gempick.results.run_rows import micrograph_of
 from napari_gempick.results.thresholds import NOTHING, decide, few_found, is_automatic
@@ -154,16 +153,10 @@ def choose_by_run(
         except GempickError as error:
             fail(micrograph, error)
     evidence = RunEvidence([scores for _, scores in known])
-    of_ncc = None
-    if learning:  # whether there are particles at all shows by either score
-        of_ncc = RunEvidence([results.evidence(one, lambda m: by_ncc(candidates_of(m))) for one, _ in known])
     for number, (micrograph, _) in enumerate(known):
         name, before = micrograph.output_stem, rows[micrograph.output_stem]
         try:
             candidates, rates, wrong = candidates_of(micrograph), evidence.rates(number), before.get("wrong", [])
-            if of_ncc is not None:
-                both = zip(rates, of_ncc.rates(number), strict=True)
-                rates = [replace(one, chance=min(one.chance, other.chance)) for one, other in both]
             first = prove is not None and not before["picks"] and min(decide(settings, view_names, rates)) < NOTHING
             proof = prove(micrograph, candidates.pixel_size) if first and prove is not None else None
             row = results.write_picks(micrograph, candidates, proof, rates, wrong)

@@ -41,10 +41,13 @@ class Scores:
     ----------
     picks, decoys : tuple of (n,) float32 or float64
         One for each view.
+    ncc : Scores, optional
+        The same by the NCC, where these are learned scores: whether there are particles at all shows by either.
     """
 
     picks: tuple[NDArray[np.floating], ...]
     decoys: tuple[NDArray[np.floating], ...]
+    ncc: Scores | None = None
 
     def rates(self) -> list[FalseRate]:
         """Return the estimated false discovery rate of each view, from this evidence alone."""
@@ -61,8 +64,18 @@ class Scores:
 
 def pool(parts: Sequence[Scores]) -> Scores:
     """Return the scores of several micrographs together, as those of one."""
-    kinds = ([part.picks for part in parts], [part.decoys for part in parts])
-    return Scores(*(tuple(np.concatenate(view) for view in zip(*kind, strict=True)) for kind in kinds))
+    picks, decoys = (
+        tuple(np.concatenate(view) for view in zip(*kind, strict=True))
+        for kind in ([part.picks for part in parts], [part.decoys for part in parts])
+    )
+    by_ncc = _by_ncc(parts)
+    return Scores(picks, decoys, pool(by_ncc) if by_ncc else None)
+
+
+def _by_ncc(parts: Sequence[Scores]) -> list[Scores]:
+    """Return the scores by the NCC; none unless all have them."""
+    found = [part.ncc for part in parts if part.ncc is not None]
+    return found if len(found) == len(parts) else []
 
 
 class RunEvidence:
@@ -98,7 +111,13 @@ class RunEvidence:
         self._sizes = np.array([sum(map(len, part.decoys)) for part in parts], np.float64)
         own = [self._own_rates(number) for number in range(len(parts))]
         self._shapes = [_shape([rates[view] for rates in own]) for view in self._views]
-        self._own = own
+        if by_ncc := _by_ncc(parts):
+            others = RunEvidence(by_ncc)
+            own = [
+                [replace(one, chance=min(one.chance, other.chance)) for one, other in zip(rates, more, strict=True)]
+                for rates, more in zip(own, others._own, strict=True)
+            ]
+        self._own: list[list[FalseRate]] = own
 
     def rates(self, number: int) -> list[FalseRate]:
         """Return the estimated false discovery rate of each view of a micrograph."""
