@@ -51,7 +51,10 @@ class Messages(QLabel):
         self.setAccessibleName("Messages")
         self.setCursor(Qt.CursorShape.PointingHandCursor)
         self.setStyleSheet("font-size: 11px;")
-        self.setFixedHeight(LINES * self.fontMetrics().lineSpacing())
+        self.ensurePolished()  # the font is that of the style sheet
+        margins = self.contentsMargins()
+        line = self.fontMetrics().lineSpacing()
+        self.setFixedHeight(LINES * line + line // 2 + margins.top() + margins.bottom())
         self._hint = ""
 
     def hint(self, words: str) -> None:
