@@ -129,7 +129,7 @@ class CompressedSearch(Search):
             self.scored[list(unit.ks)] = tally[1] // len(self.tiles)
 
     def score_whole(self, item: Item, cache: TileCache, worker: BasisWorker, should_stop: Callable[[], bool]) -> None:
-        """See Search."""
+        """See engine.matching.workers.WholeTiles."""
         tile = item.tile
         base = worker.new_maps(self.tiles[tile].shape, self.pairs)
         for unit in self._whole:

@@ -189,10 +189,6 @@ class Search:
         """Whether sums of squares are corrected for what the searched grid cannot hold."""
         return self._prepared.square_correction is not None
 
-    def score_whole(self, item: Item, cache: Any, worker: Any, should_stop: Callable[[], bool]) -> None:
-        """Score all search images on a tile; of searches that do so, see engine.matching.compressed."""
-        raise NotImplementedError
-
     def images(self, on: Arrays) -> tuple[Any, Any]:
         """Return the micrograph, and what is added to its square (or None), where `on` says; see Prepared."""
         correction = self._prepared.square_correction

@@ -17,7 +17,7 @@ import contextlib
 import threading
 import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from napari_gempick.device.blas import one_thread
 from napari_gempick.device.tiling import CPU_TILING
@@ -201,6 +201,14 @@ class _Spectra:
         return self._made[0] if len(self._made) == 1 else [one for part in self._made for one in part]
 
 
+@runtime_checkable
+class WholeTiles(Protocol):
+    """A search that scores all search images on a tile at one go (engine.matching.compressed)."""
+
+    def score_whole(self, item: Item, cache: TileCache, worker: Any, should_stop: Callable[[], bool]) -> None:
+        """Score all search images on the item's tile and put them into the maps; raises Stopped."""
+
+
 def consume(
     search: Search, device: Device, cache: TileCache, worker: TileWorker, should_stop: Callable[[], bool]
 ) -> None:
@@ -208,14 +216,15 @@ def consume(
 
     Work that an error interrupts is given back before the error goes on.
     """
+    whole = search if isinstance(search, WholeTiles) else None
     held: list[Item] = []
     counted = 0  # of those that are held
     maps: dict[int, tuple[Any, ...]] = {}
     try:
         while not should_stop() and (item := search.take(device.name)) is not None:
             held.append(item)
-            if search.halo:
-                search.score_whole(item, cache, worker, should_stop)
+            if whole is not None:
+                whole.score_whole(item, cache, worker, should_stop)
                 search.finish(held)
                 held.clear()
             elif device.keeps_maps:
@@ -345,7 +354,7 @@ def run_search(
         device = pool.devices[number]
         try:
             worker = pool.worker(number, thread, search.fft_shape)
-            with one_thread() if search.halo else contextlib.nullcontext():
+            with one_thread() if isinstance(search, WholeTiles) else contextlib.nullcontext():
                 consume(search, device, cache, worker, lambda: should_stop() or device.name in pool.failed)
         except (DeviceError, MemoryError) as error:
             pool.failed.setdefault(device.name, str(error) or "out of memory")
