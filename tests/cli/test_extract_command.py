@@ -106,7 +106,7 @@ def test_any_number_of_threads_and_any_interruption_give_the_same_bytes(work: Pa
     assert not Path("t4/p.mrcs").exists()
     with Path("t4/p.mrcs.partial/images.mrcs").open("ab") as stream:
         stream.write(b"half a particle")
-    assert "--resume to go on" in run("mics", "picks", *options, "-o", "t4/p.mrcs", status=2)["error"]
+    assert "--resume to continue" in run("mics", "picks", *options, "-o", "t4/p.mrcs", status=2)["error"]
     assert "other settings" in run("mics", "picks", "--box", "32", "-o", "t4/p.mrcs", "--resume", status=2)["error"]
     report = run("mics", "picks", *options, "-o", "t4/p.mrcs", "--resume")
     assert report["particles"] == 21

@@ -1,4 +1,4 @@
-"""The MPI program: the same bytes for any number of ranks, ranks that die, jobs that go on, damage."""
+"""The MPI program: the same bytes for any number of ranks, ranks that die, jobs that continue, damage."""
 
 import json
 import os
@@ -109,7 +109,7 @@ def test_killed_ranks_end_the_job_and_the_next_one_goes_on(job, wanted, run, slo
     assert process.returncode != 0
     before = {path: path.stat().st_mtime_ns for path in searched(job)}
     assert 1 <= len(before) < 5
-    run(1, job)  # another number of ranks may go on
+    run(1, job)  # another number of ranks may continue
     assert tree(job / "results") == wanted
     assert {path: path.stat().st_mtime_ns for path in before} == before  # nothing was computed twice
     assert collect_job(job)["job"]["coverage"]["every_pair_once"]
@@ -124,7 +124,7 @@ def test_a_signal_ends_the_job_after_the_micrograph_in_hand(job, wanted, run, sl
     output = process.communicate(timeout=30)[0]
     assert process.returncode == 1, output
     assert "Stopped by SIGTERM" in output
-    assert "submit again to go on" in output
+    assert "submit again to continue" in output
     assert job_status(job).state == "stopped"
     assert not list(job.rglob(".tmp-*"))
     run(1, job)

@@ -1,4 +1,4 @@
-"""Locks end in finite time, and work goes on without them."""
+"""Locks end in finite time, and work continues without them."""
 
 from __future__ import annotations
 

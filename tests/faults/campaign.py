@@ -1,4 +1,4 @@
-"""Jobs that meet an exception at every exchange: each must end soon, say so, and go on to the same bytes.
+"""Jobs that meet an exception at every exchange: each must end soon, say so, and continue to the same bytes.
 
 `python tests/faults/campaign.py [--ranks 2,4] [--exceptions MemoryError,...] [--every N]` runs all cases, or each N-th.
 """

@@ -58,7 +58,7 @@ def test_a_table_of_names(tmp_path: Path) -> None:
     table = read_name_table(tmp_path / "t.csv")
     assert (table["picks/one.box"], table["one"], table["two"]) == ("mics/a b.mrc", "mics/a b.mrc", "c.mrc")
     (tmp_path / "t.csv").write_text("from,to\n1,2\n")
-    with pytest.raises(InputError, match="lacks the columns name and micrograph"):
+    with pytest.raises(InputError, match="has no columns name and micrograph"):
         read_name_table(tmp_path / "t.csv")
 
 

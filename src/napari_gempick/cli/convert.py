@@ -119,7 +119,7 @@ def command(
 
     With micrographs and templates at hand, as in a folder of results or by --micrographs and --templates, the result is
     read back, and particles are averaged where it points: a result that is flipped, exchanged, shifted by half a box or
-    on the wrong grid is not written, and the option that mends it is named.
+    on the wrong grid is not written, and the option that fixes it is named.
     """
     from napari_gempick.io.formats.coordinate_set import ReadOptions
     from napari_gempick.model.geometry import Orientation

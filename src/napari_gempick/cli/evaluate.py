@@ -197,7 +197,7 @@ def _report(one: Evaluated, psi_modulo: float) -> dict[str, Any]:
         how, matched, written = one.other_reading
         warnings.append(
             f"The coordinates of {one.path} fit much better when read as {how}: {matched} picks match instead of "
-            f"{written}. The numbers are for the coordinates as they are; mend them and evaluate again."
+            f"{written}. The numbers are for the coordinates as they are; correct them and evaluate again."
         )
     named = [view for view in views if view.picks], [view for view in views if view.truth]
     comparable = any(view.picks and view.truth for view in views)

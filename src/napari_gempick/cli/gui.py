@@ -16,8 +16,8 @@ from napari_gempick.model.errors import SettingsError
 def command(paths: tuple[Path, ...]) -> None:
     """Open napari with the plugin, on micrographs or on the results of an earlier run.
 
-    A folder that gempick pick, a cluster job or an earlier session wrote is gone on with; other folders and files are
-    added as micrographs.
+    A folder that gempick pick, a cluster job or an earlier session wrote is opened to continue there; other folders and
+    files are added as micrographs.
     """
     missing = next((path for path in paths if not path.exists()), None)
     if missing is not None:

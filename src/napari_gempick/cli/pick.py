@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 )
 @pool_option
 @click.option("--overwrite", is_flag=True, help="Replace results that the output folder holds.")
-@click.option("--resume", is_flag=True, help="Keep the micrographs that are done and go on with the others.")
+@click.option("--resume", is_flag=True, help="Keep the micrographs that are done and continue with the others.")
 @json_option
 @command_errors
 def command(

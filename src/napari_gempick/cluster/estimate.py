@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 
 SECONDS = 2.0
-"""A measurement goes on for so long, and at least to the end of its second piece."""
+"""Seconds that a measurement takes; it always reaches the end of its second piece."""
 TRIED = 20
 """Micrographs that are tried until one can be read."""
 PROCESS = 350e6

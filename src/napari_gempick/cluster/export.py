@@ -298,7 +298,7 @@ def _readme(job: Job, expected: Estimate) -> str:
         "",
         *expected.sentences(),
         "",
-        "gempick job submit FOLDER     hand it to the scheduler (again: go on with what is missing)",
+        "gempick job submit FOLDER     hand it to the scheduler (again: continue with what is missing)",
         "gempick job status FOLDER     micrographs done and failed, rates, time left",
         "gempick job collect FOLDER    one index, one run.json, one report, in results/",
         "gempick job cancel FOLDER     end it",

@@ -1,4 +1,4 @@
-"""Locks between processes. Waiting for one always ends, and where locks do not work the caller goes on without."""
+"""Locks between processes: waiting for one always ends, and where locks do not work the caller continues without."""
 
 from __future__ import annotations
 

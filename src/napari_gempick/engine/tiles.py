@@ -55,7 +55,7 @@ class Tile:
         return self.rows.stop - self.rows.start, self.columns.stop - self.columns.start
 
     def wider(self, by: int, rows: slice, columns: slice) -> Tile:
-        """Return the tile with so many positions more on each side, as far as these rows and columns reach."""
+        """Return the tile with `by` positions added on each side, within these rows and columns."""
         top, left = max(rows.start, self.rows.start - by), max(columns.start, self.columns.start - by)
         bottom, right = min(rows.stop, self.rows.stop + by), min(columns.stop, self.columns.stop + by)
         moved = self.top + top - self.rows.start, self.left + left - self.columns.start

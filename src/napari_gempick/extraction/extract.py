@@ -125,7 +125,7 @@ def extract(
     Raises
     ------
     GempickError
-        Nothing can be done; or the cancel event was set, and --resume goes on later.
+        Nothing can be done; or the cancel event was set, and --resume continues later.
     """
     if what.resume and not what.overwrite and is_finished(what.output):
         return _finished(what)
@@ -231,7 +231,7 @@ class _Extractor:
                 if piece is None:
                     return
                 if cancel.is_set():
-                    raise Cancelled("Stopped; --resume goes on with what is done.")
+                    raise Cancelled("Stopped; --resume continues from what is done.")
 
     def _pieces(self, pool: ThreadPoolExecutor, stack: ParticleStack) -> Iterator[_Piece]:
         """Start cutting, in the order of the coordinate files and of the picks in each."""

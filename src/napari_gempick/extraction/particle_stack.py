@@ -79,7 +79,7 @@ class ParticleStack:
                 raise OutputError(f"{file} exists already; add --overwrite or choose another name.", file)
         if self._folder.exists() and not (resume or overwrite):
             raise OutputError(
-                f"{self._folder} is what an interrupted extraction left; add --resume to go on with it, or --overwrite "
+                f"{self._folder} is what an interrupted extraction left; add --resume to continue it, or --overwrite "
                 "to begin again.",
                 self._folder,
             )
@@ -116,7 +116,7 @@ class ParticleStack:
         (self._folder / _JOURNAL).write_text(json.dumps({"plan": plan}) + "\n", encoding="utf-8")
 
     def _restore(self, plan: dict[str, Any]) -> bool:
-        """Cut the files back to the last complete micrograph; False where there is nothing to go on with."""
+        """Cut the files back to the last complete micrograph; False where there is nothing to continue."""
         journal = self._folder / _JOURNAL
         if not os.path.lexists(journal):
             return False
@@ -196,7 +196,7 @@ class ParticleStack:
             yield
         except OSError as error:
             raise OutputError(
-                f"Cannot write {self.path}: {error.strerror}; free space, then go on with --resume.", self.path
+                f"Cannot write {self.path}: {error.strerror}; free space, then continue with --resume.", self.path
             ) from error
 
     def close(self) -> None:

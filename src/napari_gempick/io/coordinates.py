@@ -274,7 +274,7 @@ def read_coordinates(
     Raises
     ------
     InputError
-        The file is missing or unreadable, its format is unknown, or it lacks what is needed.
+        The file is missing or unreadable, its format is unknown, or something that is needed is missing.
     SettingsError
         The format is unknown, or it needs the shape or the spacing.
     """

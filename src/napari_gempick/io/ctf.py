@@ -212,7 +212,7 @@ def read_ctffind(path: Path) -> tuple[PurePath, Ctf]:
     Raises
     ------
     InputError
-        The file cannot be read, is of several images, or lacks a value.
+        The file cannot be read, is of several images, or a value is missing.
     """
     text = read_text(path, "CTFFIND")
     comments = "\n".join(line for line in text.splitlines() if line.startswith("#"))

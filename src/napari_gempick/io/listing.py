@@ -88,7 +88,7 @@ def find_micrographs(
     Returns
     -------
     list of MicrographFile
-        A named file that does not exist is among them: reading it fails, and the others go on.
+        A named file that does not exist is among them: reading it fails, and the others are read.
         `relative` keeps the folders below the common parent of all inputs.
 
     Raises

@@ -169,11 +169,11 @@ def read_name_table(path: Path) -> dict[str, str]:
     Raises
     ------
     InputError
-        The file is missing, unreadable, or lacks a column.
+        The file is missing or unreadable, or a column is missing.
     """
     table = columns_of(path, read_text(path, "CSV"), ",")
     if "name" not in table or "micrograph" not in table:
-        raise InputError(f"{path} lacks the columns name and micrograph; add a first line name,micrograph.", path)
+        raise InputError(f"{path} has no columns name and micrograph; add a first line name,micrograph.", path)
     named = dict(zip(table["name"], table["micrograph"], strict=True))
     for name in (*named, *named.values()):
         check_name(name, f"{path}: the name")
@@ -273,7 +273,9 @@ class MicrographTable:
         row = self._row[known.name]
         group = self._table[GROUP][row] if GROUP in self._table else None
         if group is not None and self._optics and group not in self._optics:
-            raise InputError(f"{self.path} has micrographs of the optics group {group}, which data_optics lacks.")
+            raise InputError(
+                f"{self.path} has micrographs of the optics group {group}, which data_optics does not have."
+            )
         optics = dict(self._optics.get(group or "", {}))
         optics |= {label: self._table[label][row] for label in _OPTICS if label in self._table and label not in optics}
         return {label: self._table[label][row] for label in self.ctf_labels}, optics

@@ -1,7 +1,7 @@
 """STAR files as RELION writes and reads them: named tables of text columns, one row a line.
 
 RELION's dialect is not CIF: a row is a line, names such as ``data_run1/mic.mrc`` and letters beyond ASCII stand
-without quotes, and there is no multi-line text. A parser of CIF would fill a row that lacks a value from the next line
+without quotes, and there is no multi-line text. A parser of CIF would fill a row that misses a value from the next line
 and exchange all columns after it, so lines are read here as RELION reads them, and a row of another length is an error.
 """
 
@@ -166,7 +166,7 @@ def parse_numbers(values: Sequence[str], name: str, path: Path | str) -> NDArray
                 float(value)
             except ValueError:
                 raise InputError(
-                    f"{path}: {name} in row {row} is {value!r}, which is not a number; mend that row.", path
+                    f"{path}: {name} in row {row} is {value!r}, which is not a number; correct that row.", path
                 ) from error
         raise
 

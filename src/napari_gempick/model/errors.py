@@ -22,7 +22,7 @@ def printable(text: str) -> str:
 
 
 class GempickError(Exception):
-    """A problem that the user can understand and mend.
+    """A problem that the user can understand and fix.
 
     Parameters
     ----------

@@ -111,6 +111,6 @@ class RunReport:
 
 
 def grey(image: NDArray[Any], deviations: float = 3.0) -> NDArray[np.uint8]:
-    """Return an image as 8-bit grey levels, from so many standard deviations below its mean to as many above."""
+    """Return an image as 8-bit grey levels, from `deviations` standard deviations below its mean to as many above."""
     mean, deviation = float(np.mean(image)), float(np.std(image)) or 1.0
     return np.clip((image - mean) / deviation / (2 * deviations) * 255 + 127.5, 0, 255).astype(np.uint8)

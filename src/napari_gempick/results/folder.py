@@ -149,7 +149,7 @@ class Results:
             return None
         if not resume:
             raise SettingsError(
-                f"{self.folder} already holds results ({', '.join(present)}); use --resume to go on, --overwrite to "
+                f"{self.folder} already holds results ({', '.join(present)}); use --resume to continue, --overwrite to "
                 "replace them, or another folder.",
                 self.folder,
             )

@@ -119,7 +119,7 @@ def _from_table(path: Path, collected: _Collected) -> bool:
     table = {name.lower(): values for name, values in columns_of(path, text, _delimiter(text)).items()}
     missing = [name for name in COLUMNS if name not in table]
     if missing:
-        raise InputError(f"{path} lacks the column {missing[0]}; labels have micrograph, x, y and label.", path)
+        raise InputError(f"{path} has no column {missing[0]}; labels have micrograph, x, y and label.", path)
     wrong = next((value for value in table["label"] if value.lower() not in KINDS), None)
     if wrong is not None:
         raise InputError(f"{path} has the label {wrong!r}; write good or bad.", path)

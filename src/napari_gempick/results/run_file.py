@@ -151,7 +151,7 @@ def read_settings(path: Path) -> dict[str, Any]:
 
 
 def read_cluster(path: Path) -> dict[str, Any]:
-    """Return the cluster settings of a JSON file, its object `cluster`; none where there is no such object.
+    """Return the cluster settings of a JSON file, its object `cluster`; empty without that object.
 
     Raises
     ------

@@ -296,13 +296,15 @@ def _selected(entry: Entry, select: Sequence[str]) -> Picks:
     chosen = np.ones(len(picks), bool)
     for name, values in wanted.items():
         if name not in columns:
-            raise InputError(f"{entry.path} has no column {name}, but {', '.join(columns)}; mend --select.", entry.path)
+            raise InputError(
+                f"{entry.path} has no column {name}, but {', '.join(columns)}; correct --select.", entry.path
+            )
         chosen &= np.array([value in values for value in columns[name]], bool)
     return picks.take(chosen)
 
 
 def _best(sets: Sequence[Picks], most: int) -> list[Picks]:
-    """Return at most so many picks over all micrographs: the best, or the first where scores are unknown."""
+    """Return at most `count` picks over all micrographs: the best, or the first where scores are unknown."""
     scores = np.nan_to_num(np.concatenate([one.score for one in sets]).astype(float), nan=-np.inf)
     rank = np.empty(len(scores), int)
     rank[np.argsort(-scores, kind="stable")] = np.arange(len(scores))

@@ -81,11 +81,11 @@ class TimedSearch(Search):
         return super().result()
 
     def timed(self, units: int = 1) -> int:
-        """Return how many search images come after so many first units."""
+        """Return how many search images come after the first units."""
         return sum(len(unit.ks) for unit in self.units[units:])
 
     def seconds_per_template(self, units: int = 1) -> float:
-        """Return the time of one, from the time that so many first units take to the end of the search."""
+        """Return the time of one, from the end of the first units to the end of the search."""
         ordered = sorted(self.finished)
         counts = np.cumsum([count for _, count in ordered])
         begun = min(int(np.searchsorted(counts, (self.total - self.timed(units)) * len(self.tiles))), len(counts) - 2)

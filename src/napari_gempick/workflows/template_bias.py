@@ -99,7 +99,7 @@ def likeness(image: NDArray[np.float32], template: NDArray[np.float32], weights:
 
 
 LEAST = 10
-"""At least so many picks of each view are averaged, if there are as many candidates."""
+"""At least this many picks of each view are averaged, if there are as many candidates."""
 
 
 def check_files(

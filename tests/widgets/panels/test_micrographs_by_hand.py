@@ -65,7 +65,7 @@ def test_a_mask_is_drawn_and_given_up(listed, data):
         return viewer.layers["Mask particle"]
 
     labels = begin()
-    assert 100 < labels.data.sum() < 0.9 * labels.data.size, "the mask of now is there to begin with"
+    assert 100 < labels.data.sum() < 0.9 * labels.data.size, "the current mask is there to begin with"
     size = np.asarray(labels.extent.world)[1] - np.asarray(labels.extent.world)[0]
     canvas = viewer.canvas.size if hasattr(viewer, "canvas") else viewer._canvas_size
     assert 0.5 < float(np.max(size * viewer.camera.zoom / np.asarray(canvas))) < 1, "the template fills the canvas"

@@ -130,7 +130,7 @@ def test_same_names_in_two_folders(session, data, tmp_path):
 
 
 def test_an_earlier_session_is_asked_for_once(session, make_session, data):
-    """Opening the same micrographs again goes on with the work on them, if the person wants that."""
+    """Opening the same micrographs again continues the work on them, if the person wants that."""
     session.load(data, data.parent / "particle.mrc")
     session.controller.add_pick(30.0, 40.0)
     session.idle()

@@ -132,7 +132,7 @@ def test_corrections_teach_all_micrographs_at_once_and_undo_brings_back(opened):
     assert shown.picks is taught[controller.stem]
     for stem, board in boards(opened).items():
         choice = board.choose(controller.state.tune_of(stem), controller.state.edits.get(stem, Edits()))
-        assert counter.counts[stem] == len(choice), "counted with the score of now"
+        assert counter.counts[stem] == len(choice), "counted with the current score"
     total = sum(int(counts.sum()) for counts in counter.histogram().values())
     assert total == sum(len(picks) for picks in taught.values())
     while controller.history.undoable:

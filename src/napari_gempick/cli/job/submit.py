@@ -23,7 +23,7 @@ from napari_gempick.cli.common import command_errors, json_option, print_json
 def command(folder: Path, root: str | None, site: str | None, as_json: bool) -> int:
     """Hand a job to its scheduler, and print the job's number.
 
-    Submitting again goes on with what is missing: finished micrographs are checked and kept.
+    Submitting again continues with what is missing: finished micrographs are checked and kept.
     """
     from napari_gempick.cluster.submit import submit_job
 

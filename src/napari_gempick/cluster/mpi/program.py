@@ -1,7 +1,7 @@
 """The MPI program: `mpiexec -n RANKS python -m mpi4py -m napari_gempick.cluster.mpi JOBDIR`.
 
 Each rank computes on threads of its own while its main thread talks to the others (see conductor). A rank that dies
-ends the job; what is finished stays, and the next submission goes on from there.
+ends the job; what is finished stays, and the next submission continues from there.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ def _run(comm: Any, options: argparse.Namespace) -> int:
 
 
 def _open_everywhere(comm: Any, folder: str, root: str | None) -> Job:
-    """Read the job folder at every rank; when one cannot, none goes on."""
+    """Read the job folder at every rank; when one cannot, none continues."""
     job, sentence = None, ""
     try:
         job = open_job(folder, root)
@@ -102,7 +102,7 @@ def _on_signal(rank: Rank, number: int, frame: Any) -> None:
     now = time.monotonic()
     if number in (signal.SIGTERM, signal.SIGINT):
         if rank.told_to_end and now - rank.told_to_end > AGAIN:
-            rank.say(f"Ended at once by a second {signal.Signals(number).name}; submit again to go on.")
+            rank.say(f"Ended at once by a second {signal.Signals(number).name}; submit again to continue.")
             rank.comm.Abort(SOME_FAILED)
         rank.told_to_end = rank.told_to_end or now
     rank.stop_for(signal.Signals(number).name)
@@ -157,7 +157,7 @@ def _finish_job(rank: Rank) -> int:
     if comm.rank == 0:
         left = sum("row" not in job.read_record(m) for m in job.micrographs) if reason or broken else 0
         stopped = f"Stopped by {reason}: " if reason else ""
-        more = f", {left} left; submit again to go on" if left else ""
+        more = f", {left} left; submit again to continue" if left else ""
         rank.say(f"{stopped}{done} micrographs picked, {failed} failed{more}.")
     left = comm.bcast(left)
     if broken:

@@ -312,7 +312,7 @@ class Rank:
                 if self.stop.is_set():
                     break
         except DeviceError:
-            self._leaving = True  # the others go on
+            self._leaving = True  # the others continue
             raise
         finally:
             self.stop.set()  # the thread that reads no longer waits for its turn

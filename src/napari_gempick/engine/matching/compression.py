@@ -249,7 +249,7 @@ def by_rotations(bank: Bank, ks: Sequence[int]) -> list[NDArray[np.int32]]:
 
 
 def compress(bank: Bank, found: Harmonics, counts: dict[int, int]) -> Compression:
-    """Return the compression that keeps so many basis images of each harmonic."""
+    """Return the compression with this number of basis images of each harmonic."""
     n_sections, n = found.ks.shape
     kept = {}
     for m, count in counts.items():

@@ -229,7 +229,7 @@ class Search:
             return Item(unit, tile)
 
     def give_back(self, items: Sequence[Item], counted: int) -> None:
-        """Return pieces that a worker could not finish; so many of the first had been counted as done."""
+        """Return pieces that a worker could not finish; the first `counted` of them were counted as done."""
         with self._lock:
             for item in items:
                 self._waiting.setdefault(item.unit, deque()).append(item.tile)

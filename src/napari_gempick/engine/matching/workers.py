@@ -214,7 +214,7 @@ def consume(
 ) -> None:
     """Take pieces of work from the queue until it is empty; one call per host thread.
 
-    Work that an error interrupts is given back before the error goes on.
+    Work that an error interrupts is given back before the error is raised.
     """
     whole = search if isinstance(search, WholeTiles) else None
     held: list[Item] = []

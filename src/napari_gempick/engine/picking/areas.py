@@ -287,7 +287,7 @@ def closed(where: Areas, radius: float) -> Areas:
 
 
 def opened(where: Areas, radius: float) -> Areas:
-    """Return the union of all discs of a radius that fit; beyond its border the micrograph goes on."""
+    """Return the union of all discs of a radius that fit; beyond its border the micrograph continues."""
     pad = math.ceil(radius) + 1
     wide = np.pad(where, pad, mode="edge")
     if not where.any():

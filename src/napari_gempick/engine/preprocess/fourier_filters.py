@@ -28,7 +28,7 @@ class Transfer(Protocol):
     """
 
     def __call__(self, shape: tuple[int, int], pixel_size: float) -> NDArray[np.float32]:
-        """Return the amplitude on the half-spectrum of an image of `shape` (y, x) with pixels of so many Å."""
+        """Return the amplitude on the half-spectrum of an image of `shape` (y, x) with pixels of `pixel_size` Å."""
 
     def reach(self, resolution: float) -> float:
         """Return how far in Å it spreads detail of `resolution` Å."""

@@ -28,7 +28,7 @@ WIDENED = 0.06
 NOISY = 0.4
 """Share of the strongest grey level that noise at the border reaches where an outline cannot be told from it."""
 BARE = 0.1
-"""The same share, below which there is no noise to draw notches into an outline."""
+"""The same share; below it, noise is too weak to cut notches into an outline."""
 CONVEX = 0.9
 """Share of its convex hull that an outline fills where notches are those of the particle."""
 NEGLIGIBLE = 1e-4

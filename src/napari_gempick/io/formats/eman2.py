@@ -56,7 +56,7 @@ def write_eman2(path: Path | str, picks: Picks, info: PicksInfo | None = None) -
     Raises
     ------
     InputError
-        The file exists and is no JSON object.
+        The file exists and is not a JSON object.
     OutputError
         The file cannot be written.
     """

@@ -81,7 +81,8 @@ def read_gempicker(path: Path | str, shape: Shape | None) -> CoordinateSet:
     for number, row in enumerate(rows, 1):
         if len(row) < len(_LABELS) - 1:
             raise InputError(
-                f"{path}: row {number} has {len(row)} values, but gEMpicker writes {len(_LABELS)}; mend that row.", path
+                f"{path}: row {number} has {len(row)} values, but gEMpicker writes {len(_LABELS)}; correct that row.",
+                path,
             )
     table = {label: [row[place] for row in rows] for place, label in enumerate(_LABELS[:-1])}
     names, views = view_numbers(["" if name == _NOTHING else name for name in table["refName"]])

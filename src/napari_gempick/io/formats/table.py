@@ -130,7 +130,7 @@ def columns_of(path: Path | str, text: str, delimiter: str) -> Table:
             if len(cells) != len(labels):
                 raise InputError(
                     f"{path}: row {len(columns[0]) + 1} has {len(cells)} values, but the header has {len(labels)}; "
-                    "mend that row.",
+                    "correct that row.",
                     path,
                 )
             # equal neighbours are one object, for long tables repeat themselves

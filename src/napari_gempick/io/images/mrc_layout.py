@@ -103,8 +103,8 @@ def _range(counts: NDArray[np.intp], first: int = 0) -> tuple[float, float]:
 def _seen(counts: NDArray[np.intp]) -> int:
     """Return 1 for unsigned, -1 for signed, 0 where the histogram does not tell.
 
-    Signed bytes cut the circle of 256 values between 127 and 128, unsigned ones between 255 and 0. A histogram goes on
-    across the wrong cut, and ends at the right one; that of counts begins abruptly at 0.
+    Signed bytes cut the circle of 256 values between 127 and 128, unsigned ones between 255 and 0. A histogram
+    continues across the wrong cut, and ends at the right one; that of counts begins abruptly at 0.
     """
     signed_cut = min(counts[128 - _NEAR : 128].sum(), counts[128 : 128 + _NEAR].sum())
     unsigned_cut = min(counts[-_NEAR:].sum(), counts[:_NEAR].sum())

@@ -13,7 +13,7 @@ PARTS = 1000
 
 
 class Activity:
-    """Shows the run of now as a bar that is there while it lasts.
+    """Shows the current run as a bar.
 
     Parameters
     ----------

@@ -282,7 +282,7 @@ class Dock(QWidget):
                 camera_of(self.viewer).zoom = wanted
 
     def _continues(self, folder: Path) -> bool:
-        """Ask whether to go on with an earlier session."""
+        """Ask whether to continue an earlier session."""
         box = QMessageBox(self)
         box.setWindowTitle("Earlier work on these micrographs")
         box.setText(f"{folder} holds an earlier session on these micrographs, with its searches and corrections.")

@@ -1,4 +1,4 @@
-"""Editors of values, made by magicgui from their types; the types that it lacks editors for are registered here."""
+"""Editors of values, made by magicgui from their types; types without an editor there are registered here."""
 
 from __future__ import annotations
 

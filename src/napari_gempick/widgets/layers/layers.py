@@ -106,7 +106,7 @@ class Layers(LayerRegistry):
             self.viewer.reset_view()
 
     def set_lowpass(self, lowpass: float | None) -> None:
-        """Show the micrograph through a low-pass in Å; the search and the pictures of picks go on without it."""
+        """Show the micrograph through a low-pass in Å; the search and the pictures of picks do not use it."""
         self.lowpass = lowpass
         layer, loaded = self.layer(MICROGRAPH), self._controller.loaded
         if lowpass:
@@ -251,7 +251,7 @@ class PicksLayer:
         with layer.events.set_data.blocker(), layer.events.data.blocker():
             layer.data = data  # drawn once, when the colours are there too; told when the slider rests
             if not layer.visible:
-                layer.set_view_slice()  # else napari goes on with the numbers of the points before
+                layer.set_view_slice()  # otherwise napari keeps the earlier numbers of points
         layer.features = features
         layer.border_color = colours
         self._tell_soon()

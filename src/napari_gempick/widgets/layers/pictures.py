@@ -128,7 +128,7 @@ def cut_out(
 def turned(
     template: NDArray[np.float32], pixel_size: float, psi: float, extent_angstrom: float, side: int
 ) -> NDArray[np.uint8]:
-    """Return a template turned by psi degrees, in a square of so many Å, as a picture."""
+    """Return a template turned by psi degrees, in a square with a side in Å, as a picture."""
     half = side // 2
     spacing = extent_angstrom / side
     image = ContinuousImage(template, pixel_size, finest=spacing)

@@ -55,7 +55,7 @@ class ClusterPanel(Fold):
     """
 
     def __init__(self, controller: Controller, tasks: BackgroundTasks) -> None:
-        super().__init__("Cluster", "Pick the whole data set on a cluster, with the settings of now")
+        super().__init__("Cluster", "Pick the whole data set on a cluster, with the current settings")
         self._controller, self._tasks = controller, tasks
         self.folder: Path | None = None
         self.status: Status | None = None
@@ -63,7 +63,7 @@ class ClusterPanel(Fold):
         self._asked = 0.0
         self.dialog: ClusterDialog | None = None
         self._looking = self._submitting = False
-        self.rows.addWidget(small("Searches all micrographs as one job, with the settings and thresholds of now."))
+        self.rows.addWidget(small("Searches all micrographs as one job, with the current settings and thresholds."))
         self.new = button("Submit to cluster...", "Make a job of these settings and micrographs", self.ask)
         self.known = button("Watch a job", "Watch a job that was submitted earlier", lambda: None)
         self._menu = QMenu(self.known)
@@ -78,7 +78,7 @@ class ClusterPanel(Fold):
         self.open_ = button("Open results", "Open what the job has done so far as a session", self.open_results)
         self.again = button("Submit", "Hand the job to its scheduler; what is finished is kept", self.submit)
         self.cancel = button("Cancel job", "End the job; what is finished stays", self.cancel_job)
-        self.forget = button("Close", "Watch this job no longer; it goes on", lambda: self.watch(None))
+        self.forget = button("Close", "Stop watching this job; the job continues", lambda: self.watch(None))
         self.rows.addLayout(row(self.open_, self.again, self.cancel, self.forget))
         self._timer = QTimer(self)
         self._timer.setInterval(EVERY)

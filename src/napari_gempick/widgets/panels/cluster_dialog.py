@@ -269,7 +269,7 @@ class ClusterDialog(QDialog):
         self.problem.setText(sentence)
 
     def _said(self, sentence: str, kind: str) -> None:
-        """Show an error of the export here too, and let the person mend it."""
+        """Show an error of the export here too, and let the person fix it."""
         if kind == "error" and self.isVisible():
             self._working = False
             self._show()

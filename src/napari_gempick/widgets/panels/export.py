@@ -77,7 +77,7 @@ class ExportPanel(Panel):
     def target(self) -> Path | None:
         """The folder to write into: the one that was chosen, else that of the results.
 
-        A job compares its results with their checksums when it goes on, so picks are written beside them.
+        A job compares its results with their checksums when it continues, so picks are written beside them.
         """
         if self._folder is not None or self._controller.folder is None:
             return self._folder

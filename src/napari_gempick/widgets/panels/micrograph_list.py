@@ -68,7 +68,7 @@ class MicrographList(QTreeWidget):
         self.setAccessibleName("Micrographs")
         self.setHeaderLabels(["Micrograph", "State", "Picks", "Best"])
         self.headerItem().setToolTip(3, "Highest score on the micrograph")
-        self.headerItem().setToolTip(2, "Picks with the thresholds of now")
+        self.headerItem().setToolTip(2, "Picks at the current thresholds")
         for column in (2, 3):
             self.headerItem().setTextAlignment(column, Qt.AlignmentFlag.AlignRight)
         self.setRootIsDecorated(False)

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from napari_gempick.widgets.state.controller import Controller
 
 _TIPS = {
-    "changed": "Searched with other settings than those of now; Run searches it again.",
+    "changed": "Searched with other settings than the current ones; Run searches it again.",
     "new": "Run searches it.",
     "preview": "A quick look, of which nothing is kept; Run searches it.",
 }

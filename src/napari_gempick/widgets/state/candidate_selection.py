@@ -187,7 +187,7 @@ class CandidateSelection:
         return self._inside[1]
 
     def _near_edits(self, edits: Edits, apart: float) -> NDArray[np.bool_]:
-        """Return which candidates are spoken for by hand: beside rejected picks, or nearer than `apart` to added ones.
+        """Return which candidates were decided by hand: beside rejected picks, or nearer than `apart` to added ones.
 
         Distances are in pixels of the file.
         """

@@ -53,7 +53,7 @@ class Controller(Decisions):
     Attributes
     ----------
     continues : callable
-        Asks whether to go on with the folder of an earlier session on the same micrographs.
+        Asks whether to continue in the folder of an earlier session on the same micrographs.
     unreadable : dict of str to str
         Why micrographs that were to be shown could not be read.
     first_look : bool
@@ -299,7 +299,7 @@ class Controller(Decisions):
         return True
 
     def _leave(self, folder: SessionFolder) -> None:
-        """Save in the folder of now, give it back, and take another one."""
+        """Save in the current folder, give it back, and take another one."""
         if self.folder is not None and self.folder is not folder:
             self.save_now()
             self.folder.close()

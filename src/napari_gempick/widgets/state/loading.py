@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from napari_gempick.widgets.state.state import State
 
 KEPT_BYTES = 2**30
-"""Candidates stay in memory up to so many bytes; those that were used last."""
+"""Candidates stay in memory up to this many bytes, those that were used last."""
 
 BOARD_SETTINGS = ("diameter", "exclude")
 """Settings of the search that choose picks among candidates; the diameter is the default of the border."""

@@ -66,7 +66,7 @@ class Outlook:
 
 
 def outlook(state: State, file: MicrographFile | None, loaded: Loaded | None, rate: float | None) -> Outlook:
-    """Return what a search with the settings of now will take.
+    """Return what a search with the current settings will take.
 
     Parameters
     ----------
