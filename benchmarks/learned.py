@@ -18,6 +18,7 @@ import json
 import tempfile
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 import fdr
 import numpy as np
@@ -30,34 +31,48 @@ from napari_gempick.evaluation.metrics import summarise
 from napari_gempick.io.candidates import read_candidates
 from napari_gempick.results.thresholds import scores_of, selection_for, without_thresholds
 
+
+class Set(NamedTuple):
+    """A set of micrographs below DATA: projections of a map as templates, or averages; options, truth and its rules."""
+
+    micrographs: str
+    projected: tuple
+    options: tuple
+    truth: str
+    rules: tuple
+
+
+PROJECTED = ("apoferritin/apoferritin_map_3.0A.mrc", "--symmetry", "O", "--pixel-size", 1.5)
 APOFERRITIN = ("--contrast", "opposite", "--pixel-size", 1.5, "--angle-step", 15)
+CLEAN = ("--exclude", "auto")
 RULES = ("--tolerance", 25, "--edge", 70)
 SETS = {
-    "beta-galactosidase, two": (
+    "beta-galactosidase, two": Set(
         "betagal/Falcon*.mrc",
         ("betagal/betagal_map_3.54A.mrc", "--symmetry", "D2", "--angle-step", 15),
-        ("--contrast", "opposite", "--diameter", 190, "--lowpass", 20, "--pixel-size", 1.77, "--angle-step", 15)  # noqa: RUF005
-        + ("--exclude", "auto"),
+        (
+            "--contrast",
+            "opposite",
+            "--diameter",
+            190,
+            "--lowpass",
+            20,
+            "--pixel-size",
+            1.77,
+            "--angle-step",
+            15,
+            *CLEAN,
+        ),
         "betagal",
         ("--tolerance", 45, "--edge", 150, "--recall-on", "source=both"),
     ),
-    "apoferritin before averaging, three": (
-        "apoferritin_raw/*.tif",
-        ("apoferritin/apoferritin_map_3.0A.mrc", "--symmetry", "O", "--pixel-size", 1.5),
-        (*APOFERRITIN, "--lowpass", 30),
-        "apoferritin",
-        RULES,
+    "apoferritin before averaging, three": Set(
+        "apoferritin_raw/*.tif", PROJECTED, (*APOFERRITIN, "--lowpass", 30), "apoferritin", RULES
     ),
-    "apoferritin, three": (
-        "apoferritin/*.tif",
-        ("apoferritin/apoferritin_map_3.0A.mrc", "--symmetry", "O", "--pixel-size", 1.5),
-        (*APOFERRITIN, "--lowpass", 20),
-        "apoferritin",
-        RULES,
-    ),
-    "KLH, two": (
+    "apoferritin, three": Set("apoferritin/*.tif", PROJECTED, (*APOFERRITIN, "--lowpass", 20), "apoferritin", RULES),
+    "KLH, two": Set(
         "klh/klh_0*.mrc",
-        None,
+        (),
         ("--diameter", 400, "--angle-step", 6, "--lowpass", 15),
         "klh",
         ("--tolerance", 40, "--edge", 110, "--ignore-radius", 100),
@@ -79,37 +94,28 @@ def call(*arguments: object) -> str:
 
 def picked(name: str, data: Path, work: Path) -> Path:
     """Pick a set, unless that is done; return the folder."""
-    micrographs, projected, options, *_ = SETS[name]
+    one = SETS[name]
     folder = work / name.replace(",", "").replace(" ", "_")
     if not (folder / "run.json").exists():
-        if projected is None:
-            averages = [f"{view}={data}/klh/klh_{view}_average_4.4A.mrc" for view in ("side", "top")]
-        else:
-            averages = [f"one={folder}.mrcs"]
-            call("templates", "project", data / projected[0], "-o", f"{folder}.mrcs", *projected[1:], "--overwrite")
-        call(
-            "pick",
-            *sorted(data.glob(micrographs)),
-            "--templates",
-            *averages,
-            *options,
-            "--threshold",
-            "auto",
-            "-o",
-            folder,
-        )
+        templates = [f"{view}={data}/klh/klh_{view}_average_4.4A.mrc" for view in ("side", "top")]
+        if one.projected:
+            made = work / f"{folder.name}.mrcs"
+            call("templates", "project", data / one.projected[0], "-o", made, *one.projected[1:], "--overwrite")
+            templates = [f"one={made}"]
+        micrographs = sorted(data.glob(one.micrographs))
+        call("pick", *micrographs, "--templates", *templates, *one.options, "--threshold", "auto", "-o", folder)
     return folder
 
 
 def judged(name: str, data: Path, folder: Path, *retuning: object) -> dict:
     call("retune", folder, "--threshold", "auto", "--pool", *retuning)
-    return json.loads(call("evaluate", folder, data / SETS[name][3], *SETS[name][4], "--json"))
+    return json.loads(call("evaluate", folder, data / SETS[name].truth, *SETS[name].rules, "--json"))
 
 
 def with_labels(name: str, data: Path, folder: Path, count: int, work: Path) -> float:
     """Label random candidates of one micrograph by the truth; return the mean F1 of the other micrographs."""
     stems = [row["name"] for row in json.loads((folder / "run.json").read_text())["micrographs"]]
-    truth = {stem: data / SETS[name][3] / f"{stem}_truth.csv" for stem in stems}
+    truth = {stem: data / SETS[name].truth / f"{stem}_truth.csv" for stem in stems}
     found = []
     for draw in range(4):
         one = stems[draw % len(stems)]
@@ -120,13 +126,13 @@ def with_labels(name: str, data: Path, folder: Path, count: int, work: Path) -> 
         with open(work / "labels.csv", "w") as file:
             file.write("micrograph,x,y,label\n")
             for i in highest:
-                near = np.hypot(*(places - (picks.x[i], picks.y[i])).T).min() <= SETS[name][4][1]
+                near = np.hypot(*(places - (picks.x[i], picks.y[i])).T).min() <= SETS[name].rules[1]
                 file.write(f"{one},{picks.x[i]},{picks.y[i]},{'good' if near else 'bad'}\n")
         judged(name, data, folder, "--score", "learned", "--teach", work / "labels.csv")
         for stem in stems:
             if stem != one:
                 star = folder / f"{stem}_autopick.star"
-                found.append(json.loads(call("evaluate", star, truth[stem], *SETS[name][4], "--json"))["f1"])
+                found.append(json.loads(call("evaluate", star, truth[stem], *SETS[name].rules, "--json"))["f1"])
     return float(np.mean(found))
 
 

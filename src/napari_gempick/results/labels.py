@@ -10,10 +10,9 @@ import numpy as np
 from napari_gempick.io.coordinates import PICK_FILES, read_entries
 from napari_gempick.io.formats.base import stem_of
 from napari_gempick.io.formats.coordinate_set import column
-from napari_gempick.io.formats.table import columns_of
+from napari_gempick.io.formats.table import CSV, TSV, table_of
 from napari_gempick.io.micrograph_names import Micrographs
 from napari_gempick.io.reading import readable
-from napari_gempick.io.star import read_text
 from napari_gempick.model.errors import InputError
 from napari_gempick.results.learned_score import Labels
 
@@ -22,10 +21,12 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from napari_gempick.io.listing import MicrographFile
+    from napari_gempick.io.star import Table
     from napari_gempick.model.geometry import Shape
 
 SESSION_FILE = "session.json"
 KINDS = {"good": True, "bad": False}
+TABLES = (*CSV.suffixes, *TSV.suffixes)
 COLUMNS = ("micrograph", "x", "y", "label")
 
 
@@ -95,8 +96,8 @@ def read_labels(
         session = path / SESSION_FILE if path.is_dir() else path
         if session.name == SESSION_FILE and session.exists():
             used = _from_session(session, collected, by_stem)
-        elif path.suffix.lower() in (".csv", ".tsv", ".txt") and _is_table_of_labels(path):
-            used = _from_table(path, collected)
+        elif path.suffix.lower() in TABLES and "label" in (table := table_of(path)):
+            used = _from_table(path, table, collected)
         else:
             used = _from_corrected(path, collected, by_stem, earlier, shapes, distance)
         if not used:
@@ -104,19 +105,7 @@ def read_labels(
     return collected.labels()
 
 
-def _delimiter(text: str) -> str:
-    header = next((line for line in text.splitlines() if line.strip()), "")
-    return max(",;\t", key=header.count)
-
-
-def _is_table_of_labels(path: Path) -> bool:
-    header = next((line for line in read_text(path, "CSV").splitlines() if line.strip()), "")
-    return "label" in [cell.strip().strip('"').lower() for cell in header.split(_delimiter(header))]
-
-
-def _from_table(path: Path, collected: _Collected) -> bool:
-    text = read_text(path, "CSV")
-    table = {name.lower(): values for name, values in columns_of(path, text, _delimiter(text)).items()}
+def _from_table(path: Path, table: Table, collected: _Collected) -> bool:
     missing = [name for name in COLUMNS if name not in table]
     if missing:
         raise InputError(f"{path} has no column {missing[0]}; labels have micrograph, x, y and label.", path)

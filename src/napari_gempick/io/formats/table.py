@@ -79,9 +79,7 @@ def read_table_file(path: Path | str) -> CoordinateSet:
     InputError
         The file is missing, unreadable, or has no such header.
     """
-    text = read_text(path, "CSV")
-    header = next((line for line in text.splitlines() if line.strip()), "")
-    table = {label.lower(): values for label, values in columns_of(path, text, max(",;\t", key=header.count)).items()}
+    table = table_of(path)
     if "x" not in table and "y" not in table:
         axes = sorted((name for name in table if _AXIS.fullmatch(name)), key=lambda name: int(name[5:]))
         if len(axes) > 1:  # a Points layer that napari saved: rows and columns are the last two axes
@@ -105,6 +103,19 @@ def read_table_file(path: Path | str) -> CoordinateSet:
         micrographs=next((table[name] for name in _OTHER_NAMES if name in table), None),
         extra={"box_size": some_column(path, table, "box_size")},
     )
+
+
+def table_of(path: Path | str) -> Table:
+    """Return the columns of a table, by their labels in lower case, all as text; the header tells the delimiter.
+
+    Raises
+    ------
+    InputError
+        The file is missing or unreadable, or a row has not as many values as the header.
+    """
+    text = read_text(path, "CSV")
+    header = next((line for line in text.splitlines() if line.strip()), "")
+    return {label.lower(): values for label, values in columns_of(path, text, max(",;\t", key=header.count)).items()}
 
 
 def columns_of(path: Path | str, text: str, delimiter: str) -> Table:
