@@ -12,11 +12,17 @@ from cluster_jobs import command, tree
 from napari_gempick.cluster.collect import collect_job
 from napari_gempick.cluster.export import export_job
 from napari_gempick.cluster.settings import make_cluster
-from napari_gempick.engine.picking.learned import FEATURES
+from napari_gempick.engine.picking.learned import FEATURES, NCC_ONLY
 from napari_gempick.io.candidates import read_candidates
 from napari_gempick.io.listing import find_micrographs
 from napari_gempick.io.star import read_table
 from napari_gempick.model.errors import InputError, SettingsError
+from napari_gempick.results import learned_score
+from napari_gempick.results.folder import Results
+from napari_gempick.results.labels import read_labels
+from napari_gempick.results.learned_score import Labels
+from napari_gempick.results.run_file import settings_of
+from napari_gempick.results.run_rows import micrograph_of
 from napari_gempick.workflows.pick import pick_files
 from napari_gempick.workflows.retune import retune
 
@@ -96,6 +102,35 @@ def labelled(copy, name="mic0", good=8, bad=8):
     picks = read_candidates(copy / "candidates" / f"{name}.star").picks
     ends = [*range(good), *range(len(picks) - bad, len(picks))]
     return [(picks.x[i], picks.y[i], "good" if i < good else "bad") for i in ends]
+
+
+def test_no_micrograph_is_scored_by_what_it_taught(copy, monkeypatch):
+    """Of each group of micrographs the weights come from the others; only what a person said holds everywhere."""
+    taught = []
+    monkeypatch.setattr(learned_score, "teach", lambda lessons: taught.append(lessons) or NCC_ONLY)
+    run = json.loads((copy / "run.json").read_text())
+    results = Results(copy, settings_of(copy, run), run["diameter"])
+    files = [micrograph_of(row) for row in run["micrographs"]]
+    stored = {one.output_stem: read_candidates(results.candidates(one)) for one in files}
+    labels = {"mic0": Labels(stored["mic0"].picks.x[:2], stored["mic0"].picks.y[:2], np.array([True, False]))}
+    made = learned_score.learn(results, files, lambda one: stored[one.output_stem], labels)
+    assert len(taught) == len(made.folds) == 5 and made.labels == 2
+    for fold, lessons in enumerate(taught):
+        own = [stem for stem, of in made.fold_of.items() if of == fold]
+        rows = np.concatenate([lesson.candidates[:, 0] for lesson in lessons]).astype(np.float32)
+        for stem in own:
+            assert not np.isin(stored[stem].picks.score[:20], rows).any()
+        assert sum(len(lesson.good) for lesson in lessons) == 2
+
+
+def test_labels_say_what_the_person_said(copy, tmp_path):
+    (tmp_path / "labels.csv").write_text("Micrograph,x,y,Label\nmic0.mrc,10,20,good\nmics/mic1,30,40.5,Bad\n")
+    files = [micrograph_of(row) for row in json.loads((copy / "run.json").read_text())["micrographs"]]
+    found = read_labels([tmp_path / "labels.csv"], files, lambda one: copy, {}, {})
+    assert {stem: (one.x.tolist(), one.y.tolist(), one.good.tolist()) for stem, one in found.items()} == {
+        "mic0": ([10.0], [20.0], [True]),
+        "mic1": ([30.0], [40.5], [False]),
+    }
 
 
 def test_labels_in_a_table(copy, tmp_path):

@@ -130,6 +130,19 @@ def test_two_masks_and_a_flat_area(problem, plans):
         check(scores, found, sign, 0.1, search.bound)
 
 
+def test_neighbours_of_maxima_are_exact_across_the_edges_of_tiles(plans):
+    """Many small tiles: a maximum at the edge of one has neighbours in the next, whose own maxima lie elsewhere."""
+    rng = np.random.default_rng(5)
+    image = gaussian_filter(rng.standard_normal((150, 160)), 0.8).astype(np.float32)
+    templates = [gaussian_filter(rng.standard_normal((9, 9)), 0.8).astype(np.float32) for _ in range(2)]
+    bank = bank_of(templates, [ShapeMask("circle", (8.0, 8.0))] * 2, step=30)
+    maps, search = run(prepare(image, Grid(image.shape, 1.0)), bank, plans, 0.3, 0.1, tile=(20, 20))
+    assert len(search.tiles) > 100
+    scores = exact_scores(image, bank)
+    for sign, found in zip((1, -1), maps, strict=True):
+        check(scores, found, sign, 0.1, search.bound)
+
+
 @pytest.mark.parametrize("smooth", [0, 2])
 @pytest.mark.parametrize("step", [0, 20, 24])
 def test_a_basis_is_as_far_from_the_bank_as_it_says(plans, step, smooth):

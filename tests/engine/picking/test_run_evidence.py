@@ -1,10 +1,12 @@
 """Micrographs of a run that borrow from one another: poor ones find their particles, empty ones stay empty."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from napari_gempick.engine.picking.false_rate import Shape
-from napari_gempick.engine.picking.run_evidence import RunEvidence, Scores
+from napari_gempick.engine.picking.run_evidence import RunEvidence, Scores, pool
 
 NOISE = 0.012
 
@@ -89,3 +91,17 @@ def test_a_run_of_one_is_that_micrograph():
     assert isinstance(rate.shape, Shape)
     assert rate.best_threshold() == one.rates()[0].best_threshold()
     assert RunEvidence([]) is not None
+
+
+def test_whether_there_are_particles_shows_by_the_learned_score_or_the_ncc(rich):
+    """Twenty particles that stand clear by the NCC, and not by a learned score of the same candidates."""
+    rng = np.random.default_rng(11)
+    unclear = micrograph(rng)
+    clear = micrograph(rng, particles=np.full(20, 0.6))
+    assert RunEvidence([unclear]).rates(0)[0].best_threshold() is None
+    both = RunEvidence([replace(unclear, ncc=clear)]).rates(0)[0]
+    assert both.found and both.chance == RunEvidence([clear]).rates(0)[0].chance
+    others = [replace(one, ncc=one) for one in rich]
+    assert RunEvidence([replace(unclear, ncc=clear), *others]).rates(0)[0].found
+    assert not RunEvidence([unclear, *rich]).rates(0)[0].found
+    assert pool([replace(unclear, ncc=clear), *others]).ncc is not None and pool([unclear, *others]).ncc is None
