@@ -87,6 +87,7 @@ class Dock(QWidget):
         self.layers = Layers(viewer, controller)
         self.drawing = MaskDrawing(viewer, controller)
         self.tools = PickTools(viewer, controller, self.layers)
+        self.drawing.begins.connect(self.tools.put_down)
         self.tool_bar = ToolBar(controller, self.tools)
         self.micrographs = MicrographsPanel(controller, self.searches, self.counter, self.add_sample, self.curate)
         self.templates = TemplatesPanel(
