@@ -28,6 +28,7 @@ def test_sorted_stepped_and_shortened(hand, searched_once, tmp_path):
     assert names(panel) == ["one", "two"] and [panel._items[n].text(2) for n in ("one", "two")] == ["3", "2"]
     sort(2)
     assert names(panel) == ["one", "two"], "most picks first"
+    assert header.isSortIndicatorShown() and header.sortIndicatorSection() == 2
     sort(2)
     assert names(panel) == ["two", "one"] and panel.place.text() == "2 of 2"
     hand.qtbot.keyClick(hand.dock.tune.gallery, Qt.Key.Key_BracketLeft)

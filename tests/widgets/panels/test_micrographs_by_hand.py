@@ -89,6 +89,28 @@ def test_a_mask_is_drawn_and_given_up(listed, data):
     hand.idle()
 
 
+@pytest.mark.errors_are_said
+def test_a_drawing_stays_when_it_cannot_be_written(listed, data):
+    hand, controller, viewer = listed, listed.controller, listed.viewer
+    controller.add_view("particle", [str(data.parent / "particle.mrc")])
+    hand.idle()
+    row = hand.dock.templates.views["particle"]
+    row.mask.native.setCurrentIndex(row.mask.native.findText("draw a mask..."))
+    viewer.layers["Mask particle"].data = np.zeros((88, 88), np.uint8)
+    shapes = viewer.add_shapes([[20, 20], [20, 60], [60, 60], [60, 20]], scale=(0.2, 0.2), units=("nm", "nm"))
+    viewer.layers.selection.active = shapes
+    masks = controller.folder.path / "masks"
+    masks.write_text("in the way")
+    hand.click(row.use)
+    assert "masks" in hand.said[-1][1] and shapes in viewer.layers and hand.dock.drawing.view == "particle"
+    masks.unlink()
+    viewer.layers.selection.active = shapes
+    hand.click(row.use)
+    mask = read_stack(controller.state.views[0].mask).data[0]
+    assert shapes not in viewer.layers and abs(mask.sum() - 41**2) < 90 and mask[30, 30]
+    hand.idle()
+
+
 def test_nothing_explains_itself(hand, searched_once, tmp_path, monkeypatch):
     """Without picks, averages and files say so, and no file is replaced unasked."""
     hand.open_searched(searched_once, tmp_path / "session")

@@ -90,14 +90,16 @@ class MaskDrawing:
         Raises
         ------
         InputError
-            Nothing is drawn.
+            Nothing is drawn, or there is no results folder.
+        OutputError
+            The file cannot be written; the drawing stays.
         """
-        mask = self._drawn()
-        if not mask.any():
-            raise InputError("Nothing is drawn yet; paint over the particle first.")
         folder = self._controller.folder
         if folder is None:
             raise InputError("Add micrographs first: the mask is kept with the results.")
+        mask, shapes = self._drawn()
+        if not mask.any():
+            raise InputError("Nothing is drawn yet; paint over the particle first.")
         holes = int(binary_fill_holes(mask).sum() - mask.sum())
         if holes:
             pixels = "pixel" if holes == 1 else "pixels"
@@ -110,11 +112,13 @@ class MaskDrawing:
         while (path := folder.path / "masks" / f"{self.view}_{number}.mrc").exists():
             number += 1
         write_mrc(path, mask.astype(np.float32), self._pixel_size)
+        if shapes is not None:
+            self._viewer.layers.remove(shapes)
         self.cancel()
         return path
 
-    def _drawn(self) -> NDArray[np.bool_]:
-        """Return what is painted, and what the Shapes layer in hand holds, which is then taken away."""
+    def _drawn(self) -> tuple[NDArray[np.bool_], Layer | None]:
+        """Return what is painted and what the active Shapes layer holds, and that layer."""
         from napari.layers import Shapes
 
         assert self._layers is not None
@@ -130,9 +134,8 @@ class MaskDrawing:
             counts = np.cumsum([0, *(len(polygon) for polygon in active.data)])
             polygons = [np.array(inverse[a:b]) for a, b in itertools.pairwise(counts)]
             shapes = Shapes(polygons, shape_type=[kind for kind in active.shape_type])
-            mask |= shapes.to_labels(labels_shape=mask.shape) > 0
-            self._viewer.layers.remove(active)
-        return mask
+            return mask | (shapes.to_labels(labels_shape=mask.shape) > 0), active
+        return mask, None
 
     def cancel(self) -> None:
         """Take the drawing away, and bring back layers, tool and view as they were."""

@@ -115,10 +115,10 @@ class MicrographList(QTreeWidget):
     def sort(self) -> None:
         """Bring the rows into their order."""
         order = Qt.SortOrder.DescendingOrder if self._descending else Qt.SortOrder.AscendingOrder
+        self.sortItems(0, order)  # moves the arrow to the first column
         self.header().setSortIndicatorShown(self.sorted_by is not None)
         if self.sorted_by is not None:
             self.header().setSortIndicator(self.sorted_by, order)
-        self.sortItems(0, order)
 
     def keyPressEvent(self, event: QKeyEvent) -> None:
         if event.key() in (Qt.Key.Key_Delete, Qt.Key.Key_Backspace):

@@ -271,11 +271,10 @@ class Decisions:
 
     def judge(self, stem: str, pick: Added, good: bool) -> None:
         """Take a candidate of any micrograph for a particle, or reject it."""
-        edits = self.state.edits.get(stem, Edits())
-        if good:
-            edits = replace(edits, added=(*edits.added, pick))
-        else:
-            edits = replace(edits, rejected=(*edits.rejected, (pick.x, pick.y)))
+        edits, place = self.state.edits.get(stem, Edits()), (pick.x, pick.y)
+        rejected = tuple(other for other in edits.rejected if other != place)
+        added = tuple(other for other in edits.added if (other.x, other.y) != place)
+        edits = Edits(rejected, (*added, pick)) if good else Edits((*rejected, place), added)
         self.do(f"call a candidate {'good' if good else 'bad'}", self.state.with_edits(stem, edits))
 
     def move_pick(self, old: tuple[float, float], new: tuple[float, float]) -> None:
