@@ -84,7 +84,7 @@ def test_a_mask_is_drawn_and_given_up(listed, data):
     hand.click(row.use)
     as_before()
     path = controller.state.views[0].mask
-    assert path.endswith("particle_1.mrc") and not read_stack(path).data[0][40:44, 40:44].any()
+    assert path.endswith("particle.mrc") and not read_stack(path).data[0][40:44, 40:44].any()
     assert any("holes" in sentence for kind, sentence in hand.said if kind == "warning")
     hand.idle()
 

@@ -91,7 +91,7 @@ class Dock(QWidget):
         self.tool_bar = ToolBar(controller, self.tools)
         self.micrographs = MicrographsPanel(controller, self.searches, self.counter, self.add_sample, self.curate)
         self.templates = TemplatesPanel(
-            controller, self.drawing, lambda: show_stacks(viewer, controller), self.searches.run_changed
+            controller, self.drawing, lambda: show_stacks(viewer, controller), self.searches
         )
         self.search = SearchPanel(controller, self.searches)
         self.hover = Hover(controller, self.layers, self._template_of)

@@ -10,6 +10,7 @@ import numpy as np
 from psygnal import Signal
 from scipy.ndimage import binary_fill_holes
 
+from napari_gempick.io.names import free_path
 from napari_gempick.io.stack import write_mrc
 from napari_gempick.model.errors import InputError
 from napari_gempick.widgets.layers.layer_registry import camera_of, fit_view
@@ -108,9 +109,7 @@ class MaskDrawing:
                 "again if they are not meant.",
                 "warning",
             )
-        number = 1
-        while (path := folder.path / "masks" / f"{self.view}_{number}.mrc").exists():
-            number += 1
+        path = free_path(folder.path / "masks", self.view, ".mrc")
         write_mrc(path, mask.astype(np.float32), self._pixel_size)
         if shapes is not None:
             self._viewer.layers.remove(shapes)
@@ -160,7 +159,7 @@ class MaskDrawing:
         """Give the drawing up when its layer is deleted."""
         if self._layers is not None and self._layers[1] not in self._viewer.layers:
             self.cancel()
-            self._controller.said.emit("The drawing was deleted; the mask stays as it was.", "info")
+            self._controller.said.emit("The drawing was deleted; the mask is unchanged.", "info")
 
     def close(self) -> None:
         """Let go of the viewer."""

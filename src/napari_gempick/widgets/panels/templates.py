@@ -37,6 +37,7 @@ from napari_gempick.widgets.panels.template_actions import (
 )
 
 if TYPE_CHECKING:
+    from napari_gempick.widgets.background.search_runner import SearchRunner
     from napari_gempick.widgets.layers.drawing import MaskDrawing
     from napari_gempick.widgets.state.controller import Controller
     from napari_gempick.widgets.state.state import ViewSpec
@@ -64,13 +65,13 @@ class TemplatesPanel(Panel):
         Draws masks in the viewer.
     show_stacks : callable
         Shows the rotated templates and masks as layers.
-    search_again : callable
-        Searches all micrographs whose results are those of other templates.
+    searches : SearchRunner
+        Searches again with an improved template.
     """
 
-    def __init__(self, controller: Controller, drawing: MaskDrawing, show_stacks: Any, search_again: Any) -> None:
+    def __init__(self, controller: Controller, drawing: MaskDrawing, show_stacks: Any, searches: SearchRunner) -> None:
         super().__init__(2, "Templates", "An image or a stack for each view of the particle.")
-        self._controller, self._drawing, self._search_again = controller, drawing, search_again
+        self._controller, self._drawing, self._searches = controller, drawing, searches
         self.add = button("Add view", "Add what a view of the particle looks like", lambda: None)
         menu = QMenu(self.add)
         menu.addAction("Images or stacks from files...", self._ask_stack)
@@ -135,6 +136,9 @@ class TemplatesPanel(Panel):
     def _state_changed(self, state: Any, before: Any) -> None:
         self.form.show_values(state.values)
         self._show_contrast(bool(state.values.get("ctf")))
+        if state.values.get("ctf") != before.values.get("ctf"):
+            for line in self.views.values():
+                line.show_improve()
         drawn_with = ("template_pixel_size", "diameter", "mask_edge", "mask_rotation")
         stale = any(state.values.get(name) != before.values.get(name) for name in drawn_with)
         if (state.views, bool(state.files)) != (before.views, bool(before.files)) or stale:
@@ -166,7 +170,7 @@ class TemplatesPanel(Panel):
         self.views = {}
         for place, view in enumerate(views):
             known = rows.get(view.name) or unnamed.pop(view.files, None)
-            made = self.views[view.name] = known or _ViewRow(self._controller, self._drawing, self._search_again, view)
+            made = self.views[view.name] = known or _ViewRow(self._controller, self._drawing, self._searches, view)
             if self._box.indexOf(made) != place:
                 self._box.insertWidget(place, made)
         for old in rows.values():
@@ -178,9 +182,9 @@ class TemplatesPanel(Panel):
 class _ViewRow(QFrame):
     """One view: colour, name, mask, pictures."""
 
-    def __init__(self, controller: Controller, drawing: MaskDrawing, search_again: Any, spec: ViewSpec) -> None:
+    def __init__(self, controller: Controller, drawing: MaskDrawing, searches: SearchRunner, spec: ViewSpec) -> None:
         super().__init__()
-        self._controller, self._drawing, self._search_again = controller, drawing, search_again
+        self._controller, self._drawing, self._searches = controller, drawing, searches
         self._spec = spec
         self._drawn: Any = None
         self._gone = False
@@ -196,7 +200,9 @@ class _ViewRow(QFrame):
         self.count.setStyleSheet("font-size: 11px;")
         remove = tool("✕", "Remove this view", lambda: controller.remove_view(self._spec.name))
         more = tool("+", "Add templates to this view", self._ask_more)
-        self.improve = button("Improve from picks...", "Average the accepted picks as a better template", self._improve)
+        self.improve = button(
+            "Improve from picks...", "Average the accepted picks into a better template", self._improve
+        )
         self.improve.hide()
         self.mask = edit(str, label="Mask", tip=MASK_TIP, choices=_MASKS)
         self.mask.changed.connect(self._mask_chosen)
@@ -206,8 +212,8 @@ class _ViewRow(QFrame):
         )
         for size in (self.along_x, self.along_y):
             size.changed.connect(self._size_changed)
-        self.use = primary("Use the drawing", "Take what is drawn as the mask of this view", self._use_drawing)
-        self.give_up = button("Cancel", "Leave the mask as it was", drawing.cancel)
+        self.use = primary("Use the drawing", "Use the drawing as the mask of this view", self._use_drawing)
+        self.give_up = button("Cancel", "Keep the mask as it was", drawing.cancel)
         self.drawing = QWidget()
         self.drawing.setLayout(row(self.use, self.give_up))
         top = row(self.colour, self.name.native, self.count, more, remove, wide=1)
@@ -260,7 +266,7 @@ class _ViewRow(QFrame):
             self._draw(spec)
 
     def _improve(self) -> None:
-        ask_improved(self.window(), self._controller, self._spec.name, self._search_again)
+        ask_improved(self.window(), self._controller, self._searches, self._spec.name)
 
     def show_improve(self) -> None:
         """Offer a better template once there are picks of this view of one template."""
@@ -269,7 +275,8 @@ class _ViewRow(QFrame):
             result.row.get("picks_per_view", {}).get(self._spec.name) is not None and not result.error
             for result in controller.results.values()
         )
-        self.improve.setVisible(picks and made is not None and made.sections == 1)
+        with_ctf = bool(controller.state.values.get("ctf"))  # which an average contains already
+        self.improve.setVisible(picks and made is not None and made.sections == 1 and not with_ctf)
 
     def show_drawing(self) -> None:
         """Show the buttons that end a drawing while the mask of this view is drawn."""
