@@ -9,6 +9,7 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QAbstractSpinBox, QApplication, QComboBox, QStyle, QStyleOptionComboBox
 
 from napari_gempick.io.stack import write_mrc
+from napari_gempick.widgets.app.shutter import Shutter
 from napari_gempick.widgets.layers.layers import INDEX, MICROGRAPH, NCC, PICKS
 
 
@@ -172,6 +173,24 @@ def test_micrograph_without_a_pixel_size(dock, tmp_path, qtbot):
     dock.micrographs.pixel_size.native.setValue(1.5)
     qtbot.waitUntil(lambda: dock.controller.loaded.pixel_size == 1.5)
     np.testing.assert_allclose(dock.layers.layer(MICROGRAPH).scale, 0.15)
+
+
+def test_what_cannot_be_closed_does_not_keep_the_others_open(hidden_viewer):
+    class Part:
+        def __init__(self, fails=False):
+            self.fails, self.closed = fails, False
+
+        def close(self):
+            self.closed = True
+            if self.fails:
+                raise RuntimeError("gone already")
+
+    parts = Part(), Part(fails=True), Part()
+    shutter = Shutter(hidden_viewer, None, *parts)
+    with pytest.raises(RuntimeError, match="gone already"):
+        shutter.shut()
+    shutter.shut()
+    assert all(part.closed for part in parts)
 
 
 def test_closing_ends_every_thread(picked, qtbot):

@@ -160,7 +160,7 @@ def test_lowpass_is_for_the_eye_alone(picked, qtbot):
     np.testing.assert_array_equal(layer.data, smoothed(loaded.image, 2.0, 30.0))
     np.testing.assert_allclose(layer.contrast_limits, contrast_limits(layer.data), rtol=1e-5)
     assert picked.controller.loaded is loaded and picked.controller.state.settings() == settings
-    picked.controller.step(1)
+    picked.controller.go(picked.controller.current + 1)
     qtbot.waitUntil(lambda: picked.controller.loaded.stem == "two")
     qtbot.waitUntil(lambda: layer.data is not picked.controller.loaded.image)
     type_in(qtbot, picked.viewing.lowpass, "0")

@@ -35,7 +35,7 @@ def test_the_average_is_the_particle(searched, tmp_path, inverted):
     alike = np.corrcoef(clean[inside], made.after[inside])[0, 1]
     assert alike * (-1 if inverted else 1) > 0.93
     controller.set_threshold(None, 0.9)
-    with pytest.raises(InputError, match="too few"):
+    with pytest.raises(InputError, match="0 picks of particle, but a better template needs 5"):
         improve(controller.state, *known[1:], "particle")
 
 
@@ -101,7 +101,7 @@ def test_what_cannot_be_averaged_is_reported(searched, monkeypatch):
         patched.setattr(improving, "picks_by_micrograph", lambda *_: [*picks, "three.h5 is damaged."])
         assert improve(*known, "particle").problems == ("three.h5 is damaged.",)
         patched.setattr(improving, "picks_by_micrograph", lambda *_: [picks[0], "two.h5 is damaged."])
-        with pytest.raises(InputError, match=r"too few.*two\.h5 is damaged"):
+        with pytest.raises(InputError, match=r"3 picks of particle.*two\.h5 is damaged"):
             improve(*known, "particle")
 
 

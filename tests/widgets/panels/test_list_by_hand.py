@@ -64,12 +64,16 @@ def test_sorted_stepped_and_shortened(hand, searched_once, tmp_path):
 
 def test_messages_are_kept_and_speak_of_fields(hand):
     messages = hand.dock.messages
-    assert "Begin in part 1" in messages.text()
+    assert "Start in part 1" in messages.text()
     height = messages.height()
     hand.controller.said.emit("m.mrc has no pixel size in its header; give --pixel-size in Å.", "warning")
     assert messages.text() == "m.mrc has no pixel size in its header; give Pixel size in Å."
+    messages._reading.timeout.emit()
+    assert "Start in part 1" in messages.text(), "what to do next comes back"
+    hand.controller.said.emit("Views <b> and <i>.", "info")
+    assert messages.text() == "Views <b> and <i>." and messages.textFormat() == Qt.TextFormat.PlainText
     hand.controller.said.emit("word " * 200, "info")
-    assert messages.height() == height and messages.text().endswith("…") and len(messages.kept) == 2
+    assert messages.height() == height and messages.text().endswith("…") and len(messages.kept) == 3
     dialog = messages.show_all()
     assert "has no pixel size" in dialog.findChild(QTextBrowser).toPlainText()
     dialog.close()

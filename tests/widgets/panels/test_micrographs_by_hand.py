@@ -41,11 +41,15 @@ def test_what_cannot_be_read_is_not_the_image_before(listed, monkeypatch):
         assert bool(shown) == (not words) and (words in text if words else not text)
         assert item.text(1) == ("failed" if words else "not searched")
         assert words in item.toolTip(1)
-    opened = []
+    opened, folder = [], str(hand.controller.folder.path)
     monkeypatch.setattr(QDesktopServices, "openUrl", lambda url: opened.append(url.toLocalFile()))
     hand.dock.search.set_open(True)
     hand.click(hand.dock.search.folder)
-    assert opened == [str(hand.controller.folder.path)]
+    hand.qtbot.keyClick(hand.dock.search.folder, Qt.Key.Key_Enter)
+    hand.qtbot.mouseClick(hand.dock.search.folder, Qt.MouseButton.RightButton)
+    assert opened == [folder, folder]
+    hand.dock.shut()
+    assert not canvas_text(viewer), "nothing of ours is left"
 
 
 def test_a_mask_is_drawn_and_given_up(listed, data):
@@ -117,7 +121,7 @@ def test_nothing_explains_itself(hand, searched_once, tmp_path, monkeypatch):
     controller, part = hand.controller, hand.dock.export
     controller.set_threshold(None, 0.99)
     hand.idle()
-    assert "0 picks of 2" in part.plan.text() and "lower the thresholds" in part.plan.text()
+    assert "0 picks of 2" in part.plan.text() and "Lower the thresholds" in part.plan.text()
     path = tmp_path / "session" / "one_autopick.star"
     before = path.read_bytes()
     asked = []

@@ -61,6 +61,14 @@ def test_names_that_cannot_be_and_shapes(started, data):
     assert started.controller.state.views[0].mask == "circle:120", "the diameter that was typed"
 
 
+def test_a_mask_is_not_drawn_on_a_template_that_is_not_there_yet(started, data):
+    started.controller.add_view("particle", [str(data.parent / "particle.mrc")])
+    mask = started.dock.templates.views["particle"].mask.native
+    mask.setCurrentIndex(mask.findText("draw a mask..."))
+    assert "cannot be shown yet" in started.said[-1][1] and mask.currentText() == "automatic mask"
+    started.idle()
+
+
 def test_an_average_has_the_circle_of_its_diameter(started, data, monkeypatch):
     hand = started
     for x, y in ((60.0, 70.0), (170.0, 60.0), (120.0, 160.0)):

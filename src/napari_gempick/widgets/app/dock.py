@@ -119,7 +119,6 @@ class Dock(QWidget):
         self._shutter = Shutter(
             viewer,
             self._moved,
-            self.activity,
             self.drawing,
             self.tools,
             self.layers,
@@ -128,6 +127,7 @@ class Dock(QWidget):
             self.cluster,
             self.searches,
             controller,
+            self.activity,
         )
         self.tune.set_open(False)
         self.export.set_open(False)

@@ -16,11 +16,17 @@ class Shutter:
         self._done = False
 
     def shut(self, _: object = None) -> None:
-        """End searches and threads, and save; once."""
+        """End searches and threads, and save; once. What cannot be ended does not keep the others from it."""
         if self._done:
             return
         self._done = True
         if self._moved in self._viewer.mouse_move_callbacks:
             self._viewer.mouse_move_callbacks.remove(self._moved)
+        errors = []
         for other in self._others:
-            other.close()
+            try:
+                other.close()
+            except Exception as error:
+                errors.append(error)
+        if errors:
+            raise errors[0]

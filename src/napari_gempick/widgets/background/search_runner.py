@@ -32,6 +32,8 @@ SEARCHED_WITH = names_with(PickSettings, role=("template", "search"))
 MOST_MAPS = 4 * 2**30
 """Bytes of score and index maps that a run over several micrographs may keep."""
 
+ALL_REJECTED = "All micrographs are rejected. Keep some in Curate first."
+
 
 @dataclass(frozen=True)
 class Run:
@@ -45,8 +47,6 @@ class Run:
         Of the settings.
     maps : bool
         Score and index maps are kept.
-    started : float
-        Seconds, time.monotonic().
     folder : Path
         Of the results.
     preview : bool
@@ -57,7 +57,6 @@ class Run:
     files: tuple[MicrographFile, ...]
     digest: str
     maps: bool
-    started: float
     folder: Path
     preview: bool = False
 
@@ -150,11 +149,9 @@ class SearchRunner:
         """Search every micrograph that has no results with these settings."""
         todo = [file for file in self._controller.state.kept if self.state_of(file)[0] != "done"]
         if not todo:
-            done = bool(self._controller.state.files)
-            self._controller.said.emit(
-                "All micrographs are searched with these settings already." if done else "Add micrographs first.",
-                "info",
-            )
+            state = self._controller.state
+            words = "All micrographs are searched with these settings already." if state.kept else ALL_REJECTED
+            self._controller.said.emit(words if state.files else "Add micrographs first.", "info")
             return
         self.start(todo, maps=None)
 
@@ -189,9 +186,7 @@ class SearchRunner:
             maps = len(files) * _map_bytes(controller) <= MOST_MAPS
         settings = settings.model_copy(update={"save_maps": maps})
         self._number += 1
-        self.run = Run(
-            self._number, tuple(files), digest_of(settings), maps, time.monotonic(), controller.folder.path, preview
-        )
+        self.run = Run(self._number, tuple(files), digest_of(settings), maps, controller.folder.path, preview)
         self.finished, self.share, self.stage, self.cancelling = 0, 0.0, "", False
         self._begun = None
         self._process.ask(

@@ -14,7 +14,7 @@ from napari_gempick.io.names import free_path
 from napari_gempick.io.stack import write_mrc
 from napari_gempick.model.errors import InputError
 from napari_gempick.widgets.layers.layer_registry import camera_of, fit_view
-from napari_gempick.widgets.state.look import contrast_limits
+from napari_gempick.widgets.state.look import contrast_limits, counted
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -103,10 +103,9 @@ class MaskDrawing:
             raise InputError("Nothing is drawn yet; paint over the particle first.")
         holes = int(binary_fill_holes(mask).sum() - mask.sum())
         if holes:
-            pixels = "pixel" if holes == 1 else "pixels"
             self._controller.said.emit(
-                f"The mask of {self.view} has holes ({holes} {pixels}): nothing there counts for the score. Draw it "
-                "again if they are not meant.",
+                f"The mask of {self.view} has holes ({counted(holes, 'pixel')}): nothing there counts for the score. "
+                "Draw it again if they are not meant.",
                 "warning",
             )
         path = free_path(folder.path / "masks", self.view, ".mrc")

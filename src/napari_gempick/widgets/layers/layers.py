@@ -153,6 +153,7 @@ class Layers(LayerRegistry):
 
     def close(self) -> None:
         """Let go of the layers; they stay in the viewer."""
+        say_on_canvas(self.viewer, "")
         self.maps.close()
         self.picks.close()
 

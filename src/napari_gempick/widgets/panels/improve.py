@@ -13,6 +13,7 @@ from napari_gempick.model.errors import Cancelled, GempickError
 from napari_gempick.widgets.forms.parts import button, pixmap, primary, row, small
 from napari_gempick.widgets.layers.pictures import grey
 from napari_gempick.widgets.state.improving import improve
+from napari_gempick.widgets.state.look import counted
 
 if TYPE_CHECKING:
     from napari_gempick.widgets.background.search_runner import SearchRunner
@@ -88,11 +89,11 @@ class ImproveDialog(QDialog):
             lines.addWidget(picture)
             pictures.append(column)
         rows.addLayout(row(*pictures))
-        many = "micrograph" if made.micrographs == 1 else "micrographs"
         rows.addWidget(
             small(
-                f"{made.particles} particles of {made.micrographs} {many}, aligned; each correlates with the average "
-                f"of the others to {made.score:.2f} on average. The mask stays. Undo brings the old template back."
+                f"{counted(made.particles, 'particle')} of {counted(made.micrographs, 'micrograph')}, aligned; each "
+                f"correlates with the average of the others to {made.score:.2f} on average. The mask stays. Undo "
+                "brings the old template back."
             )
         )
         self.both = primary("Replace and search again", AGAIN, self.replace_and_search)

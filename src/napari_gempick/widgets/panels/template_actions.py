@@ -12,6 +12,7 @@ from napari_gempick.io.names import free_path
 from napari_gempick.io.stack import write_mrc
 from napari_gempick.model.errors import InputError
 from napari_gempick.widgets.forms.editors import edit
+from napari_gempick.widgets.state.look import counted
 from napari_gempick.workflows.average import average
 from napari_gempick.workflows.templates import project_files
 
@@ -74,7 +75,7 @@ def average_picks(controller: Controller, name: str, diameter: float, *, only_by
         return len(made.x)
 
     def take(count: int) -> None:
-        controller.said.emit(f"{count} particles are averaged as the view {name}.", "info")
+        controller.said.emit(f"{counted(count, 'particle')} averaged as the view {name}.", "info")
         _add(controller, name, output, f"circle:{diameter:g}")
 
     controller.background.do(work, take)

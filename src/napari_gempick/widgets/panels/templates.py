@@ -347,6 +347,9 @@ class _ViewRow(QFrame):
             made = getattr(self, "made", None)
             if made is not None:
                 self._drawing.start(name, made)
+            else:
+                words = f"The template of {name} cannot be shown yet, so that no mask can be drawn on it."
+                self._controller.said.emit(words, "info")
             self.show_view(self._spec, stale=False)
 
     def _suggested(self) -> tuple[float, float]:

@@ -19,6 +19,7 @@ from napari_gempick.widgets.forms.parts import GAP, Fold, Panel, button, mark_ne
 from napari_gempick.widgets.panels.gallery import Gallery
 from napari_gempick.widgets.panels.histogram import Histogram
 from napari_gempick.widgets.panels.score import ScoreChoice
+from napari_gempick.widgets.state.look import counted
 
 if TYPE_CHECKING:
     from napari_gempick.widgets.background.fdr_estimator import FdrEstimator
@@ -78,9 +79,6 @@ class TunePanel(Panel):
         self.rows.addLayout(row("For", self.all, self.this, 1, self.automatic))
         self.score = ScoreChoice(controller)
         self.rows.addWidget(self.score)
-        self.nothing = small("")
-        self.nothing.hide()
-        self.rows.addWidget(self.nothing)
         self._sliders_box = QGridLayout()
         self._sliders_box.setSpacing(GAP)
         self._sliders_box.setColumnStretch(1, 1)
@@ -90,6 +88,9 @@ class TunePanel(Panel):
         self.histogram.dragged.connect(self._moved)
         self.histogram.released.connect(self._released)
         self.rows.addWidget(self.histogram)
+        self.nothing = small("")
+        self.nothing.hide()
+        self.rows.addWidget(self.nothing)  # below what is dragged when it appears
         self.form = Form(
             PickSettings,
             names_with(PickSettings, group="Tune"),
@@ -100,10 +101,10 @@ class TunePanel(Panel):
         self.limits = Limits(controller, estimates)
         self.rows.addWidget(self.limits)
         self.colours = edit(
-            str, "view", label="Colour of picks", tip="What the colour of a pick says", choices=_COLOURS
+            str, "view", label="Colour of picks", tip="What the colour of a pick shows", choices=_COLOURS
         )
         self.colours.changed.connect(lambda by: layers.picks.show_as(colour_by=by))
-        self.crosses = edit(bool, False, label="crosses", tip="Crosses in place of circles")
+        self.crosses = edit(bool, False, label="crosses", tip="Crosses instead of circles")
         self.crosses.changed.connect(lambda on: layers.picks.show_as(crosses=on))
         self.rows.addLayout(row("Picks coloured by", self.colours.native, self.crosses.native, wide=1))
         self.rows.addWidget(small("About the threshold: solid frames are picks; X rejects."))
@@ -193,9 +194,8 @@ class TunePanel(Panel):
             return
         number = len(choice)
         change = "" if self._before in (None, number) else f"  ({number - self._before:+d})"
-        word = "pick" if number == 1 else "picks"
         preview = " (preview)" if controller.loaded is not None and controller.loaded.preview else ""
-        self.count.setText(f"{number} {word}{preview}{change}")
+        self.count.setText(f"{counted(number, 'pick')}{preview}{change}")
         self._explain_nothing("" if number or controller.loaded is None else _why_none(controller))
         edits = controller.edits()
         words = [
@@ -241,7 +241,7 @@ def _why_none(controller: Controller) -> str:
     if board is None:
         return ""
     if not len(board.picks):
-        return f"The search found no score above {board.candidates.floor:g}: are these the right templates?"
+        return f"No score is above {board.candidates.floor:g}. Are these the right templates?"
     tune, names = controller.tune(), board.candidates.view_names
     best = {name: board.picks.score[board.picks.view == i].max(initial=-1) for i, name in enumerate(names)}
     name = max(names, key=lambda name: best[name] - tune.threshold(name))
@@ -249,9 +249,9 @@ def _why_none(controller: Controller) -> str:
     if best[name] < tune.threshold(name):
         return (
             f"The best score{of}, {best[name]:.2f}, is below the threshold {tune.threshold(name):.2f}. "
-            "Automatic chooses one from the scores."
+            "Press Automatic to choose it from the scores."
         )
-    return "Distance, border, limits, or what is left out take all picks away."
+    return "Distance, border, limits or excluded areas remove all picks."
 
 
 class _Slider:

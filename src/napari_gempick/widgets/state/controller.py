@@ -19,6 +19,7 @@ from napari_gempick.model.errors import GempickError, InputError, OutputError
 from napari_gempick.widgets.state.candidate_selection import CandidateSelection
 from napari_gempick.widgets.state.decisions import Decisions
 from napari_gempick.widgets.state.loading import BOARD_SETTINGS, CandidateCache, Loaded, load, load_maps
+from napari_gempick.widgets.state.look import counted
 from napari_gempick.widgets.state.saving import Saver, Snapshot
 from napari_gempick.widgets.state.session import (
     SessionFolder,
@@ -114,18 +115,18 @@ class Controller(Decisions):
         """Add files, folders, globs or STAR lists; what is listed already stays as it is."""
         skip = [self.folder.path] if self.folder is not None else []
         own = None if self.folder is None else self.folder.path
+        begins = not self.state.files
 
         def search() -> tuple[list[MicrographFile], list[str], Path | None]:
             notes: list[str] = []
             found = find_micrographs(list(inputs), skip=skip, notify=notes.append)
-            return found, notes, earlier_session(found, own)
+            return found, notes, earlier_session(found, own) if begins else None
 
         self.background.do(search, self._take_found)
 
     def _take_found(self, result: tuple[list[MicrographFile], list[str], Path | None]) -> None:
         found, notes, earlier = result
-        begins = not self.state.files
-        if begins and earlier is not None and self.continues(earlier) and self.open_folder(earlier):
+        if not self.state.files and earlier is not None and self.continues(earlier) and self.open_folder(earlier):
             known = {file.path for file in self.state.files}
             found = [file for file in found if file.path not in known]
         if found:
@@ -147,7 +148,7 @@ class Controller(Decisions):
             self.said.emit("These micrographs are in the list already.", "info")
             return
         first = len(self.state.files)
-        words = added[0].path.name if len(added) == 1 else f"{len(added)} micrographs"
+        words = added[0].path.name if len(added) == 1 else counted(len(added), "micrograph")
         beside = added[0].path.parent
         elsewhere = not first and self._beside not in (None, beside)
         self.do(f"add {words}", replace(self.state, files=(*self.state.files, *added)))
@@ -171,11 +172,6 @@ class Controller(Decisions):
         self.history.end_gesture()
         self.reload()
         self.save()
-
-    def step(self, by: int) -> None:
-        """Show the next (1) or the previous (-1) micrograph."""
-        if self.current is not None:
-            self.go(self.current + by)
 
     def reload(self) -> None:
         """Read the current micrograph and its results anew; it is shown when it is there."""
@@ -305,7 +301,7 @@ class Controller(Decisions):
             self.said.emit(error.sentence, "error")
             return False
         self._leave(folder)
-        left, self.results, self._beside = self.results, {}, None
+        left, self.results, self._beside, self.first_look = self.results, {}, None, False
         self.folder_changed.emit()
         for stem in left:
             self.results_changed.emit(stem)
@@ -338,9 +334,10 @@ class Controller(Decisions):
             self.said.emit(error.sentence, "error")
             return False
         self._leave(folder)
-        before, self.history, self._beside, self.unreadable = self.state, History(state), None, {}
+        before, self.history, self.unreadable = self.state, History(state), {}
+        self._beside = state.files[0].path.parent if state.files else None
         changed = dict.fromkeys([*self.results, *results])
-        self.results = results
+        self.results, self.first_look = results, False
         stems = [file.output_stem for file in state.files]
         self.current = stems.index(current) if current in stems else (0 if stems else None)
         self.folder_changed.emit()

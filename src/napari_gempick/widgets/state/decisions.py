@@ -12,7 +12,7 @@ from psygnal import Signal
 from napari_gempick.io.names import is_below
 from napari_gempick.model.settings import LEARNED
 from napari_gempick.model.values import AUTO
-from napari_gempick.widgets.state.look import VIEW_COLOURS
+from napari_gempick.widgets.state.look import VIEW_COLOURS, counted
 from napari_gempick.widgets.state.state import Added, Edits, History, State, Tune, ViewSpec
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ class Decisions:
     def reject_micrographs(self, stems: Sequence[str], rejected: bool) -> None:
         """Leave micrographs out of searches, export and jobs, or take them in again."""
         now = self.state.rejected | set(stems) if rejected else self.state.rejected - set(stems)
-        words = f"{'reject' if rejected else 'keep'} {len(stems)} micrograph{'' if len(stems) == 1 else 's'}"
+        words = f"{'reject' if rejected else 'keep'} {counted(len(stems), 'micrograph')}"
         self.do(words, replace(self.state, rejected=now))
 
     # templates
@@ -134,7 +134,7 @@ class Decisions:
             if not self.accepts_name(new):
                 return
             if new in [view.name for view in self.state.views]:
-                self.said.emit(f"Another view is called {new!r} already; give another name.", "error")
+                self.said.emit(f"Another view is already called {new!r}. Choose another name.", "error")
                 return
         views = tuple(replace(v, **changes) if v.name == name else v for v in self.state.views)
         state = replace(self.state, views=views)
@@ -253,7 +253,7 @@ class Decisions:
         words = "a pick" if len(own) == 1 else f"{len(own)} picks"
         self.do(f"reject {words}", self.state.with_edits(self.stem, edits), gesture)
 
-    def add_pick(self, x: float, y: float, view: str = "", gesture: str | None = None) -> None:
+    def add_pick(self, x: float, y: float, view: str = "") -> None:
         """Add a pick at (x, y), pixels of the file; score, view and psi are what the maps or candidates say there.
 
         Picks nearer than the minimum distance give way, found ones and added ones.
@@ -267,7 +267,7 @@ class Decisions:
         edits, apart = self.edits(), self._apart()
         kept = tuple(added for added in edits.added if math.dist((added.x, added.y), (x, y)) >= apart)
         edits = replace(edits, added=(*kept, self._described(float(x), float(y), view)))
-        self.do("add a pick", self.state.with_edits(self.stem, edits), gesture)
+        self.do("add a pick", self.state.with_edits(self.stem, edits))
 
     def judge(self, stem: str, pick: Added, good: bool) -> None:
         """Take a candidate of any micrograph for a particle, or reject it."""

@@ -15,6 +15,7 @@ from napari_gempick.io.images.micrograph import as_float32, read_micrograph
 from napari_gempick.model.errors import InputError
 from napari_gempick.model.geometry import Extent
 from napari_gempick.widgets.state.exporting import picks_by_micrograph
+from napari_gempick.widgets.state.look import counted
 from napari_gempick.workflows.average import MOST, average, require_same_pixel
 
 if TYPE_CHECKING:
@@ -107,10 +108,12 @@ def improve(
             found.append((one, _of_view(one, name)))
     best = np.sort(np.concatenate([one.picks.score[mine] for one, mine in found] or [np.zeros(0)]))[::-1][:MOST]
     if len(best) < FEWEST:
-        raise InputError(
-            f"{len(best)} picks of {name} are too few to improve its template; search more micrographs, or lower the "
-            "threshold." + "".join(f" {problem}" for problem in problems)
+        sentences = (
+            f"{counted(len(best), 'pick')} of {name}, but a better template needs {FEWEST}; search more "
+            "micrographs, or lower the threshold.",
+            *problems,
         )
+        raise InputError(" ".join(sentences))
     found = [(one, mine[one.picks.score[mine] >= best[-1]]) for one, mine in found]
     found = [(one, mine) for one, mine in found if len(mine)]
     sizes = [one.pixel_size for one, _ in found]

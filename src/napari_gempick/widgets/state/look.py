@@ -1,4 +1,4 @@
-"""How things look: contrast, colours of views, colormaps. No Qt, no napari."""
+"""How things look: contrast, colours of views, colormaps, numbers in words. No Qt, no napari."""
 
 from __future__ import annotations
 
@@ -19,6 +19,11 @@ VIEW_COLOURS = ("#2f9bff", "#ff9d2e", "#35c46a", "#e0529c", "#b58cff", "#c9c33a"
 """Blue and orange first: told apart by nearly everyone, and seen on grey."""
 ADDED_COLOUR = "#ffffff"
 _SAMPLED = 250_000
+
+
+def counted(number: int, what: str) -> str:
+    """Return a number of things in words: 1 pick, 2 picks."""
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
 
 
 def contrast_limits(data: NDArray[Any]) -> tuple[float, float]:
