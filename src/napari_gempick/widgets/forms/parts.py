@@ -167,6 +167,17 @@ def keep_room(widget: QWidget) -> None:
     widget.setSizePolicy(policy)
 
 
+def tab_through(first: QWidget, *parts: QWidget) -> None:
+    """Let Tab go from a widget through parts that were made later than what follows it."""
+    window = first.window()  # lists that fold out are windows of their own
+    for part in parts:
+        for widget in (part, *part.findChildren(QWidget)):
+            reached = widget.focusPolicy() & Qt.FocusPolicy.TabFocus and widget.focusProxy() is None
+            if reached and widget.window() is window:
+                QWidget.setTabOrder(first, widget)
+                first = widget
+
+
 def button(text: str, tip: str, pressed: Callable[[], object]) -> QPushButton:
     """Return a push button."""
     made = QPushButton(text)

@@ -25,7 +25,7 @@ from napari_gempick.model.settings import PickSettings
 from napari_gempick.model.values import AUTO
 from napari_gempick.widgets.forms.editors import edit
 from napari_gempick.widgets.forms.forms import Form, tip_of
-from napari_gempick.widgets.forms.parts import GAP, Panel, button, mark_next, pixmap, primary, row, tool
+from napari_gempick.widgets.forms.parts import GAP, Panel, button, mark_next, pixmap, primary, row, tab_through, tool
 from napari_gempick.widgets.layers.pictures import ViewPictures, draw_view
 from napari_gempick.widgets.panels.improve import ask_improved
 from napari_gempick.widgets.panels.template_actions import (
@@ -177,6 +177,7 @@ class TemplatesPanel(Panel):
             if old not in self.views.values():
                 self._box.removeWidget(old)
                 old.leave()
+        tab_through(self.stacks, *self.views.values())
 
 
 class _ViewRow(QFrame):

@@ -15,7 +15,7 @@ from napari_gempick.model.settings import PickSettings
 from napari_gempick.widgets.background.pick_counter import BINS
 from napari_gempick.widgets.forms.editors import WheelGuard, edit, lower
 from napari_gempick.widgets.forms.forms import Form, tip_of
-from napari_gempick.widgets.forms.parts import GAP, Fold, Panel, button, mark_next, row, small, tool
+from napari_gempick.widgets.forms.parts import GAP, Fold, Panel, button, mark_next, row, small, tab_through, tool
 from napari_gempick.widgets.panels.gallery import Gallery
 from napari_gempick.widgets.panels.histogram import Histogram
 from napari_gempick.widgets.panels.score import ScoreChoice
@@ -144,6 +144,7 @@ class TunePanel(Panel):
             made = self.sliders[view] = _Slider(label, view, self._moved, self._released)
             self._sliders_box.addWidget(made.label, place, 0)
             self._sliders_box.addWidget(made.slider, place, 1)
+        tab_through(self.score.teach.native, *(slider.slider for slider in self.sliders.values()))
 
     def _moved(self, view: str, value: float) -> None:
         if self._before is None and self._controller.choice is not None:
@@ -273,6 +274,7 @@ class _Slider:
         self.slider.setPageStep(5 * _THRESHOLD.step)
         self.slider.setRange(_THRESHOLD.low, _THRESHOLD.high)
         number, handle = self.slider.findChild(QLineEdit), self.slider.findChild(QDoubleSlider)
+        self.slider.setFocusPolicy(Qt.FocusPolicy.NoFocus)  # its handle has it
         number.setStyleSheet("border: 1px solid #7a7d85; border-radius: 2px; padding: 1px;")
         WheelGuard(handle)
         for widget in (self.label, self.slider, number, handle):
