@@ -89,6 +89,29 @@ def test_reject_by_cursor_keeps_the_selection(picked):
     assert len(points.selected_data) == 2 and len(places(points)) >= len(kept)
 
 
+def test_picks_coloured_by_their_chance_of_being_false(picked, planted, qtbot):
+    """Of all candidates the planted ones are yellow and the others violet, on the next micrograph too."""
+    controller, tune, points = picked.controller, picked.tune, picked.layers.layer(PICKS)
+    controller.set_threshold(None, -1.0)
+    tune.colours.native.setCurrentText("chance of being false")
+    yellow, violet = np.array([0xFD, 0xE7, 0x25]) / 255, np.array([0x7B, 0x3F, 0xC4]) / 255
+    for stem in ("one", "two"):
+        qtbot.waitUntil(lambda stem=stem: controller.loaded.stem == stem and controller.choice is not None)
+
+        def coloured(stem=stem):
+            apart = np.asarray(points.data)[:, None, ::-1] - np.array(planted[stem])
+            true = np.hypot(apart[..., 0], apart[..., 1]).min(axis=1) < 3
+            wanted = np.where(true[:, None], yellow, violet)
+            return true.sum() == len(planted[stem]) < len(true) and np.allclose(
+                np.asarray(points.border_color)[:, :3], wanted, atol=0.07
+            )
+
+        qtbot.waitUntil(coloured, timeout=20_000)
+        controller.go(1)
+    tune.colours.native.setCurrentText("view")
+    assert len({tuple(colour[:3]) for colour in np.asarray(points.border_color)}) == 1
+
+
 def test_deleted_layers_come_back(picked, qtbot):
     viewer, controller = picked.viewer, picked.controller
     picked.searches.run_this()

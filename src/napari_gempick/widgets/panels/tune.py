@@ -29,7 +29,11 @@ if TYPE_CHECKING:
     from napari_gempick.widgets.state.controller import Controller
 
 
-_COLOURS = [("view", "view"), ("score", "score")]
+_COLOURS = [("view", "view"), ("score", "score"), ("chance of being false", "false")]
+_COLOURS_TIP = (
+    "<p>What the colour of a pick shows. Scores go from violet, the lowest, to yellow; the estimated chance of being "
+    "false goes from yellow, 0 %, to violet, 100 %.</p>"
+)
 _THRESHOLD = declarations(PickSettings)["threshold"]
 
 
@@ -100,9 +104,9 @@ class TunePanel(Panel):
         self.rows.addWidget(self.form.native)
         self.limits = Limits(controller, estimates)
         self.rows.addWidget(self.limits)
-        self.colours = edit(
-            str, "view", label="Colour of picks", tip="What the colour of a pick shows", choices=_COLOURS
-        )
+        self.colours = edit(str, "view", label="Colour of picks", tip=_COLOURS_TIP, choices=_COLOURS)
+        layers.picks.false_of = estimates.false_of
+        estimates.estimated.connect(layers.picks.show_false)
         self.colours.changed.connect(lambda by: layers.picks.show_as(colour_by=by))
         self.crosses = edit(bool, False, label="crosses", tip="Crosses instead of circles")
         self.crosses.changed.connect(lambda on: layers.picks.show_as(crosses=on))
