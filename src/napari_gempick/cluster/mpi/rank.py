@@ -176,7 +176,7 @@ class Rank:
                 bank = makers(source.grid) if source.bank is None else source.bank()
                 wanted, decoys = self._wanted, self.job.settings.decoys
                 common = prepared, bank, self.pool, self.plans.tile_shape
-                for kind in {wanted, FULL}:
+                for kind in (FULL, wanted):
                     run_search(make_search(kind, *common, decoys=decoys, share=share), self.pool)
                 return
 

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float32]
 
 SLACK = np.float32(2 * TOLERANCE)
-"""Scores that differ by less may come out in the other order, by rounding."""
+"""Rounding may swap the order of scores that differ by less."""
 POSITIONS = 2048
 """That go through the products together."""
 PATCHES = 2**25
@@ -53,7 +53,7 @@ class _Bounded:
     scale : (n,) float32
         1 / local standard deviation.
     wrong : (sections, n) float32
-        By how much scores that follow from them can be wrong.
+        Largest error of the scores that follow from them.
     close : (pairs, sections, n) bool
         Whether a section can have the best score of the part.
     """
@@ -78,7 +78,7 @@ class BoundedTile:
     base : tuple of (height, width) arrays
         Score and index maps of the search images that no part has, of both signs; changed in place.
     likely : bool
-        Name a likely search image where the exact one is not known, instead of any.
+        Where the exact search image is not known, name a likely one instead of an arbitrary one.
     """
 
     def __init__(
@@ -184,12 +184,14 @@ class BoundedTile:
         self.seconds[stage] += time.perf_counter() - started
 
     def settle(self, floor: np.float32) -> None:
-        """Score exactly what can be a local maximum, then the neighbours of what still can."""
+        """Score exactly what can be a local maximum, then the neighbours of those that still can."""
         image = self._cache.image(self._worker, self._number)
         single = self._cache.precision(self._worker, self._number).scores == "single"
         self._block = image.astype(np.float32) if single else image
         own, wide = self._search.own[self._number], self._search.tiles[self._number]
-        near = np.zeros(self._shape, bool)  # one position beyond its own part: there neighbours of own ones may peak
+        near = np.zeros(
+            self._shape, bool
+        )  # a local maximum one position beyond its own part needs exact neighbours within
         rows, columns = (
             slice(max(0, a.start - 1 - b.start), a.stop + 1 - b.start)
             for a, b in ((own.rows, wide.rows), (own.columns, wide.columns))
@@ -289,7 +291,7 @@ class BoundedTile:
 def _likely(part: Compression, channels: Floats, best: Floats, sign: int) -> NDArray[np.int32]:
     """Return the search image that is best by the basis, (n,), given what is best of each section (sections, n).
 
-    Not all angles are tried: this is said where no exact score is known.
+    Not all angles are tried, because this is only shown where no exact score is known.
     """
     which = best.argmax(axis=0)
     some = channels[:, which, np.arange(len(which))].T

@@ -1,7 +1,7 @@
 """Which search a micrograph gets: in full, or by a basis of the bank where that costs less.
 
-The times come from a model, whose three rates of this computer are measured once and stored in the plan: so the choice,
-and with it the last bits of scores, is the same for every process that uses the plan.
+The times come from a model. Its three rates of this computer are measured once and stored in the plan, so the choice, and
+with it the last bits of scores, is the same for every process that uses the plan.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 LEAST_IMAGES = 240
 """Fewer search images under one mask are not worth a basis."""
 MOST_BYTES = 2**28
-"""Of the search images under one mask; where they need more they are searched in full."""
+"""Largest size of the search images under one mask; larger sets are searched in full."""
 REDUCTION = 0.2
 """ns for each position and search image: extremes of the scores of an angle."""
 EXACT = 1.5

@@ -1,4 +1,4 @@
-"""Fewer images that say nearly all of a bank: a basis of the search images under one mask, and what it leaves out.
+"""A basis for the search images under one mask, and what it leaves out.
 
 The rotations of a section are transformed along psi: a rotation is then a factor exp(i m psi) of harmonic m. Of each
 harmonic the sections together have few images that matter. So a basis is transformed instead of the search images, and
@@ -11,7 +11,7 @@ Norms are weighted. With weights W > 0 at each pixel u of the box, a search imag
     |sum_u T(u) S(u)| = |sum_u (T / sqrt W) (S sqrt W)| <= |T / sqrt W| |S sqrt W|            (Cauchy and Schwarz)
 
 With the mask over its sum as W, |T / sqrt W| = 1, and |S sqrt W| is the local standard deviation where the local mean
-is 0; no search image sees the mean, because its own sum is 0. Any other positive weights give a bound that is as sound,
+is 0; no search image sees the mean, because its own sum is 0. Any other positive weights give an equally sound bound,
 so where a mask has zeros or rings, W is a little more than the mask.
 """
 
@@ -68,7 +68,7 @@ class Section:
 
 @dataclass(frozen=True, eq=False)
 class Compression:
-    """The basis of search images under one mask with equally many rotations. Serves as a `Blocks` of its images.
+    """The basis of search images under one mask with equally many rotations. Serves as `Images`.
 
     Attributes
     ----------
@@ -149,7 +149,7 @@ class Compression:
         return self._made[key]
 
     def template(self, k: int) -> Floats:
-        """Return an image, (h, w) float32; see device.base.Blocks."""
+        """Return an image, (h, w) float32; see device.base.Images."""
         image: Floats = self.images[k]
         return image
 

@@ -203,7 +203,7 @@ class _Spectra:
 
 @runtime_checkable
 class WholeTiles(Protocol):
-    """A search that scores all search images on a tile at one go (engine.matching.compressed)."""
+    """A search that scores all search images on a tile in one go (engine.matching.compressed)."""
 
     def score_whole(self, item: Item, cache: TileCache, worker: Any, should_stop: Callable[[], bool]) -> None:
         """Score all search images on the item's tile and put them into the maps; raises Stopped."""
