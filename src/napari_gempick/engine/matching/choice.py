@@ -1,7 +1,7 @@
 """Which search a micrograph gets: in full, or by a basis of the bank where that costs less.
 
-The times come from a model. Its three rates of this computer are measured once and stored in the plan, so the choice, and
-with it the last bits of scores, is the same for every process that uses the plan.
+The times come from a model. Its three rates of this computer are measured once and stored in the plan, so the choice,
+and with it the last bits of scores, is the same for every process that uses the plan.
 """
 
 from __future__ import annotations

@@ -25,7 +25,7 @@ START = 0.7
 BELOW, BINS = 10, 30
 """Bins of scores below and above it."""
 TAKEN = np.linspace(0.0, 1.0, 21)[:-1]
-"""Shares of the places that hold a particle; the prior is (1 - share)^1.5, because picks may lie closer than particles."""
+"""Shares of the places that hold a particle; the prior is (1 - share)^1.5, because picks may lie closer."""
 SPARED = np.array([1.0, 0.8, 0.6, 0.4, 0.25, 0.12, 0.05])
 """Shares of the decoys in what is left that noise picks there match; the prior is the share itself."""
 CENTRES = 20
@@ -46,9 +46,9 @@ class Mixture:
 
     with K the number of decoys or picks that the field holds, whichever is larger. 1 - M / K is what the particles
     leave free, g the share of the decoys there that noise picks match. All values of M / K, g, centre and width are
-    tried, and their posterior distribution gives the probabilities. Storey's estimate (J. R. Stat. Soc. B 2002, 64, 479), the
-    ratio of picks to decoys at low scores, does not work here: there, noise fills the gaps between particles, so that
-    the ratio is near 1 however many particles there are.
+    tried, and their posterior distribution gives the probabilities. Storey's estimate (J. R. Stat. Soc. B 2002, 64,
+    479), the ratio of picks to decoys at low scores, does not work here: there, noise fills the gaps between particles,
+    so that the ratio is near 1 however many particles there are.
 
     Parameters
     ----------
