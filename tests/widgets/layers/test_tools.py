@@ -36,7 +36,29 @@ def test_add_erase_and_lasso(hand, searched_once, tmp_path, planted):
     assert len(controller.choice) == found and "Lasso" not in viewer.layers
     assert np.hypot(*np.subtract(controller.edits().rejected[0], third)) < 3
 
+    viewer.layers.selection.active = viewer.layers["NCC"]
+    assert not viewer.camera.mouse_pan
+    hand.stroke((x - 80, y - 20), (x - 60, y - 20), (x - 60, y + 20), (x - 80, y + 20), (x - 80, y - 10))
+    assert tuple(viewer.camera.center) == centre, "a second stroke does not pan either"
+
     hand.click(bar.buttons["pan"])
     hand.stroke((30.0, 30.0), (60.0, 60.0), (80.0, 80.0))
     assert len(controller.choice) == found and tuple(viewer.camera.center) != centre and viewer.camera.mouse_pan
     assert not viewer.layers["Micrograph"].editable and tools.tool == "pan"
+
+
+def test_no_tool_acts_while_a_mask_is_drawn_or_another_layer_paints(hand, searched_once, tmp_path, planted):
+    hand.open_searched(searched_once, tmp_path / "session")
+    controller, tools, viewer = hand.controller, hand.dock.tools, hand.viewer
+    viewer.reset_view()
+    labels = viewer.add_labels(np.zeros((220, 240), np.uint8), scale=(0.2, 0.2), units=("nm", "nm"))
+    hand.click(hand.dock.tool_bar.buttons["erase"])
+    labels.mode = "paint"
+    hand.stroke(planted["one"][0], planted["one"][1])
+    assert not controller.edits().rejected and np.asarray(labels.data).any()
+    row = hand.dock.templates.views["particle"]
+    hand.until(lambda: getattr(row, "made", None) is not None)
+    hand.dock.drawing.start("particle", row.made)
+    assert tools.tool == "pan" and not viewer.camera.mouse_pan
+    hand.dock.drawing.cancel()
+    viewer.layers.remove(labels)

@@ -43,6 +43,18 @@ def test_defocus_and_fit_come_from_a_star_file(data, tmp_path):
     assert found == {"one": (2.0, 3.5), "two": (1.0, 7.25)}
 
 
+def test_curate_opens_again_after_it_was_closed_by_its_x(hand):
+    dock = hand.dock
+    dock.curate()
+    first = dock.curating
+    first.parentWidget().destroyOnClose()
+    dock.curate()
+    assert dock.curating is first and first.parentWidget() is not None
+    first.parentWidget().destroyOnClose()
+    dock.shut()
+    assert dock.controller.background.closed
+
+
 def test_a_micrograph_is_rejected_in_the_table_and_found_in_the_plot(hand, searched_once, tmp_path):
     hand.open_searched(searched_once, tmp_path / "session")
     controller = hand.controller

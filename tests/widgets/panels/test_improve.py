@@ -40,8 +40,8 @@ def test_replaced_with_undo_and_searched_again(hand, searched_once, tmp_path):
     row = hand.dock.templates.views["particle"]
     before = controller.state.views
     hand.click(row.improve)
-    hand.until(lambda: bool(hand.dock.findChildren(ImproveDialog)))
-    (dialog,) = hand.dock.findChildren(ImproveDialog)
+    hand.until(lambda: bool(row.window().findChildren(ImproveDialog)))
+    (dialog,) = row.window().findChildren(ImproveDialog)
     assert dialog.isVisible()
     dialog.both.click()
     assert controller.state.views[0].files[0].endswith("particle_improved_1.mrc")
@@ -51,3 +51,13 @@ def test_replaced_with_undo_and_searched_again(hand, searched_once, tmp_path):
     controller.undo()
     assert controller.state.views == before
     QApplication.processEvents()
+
+
+def test_an_average_that_comes_after_its_view_was_removed_is_not_shown(hand, searched_once, tmp_path):
+    hand.open_searched(searched_once, tmp_path / "session")
+    hand.dock.templates.set_open(True)
+    row, window = hand.dock.templates.views["particle"], hand.dock.window()
+    hand.click(row.improve)
+    hand.controller.remove_view("particle")
+    hand.idle()
+    assert not window.findChildren(ImproveDialog)

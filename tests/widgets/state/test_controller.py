@@ -292,3 +292,22 @@ def test_preview_finds_the_particles_and_leaves_no_results(session, data, plante
     }
     assert session.searches.state_of(session.controller.file)[0] == "preview"
     assert not (session.controller.folder.path / "run.json").exists()
+
+
+def test_a_folder_chosen_before_the_first_micrograph_stays(session, data, tmp_path):
+    controller = session.controller
+    assert controller.use_folder(tmp_path / "mine")
+    controller.add_micrographs([data])
+    session.idle()
+    assert controller.folder.path == tmp_path / "mine" and len(controller.state.files) == 2
+
+
+def test_an_unreadable_micrograph_is_forgotten_with_its_line(session, data):
+    controller = session.controller
+    (data / "broken.mrc").write_bytes(b"nothing")
+    controller.add_micrographs([data / "broken.mrc"])
+    session.idle()
+    assert list(controller.unreadable) == ["broken"]
+    controller.remove_micrographs([0])
+    session.idle()
+    assert not controller.unreadable

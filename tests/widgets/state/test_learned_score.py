@@ -13,6 +13,7 @@ from napari_gempick.io.images.mrc import write_mrc
 from napari_gempick.io.listing import find_micrographs
 from napari_gempick.io.star import read_table
 from napari_gempick.model.settings import make_settings
+from napari_gempick.widgets.background.search_runner import Run
 from napari_gempick.widgets.state.asking import questions
 from napari_gempick.widgets.state.exporting import chosen_picks, export_picks
 from napari_gempick.widgets.state.state import Edits
@@ -191,3 +192,34 @@ def test_the_candidates_that_are_asked_about_are_in_doubt_spread_and_not_judged(
     assert good == {(one.stem, one.pick.x, one.pick.y) for one in asked[::2]}
     controller.reject_micrographs(["mic1"], True)
     assert {one.stem for one in ask()} == {"mic0", "mic2"}
+
+
+def test_a_score_chosen_while_a_micrograph_is_read_is_that_of_the_micrograph(opened, monkeypatch):
+    """Answers may come in any order: here the last question is answered first."""
+    controller, waiting = opened.controller, []
+    with monkeypatch.context() as patched:
+        patched.setattr(controller.background, "do", lambda work, then=id, otherwise=None: waiting.append((work, then)))
+        controller.step(1)
+        controller.set_value("score", "learned")
+        while waiting:
+            work, then = waiting.pop()
+            then(work())
+    opened.idle()
+    assert controller.loaded.stem == controller.stem == "mic1"
+    assert controller.loaded.board is boards(opened)["mic1"]
+
+
+def test_what_other_micrographs_teach_is_shown(opened):
+    controller = opened.controller
+    controller.set_value("score", "learned")
+    opened.idle()
+    controller.remove_micrographs([2])
+    opened.idle()
+    assert controller.loaded.board is boards(opened)["mic0"]
+    controller.undo()
+    left = controller.results.pop("mic2")
+    controller.relearn()
+    opened.idle()
+    opened.searches._take(Run(1, controller.state.files[2:], "", False, 0.0, controller.folder.path), dict(left.row))
+    opened.idle()
+    assert "mic2" in controller.results and controller.loaded.board is boards(opened)["mic0"]

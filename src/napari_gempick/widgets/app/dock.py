@@ -87,6 +87,7 @@ class Dock(QWidget):
         self.layers = Layers(viewer, controller)
         self.drawing = MaskDrawing(viewer, controller)
         self.tools = PickTools(viewer, controller, self.layers)
+        self.drawing.begins.connect(self.tools.put_down)
         self.tool_bar = ToolBar(controller, self.tools)
         self.micrographs = MicrographsPanel(controller, self.searches, self.counter, self.add_sample, self.curate)
         self.templates = TemplatesPanel(
@@ -232,13 +233,10 @@ class Dock(QWidget):
         """Show the table and the plot of all micrographs below the canvas."""
         if self.curating is None:
             self.curating = CurateWindow(self.controller, self.counter)
+        if self.curating.parentWidget() is None:  # new, or closed by its x
             self.viewer.window.add_dock_widget(self.curating, name="Curate micrographs", area="bottom")
-            self.curating.destroyed.connect(self._curated)
         self.curating.parentWidget().show()
         self.curating.parentWidget().raise_()
-
-    def _curated(self) -> None:
-        self.curating = None
 
     def step_thresholds(self, by: float) -> None:
         """Move the thresholds of all views."""
@@ -369,9 +367,10 @@ class Dock(QWidget):
 
     def shut(self) -> None:
         """End searches and threads, and save."""
-        if self.curating is not None:
-            self.viewer.window.remove_dock_widget(self.curating)
         self._shutter.shut()
+        made, self.curating = self.curating, None
+        if made is not None and made.parentWidget() is not None:
+            self.viewer.window.remove_dock_widget(made)
 
     def closeEvent(self, event: Any) -> None:
         self.shut()

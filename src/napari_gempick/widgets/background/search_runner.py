@@ -270,6 +270,8 @@ class SearchRunner:
         def take(result: Result) -> None:
             if controller.folder is not None and controller.folder.path == path:
                 controller.set_result(row["name"], result)
+                if self.run is not run or self.finished == len(run.files):
+                    controller.relearn()
 
         controller.background.do(read, take)
 
@@ -277,6 +279,7 @@ class SearchRunner:
         self.run, self.cancelling = None, False
         if sentence:
             self._controller.said.emit(sentence, "error")
+        self._controller.relearn()
         self.changed.emit()
 
     def close(self) -> None:

@@ -45,7 +45,7 @@ class MaskDrawing:
         The view whose mask is being drawn; empty where none is.
     """
 
-    changed = Signal()
+    begins, changed = Signal(), Signal()
 
     def __init__(self, viewer: Viewer, controller: Controller) -> None:
         self._viewer, self._controller = viewer, controller
@@ -60,6 +60,7 @@ class MaskDrawing:
         if self.view == view:
             return
         self.cancel()
+        self.begins.emit()
         viewer, active = self._viewer, self._viewer.layers.selection.active
         camera = tuple(camera_of(viewer).center), float(camera_of(viewer).zoom)
         self._before = _Before(

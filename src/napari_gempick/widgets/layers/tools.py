@@ -51,7 +51,7 @@ class PickTools:
         self._strokes = 0
         self._line: Layer | None = None
         viewer.mouse_drag_callbacks.append(self._drag)
-        viewer.layers.selection.events.active.connect(self._show_circle)
+        viewer.layers.selection.events.active.connect(self._show_circle, position="last")  # after napari's own
         controller.choice_changed.connect(self._show_circle)
 
     def take(self, tool: str) -> None:
@@ -66,6 +66,11 @@ class PickTools:
         self._show_circle()
         self.changed.emit()
 
+    def put_down(self) -> None:
+        """Have no tool in hand."""
+        if self.tool != PAN:
+            self.take(PAN)
+
     def radius(self) -> float:
         """Return half the particle's diameter, pixels of the file."""
         points = self._layers.layer(PICKS)
@@ -74,8 +79,9 @@ class PickTools:
     def _show_circle(self, event: Any = None) -> None:
         """Show a particle's circle at the cursor, on the layer that is selected now."""
         layer = self._viewer.layers.selection.active
-        if layer is None or str(getattr(layer, "mode", "pan_zoom")) != "pan_zoom":
+        if layer is None or self._is_in_use(layer):
             return
+        camera_of(self._viewer).mouse_pan = self.tool not in (ERASE, LASSO)  # napari lets every new layer pan
         circle = self.tool in (ADD, ERASE)
         size = max(1.0, 2 * self.radius() * self._layers.scale[0])
         if circle and layer.cursor_size != size:
@@ -83,6 +89,10 @@ class PickTools:
         wanted = "circle" if circle else "cross" if self.tool == LASSO else "standard"
         if layer.cursor != wanted:
             layer.cursor = wanted
+
+    def _is_in_use(self, layer: Layer | None) -> bool:
+        """Return whether the mouse paints, draws or selects on a layer with a tool of napari."""
+        return str(getattr(layer, "mode", "pan_zoom")) != "pan_zoom"
 
     def _place(self, event: Any) -> tuple[float, float]:
         """Return (x, y) of the mouse, pixels of the file."""
@@ -92,6 +102,8 @@ class PickTools:
     def _drag(self, viewer: Any, event: Any) -> Iterator[None]:
         """Do what the tool does from the press of the button to its release."""
         if self.tool == PAN or event.button != 1 or not self._controller.is_shown:
+            return
+        if self._is_in_use(viewer.layers.selection.active):
             return
         yield from {ADD: self._add, ERASE: self._erase, LASSO: self._lasso}[self.tool](event)
 
@@ -166,8 +178,7 @@ class PickTools:
 
     def close(self) -> None:
         """Put the tool down and let go of the viewer."""
-        if self.tool != PAN:
-            self.take(PAN)
+        self.put_down()
         if self._drag in self._viewer.mouse_drag_callbacks:
             self._viewer.mouse_drag_callbacks.remove(self._drag)
         self._viewer.layers.selection.events.active.disconnect(self._show_circle)

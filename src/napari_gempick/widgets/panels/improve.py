@@ -30,10 +30,12 @@ def ask_improved(parent: QWidget, controller: Controller, name: str, search_agai
         return
     state, results, boards, path = controller.state, dict(controller.results), controller.boards, folder.path
     controller.said.emit(f"Averaging the accepted picks of {name} on all searched micrographs.", "info")
-    controller.background.do(
-        lambda: improve(state, results, path, boards, name),
-        lambda made: ImproveDialog(parent, controller, made, search_again).open(),
-    )
+
+    def show(made: Improved) -> None:
+        if controller.folder is folder and name in [view.name for view in controller.state.views]:
+            ImproveDialog(parent, controller, made, search_again).open()
+
+    controller.background.do(lambda: improve(state, results, path, boards, name), show)
 
 
 class ImproveDialog(QDialog):

@@ -260,7 +260,7 @@ class _ViewRow(QFrame):
             self._draw(spec)
 
     def _improve(self) -> None:
-        ask_improved(self, self._controller, self._spec.name, self._search_again)
+        ask_improved(self.window(), self._controller, self._spec.name, self._search_again)
 
     def show_improve(self) -> None:
         """Offer a better template once there are picks of this view of one template."""

@@ -80,6 +80,7 @@ class Controller(Decisions):
         self.first_look = False
         self.map_view = ""
         self._generation = 0
+        self._beside: Path | None = None
         self._noted: set[str] = set()
 
     def _on_state_changed(self, before: State) -> None:
@@ -91,16 +92,19 @@ class Controller(Decisions):
             stems = [file.output_stem for file in state.files]
             self.current = stems.index(stem) if stem in stems else min(self.current or 0, len(stems) - 1)
             self.current = None if self.current < 0 else self.current
+            self.unreadable = {stem: why for stem, why in self.unreadable.items() if stem in stems}
         self.state_changed.emit(state, before)
         moved = state.files != before.files and (self.loaded is None or self.stem != self.loaded.stem)
+        taught = state.lesson is not None and state.files != before.files  # by the candidates of all of them
         if moved or any(state.values.get(name) != before.values.get(name) for name in _READ_WITH):
             self.reload()
+            taught = False
         elif self.stem is not None and (
             state.tune_of(self.stem) != before.tune_of(self.stem)
             or state.edits.get(self.stem) != before.edits.get(self.stem)
         ):
             self.choose()
-        if state.lesson != before.lesson:
+        if state.lesson != before.lesson or taught:
             self._rescore()
         self.save()
 
@@ -145,10 +149,11 @@ class Controller(Decisions):
         first = len(self.state.files)
         words = added[0].path.name if len(added) == 1 else f"{len(added)} micrographs"
         beside = added[0].path.parent
-        elsewhere = self.folder is not None and not first and self.folder.path.parent != beside
+        elsewhere = not first and self._beside not in (None, beside)
         self.do(f"add {words}", replace(self.state, files=(*self.state.files, *added)))
         if self.folder is None or elsewhere:
             self.use_folder(free_folder(beside), quietly=True)
+            self._beside = beside  # a folder that the person chose stays
         if first:
             self.go(first)
 
@@ -181,6 +186,7 @@ class Controller(Decisions):
             self._show(generation, None)
             return
         state, results, boards = self.state, dict(self.results), self.boards
+        lesson = state.lesson
         try:
             state.settings()
         except GempickError:  # being typed; what is wrong is said when it is used
@@ -191,13 +197,23 @@ class Controller(Decisions):
             self._show(generation, made)
             if generation == self._generation:
                 self._read_maps()
+                if self.state.lesson != lesson:  # it has changed meanwhile
+                    self._rescore()
 
         self.background.do(lambda: load(file, state, folder, results, boards), show)
+
+    def relearn(self) -> None:
+        """Show the current micrograph with what all results teach, where the score is learned."""
+        if self.state.lesson is not None:
+            self._rescore()
 
     def _rescore(self) -> None:
         """Show the current micrograph with the score that chooses now, once it is learned."""
         generation, state, file, results = self._generation, self.state, self.file, dict(self.results)
         if file is None or self.folder is None or file.output_stem not in results:
+            return
+        if not self.is_shown:
+            self.reload()
             return
         folder, boards = self.folder.path, self.boards
 
@@ -289,7 +305,7 @@ class Controller(Decisions):
             self.said.emit(error.sentence, "error")
             return False
         self._leave(folder)
-        left, self.results = self.results, {}
+        left, self.results, self._beside = self.results, {}, None
         self.folder_changed.emit()
         for stem in left:
             self.results_changed.emit(stem)
@@ -322,7 +338,7 @@ class Controller(Decisions):
             self.said.emit(error.sentence, "error")
             return False
         self._leave(folder)
-        before, self.history = self.state, History(state)
+        before, self.history, self._beside, self.unreadable = self.state, History(state), None, {}
         changed = dict.fromkeys([*self.results, *results])
         self.results = results
         stems = [file.output_stem for file in state.files]
