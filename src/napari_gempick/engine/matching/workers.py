@@ -115,14 +115,13 @@ class TileCache:
         """Return a tile's centred input on the device, (fy, fx) float64."""
         return worker.do(lambda: self._block(worker, tile))
 
-    def kept_spectra(self, worker: BasisWorker, what: Hashable, blocks: Images, count: int, precision: str) -> Any:
-        """Return the conjugated half-spectra of `count` images, kept under a name until the search ends."""
+    def kept_spectra(self, worker: BasisWorker, what: Hashable, blocks: Images, numbers: range, precision: str) -> Any:
+        """Return the conjugated half-spectra of some images, kept under a name until the search ends."""
         with self._lock:
             key = what, precision
             if key not in self._others:
-                self._others[key] = _Spectra(count, min(count, self._threads))
+                self._others[key] = _Spectra(len(numbers), min(len(numbers), self._threads))
             spectra = self._others[key]
-        numbers = range(count)
         return spectra.get(
             lambda part: worker.image_spectra(blocks, _Walk(numbers[part], self._should_stop), precision)
         )
