@@ -29,6 +29,7 @@ from napari_gempick.engine.picking.peaks import select
 from napari_gempick.engine.picking.run_evidence import RunEvidence
 from napari_gempick.evaluation.metrics import summarise
 from napari_gempick.io.candidates import read_candidates
+from napari_gempick.model.picks import best_first
 from napari_gempick.results.thresholds import scores_of, selection_for, without_thresholds
 
 
@@ -158,8 +159,7 @@ def simulated() -> None:
 
     def scored(kind: gp.Picks, number: int, inverted: bool) -> gp.Picks:
         values = weights[number % FOLDS].score(features(kind, sizes[number], inverted=inverted))
-        better = replace(kind, score=values)
-        return better.take(np.lexsort((better.map_x, better.map_y, -values)))
+        return best_first(replace(kind, score=values))
 
     learned = [
         replace(one, candidates=scored(one.candidates, i, False), decoys=scored(one.decoys, i, True))

@@ -129,7 +129,14 @@ def test_pick_with_pool_is_pick_and_retune(data, gempick, basic, contents):
     for more, folder in (((), "one"), (("--pool",), "two")):
         gempick("pick", "grid1", "grid2", *basic, "--lowpass", 8, "--threshold", "auto", *more, "-o", folder, check=0)
     gempick("retune", "one", "--threshold", "auto", "--pool", check=0)
-    assert contents(data / "one", ("run.json", "autopick.star")) == contents(
-        data / "two", ("run.json", "autopick.star")
-    )
-    assert len({json.dumps(row["thresholds"]) for row in run_of(data / "two")["micrographs"]}) == 1
+    kinds = ("run.json", "autopick.star")  # which name the folder
+    assert contents(data / "one", kinds) == contents(data / "two", kinds)
+    found = run_of(data / "two")
+    assert len({json.dumps(row["thresholds"]) for row in found["micrographs"]}) == 1
+    assert found["pooled"] == {"threshold": ["0.5", "auto"], "fdr": None}
+    assert all(row["proof"] for row in found["micrographs"])
+    more = ("--lowpass", 8, "--threshold", "auto", "--pool", "-o", "two", "--resume")
+    gempick("pick", "grid1", "grid2", *basic, *more, check=0)
+    assert contents(data / "one", kinds) == contents(data / "two", kinds)
+    refused = gempick("pick", "grid1", *basic, "--pool", "-o", "three", check=2)
+    assert "--threshold auto" in refused.stderr and not (data / "three").exists()

@@ -14,6 +14,7 @@ from napari_gempick.cluster.export import export_job
 from napari_gempick.cluster.settings import make_cluster
 from napari_gempick.engine.picking.learned import FEATURES, NCC_ONLY
 from napari_gempick.io.candidates import read_candidates
+from napari_gempick.io.images.mrc import write_mrc
 from napari_gempick.io.listing import find_micrographs
 from napari_gempick.io.star import read_table
 from napari_gempick.model.errors import InputError, SettingsError
@@ -140,6 +141,22 @@ def test_labels_in_a_table(copy, tmp_path):
     assert run["learned"]["labels"] == 16
 
 
+def test_labels_that_are_not_given_again_are_named(copy, tmp_path):
+    picks, said = read_candidates(copy / "candidates" / "mic0.star").picks, []
+    (tmp_path / "labels.csv").write_text(f"micrograph,x,y,label\nmic0,{picks.x[0]},{picks.y[0]},bad\n")
+    assert retune(copy, {"score": "learned"}, teach=[tmp_path / "labels.csv"])["learned"]["labels"] == 1
+    retune(copy, {"score": "learned"}, said.append)
+    assert any("labels of the earlier retune are not used" in sentence for sentence in said)
+
+
+def test_one_bad_mask_fails_its_own_micrograph(copy):
+    (copy / "excluded").mkdir()
+    for number in range(1, 6):
+        write_mrc(copy / "excluded" / f"mic{number}.mrc.gz", np.zeros((300, 330), np.float32), 4.0)
+    run = retune(copy, {"score": "learned", "exclude": str(copy / "excluded")})
+    assert ["error" in row for row in run["micrographs"]] == [True, False, False, False, False, False]
+
+
 def test_labels_of_a_session(copy, learned):
     rows = labelled(copy)
     edits = {
@@ -168,6 +185,8 @@ def test_corrected_picks_are_labels(copy, tmp_path):
         ("micrograph,x,label\nmic0,10,good\n", "column y"),
         ("micrograph,x,y,label\nother,10,10,good\n", "no labels of the micrographs"),
         ("micrograph,x,y,label\nmic0,ten,10,good\n", "labels.csv"),
+        ("micrograph,x,y,label\nmic0,,10,good\n", "without x or y"),
+        ("micrograph,x,y,label\nmic0,nan,10,good\n", "without x or y"),
     ],
 )
 def test_wrong_labels_are_named(copy, picked, tmp_path, text, sentence):

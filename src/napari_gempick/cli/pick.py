@@ -67,6 +67,8 @@ def command(
     settings = merged(make_settings, read_settings, config, given(options))
     if settings.ctf is not None and options["contrast"] is not None:
         raise SettingsError("The CTF gives the sign of the templates; leave out --contrast, or --ctf.")
+    if pooled and None not in settings.thresholds.all:
+        raise SettingsError("--pool chooses automatic thresholds; give --threshold auto, or leave it out.")
     notes: list[str] = []
     files = find_micrographs(micrographs, skip=[output, output / "maps", output / "candidates"], notify=notes.append)
     for note in notes:
@@ -90,10 +92,10 @@ def command(
                 notes=notes,
                 notify=say,
             )
+            if pooled:
+                run = retune(output, {}, say, pooled=True)
     finally:
         printer.close()
-    if pooled:
-        run = retune(output, {}, pooled=True)
     for hint in run["hints"]:
         say(hint)
     if as_json:

@@ -299,6 +299,9 @@ def knows_job(command: Command, folder: Path, job_id: str, names: set[str]) -> b
                 os.killpg(process.pid, signal.SIGKILL)
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(1)
+        for stream in (process.stdout, process.stderr):
+            if stream is not None:
+                stream.close()
     out, err = raw.decode(errors="replace"), raw_error.decode(errors="replace")
     if _UNKNOWN.search(err) or (process.returncode != 0 and _UNKNOWN.search(out)):
         return False

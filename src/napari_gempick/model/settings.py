@@ -282,7 +282,7 @@ class PickSettings(BaseModel):
     search: Literal["auto", "full", "compressed"] = _run(
         "auto",
         "full: transform each search image. compressed: a basis of them, and exact scores at candidates; maps have "
-        "bounded errors elsewhere. auto: what takes less time, full where maps are saved.",
+        "bounded errors elsewhere. auto: whichever is faster, but full where maps are saved.",
         label="Method",
     )
     save_maps: bool = declare(

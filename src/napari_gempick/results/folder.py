@@ -53,6 +53,8 @@ if TYPE_CHECKING:
 
 NOT_REPRODUCING = names_with(PickSettings, role=("format", "files", "run"))
 """Settings that do not change which picks come out."""
+POOLED, CHOSEN = "pooled", ("threshold", "fdr")
+"""In run.json after `--pool`: the settings, of those named, that chose the numbers which stand in their place."""
 INDEX_FILE = "autopick.star"
 FRAME = "x and y count pixels from 0; row 0 is the first row of the micrograph's file, unless y_from_last_row says so"
 BOX_OVER_DIAMETER = 1.5
@@ -157,11 +159,8 @@ class Results:
             raise SettingsError(f"{run_file} is missing, so nothing can be resumed; use --overwrite.", run_file)
         earlier = read_run(self.folder)
         mine = json.loads(self._settings.model_dump_json())
-        changed = [
-            name
-            for name, value in mine.items()
-            if name not in NOT_REPRODUCING and earlier.get("settings", {}).get(name) != value
-        ]
+        before = {**earlier.get("settings", {}), **earlier.get(POOLED, {})}
+        changed = [name for name, value in mine.items() if name not in NOT_REPRODUCING and before.get(name) != value]
         if changed or earlier.get("views") != views:
             what = ", ".join("--" + name.replace("_", "-") for name in changed) or "the templates"
             raise SettingsError(
@@ -243,6 +242,7 @@ class Results:
         if scores is not None:
             rates = rates or scores.rates()
             self._scores[micrograph.output_stem] = scores
+        by_ncc = None if scores is None else scores.ncc or scores
         thresholds = decide(settings, names, rates)
         picks = select(candidates.picks, replace(self._selection(candidates), thresholds=thresholds), shape, excluded)
         if picks.ncc is not None and rates is not None:
@@ -269,7 +269,7 @@ class Results:
             proven["proof"] = {name: made.sentence for name, made in proof.proofs.items()}
         if wrong:
             proven["wrong"] = list(wrong)
-        remarks = [*([] if waiting else nothing_found(names, thresholds)), *contrast_remarks(settings, scores)]
+        remarks = [*([] if waiting else nothing_found(names, thresholds)), *contrast_remarks(settings, by_ncc)]
         turned_over = self.from_bottom(micrograph)
         return {
             "name": micrograph.output_stem,

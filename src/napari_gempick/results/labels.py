@@ -112,18 +112,14 @@ def _from_table(path: Path, table: Table, collected: _Collected) -> bool:
     wrong = next((value for value in table["label"] if value.lower() not in KINDS), None)
     if wrong is not None:
         raise InputError(f"{path} has the label {wrong!r}; write good or bad.", path)
+    x, y = column(path, table, "x"), column(path, table, "y")
+    if not (np.isfinite(x) & np.isfinite(y)).all():
+        raise InputError(f"{path} has a label without x or y; fill it in, or remove the row.", path)
     used = False
-    rows = zip(
-        table["micrograph"],
-        column(path, table, "x").tolist(),
-        column(path, table, "y").tolist(),
-        table["label"],
-        strict=True,
-    )
-    for name, x, y, label in rows:
+    for name, *place, label in zip(table["micrograph"], x.tolist(), y.tolist(), table["label"], strict=True):
         stem = collected.stem_of(name)
         if stem is not None:
-            collected.add(stem, [(x, y, KINDS[label.lower()])])
+            collected.add(stem, [(*place, KINDS[label.lower()])])
             used = True
     return used
 

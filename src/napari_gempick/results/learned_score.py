@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from napari_gempick.model.picks import Picks
     from napari_gempick.results.folder import Results
 
+LABEL_REACH = 0.25
+"""A label belongs to a candidate within the smallest distance of picks, or within this share of a diameter."""
 MOST_LESSONS = 200
 """Micrographs that teach, evenly spread over the names of the run; more would teach no more."""
 
@@ -70,7 +72,14 @@ class LearnedScore:
             With local statistics.
         diameter : float
             The particle's, Å.
+
+        Raises
+        ------
+        SettingsError
+            The candidates have no local statistics.
         """
+        if candidates.picks.local is None:
+            raise _unusable(micrograph)
         weights = self.folds[self.fold_of[micrograph.output_stem]]
         size = diameter / candidates.map_pixel_size
         decoys = candidates.decoys
@@ -123,12 +132,13 @@ def learn(
     for number in sorted({*spread.tolist(), *judged}):
         micrograph = micrographs[number]
         try:
-            candidates = candidates_of(micrograph)
+            lessons[number] = _lesson(
+                results, micrograph, candidates_of(micrograph), labels.get(micrograph.output_stem)
+            )
         except SettingsError:
             raise
-        except GempickError:  # whoever writes its picks says so
+        except GempickError:  # reported when its picks are written
             continue
-        lessons[number] = _lesson(results, micrograph, candidates, labels.get(micrograph.output_stem))
     weights = []
     for fold in range(folds):
         others = [one for number, one in lessons.items() if folds == 1 or number % folds != fold]
@@ -136,23 +146,28 @@ def learn(
             replace(one, candidates=one.candidates[:0], decoys=one.decoys[:0])
             for number, one in lessons.items()
             if folds > 1 and number % folds == fold
-        ]  # a person's word holds anywhere
+        ]  # labels hold for every micrograph
         weights.append(teach([*others, *own]))
     return LearnedScore(tuple(weights), fold_of, sum(len(one.good) for one in lessons.values()))
+
+
+def _unusable(micrograph: MicrographFile) -> SettingsError:
+    return SettingsError(
+        f"The candidates of {micrograph.path} have no decoys or local statistics, which --score learned needs; "
+        "pick again without --no-decoys.",
+        micrograph.path,
+    )
 
 
 def _lesson(results: Results, micrograph: MicrographFile, candidates: Candidates, labels: Labels | None) -> Lesson:
     """Return what a micrograph teaches."""
     if candidates.decoys is None or candidates.picks.local is None:
-        raise SettingsError(
-            f"{results.candidates(micrograph)} has no decoys or local statistics, which --score learned needs; pick "
-            "again without --no-decoys.",
-            results.candidates(micrograph),
-        )
+        raise _unusable(micrograph)
     size = results.diameter / candidates.map_pixel_size
     chosen, decoys = results.free_of_thresholds(micrograph, candidates)
     rows = features(candidates.picks, size)
-    at = np.zeros(0, np.intp) if labels is None else nearest(candidates, labels, results.distance(candidates))
+    reach = max(results.distance(candidates), LABEL_REACH * results.diameter / candidates.pixel_size)
+    at = np.zeros(0, np.intp) if labels is None else nearest(candidates, labels, reach)
     found = at >= 0
     good = np.zeros(0, bool) if labels is None else labels.good[found]
     return Lesson(rows[chosen], features(candidates.decoys, size, inverted=True)[decoys], rows[at[found]], good)

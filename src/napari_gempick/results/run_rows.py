@@ -28,7 +28,7 @@ FROM_BOTTOM = "y_from_last_row"
 
 
 def run_notes(run: dict[str, Any]) -> list[str]:
-    """Return what the user must know about a run: row order and assumptions of its files, and picks of little worth."""
+    """Return what the user must know about a run: row order and assumptions of its files, and doubtful picks."""
     names = dict.fromkeys(name for row in run["micrographs"] for name in row.get(FROM_BOTTOM, []))
     notes = [note(list(names))] if names else []
     settings = run["settings"]

@@ -122,7 +122,7 @@ def few_found(rows: Sequence[dict[str, Any]]) -> list[str]:
 
 
 def doubtful(rows: Sequence[dict[str, Any]]) -> list[str]:
-    """Return a sentence for each view of which many picks of a run are estimated to be false; `rows` are run.json's."""
+    """Return a sentence for each view with many picks that are estimated to be false; `rows` are run.json's."""
     found: Counter[str] = Counter()
     false: Counter[str] = Counter()
     for row in rows:
@@ -131,7 +131,7 @@ def doubtful(rows: Sequence[dict[str, Any]]) -> list[str]:
             false[name] += rate * row["picks_per_view"][name]
     return [
         f"About {false[name] / count:.0%} of the {count} picks{f' of view {name!r}' if len(found) > 1 else ''} are "
-        "estimated to be false; a higher --threshold, or --fdr 0.1, keeps those that are worth more."
+        "estimated to be false; raise --threshold, or give --fdr 0.1, to keep the better ones."
         for name, count in found.items()
         if count >= FEW and false[name] > DOUBTFUL * count
     ]

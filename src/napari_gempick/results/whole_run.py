@@ -1,6 +1,6 @@
 """The output folder of a run as a whole: one run at a time, what an earlier run left there, and its last step.
 
-With automatic thresholds the last step is to choose them again with the evidence of all micrographs.
+The last step is to choose automatic thresholds, and to teach a learned score, with the evidence of all micrographs.
 """
 
 from __future__ import annotations
@@ -79,8 +79,8 @@ def left_over(folder: Path, kept: Sequence[Path]) -> list[Path]:
     return [path for path in listed if path not in set(kept) and path.is_file()]
 
 
-KEPT = ("seconds", "map_bound", "notes", "pixel_size_source", "coverage")
-"""Keys of a line of run.json that only the search knows."""
+KEPT = ("seconds", "map_bound", "notes", "pixel_size_source", "coverage", "proof", "wrong")
+"""Keys of a line of run.json that only the search and its proof know."""
 
 
 def choose_by_run(
@@ -165,9 +165,8 @@ def choose_by_run(
         except GempickError as error:
             fail(micrograph, error)
             continue
-        row = {**row, **{key: before[key] for key in KEPT if key in before}}
+        row = {**{key: before[key] for key in KEPT if key in before}, **row}
         if proof is None:
-            row |= {key: before[key] for key in ("proof", "wrong") if key in before}
             row["remarks"] = [*before.get("remarks", [])[: len(wrong)], *row["remarks"]]
         for sentence in row["remarks"]:
             if sentence not in before.get("remarks", []):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 from napari_gempick.engine.picking.run_evidence import pool
@@ -10,7 +11,7 @@ from napari_gempick.io.candidates import read_candidates
 from napari_gempick.model.errors import GempickError, OutputError, SettingsError
 from napari_gempick.model.settings import make_settings
 from napari_gempick.model.values import AUTO, LEARNED, named_texts
-from napari_gempick.results.folder import Results
+from napari_gempick.results.folder import CHOSEN, POOLED, Results
 from napari_gempick.results.labels import read_labels
 from napari_gempick.results.learned_score import learn
 from napari_gempick.results.run_file import read_run, settings_of
@@ -49,7 +50,6 @@ def retune(
     pooled : bool
         Choose automatic thresholds once for all micrographs, from their scores together; the settings in run.json then
         hold the numbers.
-
     teach : sequence of Path
         Labels for the learned score, see results.labels.
 
@@ -101,7 +101,10 @@ def _retune(
         results.learned, stored = _learn(results, micrographs, stored, teach)
     elif teach:
         raise SettingsError("--teach needs --score learned.")
-    if pooled:
+    if not teach and run.get("learned", {}).get("labels"):
+        notify("The labels of the earlier retune are not used; give --teach again to use them.")
+    wanted = settings
+    if pooled and stored:
         learned, settings = results.learned, _pooled(settings, views, results, micrographs, stored)
         results = Results(folder, settings, float(run["diameter"]))
         results.learned = learned
@@ -112,8 +115,10 @@ def _retune(
             if micrograph.output_stem in stored:
                 rows[micrograph.output_stem] = _picked(results, micrograph, stored, rows, notify)
     results.write_index(micrographs)
-    renewed = ("program", "settings", "diameter", "frame", "learned")
+    renewed = ("program", "settings", "diameter", "frame", "learned", POOLED)
     same = {name: value for name, value in run.items() if name not in renewed}
+    if pooled:
+        same[POOLED] = {name: value for name, value in json.loads(wanted.model_dump_json()).items() if name in CHOSEN}
     changed = results.write_run({**same, "micrographs": [rows[one.output_stem] for one in micrographs]})
     for sentence in run_notes(changed):
         notify(sentence)
@@ -146,7 +151,7 @@ def _picked(
     """Write the picks of one micrograph by thresholds that were given; return its line of run.json."""
     name = micrograph.output_stem
     try:
-        row = {**results.write_picks(micrograph, stored[name]), **rows[name]}
+        row = {**results.write_picks(micrograph, stored[name], leave=rows[name].get("wrong", ())), **rows[name]}
     except OutputError:
         raise
     except GempickError as error:

@@ -162,3 +162,24 @@ def test_labels_teach_what_decoys_cannot_know():
     true = np.arange(300) < 200
     rows = np.concatenate([lesson.candidates[:200], dirt])
     assert best_f1(after.score(rows), true) > best_f1(before.score(rows), true)
+
+
+def test_a_feature_that_is_the_same_for_all_decoys_is_left_out():
+    """Few decoys, all farther apart than a diameter: a candidate at 0.9 of it is no outlier because of that."""
+    rng = np.random.default_rng(4)
+    lesson, true = planted(rng, 100, 900)
+    lesson.candidates[:, 4], lesson.decoys[:, 4] = rng.uniform(0.5, 1, 1000), 1.0
+    weights = teach([lesson])
+    assert weights.slopes[4] == 0 and weights.weights[0] > 0
+    assert best_f1(weights.score(lesson.candidates), true) > 0.7
+
+
+def test_labels_of_one_kind_count_where_decoys_teach_too():
+    rng = np.random.default_rng(3)
+    lesson, _ = planted(rng, 200, 800, 0.5)
+    dirt = planted(rng, 40, 1, 0.5)[0].candidates[:40]
+    dirt[:, 1] += 3
+    before, after = teach([lesson]), teach([replace(lesson, labelled=dirt, good=np.zeros(40, bool))])
+    assert after.weights[1] / after.weights[0] < before.weights[1] / before.weights[0] - 0.1
+    few = Lesson(lesson.candidates[:0], lesson.decoys, dirt, np.zeros(40, bool))
+    assert teach([few]) is NCC_ONLY

@@ -24,12 +24,12 @@ if TYPE_CHECKING:
     from napari_gempick.device.base import BasisWorker, Rect
     from napari_gempick.engine.matching.compression import Compression
     from napari_gempick.engine.matching.search import Search
-    from napari_gempick.engine.matching.workers import TileCache
+    from napari_gempick.engine.matching.tile_cache import TileCache
 
     Floats = NDArray[np.float32]
 
 SLACK = np.float32(2 * TOLERANCE)
-"""Scores that differ by less may come out in the other order, by rounding."""
+"""Rounding may swap the order of scores that differ by less."""
 POSITIONS = 2048
 """That go through the products together."""
 PATCHES = 2**25
@@ -53,7 +53,7 @@ class _Bounded:
     scale : (n,) float32
         1 / local standard deviation.
     wrong : (sections, n) float32
-        By how much scores that follow from them can be wrong.
+        Largest error of the scores that follow from them.
     close : (pairs, sections, n) bool
         Whether a section can have the best score of the part.
     """
@@ -78,7 +78,7 @@ class BoundedTile:
     base : tuple of (height, width) arrays
         Score and index maps of the search images that no part has, of both signs; changed in place.
     likely : bool
-        Name a likely search image where the exact one is not known, instead of any.
+        Where the exact search image is not known, name a likely one instead of an arbitrary one.
     """
 
     def __init__(
@@ -108,23 +108,25 @@ class BoundedTile:
         exact, how = precision.scores, precision.statistics
         started = time.perf_counter()
         unit = next(n for n, unit in enumerate(search.units) if unit.groups == (part.group,))
+        cache.keep((part.group,))
         sigma = cache.sigma(worker, part.group, tile, how, lambda: cache.masks(worker, unit, how))
-        count = part.rank + 2
-        spectra = cache.kept_spectra(worker, number, part, count, exact)
+        spectra = cache.kept_spectra(worker, number, part, range(part.rank), exact)
         values = np.empty((part.rank, *shape), np.float32)
-        worker.correlations(cache.spectrum(worker, tile, exact), spectra[: part.rank], rect, values, exact)
-        weights = spectra if how == exact else cache.kept_spectra(worker, number, part, count, how)
+        worker.correlations(cache.spectrum(worker, tile, exact), spectra, rect, values, exact)
+        weights = cache.kept_spectra(worker, (number, "weights"), part, range(part.rank, part.rank + 2), how)
         mean, square = np.empty((1, *shape)), np.empty((1, *shape))
-        worker.correlations(cache.spectrum(worker, tile, how), weights[-2:-1], rect, mean, how)
-        worker.correlations(cache.plain_squares(worker, tile, how), weights[-1:], rect, square, how)
+        worker.correlations(cache.spectrum(worker, tile, how), weights[:1], rect, mean, how)
+        worker.correlations(cache.plain_squares(worker, tile, how), weights[1:], rect, square, how)
         scale = np.ascontiguousarray(sigma[rect]).ravel()
         self.seconds["transforms"] += time.perf_counter() - started
         values = values.reshape(part.rank, -1)
         values *= scale
         local = (np.maximum(square - mean * mean, 0).ravel() * scale * scale).astype(np.float32)
-        held = np.einsum("ij,ij->j", values, values) / np.float32(part.overlap)
-        rest, held = np.sqrt(np.maximum(local - held, 0) + 1e-5), np.sqrt(local + 1e-5)
-        rounding = math.sqrt(part.rank + 1) * precision.rounding + TOLERANCE  # of transforms, and of products
+        error = math.sqrt(part.rank + 1) * precision.rounding  # of all transforms together
+        length = np.maximum(np.sqrt(np.einsum("ij,ij->j", values, values)) - error, 0)
+        local += 4 * TOLERANCE  # of the mean, the mean square and the local standard deviation
+        rest, held = np.sqrt(np.maximum(local - length * length / part.overlap, 0)), np.sqrt(local)
+        rounding = error + TOLERANCE  # and of the products
         wrong = np.stack([s.across * rest + s.along * held + rounding for s in part.sections]).astype(np.float32)
         wrong[:, scale == 0] = 0
         close = np.empty((len(self._score), *wrong.shape), bool)
@@ -184,12 +186,14 @@ class BoundedTile:
         self.seconds[stage] += time.perf_counter() - started
 
     def settle(self, floor: np.float32) -> None:
-        """Score exactly what can be a local maximum, then the neighbours of what still can."""
+        """Score exactly what can be a local maximum, then the neighbours of those that still can."""
         image = self._cache.image(self._worker, self._number)
         single = self._cache.precision(self._worker, self._number).scores == "single"
         self._block = image.astype(np.float32) if single else image
         own, wide = self._search.own[self._number], self._search.tiles[self._number]
-        near = np.zeros(self._shape, bool)  # one position beyond its own part: there neighbours of own ones may peak
+        near = np.zeros(
+            self._shape, bool
+        )  # a local maximum one position beyond its own part needs exact neighbours within
         rows, columns = (
             slice(max(0, a.start - 1 - b.start), a.stop + 1 - b.start)
             for a, b in ((own.rows, wide.rows), (own.columns, wide.columns))
@@ -244,7 +248,9 @@ class BoundedTile:
         index = [maps[y, x] for maps in self._index]
         asked = np.stack([np.isfinite(low) for low in least])
         close = found.close[:, :, some]
-        close &= asked[:, None]
+        close &= asked[:, None] & (scale > 0)
+        for pair in range(len(score)):  # a flat area: all scores are 0
+            _raise(score[pair], index[pair], np.flatnonzero(scale == 0), np.float32(0), part.smallest)
         channels = part.harmonics(np.take(found.values, some, axis=1))
         for section in part.sections:
             mine = np.flatnonzero(close[:, section.number].any(axis=0))
@@ -263,11 +269,7 @@ class BoundedTile:
                 for pair in range(len(score)):
                     place = exact.argmin(axis=1) if pair else exact.argmax(axis=1)
                     best = np.take_along_axis(exact, place[:, None], axis=1)[:, 0]
-                    best, k = -best if pair else best, ks[place]
-                    held, holder = score[pair][at], index[pair][at]
-                    better = (best > held) | ((best == held) & (k < holder))
-                    score[pair][at] = np.where(better, best, held)
-                    index[pair][at] = np.where(better, k, holder)
+                    _raise(score[pair], index[pair], at, -best if pair else best, ks[place])
         for pair, which in enumerate(asked):
             self._score[pair][y[which], x[which]] = score[pair][which]
             self._index[pair][y[which], x[which]] = index[pair][which]
@@ -286,10 +288,18 @@ class BoundedTile:
         return found
 
 
+def _raise(score: Floats, index: NDArray[np.int32], at: NDArray[np.intp], best: Any, k: Any) -> None:
+    """Raise scores (n,) at some places; the smaller search image wins in a tie."""
+    held, holder = score[at], index[at]
+    better = (best > held) | ((best == held) & (k < holder))
+    score[at] = np.where(better, best, held)
+    index[at] = np.where(better, k, holder)
+
+
 def _likely(part: Compression, channels: Floats, best: Floats, sign: int) -> NDArray[np.int32]:
     """Return the search image that is best by the basis, (n,), given what is best of each section (sections, n).
 
-    Not all angles are tried: this is said where no exact score is known.
+    Not all angles are tried, because this is only shown where no exact score is known.
     """
     which = best.argmax(axis=0)
     some = channels[:, which, np.arange(len(which))].T

@@ -1,6 +1,6 @@
 """A search that transforms a basis of the bank instead of the bank, and is exact where a local maximum can be.
 
-Each tile is done at one go, with a few positions of its neighbours around it:
+Each tile is done in one go, with a few positions of its neighbours around it:
 
 1. The basis is correlated with the tile. From it follow, for every position and both signs, an upper and a lower bound
    of the largest score over all search images.
@@ -25,7 +25,8 @@ import numpy as np
 from napari_gempick.device.tiling import CPU_TILING, cpu_cost
 from napari_gempick.engine.matching.bounded_tile import STAGES, BoundedTile
 from napari_gempick.engine.matching.search import Item, Search
-from napari_gempick.engine.matching.workers import Stopped, score_unit
+from napari_gempick.engine.matching.tile_cache import Stopped
+from napari_gempick.engine.matching.workers import score_unit
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
     from napari_gempick.device.tiling import Tiling
     from napari_gempick.engine.matching.compression import Compression
     from napari_gempick.engine.matching.search import ShapeChooser, Share
-    from napari_gempick.engine.matching.workers import TileCache
+    from napari_gempick.engine.matching.tile_cache import TileCache
     from napari_gempick.engine.preprocess.prepare import Prepared
     from napari_gempick.engine.templates.bank import Bank
 
@@ -52,13 +53,13 @@ class CompressedSearch(Search):
     Parameters
     ----------
     parts : sequence of Compression
-        Search images of groups that none of them has are all correlated.
+        All search images of the other groups are correlated.
     floor : float
         The least score of a candidate.
     share : (start, stop, of), optional
         Of the tiles: the maxima over all shares are the whole maps, byte for byte.
     likely : bool
-        Name a likely search image where the exact one is not known, instead of any.
+        Where the exact search image is not known, name a likely one instead of an arbitrary one.
     """
 
     halo = 2

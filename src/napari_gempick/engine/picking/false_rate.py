@@ -177,7 +177,7 @@ class FalseRate:
         return self._blend(self.tail.at(self.scores), np.cumsum(self.false))
 
     def _blend(self, counted: Floats, modelled: Floats) -> Floats:
-        """Return a mean of what follows from the number of decoys and from the mixture."""
+        """Return the weighted mean of an estimate from the decoys and one from the mixture."""
         return self._clear * counted + (1 - self._clear) * modelled
 
     @cached_property

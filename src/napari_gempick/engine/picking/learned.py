@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.optimize import minimize
 from scipy.spatial import cKDTree
+from scipy.special import expit
 
 from napari_gempick.engine.picking.false_rate import false_rate
 
@@ -34,14 +35,16 @@ CLEAR, DOUBTFUL = 0.05, 0.4
 """Share of false ones among the candidates that teach; the second where fewer than LEAST pass the first."""
 LEAST = 15
 """With fewer candidates, the score stays the NCC."""
+SAME = 1e-6
+"""A feature that differs by less among the decoys is left out."""
 ROUNDS = 5
 FOLDS = 5
 RIDGE = 15.0
-"""How strongly weights are held at zero: the precision of each, of features over their spread among decoys."""
+"""How strongly each weight is pulled to zero (precision), for features in units of their spread among decoys."""
 MOST = 1000.0
-"""What all examples count together, at most: more of them do not loosen the hold."""
+"""The most that all examples count together, so that more examples do not weaken the pull."""
 HALF = 60.0
-"""Labels that count half as much as all that decoys teach."""
+"""With this many, labels count half as much as all that decoys teach."""
 
 
 def features(picks: Picks, diameter: float, *, inverted: bool = False) -> Floats:
@@ -125,6 +128,8 @@ class Lesson:
 def teach(lessons: Sequence[Lesson]) -> Weights:
     """Return the weights that micrographs teach; the NCC's if there are too few particles and no labels of both kinds.
 
+    Labels of one kind count where decoys teach too.
+
     Parameters
     ----------
     lessons : sequence of Lesson
@@ -136,17 +141,18 @@ def teach(lessons: Sequence[Lesson]) -> Weights:
         np.concatenate([getattr(one, name) for one in lessons]) for name in ("candidates", "decoys", "labelled")
     )
     good = np.concatenate([one.good for one in lessons])
-    if len(set(good.tolist())) < 2:
-        labelled, good = labelled[:0], good[:0]
     if len(decoys) < LEAST:
         return NCC_ONLY
-    centre, spread = decoys.mean(axis=0), decoys.std(axis=0) + 1e-9
+    centre, spread = decoys.mean(axis=0), decoys.std(axis=0)
+    spread[spread < SAME] = np.inf  # what is the same for all decoys tells nothing
+    if np.isinf(spread[0]):
+        return NCC_ONLY
     rows, decoys, labelled = ((some - centre) / spread for some in (rows, decoys, labelled))
     weights, clear = NCC_ONLY.weights, 0
     for _ in range(ROUNDS):
         order = np.argsort(-(rows @ weights), kind="stable")
         clear = _stand_clear((rows @ weights)[order], decoys @ weights)
-        if clear < LEAST and not len(good):
+        if clear < LEAST and len(set(good.tolist())) < 2:
             return NCC_ONLY
         weights = _logistic(rows[order[:clear]], decoys, labelled, good)
     of_decoys = decoys @ weights
@@ -169,7 +175,7 @@ def _stand_clear(scores: Floats, decoys: Floats) -> int:
 
 
 def _logistic(particles: Floats, decoys: Floats, labelled: Floats, good: NDArray[np.bool_]) -> Floats:
-    """Return the weights of a logistic regression; classes count alike, whatever their numbers."""
+    """Return the weights of a logistic regression; both classes have the same total weight, whatever their sizes."""
     taught = min(2.0 * min(len(particles), len(decoys)), MOST)
     said = max(taught, MOST / 10) * len(good) / (len(good) + HALF)
     kinds = [(particles, 1.0, taught), (decoys, 0.0, taught), (labelled[good], 1.0, said), (labelled[~good], 0.0, said)]
@@ -182,7 +188,7 @@ def _logistic(particles: Floats, decoys: Floats, labelled: Floats, good: NDArray
 
     def loss(point: Floats) -> tuple[float, Floats]:
         odds = rows @ point
-        off = 1 / (1 + np.exp(-odds)) - wanted
+        off = expit(odds) - wanted
         value = counts @ (np.logaddexp(0.0, odds) - wanted * odds) + 0.5 * (held * point) @ point
         return float(value), rows.T @ (counts * off) + held * point
 

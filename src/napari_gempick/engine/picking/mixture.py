@@ -21,20 +21,20 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
 
 START = 0.7
-"""Quantile of the decoys above which the scores of picks are explained: below, noise fills the gaps as it likes."""
+"""Quantile of the decoys above which picks are explained: below, noise fills the gaps between particles."""
 BELOW, BINS = 10, 30
 """Bins of scores below and above it."""
 TAKEN = np.linspace(0.0, 1.0, 21)[:-1]
-"""Shares of the places that hold a particle; the prior is (1 - share)^1.5, as picks may be nearer than particles."""
+"""Shares of the places that hold a particle; the prior is (1 - share)^1.5, because picks may lie closer."""
 SPARED = np.array([1.0, 0.8, 0.6, 0.4, 0.25, 0.12, 0.05])
 """Shares of the decoys in what is left that noise picks there match; the prior is the share itself."""
 CENTRES = 20
 WIDTHS = np.array([0.4, 0.6, 0.9, 1.3])
 """Standard deviations of the particles' scores over that of the decoys."""
 KNOWN, MOST_KNOWN = 2.0, 20.0
-"""Decoys of a bin that its spread is worth, at least and at most: decoys are not quite what noise picks are."""
+"""Decoys that the spread of a bin counts for, at least and at most: decoys are not quite like noise picks."""
 FLAT = 0.02
-"""The share of the prior of a micrograph that the other micrographs of its run have no say in."""
+"""Share of a micrograph's prior that the other micrographs do not decide."""
 
 
 class Mixture:
@@ -45,10 +45,10 @@ class Mixture:
         picks(s) = M N(s; centre, width) + (1 - M / K) g decoys(s)
 
     with K the number of decoys or picks that the field holds, whichever is larger. 1 - M / K is what the particles
-    leave free, g what else noise picks lack of the decoys. All values of M / K, g, centre and width are tried, and
-    their posterior distribution gives the probabilities. Storey's estimate (J. R. Stat. Soc. B 2002, 64, 479), the
-    ratio of picks to decoys at low scores, does not work here: there, noise fills the gaps between particles, so that
-    the ratio is near 1 however many particles there are.
+    leave free, g the share of the decoys there that noise picks match. All values of M / K, g, centre and width are
+    tried, and their posterior distribution gives the probabilities. Storey's estimate (J. R. Stat. Soc. B 2002, 64,
+    479), the ratio of picks to decoys at low scores, does not work here: there, noise fills the gaps between particles,
+    so that the ratio is near 1 however many particles there are.
 
     Parameters
     ----------

@@ -42,7 +42,7 @@ class Scores:
     picks, decoys : tuple of (n,) float32 or float64
         One for each view.
     ncc : Scores, optional
-        The same by the NCC, where these are learned scores: whether there are particles at all shows by either.
+        The same by the NCC, where these are learned scores: either can show that there are particles.
     """
 
     picks: tuple[NDArray[np.floating], ...]
