@@ -93,7 +93,7 @@ def test_picks_coloured_by_their_chance_of_being_false(picked, planted, qtbot):
     """Of all candidates the planted ones are yellow and the others violet, on the next micrograph too."""
     controller, tune, points = picked.controller, picked.tune, picked.layers.layer(PICKS)
     controller.set_threshold(None, -1.0)
-    tune.colours.native.setCurrentText("chance of being false")
+    tune.colours.native.setCurrentText("chance it is false")
     yellow, violet = np.array([0xFD, 0xE7, 0x25]) / 255, np.array([0x7B, 0x3F, 0xC4]) / 255
     for stem in ("one", "two"):
         qtbot.waitUntil(lambda stem=stem: controller.loaded.stem == stem and controller.choice is not None)
@@ -242,6 +242,8 @@ def test_nothing_is_cut_off(dock, data):
     QApplication.processEvents()
     dock.search.set_open(True)
     dock.search.advanced.set_open(True)
+    dock.tune.set_open(True)
+    dock.tune.colours.native.setCurrentText("chance it is false")
     QApplication.processEvents()
     shown = [child for kind in (QAbstractSpinBox, QComboBox) for child in dock.findChildren(kind)]
     shown = [child for child in shown if child.isVisible()]

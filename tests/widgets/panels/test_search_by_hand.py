@@ -96,9 +96,11 @@ def test_a_preview_comes_first_and_is_called_so(ready):
     hand, controller, panel, dock = ready, ready.controller, ready.dock.search, ready.dock
     assert "background" in panel.preview.styleSheet() and "background" not in panel.run_this.styleSheet()
     assert dock.messages.text().startswith("Next, part 3: Preview")
+    assert panel.preview.visibleRegion().boundingRect().height() == panel.preview.height(), "it is in sight"
     hand.click(panel.preview)
     hand.until(lambda: controller.loaded.preview and dock.searches.run is None, 60)
     hand.idle()
+    assert dock.messages.text().startswith("If the preview looks right, press Run this")
     assert dock.tune.count.text() == f"{len(controller.choice)} picks (preview)" and len(controller.choice) == 3
     assert dock.micrographs._items["one"].text(1) == "preview" and not dock.counter.counts
     assert "preview" in dock.export.plan.text() and not dock.export.all.isEnabled()

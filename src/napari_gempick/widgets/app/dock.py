@@ -112,6 +112,7 @@ class Dock(QWidget):
         controller.state_changed.connect(self._unfold_next)
         controller.state_changed.connect(lambda state, before: self._hint())
         controller.results_changed.connect(lambda stem: self._hint())
+        controller.loaded_changed.connect(self._hint)
         self._hint()
         controller.choice_changed.connect(self._unfold_tune)
         self._had_picks = False
@@ -339,13 +340,17 @@ class Dock(QWidget):
             self._scroll_soon(self.search)
 
     def _hint(self) -> None:
-        self.messages.hint(next_step(self.controller.state, bool(self.controller.results)))
+        loaded = self.controller.loaded
+        previewed = loaded is not None and loaded.preview
+        self.messages.hint(next_step(self.controller.state, bool(self.controller.results), previewed))
 
     def _scroll_to(self, part: Panel) -> None:
         """Bring a part into sight, its end first."""
-        bottom = part.mapTo(self.scroll.widget(), part.rect().bottomLeft()).y()
-        top = part.mapTo(self.scroll.widget(), part.rect().topLeft()).y()
-        bar, height = self.scroll.verticalScrollBar(), self.scroll.viewport().height()
+        inside, bar, height = self.scroll.widget(), self.scroll.verticalScrollBar(), self.scroll.viewport().height()
+        inside.resize(inside.width(), max(height, inside.sizeHint().height()))  # what has just unfolded takes its room
+        inside.layout().activate()
+        bottom = part.mapTo(inside, part.rect().bottomLeft()).y()
+        top = part.mapTo(inside, part.rect().topLeft()).y()
         bar.setValue(max(bar.value(), min(top, bottom - height)))
 
     def _unfold_tune(self) -> None:

@@ -22,7 +22,7 @@ SECONDS = {"info": 10, "warning": 30, "error": 30}
 _COLOURS = {"info": "", "warning": "#e08a00", "error": "#ff6b5a"}
 
 
-def next_step(state: State, searched: bool) -> str:
+def next_step(state: State, searched: bool, previewed: bool = False) -> str:
     """Return what a person who begins does next; empty once there are results."""
     if not state.files:
         return "Start in part 1: add micrographs, or drop them on the list."
@@ -31,6 +31,8 @@ def next_step(state: State, searched: bool) -> str:
             "Next, part 2: add an image of each view of the particle. Or click ten particles with the tool Add, then "
             "choose Add view > Average of picks."
         )
+    if previewed and not searched:
+        return "If the preview looks right, press Run this in part 3: only the picks of a search are kept."
     if not searched:
         return "Next, part 3: Preview shows in seconds whether the templates and settings work. Then press Run this."
     return ""

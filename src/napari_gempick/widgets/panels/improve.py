@@ -47,6 +47,7 @@ def ask_improved(parent: QWidget, controller: Controller, searches: SearchRunner
 
     def end() -> None:
         stopped.append(True)
+        bar.reset()  # or else it is shown when its time has come
         bar.close()
         bar.deleteLater()
 

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from napari_gempick.widgets.state.controller import Controller
 
 
-_COLOURS = [("view", "view"), ("score", "score"), ("chance of being false", "false")]
+_COLOURS = [("view", "view"), ("score", "score"), ("chance it is false", "false")]
 _COLOURS_TIP = (
     "<p>What the colour of a pick shows. Scores go from violet, the lowest, to yellow; the estimated chance of being "
     "false goes from yellow, 0 %, to violet, 100 %.</p>"
@@ -110,7 +110,7 @@ class TunePanel(Panel):
         self.colours.changed.connect(lambda by: layers.picks.show_as(colour_by=by))
         self.crosses = edit(bool, False, label="crosses", tip="Crosses instead of circles")
         self.crosses.changed.connect(lambda on: layers.picks.show_as(crosses=on))
-        self.rows.addLayout(row("Picks coloured by", self.colours.native, self.crosses.native, wide=1))
+        self.rows.addLayout(row("Colour by", self.colours.native, self.crosses.native, wide=1))
         self.rows.addWidget(small("About the threshold: solid frames are picks; X rejects."))
         self.gallery = Gallery(controller, layers, go_to)
         self.rows.addWidget(self.gallery)
