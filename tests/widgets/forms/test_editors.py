@@ -203,7 +203,7 @@ def test_maps_of_a_view_are_made_when_they_are_wanted(picked, qtbot, monkeypatch
     picked.searches.run_this()
     qtbot.waitUntil(lambda: picked.searches.run is None, timeout=60_000)
     qtbot.waitUntil(lambda: viewing.views.count() == 3, timeout=20_000)
-    assert viewing.views.itemText(2) == "other alone…"
+    assert viewing.views.itemText(2) == "only other…"
     monkeypatch.setattr(viewing, "_agreed", lambda view: False)
     viewing.choose("other")
     assert picked.searches.run is None and viewing.views.currentText() == "all views"

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 class Shutter:
-    """Ends what the dock has started; not a QObject, for it is called when the window is gone already."""
+    """Ends what the dock has started; not a QObject, because it is called when the window is gone already."""
 
     def __init__(self, viewer: Viewer, moved: Any, *others: Any) -> None:
         self._viewer, self._moved, self._others = viewer, moved, others

@@ -1,4 +1,4 @@
-"""The estimated share of false picks, and thresholds chosen by it; computed behind the window."""
+"""The estimated share of false picks, and thresholds chosen by it; computed in the background."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ class FdrEstimator:
                 self._choose(None, follow=True)
 
     def false_share(self) -> float | None:
-        """Return the estimated share of false picks among those found, 0 to 1; None where it cannot be said."""
+        """Return the estimated share of false picks among those found, 0 to 1; None where it is unknown."""
         controller = self._controller
         board = None if controller.loaded is None else controller.loaded.board
         if self._rates is None or board is None or controller.choice is None:
@@ -158,7 +158,7 @@ class FdrEstimator:
                 try:
                     board = controller.boards.get(file, state, folder.path, results) if folder else here
                 except GempickError:
-                    continue  # said when the micrograph is shown
+                    continue  # reported when the micrograph is shown
                 scores = None if board is None else self._scores_of(file.output_stem, board, state)
                 if scores is not None and board is not None and board.candidates.view_names == names:
                     parts[file.output_stem] = scores

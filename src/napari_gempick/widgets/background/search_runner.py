@@ -1,4 +1,4 @@
-"""Searches that run behind the window: which micrographs, how far, what came out, and how to stop."""
+"""Searches that run in the background: which micrographs, how far, what came out, and how to stop."""
 
 from __future__ import annotations
 
@@ -211,7 +211,7 @@ class SearchRunner:
         return 0.0 if self.run is None else min(1.0, (self.finished + self.share) / len(self.run.files))
 
     def seconds_left(self) -> float | None:
-        """Return how long the run will take; None while that cannot be said."""
+        """Return how long the run will take; None while that is unknown."""
         if self.run is None or self._begun is None:
             return None
         begun, before = self._begun
@@ -253,7 +253,7 @@ class SearchRunner:
             self._end("")
 
     def _take(self, run: Run, row: dict[str, Any]) -> None:
-        """Read what run.json says about the views of this run, then hand the result on."""
+        """Read the views of this run from run.json, then hand the result on."""
         controller = self._controller
         self.finished, self.share = self.finished + 1, 0.0
         path = run.folder

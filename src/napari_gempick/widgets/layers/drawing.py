@@ -57,7 +57,7 @@ class MaskDrawing:
         viewer.layers.events.removed.connect(self._removed)
 
     def start(self, view: str, made: ViewPictures) -> None:
-        """Show the first template of a view, with its present mask in a Labels layer over it, ready to paint."""
+        """Show the first template of a view, with its current mask in a Labels layer over it, ready to paint."""
         if self.view == view:
             return
         self.cancel()
@@ -82,7 +82,7 @@ class MaskDrawing:
         fit_view(viewer, template)
         self.changed.emit()
         self._controller.said.emit(
-            "Paint the mask (1), erase (2), or draw it in a new Shapes layer; then press Use the drawing.", "info"
+            "Paint the mask (1), erase (2), or draw it in a new Shapes layer. Then press Use the drawing.", "info"
         )
 
     def finish(self) -> Path:
@@ -136,7 +136,7 @@ class MaskDrawing:
         return mask, None
 
     def cancel(self) -> None:
-        """Take the drawing away, and bring back layers, tool and view as they were."""
+        """Remove the drawing, and bring back layers, tool and view as they were."""
         layers, before = self._layers, self._before
         self._layers, self._before, self.view = None, None, ""
         viewer = self._viewer

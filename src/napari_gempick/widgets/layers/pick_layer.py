@@ -101,7 +101,7 @@ class PicksLayer:
         return diameter / pixel_size if diameter and pixel_size else 40.0
 
     def _refill(self, layer: Points, data: Any, features: Any, colours: Any, size: float) -> None:
-        """Replace the points; sizes go first, for napari draws new ones with the size of the last slicing."""
+        """Replace the points; sizes go first, because napari draws new ones with the size of the last slicing."""
         if layer.selected_data:
             layer.selected_data = set()
         move_to(layer, self._shelf.place())

@@ -1,4 +1,4 @@
-"""The dialog that asks about the candidates whose labels help most: Y for a particle, N for none."""
+"""The dialog that asks about the candidates whose labels help most: Y is a particle, N is not."""
 
 from __future__ import annotations
 

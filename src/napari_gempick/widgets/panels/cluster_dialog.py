@@ -1,4 +1,4 @@
-"""The dialog that makes a cluster job of the present settings and micrographs."""
+"""The dialog that makes a cluster job of the current settings and micrographs."""
 
 from __future__ import annotations
 
@@ -219,7 +219,7 @@ class ClusterDialog(QDialog):
         try:
             request = self._request(measure={"gpu": gpu})
         except GempickError:
-            return  # said by _show
+            return  # reported by _show
         self._measured_gpu = gpu
 
         def take(result: dict[str, Any]) -> None:

@@ -243,7 +243,7 @@ class MicrographsPanel(Panel):
         item.show(3, "" if best is None else f"{best:.2f}")
 
     def _loaded(self) -> None:
-        """Say the pixel size and where it is from, in the place of the number that may be typed."""
+        """Show the pixel size and its source where a number may be typed."""
         loaded = self._controller.loaded
         for stem in {self._previewed, "" if loaded is None else loaded.stem}:
             self._update_item(stem)

@@ -1,4 +1,4 @@
-"""What a search will take, said in part 3 before it is begun."""
+"""What a search will take, shown in part 3 before it begins."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def duration(seconds: float) -> str:
 
 
 class Outlooks:
-    """Says before a search what it will take and what looks wrong; shows the automatic angle step in its empty field.
+    """Shows before a search what it will take and what looks wrong; shows the automatic angle step in its empty field.
 
     Parameters
     ----------

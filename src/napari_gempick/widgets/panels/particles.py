@@ -1,4 +1,4 @@
-"""A fold of part 5: cut the particles out, for 2D classification."""
+"""A fold of part 5 that cuts the particles out for 2D classification."""
 
 from __future__ import annotations
 

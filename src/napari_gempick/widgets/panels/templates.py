@@ -126,7 +126,7 @@ class TemplatesPanel(Panel):
             average_picks(controller, asked["name"], asked["diameter"], only_by_hand=asked["only"])
 
     def _free_name(self, file: str) -> str:
-        """Return side or top where the file's name says so, else its stem."""
+        """Return side or top where the file's name contains it, else its stem."""
         stem = Path(file).name.lstrip(".").split(".")[0]
         words = stem.lower().replace("-", "_").split("_")
         name = next((word for word in ("side", "top", "front", "tilted") if word in words), stem.replace("=", "_"))
@@ -149,7 +149,7 @@ class TemplatesPanel(Panel):
         self.contrast.enabled = not with_ctf
         if with_ctf:
             self.contrast.show_none("from the CTF")
-        why = "<p>The CTF gives the contrast; take it away in <b>Search, More settings</b> to choose it here.</p>"
+        why = "<p>The CTF gives the contrast. Remove the CTF in <b>Search, More settings</b> to choose it here.</p>"
         self.contrast.tooltip = why if with_ctf else self._tip
 
     def _show(self, views: tuple[ViewSpec, ...], stale: bool = False) -> None:
@@ -238,7 +238,7 @@ class _ViewRow(QFrame):
         return self._spec.files
 
     def leave(self) -> None:
-        """Go, and take no pictures that come later."""
+        """Go, and ignore pictures that come later."""
         self._gone = True
         if self._drawing.view == self._spec.name:
             self._drawing.cancel()
@@ -246,7 +246,7 @@ class _ViewRow(QFrame):
         self.deleteLater()
 
     def show_view(self, spec: ViewSpec, stale: bool) -> None:
-        """Show what the state says about the view."""
+        """Show the view as the state has it."""
         if self._drawing.view == self._spec.name != spec.name:
             self._drawing.view = spec.name
         self._spec = spec
@@ -270,7 +270,7 @@ class _ViewRow(QFrame):
         ask_improved(self.window(), self._controller, self._searches, self._spec.name)
 
     def show_improve(self) -> None:
-        """Offer a better template once there are picks of this view of one template."""
+        """Offer a better template once this view, with one template, has picks."""
         controller, made = self._controller, getattr(self, "made", None)
         picks = any(
             result.row.get("picks_per_view", {}).get(self._spec.name) is not None and not result.error

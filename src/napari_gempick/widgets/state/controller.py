@@ -56,7 +56,7 @@ class Controller(Decisions):
     continues : callable
         Asks whether to continue in the folder of an earlier session on the same micrographs.
     unreadable : dict of str to str
-        Why micrographs that were to be shown could not be read.
+        Why micrographs could not be read, by stem.
     first_look : bool
         There are results for the first time, and nobody has moved a threshold: it is to be chosen from the scores.
     """
@@ -159,7 +159,7 @@ class Controller(Decisions):
             self.go(first)
 
     def remove_micrographs(self, numbers: Sequence[int]) -> None:
-        """Take micrographs off the list; their files and results stay."""
+        """Remove micrographs from the list; their files and results stay."""
         left = tuple(file for i, file in enumerate(self.state.files) if i not in set(numbers))
         if left != self.state.files:
             self.do("remove micrographs", replace(self.state, files=left))
@@ -185,7 +185,7 @@ class Controller(Decisions):
         lesson = state.lesson
         try:
             state.settings()
-        except GempickError:  # being typed; what is wrong is said when it is used
+        except GempickError:  # being typed; what is wrong is reported when it is used
             state = State(values={"pixel_size": state.values.get("pixel_size")})
         folder = None if self.folder is None else self.folder.path
 
@@ -229,7 +229,7 @@ class Controller(Decisions):
         self.background.do(read, take)
 
     def show_preview(self, stem: str, path: Path, diameter: float) -> None:
-        """Show what a quick look has found, in the place of the candidates of a search; nothing of it is kept."""
+        """Show what a quick look has found, instead of the candidates of a search; nothing of it is kept."""
         generation = self._generation
         border = (self.state.values.get("diameter") or 0.0) / 2
 
@@ -248,7 +248,7 @@ class Controller(Decisions):
         return self.loaded is not None and self.loaded.board is not None and result is not None and result.maps
 
     def show_map_of(self, view: str) -> None:
-        """Show the maps of a view alone, of those that were kept, or of all views together ("")."""
+        """Show the maps of one view, of those that were kept, or of all views together ("")."""
         if view != self.map_view:
             self.map_view = view
             self._read_maps()
@@ -318,7 +318,7 @@ class Controller(Decisions):
         self.folder = folder
 
     def open_folder(self, path: Path) -> bool:
-        """Go on with a folder of results: of an earlier session, or of `gempick pick`, here or on a cluster."""
+        """Continue in a folder of results: of an earlier session, or of `gempick pick`, here or on a cluster."""
         try:
             folder = self.folder if self.folder and self.folder.path == path else SessionFolder(path)
         except OutputError as error:
@@ -362,7 +362,7 @@ class Controller(Decisions):
             self._saver.put(Snapshot(self.folder, self.state, dict(self.results), self.stem))
 
     def save_now(self) -> None:
-        """Save the session, and wait for it; a folder that cannot be written is said."""
+        """Save the session, and wait for it; a folder that cannot be written is reported."""
         if self.folder is None:
             return
         try:

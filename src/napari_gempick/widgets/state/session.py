@@ -48,7 +48,7 @@ _LOCK = ".session.lock"
 
 
 class SessionFolder:
-    """A results folder that this window alone writes to.
+    """A results folder that only this window writes to.
 
     Parameters
     ----------
@@ -182,7 +182,7 @@ def earlier_session(found: Sequence[MicrographFile], own: Path | None) -> Path |
         try:
             state, _, _ = read_session(folder)
         except GempickError:
-            continue  # it is said when that folder is opened
+            continue  # reported when that folder is opened
         if paths & {file.path for file in state.files}:
             return folder
     return None
@@ -266,7 +266,7 @@ class _Edits(_Plain):
 
 
 def _known(values: dict[str, Any]) -> dict[str, Any]:
-    """Check the type of each setting; what contradicts another one is said when it is used."""
+    """Check the type of each setting; what contradicts another one is reported when it is used."""
     for name, value in values.items():
         if name not in PickSettings.model_fields:
             raise ValueError(f"{name!r} is not a setting")
@@ -349,7 +349,7 @@ def _settings(values: dict[str, Any]) -> None:
 
 
 def check_session(text: bytes, path: Path) -> dict[str, Any]:
-    """Return what a session file says, with every field of the right type.
+    """Return the content of a session file, with every field of the right type.
 
     Raises
     ------
