@@ -72,6 +72,12 @@ def test_messages_are_kept_and_speak_of_fields(hand):
     assert "Start in part 1" in messages.text(), "what to do next comes back"
     hand.controller.said.emit("Views <b> and <i>.", "info")
     assert messages.text() == "Views <b> and <i>." and messages.textFormat() == Qt.TextFormat.PlainText
+    messages.hint("Next.")
+    assert messages.text() == "Views <b> and <i>.", "a sentence stays long enough to be read"
+    messages._reading.stop()
+    messages.hint("Next.")
+    messages.hint("")
+    assert not messages.text(), "nothing is next"
     hand.controller.said.emit("word " * 200, "info")
     assert messages.height() == height and messages.text().endswith("…") and len(messages.kept) == 3
     dialog = messages.show_all()

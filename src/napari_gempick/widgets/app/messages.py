@@ -60,7 +60,7 @@ class Messages(QLabel):
         margins = self.contentsMargins()
         line = self.fontMetrics().lineSpacing()
         self.setFixedHeight(LINES * line + line // 2 + margins.top() + margins.bottom())
-        self._hint = ""
+        self._hint, self._hinting = "", True
         self._reading = QTimer(self)
         self._reading.setSingleShot(True)
         self._reading.timeout.connect(self._show_hint)
@@ -72,7 +72,8 @@ class Messages(QLabel):
             self._show_hint()
 
     def _show_hint(self) -> None:
-        if self._hint:
+        if self._hint or self._hinting:
+            self._hinting = True
             self._show(self._hint, "info")
             self.setToolTip("")
 
@@ -84,6 +85,7 @@ class Messages(QLabel):
     def say(self, sentence: str, kind: str) -> None:
         """Show a sentence: info, warning or error."""
         self.kept.append((time.strftime("%H:%M:%S"), kind, sentence))
+        self._hinting = False
         self._show(sentence, kind)
         self._reading.start(1000 * SECONDS[kind])
         self.setToolTip(f"<p>{html.escape(sentence)}</p><p>Click to read all messages.</p>")
