@@ -110,9 +110,8 @@ class Dock(QWidget):
         self.layers.on_made = lambda layer: bind(self.keys, layer)
         viewer.mouse_move_callbacks.append(self._moved)
         controller.state_changed.connect(self._unfold_next)
-        controller.state_changed.connect(lambda state, before: self._hint())
-        controller.results_changed.connect(lambda stem: self._hint())
-        controller.loaded_changed.connect(self._hint)
+        for changed in (controller.state_changed, controller.results_changed, controller.loaded_changed):
+            changed.connect(lambda *_: self._hint())
         self._hint()
         controller.choice_changed.connect(self._unfold_tune)
         self._had_picks = False
@@ -340,9 +339,7 @@ class Dock(QWidget):
             self._scroll_soon(self.search)
 
     def _hint(self) -> None:
-        loaded = self.controller.loaded
-        previewed = loaded is not None and loaded.preview
-        self.messages.hint(next_step(self.controller.state, bool(self.controller.results), previewed))
+        self.messages.hint(next_step(self.controller))
 
     def _scroll_to(self, part: Panel) -> None:
         """Bring a part into sight, its end first."""

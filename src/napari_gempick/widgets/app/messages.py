@@ -13,7 +13,7 @@ from qtpy.QtWidgets import QDialog, QLabel, QTextBrowser, QVBoxLayout
 if TYPE_CHECKING:
     from qtpy.QtGui import QMouseEvent
 
-    from napari_gempick.widgets.state.state import State
+    from napari_gempick.widgets.state.controller import Controller
 
 KEPT = 200
 LINES = 3
@@ -22,8 +22,9 @@ SECONDS = {"info": 10, "warning": 30, "error": 30}
 _COLOURS = {"info": "", "warning": "#e08a00", "error": "#ff6b5a"}
 
 
-def next_step(state: State, searched: bool, previewed: bool = False) -> str:
+def next_step(controller: Controller) -> str:
     """Return what a person who begins does next; empty once there are results."""
+    state = controller.state
     if not state.files:
         return "Start in part 1: add micrographs, or drop them on the list."
     if not state.views:
@@ -31,11 +32,11 @@ def next_step(state: State, searched: bool, previewed: bool = False) -> str:
             "Next, part 2: add an image of each view of the particle. Or click ten particles with the tool Add, then "
             "choose Add view > Average of picks."
         )
-    if previewed and not searched:
+    if controller.results:
+        return ""
+    if controller.loaded is not None and controller.loaded.preview:
         return "If the preview looks right, press Run this in part 3: only the picks of a search are kept."
-    if not searched:
-        return "Next, part 3: Preview shows in seconds whether the templates and settings work. Then press Run this."
-    return ""
+    return "Next, part 3: Preview shows in seconds whether the templates and settings work. Then press Run this."
 
 
 class Messages(QLabel):

@@ -36,6 +36,7 @@ def ask_improved(parent: QWidget, controller: Controller, searches: SearchRunner
     bar.setWindowTitle("Improve a template")
     bar.setMinimumDuration(SHORT_MS)
     bar.setAutoClose(False)
+    bar.setAutoReset(False)
     bar.canceled.connect(lambda: stopped.append(True))
     bar.setValue(0)
 

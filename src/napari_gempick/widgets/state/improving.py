@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 
 FEWEST = 5
 """Picks that make an average worth looking at."""
-_CHOOSING, _READING = 0.1, 0.4
-"""Shares of the work that are done when the picks are chosen, and when the particles are cut out."""
+_CHOOSING, _READING, _ALIGNING = 0.1, 0.4, 0.9
+"""Shares of the work that are done when the picks are chosen, the particles cut out, and these aligned."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -130,13 +130,14 @@ def improve(
         [np.stack([one.picks.x[mine], one.picks.y[mine]], axis=1) for one, mine in found],
         2 * math.ceil(max(before.shape) * pixel_size / spacing / 2),
         psi=[one.picks.psi[mine] for one, mine in found],
-        progress=lambda share: progress(_READING + (1 - _READING) * share),
+        progress=lambda share: progress(_READING + (_ALIGNING - _READING) * share),
     )
     height, width = before.shape
     whole = Extent(height // 2, width // 2, height - height // 2 - 1, width - width // 2 - 1)
     after = ContinuousImage(made.images[0], spacing, finest=pixel_size).sample(0.0, pixel_size, whole)
     after = _centred_as(before, after * np.float32(-1 if state.inverted else 1))
     used = len(set(made.micrograph.tolist()))
+    progress(1.0)
     return Improved(name, before, after, pixel_size, len(made.x), used, float(made.score.mean()), tuple(problems))
 
 
