@@ -282,6 +282,13 @@ def verify(
     ------
     GempickError
         A file cannot be used.
+
+    Examples
+    --------
+    >>> settings = gp.PickSettings(templates={"top": "template_top.mrc"}, diameter=385, angle_step=12, threshold=0.5)
+    >>> run = gp.pick_files(settings, "micrograph_002.mrc", "verified")
+    >>> gp.verify("verified/micrograph_002_autopick.star", "micrograph_002.mrc", settings).state
+    'verified'
     """
     prover = Prover(settings, views)
     if isinstance(micrograph, (str, Path)):
