@@ -2,10 +2,12 @@
 
 import doctest
 import inspect
+import json
 import shutil
 import time
 from pathlib import Path
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
@@ -87,3 +89,23 @@ def test_a_format_that_the_name_does_not_tell_is_asked_for(tmp_path):
     path = gp.write_picks(tmp_path / "picks.csv", gp.Picks.empty(), pixel_size=1.0)
     with pytest.raises(gp.GempickError, match="exists already"):
         gp.write_picks(path, gp.Picks.empty(), pixel_size=1.0)
+
+
+def test_the_notebook(tmp_path, monkeypatch, plan_cache):
+    """Its cells in order, as a person runs them."""
+    shutil.copytree(SAMPLE, tmp_path / "sample_data")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MPLBACKEND", "agg")
+    shown = []
+    monkeypatch.setattr("matplotlib.pyplot.show", lambda: shown.append(len(plt.gcf().axes)))
+    notebook = json.loads((SAMPLE.parent / "docs" / "notebooks" / "first_picks.ipynb").read_text(encoding="utf-8"))
+    known = {}
+    for cell in notebook["cells"]:
+        if cell["cell_type"] == "code":
+            exec(compile("".join(cell["source"]), cell["id"], "exec"), known)
+            plt.close("all")
+    assert shown == [2, 1]
+    truth = gp.read_coordinates("sample_data/micrograph_001_truth.csv").picks
+    away = np.hypot(known["picks"].x[:, None] - truth.x, known["picks"].y[:, None] - truth.y).min(axis=1)
+    assert len(away) > 25 and np.mean(away < 20) > 0.9
+    assert len(gp.read_coordinates("micrograph_001_autopick.star").picks) == len(away)
