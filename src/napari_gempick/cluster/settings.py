@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import functools
 import re
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, field_validator
+from pydantic import field_validator
 
-from napari_gempick.model.declaration import declare, validated
+from napari_gempick.model.declaration import Settings, declare
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 _WORD = re.compile(r"[\w.,:@+/=-]+")
 _WALLTIME = re.compile(r"(?:(\d+)-)?(\d+):([0-5]\d):([0-5]\d)")
@@ -18,10 +21,8 @@ _resource = functools.partial(declare, group="Resources")
 _more = functools.partial(declare, group="More")
 
 
-class ClusterSettings(BaseModel):
+class ClusterSettings(Settings):
     """Resources, scheduler and environment of a job."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     site: str = declare(
         "slurm",
@@ -145,5 +146,10 @@ class ClusterSettings(BaseModel):
         return ((days * 24 + hours) * 60 + minutes) * 60 + seconds
 
 
-make_cluster = functools.partial(validated, ClusterSettings)
+make_cluster = ClusterSettings.model_validate
 """Build cluster settings from plain values; raises SettingsError, one sentence that names each wrong setting."""
+
+
+def as_cluster(given: ClusterSettings | Mapping[str, Any]) -> ClusterSettings:
+    """Return cluster settings as they are given, or made of a mapping; errors as make_cluster."""
+    return given if isinstance(given, ClusterSettings) else make_cluster(dict(given))

@@ -103,7 +103,7 @@ def submit_job(folder: Path | str, *, root: str | None = None, site: str | None 
     ----------
     folder : Path or str
     root : str, optional
-        Where the micrographs' root lies on the cluster, from now on.
+        Path of the micrographs' root on the cluster; remembered for later submissions.
     site : str, optional
         The job's site, where it is a folder that was not named on this machine yet; or another one, from now on.
 
@@ -111,6 +111,18 @@ def submit_job(folder: Path | str, *, root: str | None = None, site: str | None 
     ------
     GempickError
         The folder is damaged or cannot be written, or the scheduler refuses.
+
+    Examples
+    --------
+    The site mpirun is this computer; here the job is waited for, and its results are collected.
+
+    >>> settings = gp.PickSettings(templates={"top": "template_top.mrc"}, diameter=385, angle_step=30)
+    >>> made = gp.export_job(settings, "micrograph_002.mrc", "sent_job", {"site": "mpirun", "tasks_per_node": 1})
+    >>> sent = gp.submit_job("sent_job")
+    >>> wait_for(lambda: gp.job_status("sent_job").state == "complete")
+    >>> run = gp.collect_job("sent_job")
+    >>> run["micrographs"][0]["picks"] > 0
+    True
     """
     job = open_job(folder)
     job.check_files()
@@ -135,6 +147,14 @@ def cancel_job(folder: Path | str, *, site: str | None = None) -> str:
     ------
     SettingsError
         Nothing was submitted, or the scheduler refuses.
+
+    Examples
+    --------
+    >>> settings = gp.PickSettings(templates={"top": "template_top.mrc"}, diameter=385, angle_step=0.5)
+    >>> made = gp.export_job(settings, "micrograph_002.mrc", "ended_job", {"site": "mpirun", "tasks_per_node": 1})
+    >>> sent = gp.submit_job("ended_job")
+    >>> gp.cancel_job("ended_job") == sent.job_id
+    True
     """
     job = open_job(folder)
     made = submissions(job.folder)
@@ -221,7 +241,9 @@ def _hand_over(job: Job, site: Site) -> str:
     for pattern in site.job_id:
         if match := re.search(pattern, said, re.MULTILINE):
             return match[1]
-    raise SettingsError(f"The scheduler of {site.name!r} named no job; it said: {said.strip() or 'nothing'}.")
+    raise SettingsError(
+        f"The scheduler of {site.name!r} did not return a job number; its output was: {said.strip() or 'nothing'}."
+    )
 
 
 TIMEOUT = 120.0

@@ -5,16 +5,26 @@ from __future__ import annotations
 import functools
 import types
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
+from pathlib import PurePath
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, Union, get_args, get_origin
 
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ModelWrapValidatorHandler,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from napari_gempick.model.errors import SettingsError
+from napari_gempick.model.values import as_texts
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-_Model = TypeVar("_Model", bound=BaseModel)
 MOST = 99_999.0
 """The largest number that an editor takes where the declaration has no limit."""
 
@@ -165,19 +175,65 @@ def groups(model: type[BaseModel]) -> dict[str, tuple[str, ...]]:
     return {heading: names_with(model, group=heading) for heading in headings}
 
 
-def validated(model: type[_Model], values: Mapping[str, Any]) -> _Model:
-    """Build settings of any model from plain values.
+_PROBLEMS = {
+    "float": "{input!r} is not a number",
+    "int": "{input!r} is not a whole number",
+    "bool": "{input!r} is neither true nor false",
+    "string": "{input!r} is not a text",
+    "tuple": "{input!r} is not a list of texts",
+    "finite_number": "{input!r} is not a finite number",
+    "greater_than": "{input} is too small; give more than {gt:g}",
+    "greater_than_equal": "{input} is too small; give at least {ge:g}",
+    "less_than": "{input} is too large; give less than {lt:g}",
+    "less_than_equal": "{input} is too large; give at most {le:g}",
+    "literal_error": "{input!r} is not a choice; give {expected}",
+    "extra_forbidden": "there is no such setting",
+}
+"""What is wrong with a value, by the beginning of pydantic's name for it; the longest that fits."""
 
-    Raises
-    ------
-    SettingsError
-        One sentence that names each wrong setting.
-    """
-    try:
-        return model.model_validate(values)
-    except ValidationError as error:
-        problems = []
-        for item in error.errors():
-            name = "".join(f"--{part}: ".replace("_", "-") for part in item["loc"][:1])
-            problems.append(name + item["msg"].removeprefix("Value error, "))
-        raise SettingsError("Wrong settings: " + "; ".join(problems) + ".") from error
+
+def _wrong_settings(error: ValidationError) -> SettingsError:
+    """Return one sentence that names each wrong setting."""
+    problems = []
+    for item in error.errors():
+        name = "".join(f"--{part}: ".replace("_", "-") for part in item["loc"][:1])
+        kind = max((kind for kind in _PROBLEMS if item["type"].startswith(kind)), key=len, default="")
+        known = {"input": item["input"], **item.get("ctx", {})}
+        text = _PROBLEMS[kind].format(**known) if kind else item["msg"].removeprefix("Value error, ")
+        problems.append(name + text)
+    return SettingsError("Wrong settings: " + "; ".join(problems) + ".")
+
+
+def _with_fields(model: type[BaseModel]) -> str:
+    """Return a model's docstring with all its settings: names, defaults, units and texts."""
+    rows = []
+    for name, field in model.model_fields.items():
+        unit = declarations(model)[name].unit
+        default = "" if field.default in (None, ()) else f", default {field.default!r}"
+        rows.append(f"{name}{f' [{unit}]' if unit else ''}{default}\n    {field.description}")
+    return f"{model.__doc__}\n\nAttributes\n----------\n" + "\n".join(rows) + "\n"
+
+
+class Settings(BaseModel):
+    """Base of settings: fixed once made, from plain values or text, with one sentence for all that is wrong."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **_: Any) -> None:
+        cls.__doc__ = _with_fields(cls)
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _one_sentence(cls, values: Any, read: ModelWrapValidatorHandler[Self]) -> Self:
+        try:
+            return read(values)
+        except ValidationError as error:
+            raise _wrong_settings(error) from error
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _as_text(cls, value: Any, info: ValidationInfo) -> Any:
+        if info.field_name and declarations(cls)[info.field_name].many:
+            return as_texts(value)
+        return str(value) if isinstance(value, PurePath) else value

@@ -245,8 +245,8 @@ def refuse_wrong(proof: Proof, path: Path, remedy: str | None = None) -> None:
     """Raise ProofError where coordinates are wrong."""
     if proof.state == "wrong":
         raise ProofError(
-            f"{path} was not written, for its coordinates are wrong: as written they correlate to {proof.written:.2f} "
-            f"with the templates, {proof.reading.name} to {proof.other:.2f}; {remedy or proof.reading.fix}.",
+            f"{path} was not written because its coordinates are wrong: as written, they correlate with the templates "
+            f"only to {proof.written:.2f}, {proof.reading.name} to {proof.other:.2f}; {remedy or proof.reading.fix}.",
             path,
         )
 
@@ -282,6 +282,13 @@ def verify(
     ------
     GempickError
         A file cannot be used.
+
+    Examples
+    --------
+    >>> settings = gp.PickSettings(templates={"top": "template_top.mrc"}, diameter=385, angle_step=12, threshold=0.5)
+    >>> run = gp.pick_files(settings, "micrograph_002.mrc", "verified")
+    >>> gp.verify("verified/micrograph_002_autopick.star", "micrograph_002.mrc", settings).state
+    'verified'
     """
     prover = Prover(settings, views)
     if isinstance(micrograph, (str, Path)):

@@ -86,7 +86,7 @@ class _NoDevice(CpuDevice):
 
 
 def measure_pipeline(
-    *, micrographs: int = 12, micrograph_size: int = 4096, kind: str = "int8", threads: int = 2, devices: str = "cpu"
+    *, micrographs: int = 12, micrograph_size: int = 4096, pixels: str = "int8", threads: int = 2, devices: str = "cpu"
 ) -> dict[str, Any]:
     """Pick micrographs that are made for this and return rates, times per micrograph, and how busy the devices were.
 
@@ -99,16 +99,21 @@ def measure_pipeline(
         At least 4.
     micrograph_size : int
         Side in pixels of 1.77 Å.
-    kind : {'int8', 'float32'}
-        Of the pixels in the files.
+    pixels : {'int8', 'float32'}
+        What the files hold.
     threads : int
         CPU threads in all.
     devices : str
         As `--devices`; `none` answers at once.
+
+    Raises
+    ------
+    GempickError
+        A device cannot be used, or the temporary folder has no room.
     """
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        settings = _make_files(folder, micrographs, micrograph_size, kind, threads, devices)
+        settings = _make_files(folder, micrographs, micrograph_size, pixels, threads, devices)
         files = find_micrographs([folder / "mics"])
         plans = PlanStore()
         opened: list[Device] = (
@@ -128,7 +133,7 @@ def measure_pipeline(
     return {
         "micrographs": micrographs,
         "micrograph_size": micrograph_size,
-        "pixels": kind,
+        "pixels": pixels,
         "search_images": len(run["search_images"]["k"]),
         "devices": devices,
         "threads": threads,
@@ -144,7 +149,7 @@ def measure_pipeline(
     }
 
 
-def _make_files(folder: Path, count: int, size: int, kind: str, threads: int, devices: str) -> PickSettings:
+def _make_files(folder: Path, count: int, size: int, pixels: str, threads: int, devices: str) -> PickSettings:
     """Write micrographs of noise with particles, and the two views; return the settings."""
     rng = np.random.default_rng(0)
     (folder / "mics").mkdir()
@@ -156,7 +161,7 @@ def _make_files(folder: Path, count: int, size: int, kind: str, threads: int, de
         image = gaussian_filter(rng.standard_normal((size, size), np.float32), 1.0)
         for y, x in rng.integers(0, max(1, size - box), (PARTICLES * size * size // 4096**2, 2)):
             image[y : y + box, x : x + box] -= 0.3 * views[int(rng.integers(2))]
-        if kind == "int8":
+        if pixels == "int8":
             image = np.clip(np.rint(image * (20 / image.std())), -128, 127).astype(np.int8)
         write_mrc(folder / "mics" / f"m{number:04d}.mrc", image, PIXEL_SIZE)
     return make_settings(

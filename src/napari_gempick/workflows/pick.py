@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import platform
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from napari_gempick.inputs.sources import loader
 from napari_gempick.inputs.views import read_views
 from napari_gempick.io.candidates import read_candidates
 from napari_gempick.io.images.micrograph import LIST
+from napari_gempick.io.listing import MicrographFile, as_micrographs
 from napari_gempick.io.names import check_micrograph_name
 from napari_gempick.model.errors import GempickError, InputError, OutputError, printable
 from napari_gempick.model.values import AUTO
@@ -34,19 +36,17 @@ from napari_gempick.verification.prove import MicrographProof, Prover
 if TYPE_CHECKING:
     import threading
     from collections.abc import Callable, Sequence
-    from pathlib import Path
 
     from napari_gempick.device.base import Device
     from napari_gempick.engine.matching.pipeline import Source
-    from napari_gempick.io.listing import MicrographFile
     from napari_gempick.model.score_maps import BankIndex
     from napari_gempick.model.settings import PickSettings
 
 
 def pick_files(
     settings: PickSettings,
-    micrographs: Sequence[MicrographFile],
-    folder: Path,
+    micrographs: str | Path | Sequence[str | Path] | Sequence[MicrographFile],
+    folder: Path | str,
     *,
     overwrite: bool = False,
     resume: bool = False,
@@ -64,8 +64,9 @@ def pick_files(
     Parameters
     ----------
     settings : PickSettings
-    micrographs : sequence of MicrographFile
-    folder : Path
+    micrographs : path or sequence of paths
+        Files, folders, globs or RELION's lists, as on the command line; or a sequence of MicrographFile.
+    folder : Path or str
         Gets STEM_autopick.star and candidates/STEM.star for each micrograph, autopick.star and run.json.
     overwrite, resume : bool
         Replace earlier results, or keep those of micrographs that are done.
@@ -88,11 +89,19 @@ def pick_files(
     ------
     GempickError
         Nothing can be done: settings, templates, output folder, devices.
+
+    Examples
+    --------
+    >>> settings = gp.PickSettings(templates={"top": "template_top.mrc"}, mask={"top": "mask_top.mrc"}, threshold=0.5)
+    >>> run = gp.pick_files(settings, "micrograph_002.mrc", "picks")
+    >>> [row["picks"] > 0 for row in run["micrographs"]]
+    [True]
     """
+    folder = Path(folder)
     with alone_in(folder):
         return _pick(
             settings,
-            micrographs,
+            as_micrographs(micrographs),
             folder,
             overwrite,
             resume,
