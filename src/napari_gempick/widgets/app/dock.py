@@ -111,8 +111,8 @@ class Dock(QWidget):
         viewer.mouse_move_callbacks.append(self._moved)
         controller.state_changed.connect(self._unfold_next)
         for changed in (controller.state_changed, controller.results_changed, controller.loaded_changed):
-            changed.connect(lambda *_: self._hint())
-        self._hint()
+            changed.connect(lambda *_: self.messages.hint(next_step(controller)))
+        self.messages.hint(next_step(controller))
         controller.choice_changed.connect(self._unfold_tune)
         self._had_picks = False
         self._scroll_soon = qdebounced(self._scroll_to, timeout=50)
@@ -337,9 +337,6 @@ class Dock(QWidget):
             self._scroll_soon(self.search)
         elif state.views != before.views and self.search.open and not self._had_picks:
             self._scroll_soon(self.search)
-
-    def _hint(self) -> None:
-        self.messages.hint(next_step(self.controller))
 
     def _scroll_to(self, part: Panel) -> None:
         """Bring a part into sight, its end first."""
