@@ -46,6 +46,7 @@ from napari_gempick.results.thresholds import (
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
+    from pathlib import Path
 
     from numpy.typing import NDArray
 
