@@ -212,11 +212,11 @@ class Arrivals:
         path = str(micrograph.path)
         return self._files.get(path) == micrograph and not (unchanged and self._has_changed(path, self._seen[path]))
 
-    def fail(self, micrograph: MicrographFile) -> None:
-        """Note that a micrograph is of no use before its file changes."""
+    def mark(self, micrograph: MicrographFile, *, failed: bool) -> None:
+        """Note whether a micrograph is of no use before its file changes; such files are looked at each time."""
         path = str(micrograph.path)
-        self._seen[path].state = "failed"
-        self._failed.add(path)
+        self._seen[path].state = "failed" if failed else "taken"
+        (self._failed.add if failed else self._failed.discard)(path)
 
     def forget(self, micrograph: MicrographFile) -> Look:
         """Take a file for new that has changed or vanished; return as `look` what follows for others."""

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from napari_gempick.io.ctf import CtfTable, find_ctffind
 from napari_gempick.model.errors import GempickError, InputError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from napari_gempick.model.ctf import Ctf
@@ -27,10 +28,13 @@ class GrowingCtf:
     ----------
     path : Path
         As for CtfTable.
+    beside : callable, optional
+        Reads what else is wanted from the file; `also` is what it returned.
     """
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self, path: Path, beside: Callable[[], Any] = lambda: None) -> None:
+        self._path, self._beside = path, beside
+        self.also: Any = None
         self._table: CtfTable | None = None
         self._seen: dict[Path, _Stamp] = {}
         self._read: dict[Path, _Stamp] = {}
@@ -47,14 +51,14 @@ class GrowingCtf:
                 texts = list(now)
             if now == self._read or not now or not (folder or _ends_with_a_line(self._path)):
                 return False
-            table = CtfTable(self._path, texts)
+            table, also = CtfTable(self._path, texts), self._beside()
             if now != {path: _stamp(path) for path in now}:
                 return False
         except (GempickError, OSError) as error:
             if not isinstance(error, FileNotFoundError):
                 self.problem = str(error)
             return False
-        self._table, self._read, self.problem = table, now, ""
+        self._table, self.also, self._read, self.problem = table, also, now, ""
         return True
 
     def has(self, micrograph: Path) -> bool:

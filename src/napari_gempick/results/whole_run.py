@@ -92,6 +92,7 @@ def choose_by_run(
     notify: Callable[[str], None],
     prove: Callable[[MicrographFile, float], MicrographProof] | None = None,
     stored: Mapping[str, Candidates] | None = None,
+    check: Callable[[], None] = lambda: None,
 ) -> list[str]:
     """Choose thresholds, and teach a learned score, with the whole run and write the picks again; `rows` get new lines.
 
@@ -114,6 +115,8 @@ def choose_by_run(
         coordinates with.
     stored : mapping of str to Candidates, optional
         Candidates by the name of the results, where they have been read, with the score that chooses.
+    check : callable
+        Called before each micrograph; raises Cancelled to stop.
 
     Returns
     -------
@@ -148,12 +151,14 @@ def choose_by_run(
 
     known = []
     for micrograph in done:
+        check()
         try:
             known.append((micrograph, results.evidence(micrograph, candidates_of)))
         except GempickError as error:
             fail(micrograph, error)
     evidence = RunEvidence([scores for _, scores in known])
     for number, (micrograph, _) in enumerate(known):
+        check()
         name, before = micrograph.output_stem, rows[micrograph.output_stem]
         try:
             candidates, rates, wrong = candidates_of(micrograph), evidence.rates(number), before.get("wrong", [])

@@ -223,13 +223,17 @@ class Picking:
             return {"name": name, "path": path, "error": error.sentence}
         return None
 
-    def kept(self, micrograph: MicrographFile) -> dict[str, Any] | None:
-        """Return the line of run.json of a micrograph that an earlier run has done, None where it did not."""
+    def kept(self, micrograph: MicrographFile, *, read: bool = True) -> dict[str, Any] | None:
+        """Return the line of run.json of a micrograph that an earlier run has done, None where it did not.
+
+        Without `read`, files that run.json has are not read again.
+        """
         results, row = self.results, self.earlier.get(micrograph.output_stem)
-        if not self._resumed or not results.is_done(micrograph):
+        stale = row is None or "error" in row or row.get(FROM_BOTTOM, []) != results.from_bottom(micrograph)
+        names = None if read or stale else self.makers.index.view_names
+        if not self._resumed or not results.is_done(micrograph, names):
             return None
-        stale = row is None or row.get(FROM_BOTTOM, []) != results.from_bottom(micrograph)
-        if row is None or stale or "error" in row:  # finished just before the earlier run was killed
+        if row is None or stale:  # finished just before the earlier run was killed
             candidates = read_candidates(results.candidates(micrograph))
             return results.write_picks(micrograph, candidates, self.proof(micrograph, candidates.pixel_size))
         return row
