@@ -1,4 +1,4 @@
-"""Signals to pick and extract; one of each here, GEMPICK_FAULTS=all or tests/faults/commands.py sends 60."""
+"""Signals to pick, watch and extract; one of each here, GEMPICK_FAULTS=all or tests/faults/commands.py sends 60."""
 
 import os
 

@@ -17,7 +17,7 @@ import numpy as np
 from napari_gempick.io.images.micrograph import PACKED, has_sections, open_image
 from napari_gempick.io.images.mrc import header_of
 from napari_gempick.io.images.mrc_layout import HEADER_BYTES
-from napari_gempick.io.images.tiff import MAGIC
+from napari_gempick.io.images.tiff import MAGIC, pages_of
 from napari_gempick.io.listing import (
     MicrographFile,
     by_parts,
@@ -29,7 +29,7 @@ from napari_gempick.io.listing import (
     walk,
     without_collisions,
 )
-from napari_gempick.io.reading import readable
+from napari_gempick.io.reading import parsing, readable
 from napari_gempick.model.errors import InputError
 
 if TYPE_CHECKING:
@@ -64,10 +64,13 @@ class Look:
     gone : list of MicrographFile
         Complete before, but no longer what they were: the file has changed, has become a companion, or has another name
         now; results of that name are void. Where it is to be picked again, it is in `complete` then, now or later.
+    left_out : list of str
+        Paths of companions and of files with several sections.
     """
 
     complete: list[MicrographFile] = field(default_factory=list)
     gone: list[MicrographFile] = field(default_factory=list)
+    left_out: list[str] = field(default_factory=list)
 
 
 class Arrivals:
@@ -142,6 +145,7 @@ class Arrivals:
             if seen is not None and seen.state != "companion":
                 self._drop(other, found)
                 seen.state = "companion"
+                found.left_out.append(other)
 
     def _drop(self, path: str, found: Look) -> None:
         """Forget that a file was complete."""
@@ -187,6 +191,7 @@ class Arrivals:
         self._waiting.discard(path)
         if has_sections(path):
             seen.state = "left out"
+            found.left_out.append(path)
             return
         seen.state = "taken"
         file = MicrographFile(Path(path), relative_to(path, self._base))
@@ -268,8 +273,11 @@ def is_complete(path: Path) -> bool:
     try:
         with readable(path), path.open("rb") as stream:
             head, size = stream.read(HEADER_BYTES), os.fstat(stream.fileno()).st_size
-        plain = len(head) == HEADER_BYTES and not head.startswith((*MAGIC, *PACKED))
-        if not plain or size < header_of(path, head)[0]:
+        if not head.startswith((*MAGIC, *PACKED)):
+            return len(head) == HEADER_BYTES and size >= header_of(path, head)[0]
+        with parsing(path, "an image"):
+            if head.startswith(MAGIC) and not pages_of(path, size)[1]:
+                return False
             np.asarray(open_image(path).data[-1])
     except InputError:
         return False

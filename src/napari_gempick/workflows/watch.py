@@ -140,6 +140,7 @@ class _Watch:
         self._active, self._idle = time.monotonic(), False
         refresh = watching.seconds("refresh")
         self.record = Record(self._work, self._arrivals, refresh, self._stop, tell, notify)
+        self._earlier = {row["path"]: row for row in self.record.rows.values()}
         self._look_for_ctf(always=True)
 
     def pick(self) -> None:
@@ -197,7 +198,8 @@ class _Watch:
 
     def _take(self, look: Look) -> None:
         """Remove what is void, and line up what is complete: of equal CTF after one another."""
-        for micrograph in look.gone:
+        earlier = (micrograph_of(self._earlier.pop(path)) for path in look.left_out if path in self._earlier)
+        for micrograph in (*look.gone, *earlier):
             self._void(micrograph)
         group, place = self._work.makers.preparation.group, self._arrivals.place
         for micrograph in sorted(look.complete, key=lambda one: (group(one.path), place(str(one.path)))):
@@ -208,6 +210,9 @@ class _Watch:
         """Take up a micrograph that is complete."""
         self._active, self._idle = time.monotonic(), False
         name, path = micrograph.output_stem, str(micrograph.path)
+        earlier = self._earlier.pop(path, None)
+        if earlier is not None and earlier["name"] != name:  # other folders were watched then
+            self._void(micrograph_of(earlier))
         row = self._work.refused(micrograph)
         if row is not None:
             self._fail(micrograph, row)
@@ -274,9 +279,8 @@ class _Watch:
         for path, (micrograph, since) in self._without_ctf.items():
             if now - since > limit and micrograph.output_stem not in self.record.rows:
                 why = f" ({self._ctf.problem})" if self._ctf.problem else ""
-                error = (
-                    f"{path}: {self._settings.ctf} has had no row for it for {self._watching.ctf_wait}{why}; add one."
-                )
+                file, after = self._settings.ctf, self._watching.ctf_wait
+                error = f"{path}: {file} has no row for it after {after}{why}; add one, and it is picked."
                 self._notify(error)
                 self._fail(micrograph, {"name": micrograph.output_stem, "path": path, "error": error})
         self._ctf_at = now + SHARE * (time.monotonic() - now)
