@@ -32,7 +32,7 @@ def test_watch_has_every_option_of_pick_in_the_same_order():
         for name in ("pick", "watch")
     }
     own = [name for name in options["watch"] if name not in options["pick"]]
-    assert own == ["--poll", "--settle", "--ctf-wait", "--refresh", "--until-idle"]
+    assert own == ["--pattern", "--poll", "--settle", "--ctf-wait", "--refresh", "--until-idle"]
     assert [name for name in options["watch"] if name not in own] == options["pick"]
 
 
@@ -56,6 +56,15 @@ def test_events_are_lines_of_json_and_the_end_is_that_of_pick(data, gempick, bas
     assert (data / "out/autopick.star").read_text().replace(" out/", " other/") == (
         data / "other/autopick.star"
     ).read_text()
+
+
+def test_only_files_whose_names_match(data, gempick, basic):
+    """As in a folder of cryoSPARC, which has micrographs with and without dose weights."""
+    (data / "grid2/mic.mrc").rename(data / "grid2/1_mic_patch_aligned_doseweighted.mrc")
+    (data / "grid2/other.mrc").rename(data / "grid2/1_mic_patch_aligned.mrc")
+    done = gempick("watch", "grid2", "--pattern", "*_doseweighted.mrc", *basic, *SOON, "-o", "out", "--json", check=0)
+    (found,) = (event["micrograph"] for event in lines(done.stdout)[0] if event["event"] == "found")
+    assert found.endswith("grid2/1_mic_patch_aligned_doseweighted.mrc")
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ gives it: files that come later may turn one into a companion or into one of two
 
 from __future__ import annotations
 
+import fnmatch
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -84,13 +85,17 @@ class Arrivals:
         Folders to leave out, such as the output folder.
     settle : float
         Seconds without a change after which a file can be complete.
+    pattern : str
+        Only files whose names match are looked at.
     """
 
-    def __init__(self, folders: Sequence[str | Path], skip: Sequence[str | Path], settle: float) -> None:
+    def __init__(
+        self, folders: Sequence[str | Path], skip: Sequence[str | Path], settle: float, pattern: str = "*"
+    ) -> None:
         self.folders = [os.path.abspath(folder) for folder in folders]
         self._given = [str(folder) for folder in folders]
         self._skipped = [os.path.abspath(folder) for folder in skip]
-        self._base, self._settle = common_folder(self.folders), settle
+        self._base, self._settle, self._pattern = common_folder(self.folders), settle, pattern
         self._seen: dict[str, _Seen] = {}
         self._waiting: set[str] = set()
         self._failed: set[str] = set()
@@ -118,7 +123,8 @@ class Arrivals:
         there: dict[str, int] = {}
         for number, folder in enumerate(self.folders):
             for path in walk(folder, self._skipped):
-                there.setdefault(path, number)
+                if fnmatch.fnmatchcase(os.path.basename(path), self._pattern):
+                    there.setdefault(path, number)
         for path, number in there.items():
             if path not in self._seen:
                 self._enter(path, number, found)

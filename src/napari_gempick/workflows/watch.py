@@ -132,7 +132,7 @@ class _Watch:
             for path in left_over(output, ()):
                 path.unlink(missing_ok=True)
         skip = [output, output / "maps", output / "candidates"]
-        self._arrivals = Arrivals(folders, skip, watching.seconds("settle"))
+        self._arrivals = Arrivals(folders, skip, watching.seconds("settle"), watching.pattern)
         self._queue: deque[MicrographFile] = deque()
         self._without_ctf: dict[str, tuple[MicrographFile, float]] = {}
         self._ctf_of: dict[str, int] = {}

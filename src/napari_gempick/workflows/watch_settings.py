@@ -17,6 +17,12 @@ class WatchSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
+    pattern: str = declare(
+        "*",
+        "Only files whose names match, such as '*_doseweighted.mrc'; quote it, so that the shell leaves it alone.",
+        group=None,
+        metavar="PATTERN",
+    )
     poll: str = _time("5s", "Look at the folders this often; network file systems are read anew each time.")
     settle: str = _time(
         "5s",
