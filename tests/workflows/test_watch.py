@@ -80,7 +80,7 @@ class Run:
         rows, others = (json.loads((at / "run.json").read_text()) for at in (self.output, where))
         for one in (*rows["micrographs"], *others["micrographs"]):
             one.pop("seconds", None)
-        assert {**rows, "plan": 0} == {**others, "plan": 0}
+        assert {**rows, "plan": 0, "stages": 0} == {**others, "plan": 0, "stages": 0}
         return index == other
 
 
@@ -113,6 +113,7 @@ def test_files_that_come_one_by_one_in_any_order_give_what_pick_gives(run, files
     assert run.names("found") == run.names("done") == order
     assert [event for event, _ in run.events[-2:]] == ["idle", "ended"]
     assert run.events[-1][1] == {"state": "complete", "done": 4, "failed": 0, "picks": 12}
+    assert made["stages"]["limited_by"] == "arrival of micrographs"
     assert [row["picks"] for row in made["micrographs"]] == [3] * 4
     run.picked(tmp_path / "other")
     assert run.same(tmp_path / "other")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -353,8 +354,8 @@ class Results:
         return scores_of(candidates.picks, candidates.decoys, selection, floor, shape, excluded)
 
     def box_size(self, pixel_size: float) -> int:
-        """Return the box size in pixels of the micrograph: 1.5 diameters, even."""
-        return 2 * math.ceil(BOX_OVER_DIAMETER * self._diameter / pixel_size / 2)
+        """Return the box size in pixels of the micrograph."""
+        return box_over_diameter(self._diameter, pixel_size)
 
     def _write_maps(
         self, micrograph: MicrographFile, which: str, maps: ScoreMap, kinds: tuple[str, str] = ("ncc", "index")
@@ -374,7 +375,7 @@ class Results:
     def write_index(self, micrographs: Sequence[MicrographFile]) -> None:
         """Write the list of all coordinate files that are there, sorted by name."""
         ordered = sorted(micrographs, key=lambda item: item.output_stem)
-        there = [m for m in ordered if _exists(self.coordinates(m))]
+        there = [m for m in ordered if os.path.exists(self.coordinates(m))]  # False where a name is too long
         rows = [(shown(m.path), shown(self.coordinates(m))) for m in there]
         write_autopick_index(self.folder / INDEX_FILE, rows)
 
@@ -392,8 +393,6 @@ class Results:
         return run
 
 
-def _exists(path: Path) -> bool:
-    try:
-        return path.exists()
-    except OSError:  # a name that is too long
-        return False
+def box_over_diameter(diameter: float, pixel_size: float) -> int:
+    """Return the box size of a particle in pixels: 1.5 diameters (Å), even; `pixel_size` in Å."""
+    return 2 * math.ceil(BOX_OVER_DIAMETER * diameter / pixel_size / 2)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import platform
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from napari_gempick.device.discover import open_devices
 from napari_gempick.device.plan import PlanStore
 from napari_gempick.engine.matching.choice import Wanted
 from napari_gempick.engine.matching.pipeline import Outcome, Progress, search_all
+from napari_gempick.engine.matching.stage_times import StageTimes
 from napari_gempick.engine.matching.workers import DevicePool
 from napari_gempick.inputs.bank_maker import BankMaker
 from napari_gempick.inputs.preparation import Preparation, check_exclusion, with_exclusion
@@ -20,6 +22,7 @@ from napari_gempick.inputs.sources import loader
 from napari_gempick.inputs.views import read_views
 from napari_gempick.io.candidates import read_candidates
 from napari_gempick.io.images.micrograph import LIST
+from napari_gempick.io.listing import MicrographFile, as_micrographs
 from napari_gempick.io.names import check_micrograph_name
 from napari_gempick.model.errors import GempickError, InputError, OutputError, printable
 from napari_gempick.model.values import AUTO
@@ -33,19 +36,18 @@ from napari_gempick.verification.prove import MicrographProof, Prover
 if TYPE_CHECKING:
     import threading
     from collections.abc import Callable, Generator, Iterable, Sequence
-    from pathlib import Path
 
+    from napari_gempick.device.base import Device
     from napari_gempick.engine.matching.pipeline import Source
     from napari_gempick.io.growing_ctf import GrowingCtf
-    from napari_gempick.io.listing import MicrographFile
     from napari_gempick.model.score_maps import BankIndex
     from napari_gempick.model.settings import PickSettings
 
 
 def pick_files(
     settings: PickSettings,
-    micrographs: Sequence[MicrographFile],
-    folder: Path,
+    micrographs: str | Path | Sequence[str | Path] | Sequence[MicrographFile],
+    folder: Path | str,
     *,
     overwrite: bool = False,
     resume: bool = False,
@@ -56,14 +58,16 @@ def pick_files(
     notify: Callable[[str], None] = lambda sentence: None,
     finished: Callable[[dict[str, Any]], None] = lambda row: None,
     stage: Callable[[str], None] = lambda text: None,
+    devices: Sequence[Device] | None = None,
 ) -> dict[str, Any]:
     """Pick every micrograph into `folder` and return what run.json says.
 
     Parameters
     ----------
     settings : PickSettings
-    micrographs : sequence of MicrographFile
-    folder : Path
+    micrographs : path or sequence of paths
+        Files, folders, globs or RELION's lists, as on the command line; or a sequence of MicrographFile.
+    folder : Path or str
         Gets STEM_autopick.star and candidates/STEM.star for each micrograph, autopick.star and run.json.
     overwrite, resume : bool
         Replace earlier results, or keep those of micrographs that are done.
@@ -79,16 +83,26 @@ def pick_files(
         Receives each micrograph's line of run.json when its files are written.
     stage : callable
         Receives what is done before the first search image, in a few words.
+    devices : sequence of Device, optional
+        Instead of those that the settings name.
 
     Raises
     ------
     GempickError
         Nothing can be done: settings, templates, output folder, devices.
+
+    Examples
+    --------
+    >>> settings = gp.PickSettings(templates={"top": "template_top.mrc"}, mask={"top": "mask_top.mrc"}, threshold=0.5)
+    >>> run = gp.pick_files(settings, "micrograph_002.mrc", "picks")
+    >>> [row["picks"] > 0 for row in run["micrographs"]]
+    [True]
     """
+    folder = Path(folder)
     with alone_in(folder):
         return _pick(
             settings,
-            micrographs,
+            as_micrographs(micrographs),
             folder,
             overwrite,
             resume,
@@ -99,6 +113,7 @@ def pick_files(
             notify,
             finished,
             stage,
+            devices,
         )
 
 
@@ -115,11 +130,11 @@ def _pick(
     notify: Callable[[str], None],
     finished: Callable[[dict[str, Any]], None],
     stage: Callable[[str], None],
+    devices: Sequence[Device] | None,
 ) -> dict[str, Any]:
     """Do the work of `pick_files`."""
-    work = Picking(
-        settings, folder, overwrite=overwrite, resume=resume, cancel=cancel, notes=notes, notify=notify, stage=stage
-    )
+    how: dict[str, Any] = {"overwrite": overwrite, "resume": resume, "cancel": cancel, "notes": notes}
+    work = Picking(settings, folder, **how, notify=notify, stage=stage, devices=devices)
     results, makers = work.results, work.makers
     mine = {micrograph.output_stem for micrograph in micrographs}
     others = [row for row in earlier_rows(folder) if row["name"] not in mine] if keep_others else []
@@ -165,12 +180,17 @@ class Picking:
 
     Parameters
     ----------
-    settings, folder, overwrite, resume, notes, notify, stage
+    settings, folder, overwrite, resume, notes, notify, stage, devices
         See pick_files.
     cancel : threading.Event, optional
         Set it to stop: making templates then raises Cancelled.
     ctf : GrowingCtf, optional
         In the place of the file of `settings.ctf`.
+
+    Attributes
+    ----------
+    rested : bool
+        There were times without a micrograph to search.
 
     Raises
     ------
@@ -190,6 +210,7 @@ class Picking:
         notify: Callable[[str], None],
         stage: Callable[[str], None],
         ctf: GrowingCtf | None = None,
+        devices: Sequence[Device] | None = None,
     ) -> None:
         self.settings, self.folder, self.notes = settings, folder, list(notes)
         self._notify = notify
@@ -207,7 +228,9 @@ class Picking:
         self.earlier: dict[str, dict[str, Any]] = {row["name"]: row for row in (earlier or {}).get("micrographs", [])}
         self._plans = PlanStore()
         stage("opening devices")
-        self._pool = DevicePool(open_devices(settings.devices, settings.threads, self._plans))
+        self._pool = DevicePool(devices or open_devices(settings.devices, settings.threads, self._plans))
+        self._times = StageTimes()
+        self.rested = False
         self._hints = makers.hints()
         self._costly = makers.step_notes()
         for sentence in self._costly:
@@ -244,6 +267,8 @@ class Picking:
 
     def loader(self, micrograph: MicrographFile, *, keep: bool) -> Callable[[], Source]:
         """Return what reads a micrograph for the search; `keep` an exclusion mask that is there already."""
+        with contextlib.suppress(OSError):
+            self._times.bytes_read += micrograph.path.stat().st_size
         load = functools.partial(loader, micrograph, self.settings, self.makers)
         if self.settings.exclude != AUTO:
             return load
@@ -267,11 +292,13 @@ class Picking:
             wanted=Wanted(settings.search, candidate_floor(settings, names), settings.save_maps),
             cancel=cancel,
             progress=progress,
+            times=self._times,
         )
 
     def finish(self, micrograph: MicrographFile, outcome: Outcome) -> dict[str, Any]:
         """Write one micrograph's results and return its line in run.json; the user hears what is to be said."""
-        row = finish_micrograph(self.results, micrograph, outcome, self._prover)
+        with self._times.of("write"):
+            row = finish_micrograph(self.results, micrograph, outcome, self._prover)
         failed = [row["error"]] if "error" in row else []
         for sentence in (*failed, *row.get("notes", []), *row.get("remarks", [])):
             self._notify(sentence)
@@ -279,6 +306,7 @@ class Picking:
 
     def write_run(self, state: str, rows: list[dict[str, Any]]) -> dict[str, Any]:
         """Write run.json with these lines and return its content."""
+        waited = {"devices_busy": None, "limited_by": "arrival of micrographs"} if self.rested else {}
         return self.results.write_run(
             {
                 "state": state,
@@ -289,6 +317,7 @@ class Picking:
                 "search_images": search_images(self.makers.index),
                 "devices": [device.describe() for device in self._pool.devices],
                 "failed_devices": dict(self._pool.failed),
+                "stages": {**self._times.describe(self._pool), **waited},
                 "plan": self._plans.record,
                 "python": platform.python_version(),
                 "micrographs": rows,
@@ -333,7 +362,7 @@ def finish_micrograph(results: Results, micrograph: MicrographFile, outcome: Out
         if outcome.error is not None:
             raise outcome.error
         assert outcome.scores is not None
-        proof = MicrographProof(prover, micrograph.path, outcome.scores.grid.pixel_size)
+        proof = MicrographProof(prover, micrograph.path, outcome.scores.grid.pixel_size, outcome.raw)
         maps = outcome.scores, outcome.per_view, outcome.decoys
         row = results.write(micrograph, *maps, proof, outcome.image, outcome.refine)
         row["seconds"] = round(outcome.seconds, 3)

@@ -153,12 +153,14 @@ class _Watch:
         """
         facts = {"folders": [str(folder) for folder in self._folders], "output": str(self._output)}
         self._tell("watching", {**facts, "done": len(self.record.rows)})
-        state = "stopped"
+        state, searched = "stopped", False
         try:
             while not self._stop.is_set() and not self._has_ended():
                 self._look()
                 if self._queue:
+                    self._work.rested = self._work.rested or searched
                     self._search()
+                    searched = True
                 else:
                     self._in_between()
                     self._stop.wait(max(0.01, self._poll_at - time.monotonic()))

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from napari_gempick.device.base import BasisWorker, Rect
     from napari_gempick.engine.matching.compression import Compression
     from napari_gempick.engine.matching.search import Search
-    from napari_gempick.engine.matching.workers import TileCache
+    from napari_gempick.engine.matching.tile_cache import TileCache
 
     Floats = NDArray[np.float32]
 
