@@ -1,6 +1,7 @@
 """Micrographs as they arrive: each event brings the next file, so that no test depends on how fast the machine is."""
 
 import json
+import os
 import threading
 from pathlib import Path
 
@@ -237,6 +238,29 @@ def test_started_again_after_the_names_have_changed(run, files, tmp_path):
     run()
     run.picked(tmp_path / "other")
     assert run.same(tmp_path / "other")
+
+
+def test_a_name_that_now_belongs_to_another_file(run, files, tmp_path):
+    """Of the folder alone it was `a`; of the folder above, `a` is a file that nobody had picked."""
+    put(run, "grid0/a.mrc", files[1]["grid0/a.mrc"])
+    put(run, "a.mrc", files[1]["grid0/b.mrc"])
+    os.utime(run.folder / "a.mrc", (1, 1))
+    run.folder = run.folder / "grid0"
+    run()
+    run.folder = run.folder.parent
+    run()
+    assert sorted(run.names("done")) == ["a.mrc", "grid0/a.mrc"]
+    run.picked(tmp_path / "other")
+    assert run.same(tmp_path / "other")
+
+
+def test_a_data_set_that_was_moved_is_not_picked_again(run, files, tmp_path):
+    put(run, "grid0/a.mrc", files[1]["grid0/a.mrc"])
+    run()
+    run.folder = run.folder.rename(tmp_path / "moved")
+    run()
+    assert run.names("found") == []
+    assert [(row["picks"], row["path"]) for row in run.record()] == [(3, str(tmp_path / "moved/grid0/a.mrc"))]
 
 
 def with_ctf(run, **more):

@@ -140,7 +140,7 @@ class _Watch:
         self._active, self._idle = time.monotonic(), False
         refresh = watching.seconds("refresh")
         self.record = Record(self._work, self._arrivals, refresh, self._stop, tell, notify)
-        self._earlier = {row["path"]: row for row in self.record.rows.values()}
+        self._earlier = {row["path"]: name for name, row in self.record.rows.items()}
         self._look_for_ctf(always=True)
 
     def pick(self) -> None:
@@ -200,9 +200,10 @@ class _Watch:
 
     def _take(self, look: Look) -> None:
         """Remove what is void, and line up what is complete: of equal CTF after one another."""
-        earlier = (micrograph_of(self._earlier.pop(path)) for path in look.left_out if path in self._earlier)
-        for micrograph in (*look.gone, *earlier):
+        for micrograph in look.gone:
             self._void(micrograph)
+        for path in look.left_out:
+            self._void_earlier(path, "")
         group, place = self._work.makers.preparation.group, self._arrivals.place
         for micrograph in sorted(look.complete, key=lambda one: (group(one.path), place(str(one.path)))):
             if self._arrivals.holds(micrograph):
@@ -212,29 +213,41 @@ class _Watch:
         """Take up a micrograph that is complete."""
         self._active, self._idle = time.monotonic(), False
         name, path = micrograph.output_stem, str(micrograph.path)
-        earlier = self._earlier.pop(path, None)
-        if earlier is not None and earlier["name"] != name:  # other folders were watched then
-            self._void(micrograph_of(earlier))
+        self._void_earlier(path, name)
         row = self._work.refused(micrograph)
         if row is not None:
             self._fail(micrograph, row)
             return
         before = self.record.rows.get(name)
-        if before is not None and Path(before["path"]).name != micrograph.path.name:
+        other = before is not None and before["path"] != path
+        if before is not None and other and not self._has_moved(before, micrograph):
             self._void(micrograph)
         elif before is not None or self._ctf is None or self._ctf.has(micrograph.path):
             row = self._kept(micrograph)
         if row is not None:
-            self.record.put(name, row)
+            self.record.put(name, {**row, "path": path})
             return
         if before is not None:  # of an older file
             self._void(micrograph)
         if self._ctf is not None and not self._ctf.has(micrograph.path):
             self._without_ctf[path] = micrograph, time.monotonic()
             return
-        self._ctf_of[name] = hash(self._work.makers.preparation.group(micrograph.path))
+        if self._ctf is not None:
+            self._ctf_of[name] = hash(self._work.makers.preparation.group(micrograph.path))
         self._queue.append(micrograph)
         self._tell("found", {"micrograph": path})
+
+    def _void_earlier(self, path: str, name: str) -> None:
+        """Remove what an earlier run made of a file under another name than it has now."""
+        earlier = self._earlier.pop(path, name)
+        if earlier != name and self.record.rows.get(earlier, {}).get("path") == path:
+            self._void(micrograph_of(self.record.rows[earlier]))
+
+    @staticmethod
+    def _has_moved(row: dict[str, Any], micrograph: MicrographFile) -> bool:
+        """Return whether a line may be about a micrograph in spite of its path: the whole data set was moved."""
+        path = Path(row["path"])
+        return path.name == micrograph.path.name and not path.exists()
 
     def _kept(self, micrograph: MicrographFile) -> dict[str, Any] | None:
         """Return the line of a micrograph that is done already."""
