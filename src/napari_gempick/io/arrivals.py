@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import fnmatch
 import os
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -67,11 +68,14 @@ class Look:
         now; results of that name are void. Where it is to be picked again, it is in `complete` then, now or later.
     left_out : list of str
         Paths of companions and of files with several sections.
+    seconds : float
+        How long it took to list the folders.
     """
 
     complete: list[MicrographFile] = field(default_factory=list)
     gone: list[MicrographFile] = field(default_factory=list)
     left_out: list[str] = field(default_factory=list)
+    seconds: float = 0.0
 
 
 class Arrivals:
@@ -119,12 +123,13 @@ class Arrivals:
         everywhere : bool
             Look also whether files have changed that were complete.
         """
-        found = Look()
+        found, begun = Look(), time.monotonic()
         there: dict[str, int] = {}
         for number, folder in enumerate(self.folders):
             for path in walk(folder, self._skipped):
                 if fnmatch.fnmatchcase(os.path.basename(path), self._pattern):
                     there.setdefault(path, number)
+        found.seconds = time.monotonic() - begun
         for path, number in there.items():
             if path not in self._seen:
                 self._enter(path, number, found)

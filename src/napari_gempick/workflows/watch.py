@@ -185,12 +185,13 @@ class _Watch:
         if now < self._poll_at:
             return
         everywhere = now >= self._all_at
-        self._take(self._arrivals.look(now, everywhere=everywhere))
-        self._look_for_ctf()
+        look = self._arrivals.look(now, everywhere=everywhere)
         took, poll = time.monotonic() - now, self._watching.seconds("poll")
-        self._poll_at = now + took + max(poll, took * SHARE)
+        self._poll_at = now + took + max(poll, look.seconds * SHARE)
         if everywhere:
             self._all_at = now + took + max(ALL_FILES * poll, took * SHARE)
+        self._take(look)
+        self._look_for_ctf()
         failed = self.record.failed
         parts = [f"{len(self.record.rows) - failed} picked", f"{len(self._queue)} to do"]
         parts += [f"{failed} failed"] if failed else []
