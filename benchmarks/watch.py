@@ -1,7 +1,7 @@
 """What `gempick watch` costs beside the search when there are many files: time, memory, and how often it writes.
 
-`python benchmarks/watch.py [--files 20000]` lets links to one micrograph arrive, a hundred at a time. The search is left
-out, and the files of each micrograph are links too. It prints a line for each tenth of them.
+`python benchmarks/watch.py [--files 20000]` lets links to one micrograph arrive, a hundred at a time. No search is
+made, and the results of each micrograph are links too. It prints a line for each tenth of them.
 """
 
 import argparse
