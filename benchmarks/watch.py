@@ -1,6 +1,6 @@
 """What `gempick watch` costs beside the search when there are many files: time, memory, and how often it writes.
 
-`python benchmarks/watch.py [--files 20000]` lets links to one micrograph arrive, a hundred at a time. No search is
+`python benchmarks/watch.py [--files 20000]` lets links to one micrograph arrive, a twentieth at a time. No search is
 made, and the results of each micrograph are links too. It prints a line for each tenth of them.
 """
 
@@ -70,9 +70,9 @@ def measure(folder, files):
     begun = time.process_time()
 
     def more():
-        for number in range(came[0], min(files, came[0] + 100)):
+        for number in range(came[0], min(files, came[0] + files // 20)):
             os.symlink(folder / "one.mrc", folder / f"in/micrograph_{number:06d}.mrc")
-        came[0] += 100
+        came[0] += files // 20
 
     done = [0]
     print("micrographs  CPU s  looks  writes  memory MiB")

@@ -55,7 +55,7 @@ PICK = (
     "-o",
 )
 EXTRACT = ("extract", "mics", "picks", "--box", "64", "--normalize", "-o")
-AUTO = (*PICK[:-1], "--threshold", "auto", "-o")
+AUTO = (*PICK[:-3], "6", "--threshold", "auto", "-o")
 SOON = ("--poll", "0.1s", "--settle", "0.1s", "--until-idle", "0.3s", "--refresh", "0.1s", "--json", "-o")
 WATCH = ("watch", *AUTO[1:-1], *SOON)
 COMMANDS = {"pick": (PICK, "out"), "watch": (WATCH, "out"), "extract": (EXTRACT, "out/p.mrcs")}
@@ -137,8 +137,8 @@ def one(folder, what, name, after, wanted):
     }
 
 
-def run(folder, moments, seed, whats=tuple(COMMANDS)):
-    """Send every signal at random moments of each command; yield a row for each."""
+def run(folder, moments, seed, whats=tuple(COMMANDS), names=tuple(STATUS)):
+    """Send signals at random moments of each command; yield a row for each."""
     random.seed(seed)
     make_data(folder)
     for what in whats:
@@ -155,7 +155,7 @@ def run(folder, moments, seed, whats=tuple(COMMANDS)):
         wanted = files(folder / "out")
         subprocess.run(["rm", "-rf", "out", "first"], cwd=folder, check=True)
         for _ in range(moments):
-            for name in STATUS:
+            for name in names:
                 yield one(folder, what, name, random.uniform(0.2, 1.0) * whole, wanted)
 
 
