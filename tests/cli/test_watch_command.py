@@ -74,7 +74,7 @@ def test_only_files_whose_names_match(data, gempick, basic):
         (("--overwrite", "--resume"), "exclude each other"),
         (("--pool", "--threshold", "0.5"), "give --threshold auto"),
         (("--ctf", "c.star", "--contrast", "same"), "leave out --contrast"),
-        (("--score", "learned", "--no-decoys"), "decoys"),
+        (("--threshold", "2"), "must lie between -1 and 1"),
     ],
 )
 def test_wrong_usage_is_one_sentence(data, gempick, basic, words, sentence):

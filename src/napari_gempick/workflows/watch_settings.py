@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import functools
 
-from pydantic import BaseModel, ConfigDict, field_validator
+from pydantic import field_validator
 
-from napari_gempick.model.declaration import declare, validated
+from napari_gempick.model.declaration import Settings, declare
 from napari_gempick.model.values import read_duration
 
 _time = functools.partial(declare, group=None, metavar="TIME")
 
 
-class WatchSettings(BaseModel):
+class WatchSettings(Settings):
     """Settings of watching folders. Times are texts such as 90s, 30m or 2h."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     pattern: str = declare(
         "*",
@@ -53,5 +51,5 @@ class WatchSettings(BaseModel):
         return read_duration(getattr(self, name))
 
 
-make_watch_settings = functools.partial(validated, WatchSettings)
+make_watch_settings = WatchSettings.model_validate
 """Build settings from plain values; raises SettingsError, one sentence that names each wrong setting."""
