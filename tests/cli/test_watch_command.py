@@ -67,6 +67,16 @@ def test_only_files_whose_names_match(data, gempick, basic):
     assert found.endswith("grid2/1_mic_patch_aligned_doseweighted.mrc")
 
 
+@pytest.mark.parametrize("command", [("pick", "--resume"), ("watch", *SOON)])
+def test_masks_and_maps_beside_the_micrographs_are_not_micrographs(data, gempick, basic, command):
+    name, *more = command
+    words = (name, "grid1", *basic, "--exclude", "auto", "--save-maps", "-o", "grid1")
+    gempick(*words, *(more if name == "watch" else ()), check=0)
+    assert list((data / "grid1/excluded").iterdir()) and list((data / "grid1/maps").iterdir())
+    gempick(*words, *more, check=0)
+    assert [row["name"] for row in json.loads((data / "grid1/run.json").read_text())["micrographs"]] == ["mic"]
+
+
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [

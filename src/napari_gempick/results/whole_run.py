@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from napari_gempick.device.locks import Busy, give_back, take
 from napari_gempick.engine.picking.run_evidence import RunEvidence
+from napari_gempick.inputs.preparation import FOLDER as EXCLUDED
 from napari_gempick.io.atomic import sweep
 from napari_gempick.io.candidates import read_candidates
 from napari_gempick.model.errors import GempickError, OutputError, SettingsError
@@ -61,6 +62,11 @@ def alone_in(folder: Path) -> Iterator[None]:
         if made:
             with contextlib.suppress(OSError):  # what was made for nothing
                 folder.rmdir()
+
+
+def own_folders(folder: Path) -> list[Path]:
+    """Return the output folder and those in it that hold images which are not micrographs: where these lie beside."""
+    return [folder, *(folder / name for name in ("maps", "candidates", EXCLUDED))]
 
 
 def left_over(folder: Path, kept: Sequence[Path]) -> list[Path]:

@@ -16,7 +16,7 @@ from napari_gempick.io.arrivals import Arrivals
 from napari_gempick.io.growing_ctf import GrowingCtf
 from napari_gempick.model.errors import Cancelled, GempickError, InputError, OutputError, SettingsError
 from napari_gempick.results.run_rows import micrograph_of, table_of
-from napari_gempick.results.whole_run import alone_in, left_over
+from napari_gempick.results.whole_run import alone_in, left_over, own_folders
 from napari_gempick.workflows.pick import Picking
 from napari_gempick.workflows.retune import retune
 from napari_gempick.workflows.watch_record import SHARE, Record
@@ -131,8 +131,7 @@ class _Watch:
         if overwrite:
             for path in left_over(output, ()):
                 path.unlink(missing_ok=True)
-        skip = [output, output / "maps", output / "candidates"]
-        self._arrivals = Arrivals(folders, skip, watching.seconds("settle"), watching.pattern)
+        self._arrivals = Arrivals(folders, own_folders(output), watching.seconds("settle"), watching.pattern)
         self._queue: deque[MicrographFile] = deque()
         self._without_ctf: dict[str, tuple[MicrographFile, float]] = {}
         self._ctf_of: dict[str, int] = {}
