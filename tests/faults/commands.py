@@ -1,4 +1,4 @@
-"""Signals to `gempick pick` and `gempick extract` at random moments: no half file, the same bytes after resuming.
+"""Signals to `gempick pick`, `watch` and `extract` at random moments: no half file, the same bytes after resuming.
 
 `python tests/faults/commands.py [--moments 60] [--seed N]` sends each signal so often to each command.
 """
@@ -18,6 +18,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from faults.signals import main
 from helpers import Blobs
 from napari_gempick.io.stack import write_mrc
+from napari_gempick.io.star import read_table
 
 STATUS = {"SIGKILL": {-9}, "SIGINT": {130}, "SIGTERM": {143}}
 LEFT = 2.0
@@ -54,7 +55,14 @@ PICK = (
     "-o",
 )
 EXTRACT = ("extract", "mics", "picks", "--box", "64", "--normalize", "-o")
-COMMANDS = {"pick": (PICK, "out"), "extract": (EXTRACT, "out/p.mrcs")}
+AUTO = (*PICK[:-3], "6", "--threshold", "auto", "-o")
+SOON = ("--poll", "0.1s", "--settle", "0.1s", "--until-idle", "0.3s", "--refresh", "0.1s", "--json", "-o")
+WATCH = ("watch", *AUTO[1:-1], *SOON)
+COMMANDS = {"pick": (PICK, "out"), "watch": (WATCH, "out"), "extract": (EXTRACT, "out/p.mrcs")}
+RIGHT = {"watch": AUTO}
+"""What another command makes must be the same."""
+CHOSEN_AGAIN = {"watch": "_autopick.star"}
+"""Files that are whole, but follow the evidence of all micrographs at the end."""
 
 
 def files(folder):
@@ -68,17 +76,16 @@ def files(folder):
     return found
 
 
-def start(folder, what, where, *more):
-    words, _ = COMMANDS[what]
+def start(folder, words, where, *more):
     command = [sys.executable, "-m", "napari_gempick", *words, where, *more]
-    return subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
 def one(folder, what, name, after, wanted):
     """Send one signal; return what is wrong."""
     wrong = []
-    _, where = COMMANDS[what]
-    process = start(folder, what, where)
+    words, where = COMMANDS[what]
+    process = start(folder, words, where)
     time.sleep(after)
     running = process.poll() is None
     process.send_signal(getattr(signal, name))
@@ -95,17 +102,27 @@ def one(folder, what, name, after, wanted):
     if "Traceback" in said and "napari_gempick" in said.split("Traceback", 1)[1]:  # not one of Python's own start
         wrong.append(f"a traceback: {said[-300:]}")
     half = {path for path, content in files(folder / "out").items() if content != wanted.get(path)}
+    for path in [path for path in half if path.endswith(CHOSEN_AGAIN.get(what, " "))]:
+        read_table(folder / "out" / path)  # raises where it is cut
+        half.discard(path)
+    done = {path.stem for path in (folder / "out/candidates").glob("*.star")}
+    done = {name for name in done if (folder / f"out/{name}_autopick.star").exists()}
     if half:
         wrong.append(f"half files: {sorted(half)}")
     for place in (folder / "out").glob("run.json"):
         json.loads(place.read_text())
     resumable = what != "pick" or (folder / "out/run.json").exists()
-    again = start(folder, what, where, *(["--resume"] if resumable else []))
-    said = again.communicate(timeout=120)[1]
+    again = start(folder, words, where, *(["--resume"] if resumable else []))
+    events, said = again.communicate(timeout=120)
     if again.returncode != 0:
         wrong.append(f"resuming ended with {again.returncode}: {said[-300:]}")
     if files(folder / "out") != wanted:
         wrong.append("other bytes after resuming")
+    if what in RIGHT:
+        rows = [json.loads(line) for line in events.splitlines()]
+        found = {Path(one["micrograph"]).stem for one in rows if one["event"] == "found"}
+        if done & found or done | found != {f"m{number}" for number in range(8)}:
+            wrong.append(f"twice or never: {sorted(done & found)}, {sorted(done | found)}")
     left = [path.name for path in (folder / "out").rglob("*") if path.name.startswith(UNFINISHED)]
     if left or (folder / "out/p.mrcs.partial").exists():
         wrong.append(f"left behind: {left or 'the partial folder'}")
@@ -120,18 +137,25 @@ def one(folder, what, name, after, wanted):
     }
 
 
-def run(folder, moments, seed, whats=tuple(COMMANDS)):
-    """Send every signal at random moments of each command; yield a row for each."""
+def run(folder, moments, seed, whats=tuple(COMMANDS), names=tuple(STATUS)):
+    """Send signals at random moments of each command; yield a row for each."""
     random.seed(seed)
     make_data(folder)
     for what in whats:
         begun = time.monotonic()
-        process = start(folder, what, COMMANDS[what][1])
-        assert process.wait(120) == 0, process.stderr.read()
-        whole, wanted = time.monotonic() - begun, files(folder / "out")
-        subprocess.run(["rm", "-rf", "out"], cwd=folder, check=True)
+        words, where = COMMANDS[what]
+        said = (process := start(folder, words, where)).communicate(timeout=120)[1]
+        assert process.returncode == 0, said
+        whole = time.monotonic() - begun
+        if what in RIGHT:
+            subprocess.run(["mv", "out", "first"], cwd=folder, check=True)
+            assert start(folder, RIGHT[what], where).wait(120) == 0
+            assert files(folder / "first") == files(folder / "out")
+            assert (folder / "first/autopick.star").read_bytes() == (folder / "out/autopick.star").read_bytes()
+        wanted = files(folder / "out")
+        subprocess.run(["rm", "-rf", "out", "first"], cwd=folder, check=True)
         for _ in range(moments):
-            for name in STATUS:
+            for name in names:
                 yield one(folder, what, name, random.uniform(0.2, 1.0) * whole, wanted)
 
 

@@ -13,7 +13,7 @@ from napari_gempick.workflows.pick import pick_files
 SIZE = (300, 330)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def data(tmp_path_factory):
     """Four micrographs with many particles, one with a single one, one with none."""
     folder = tmp_path_factory.mktemp("run")
@@ -28,12 +28,12 @@ def data(tmp_path_factory):
     return folder
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def settings(data):
     return make_settings(values_for(data, threshold=("auto",), save_maps=False, per_view_maps=False))
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def picked(data, settings, tmp_path_factory):
     folder = tmp_path_factory.mktemp("picked") / "run"
     return folder, pick_files(settings, find_micrographs([data / "mics"]), folder)

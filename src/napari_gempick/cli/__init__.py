@@ -49,6 +49,7 @@ class LazyGroup(click.Group):
 
 COMMANDS = {
     "pick": "Pick particles by template matching.",
+    "watch": "Pick micrographs as they arrive in folders.",
     "preview": "A quick look: coarse search, then exact scores of its candidates.",
     "retune": "New picks from saved candidates: no correlation.",
     "job": "Pick a data set on a cluster: export, submit, status, collect, cancel.",

@@ -59,6 +59,7 @@ def command(
     from napari_gempick.model.errors import SettingsError
     from napari_gempick.model.settings import make_settings
     from napari_gempick.results.run_file import merged, read_settings
+    from napari_gempick.results.whole_run import own_folders
     from napari_gempick.workflows.pick import pick_files
     from napari_gempick.workflows.retune import retune
 
@@ -70,7 +71,7 @@ def command(
     if pooled and None not in settings.thresholds.all:
         raise SettingsError("--pool chooses automatic thresholds; give --threshold auto, or leave it out.")
     notes: list[str] = []
-    files = find_micrographs(micrographs, skip=[output, output / "maps", output / "candidates"], notify=notes.append)
+    files = find_micrographs(micrographs, skip=own_folders(output), notify=notes.append)
     for note in notes:
         say(note)
     printer = ProgressPrinter("Picking")

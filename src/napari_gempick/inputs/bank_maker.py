@@ -57,11 +57,19 @@ class BankMaker:
     views : list of View
     cancel : threading.Event, optional
         Set it to stop: making a bank then raises Cancelled.
+    preparation : Preparation, optional
+        Made before, from settings with the same filters and CTF.
     """
 
-    def __init__(self, settings: PickSettings, views: list[View], cancel: threading.Event | None = None) -> None:
+    def __init__(
+        self,
+        settings: PickSettings,
+        views: list[View],
+        cancel: threading.Event | None = None,
+        preparation: Preparation | None = None,
+    ) -> None:
         self._settings, self.views, self._cancel = settings, views, cancel
-        self.preparation = Preparation(settings)
+        self.preparation = preparation or Preparation(settings)
         self._lock = threading.Lock()
         self._whole: dict[Fraction, BankMaker] = {}
         self._sketches: dict[tuple[float, Fraction], Bank] = {}
@@ -161,7 +169,8 @@ class BankMaker:
         loss = self.step_loss(step)
         if loss <= MUCH:
             return []
-        finer = BankMaker(self._settings.model_copy(update={"angle_step": None}), self.views).index.angle_step
+        finest = self._settings.model_copy(update={"angle_step": None})
+        finer = BankMaker(finest, self.views, preparation=self.preparation).index.angle_step
         return [
             f"An angle step of {step:g} degrees costs {100 * loss:.0f} % of the score with these templates; "
             f"--angle-step auto takes {finer:.2g} degrees."
@@ -220,7 +229,8 @@ class BankMaker:
             if grid.ratio not in self._whole:
                 same = {"grid": "full", "lowpass": self.lowpass(grid), "mask_edge": self._edge(grid)}
                 same["angle_step"] = self.index.angle_step
-                self._whole[grid.ratio] = BankMaker(self._settings.model_copy(update=same), self.views, self._cancel)
+                settings = self._settings.model_copy(update=same)
+                self._whole[grid.ratio] = BankMaker(settings, self.views, self._cancel, self.preparation)
             return self._whole[grid.ratio]
 
     def symmetry_hints(self) -> list[str]:

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from napari_gempick.engine.matching.pipeline import Source
     from napari_gempick.engine.preprocess.fourier_filters import Transfer
+    from napari_gempick.io.growing_ctf import GrowingCtf
     from napari_gempick.io.listing import MicrographFile
     from napari_gempick.model.ctf import Ctf
     from napari_gempick.model.settings import PickSettings
@@ -67,6 +68,8 @@ class Preparation:
     Parameters
     ----------
     settings : PickSettings
+    ctf : GrowingCtf, optional
+        The CTFs, in the place of the file or folder of the settings.
 
     Raises
     ------
@@ -74,9 +77,9 @@ class Preparation:
         The file or folder with the CTFs cannot be read.
     """
 
-    def __init__(self, settings: PickSettings) -> None:
+    def __init__(self, settings: PickSettings, ctf: GrowingCtf | None = None) -> None:
         self._settings = settings
-        self._table = None if settings.ctf is None else CtfTable(Path(settings.ctf))
+        self._table = ctf or (None if settings.ctf is None else CtfTable(Path(settings.ctf)))
 
     def ctf_of(self, path: Path) -> Ctf | None:
         """Return the CTF of a micrograph's group; None without --ctf.

@@ -47,6 +47,8 @@ class CtfTable:
     ----------
     path : Path
         A STAR file, a text file of CTFFIND, or a folder of them.
+    texts : sequence of Path, optional
+        Those of the folder that count; default all.
 
     Values that cannot be right (NaN, no defocus, ...) count only against their own micrograph.
 
@@ -56,12 +58,12 @@ class CtfTable:
         It cannot be read, has too few columns, or has no values that can be right.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, texts: Sequence[Path] | None = None) -> None:
         self._path = path
         self._rows: dict[str, list[_Row]] = {}
         self._inputs: dict[str, list[_Row]] = {}
-        if path.is_dir() or is_ctffind(path):
-            self._read_texts(find_ctffind(path) if path.is_dir() else [path])
+        if texts is not None or path.is_dir() or is_ctffind(path):
+            self._read_texts(texts if texts is not None else find_ctffind(path) if path.is_dir() else [path])
         else:
             with parsing(path, "a STAR file"):
                 self._read_star(path)

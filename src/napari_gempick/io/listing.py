@@ -19,7 +19,7 @@ from napari_gempick.io.star import read_tables
 from napari_gempick.model.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
     from napari_gempick.io.star import Table
 
@@ -118,9 +118,9 @@ def find_micrographs(
         for root, path, size in _expand(given, skipped, notify):
             roots.append(root)
             paths[path] = paths.get(path) or size
-    base = _common_folder(roots)
-    files = [MicrographFile(Path(path), _relative(path, base), pixel_size=size) for path, size in paths.items()]
-    return _without_collisions(files)
+    base = common_folder(roots)
+    files = [MicrographFile(Path(path), relative_to(path, base), pixel_size=size) for path, size in paths.items()]
+    return without_collisions(files)
 
 
 def _expand(
@@ -150,6 +150,23 @@ def _unlisted(text: str, skipped: tuple[str, ...], notify: Callable[[str], None]
 
 def _in_folder(folder: str, skipped: tuple[str, ...], notify: Callable[[str], None]) -> Iterator[tuple[str, str]]:
     root = os.path.abspath(folder)
+    found = walk(root, skipped)
+    stems = {stem_of_path(path) for path in found}
+    companions = {path for path in found if (plain := plain_stem(path)) and plain in stems}
+    several = {path for path in found if path not in companions and has_sections(path)}
+    for sentence in left_out(folder, companions, several):
+        notify(sentence)
+    found = [path for path in found if path not in companions | several]
+    if not found:
+        raise InputError(
+            f"{folder} has no micrographs (.mrc, .tif, .mrc.gz, .mrc.bz2) in it; name another folder.", folder
+        )
+    for path in sorted(found, key=by_parts):
+        yield root, path
+
+
+def walk(root: str, skipped: Sequence[str]) -> list[str]:
+    """Return the paths below an absolute folder that have the name of a micrograph; links are followed once."""
     skipped = _inside(root, skipped)
     found: list[str] = []
     seen: set[str] = set()
@@ -161,22 +178,24 @@ def _in_folder(folder: str, skipped: tuple[str, ...], notify: Callable[[str], No
         seen.add(real)
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         found += [os.path.join(where, name) for name in names if _is_micrograph(name)]
-    stems = {_stem(path) for path in found}
-    plain = {path: _PLAIN_STEM.sub("", _stem(path)) for path in found}
-    companions = {path for path in found if plain[path] != _stem(path) and plain[path] in stems}
-    several = {path for path in found if path not in companions and has_sections(path)}
-    for left_out, what in ((companions, "written beside a micrograph"), (several, "of several sections")):
-        if left_out:
-            shown = ", ".join(os.path.relpath(path, root) for path in sorted(left_out, key=_by_parts)[:3])
-            more = f" and {len(left_out) - 3} more" if len(left_out) > 3 else ""
-            notify(f"{folder}: files {what} are left out ({shown}{more}); name a file to pick it.")
-    found = [path for path in found if path not in companions | several]
-    if not found:
-        raise InputError(
-            f"{folder} has no micrographs (.mrc, .tif, .mrc.gz, .mrc.bz2) in it; name another folder.", folder
-        )
-    for path in sorted(found, key=_by_parts):
-        yield root, path
+    return found
+
+
+def plain_stem(path: str) -> str:
+    """Return the path, without suffix, of the micrograph that a file may have been written beside; "" for others."""
+    stem = stem_of_path(path)
+    plain = _PLAIN_STEM.sub("", stem)
+    return "" if plain == stem else plain
+
+
+def left_out(folder: str, companions: Collection[str], several: Collection[str]) -> Iterator[str]:
+    """Yield a sentence for each kind of files in a folder that are not taken for micrographs."""
+    root = os.path.abspath(folder)
+    for paths, what in ((companions, "written beside a micrograph"), (several, "of several sections")):
+        if paths:
+            shown = ", ".join(os.path.relpath(path, root) for path in sorted(paths, key=by_parts)[:3])
+            more = f" and {len(paths) - 3} more" if len(paths) > 3 else ""
+            yield f"{folder}: files {what} are left out ({shown}{more}); name a file to pick it."
 
 
 def _matching(pattern: str, skipped: tuple[str, ...]) -> Iterator[tuple[str, str]]:
@@ -192,7 +211,7 @@ def _matching(pattern: str, skipped: tuple[str, ...]) -> Iterator[tuple[str, str
             "check it, and quote it so that the shell leaves it alone.",
             pattern,
         )
-    for path in sorted(found, key=_by_parts):
+    for path in sorted(found, key=by_parts):
         yield root, path
 
 
@@ -214,7 +233,8 @@ def resolve(name: str, folders: Sequence[Path]) -> Path:
     return next((folder / name for folder in folders if (folder / name).exists()), Path(name))
 
 
-def _stem(path: str) -> str:
+def stem_of_path(path: str) -> str:
+    """Return a path without the suffix of a micrograph."""
     return _SUFFIX.sub("", path)
 
 
@@ -226,30 +246,33 @@ def _is_below(path: str, folders: tuple[str, ...]) -> bool:
     return any(path == folder or path.startswith(os.path.join(folder, "")) for folder in folders)
 
 
-def _inside(root: str, skipped: tuple[str, ...]) -> tuple[str, ...]:
+def _inside(root: str, skipped: Sequence[str]) -> tuple[str, ...]:
     """Return the folders below `root`; the root itself was asked for."""
     return tuple(folder for folder in skipped if not _is_below(root, (folder,)))
 
 
-def _by_parts(path: str) -> list[str]:
+def by_parts(path: str) -> list[str]:
+    """Return what paths are sorted by: folder by folder."""
     return path.split(os.sep)
 
 
-def _common_folder(folders: Sequence[str]) -> str:
+def common_folder(folders: Sequence[str]) -> str:
+    """Return the folder that all absolute ones lie in; "" where they lie on several drives."""
     try:
         return os.path.commonpath(folders)
     except ValueError:  # several drives
         return ""
 
 
-def _relative(path: str, base: str) -> PurePosixPath:
+def relative_to(path: str, base: str) -> PurePosixPath:
+    """Return a path below `base`; the whole path where that is ""."""
     if not base:
         drive, rest = os.path.splitdrive(path)
         return PurePosixPath(drive.replace(":", "").strip("\\/") or ".", *Path(rest).parts[1:])
     return PurePosixPath(*Path(os.path.relpath(path, base)).parts)
 
 
-def _without_collisions(files: list[MicrographFile]) -> list[MicrographFile]:
+def without_collisions(files: list[MicrographFile]) -> list[MicrographFile]:
     """Keep the suffix of files whose results would get the same names, until all names differ."""
     while True:
         counts = Counter(file.output_stem for file in files)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from fractions import Fraction
 from numbers import Real
@@ -157,3 +158,14 @@ def read_grid(text: str) -> Fraction | None:
     if ratio < 1:
         raise ValueError(f"{text!r}: the ratio must be at least 1")
     return ratio.limit_denominator(64)
+
+
+_SECONDS = {"s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
+
+
+def read_duration(text: str) -> float:
+    """Read a duration, such as 90s, 30m or 2h; return seconds."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(s|min|m|h|d)", text.strip().lower())
+    if found is None:
+        raise ValueError(f"{text!r}: write a number and a unit, such as 90s, 30m or 2h")
+    return float(found[1]) * _SECONDS[found[2]]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,16 +16,22 @@ from napari_gempick.inputs.preparation import found_mask, read_exclusion
 from napari_gempick.io.atomic import write_text
 from napari_gempick.io.candidates import Candidates, read_candidates, write_candidates
 from napari_gempick.io.coordinates import FORMATS, PicksInfo, write_autopick_index
-from napari_gempick.io.formats.relion import PARTICLES
 from napari_gempick.io.images.frames import from_bottom
 from napari_gempick.io.images.mrc import write_mrc
-from napari_gempick.io.micrograph_names import Known, MicrographTable, shown
+from napari_gempick.io.micrograph_names import Known, shown
 from napari_gempick.model.declaration import names_with
 from napari_gempick.model.errors import GempickError, OutputError, ProofError, SettingsError
 from napari_gempick.model.settings import PickSettings
 from napari_gempick.model.values import AUTO, LEARNED
 from napari_gempick.results.run_file import RUN_FILE, read_run
-from napari_gempick.results.run_rows import FROM_BOTTOM, describe, describe_thresholds, formats_of, micrograph_of
+from napari_gempick.results.run_rows import (
+    FROM_BOTTOM,
+    describe,
+    describe_thresholds,
+    formats_of,
+    micrograph_of,
+    table_of,
+)
 from napari_gempick.results.thresholds import (
     NO_DECOYS,
     candidate_floor,
@@ -41,6 +47,7 @@ from napari_gempick.results.thresholds import (
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
+    from pathlib import Path
 
     from numpy.typing import NDArray
 
@@ -69,14 +76,15 @@ class Results:
     settings : PickSettings
     diameter : float
         The particle's, Å.
+    growing : bool
+        The STAR file with the CTFs is not read here; set `table` when it has been.
     """
 
-    def __init__(self, folder: Path, settings: PickSettings, diameter: float) -> None:
+    def __init__(self, folder: Path, settings: PickSettings, diameter: float, *, growing: bool = False) -> None:
         self.folder, self._settings, self._diameter = folder, settings, diameter
         self._scores: dict[str, Scores] = {}
         self.learned: dict[str, Any] | None = None
-        lists = PARTICLES.name in formats_of(settings) and (settings.ctf or "").lower().endswith(".star")
-        self._table = MicrographTable(Path(str(settings.ctf))) if lists else None
+        self.table = None if growing else table_of(settings)
 
     @property
     def diameter(self) -> float:
@@ -97,13 +105,13 @@ class Results:
         """Return the path of a micrograph's candidates."""
         return self._path(micrograph, ".star", "candidates")
 
-    def is_done(self, micrograph: MicrographFile) -> bool:
-        """Return whether a micrograph's results are complete, readable and not older than the micrograph."""
+    def is_done(self, micrograph: MicrographFile, view_names: tuple[str, ...] | None = None) -> bool:
+        """Return whether a micrograph's results are there and not older than it; without `view_names`, readable too."""
         wanted = [self.coordinates(micrograph), self.candidates(micrograph)]
         if not all(path.exists() for path in wanted):
             return False
         try:
-            names = read_candidates(self.candidates(micrograph)).view_names
+            names = view_names or read_candidates(self.candidates(micrograph)).view_names
             changed = micrograph.path.stat().st_mtime_ns
         except (GempickError, OSError):
             return False
@@ -241,7 +249,8 @@ class Results:
         waiting = rates is None and (settings.score == LEARNED or is_automatic(settings, names))  # for the others
         if scores is not None:
             rates = rates or scores.rates()
-            self._scores[micrograph.output_stem] = scores
+            if settings.score != LEARNED and is_automatic(settings, names):
+                self._scores[micrograph.output_stem] = scores
         by_ncc = None if scores is None else scores.ncc or scores
         thresholds = decide(settings, names, rates)
         picks = select(candidates.picks, replace(self._selection(candidates), thresholds=thresholds), shape, excluded)
@@ -249,8 +258,8 @@ class Results:
             picks = replace(picks, false=probability_false(picks, rates))
         box_size = self.box_size(candidates.pixel_size)
         info = PicksInfo(candidates.pixel_size, box_size, names, shown(micrograph.path), shape)
-        if self._table is not None:
-            ctf, optics = self._table.find(Known(info.micrograph, "", micrograph.path).parts) or ({}, {})
+        if self.table is not None:
+            ctf, optics = self.table.find(Known(info.micrograph, "", micrograph.path).parts) or ({}, {})
             info = replace(info, ctf=ctf, optics=optics)
         wrong: dict[str, str] = {}
         for name in sorted(set(formats_of(self._settings)) - set(leave), key=lambda name: (name == "star", name)):
@@ -366,7 +375,7 @@ class Results:
     def write_index(self, micrographs: Sequence[MicrographFile]) -> None:
         """Write the list of all coordinate files that are there, sorted by name."""
         ordered = sorted(micrographs, key=lambda item: item.output_stem)
-        there = [m for m in ordered if _exists(self.coordinates(m))]
+        there = [m for m in ordered if os.path.exists(self.coordinates(m))]  # False where a name is too long
         rows = [(shown(m.path), shown(self.coordinates(m))) for m in there]
         write_autopick_index(self.folder / INDEX_FILE, rows)
 
@@ -387,10 +396,3 @@ class Results:
 def box_over_diameter(diameter: float, pixel_size: float) -> int:
     """Return the box size of a particle in pixels: 1.5 diameters (Å), even; `pixel_size` in Å."""
     return 2 * math.ceil(BOX_OVER_DIAMETER * diameter / pixel_size / 2)
-
-
-def _exists(path: Path) -> bool:
-    try:
-        return path.exists()
-    except OSError:  # a name that is too long
-        return False

@@ -11,6 +11,7 @@ from napari_gempick.io.formats.relion import PARTICLES
 from napari_gempick.io.images.frames import note
 from napari_gempick.io.images.micrograph import LIST, plausible
 from napari_gempick.io.listing import MicrographFile
+from napari_gempick.io.micrograph_names import MicrographTable
 from napari_gempick.model.errors import SettingsError
 from napari_gempick.results.thresholds import NOTHING, doubtful
 
@@ -81,6 +82,19 @@ def formats_of(settings: PickSettings) -> list[str]:
     if unknown:
         raise SettingsError(f"--format {','.join(unknown)}: choose from {', '.join(FORMATS)}.")
     return list(dict.fromkeys(["star", *names]))
+
+
+def table_of(settings: PickSettings) -> MicrographTable | None:
+    """Return what the STAR file with the CTFs says about micrographs, None where no list of particles needs it.
+
+    Raises
+    ------
+    InputError
+        It cannot be read.
+    """
+    ctf = settings.ctf or ""
+    lists = PARTICLES.name in formats_of(settings) and ctf.lower().endswith(".star")
+    return MicrographTable(Path(ctf)) if lists else None
 
 
 def micrograph_of(row: dict[str, Any]) -> MicrographFile:

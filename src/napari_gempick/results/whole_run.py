@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from napari_gempick.device.locks import Busy, give_back, take
 from napari_gempick.engine.picking.run_evidence import RunEvidence
+from napari_gempick.inputs.preparation import FOLDER as EXCLUDED
 from napari_gempick.io.atomic import sweep
 from napari_gempick.io.candidates import read_candidates
 from napari_gempick.model.errors import GempickError, OutputError, SettingsError
@@ -63,6 +64,11 @@ def alone_in(folder: Path) -> Iterator[None]:
                 folder.rmdir()
 
 
+def own_folders(folder: Path) -> list[Path]:
+    """Return the output folder and those in it that hold images which are not micrographs: where these lie beside."""
+    return [folder, *(folder / name for name in ("maps", "candidates", EXCLUDED))]
+
+
 def left_over(folder: Path, kept: Sequence[Path]) -> list[Path]:
     """Return the files that the run of a folder's run.json wrote, as far as they are there and not among `kept`.
 
@@ -92,6 +98,7 @@ def choose_by_run(
     notify: Callable[[str], None],
     prove: Callable[[MicrographFile, float], MicrographProof] | None = None,
     stored: Mapping[str, Candidates] | None = None,
+    check: Callable[[], None] = lambda: None,
 ) -> list[str]:
     """Choose thresholds, and teach a learned score, with the whole run and write the picks again; `rows` get new lines.
 
@@ -114,6 +121,8 @@ def choose_by_run(
         coordinates with.
     stored : mapping of str to Candidates, optional
         Candidates by the name of the results, where they have been read, with the score that chooses.
+    check : callable
+        Called before each micrograph; raises Cancelled to stop.
 
     Returns
     -------
@@ -148,12 +157,14 @@ def choose_by_run(
 
     known = []
     for micrograph in done:
+        check()
         try:
             known.append((micrograph, results.evidence(micrograph, candidates_of)))
         except GempickError as error:
             fail(micrograph, error)
     evidence = RunEvidence([scores for _, scores in known])
     for number, (micrograph, _) in enumerate(known):
+        check()
         name, before = micrograph.output_stem, rows[micrograph.output_stem]
         try:
             candidates, rates, wrong = candidates_of(micrograph), evidence.rates(number), before.get("wrong", [])

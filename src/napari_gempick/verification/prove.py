@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from napari_gempick.inputs.preparation import Preparation
     from napari_gempick.inputs.views import View
     from napari_gempick.io.formats import PicksInfo
     from napari_gempick.model.ctf import Ctf
@@ -48,6 +49,8 @@ class Prover:
         Masks, contrast, pixel sizes; templates where there are no `views`.
     views : list of View, optional
         The templates, in the order of their sections.
+    preparation : Preparation, optional
+        Knows the CTF of each micrograph; made from the settings where it is not given.
 
     Raises
     ------
@@ -55,9 +58,11 @@ class Prover:
         The templates or masks cannot be used.
     """
 
-    def __init__(self, settings: PickSettings, views: list[View] | None = None) -> None:
+    def __init__(
+        self, settings: PickSettings, views: list[View] | None = None, preparation: Preparation | None = None
+    ) -> None:
         plain = settings.model_copy(update={"angle_step": 0.0, "lowpass": None, "highpass": None})
-        self._maker = BankMaker(plain, read_views(plain) if views is None else views)
+        self._maker = BankMaker(plain, read_views(plain) if views is None else views, None, preparation)
         self._settings = settings
 
     def evidence(self, path: Path, pixel_size: float | None = None) -> Evidence:

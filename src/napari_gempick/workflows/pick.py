@@ -17,7 +17,7 @@ from napari_gempick.engine.matching.pipeline import Outcome, Progress, search_al
 from napari_gempick.engine.matching.stage_times import StageTimes
 from napari_gempick.engine.matching.workers import DevicePool
 from napari_gempick.inputs.bank_maker import BankMaker
-from napari_gempick.inputs.preparation import check_exclusion, with_exclusion
+from napari_gempick.inputs.preparation import Preparation, check_exclusion, with_exclusion
 from napari_gempick.inputs.sources import loader
 from napari_gempick.inputs.views import read_views
 from napari_gempick.io.candidates import read_candidates
@@ -35,10 +35,11 @@ from napari_gempick.verification.prove import MicrographProof, Prover
 
 if TYPE_CHECKING:
     import threading
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Generator, Iterable, Sequence
 
     from napari_gempick.device.base import Device
     from napari_gempick.engine.matching.pipeline import Source
+    from napari_gempick.io.growing_ctf import GrowingCtf
     from napari_gempick.model.score_maps import BankIndex
     from napari_gempick.model.settings import PickSettings
 
@@ -132,111 +133,36 @@ def _pick(
     devices: Sequence[Device] | None,
 ) -> dict[str, Any]:
     """Do the work of `pick_files`."""
-    formats_of(settings)
-    stage("reading templates")
-    makers = BankMaker(settings, read_views(settings), cancel)
-    settings.thresholds.of(makers.index.view_names)
-    check_exclusion(settings.exclude)
-    prover = Prover(settings, makers.views)
-    results = Results(folder, settings, makers.diameter)
-    views = makers.record()
-    earlier = results.prepare(views, overwrite=overwrite, resume=resume)
-    plans = PlanStore()
-    stage("opening devices")
-    pool = DevicePool(devices or open_devices(settings.devices, settings.threads, plans))
-    times = StageTimes()
-    known = {row["name"]: row for row in (earlier or {}).get("micrographs", [])}
+    how: dict[str, Any] = {"overwrite": overwrite, "resume": resume, "cancel": cancel, "notes": notes}
+    work = Picking(settings, folder, **how, notify=notify, stage=stage, devices=devices)
+    results, makers = work.results, work.makers
     mine = {micrograph.output_stem for micrograph in micrographs}
     others = [row for row in earlier_rows(folder) if row["name"] not in mine] if keep_others else []
     rows: dict[str, dict[str, Any]] = {}
     todo = []
     for micrograph in micrographs:
-        try:
-            check_micrograph_name(str(micrograph.path), micrograph.stem)
-        except InputError as error:
-            name, path = printable(micrograph.output_stem), printable(str(micrograph.path))
-            rows[micrograph.output_stem] = {"name": name, "path": path, "error": error.sentence}
-            notify(error.sentence)
-            continue
-        if earlier is not None and results.is_done(micrograph):
-            row = known.get(micrograph.output_stem)
-            stale = row is None or row.get(FROM_BOTTOM, []) != results.from_bottom(micrograph)
-            if row is None or stale or "error" in row:  # finished just before the earlier run was killed
-                candidates = read_candidates(results.candidates(micrograph))
-                proof = MicrographProof(prover, micrograph.path, candidates.pixel_size)
-                row = results.write_picks(micrograph, candidates, proof)
-            rows[micrograph.output_stem] = row
-        else:
+        row = work.refused(micrograph) or work.kept(micrograph)
+        if row is None:
             todo.append(micrograph)
-
+        else:
+            rows[micrograph.output_stem] = row
     todo.sort(key=lambda micrograph: makers.preparation.group(micrograph.path))  # of equal CTF after one another
 
-    def load_of(micrograph: MicrographFile) -> Callable[[], Source]:
-        with contextlib.suppress(OSError):
-            times.bytes_read += micrograph.path.stat().st_size
-        load = functools.partial(loader, micrograph, settings, makers)
-        return (
-            with_exclusion(load, folder, micrograph, makers.diameter, keep=resume) if settings.exclude == AUTO else load
-        )
-
-    hints = makers.hints()
-    costly = makers.step_notes()
-    for sentence in costly:
-        notify(sentence)
-
     def write_run(state: str) -> dict[str, Any]:
-        return results.write_run(
-            {
-                "state": state,
-                "views": views,
-                "notes": [*notes, *costly],
-                "hints": hints,
-                "angle_step": makers.index.angle_step,
-                "search_images": search_images(makers.index),
-                "devices": [device.describe() for device in pool.devices],
-                "failed_devices": dict(pool.failed),
-                "stages": times.describe(pool),
-                "plan": plans.record,
-                "python": platform.python_version(),
-                "micrographs": [*others, *(rows[m.output_stem] for m in micrographs if m.output_stem in rows)],
-            }
-        )
+        return work.write_run(state, [*others, *(rows[m.output_stem] for m in micrographs if m.output_stem in rows)])
 
     replaced = left_over(folder, ()) if overwrite and not keep_others else []
     write_run("running")
     stage("preparing micrograph and transforms")
     state = "stopped"
     try:
-        searches = search_all(
-            [load_of(m) for m in todo],
-            makers,
-            pool,
-            tile_shape=plans.tile_shape,
-            per_view=settings.per_view_maps,
-            decoys=settings.decoys,
-            wanted=Wanted(settings.search, candidate_floor(settings, makers.index.view_names), settings.save_maps),
-            cancel=cancel,
-            progress=progress,
-            times=times,
-        )
+        searches = work.search([work.loader(m, keep=resume) for m in todo], progress, cancel)
         with contextlib.closing(searches):  # a traceback would keep it, and its threads, alive
             for outcome in searches:
                 micrograph = todo[outcome.number]
-                with times.of("write"):
-                    rows[micrograph.output_stem] = row = finish_micrograph(results, micrograph, outcome, prover)
-                failed = [row["error"]] if "error" in row else []
-                for sentence in (*failed, *row.get("notes", []), *row.get("remarks", [])):
-                    notify(sentence)
+                rows[micrograph.output_stem] = row = work.finish(micrograph, outcome)
                 finished(row)
-        for name in choose_by_run(
-            results,
-            settings,
-            makers.index.view_names,
-            micrographs,
-            rows,
-            notify,
-            lambda micrograph, pixel_size: MicrographProof(prover, micrograph.path, pixel_size),
-        ):
+        for name in choose_by_run(results, settings, makers.index.view_names, micrographs, rows, notify, work.proof):
             finished(rows[name])
         state = "complete"
         new = {path for m in micrographs for path in results.everything(m, makers.index.view_names)}
@@ -245,23 +171,183 @@ def _pick(
     finally:
         results.write_index([*(micrograph_of(row) for row in others), *micrographs])
         run = write_run(state)
-    missing = results.missing(run["micrographs"])
-    if missing:
-        raise OutputError(
-            f"{len(missing)} files of this run have vanished from {folder}, {missing[0]} among them: the folder was "
-            "changed while the run wrote to it; add --resume to pick these micrographs again.",
-            folder,
-        )
-    for name, reason in pool.failed.items():
-        notify(f"Device {name} failed and its work went to the others: {reason}")
-    if not plans.record["stored"]:
-        notify(
-            f"The plan could not be stored in {plans.path}, so other runs may differ in the last digits of scores; "
-            "free space there, or name a folder on a local disk in GEMPICK_CACHE."
-        )
-    for sentence in run_notes(run):
-        notify(sentence)
+    work.conclude(run)
     return run
+
+
+class Picking:
+    """What picking a list of micrographs and picking them as they arrive have in common.
+
+    Parameters
+    ----------
+    settings, folder, overwrite, resume, notes, notify, stage, devices
+        See pick_files.
+    cancel : threading.Event, optional
+        Set it to stop: making templates then raises Cancelled.
+    ctf : GrowingCtf, optional
+        In the place of the file of `settings.ctf`.
+
+    Attributes
+    ----------
+    rested : bool
+        There were times without a micrograph to search.
+
+    Raises
+    ------
+    GempickError
+        Nothing can be done: settings, templates, output folder, devices.
+    """
+
+    def __init__(
+        self,
+        settings: PickSettings,
+        folder: Path,
+        *,
+        overwrite: bool = False,
+        resume: bool = False,
+        cancel: threading.Event | None = None,
+        notes: Sequence[str] = (),
+        notify: Callable[[str], None],
+        stage: Callable[[str], None],
+        ctf: GrowingCtf | None = None,
+        devices: Sequence[Device] | None = None,
+    ) -> None:
+        self.settings, self.folder, self.notes = settings, folder, list(notes)
+        self._notify = notify
+        formats_of(settings)
+        stage("reading templates")
+        preparation = Preparation(settings, ctf)
+        self.makers = makers = BankMaker(settings, read_views(settings), cancel, preparation)
+        settings.thresholds.of(makers.index.view_names)
+        check_exclusion(settings.exclude)
+        self._prover = Prover(settings, makers.views, preparation)
+        self.results = Results(folder, settings, makers.diameter, growing=ctf is not None)
+        self._views = makers.record()
+        earlier = self.results.prepare(self._views, overwrite=overwrite, resume=resume)
+        self._resumed = earlier is not None
+        self.earlier: dict[str, dict[str, Any]] = {row["name"]: row for row in (earlier or {}).get("micrographs", [])}
+        self._plans = PlanStore()
+        stage("opening devices")
+        self._pool = DevicePool(devices or open_devices(settings.devices, settings.threads, self._plans))
+        self._times = StageTimes()
+        self.rested = False
+        self._hints = makers.hints()
+        self._costly = makers.step_notes()
+        for sentence in self._costly:
+            notify(sentence)
+
+    def refused(self, micrograph: MicrographFile) -> dict[str, Any] | None:
+        """Return the line of run.json of a micrograph whose name cannot be written, None for any other."""
+        try:
+            check_micrograph_name(str(micrograph.path), micrograph.stem)
+        except InputError as error:
+            self._notify(error.sentence)
+            name, path = printable(micrograph.output_stem), printable(str(micrograph.path))
+            return {"name": name, "path": path, "error": error.sentence}
+        return None
+
+    def kept(self, micrograph: MicrographFile, *, read: bool = True) -> dict[str, Any] | None:
+        """Return the line of run.json of a micrograph that an earlier run has done, None where it did not.
+
+        Without `read`, files that run.json has are not read again.
+        """
+        results, row = self.results, self.earlier.get(micrograph.output_stem)
+        stale = row is None or "error" in row or row.get(FROM_BOTTOM, []) != results.from_bottom(micrograph)
+        names = None if read or stale else self.makers.index.view_names
+        if not self._resumed or not results.is_done(micrograph, names):
+            return None
+        if row is None or stale:  # finished just before the earlier run was killed
+            candidates = read_candidates(results.candidates(micrograph))
+            return results.write_picks(micrograph, candidates, self.proof(micrograph, candidates.pixel_size))
+        return row
+
+    def proof(self, micrograph: MicrographFile, pixel_size: float) -> MicrographProof:
+        """Return the proof of a micrograph's coordinates; its pixel size in Å."""
+        return MicrographProof(self._prover, micrograph.path, pixel_size)
+
+    def loader(self, micrograph: MicrographFile, *, keep: bool) -> Callable[[], Source]:
+        """Return what reads a micrograph for the search; `keep` an exclusion mask that is there already."""
+        with contextlib.suppress(OSError):
+            self._times.bytes_read += micrograph.path.stat().st_size
+        load = functools.partial(loader, micrograph, self.settings, self.makers)
+        if self.settings.exclude != AUTO:
+            return load
+        return with_exclusion(load, self.folder, micrograph, self.makers.diameter, keep=keep)
+
+    def search(
+        self,
+        loaders: Iterable[Callable[[], Source]],
+        progress: Callable[[Progress], None] | None,
+        cancel: threading.Event | None = None,
+    ) -> Generator[Outcome, None, None]:
+        """Search micrographs, see engine.matching.pipeline.search_all."""
+        settings, names = self.settings, self.makers.index.view_names
+        return search_all(
+            loaders,
+            self.makers,
+            self._pool,
+            tile_shape=self._plans.tile_shape,
+            per_view=settings.per_view_maps,
+            decoys=settings.decoys,
+            wanted=Wanted(settings.search, candidate_floor(settings, names), settings.save_maps),
+            cancel=cancel,
+            progress=progress,
+            times=self._times,
+        )
+
+    def finish(self, micrograph: MicrographFile, outcome: Outcome) -> dict[str, Any]:
+        """Write one micrograph's results and return its line in run.json; the user hears what is to be said."""
+        with self._times.of("write"):
+            row = finish_micrograph(self.results, micrograph, outcome, self._prover)
+        failed = [row["error"]] if "error" in row else []
+        for sentence in (*failed, *row.get("notes", []), *row.get("remarks", [])):
+            self._notify(sentence)
+        return row
+
+    def write_run(self, state: str, rows: list[dict[str, Any]]) -> dict[str, Any]:
+        """Write run.json with these lines and return its content."""
+        waited = {"devices_busy": None, "limited_by": "arrival of micrographs"} if self.rested else {}
+        return self.results.write_run(
+            {
+                "state": state,
+                "views": self._views,
+                "notes": [*self.notes, *self._costly],
+                "hints": self._hints,
+                "angle_step": self.makers.index.angle_step,
+                "search_images": search_images(self.makers.index),
+                "devices": [device.describe() for device in self._pool.devices],
+                "failed_devices": dict(self._pool.failed),
+                "stages": {**self._times.describe(self._pool), **waited},
+                "plan": self._plans.record,
+                "python": platform.python_version(),
+                "micrographs": rows,
+            }
+        )
+
+    def conclude(self, run: dict[str, Any]) -> None:
+        """Say what the user must know about a run at its end.
+
+        Raises
+        ------
+        OutputError
+            Files of the run have vanished.
+        """
+        missing = self.results.missing(run["micrographs"])
+        if missing:
+            raise OutputError(
+                f"{len(missing)} files of this run have vanished from {self.folder}, {missing[0]} among them: the "
+                "folder was changed while the run wrote to it; add --resume to pick these micrographs again.",
+                self.folder,
+            )
+        for name, reason in self._pool.failed.items():
+            self._notify(f"Device {name} failed and its work went to the others: {reason}")
+        if not self._plans.record["stored"]:
+            self._notify(
+                f"The plan could not be stored in {self._plans.path}, so other runs may differ in the last digits of "
+                "scores; free space there, or name a folder on a local disk in GEMPICK_CACHE."
+            )
+        for sentence in run_notes(run):
+            self._notify(sentence)
 
 
 def finish_micrograph(results: Results, micrograph: MicrographFile, outcome: Outcome, prover: Prover) -> dict[str, Any]:

@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 
 
 _ANISOTROPY = 0.01
-_GZIP, _BZIP2 = b"\x1f\x8b\x08", b"BZh"
+PACKED = _GZIP, _BZIP2 = b"\x1f\x8b\x08", b"BZh"
+"""What compressed files begin with."""
 _EXCESS = 2**22
 """Bytes behind the declared end of a compressed file that are looked at."""
 _OTHERS = (  # what other image files begin with
@@ -66,7 +67,7 @@ def open_image(path: Path | str, *, single: bool = False) -> RawImage:
         image = open_tiff(path, size)
     else:
         with parsing(path, "an MRC file"):
-            if head.startswith((_GZIP, _BZIP2)):
+            if head.startswith(PACKED):
                 content = np.frombuffer(_decompressed(path, size), np.uint8)
                 head, size = content[:HEADER_BYTES].tobytes(), len(content)
 
@@ -93,7 +94,7 @@ def has_sections(path: Path | str) -> bool:
     try:
         head, _ = _head(Path(path))
         with parsing(path, "an MRC file"):
-            if head.startswith((_GZIP, _BZIP2)):
+            if head.startswith(PACKED):
                 with _unpacking(Path(path)) as stream:
                     head = stream.read(HEADER_BYTES)
             return len(head) == HEADER_BYTES and head[:4] not in MAGIC and header_of(Path(path), head)[1]

@@ -64,7 +64,7 @@ def open_tiff(path: Path, size: int) -> RawImage:
         several images, and nothing tells which one is meant.
     """
     with parsing(path, "a TIFF file"):
-        pages, sound = _pages(path, size)
+        pages, sound = pages_of(path, size)
         with _opened(path) as tiff:
             first = tiff.pages[0]
             if int(first.compression) in _EER:
@@ -113,7 +113,7 @@ def _opened(path: Path) -> Iterator[Any]:
         yield tiff
 
 
-def _pages(path: Path, size: int) -> tuple[int, bool]:
+def pages_of(path: Path, size: int) -> tuple[int, bool]:
     """Follow the chain of pages; return how many there are, and whether the chain ends as it should.
 
     A damaged file can make this chain endless or lead anywhere, which tifffile would follow.

@@ -1,0 +1,55 @@
+"""Every parameter of watching folders, declared once: the command line reads this."""
+
+from __future__ import annotations
+
+import functools
+
+from pydantic import field_validator
+
+from napari_gempick.model.declaration import Settings, declare
+from napari_gempick.model.values import read_duration
+
+_time = functools.partial(declare, group=None, metavar="TIME")
+
+
+class WatchSettings(Settings):
+    """Settings of watching folders. Times are texts such as 90s, 30m or 2h."""
+
+    pattern: str = declare(
+        "*",
+        "Only files whose names match, such as '*_doseweighted.mrc'; quote it, so that the shell leaves it alone.",
+        group=None,
+        metavar="PATTERN",
+    )
+    poll: str = _time("5s", "Look at the folders this often; network file systems are read anew each time.")
+    settle: str = _time(
+        "5s",
+        "A file is complete if it holds all that its header says, and neither size nor time of change were others for "
+        "this long. One that is not complete after ten times as long is reported as broken.",
+    )
+    ctf_wait: str = _time(
+        "30m", "With --ctf: a micrograph waits at most this long until the CTF's file or folder has it."
+    )
+    refresh: str = _time(
+        "1m",
+        "With --threshold auto or --score learned: the shortest time between two choices by the whole run, which are "
+        "made when there are 10 % more micrographs, or no new ones, and take at most 5 % of the time.",
+    )
+    until_idle: str | None = _time(
+        None, "End when nothing has arrived or was picked for this long. Default: watch until stopped."
+    )
+
+    @field_validator("poll", "settle", "ctf_wait", "refresh", "until_idle")
+    @classmethod
+    def _duration(cls, text: str | None) -> str | None:
+        if text is not None:
+            read_duration(text)
+        return text
+
+    def seconds(self, name: str) -> float:
+        """Return one of the times in seconds."""
+        return read_duration(getattr(self, name))
+
+
+make_watch_settings = WatchSettings.model_validate
+"""Build settings from plain values; raises SettingsError, one sentence that names each wrong setting."""
