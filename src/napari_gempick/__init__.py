@@ -12,14 +12,15 @@ if TYPE_CHECKING:
     from napari_gempick.cluster import cancel_job, collect_job, estimate_job, export_job, job_status, submit_job
     from napari_gempick.io.coordinates import read_coordinates
     from napari_gempick.io.images.micrograph import read_micrograph
-    from napari_gempick.io.stack import read_stack
+    from napari_gempick.io.listing import find_micrographs
+    from napari_gempick.io.stack import read_map, read_stack
     from napari_gempick.model.ctf import Ctf
     from napari_gempick.model.errors import GempickError
     from napari_gempick.model.picks import Picks
     from napari_gempick.model.score_maps import ScoreMap
     from napari_gempick.model.settings import PickSettings
     from napari_gempick.verification.prove import verify
-    from napari_gempick.workflows.arrays import Picked, pick, repick
+    from napari_gempick.workflows.arrays import Picked, pick, repick, write_picks
     from napari_gempick.workflows.average import Averages, average, average_files
     from napari_gempick.workflows.pick import pick_files
     from napari_gempick.workflows.retune import retune
@@ -42,6 +43,7 @@ _PUBLIC = {
     "collect_job": "cluster",
     "estimate_job": "cluster",
     "export_job": "cluster",
+    "find_micrographs": "io.listing",
     "job_status": "cluster",
     "submit_job": "cluster",
     "pick": "workflows.arrays",
@@ -49,11 +51,13 @@ _PUBLIC = {
     "project_files": "workflows.templates",
     "project_map": "workflows.templates",
     "read_coordinates": "io.coordinates",
+    "read_map": "io.stack",
     "read_micrograph": "io.images.micrograph",
     "read_stack": "io.stack",
     "repick": "workflows.arrays",
     "retune": "workflows.retune",
     "verify": "verification.prove",
+    "write_picks": "workflows.arrays",
 }
 __all__ = [
     "Averages",
@@ -71,18 +75,21 @@ __all__ = [
     "collect_job",
     "estimate_job",
     "export_job",
+    "find_micrographs",
     "job_status",
     "pick",
     "pick_files",
     "project_files",
     "project_map",
     "read_coordinates",
+    "read_map",
     "read_micrograph",
     "read_stack",
     "repick",
     "retune",
     "submit_job",
     "verify",
+    "write_picks",
 ]
 
 

@@ -45,3 +45,17 @@ def test_a_bank_is_searched_in_both_ways(gempick, tmp_path):
 def test_scaling(gempick):
     text = gempick("bench", *SMALL, "--scaling", check=0).stdout
     assert "1 threads" in text and "1.00 times one thread" in text
+
+
+@pytest.mark.parametrize("devices", ["cpu", "none"])
+def test_a_whole_run_is_measured_stage_by_stage(gempick, devices):
+    options = ("--micrographs", "4", "--micrograph-size", "700", "--threads", "2", "--devices", devices)
+    found = json.loads(gempick("bench", "--pipeline", *options, "--json").stdout)
+    assert found["search_images"] == 288
+    assert set(found["stages"]) == {"read", "prepare", "write"} and min(found["stages"].values()) > 0
+    assert found["micrographs_per_second"] * found["seconds_per_micrograph"] == pytest.approx(1)
+    assert found["candidates"] > 20
+    if devices == "none":
+        assert "limits" in found["limited_by"]
+    else:
+        assert found["limited_by"].startswith("devices busy")

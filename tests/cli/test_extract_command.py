@@ -209,7 +209,7 @@ def test_a_bad_micrograph_is_one_sentence_and_the_others_are_done(work: Path) ->
     ("arguments", "words"),
     [
         (("mics", "picks", "-o", "p.mrc", "--box", "32"), "ends in .mrcs"),
-        (("mics", "picks", "-o", "p.mrcs", "--box", "4"), "--box: Input should be greater"),
+        (("mics", "picks", "-o", "p.mrcs", "--box", "4"), "--box: 4 is too small"),
         (("mics", "picks", "-o", "p.mrcs"), "--box: Field required"),
         (("mics", "picks", "-o", "p.mrcs", "--box", "32", "--rescale", "40"), "larger than --box"),
         (("mics", "picks", "-o", "p.mrcs", "--box", "32", "--background-radius", "16"), "less than half"),

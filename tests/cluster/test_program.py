@@ -7,13 +7,19 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
 from cluster_jobs import command, set_distribution, tree, values_for
 from napari_gempick.cluster import collect_job, export_job, job_status
+from napari_gempick.cluster.folder import open_job
+from napari_gempick.cluster.mpi.rank import Rank
 from napari_gempick.cluster.settings import make_cluster
+from napari_gempick.engine.matching.workers import DevicePool
 from napari_gempick.io.listing import find_micrographs
+from napari_gempick.model.errors import SettingsError
 from napari_gempick.model.settings import make_settings
 from napari_gempick.workflows.pick import pick_files
 
@@ -251,3 +257,33 @@ def test_nothing_of_the_window_is_loaded():
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    ("mine", "other", "search", "expected"),
+    [
+        (True, True, "auto", "auto"),
+        (True, False, "auto", "full"),
+        (False, True, "auto", "full"),
+        (True, True, "compressed", "compressed"),
+        (True, False, "compressed", None),
+        (True, False, "full", "full"),
+    ],
+)
+def test_ranks_that_might_cut_other_tiles_do_not_share_a_compressed_search(exported, mine, other, search, expected):
+    """`mine` and `other`: each rank's plan is stored. Tiles of different plans would not join."""
+    rank = Rank.__new__(Rank)
+    job = open_job(exported)
+    settings, content = job.settings.model_copy(update={"search": search}), job.content | {"distribution": "templates"}
+    rank.job, rank.weight, rank._one_kind = replace(job, settings=settings, content=content), 2, True
+    rank.comm = SimpleNamespace(size=2, allgather=lambda told: [told, [3, other]])
+    rank.pool = DevicePool([])
+    rank.plans = SimpleNamespace(record={"stored": mine})
+    rank.worker = SimpleNamespace(makers=SimpleNamespace(index=SimpleNamespace(view_names=("side", "top"))))
+    if expected is None:
+        with pytest.raises(SettingsError, match="--distribution micrographs"):
+            rank.exchange_weights()
+    else:
+        rank.exchange_weights()
+        assert rank.weights == [2, 3]
+        assert rank._wanted.kind == expected

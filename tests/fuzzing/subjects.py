@@ -31,7 +31,7 @@ from napari_gempick.io.images.micrograph import as_float32, header_pixel_size, o
 from napari_gempick.io.listing import find_micrographs
 from napari_gempick.io.micrograph_names import Micrographs, MicrographTable, read_name_table
 from napari_gempick.io.names import check_micrograph_name, is_below
-from napari_gempick.io.stack import read_map3d, read_mask, read_stack
+from napari_gempick.io.stack import read_map, read_mask, read_stack
 from napari_gempick.model.errors import InputError, SettingsError
 from napari_gempick.model.geometry import Orientation
 from napari_gempick.model.settings import make_settings
@@ -107,7 +107,7 @@ def _mask(path: Path) -> None:
 
 
 def _map(path: Path) -> None:
-    data, size = read_map3d(path)
+    data, size = read_map(path)
     checks.image(data)
     checks.want(data.ndim == 3 and np.isfinite(data).all(), "voxels")
     checks.pixel_size(size)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from napari_gempick.io.atomic import atomic_path, sweep, write_text
+from napari_gempick.io.atomic import _host, atomic_path, sweep, write_text
 from napari_gempick.model.errors import OutputError
 
 if TYPE_CHECKING:
@@ -56,7 +56,8 @@ def test_what_a_living_process_writes_is_not_swept_away(tmp_path: Path) -> None:
     """The window saves its session in the folder that a search of another process has just begun to clean."""
     gone = subprocess.Popen([sys.executable, "-c", ""])
     gone.wait()
-    names = (f".tmp-{gone.pid}-abc.star", ".tmp-old.json", f".tmp-{gone.pid}-folder/a")
+    ours = f".tmp-{gone.pid}-{_host()}"
+    names = (f"{ours}-abc.star", ".tmp-old.json", f"{ours}-folder/a")
     left = [tmp_path / name for name in names]
     for path in left:
         write_text(path, "half")
@@ -64,3 +65,20 @@ def test_what_a_living_process_writes_is_not_swept_away(tmp_path: Path) -> None:
         temporary.write_text("whole")
         sweep(tmp_path)
     assert os.listdir(tmp_path) == ["session.json"] and (tmp_path / "session.json").read_text() == "whole"
+
+
+def test_unfinished_files_of_other_computers_are_removed_when_old(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A number that no process has here may be that of a living process elsewhere."""
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setattr("napari_gempick.io.atomic._host", lambda: "000000")
+        elsewhere.setattr(os, "getpid", lambda: 2**22 + 1)
+        with atomic_path(tmp_path / "picks.star") as temporary:
+            elsewhere.undo()
+            sweep(tmp_path)
+            assert temporary.exists()
+            os.utime(temporary, (0, 0))
+            sweep(tmp_path)
+            assert not temporary.exists()
+            temporary.write_text("")

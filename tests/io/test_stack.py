@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from napari_gempick.io.stack import read_map3d, read_mask, read_stack, write_mrc
+from napari_gempick.io.stack import read_map, read_mask, read_stack, write_mrc
 from napari_gempick.model.errors import InputError, OutputError
 
 Writer = Callable[..., Path]
@@ -169,22 +169,22 @@ def test_a_failed_write_leaves_the_old_map(
 
 
 def test_map3d(write_raw: Writer, cube: np.ndarray, pattern: np.ndarray) -> None:
-    data, pixel_size = read_map3d(write_raw("map.mrc", cube[:4], (2.5, 2.5, 2.5), ispg=1))
+    data, pixel_size = read_map(write_raw("map.mrc", cube[:4], (2.5, 2.5, 2.5), ispg=1))
     np.testing.assert_array_equal(data, cube[:4])
     assert pixel_size == 2.5
     with pytest.raises(InputError, match="2D image, but a 3D map is needed"):
-        read_map3d(write_raw("t.mrc", pattern))
+        read_map(write_raw("t.mrc", pattern))
     with pytest.raises(InputError, match=r"unequal pixel sizes, 2\.5 x 2\.5 x 3"):
-        read_map3d(write_raw("map.mrc", cube[:4], (2.5, 2.5, 3.0), ispg=1))
+        read_map(write_raw("map.mrc", cube[:4], (2.5, 2.5, 3.0), ispg=1))
 
 
 def test_ccp4_axis_orders_are_put_right(write_raw: Writer) -> None:
     data = np.arange(2 * 3 * 4, dtype=np.float32).reshape(2, 3, 4)  # z, y, x
     stored = data.transpose(2, 1, 0)  # columns are z, sections are x
-    read, _ = read_map3d(write_raw("map.map", stored, ispg=1, axes=(3, 2, 1)))
+    read, _ = read_map(write_raw("map.map", stored, ispg=1, axes=(3, 2, 1)))
     np.testing.assert_array_equal(read, data)
     stored = data.transpose(1, 0, 2)  # columns x, rows z, sections y
-    read, _ = read_map3d(write_raw("map.map", stored, ispg=1, axes=(1, 3, 2)))
+    read, _ = read_map(write_raw("map.map", stored, ispg=1, axes=(1, 3, 2)))
     np.testing.assert_array_equal(read, data)
     assert read.flags.c_contiguous
 
@@ -193,7 +193,7 @@ def test_ccp4_axis_orders_are_put_right(write_raw: Writer) -> None:
 def test_real_averages_and_maps(real_data: Path) -> None:
     average = read_stack(real_data / "klh/klh_side_average_4.4A.mrc")
     assert (average.data.shape, average.pixel_size) == ((1, 128, 128), 4.4)
-    data, pixel_size = read_map3d(real_data / "betagal/betagal_map_3.54A.mrc")
+    data, pixel_size = read_map(real_data / "betagal/betagal_map_3.54A.mrc")
     assert (data.shape, pixel_size) == ((80, 80, 80), 3.54)
     with pytest.raises(InputError, match="project it first"):
         read_stack(real_data / "betagal/betagal_map_3.54A.mrc")

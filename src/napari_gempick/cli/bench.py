@@ -31,7 +31,13 @@ from napari_gempick.workflows.bench import PAPER, Workload, measure, scaling
     show_default=True,
     help="CPU threads in all; 0: all cores.",
 )
-@click.option("--devices", default="cpu", show_default=True, help="As in gempick pick.")
+@click.option(
+    "--devices",
+    "--device",
+    default="cpu",
+    show_default=True,
+    help="As in gempick pick; none, with --pipeline: a device that answers at once.",
+)
 @click.option("--scaling", "with_scaling", is_flag=True, help="Also measure 1, 2, 4, ... threads.")
 @click.option("--paper", is_flag=True, help="The published workload: 14,630 templates of 160² on 4096².")
 @click.option(
@@ -59,6 +65,19 @@ from napari_gempick.workflows.bench import PAPER, Workload, measure, scaling
     help="With --bank: what is searched. Default: white noise of --micrograph-size.",
 )
 @click.option("--pixel-size", type=click.FloatRange(min=0, min_open=True), help="With --micrograph. [Å]")
+@click.option(
+    "--pipeline", is_flag=True, help="Measure whole runs of gempick pick, from files to files, with 288 search images."
+)
+@click.option(
+    "--micrographs", type=click.IntRange(4), default=12, show_default=True, help="With --pipeline: how many are made."
+)
+@click.option(
+    "--pixels",
+    type=click.Choice(["int8", "float32"]),
+    default="int8",
+    show_default=True,
+    help="With --pipeline: what the files hold.",
+)
 @json_option
 @command_errors
 def command(
@@ -73,6 +92,9 @@ def command(
     lowpass: float,
     micrograph: Path | None,
     pixel_size: float | None,
+    pipeline: bool,
+    micrographs: int,
+    pixels: str,
     **options: Any,
 ) -> None:
     """Measure the engine on random data: templates per second, and the cost of one in plain full-size inverse FFTs.
@@ -80,6 +102,21 @@ def command(
     The plain FFT (FFTW, float32, MEASURE, one thread) is timed before and after in the same run. Figures that are
     extrapolated say so.
     """
+    if pipeline:
+        from napari_gempick.workflows.bench_pipeline import measure_pipeline
+
+        figures = measure_pipeline(
+            micrographs=micrographs,
+            micrograph_size=options["micrograph_size"],
+            pixels=pixels,
+            threads=options["threads"] or usable_cores(),
+            devices=options["devices"],
+        )
+        if as_json:
+            print_json(figures)
+        else:
+            _print_pipeline(figures)
+        return
     if bank is not None:
         from napari_gempick.workflows.bench_bank import measure_bank
 
@@ -141,6 +178,26 @@ def _print_bank(found: dict[str, Any]) -> None:
         ("plain inverse FFT", f"{found['plain_fft_ms']:.2f} ms"),
         ("peak memory", f"{found['peak_memory_mib']:.0f} MiB"),
     ]  # fmt: skip
+    _print_rows(rows)
+
+
+def _print_pipeline(found: dict[str, Any]) -> None:
+    stages = found["stages"]
+    rows = [
+        ("workload", f"{found['micrographs']} micrographs of {found['micrograph_size']}², {found['pixels']}, "
+                     f"{found['search_images']} search images, devices {found['devices']}, {found['threads']} threads"),
+        ("rate", f"{found['micrographs_per_second']:.2f} micrographs/s, {found['seconds_per_micrograph']:.2f} s each"),
+        ("search", f"{found['search_seconds']:.2f} s for a micrograph"),
+        ("stages", ", ".join(f"{name} {seconds:.2f} s" for name, seconds in stages.items())),
+        ("devices", found["limited_by"]),
+        ("cores", f"{found['cores_used']:.2f} in use"),
+        ("candidates", f"{found['candidates']:.0f} for a micrograph"),
+        ("peak memory", f"{found['peak_memory_mib']:.0f} MiB"),
+    ]  # fmt: skip
+    _print_rows(rows)
+
+
+def _print_rows(rows: list[tuple[str, str]]) -> None:
     width = max(len(name) for name, _ in rows)
     for name, value in rows:
         click.echo(f"{name:<{width}}  {value}")
@@ -169,9 +226,7 @@ def _print(figures: dict[str, Any]) -> None:
     if "extrapolated" in figures:
         more = figures["extrapolated"]
         rows.append((f"{more['templates']} templates", f"{more['seconds']:.0f} s, extrapolated, not measured"))
-    width = max(len(name) for name, _ in rows)
-    for name, value in rows:
-        click.echo(f"{name:<{width}}  {value}")
+    _print_rows(rows)
     spread = figures["plain_fft_ms_before_after"]
     if max(spread) > 1.2 * min(spread):
         say("The plain FFT took very different times before and after: the machine is busy, so repeat the measurement.")

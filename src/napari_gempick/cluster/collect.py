@@ -47,6 +47,10 @@ def collect_job(
     ------
     GempickError
         It is not a job folder, nothing is done yet, or the output cannot be written.
+
+    Examples
+    --------
+    See `submit_job`.
     """
     job = open_job(folder)
     local = job.content.get("local_root")

@@ -20,21 +20,22 @@ import time
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+from napari_gempick.cluster.settings import ClusterSettings, as_cluster
 from napari_gempick.device.discover import find_gpus, open_devices
+from napari_gempick.device.plan import PlanStore
 from napari_gempick.engine.matching.search import Search
 from napari_gempick.engine.matching.workers import DevicePool, run_search
 from napari_gempick.engine.preprocess.prepare import prepare
 from napari_gempick.inputs.bank_maker import BankMaker
 from napari_gempick.inputs.sources import loader
 from napari_gempick.inputs.views import read_views
+from napari_gempick.io.listing import MicrographFile, as_micrographs
 from napari_gempick.model.errors import Cancelled, InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
-    from napari_gempick.cluster.settings import ClusterSettings
-    from napari_gempick.device.plan import PlanStore
-    from napari_gempick.io.listing import MicrographFile
     from napari_gempick.model.settings import PickSettings
 
 
@@ -183,22 +184,44 @@ class Measured:
 
 def estimate_job(
     settings: PickSettings,
-    micrographs: Sequence[MicrographFile],
-    cluster: ClusterSettings,
-    plans: PlanStore,
+    micrographs: str | Path | Sequence[str | Path] | Sequence[MicrographFile],
+    cluster: ClusterSettings | Mapping[str, Any],
+    plans: PlanStore | None = None,
     *,
     makers: BankMaker | None = None,
     input_bytes: int = 0,
 ) -> Estimate:
     """Measure one micrograph's first search images here and multiply. Plans are made and stored on the way.
 
+    Parameters
+    ----------
+    settings : PickSettings
+    micrographs : as `pick_files`
+    cluster : ClusterSettings or mapping
+        As `export_job`.
+    plans : PlanStore, optional
+        Default: the user's.
+    makers : BankMaker, optional
+        Where the templates are made already.
+    input_bytes : int
+        Of the files that go into the job folder.
+
     Raises
     ------
     GempickError
         Settings or templates cannot be used.
+
+    Examples
+    --------
+    >>> settings = gp.PickSettings(templates={"top": "template_top.mrc"}, diameter=385, angle_step=30)
+    >>> expected = gp.estimate_job(settings, "micrograph_002.mrc", {"site": "mpirun", "tasks_per_node": 2})
+    >>> expected.hours > 0
+    True
     """
+    cluster = as_cluster(cluster)
     makers = makers or BankMaker(settings, read_views(settings))
-    measured = measure_job(settings, micrographs, plans, makers, gpu=cluster.gpus_per_node > 0)
+    listed = as_micrographs(micrographs)
+    measured = measure_job(settings, listed, plans or PlanStore(), makers, gpu=cluster.gpus_per_node > 0)
     return measured.estimate(settings, cluster, len(makers.views), input_bytes)
 
 

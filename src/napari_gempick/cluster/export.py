@@ -30,12 +30,14 @@ from napari_gempick.cluster.folder import (
     write_job,
 )
 from napari_gempick.cluster.script import find_site, render, shortfalls, write_script
+from napari_gempick.cluster.settings import as_cluster
 from napari_gempick.cluster.site import confirm
 from napari_gempick.device.plan import PlanStore, library_versions
 from napari_gempick.inputs.bank_maker import BankMaker
 from napari_gempick.inputs.views import read_views
 from napari_gempick.io.atomic import TEMPORARY, write_text
 from napari_gempick.io.ctf import find_ctffind
+from napari_gempick.io.listing import MicrographFile, as_micrographs
 from napari_gempick.io.names import check_micrograph_name, check_name
 from napari_gempick.io.template_list import copied_list, is_list, read_list
 from napari_gempick.model.errors import GempickError, InputError, OutputError, SettingsError
@@ -43,11 +45,10 @@ from napari_gempick.results.run_rows import formats_of
 from napari_gempick.results.whole_run import alone_in
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from napari_gempick.cluster.settings import ClusterSettings
     from napari_gempick.cluster.site import Site
-    from napari_gempick.io.listing import MicrographFile
     from napari_gempick.model.settings import PickSettings
 
 
@@ -113,9 +114,9 @@ class Exported:
 @in_one_piece
 def export_job(
     settings: PickSettings,
-    micrographs: Sequence[MicrographFile],
+    micrographs: str | Path | Sequence[str | Path] | Sequence[MicrographFile],
     folder: Path | str,
-    cluster: ClusterSettings,
+    cluster: ClusterSettings | Mapping[str, Any],
     *,
     root: str | None = None,
     cluster_root: str | None = None,
@@ -126,11 +127,12 @@ def export_job(
     Parameters
     ----------
     settings : PickSettings
-    micrographs : sequence of MicrographFile
+    micrographs : as `pick_files`
     folder : Path or str
         Must be new or empty.
-    cluster : ClusterSettings
-        `python` and `mpiexec` at their defaults, without environment lines, become this interpreter and its mpiexec.
+    cluster : ClusterSettings or mapping
+        The settings of `gempick job export`, by their names. `python` and `mpiexec` at their defaults, without
+        environment lines, become this interpreter and its mpiexec.
     root : str, optional
         Folder of all micrographs here; their paths are then stored relative to it.
     cluster_root : str, optional
@@ -142,14 +144,22 @@ def export_job(
     ------
     GempickError
         Settings, templates, masks or names cannot be used, or the folder cannot be written.
+
+    Examples
+    --------
+    >>> settings = gp.PickSettings(templates={"top": "template_top.mrc"}, diameter=385, angle_step=30)
+    >>> made = gp.export_job(settings, "micrograph_002.mrc", "job", {"site": "mpirun", "tasks_per_node": 1})
+    >>> gp.job_status("job").state
+    'exported'
     """
+    cluster = as_cluster(cluster)
     folder = Path(os.path.abspath(folder))
     check_name(str(folder))
     if cluster_root is not None and root is None:
         raise SettingsError("--cluster-root needs --root, the folder of the micrographs on this machine.")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise SettingsError(f"{folder} exists and is not empty; name a new folder for the job.", folder)
-    micrographs, left_out = _usable(micrographs)
+    micrographs, left_out = _usable(as_micrographs(micrographs))
     formats_of(settings)
     site, cluster = _placed(cluster)
     confirm(site)

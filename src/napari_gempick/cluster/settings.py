@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import functools
 import re
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, field_validator
 
 from napari_gempick.model.declaration import declare, validated
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 _WORD = re.compile(r"[\w.,:@+/=-]+")
 _WALLTIME = re.compile(r"(?:(\d+)-)?(\d+):([0-5]\d):([0-5]\d)")
@@ -147,3 +150,8 @@ class ClusterSettings(BaseModel):
 
 make_cluster = functools.partial(validated, ClusterSettings)
 """Build cluster settings from plain values; raises SettingsError, one sentence that names each wrong setting."""
+
+
+def as_cluster(given: ClusterSettings | Mapping[str, Any]) -> ClusterSettings:
+    """Return cluster settings as they are given, or made of a mapping; errors as make_cluster."""
+    return given if isinstance(given, ClusterSettings) else make_cluster(dict(given))

@@ -115,6 +115,14 @@ def job_status(folder: Path | str, *, ask: bool = True, site: str | None = None)
     ------
     SettingsError
         It is not a job folder.
+
+    Examples
+    --------
+    >>> settings = gp.PickSettings(templates={"top": "template_top.mrc"}, diameter=385, angle_step=30)
+    >>> made = gp.export_job(settings, "micrograph_002.mrc", "new_job", {"site": "mpirun"})
+    >>> status = gp.job_status("new_job")
+    >>> status.done, status.total
+    (0, 1)
     """
     job = open_job(folder)
     now = _from_files(job)

@@ -111,6 +111,18 @@ def submit_job(folder: Path | str, *, root: str | None = None, site: str | None 
     ------
     GempickError
         The folder is damaged or cannot be written, or the scheduler refuses.
+
+    Examples
+    --------
+    The site mpirun is this computer; here the job is waited for, and its results are collected.
+
+    >>> settings = gp.PickSettings(templates={"top": "template_top.mrc"}, diameter=385, angle_step=30)
+    >>> made = gp.export_job(settings, "micrograph_002.mrc", "sent_job", {"site": "mpirun", "tasks_per_node": 1})
+    >>> sent = gp.submit_job("sent_job")
+    >>> wait_for(lambda: gp.job_status("sent_job").state == "complete")
+    >>> run = gp.collect_job("sent_job")
+    >>> run["micrographs"][0]["picks"] > 0
+    True
     """
     job = open_job(folder)
     job.check_files()
@@ -135,6 +147,14 @@ def cancel_job(folder: Path | str, *, site: str | None = None) -> str:
     ------
     SettingsError
         Nothing was submitted, or the scheduler refuses.
+
+    Examples
+    --------
+    >>> settings = gp.PickSettings(templates={"top": "template_top.mrc"}, diameter=385, angle_step=0.5)
+    >>> made = gp.export_job(settings, "micrograph_002.mrc", "ended_job", {"site": "mpirun", "tasks_per_node": 1})
+    >>> sent = gp.submit_job("ended_job")
+    >>> gp.cancel_job("ended_job") == sent.job_id
+    True
     """
     job = open_job(folder)
     made = submissions(job.folder)

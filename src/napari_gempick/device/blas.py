@@ -34,6 +34,11 @@ def _functions() -> tuple[Any, Any] | None:
     return None
 
 
+def products_repeat() -> bool:
+    """Return whether the number of threads of matrix products can be set: otherwise their sums may depend on it."""
+    return _functions() is not None
+
+
 @contextlib.contextmanager
 def one_thread() -> Iterator[None]:
     """Let matrix products of this process run on the thread that calls them, as long as anyone asks for it."""

@@ -171,7 +171,7 @@ def find_missing(settings: PickSettings, folder: Path, micrograph: MicrographFil
     path = found_mask(folder, micrograph)
     if settings.exclude != AUTO or path.exists():
         return
-    image, grid, _ = read_image(micrograph.path, settings, micrograph.pixel_size)
+    image, grid, *_ = read_image(micrograph.path, settings, micrograph.pixel_size)
     only_cleaned = settings.model_copy(update={"averaging": 0, "whiten": False, "ctf": None})
     treated = Preparation(only_cleaned).treat(image, grid.pixel_size, None)
     excluded = find_exclusion(treated.image, diameter / grid.pixel_size, treated.replaced)

@@ -42,8 +42,9 @@ def with_full_grid(source: Source, makers: BankMaker, of_templates: Transfer | N
 
 def loader(micrograph: MicrographFile, settings: PickSettings, makers: BankMaker) -> Source:
     """Read one micrograph for the search; errors as io.images.micrograph."""
-    image, grid, notes = read_image(micrograph.path, settings, micrograph.pixel_size)
-    return source_of(image, grid, settings, makers, makers.preparation.ctf_of(micrograph.path), notes)
+    image, grid, notes, raw = read_image(micrograph.path, settings, micrograph.pixel_size)
+    ctf = makers.preparation.ctf_of(micrograph.path)
+    return replace(source_of(image, grid, settings, makers, ctf, notes), raw=raw)
 
 
 def source_of(

@@ -163,8 +163,11 @@ def choose_grid(settings: PickSettings, shape: tuple[int, int], pixel_size: floa
 
 def read_image(
     path: Path, settings: PickSettings, listed: float | None = None
-) -> tuple[NDArray[np.float32], Grid, tuple[str, ...]]:
-    """Read one micrograph: pixels (ny, nx), the grid to search, notes for the user; as io.images.micrograph."""
+) -> tuple[NDArray[np.float32], Grid, tuple[str, ...], NDArray[Any]]:
+    """Read one micrograph: pixels (ny, nx), the grid to search, notes for the user, and the pixels as in the file.
+
+    Errors as io.images.micrograph.
+    """
     micrograph = read_micrograph(path, settings.pixel_size, listed=listed)
     pixel_size = require_pixel_size(micrograph)
     image, replaced = as_float32(micrograph, settings.bad_pixels)
@@ -172,4 +175,4 @@ def read_image(
     if replaced:
         notes = (*notes, f"{replaced} NaN or infinite pixels were replaced by the median.")
     shape = (int(image.shape[0]), int(image.shape[1]))
-    return image, choose_grid(settings, shape, pixel_size), notes
+    return image, choose_grid(settings, shape, pixel_size), notes, micrograph.data

@@ -6,9 +6,13 @@ Files that exist already are not replaced unasked.
 from __future__ import annotations
 
 import contextlib
+import functools
+import hashlib
 import os
+import platform
 import shutil
 import tempfile
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,6 +31,8 @@ def _current_umask() -> int:
 
 TEMPORARY = ".tmp-"
 """How the names of unfinished files and folders begin."""
+FORGOTTEN = 3600.0
+"""Seconds after which an unfinished file of another computer is removed."""
 _UMASK = _current_umask()  # mkstemp makes files private; results get the permissions of any new file
 
 
@@ -67,16 +73,29 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
 
 def _prefix() -> str:
     """Return how the temporary names of this process begin."""
-    return f"{TEMPORARY}{os.getpid()}-"
+    return f"{TEMPORARY}{os.getpid()}-{_host()}-"
 
 
-def _is_left(name: str) -> bool:
-    """Return whether a file or folder is a temporary one of a process that is gone, as far as this computer knows."""
-    if not name.startswith(TEMPORARY):
+@functools.cache
+def _host() -> str:
+    """Return a short name of this computer, which may share the folder with others."""
+    return hashlib.blake2b(platform.node().encode(), digest_size=3).hexdigest()
+
+
+def _is_left(path: Path) -> bool:
+    """Return whether a file or folder is a temporary one of a process that is gone.
+
+    Of processes on other computers nothing is known, so theirs are left after an hour without a change.
+    """
+    if not path.name.startswith(TEMPORARY):
         return False
-    number = name.removeprefix(TEMPORARY).partition("-")[0]
+    number, _, rest = path.name.removeprefix(TEMPORARY).partition("-")
     if os.name != "posix" or not number.isdigit():
         return True
+    if rest.partition("-")[0] != _host():
+        with contextlib.suppress(OSError):
+            return time.time() - path.stat().st_mtime > FORGOTTEN
+        return False
     try:
         os.kill(int(number), 0)  # asks, and does nothing
     except (ProcessLookupError, OverflowError):
@@ -91,10 +110,10 @@ def sweep(folder: Path) -> None:
     for where, folders, names in os.walk(folder):
         for name in [name for name in folders if name.startswith(TEMPORARY)]:
             folders.remove(name)
-            if _is_left(name):
+            if _is_left(Path(where, name)):
                 shutil.rmtree(Path(where, name), ignore_errors=True)
         for name in names:
-            if _is_left(name):
+            if _is_left(Path(where, name)):
                 with contextlib.suppress(OSError):
                     Path(where, name).unlink()
 

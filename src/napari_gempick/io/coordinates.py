@@ -277,6 +277,14 @@ def read_coordinates(
         The file is missing or unreadable, its format is unknown, or something that is needed is missing.
     SettingsError
         The format is unknown, or it needs the shape or the spacing.
+
+    Examples
+    --------
+    >>> truth = gp.read_coordinates("micrograph_001_truth.csv")
+    >>> sorted(truth.view_names)
+    ['ignore', 'side', 'top']
+    >>> truth.picks.x.dtype, len(truth.picks) > 30
+    (dtype('float64'), True)
     """
     made = format_of(path) if format is None else format_named(format)
     return made.read(path, ReadOptions(shape, shifts, spacing))

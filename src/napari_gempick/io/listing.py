@@ -62,6 +62,14 @@ class MicrographFile:
         return str(self.relative.parent / self.stem)
 
 
+def as_micrographs(given: str | Path | Sequence[str | Path] | Sequence[MicrographFile]) -> list[MicrographFile]:
+    """Return micrographs as they are given, or, where paths are, as `find_micrographs` finds them."""
+    items = [given] if isinstance(given, str | Path) else list(given)
+    files = [one for one in items if isinstance(one, MicrographFile)]
+    paths = [one.path if isinstance(one, MicrographFile) else one for one in items]
+    return files if len(files) == len(items) else find_micrographs(paths)
+
+
 def find_micrographs(
     inputs: Sequence[str | Path],
     *,
@@ -95,6 +103,11 @@ def find_micrographs(
     ------
     InputError
         No input, a folder without micrographs, a glob without matches, or a STAR file that is unreadable or lists none.
+
+    Examples
+    --------
+    >>> [file.stem for file in gp.find_micrographs(["micrograph_*.mrc"])]
+    ['micrograph_001', 'micrograph_002']
     """
     if not inputs:
         raise InputError("no micrographs are given; name files, folders, globs or a STAR file.")

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 _SECTIONS = re.compile(r"(?P<path>.+)\[(?P<out>\^?)(?P<list>[\d,\s-]+)\]")
 
-__all__ = ["Stack", "read_map3d", "read_mask", "read_stack", "write_mrc"]
+__all__ = ["Stack", "read_map", "read_mask", "read_stack", "write_mrc"]
 
 _LARGEST = 1e15  # sums of squares beyond overflow single precision
 _MASK_TOLERANCE = 1e-6
@@ -111,6 +111,12 @@ def read_stack(path: Path | str, pixel_size: float | None = None) -> Stack:
     InputError
         The file cannot be read, is a volume, has fewer sections, has NaN or infinite pixels or nothing but empty
         sections, or its pixel size is nonsense and none is given.
+
+    Examples
+    --------
+    >>> side = gp.read_stack("template_side.mrc")
+    >>> side.data.shape, side.pixel_size
+    ((1, 128, 128), 4.4)
     """
     stack = _read(path, pixel_size)
     low, high = stack.data.min(axis=(1, 2)), stack.data.max(axis=(1, 2))
@@ -165,7 +171,7 @@ def read_mask(
     return replace(stack, data=np.clip(stack.data, 0, 1))
 
 
-def read_map3d(path: Path | str, pixel_size: float | None = None) -> tuple[NDArray[np.float32], float | None]:
+def read_map(path: Path | str, pixel_size: float | None = None) -> tuple[NDArray[np.float32], float | None]:
     """Read a 3D map.
 
     Parameters
@@ -187,6 +193,12 @@ def read_map3d(path: Path | str, pixel_size: float | None = None) -> tuple[NDArr
     InputError
         The file cannot be read, is not 3D, has NaN or infinite voxels,
         or its pixel size is nonsense and none is given.
+
+    Examples
+    --------
+    >>> volume, pixel_size = gp.read_map("map.mrc")
+    >>> volume.shape, pixel_size
+    ((64, 64, 64), 8.8)
     """
     image = open_image(path)
     if image.data.shape[0] == 1:

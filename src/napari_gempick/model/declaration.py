@@ -176,8 +176,43 @@ def validated(model: type[_Model], values: Mapping[str, Any]) -> _Model:
     try:
         return model.model_validate(values)
     except ValidationError as error:
-        problems = []
-        for item in error.errors():
-            name = "".join(f"--{part}: ".replace("_", "-") for part in item["loc"][:1])
-            problems.append(name + item["msg"].removeprefix("Value error, "))
-        raise SettingsError("Wrong settings: " + "; ".join(problems) + ".") from error
+        raise wrong_settings(error) from error
+
+
+_PROBLEMS = {
+    "float": "{input!r} is not a number",
+    "int": "{input!r} is not a whole number",
+    "bool": "{input!r} is neither true nor false",
+    "string": "{input!r} is not a text",
+    "tuple": "{input!r} is not a list of texts",
+    "finite_number": "{input!r} is not a finite number",
+    "greater_than": "{input} is too small; give more than {gt:g}",
+    "greater_than_equal": "{input} is too small; give at least {ge:g}",
+    "less_than": "{input} is too large; give less than {lt:g}",
+    "less_than_equal": "{input} is too large; give at most {le:g}",
+    "literal_error": "{input!r} is not a choice; give {expected}",
+    "extra_forbidden": "there is no such setting",
+}
+"""What is wrong with a value, by the beginning of pydantic's name for it; the longest that fits."""
+
+
+def wrong_settings(error: ValidationError) -> SettingsError:
+    """Return one sentence that names each wrong setting."""
+    problems = []
+    for item in error.errors():
+        name = "".join(f"--{part}: ".replace("_", "-") for part in item["loc"][:1])
+        kind = max((kind for kind in _PROBLEMS if item["type"].startswith(kind)), key=len, default="")
+        known = {"input": item["input"], **item.get("ctx", {})}
+        text = _PROBLEMS[kind].format(**known) if kind else item["msg"].removeprefix("Value error, ")
+        problems.append(name + text)
+    return SettingsError("Wrong settings: " + "; ".join(problems) + ".")
+
+
+def with_fields(model: type[BaseModel]) -> str:
+    """Return a model's docstring with all its settings: names, defaults, units and texts."""
+    rows = []
+    for name, field in model.model_fields.items():
+        unit = declarations(model)[name].unit
+        default = "" if field.default in (None, ()) else f", default {field.default!r}"
+        rows.append(f"{name}{f' [{unit}]' if unit else ''}{default}\n    {field.description}")
+    return f"{model.__doc__}\n\nAttributes\n----------\n" + "\n".join(rows) + "\n"

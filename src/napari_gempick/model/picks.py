@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
     from numpy.typing import NDArray
 
 
@@ -60,8 +62,50 @@ class Picks:
 
     def take(self, which: NDArray[Any] | slice) -> Picks:
         """Return the picks that an index array, a boolean array or a slice selects."""
-        columns = ((field.name, getattr(self, field.name)) for field in fields(self))
-        return Picks(**{name: column[which] for name, column in columns if column is not None})
+        return Picks(**{name: column[which] for name, column in self._columns() if column is not None})
+
+    def table(self) -> NDArray[Any]:
+        """Return one row for each pick, a structured array (n,) whose fields are those that are known.
+
+        Examples
+        --------
+        >>> import napari_gempick as gp
+        >>> gp.Picks.empty().table().dtype.names
+        ('x', 'y', 'map_x', 'map_y', 'score', 'k', 'view', 'section', 'psi')
+        """
+        columns = {name: column for name, column in self._columns() if column is not None}
+        rows = np.empty(len(self), [(name, column.dtype, column.shape[1:]) for name, column in columns.items()])
+        for name, column in columns.items():
+            rows[name] = column
+        return rows
+
+    def to_dataframe(self, view_names: Sequence[str] = ()) -> Any:
+        """Return the same as a pandas.DataFrame; with names, such as `scores.bank.view_names`, views are named.
+
+        Raises
+        ------
+        ImportError
+            pandas is not installed.
+
+        Examples
+        --------
+        >>> import napari_gempick as gp
+        >>> len(gp.Picks.empty().to_dataframe())
+        0
+        """
+        import pandas  # not required otherwise
+
+        local = ("local_mean", "local_sigma", "power")
+        columns = {name: column for name, column in self._columns() if column is not None and column.ndim == 1}
+        if self.local is not None:
+            columns |= dict(zip(local, self.local.T, strict=True))
+        frame = pandas.DataFrame(columns)
+        if view_names:
+            frame["view"] = [view_names[number] if number >= 0 else "" for number in self.view.tolist()]
+        return frame
+
+    def _columns(self) -> Iterator[tuple[str, NDArray[Any] | None]]:
+        return ((field.name, getattr(self, field.name)) for field in fields(self))
 
     @classmethod
     def empty(cls) -> Picks:

@@ -3,13 +3,31 @@
 from __future__ import annotations
 
 import functools
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationInfo, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    ModelWrapValidatorHandler,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
-from napari_gempick.model.declaration import Paths, declare, names_with, validated
+from napari_gempick.model.declaration import Paths, declare, names_with, validated, with_fields, wrong_settings
 from napari_gempick.model.errors import SettingsError
-from napari_gempick.model.values import AUTO, LEARNED, PerView, read_bounds, read_fold, read_grid, read_threshold
+from napari_gempick.model.values import (
+    AUTO,
+    LEARNED,
+    PerView,
+    as_texts,
+    read_bounds,
+    read_fold,
+    read_grid,
+    read_threshold,
+)
 
 if TYPE_CHECKING:
     from fractions import Fraction
@@ -308,6 +326,24 @@ class PickSettings(BaseModel):
         0.1, "Candidates are kept down to this score, or to the threshold where that is lower.", **_FLOOR
     )
 
+    @model_validator(mode="wrap")
+    @classmethod
+    def _one_sentence(cls, values: Any, read: ModelWrapValidatorHandler[PickSettings]) -> PickSettings:
+        try:
+            return read(values)
+        except ValidationError as error:
+            raise wrong_settings(error) from error
+
+    @field_validator("templates", "mask", "in_plane_symmetry", "threshold", "format", mode="before")
+    @classmethod
+    def _texts(cls, value: Any) -> Any:
+        return as_texts(value)
+
+    @field_validator("ctf", "exclude", mode="before")
+    @classmethod
+    def _path(cls, value: Any) -> Any:
+        return str(value) if isinstance(value, PurePath) else value
+
     @field_validator("lowpass", "highpass", "angle_step", mode="before")
     @classmethod
     def _word_for_none(cls, value: Any, info: ValidationInfo) -> Any:
@@ -382,6 +418,9 @@ class PickSettings(BaseModel):
         """Return the limits of local mean, local standard deviation and power; empty where none is set."""
         texts = (self.local_mean, self.local_sigma, self.power)
         return () if texts == (None, None, None) else tuple(read_bounds(text or ",") for text in texts)
+
+
+PickSettings.__doc__ = with_fields(PickSettings)
 
 
 def make_settings(values: dict[str, Any]) -> PickSettings:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from fractions import Fraction
-from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
+from numbers import Real
+from pathlib import PurePath
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 from napari_gempick.model.errors import SettingsError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable
 
 T = TypeVar("T")
 AUTO = "auto"
@@ -36,6 +39,26 @@ class Named(NamedTuple):
 def named_texts(values: Mapping[str, object], form: str = "") -> tuple[str, ...]:
     """Return `NAME=VALUE` for each view, the value written as a format specification says."""
     return tuple(str(Named(name, format(value, form))) for name, value in values.items())
+
+
+def as_texts(value: Any) -> Any:
+    """Return a setting of views as texts; what cannot be one stays as it is.
+
+    A number, a text or a path is for all views, a mapping has the names of views; both may stand in a sequence.
+    """
+    if value is None:
+        return ()
+    if isinstance(value, Mapping):
+        return tuple(str(Named(str(name), _as_text(one))) for name, one in value.items())
+    if isinstance(value, str | PurePath | Real):
+        return (_as_text(value),)
+    if isinstance(value, list | tuple) and all(isinstance(one, str | PurePath | Real) for one in value):
+        return tuple(_as_text(one) for one in value)
+    return value
+
+
+def _as_text(value: Any) -> str:
+    return repr(float(value)) if isinstance(value, Real) and not isinstance(value, int) else str(value)
 
 
 class PerView(Generic[T]):

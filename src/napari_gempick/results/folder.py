@@ -346,8 +346,8 @@ class Results:
         return scores_of(candidates.picks, candidates.decoys, selection, floor, shape, excluded)
 
     def box_size(self, pixel_size: float) -> int:
-        """Return the box size in pixels of the micrograph: 1.5 diameters, even."""
-        return 2 * math.ceil(BOX_OVER_DIAMETER * self._diameter / pixel_size / 2)
+        """Return the box size in pixels of the micrograph."""
+        return box_over_diameter(self._diameter, pixel_size)
 
     def _write_maps(
         self, micrograph: MicrographFile, which: str, maps: ScoreMap, kinds: tuple[str, str] = ("ncc", "index")
@@ -383,6 +383,11 @@ class Results:
         }
         write_text(self.folder / RUN_FILE, json.dumps(run, indent=1, ensure_ascii=False) + "\n")
         return run
+
+
+def box_over_diameter(diameter: float, pixel_size: float) -> int:
+    """Return the box size of a particle in pixels: 1.5 diameters (Å), even; `pixel_size` in Å."""
+    return 2 * math.ceil(BOX_OVER_DIAMETER * diameter / pixel_size / 2)
 
 
 def _exists(path: Path) -> bool:

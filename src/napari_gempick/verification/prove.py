@@ -63,8 +63,11 @@ class Prover:
     def evidence(self, path: Path, pixel_size: float | None = None) -> Evidence:
         """Return a micrograph's file made ready, with its CTF where there is one; errors as io.images.micrograph."""
         micrograph = read_micrograph(path, self._settings.pixel_size or pixel_size)
-        ctf = self._maker.preparation.ctf_of(path)
-        return self.evidence_of(micrograph.data, require_pixel_size(micrograph), ctf)
+        return self.evidence_of(micrograph.data, require_pixel_size(micrograph), self.ctf_of(path))
+
+    def ctf_of(self, path: Path) -> Ctf | None:
+        """Return the CTF of a micrograph; None where there is none."""
+        return self._maker.preparation.ctf_of(path)
 
     def evidence_of(self, image: NDArray[Any], pixel_size: float, ctf: Ctf | None = None) -> Evidence:
         """Return an image (ny, nx), `pixel_size` in Å, made ready; the templates get the CTF."""
@@ -190,9 +193,12 @@ class MicrographProof:
     micrograph : Path
     pixel_size : float
         Å.
+    image : (ny, nx) array, optional
+        Its pixels as the file has them; read where they are not given.
     """
 
-    def __init__(self, prover: Prover, micrograph: Path, pixel_size: float) -> None:
+    def __init__(self, prover: Prover, micrograph: Path, pixel_size: float, image: NDArray[Any] | None = None) -> None:
+        self._image = image
         self._prover, self._micrograph, self._pixel_size = prover, micrograph, pixel_size
         self._evidence: Evidence | None = None
         self._known: dict[bytes, Proof] = {}
@@ -217,7 +223,11 @@ class MicrographProof:
     def _prove(self, path: Path, name: str, info: PicksInfo) -> Proof:
         try:
             if self._evidence is None:
-                self._evidence = self._prover.evidence(self._micrograph, self._pixel_size)
+                if self._image is None:
+                    self._evidence = self._prover.evidence(self._micrograph, self._pixel_size)
+                else:
+                    ctf = self._prover.ctf_of(self._micrograph)
+                    self._evidence = self._prover.evidence_of(self._image, self._pixel_size, ctf)
             shape = self._evidence.shape
             found = next(iter(read_plainly(path, name, shape).values()), None)
             found = _from_first_row(found, shape, from_bottom(name, self._micrograph))
@@ -272,6 +282,13 @@ def verify(
     ------
     GempickError
         A file cannot be used.
+
+    Examples
+    --------
+    >>> settings = gp.PickSettings(templates={"top": "template_top.mrc"}, diameter=385, angle_step=12, threshold=0.5)
+    >>> run = gp.pick_files(settings, "micrograph_002.mrc", "verified")
+    >>> gp.verify("verified/micrograph_002_autopick.star", "micrograph_002.mrc", settings).state
+    'verified'
     """
     prover = Prover(settings, views)
     if isinstance(micrograph, (str, Path)):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,25 +18,29 @@ from napari_gempick.engine.picking.peaks import find_peaks, select
 from napari_gempick.inputs.bank_maker import BankMaker
 from napari_gempick.inputs.sources import source_of
 from napari_gempick.inputs.views import View, choose_grid, view_of
+from napari_gempick.io.atomic import refuse_existing
+from napari_gempick.io.formats import PicksInfo, format_for, format_named
 from napari_gempick.model.errors import InputError, SettingsError
 from napari_gempick.model.settings import PickSettings
 from napari_gempick.model.values import AUTO
+from napari_gempick.results.folder import box_over_diameter
 from napari_gempick.results.thresholds import candidate_floor, decide, scores_of, selection_for
 
 if TYPE_CHECKING:
     import threading
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from numpy.typing import ArrayLike, NDArray
 
     from napari_gempick.engine.matching.pipeline import Outcome, Progress
     from napari_gempick.engine.picking.false_rate import FalseRate
     from napari_gempick.model.ctf import Ctf
+    from napari_gempick.model.geometry import Shape
     from napari_gempick.model.picks import Picks
     from napari_gempick.model.score_maps import ScoreMap
 
 
-__all__ = ["Picked", "pick", "repick"]
+__all__ = ["Picked", "pick", "repick", "write_picks"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,6 +116,15 @@ def pick(
     ------
     GempickError
         Settings, templates or the image cannot be used; the search was cancelled.
+
+    Examples
+    --------
+    >>> micrograph = gp.read_micrograph("micrograph_002.mrc")
+    >>> top = gp.read_stack("template_top.mrc")
+    >>> settings = gp.PickSettings(pixel_size=micrograph.pixel_size, diameter=385, threshold="auto")
+    >>> found = gp.pick(micrograph.data, {"top": top.data}, settings)
+    >>> found.scores.score.dtype, len(found.picks) > 0, bool(found.picks.score[0] > found.thresholds[0])
+    (dtype('float32'), True, True)
     """
     settings = settings or PickSettings()
     if settings.pixel_size is None:
@@ -177,7 +191,35 @@ def picked(outcome: Outcome, settings: PickSettings, diameter: float) -> Picked:
 
 
 def repick(found: Picked, settings: PickSettings, *, excluded: NDArray[np.bool_] | None = None) -> Picked:
-    """Choose picks among the candidates again: thresholds, distance, border, number. No correlation is computed."""
+    """Choose picks among the candidates again: thresholds, distance, border, number. No correlation is computed.
+
+    Parameters
+    ----------
+    found : Picked
+        From `pick`.
+    settings : PickSettings
+        Those of the search, with other values of what chooses picks.
+    excluded : (ny, nx) bool, optional
+        Where no pick may lie; default as before.
+
+    Returns
+    -------
+    Picked
+
+    Raises
+    ------
+    SettingsError
+        A threshold is for a view that there is not.
+
+    Examples
+    --------
+    >>> micrograph = gp.read_micrograph("micrograph_002.mrc")
+    >>> settings = gp.PickSettings(pixel_size=micrograph.pixel_size, diameter=385, angle_step=0, threshold=0.3)
+    >>> found = gp.pick(micrograph.data, {"top": gp.read_stack("template_top.mrc").data}, settings)
+    >>> fewer = gp.repick(found, settings.model_copy(update={"threshold": ("0.8",)}))
+    >>> len(fewer.picks) < len(found.picks), len(fewer.candidates) == len(found.candidates)
+    (True, True)
+    """
     grid = found.scores.grid
     names = found.scores.bank.view_names
     selection = selection_for(settings, names, found.diameter, grid.pixel_size, grid.map_pixel_size)
@@ -189,3 +231,73 @@ def repick(found: Picked, settings: PickSettings, *, excluded: NDArray[np.bool_]
     thresholds = decide(settings, names, rates)
     picks = select(found.candidates, replace(selection, thresholds=thresholds), grid.file_shape, excluded)
     return replace(found, picks=picks, thresholds=tuple(thresholds), rates=tuple(rates or ()))
+
+
+def write_picks(
+    path: Path | str,
+    found: Picked | Picks,
+    *,
+    format: str | None = None,
+    micrograph: str = "",
+    pixel_size: float | None = None,
+    shape: Shape | None = None,
+    view_names: Sequence[str] = (),
+    box_size: int | None = None,
+    overwrite: bool = False,
+) -> Path:
+    """Write the picks of one micrograph as a coordinate file, atomically.
+
+    Parameters
+    ----------
+    path : Path or str
+    found : Picked or Picks
+        From a Picked, what follows below is known but for `micrograph`.
+    format : str, optional
+        As `gempick pick --format`; default by the ending of `path`.
+    micrograph : str
+        Its name as the data set calls it, with folders and suffix; it decides how rows are counted (a TIFF's from the
+        last one in some formats).
+    pixel_size : float, optional
+        Å.
+    shape : (ny, nx), optional
+        Of the micrograph, px.
+    view_names : sequence of str
+        `Picks.view` counts them.
+    box_size : int, optional
+        px; default 1.5 diameters of a Picked.
+    overwrite : bool
+        Replace a file.
+
+    Returns
+    -------
+    Path
+        The file.
+
+    Raises
+    ------
+    SettingsError
+        The format is not known, or needs something that is not given.
+    OutputError
+        The file exists, or cannot be written.
+
+    Examples
+    --------
+    >>> micrograph = gp.read_micrograph("micrograph_002.mrc")
+    >>> settings = gp.PickSettings(pixel_size=micrograph.pixel_size, diameter=385, angle_step=0)
+    >>> found = gp.pick(micrograph.data, {"top": gp.read_stack("template_top.mrc").data}, settings)
+    >>> path = gp.write_picks("micrograph_002.box", found, micrograph="micrograph_002.mrc")
+    >>> len(gp.read_coordinates(path).picks) == len(found.picks)
+    True
+    """
+    path = Path(path)
+    made = format_named(format) if format else format_for(path)
+    refuse_existing([path], overwrite)
+    if isinstance(found, Picked):
+        grid = found.scores.grid
+        picks, pixel_size = found.picks, pixel_size or grid.pixel_size
+        shape, view_names = shape or grid.file_shape, view_names or found.scores.bank.view_names
+        box_size = box_size or box_over_diameter(found.diameter, pixel_size)
+    else:
+        picks = found
+    made.write(path, picks, PicksInfo(pixel_size, box_size, tuple(view_names), micrograph, shape))
+    return path

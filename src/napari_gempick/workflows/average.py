@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -18,6 +19,7 @@ from napari_gempick.io.formats.eman2 import EMAN2, possible_names
 from napari_gempick.io.formats.relion import PARTICLES
 from napari_gempick.io.images.frames import FLIP, from_bottom
 from napari_gempick.io.images.micrograph import as_float32, read_micrograph, require_pixel_size
+from napari_gempick.io.listing import MicrographFile, as_micrographs
 from napari_gempick.io.micrograph_names import shown
 from napari_gempick.io.stack import write_mrc
 from napari_gempick.io.star import write_tables
@@ -25,12 +27,10 @@ from napari_gempick.model.errors import InputError, SettingsError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
-    from pathlib import Path
 
     from numpy.typing import ArrayLike, NDArray
 
     from napari_gempick.io.coordinates import Entry
-    from napari_gempick.io.listing import MicrographFile
     from napari_gempick.model.picks import Picks
 
 BOX_OVER_DIAMETER = 1.5
@@ -115,6 +115,15 @@ def average(
     ------
     InputError
         There are no particles, or fewer than classes.
+
+    Examples
+    --------
+    >>> micrograph = gp.read_micrograph("micrograph_002.mrc")
+    >>> truth = gp.read_coordinates("micrograph_002_truth.csv")
+    >>> tops = truth.picks.take(truth.picks.view == truth.view_names.index("top"))
+    >>> made = gp.average([micrograph.data], [np.stack([tops.x, tops.y], axis=1)], box=128)
+    >>> made.images.shape
+    (1, 128, 128)
     """
     box += box % 2
     side = outer_side(box)
@@ -152,9 +161,9 @@ def average(
 
 
 def average_files(
-    micrographs: Sequence[MicrographFile],
-    picks: Path,
-    output: Path,
+    micrographs: str | Path | Sequence[str | Path] | Sequence[MicrographFile],
+    picks: Path | str,
+    output: Path | str,
     *,
     box: int | None = None,
     diameter: float | None = None,
@@ -173,6 +182,11 @@ def average_files(
 
     Parameters
     ----------
+    micrographs : as `pick_files`
+    picks : Path or str
+        A file or folder of coordinates.
+    output : Path or str
+        OUT.mrc, or OUT.mrcs for several classes.
     box : int, optional
         px; default that of the picks, or 1.5 times the diameter.
     diameter, max_shift : float, optional
@@ -192,11 +206,19 @@ def average_files(
     ------
     GempickError
         Micrographs or picks cannot be used or do not fit together, or a file exists already.
+
+    Examples
+    --------
+    >>> truth = "micrograph_002_truth.csv"
+    >>> made = gp.average_files("micrograph_002.mrc", truth, "top.mrc", box=128, select=["view=top"])
+    >>> made["templates"], gp.read_stack("top.mrc").data.shape
+    ('top.mrc', (1, 128, 128))
     """
+    listed, picks, output = as_micrographs(micrographs), Path(picks), Path(output)
     star = output.with_suffix(".star")
     refuse_existing([output, beside(output, "_mask"), star], overwrite)
     entries, _, notes, missing = read_entries(picks, TRUTH_FILES if _only_tables(picks) else PICK_FILES)
-    pairs = [(micrograph, _entry_of(micrograph, entries)) for micrograph in micrographs]
+    pairs = [(micrograph, _entry_of(micrograph, entries)) for micrograph in listed]
     placed = [(micrograph, settled(entry, micrograph.path)) for micrograph, entry in pairs if entry is not None]
     found = [(micrograph, entry, _selected(entry, select)) for micrograph, entry in placed]
     if not any(len(chosen) for _, _, chosen in found):

@@ -87,7 +87,7 @@ def measure_bank(
         noise = np.random.default_rng(1).standard_normal((micrograph_size, micrograph_size)).astype(np.float32)
         image, grid = noise, choose_grid(settings, noise.shape, made["pixel_size"])
     else:
-        image, grid, _ = read_image(micrograph, settings)
+        image, grid, *_ = read_image(micrograph, settings)
     source, prepared = made_ready(source_of(image, grid, settings, makers))
     bank = makers(source.grid) if source.bank is None else source.bank()
     plans = PlanStore()

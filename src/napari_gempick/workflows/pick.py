@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import platform
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from napari_gempick.device.discover import open_devices
 from napari_gempick.device.plan import PlanStore
 from napari_gempick.engine.matching.choice import Wanted
 from napari_gempick.engine.matching.pipeline import Outcome, Progress, search_all
+from napari_gempick.engine.matching.stage_times import StageTimes
 from napari_gempick.engine.matching.workers import DevicePool
 from napari_gempick.inputs.bank_maker import BankMaker
 from napari_gempick.inputs.preparation import check_exclusion, with_exclusion
@@ -20,6 +22,7 @@ from napari_gempick.inputs.sources import loader
 from napari_gempick.inputs.views import read_views
 from napari_gempick.io.candidates import read_candidates
 from napari_gempick.io.images.micrograph import LIST
+from napari_gempick.io.listing import MicrographFile, as_micrographs
 from napari_gempick.io.names import check_micrograph_name
 from napari_gempick.model.errors import GempickError, InputError, OutputError, printable
 from napari_gempick.model.values import AUTO
@@ -33,18 +36,17 @@ from napari_gempick.verification.prove import MicrographProof, Prover
 if TYPE_CHECKING:
     import threading
     from collections.abc import Callable, Sequence
-    from pathlib import Path
 
+    from napari_gempick.device.base import Device
     from napari_gempick.engine.matching.pipeline import Source
-    from napari_gempick.io.listing import MicrographFile
     from napari_gempick.model.score_maps import BankIndex
     from napari_gempick.model.settings import PickSettings
 
 
 def pick_files(
     settings: PickSettings,
-    micrographs: Sequence[MicrographFile],
-    folder: Path,
+    micrographs: str | Path | Sequence[str | Path] | Sequence[MicrographFile],
+    folder: Path | str,
     *,
     overwrite: bool = False,
     resume: bool = False,
@@ -55,14 +57,16 @@ def pick_files(
     notify: Callable[[str], None] = lambda sentence: None,
     finished: Callable[[dict[str, Any]], None] = lambda row: None,
     stage: Callable[[str], None] = lambda text: None,
+    devices: Sequence[Device] | None = None,
 ) -> dict[str, Any]:
     """Pick every micrograph into `folder` and return what run.json says.
 
     Parameters
     ----------
     settings : PickSettings
-    micrographs : sequence of MicrographFile
-    folder : Path
+    micrographs : path or sequence of paths
+        Files, folders, globs or RELION's lists, as on the command line; or a sequence of MicrographFile.
+    folder : Path or str
         Gets STEM_autopick.star and candidates/STEM.star for each micrograph, autopick.star and run.json.
     overwrite, resume : bool
         Replace earlier results, or keep those of micrographs that are done.
@@ -78,16 +82,26 @@ def pick_files(
         Receives each micrograph's line of run.json when its files are written.
     stage : callable
         Receives what is done before the first search image, in a few words.
+    devices : sequence of Device, optional
+        Instead of those that the settings name.
 
     Raises
     ------
     GempickError
         Nothing can be done: settings, templates, output folder, devices.
+
+    Examples
+    --------
+    >>> settings = gp.PickSettings(templates={"top": "template_top.mrc"}, mask={"top": "mask_top.mrc"}, threshold=0.5)
+    >>> run = gp.pick_files(settings, "micrograph_002.mrc", "picks")
+    >>> [row["picks"] > 0 for row in run["micrographs"]]
+    [True]
     """
+    folder = Path(folder)
     with alone_in(folder):
         return _pick(
             settings,
-            micrographs,
+            as_micrographs(micrographs),
             folder,
             overwrite,
             resume,
@@ -98,6 +112,7 @@ def pick_files(
             notify,
             finished,
             stage,
+            devices,
         )
 
 
@@ -114,6 +129,7 @@ def _pick(
     notify: Callable[[str], None],
     finished: Callable[[dict[str, Any]], None],
     stage: Callable[[str], None],
+    devices: Sequence[Device] | None,
 ) -> dict[str, Any]:
     """Do the work of `pick_files`."""
     formats_of(settings)
@@ -127,7 +143,8 @@ def _pick(
     earlier = results.prepare(views, overwrite=overwrite, resume=resume)
     plans = PlanStore()
     stage("opening devices")
-    pool = DevicePool(open_devices(settings.devices, settings.threads, plans))
+    pool = DevicePool(devices or open_devices(settings.devices, settings.threads, plans))
+    times = StageTimes()
     known = {row["name"]: row for row in (earlier or {}).get("micrographs", [])}
     mine = {micrograph.output_stem for micrograph in micrographs}
     others = [row for row in earlier_rows(folder) if row["name"] not in mine] if keep_others else []
@@ -155,6 +172,8 @@ def _pick(
     todo.sort(key=lambda micrograph: makers.preparation.group(micrograph.path))  # of equal CTF after one another
 
     def load_of(micrograph: MicrographFile) -> Callable[[], Source]:
+        with contextlib.suppress(OSError):
+            times.bytes_read += micrograph.path.stat().st_size
         load = functools.partial(loader, micrograph, settings, makers)
         return (
             with_exclusion(load, folder, micrograph, makers.diameter, keep=resume) if settings.exclude == AUTO else load
@@ -176,6 +195,7 @@ def _pick(
                 "search_images": search_images(makers.index),
                 "devices": [device.describe() for device in pool.devices],
                 "failed_devices": dict(pool.failed),
+                "stages": times.describe(pool),
                 "plan": plans.record,
                 "python": platform.python_version(),
                 "micrographs": [*others, *(rows[m.output_stem] for m in micrographs if m.output_stem in rows)],
@@ -197,11 +217,13 @@ def _pick(
             wanted=Wanted(settings.search, candidate_floor(settings, makers.index.view_names), settings.save_maps),
             cancel=cancel,
             progress=progress,
+            times=times,
         )
         with contextlib.closing(searches):  # a traceback would keep it, and its threads, alive
             for outcome in searches:
                 micrograph = todo[outcome.number]
-                rows[micrograph.output_stem] = row = finish_micrograph(results, micrograph, outcome, prover)
+                with times.of("write"):
+                    rows[micrograph.output_stem] = row = finish_micrograph(results, micrograph, outcome, prover)
                 failed = [row["error"]] if "error" in row else []
                 for sentence in (*failed, *row.get("notes", []), *row.get("remarks", [])):
                     notify(sentence)
@@ -254,7 +276,7 @@ def finish_micrograph(results: Results, micrograph: MicrographFile, outcome: Out
         if outcome.error is not None:
             raise outcome.error
         assert outcome.scores is not None
-        proof = MicrographProof(prover, micrograph.path, outcome.scores.grid.pixel_size)
+        proof = MicrographProof(prover, micrograph.path, outcome.scores.grid.pixel_size, outcome.raw)
         maps = outcome.scores, outcome.per_view, outcome.decoys
         row = results.write(micrograph, *maps, proof, outcome.image, outcome.refine)
         row["seconds"] = round(outcome.seconds, 3)

@@ -240,7 +240,7 @@ def preview_file(
     views = read_views(settings)
     plans = PlanStore()
     pool = DevicePool(open_devices(settings.devices, settings.threads, plans))
-    image, grid, notes = read_image(path, settings, listed)
+    image, grid, notes, _ = read_image(path, settings, listed)
     fine = BankMaker(settings, views)
     ctf = fine.preparation.ctf_of(path)
     check_exclusion(settings.exclude)

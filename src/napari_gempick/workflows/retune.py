@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_gempick.engine.picking.run_evidence import pool
@@ -21,7 +22,6 @@ from napari_gempick.results.whole_run import KEPT, alone_in, choose_by_run
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from pathlib import Path
 
     from napari_gempick.io.candidates import Candidates
     from napari_gempick.io.listing import MicrographFile
@@ -29,18 +29,18 @@ if TYPE_CHECKING:
 
 
 def retune(
-    folder: Path,
+    folder: Path | str,
     changes: dict[str, Any],
     notify: Callable[[str], None] = lambda sentence: None,
     *,
     pooled: bool = False,
-    teach: Sequence[Path] = (),
+    teach: Sequence[Path | str] = (),
 ) -> dict[str, Any]:
     """Replace the picks in a folder of results by ones chosen with other settings, and return the new run.json.
 
     Parameters
     ----------
-    folder : Path
+    folder : Path or str
         Output of `pick_files`.
     changes : dict
         New values of settings in model.settings.RETUNABLE; the others stay as they were. None takes a setting back to
@@ -50,7 +50,7 @@ def retune(
     pooled : bool
         Choose automatic thresholds once for all micrographs, from their scores together; the settings in run.json then
         hold the numbers.
-    teach : sequence of Path
+    teach : sequence of Path or str
         Labels for the learned score, see results.labels.
 
     Raises
@@ -58,10 +58,19 @@ def retune(
     SettingsError
         The folder holds no results, a threshold lies below what the candidates were kept down to, or labels are given
         and the score is not the learned one.
+
+    Examples
+    --------
+    >>> settings = gp.PickSettings(templates={"top": "template_top.mrc"}, diameter=385, angle_step=0, threshold=0.3)
+    >>> first = gp.pick_files(settings, "micrograph_002.mrc", "tops")
+    >>> again = gp.retune("tops", {"threshold": 0.8})
+    >>> first["micrographs"][0]["picks"] > again["micrographs"][0]["picks"]
+    True
     """
+    folder = Path(folder)
     read_run(folder)
     with alone_in(folder):
-        return _retune(folder, changes, notify, pooled, teach)
+        return _retune(folder, changes, notify, pooled, [Path(one) for one in teach])
 
 
 def _retune(

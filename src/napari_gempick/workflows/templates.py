@@ -32,7 +32,7 @@ from napari_gempick.inputs.sources import loader
 from napari_gempick.inputs.views import choose_grid, read_views
 from napari_gempick.io.atomic import beside, refuse_existing
 from napari_gempick.io.listing import MicrographFile
-from napari_gempick.io.stack import read_map3d, write_mrc
+from napari_gempick.io.stack import read_map, write_mrc
 from napari_gempick.io.star import write_tables
 from napari_gempick.model.errors import InputError, SettingsError
 from napari_gempick.model.geometry import Extent
@@ -125,6 +125,13 @@ def project_map(
         The symmetry or the sampling cannot be used.
     InputError
         The map is constant.
+
+    Examples
+    --------
+    >>> volume, pixel_size = gp.read_map("map.mrc")
+    >>> made = gp.project_map(volume, pixel_size, symmetry="D5", angle_step=30, lowpass=30, contrast="opposite")
+    >>> made.images.shape == made.masks.shape, made.pixel_size
+    (True, 8.8)
     """
     density = np.asarray(volume, np.float32)
     if density.ndim != 3 or density.min() == density.max():
@@ -165,8 +172,8 @@ def _masks(images: NDArray[np.float32], spacing: float, mask: str, diameter: flo
 
 
 def project_files(
-    path: Path,
-    output: Path,
+    path: Path | str,
+    output: Path | str,
     *,
     map_pixel_size: float | None = None,
     named: Mapping[str, Sequence[float]] | None = None,
@@ -178,9 +185,9 @@ def project_files(
 
     Parameters
     ----------
-    path : Path
+    path : Path or str
         The map.
-    output : Path
+    output : Path or str
         OUT.mrcs.
     map_pixel_size : float, optional
         Å; default the header's.
@@ -198,13 +205,19 @@ def project_files(
     ------
     GempickError
         The map or the options cannot be used, or a file exists already.
+
+    Examples
+    --------
+    >>> made = gp.project_files("map.mrc", "views.mrcs", named={"side": (0, 90), "top": (0, 0)}, contrast="opposite")
+    >>> made["views"], gp.read_stack("views_top.mrc").data.ndim
+    (2, 3)
     """
-    named = dict(named or {})
+    named, output = dict(named or {}), Path(output)
     star = output.with_suffix(".star")
     files = {name: beside(output, f"_{name}", ".mrc") for name in named}
     mask_files = {name: beside(file, "_mask") for name, file in files.items()}
     refuse_existing([output, beside(output, "_mask"), star, *files.values(), *mask_files.values()], overwrite)
-    volume, pixel_size = read_map3d(path, map_pixel_size)
+    volume, pixel_size = read_map(path, map_pixel_size)
     if pixel_size is None:
         raise InputError(f"{path} has no pixel size in its header; give --map-pixel-size in Å.", path)
     made = views = None

@@ -1,5 +1,7 @@
 """The compressed search against a brute-force NCC: bounds that hold, and the same local maxima of both signs."""
 
+import contextlib
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -13,12 +15,12 @@ from napari_gempick.device.cpu import CpuDevice
 from napari_gempick.device.tiling import GPU_TILING
 from napari_gempick.engine.matching.choice import FULL, Wanted, make_search
 from napari_gempick.engine.matching.compressed import CompressedSearch
-from napari_gempick.engine.matching.compression import by_rotations, compress, harmonics_of
+from napari_gempick.engine.matching.compression import angles_of, by_rotations, compress, harmonics_of
 from napari_gempick.engine.matching.search import Search
 from napari_gempick.engine.matching.workers import DevicePool, run_search
 from napari_gempick.engine.preprocess.prepare import prepare
 from napari_gempick.engine.templates.masks import ImageMask, ShapeMask
-from napari_gempick.model.errors import SettingsError
+from napari_gempick.model.errors import Cancelled, SettingsError
 from napari_gempick.model.geometry import Grid
 
 TILE = (64, 80)
@@ -155,14 +157,15 @@ def test_a_basis_is_as_far_from_the_bank_as_it_says(plans, step, smooth):
     weights = images[-1]
     truth = np.stack([bank.template(k).ravel() for k in range(len(bank.index))]).astype(np.float64)
     harmonics = part.harmonics(images[: part.rank].astype(np.float32))
-    made = np.concatenate([part.angles(harmonics[:, section.number]) for section in part.sections])
+    made = np.concatenate([angles_of(harmonics[:, s.number], part.even, part.odd) for s in part.sections])
     ks = np.concatenate([section.ks for section in part.sections])
     rest = (truth[ks] - made) / np.sqrt(weights)
-    assert np.linalg.norm(rest, axis=1).max() <= part.bound + 1e-5
-    assert part.bound < 0.8
+    bound = max(np.hypot(section.across, section.along) for section in part.sections)
+    assert np.linalg.norm(rest, axis=1).max() <= bound + 1e-5
+    assert bound < 0.8
     if smooth:
         assert part.rank < len(truth)
-        assert part.bound > 0.05
+        assert bound > 0.05
 
 
 @pytest.mark.parametrize(
@@ -250,6 +253,55 @@ def test_the_choice_depends_on_no_earlier_micrograph(plans):
     assert type(chosen(plans, bank, "auto", image_side=30)) is Search
     assert type(chosen(plans, bank, "auto", image_side=200)) is CompressedSearch
     assert type(chosen(plans, bank, "auto", image_side=30)) is Search
+
+
+def test_a_flat_area_scores_0_and_names_the_first_search_image(plans):
+    """All scores are 0 there, of all search images: the first one is named, as in the full search."""
+    image = np.full((90, 100), 0.25, np.float32)
+    image[60:, 60:] += np.random.default_rng(4).standard_normal((30, 40)).astype(np.float32)
+    bank = smooth_bank(2)
+    (maps, inverted), search = run(prepare(image, Grid(image.shape, 1.0)), bank, plans, 0.1, -1.0)
+    assert search.exact > 1000  # all are settled
+    for one in (maps, inverted):
+        flat = one.score[12:40, 12:80]
+        assert (flat == 0).all() and (one.index[12:40, 12:80] == 0).all()
+
+
+def test_the_search_for_a_basis_can_be_stopped(plans):
+    calls = []
+
+    def check():
+        calls.append(None)
+        if len(calls) == 3:
+            raise Cancelled("Stopped.")
+
+    bank, image = smooth_bank(20), np.random.default_rng(0).standard_normal((200, 200)).astype(np.float32)
+    pool, prepared = DevicePool([CpuDevice(2, plans)]), prepare(image, Grid(image.shape, 1.0))
+    with pytest.raises(Cancelled):
+        make_search(Wanted("compressed", 0.1), prepared, bank, pool, plans.tile_shape, check=check)
+    assert not bank.compressions and len(calls) < 20
+
+
+@pytest.mark.parametrize(("kind", "ends"), [("auto", False), ("compressed", True)])
+def test_where_memory_does_not_hold_a_basis_the_full_search_does_without(plans, monkeypatch, kind, ends):
+    def fail(*_):
+        raise MemoryError
+
+    monkeypatch.setattr("napari_gempick.engine.matching.choice.harmonics_of", fail)
+    with pytest.raises(MemoryError) if ends else contextlib.nullcontext():
+        assert type(chosen(plans, smooth_bank(20), kind)) is Search
+
+
+def test_without_control_of_the_threads_of_products_auto_searches_in_full(plans, monkeypatch):
+    monkeypatch.setattr("napari_gempick.engine.matching.choice.products_repeat", lambda: False)
+    assert type(chosen(plans, smooth_bank(20), "auto")) is Search
+
+
+def test_a_bank_whose_other_search_images_cost_more_than_a_basis_saves_is_searched_in_full(plans):
+    """Search images under masks of their own are transformed again for each tile of a search by a basis."""
+    circle, bar = ShapeMask("circle", (19.0, 19.0)), ShapeMask("rectangle", (19.0, 9.0))
+    assert type(chosen(plans, smooth_bank(21, [circle] * 20 + [bar]), "auto", image_side=900)) is CompressedSearch
+    assert type(chosen(plans, smooth_bank(120, [circle] * 20 + [bar] * 100), "auto", image_side=900)) is Search
 
 
 def test_masks_of_their_own_are_searched_in_full(plans):

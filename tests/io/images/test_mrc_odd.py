@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from napari_gempick.io.images.micrograph import open_image, read_micrograph
-from napari_gempick.io.stack import read_map3d, read_stack
+from napari_gempick.io.stack import read_map, read_stack
 from napari_gempick.model.errors import InputError
 
 Writer = Callable[..., Path]
@@ -105,7 +105,7 @@ def test_stacks_and_maps_are_read_by_the_same_rule(write_raw: Writer) -> None:
     read = read_stack(path)
     np.testing.assert_array_equal(read.data, stack)
     assert "unsigned" in read.notes[0]
-    np.testing.assert_array_equal(read_map3d(path)[0], stack)
+    np.testing.assert_array_equal(read_map(path)[0], stack)
 
 
 @pytest.mark.parametrize(("ny", "nx"), [(6, 8), (7, 5), (1, 3)])

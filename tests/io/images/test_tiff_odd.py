@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from napari_gempick.io.images.micrograph import as_float32, has_sections, open_image, read_micrograph
 from napari_gempick.io.reading import read_at
-from napari_gempick.io.stack import read_map3d, read_mask, read_stack
+from napari_gempick.io.stack import read_map, read_mask, read_stack
 from napari_gempick.model.errors import InputError
 
 Writer = Callable[..., Path]
@@ -206,7 +206,7 @@ def test_only_regular_files_are_read(tmp_path: Path) -> None:
             (tmp_path / "socket.mrc", "socket"),
             ("/dev/zero", "device"),
         ):
-            for read in (read_micrograph, read_stack, read_mask, read_map3d):
+            for read in (read_micrograph, read_stack, read_mask, read_map):
                 with pytest.raises(InputError, match=f"{path} is a {kind}, not a regular file"):
                     read(path)
             assert not has_sections(path)

@@ -27,11 +27,12 @@ from napari_gempick.cluster.mpi.scheduler import GO_ON, LEAVE, NO_MORE, STOP
 from napari_gempick.cluster.mpi.together import Together
 from napari_gempick.cluster.records import RankLog, last_attempt
 from napari_gempick.device.discover import open_devices
+from napari_gempick.device.tiling import CPU_TILING
 from napari_gempick.engine.matching.choice import FULL, Wanted, make_search
 from napari_gempick.engine.matching.pipeline import Source, search_all
 from napari_gempick.engine.matching.workers import DevicePool, run_search
 from napari_gempick.engine.preprocess.prepare import prepare
-from napari_gempick.model.errors import DeviceError, GempickError, InputError
+from napari_gempick.model.errors import DeviceError, GempickError, InputError, SettingsError
 from napari_gempick.results.thresholds import candidate_floor
 
 if TYPE_CHECKING:
@@ -71,6 +72,7 @@ class Rank:
         self.conductor = Conductor()
         self._dismissed = self._leaving = self.fatal = False
         self.weight = 0
+        self.alike = self._one_kind = True
         self._lock: FileLock | None = None
         self._held: deque[MicrographFile] = deque()
         self._issued = self._finished = 0
@@ -126,6 +128,7 @@ class Rank:
         self.spec, self.threads = self.agree(lambda: devices_of_rank(self.job, self.node.rank, around))
         self.worker: Worker = self.agree(lambda: Worker(self.job, self.log, alone=self.node.size == 1 or self.in_step))
         kind = self.comm.Split(int(self.agree(kind_of_node), 16) % 2**31, self.comm.rank)
+        self._one_kind = kind.size == self.comm.size
         if kind.rank == 0:
             self.agree(self._plan_first)
             self.agree(lambda: None)
@@ -213,6 +216,8 @@ class Rank:
     @property
     def _wanted(self) -> Wanted:
         settings = self.job.settings
+        if self.in_step and not self.alike and settings.search == "auto":
+            return FULL  # the ranks' tiles may differ, and shares of tiles with them
         floor = candidate_floor(settings, self.worker.makers.index.view_names)
         return Wanted(settings.search, floor, settings.save_maps)
 
@@ -335,8 +340,22 @@ class Rank:
         return ends[self.comm.rank], ends[self.comm.rank + 1], ends[-1]
 
     def exchange_weights(self) -> None:
-        """Tell each other how fast the ranks are."""
-        self.weights = list(self.comm.allgather(self.weight))
+        """Tell each other how fast the ranks are, and whether they would choose the same search and tiles.
+
+        Raises
+        ------
+        SettingsError
+            They would not, and a compressed search by all ranks together is asked for.
+        """
+        mine = self._one_kind and self.pool.tiling is CPU_TILING and bool(self.plans.record["stored"])
+        told = self.comm.allgather((self.weight, mine))
+        self.weights = [weight for weight, _ in told]
+        self.alike = all(alike for _, alike in told)
+        if self.in_step and not self.alike and self.job.settings.search == "compressed":
+            raise SettingsError(
+                "A compressed search by all ranks together needs CPUs of one kind and a stored plan; "
+                "give --search auto, or --distribution micrographs."
+            )
 
 
 def _raise(error: BaseException) -> Generator[bool, None, None]:

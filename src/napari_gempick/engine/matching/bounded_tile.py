@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from napari_gempick.device.base import BasisWorker, Rect
     from napari_gempick.engine.matching.compression import Compression
     from napari_gempick.engine.matching.search import Search
-    from napari_gempick.engine.matching.workers import TileCache
+    from napari_gempick.engine.matching.tile_cache import TileCache
 
     Floats = NDArray[np.float32]
 
@@ -108,23 +108,25 @@ class BoundedTile:
         exact, how = precision.scores, precision.statistics
         started = time.perf_counter()
         unit = next(n for n, unit in enumerate(search.units) if unit.groups == (part.group,))
+        cache.keep((part.group,))
         sigma = cache.sigma(worker, part.group, tile, how, lambda: cache.masks(worker, unit, how))
-        count = part.rank + 2
-        spectra = cache.kept_spectra(worker, number, part, count, exact)
+        spectra = cache.kept_spectra(worker, number, part, range(part.rank), exact)
         values = np.empty((part.rank, *shape), np.float32)
-        worker.correlations(cache.spectrum(worker, tile, exact), spectra[: part.rank], rect, values, exact)
-        weights = spectra if how == exact else cache.kept_spectra(worker, number, part, count, how)
+        worker.correlations(cache.spectrum(worker, tile, exact), spectra, rect, values, exact)
+        weights = cache.kept_spectra(worker, (number, "weights"), part, range(part.rank, part.rank + 2), how)
         mean, square = np.empty((1, *shape)), np.empty((1, *shape))
-        worker.correlations(cache.spectrum(worker, tile, how), weights[-2:-1], rect, mean, how)
-        worker.correlations(cache.plain_squares(worker, tile, how), weights[-1:], rect, square, how)
+        worker.correlations(cache.spectrum(worker, tile, how), weights[:1], rect, mean, how)
+        worker.correlations(cache.plain_squares(worker, tile, how), weights[1:], rect, square, how)
         scale = np.ascontiguousarray(sigma[rect]).ravel()
         self.seconds["transforms"] += time.perf_counter() - started
         values = values.reshape(part.rank, -1)
         values *= scale
         local = (np.maximum(square - mean * mean, 0).ravel() * scale * scale).astype(np.float32)
-        held = np.einsum("ij,ij->j", values, values) / np.float32(part.overlap)
-        rest, held = np.sqrt(np.maximum(local - held, 0) + 1e-5), np.sqrt(local + 1e-5)
-        rounding = math.sqrt(part.rank + 1) * precision.rounding + TOLERANCE  # of transforms, and of products
+        error = math.sqrt(part.rank + 1) * precision.rounding  # of all transforms together
+        length = np.maximum(np.sqrt(np.einsum("ij,ij->j", values, values)) - error, 0)
+        local += 4 * TOLERANCE  # of the mean, the mean square and the local standard deviation
+        rest, held = np.sqrt(np.maximum(local - length * length / part.overlap, 0)), np.sqrt(local)
+        rounding = error + TOLERANCE  # and of the products
         wrong = np.stack([s.across * rest + s.along * held + rounding for s in part.sections]).astype(np.float32)
         wrong[:, scale == 0] = 0
         close = np.empty((len(self._score), *wrong.shape), bool)
@@ -246,7 +248,9 @@ class BoundedTile:
         index = [maps[y, x] for maps in self._index]
         asked = np.stack([np.isfinite(low) for low in least])
         close = found.close[:, :, some]
-        close &= asked[:, None]
+        close &= asked[:, None] & (scale > 0)
+        for pair in range(len(score)):  # a flat area: all scores are 0
+            _raise(score[pair], index[pair], np.flatnonzero(scale == 0), np.float32(0), part.smallest)
         channels = part.harmonics(np.take(found.values, some, axis=1))
         for section in part.sections:
             mine = np.flatnonzero(close[:, section.number].any(axis=0))
@@ -265,11 +269,7 @@ class BoundedTile:
                 for pair in range(len(score)):
                     place = exact.argmin(axis=1) if pair else exact.argmax(axis=1)
                     best = np.take_along_axis(exact, place[:, None], axis=1)[:, 0]
-                    best, k = -best if pair else best, ks[place]
-                    held, holder = score[pair][at], index[pair][at]
-                    better = (best > held) | ((best == held) & (k < holder))
-                    score[pair][at] = np.where(better, best, held)
-                    index[pair][at] = np.where(better, k, holder)
+                    _raise(score[pair], index[pair], at, -best if pair else best, ks[place])
         for pair, which in enumerate(asked):
             self._score[pair][y[which], x[which]] = score[pair][which]
             self._index[pair][y[which], x[which]] = index[pair][which]
@@ -286,6 +286,14 @@ class BoundedTile:
             else:
                 found += [self._score[pair], self._index[pair]]
         return found
+
+
+def _raise(score: Floats, index: NDArray[np.int32], at: NDArray[np.intp], best: Any, k: Any) -> None:
+    """Raise scores (n,) at some places; the smaller search image wins in a tie."""
+    held, holder = score[at], index[at]
+    better = (best > held) | ((best == held) & (k < holder))
+    score[at] = np.where(better, best, held)
+    index[at] = np.where(better, k, holder)
 
 
 def _likely(part: Compression, channels: Floats, best: Floats, sign: int) -> NDArray[np.int32]:

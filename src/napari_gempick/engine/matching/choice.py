@@ -10,7 +10,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from napari_gempick.device.blas import one_thread
+from napari_gempick.device.blas import one_thread, products_repeat
 from napari_gempick.device.cpu import RATED, CpuDevice
 from napari_gempick.device.tiling import CPU_TILING, cpu_cost
 from napari_gempick.engine.matching.compressed import CompressedSearch, tiling_of
@@ -108,8 +108,15 @@ def make_search(
         if wanted.kind == "compressed":
             raise SettingsError("The compressed search runs on the CPU; give --devices cpu, or --search auto.")
         return full
-    with one_thread():
-        parts = _parts(wanted, full, pool, device, decoys=decoys, check=check)
+    if wanted.kind == "auto" and not products_repeat():
+        return full
+    try:
+        with one_thread():
+            parts = _parts(wanted, full, pool, device, decoys=decoys, check=check)
+    except MemoryError:
+        if wanted.kind == "compressed":
+            raise
+        return full
     if not parts:
         return full
     return CompressedSearch(
@@ -125,8 +132,12 @@ def _parts(
     threads = max(1, sum(pool.devices[i].threads for i in pool.alive()))
     model = None if wanted.kind == "compressed" else _Model(full, *device.rates(), decoys=decoys)
     chosen: list[Compression] = []
+    saved, left = 0.0, 0
     for group, ks in enumerate(full.by_mask):
+        left += len(ks)
         if len(ks) < (SHARED_FROM if model is None else LEAST_IMAGES) or group not in full.shared_groups:
+            continue
+        if 4 * len(ks) * math.prod(bank.extent.box) > MOST_BYTES:
             continue
         some = by_rotations(bank, ks)
         if model is not None and not model.promising(some):
@@ -134,18 +145,20 @@ def _parts(
         key = group, hash(tuple(ks))
         harmonics: list[Harmonics] = []
         if key not in bank.compressions:
-            check()
-            harmonics = [harmonics_of(bank, group, rows, threads) for rows in some]
+            harmonics = [harmonics_of(bank, group, rows, threads, check) for rows in some]
             bank.compressions[key] = _Found([one.size(one.counts(RESIDUAL)) for one in harmonics])
         found: _Found = bank.compressions[key]
-        if model is not None and not model.pays([(rows, *size) for rows, size in zip(some, found.sizes, strict=True)]):
-            continue
+        if model is not None:
+            gain = model.saves([(rows, *size) for rows, size in zip(some, found.sizes, strict=True)])
+            if gain <= 0:
+                continue
+            saved += gain
         if found.parts is None:
-            check()
-            harmonics = harmonics or [harmonics_of(bank, group, rows, threads) for rows in some]
-            found.parts = [compress(bank, one, one.counts(RESIDUAL)) for one in harmonics]
+            harmonics = harmonics or [harmonics_of(bank, group, rows, threads, check) for rows in some]
+            found.parts = [compress(bank, one, one.counts(RESIDUAL), check) for one in harmonics]
         chosen += found.parts
-    return chosen
+        left -= len(ks)
+    return [] if model is not None and chosen and saved <= model.remade(left, chosen) else chosen
 
 
 @dataclass
@@ -183,18 +196,27 @@ class _Model:
         """Return whether a basis may pay for parts (sections, rotations), and looking for one costs next to nothing."""
         images, pixels = sum(rows.size for rows in parts), math.prod(self._box)
         looking = sum(8 * rows.size * pixels * len(rows) for rows in parts) / self._product
-        small = 4 * images * pixels <= MOST_BYTES and looking < LOOK * self._whole(images)
-        return small and self.pays([(rows, *OPTIMISTIC) for rows in parts])
+        return looking < LOOK * self._whole(images) and self.saves([(rows, *OPTIMISTIC) for rows in parts]) > 0
 
-    def pays(self, parts: list[tuple[NDArray[np.int32], int, int]]) -> bool:
-        """Return whether a basis pays for parts: search images (sections, rotations), rank and channels."""
+    def remade(self, images: int, parts: list[Compression]) -> float:
+        """Return what it takes to transform the other search images again for each tile of a search by parts."""
+        tile, tiles = self._tiles(max(part.rank for part in parts))
+        return images * (tiles - 1) * cpu_cost(*tile) * self._transform
+
+    def _tiles(self, rank: int) -> tuple[tuple[int, int], int]:
+        """Return the shape and the number of the tiles of a search by a basis."""
+        overlap = 2 * CompressedSearch.halo
+        wide = self._box[0] + overlap, self._box[1] + overlap
+        tile = choose_fft_shape(self._full.positions, wide, tiling_of(rank))
+        sides = zip(self._full.positions, tile, wide, strict=True)
+        return tile, math.prod(math.ceil(n / (f - b + 1)) for n, f, b in sides)
+
+    def saves(self, parts: list[tuple[NDArray[np.int32], int, int]]) -> float:
+        """Return what a basis saves for parts: search images (sections, rotations), rank and channels; negative: no."""
         full = self._full
         positions, pixels, ours = math.prod(full.positions), math.prod(self._box), 0.0
         for rows, rank, channels in parts:
-            overlap = 2 * CompressedSearch.halo
-            wide = self._box[0] + overlap, self._box[1] + overlap
-            tile = choose_fft_shape(full.positions, wide, tiling_of(rank))
-            tiles = math.prod(math.ceil(n / (f - b + 1)) for n, f, b in zip(full.positions, tile, wide, strict=True))
+            tile, tiles = self._tiles(rank)
             ours += (tiles + 1) * rank * cpu_cost(*tile) * self._transform + tiles * len(rows) * OVERHEAD
             operations = rows.size * channels + 4 * len(rows) * rank  # angles from harmonics, these from the basis
             share = min(1.0, EXACT / full.bank.detail**2)
@@ -202,4 +224,4 @@ class _Model:
             products = (PRODUCTS * operations + 2 * exact) / self._product
             ours += positions * (products + self._signs * REDUCTION * rows.size)
             ours += 2 * rows.size * pixels * (len(rows) + 3 * rank) / self._product  # to make it
-        return ours < GAIN * self._whole(sum(rows.size for rows, _, _ in parts))
+        return GAIN * self._whole(sum(rows.size for rows, _, _ in parts)) - ours

@@ -25,7 +25,8 @@ import numpy as np
 from napari_gempick.device.tiling import CPU_TILING, cpu_cost
 from napari_gempick.engine.matching.bounded_tile import STAGES, BoundedTile
 from napari_gempick.engine.matching.search import Item, Search
-from napari_gempick.engine.matching.workers import Stopped, score_unit
+from napari_gempick.engine.matching.tile_cache import Stopped
+from napari_gempick.engine.matching.workers import score_unit
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
     from napari_gempick.device.tiling import Tiling
     from napari_gempick.engine.matching.compression import Compression
     from napari_gempick.engine.matching.search import ShapeChooser, Share
-    from napari_gempick.engine.matching.workers import TileCache
+    from napari_gempick.engine.matching.tile_cache import TileCache
     from napari_gempick.engine.preprocess.prepare import Prepared
     from napari_gempick.engine.templates.bank import Bank
 

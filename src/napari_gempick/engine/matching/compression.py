@@ -27,7 +27,7 @@ import numpy as np
 import scipy.fft
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
 
@@ -112,13 +112,11 @@ class Compression:
             np.matmul(matrix, values[first : first + matrix.shape[1]], out=out)
         return found
 
-    def angles(self, channels: Floats) -> Floats:
-        """Return a section's scores at all angles (n, m) from those of its harmonics (channels, m)."""
-        found: Floats = angles_of(channels, self.even, self.odd)
-        return found
-
     def blocks(self, channels: Floats) -> Floats:
-        """Return the same in blocks, (blocks, angles of each, m); the last angles may be repeated."""
+        """Return a section's scores from those of its harmonics (channels, m), in blocks: (blocks, angles of each, m).
+
+        The last angles may be repeated.
+        """
         even, odd = self._padded
         found = angles_of(channels, even, odd)
         blocks: Floats = found.reshape(-1, BLOCK, channels.shape[1])
@@ -153,10 +151,10 @@ class Compression:
         image: Floats = self.images[k]
         return image
 
-    @property
-    def bound(self) -> float:
-        """By how much a score can be wrong at most, where the basis holds nothing of the micrograph."""
-        return max(math.hypot(section.across, section.along) for section in self.sections)
+    @functools.cached_property
+    def smallest(self) -> int:
+        """The smallest number of its search images."""
+        return min(int(section.ks[0]) for section in self.sections)
 
 
 @dataclass(frozen=True, eq=False)
@@ -212,8 +210,13 @@ class Harmonics:
         return sum(each[m] * count for m, count in counts.items()), sum(each.values())
 
 
-def harmonics_of(bank: Bank, group: int, ks: NDArray[np.int32], threads: int) -> Harmonics:
-    """Transform search images (sections, rotations) under one mask along psi; templates are made by some threads."""
+def harmonics_of(
+    bank: Bank, group: int, ks: NDArray[np.int32], threads: int, check: Callable[[], None] = lambda: None
+) -> Harmonics:
+    """Transform search images (sections, rotations) under one mask along psi; templates are made by some threads.
+
+    `check` is called often; what it raises ends the work.
+    """
     mask = np.abs(bank.mask(group).astype(np.float64))
     weights = np.maximum(mask, LEAST_WEIGHT * mask.max()).ravel() / bank.groups[group].area
     root = np.sqrt(weights)
@@ -221,6 +224,7 @@ def harmonics_of(bank: Bank, group: int, ks: NDArray[np.int32], threads: int) ->
     divisor = root.astype(np.float32)
 
     def make(some: range) -> None:
+        check()
         for i in some:
             np.divide(bank.template(int(ks.flat[i])).ravel(), divisor, out=images[i])
 
@@ -230,6 +234,7 @@ def harmonics_of(bank: Bank, group: int, ks: NDArray[np.int32], threads: int) ->
     waves = scipy.fft.rfft(images, axis=1, norm="forward").transpose(1, 0, 2)
     values, vectors = [], []
     for m, wave in enumerate(waves):
+        check()
         some = wave.real if _single(m, ks.shape[1]) else wave
         found = np.linalg.eigh((some @ some.conj().T).astype(np.complex128))
         values.append(np.maximum(found[0], 0))
@@ -248,11 +253,14 @@ def by_rotations(bank: Bank, ks: Sequence[int]) -> list[NDArray[np.int32]]:
     return [np.stack(some) for some in by_count.values()]
 
 
-def compress(bank: Bank, found: Harmonics, counts: dict[int, int]) -> Compression:
-    """Return the compression with this number of basis images of each harmonic."""
+def compress(
+    bank: Bank, found: Harmonics, counts: dict[int, int], check: Callable[[], None] = lambda: None
+) -> Compression:
+    """Return the compression with this number of basis images of each harmonic; `check` as in `harmonics_of`."""
     n_sections, n = found.ks.shape
     kept = {}
     for m, count in counts.items():
+        check()
         left, images = found.vectors[m][:, ::-1][:, :count], found.waves[m]
         vectors = left.conj().T.astype(np.complex64) @ images
         vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-30)
@@ -283,7 +291,7 @@ def compress(bank: Bank, found: Harmonics, counts: dict[int, int]) -> Compressio
     even = np.ascontiguousarray(angles[:, :evens], np.float32)
     odd = np.ascontiguousarray(angles[:, evens:], np.float32) if halves else None
     images = np.stack(basis).astype(np.float64)
-    norms = _norms(stack, images, mixing, even, odd)
+    norms = _norms(stack, images, mixing, even, odd, check)
     sections = tuple(Section(ks[i], i, across, along) for i, (across, along) in enumerate(norms))
     largest = float(np.linalg.eigvalsh(images @ images.T)[-1]) * (1 + 1e-6)
     weights = found.root**2
@@ -303,6 +311,7 @@ def _norms(
     mixing: Mixing,
     even: Floats,
     odd: Floats | None,
+    check: Callable[[], None],
 ) -> list[tuple[float, float]]:
     """Return each section's largest errors of its images, across the span of the basis and along it."""
     n_sections, pixels = len(stack), images.shape[1]
@@ -314,6 +323,7 @@ def _norms(
         channels[channel : channel + rows // n_sections] = part.reshape(-1, n_sections, pixels)
     norms = []
     for number, wanted in enumerate(stack):
+        check()
         rest = wanted - angles_of(channels[:, number], even, odd)
         along = np.square(rest @ span).sum(axis=1)
         across = np.maximum(np.square(rest).sum(axis=1) - along, 0)

@@ -1,21 +1,29 @@
-"""Many micrographs: one producer thread reads and prepares them, the devices search them one after the other."""
+"""Many micrographs in a pipeline: read and prepared, searched, and handed to the caller, who writes them.
+
+One thread reads and prepares micrographs, another gives them to the devices, and the caller's own waits for the end of
+each. The devices get a micrograph when they have begun with the last work of the one before, so they wait for nothing
+but a stage that is slower than they are. At most five micrographs are in memory: one that is read, one that waits, two
+at the devices, and the caller's.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import itertools
 import queue
 import threading
 import time
 from collections.abc import Sized
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from napari_gempick.engine.matching.choice import FULL, make_search
 from napari_gempick.engine.matching.pose import PoseRefiner
-from napari_gempick.engine.matching.workers import PATIENCE, POLL_SECONDS, DevicePool, run_search
+from napari_gempick.engine.matching.stage_times import StageTimes
+from napari_gempick.engine.matching.workers import PATIENCE, POLL_SECONDS, Running
 from napari_gempick.engine.preprocess.prepare import Prepared, prepare
 from napari_gempick.model.errors import Cancelled, GempickError, InputError
 from napari_gempick.model.score_maps import ScoreMap
@@ -27,12 +35,15 @@ if TYPE_CHECKING:
 
     from napari_gempick.engine.matching.choice import Wanted
     from napari_gempick.engine.matching.search import Search, ShapeChooser, Share
+    from napari_gempick.engine.matching.workers import DevicePool
     from napari_gempick.engine.preprocess.fourier_filters import Transfer
     from napari_gempick.engine.templates.bank import Bank
     from napari_gempick.model.geometry import Grid
 
 AHEAD = 1
 """Prepared micrographs that wait for the devices."""
+TURN_SECONDS = 0.002
+"""How often it is asked whether the devices have begun with the last work of a micrograph."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,6 +70,8 @@ class Source:
         Pixels that were defects.
     refine : bool
         Positions and angles of candidates are refined after the search.
+    raw : (ny, nx) array, optional
+        The pixels as the file has them.
     """
 
     image: NDArray[np.float32]
@@ -71,6 +84,7 @@ class Source:
     instead: Callable[[Prepared], Source | None] | None = None
     replaced: NDArray[np.bool_] | None = None
     refine: bool = False
+    raw: NDArray[Any] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,6 +113,8 @@ class Outcome:
         How often each search image was scored here.
     refine : PoseRefiner, optional
         Refines positions and angles of candidates, where the source asks for it.
+    raw : (ny, nx) array, optional
+        See Source.
     """
 
     number: int
@@ -111,10 +127,28 @@ class Outcome:
     seconds: float = 0.0
     scored: NDArray[np.int32] | None = None
     refine: PoseRefiner | None = None
+    raw: NDArray[Any] | None = None
 
 
 _Item = tuple[int, Prepared | BaseException | None, Source | None]
 """A micrograph's number, what came of it (None after the last one), and where it came from."""
+
+
+@dataclass(eq=False)
+class _Flight:
+    """A micrograph whose searches were given to the devices, one after the other."""
+
+    number: int
+    prepared: Prepared | None = None
+    source: Source | None = None
+    bank: Bank | None = None
+    searches: list[Running] = field(default_factory=list)
+    error: BaseException | None = None
+
+    def stop(self) -> None:
+        """Have the devices leave it as it is."""
+        for running in self.searches:
+            running.stop()
 
 
 @dataclass(frozen=True)
@@ -140,6 +174,7 @@ def search_all(
     failure: Callable[[Exception], GempickError | None] | None = None,
     cancel: threading.Event | None = None,
     progress: Callable[[Progress], None] | None = None,
+    times: StageTimes | None = None,
 ) -> Generator[Outcome, None, None]:
     """Search micrographs in order and yield each outcome; an unusable one is an outcome with an error.
 
@@ -151,6 +186,7 @@ def search_all(
     bank_of : callable
         Returns the bank for a grid; expected to keep the last ones.
     pool : DevicePool
+        Its threads end with the run.
     per_view : bool
         Search view by view and yield the maps of each.
     decoys : bool
@@ -160,11 +196,14 @@ def search_all(
     share : (start, stop, of), optional
         Do this part of the search alone; see engine.matching.search.Search.
     combine : callable
-        Called with each search that is done, before its maps are taken; an InputError of it is recorded.
+        Called with each search that is done, before its maps are taken; an InputError of it is recorded. A micrograph
+        is begun only after the caller has asked for the next outcome.
     failure : callable
         Called with any other exception of one micrograph; returns the error to record, or None to have it raised.
     cancel, progress
         See engine.matching.workers.run_search; progress is called on the calling thread.
+    times : StageTimes, optional
+        Adds the time of each stage.
 
     Raises
     ------
@@ -174,18 +213,24 @@ def search_all(
     ready: queue.Queue[_Item] = queue.Queue(AHEAD)
     stop = threading.Event()
     total = len(loaders) if isinstance(loaders, Sized) else 0
+    times = times or StageTimes()
+
+    waiting: queue.Queue[_Flight | None] = queue.Queue(1)
+    taken = threading.Semaphore(0)
 
     def produce() -> None:
-        waiting = iter(loaders)
+        ahead = iter(loaders)
         for number in itertools.count():
             item: _Item = number, None, None
             try:
-                load = next(waiting, None)
+                load = next(ahead, None)
                 if load is not None:
-                    source = load()
+                    with times.of("read"):
+                        source = load()
                     if stop.is_set():
                         return
-                    source, prepared = made_ready(source)
+                    with times.of("prepare"):
+                        source, prepared = made_ready(source)
                     item = number, prepared, source
             except GempickError as error:
                 item = number, error, None
@@ -194,79 +239,113 @@ def search_all(
             except BaseException as error:  # a programming error: raised on the caller's thread
                 recorded = failure(error) if failure is not None and isinstance(error, Exception) else None
                 item = number, recorded or error, None
-            while not stop.is_set():
-                try:
-                    ready.put(item, timeout=POLL_SECONDS)
-                    break
-                except queue.Full:
-                    continue
-            if stop.is_set() or item[1] is None:
+            if not _hand_over(ready, item, stop) or item[1] is None:
                 return
 
     def check() -> None:
-        if cancel is not None and cancel.is_set():
+        if stop.is_set() or (cancel is not None and cancel.is_set()):
             raise Cancelled("Stopped.")
 
-    producer = threading.Thread(target=produce, daemon=True)
-    producer.start()
+    def search() -> None:
+        """Give each micrograph to the devices as soon as they have begun with all work of the one before."""
+        last: Running | None = None
+        while True:
+            try:
+                item: _Item = _next(ready, stop)
+            except Cancelled:
+                return
+            if item[1] is None:
+                _hand_over(waiting, None, stop)
+                return
+            flight = _Flight(item[0])
+            try:
+                if not isinstance(item[1], Prepared):
+                    raise item[1]
+                flight.prepared, flight.source = item[1], item[2]
+                last = _take_off(flight, last)
+            except BaseException as error:
+                flight.error = error
+            if not _hand_over(waiting, flight, stop):
+                flight.stop()
+                return
+            while combine is not None and not taken.acquire(timeout=POLL_SECONDS):  # exchanges keep their order
+                if stop.is_set():
+                    return
+
+    def _take_off(flight: _Flight, last: Running | None) -> Running | None:
+        prepared, source = flight.prepared, flight.source
+        assert prepared is not None and source is not None
+        flight.bank = bank = bank_of(source.grid) if source.bank is None else source.bank()
+        for view in range(len(bank.index.view_names)) if per_view and len(bank.index.view_names) > 1 else [None]:
+            how = FULL if per_view else wanted
+            one = make_search(how, prepared, bank, pool, tile_shape, view=view, decoys=decoys, share=share, check=check)
+            while last is not None and last.search.remaining and not last.ended:
+                check()
+                time.sleep(TURN_SECONDS)
+            last = Running(one, pool, cancel)
+            flight.searches.append(last)
+        return last
+
+    threads = [threading.Thread(target=work, daemon=True) for work in (produce, search)]
+    for thread in threads:
+        thread.start()
+    flight: _Flight | None = None
     try:
         for finished in itertools.count():
-            number, prepared, source = _next(ready, cancel)
-            if prepared is None:
+            flight = _next(waiting, cancel)
+            if flight is None:
                 return
-            if isinstance(prepared, GempickError):
-                yield Outcome(number, error=prepared)
-                continue
-            if not isinstance(prepared, Prepared):
-                raise prepared
-            assert source is not None
-            started = time.monotonic()
 
             def report(share: float, finished: int = finished) -> None:
                 if progress is not None:
                     progress(Progress(finished, total, share))
 
             try:
-                bank = bank_of(source.grid) if source.bank is None else source.bank()
-                how = FULL if per_view else wanted
-                search = functools.partial(
-                    make_search, how, prepared, bank, pool, tile_shape, decoys=decoys, share=share, check=check
-                )
-                n_views = len(bank.index.view_names) if per_view else 1
-                found = _search_one(search, pool, n_views, per_view, combine, cancel, report)
-            except InputError as error:
-                yield Outcome(number, error=error)
-                continue
+                outcome = _landed(flight, per_view, combine, report)
             except Cancelled:
                 raise
+            except InputError as error:
+                outcome = Outcome(flight.number, error=error)
             except Exception as error:
-                recorded = failure(error) if failure is not None else None
+                if flight.prepared is None:  # where it was read it was decided what becomes of it
+                    recorded = error if isinstance(error, GempickError) else None
+                else:
+                    recorded = failure(error) if failure is not None else None
                 if recorded is None:
                     raise
-                yield Outcome(number, error=recorded)
-                continue
-            notes = source.notes
-            if prepared.outliers_replaced:
-                notes = (*notes, f"Pixels far outside that were replaced by noise: {prepared.outliers_replaced}.")
-            inside = slice(prepared.margin, -prepared.margin or None)
-            image = prepared.image[inside, inside]
-            refine = PoseRefiner(prepared, bank) if source.refine else None
-            yield replace(
-                found, number=number, image=image, notes=notes, seconds=time.monotonic() - started, refine=refine
-            )
+                outcome = Outcome(flight.number, error=recorded)
+            flight = None
+            yield outcome
+            del outcome
+            taken.release()
     finally:
         stop.set()
-        producer.join(PATIENCE)  # what it reads may be slow; it then ends by itself
+        if flight is not None:
+            flight.stop()
+        for thread in reversed(threads):
+            thread.join(PATIENCE)  # what is read may be slow; the thread then ends by itself
+        with contextlib.suppress(queue.Empty):
+            while left := waiting.get_nowait():
+                left.stop()
+        pool.close()
 
 
-def _next(ready: queue.Queue[_Item], cancel: threading.Event | None) -> _Item:
-    """Return the next micrograph; raises Cancelled where `cancel` is set before it comes."""
+def _hand_over(line: queue.Queue[Any], what: Any, stop: threading.Event) -> bool:
+    """Put something into a bounded queue; False where `stop` is set before there is room."""
+    while not stop.is_set():
+        with contextlib.suppress(queue.Full):
+            line.put(what, timeout=POLL_SECONDS)
+            return True
+    return False
+
+
+def _next(line: queue.Queue[Any], stop: threading.Event | None) -> Any:
+    """Return what comes next; raises Cancelled where `stop` is set before it comes."""
     while True:
-        try:
-            return ready.get(timeout=POLL_SECONDS)
-        except queue.Empty:
-            if cancel is not None and cancel.is_set():
-                raise Cancelled("Stopped.") from None
+        with contextlib.suppress(queue.Empty):
+            return line.get(timeout=POLL_SECONDS)
+        if stop is not None and stop.is_set():
+            raise Cancelled("Stopped.")
 
 
 def made_ready(source: Source) -> tuple[Source, Prepared]:
@@ -279,35 +358,40 @@ def made_ready(source: Source) -> tuple[Source, Prepared]:
     return source, replace(prepared, squares=None)
 
 
-def _search_one(
-    make_search: Callable[..., Search],
-    pool: DevicePool,
-    n_views: int,
-    per_view: bool,
-    combine: Callable[[Search], None] | None,
-    cancel: threading.Event | None,
-    report: Callable[[float], None],
+def _landed(
+    flight: _Flight, per_view: bool, combine: Callable[[Search], None] | None, report: Callable[[float], None]
 ) -> Outcome:
-    """Return the maps over all views, one for each view where asked for, and the decoys'."""
-    views: list[int | None] = list(range(n_views)) if n_views > 1 else [None]
-    found, scored = [], []
-    for part, view in enumerate(views):
+    """Wait for a micrograph's searches; return the maps over all views, of each where asked for, and the decoys'."""
+    found, scored, count = [], [], max(1, len(flight.searches))
+    for part, running in enumerate(flight.searches):
 
         def share(done: int, total: int, part: int = part) -> None:
-            report((part + done / max(total, 1)) / len(views))
+            report((part + done / max(total, 1)) / count)
 
-        search = make_search(view=view)
-        maps = run_search(search, pool, cancel=cancel, progress=share)
+        maps = running.wait(share)
         if combine is not None:
-            combine(search)
-            maps = search.result()
+            combine(running.search)
+            maps = running.search.result()
         found.append(maps)
-        scored.append(search.scored)
+        scored.append(running.search.scored)
+    if flight.error is not None:
+        raise flight.error
+    prepared, source, bank = flight.prepared, flight.source, flight.bank
+    assert prepared is not None and source is not None and bank is not None
     merged = [functools.reduce(ScoreMap.merged, maps) for maps in zip(*found, strict=True)]
+    notes = source.notes
+    if prepared.outliers_replaced:
+        notes = (*notes, f"Pixels far outside that were replaced by noise: {prepared.outliers_replaced}.")
+    inside = slice(prepared.margin, -prepared.margin or None)
     return Outcome(
-        0,
+        flight.number,
         merged[0],
         tuple(maps[0] for maps in found) if per_view else (),
         merged[1] if len(merged) > 1 else None,
+        prepared.image[inside, inside],
+        notes=notes,
+        seconds=sum(running.ended - running.begun for running in flight.searches),
         scored=np.sum(scored, axis=0, dtype=np.int32),
+        refine=PoseRefiner(prepared, bank) if source.refine else None,
+        raw=source.raw,
     )

@@ -14,191 +14,28 @@ Run one search on all devices: a thread per core or GPU, one queue, a failed dev
 from __future__ import annotations
 
 import contextlib
+import functools
+import math
+import queue
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from napari_gempick.device.blas import one_thread
 from napari_gempick.device.tiling import CPU_TILING
+from napari_gempick.engine.matching.tile_cache import Stopped, TileCache
 from napari_gempick.engine.tiles import FLOOR
 from napari_gempick.model.errors import Cancelled, DeviceError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+    from collections.abc import Sequence
 
-    from napari_gempick.device.base import BasisWorker, Device, Images, TileWorker
+    from napari_gempick.device.base import Device, TileWorker
     from napari_gempick.device.tiling import Tiling
     from napari_gempick.engine.matching.search import Item, Search
-    from napari_gempick.engine.tiles import Precision
     from napari_gempick.model.score_maps import ScoreMap
-
-
-SHARED_STATISTICS_BYTES = 2**29
-UNITS_KEPT = 2
-"""Units whose spectra are kept: the one in turn, and one before it that a slower worker may still need."""
-
-
-class TileCache:
-    """What the workers of one device share: spectra, and local statistics of masks that many templates use."""
-
-    def __init__(self, search: Search, threads: int = 1, should_stop: Callable[[], bool] = lambda: False) -> None:
-        self._search, self._threads = search, threads
-        self._should_stop = should_stop
-        self._lock = threading.Lock()
-        self._locks = [threading.Lock() for _ in search.tiles]
-        self._precisions: dict[int, Precision] = {}
-        self._spectra: dict[tuple[int, str, bool], Any] = {}
-        self._sigmas: dict[tuple[int, int], Any] = {}
-        map_bytes = 4 * search.valid[0] * search.valid[1] * len(search.tiles)
-        self._kept = max(2, SHARED_STATISTICS_BYTES // map_bytes)
-        self._groups: list[int] = []
-        self._others: dict[tuple[Hashable, str], _Spectra] = {}
-        self._units: dict[int, dict[tuple[str, str], _Spectra]] = {}
-        self._last = threading.local()
-        self._images: tuple[Any, Any] | None = None
-
-    def _block(self, worker: TileWorker, tile: int) -> Any:
-        """Return a tile's centred input on the device; the last one is kept for each thread."""
-        if self._images is None:
-            self._images = self._search.images(worker.arrays)
-        if getattr(self._last, "tile", None) != tile:
-            self._last.block, self._last.tile = self._search.block(tile, self._images, worker.arrays), tile
-        return self._last.block
-
-    def precision(self, worker: TileWorker, tile: int) -> Precision:
-        """Return the tile's precisions."""
-        with self._locks[tile]:
-            if tile not in self._precisions:
-                self._precisions[tile] = worker.do(lambda: self._search.precision(tile, self._block(worker, tile)))
-            return self._precisions[tile]
-
-    def spectrum(self, worker: TileWorker, tile: int, precision: str, *, squares: bool = False) -> Any:
-        """Return the half-spectrum of a tile's grey levels, or of their squares, over the number of its elements."""
-        with self._locks[tile]:
-            return self._spectrum(worker, tile, precision, squares)
-
-    def _spectrum(self, worker: TileWorker, tile: int, precision: str, squares: bool) -> Any:
-        def make() -> Any:
-            block = self._block(worker, tile)
-            assert self._images is not None
-            if squares:
-                block = self._search.squares(tile, block, self._images, worker.arrays)
-            return worker.spectrum(block / block.size, precision)  # the inverse transform is not normalised
-
-        key = (tile, precision, squares)
-        if key not in self._spectra:
-            self._spectra[key] = worker.do(make)
-        return self._spectra[key]
-
-    def sigma(self, worker: TileWorker, group: int, tile: int, precision: str, mask_spectrum: Callable[[], Any]) -> Any:
-        """Return 1 / local standard deviation under a shared mask, computed once."""
-        with self._locks[tile]:
-            if (group, tile) not in self._sigmas:
-                plain, squared = (self._spectrum(worker, tile, precision, squares) for squares in (False, True))
-                rects = [self._search.rect(group, tile)]
-                found = worker.reciprocal_sigma(
-                    plain, squared, mask_spectrum(), rects, self._search.valid, FLOOR, precision
-                )
-                self._sigmas[group, tile] = found[0]
-            return self._sigmas[group, tile]
-
-    def plain_squares(self, worker: TileWorker, tile: int, precision: str) -> Any:
-        """Return the half-spectrum of the squares of a tile's grey levels as they are, over the number of elements."""
-        with self._locks[tile]:
-            if not self._search.corrected:
-                return self._spectrum(worker, tile, precision, True)
-            block = self._block(worker, tile)
-            return worker.do(lambda: worker.spectrum(block * block / block.size, precision))
-
-    def image(self, worker: TileWorker, tile: int) -> Any:
-        """Return a tile's centred input on the device, (fy, fx) float64."""
-        return worker.do(lambda: self._block(worker, tile))
-
-    def kept_spectra(self, worker: BasisWorker, what: Hashable, blocks: Images, count: int, precision: str) -> Any:
-        """Return the conjugated half-spectra of `count` images, kept under a name until the search ends."""
-        with self._lock:
-            key = what, precision
-            if key not in self._others:
-                self._others[key] = _Spectra(count, min(count, self._threads))
-            spectra = self._others[key]
-        numbers = range(count)
-        return spectra.get(
-            lambda part: worker.image_spectra(blocks, _Walk(numbers[part], self._should_stop), precision)
-        )
-
-    def keep(self, groups: Sequence[int]) -> None:
-        """Give up the statistics of masks that are no longer in turn, beyond what memory allows."""
-        with self._lock:
-            self._groups = [g for g in self._groups if g not in groups] + sorted(groups)
-            for group in self._groups[: -self._kept]:
-                for key in [key for key in list(self._sigmas) if key[0] == group]:
-                    self._sigmas.pop(key, None)
-            self._groups = self._groups[-self._kept :]
-
-    def templates(self, worker: TileWorker, unit: int, precision: str) -> Any:
-        """Return the conjugated half-spectra of a unit's templates."""
-        bank, ks = self._search.bank, self._search.units[unit].ks
-        return self._of_unit(
-            unit, "templates", precision, ks, lambda some: worker.template_spectra(bank, some, precision)
-        )
-
-    def masks(self, worker: TileWorker, unit: int, precision: str) -> Any:
-        """Return the conjugated half-spectra of a unit's masks, over the sums of their weights."""
-        bank, groups = self._search.bank, self._search.units[unit].groups
-        return self._of_unit(unit, "masks", precision, groups, lambda some: worker.mask_spectra(bank, some, precision))
-
-    def _of_unit(
-        self, unit: int, what: str, precision: str, numbers: Sequence[int], make: Callable[[Sequence[int]], Any]
-    ) -> Any:
-        with self._lock:
-            if unit not in self._units:
-                self._units[unit] = {}
-                for old in list(self._units)[:-UNITS_KEPT]:
-                    del self._units[old]
-            if (what, precision) not in self._units[unit]:
-                self._units[unit][what, precision] = _Spectra(len(numbers), min(len(numbers), self._threads))
-            spectra = self._units[unit][what, precision]
-        return spectra.get(lambda part: make(_Walk(numbers[part], self._should_stop)))
-
-
-class Stopped(Exception):
-    """The search was stopped while a template was made."""
-
-
-class _Walk(list[int]):
-    """Numbers that raise Stopped while one walks through them, once the search is stopped."""
-
-    def __init__(self, numbers: Iterable[int], should_stop: Callable[[], bool]) -> None:
-        super().__init__(numbers)
-        self._should_stop = should_stop
-
-    def __iter__(self) -> Iterator[int]:
-        for number in super().__iter__():
-            if self._should_stop():
-                raise Stopped
-            yield number
-
-
-class _Spectra:
-    """Spectra that several workers need, made in parts by those that come first."""
-
-    def __init__(self, count: int, parts: int) -> None:
-        self._parts = [slice(count * i // parts, count * (i + 1) // parts) for i in range(parts)]
-        self._locks = [threading.Lock() for _ in self._parts]
-        self._made: list[Any] = [None] * parts
-
-    def get(self, make: Callable[[slice], Any]) -> Any:
-        """Make what nobody else makes, wait for the others' parts, and return all."""
-        for wait in (False, True):
-            for number, part in enumerate(self._parts):
-                if self._made[number] is None and self._locks[number].acquire(blocking=wait):
-                    try:
-                        if self._made[number] is None:
-                            self._made[number] = make(part)
-                    finally:
-                        self._locks[number].release()
-        return self._made[0] if len(self._made) == 1 else [one for part in self._made for one in part]
 
 
 @runtime_checkable
@@ -279,11 +116,28 @@ def score_unit(
 POLL_SECONDS = 0.05
 PATIENCE = 5.0
 """Seconds to wait for threads that were told to stop; they stop after the template or the unit in hand."""
+Task = Callable[[], None]
+
+
+class _Lane(threading.Thread):
+    """A thread of a device that lasts from micrograph to micrograph, and its plans and caches with it."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name=name, daemon=True)
+        self.tasks: queue.SimpleQueue[Task | None] = queue.SimpleQueue()
+        self.start()
+
+    def run(self) -> None:
+        while (task := self.tasks.get()) is not None:
+            task()
+            del task
 
 
 @dataclass
 class DevicePool:
-    """Devices of a run, their workers (kept between micrographs of one tile shape) and those that failed.
+    """Devices of a run, their threads and workers (kept between micrographs of one tile shape) and those that failed.
+
+    A thread begins with the first task and ends by `close`.
 
     Attributes
     ----------
@@ -291,11 +145,18 @@ class DevicePool:
         All that were asked for.
     failed : dict of str to str
         Device name and reason; such a device gets no more work.
+    busy : float
+        Seconds that all threads of the devices have worked, together.
+    span : (first, last)
+        When the first of this work began and the last ended (time.monotonic).
     """
 
     devices: Sequence[Device]
     failed: dict[str, str] = field(default_factory=dict)
+    busy: float = 0.0
+    span: tuple[float, float] = (math.inf, -math.inf)
     _workers: dict[tuple[int, int, tuple[int, int]], TileWorker] = field(default_factory=dict)
+    _lanes: dict[tuple[int, int], _Lane] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def worker(self, number: int, thread: int, fft_shape: tuple[int, int]) -> TileWorker:
@@ -311,6 +172,35 @@ class DevicePool:
                 self._workers[key] = found
         return found
 
+    def do(self, number: int, thread: int, task: Task) -> None:
+        """Have a device's thread do a task after those that it was given before."""
+        with self._lock:
+            if (number, thread) not in self._lanes:
+                self._lanes[number, thread] = _Lane(f"{self.devices[number].name} {thread}")
+            self._lanes[number, thread].tasks.put(task)
+
+    def close(self) -> None:
+        """End the threads after what they have in hand; new tasks start new ones."""
+        with self._lock:
+            lanes, self._lanes = list(self._lanes.values()), {}
+        for lane in lanes:
+            lane.tasks.put(None)
+        end = time.monotonic() + PATIENCE
+        for lane in lanes:
+            lane.join(max(0.0, end - time.monotonic()))
+
+    def worked(self, begun: float, ended: float) -> None:
+        """Count the time that a device's thread has worked."""
+        with self._lock:
+            self.busy += ended - begun
+            self.span = min(self.span[0], begun), max(self.span[1], ended)
+
+    @property
+    def busy_share(self) -> float:
+        """Share of the time from the first to the last work that the threads of the devices have worked."""
+        threads = sum(device.threads for device in self.devices)
+        return self.busy / (threads * (self.span[1] - self.span[0])) if self.busy else 0.0
+
     @property
     def tiling(self) -> Tiling:
         """What decides the tiles of a search on these devices: a GPU where there is one."""
@@ -319,6 +209,114 @@ class DevicePool:
     def alive(self) -> list[int]:
         """Return the numbers of the devices that have not failed."""
         return [i for i, device in enumerate(self.devices) if device.name not in self.failed]
+
+
+class Running:
+    """A search at work on the devices of a pool. Several may be: the devices finish one after the other.
+
+    Parameters
+    ----------
+    search : Search
+    pool : DevicePool
+    cancel : threading.Event, optional
+        Set it to stop; noticed after the template that is made, or the unit on a tile that is scored.
+
+    Attributes
+    ----------
+    begun, ended : float
+        When work on it began and ended (time.monotonic); 0 before.
+
+    Raises
+    ------
+    DeviceError
+        No device is left.
+    """
+
+    def __init__(self, search: Search, pool: DevicePool, cancel: threading.Event | None = None) -> None:
+        self.search, self._pool, self._cancel = search, pool, cancel
+        self._stop, self._idle = threading.Event(), threading.Event()
+        self._lock = threading.Lock()
+        self._crashes: list[BaseException] = []
+        self._left = 0
+        self.begun = self.ended = 0.0
+        self._start()
+
+    def _start(self) -> None:
+        """Give every device its part of the work that is left."""
+        pool, alive = self._pool, self._pool.alive()
+        if not alive:
+            reasons = "; ".join(f"{name}: {reason}" for name, reason in pool.failed.items())
+            raise DeviceError(f"No device is left ({reasons}); free memory or choose other devices with --devices.")
+        self._idle.clear()
+        self._left = sum(pool.devices[i].threads for i in alive)
+        for i in alive:
+            cache = TileCache(self.search, pool.devices[i].threads, self._should_stop)
+            for thread in range(pool.devices[i].threads):
+                pool.do(i, thread, functools.partial(self._work, i, thread, cache))
+
+    def _should_stop(self) -> bool:
+        return self._stop.is_set() or (self._cancel is not None and self._cancel.is_set())
+
+    def _work(self, number: int, thread: int, cache: TileCache) -> None:
+        pool, search = self._pool, self.search
+        device, started = pool.devices[number], time.monotonic()
+        self.begun = self.begun or started
+        try:
+            if not self._should_stop() and search.remaining and device.name not in pool.failed:
+                worker = pool.worker(number, thread, search.fft_shape)
+                with one_thread() if isinstance(search, WholeTiles) else contextlib.nullcontext():
+                    consume(search, device, cache, worker, lambda: self._should_stop() or device.name in pool.failed)
+        except (DeviceError, MemoryError) as error:
+            pool.failed.setdefault(device.name, str(error) or "out of memory")
+        except BaseException as error:
+            self._crashes.append(error)
+            self._stop.set()
+        finally:
+            pool.worked(started, time.monotonic())
+            with self._lock:
+                self._left -= 1
+                if self._left == 0:
+                    self.ended = time.monotonic()
+                    self._idle.set()
+
+    def stop(self) -> None:
+        """Have the devices leave it as it is, and wait for that."""
+        self._stop.set()
+        self._idle.wait(PATIENCE)
+
+    def wait(self, progress: Callable[[int, int], None] | None = None) -> tuple[ScoreMap, ...]:
+        """Wait for the end and return `search.result()`.
+
+        Parameters
+        ----------
+        progress : callable, optional
+            `progress(done, total)` in search images, on the calling thread. Whatever it raises ends the search.
+
+        Raises
+        ------
+        Cancelled
+            `cancel` was set.
+        DeviceError
+            No device is left.
+        """
+        try:
+            while True:
+                while not self._idle.wait(POLL_SECONDS):
+                    if progress is not None:
+                        progress(self.search.done, self.search.total)
+                if self._crashes:
+                    raise self._crashes[0]
+                if self._cancel is not None and self._cancel.is_set():
+                    raise Cancelled("Stopped.")
+                if not self.search.remaining:
+                    break
+                self._start()  # a device has failed; the others do its work
+            if progress is not None:
+                progress(self.search.done, self.search.total)
+        except BaseException:  # an interrupt, or whatever `progress` raises: no core stays busy
+            self.stop()
+            raise
+        return self.search.result()
 
 
 def run_search(
@@ -330,68 +328,9 @@ def run_search(
 ) -> tuple[ScoreMap, ...]:
     """Score every search image of `search` on the pool's devices; blocks until done; returns `search.result()`.
 
-    Parameters
-    ----------
-    cancel : threading.Event, optional
-        Set it to stop; noticed after the template that is made, or the unit on a tile that is scored.
-    progress : callable, optional
-        `progress(done, total)` in search images, on the calling thread. Whatever it raises ends the search.
-
-    Raises
-    ------
-    Cancelled
-        `cancel` was set.
-    DeviceError
-        No device is left.
+    Parameters and errors as Running and its `wait`.
     """
-    stop = threading.Event()
-    crashes: list[BaseException] = []
-
-    def should_stop() -> bool:
-        return stop.is_set() or (cancel is not None and cancel.is_set())
-
-    def work(number: int, thread: int, cache: TileCache) -> None:
-        device = pool.devices[number]
-        try:
-            worker = pool.worker(number, thread, search.fft_shape)
-            with one_thread() if isinstance(search, WholeTiles) else contextlib.nullcontext():
-                consume(search, device, cache, worker, lambda: should_stop() or device.name in pool.failed)
-        except (DeviceError, MemoryError) as error:
-            pool.failed.setdefault(device.name, str(error) or "out of memory")
-        except BaseException as error:
-            crashes.append(error)
-            stop.set()
-
-    while search.remaining:
-        alive = pool.alive()
-        if not alive:
-            reasons = "; ".join(f"{name}: {reason}" for name, reason in pool.failed.items())
-            raise DeviceError(f"No device is left ({reasons}); free memory or choose other devices with --devices.")
-        threads: list[threading.Thread] = []
-        for i in alive:
-            cache = TileCache(search, pool.devices[i].threads, should_stop)
-            threads += [
-                threading.Thread(target=work, args=(i, thread, cache), daemon=True)
-                for thread in range(pool.devices[i].threads)
-            ]
-        begun: list[threading.Thread] = []
-        try:
-            for thread in threads:
-                thread.start()
-                begun.append(thread)
-            for thread in begun:
-                while thread.is_alive():
-                    thread.join(POLL_SECONDS)
-                    if progress is not None:
-                        progress(search.done, search.total)
-        except BaseException:  # an interrupt, or whatever `progress` raises: no core stays busy
-            stop.set()
-            end = time.monotonic() + PATIENCE
-            for thread in begun:
-                thread.join(max(0.0, end - time.monotonic()))
-            raise
-        if crashes:
-            raise crashes[0]
-        if cancel is not None and cancel.is_set():
-            raise Cancelled("Stopped.")
-    return search.result()
+    try:
+        return Running(search, pool, cancel).wait(progress)
+    finally:
+        pool.close()

@@ -16,7 +16,7 @@ import numpy as np
 import scipy.fft
 from scipy import ndimage
 
-from napari_gempick.engine.preprocess.defects import OUTLIER_SIGMA, replace_defects
+from napari_gempick.engine.preprocess.defects import OUTLIER_SIGMA, median, replace_defects
 from napari_gempick.engine.preprocess.fourier_filters import (
     RINGING,
     crop_spectrum,
@@ -71,13 +71,15 @@ def normalise(image: NDArray[np.float32]) -> tuple[NDArray[np.float32], int]:
     Offsets are removed in double precision, so that grey levels of 1e5 on unit noise lose nothing. Outliers are defects
     (see engine.preprocess.defects) further than 1e3 robust standard deviations from the median.
     """
-    centre = float(np.median(image))
+    centre = median(image)
     flat = image - np.float32(centre) if abs(centre) < 2**24 else (image.astype(np.float64) - centre).astype(np.float32)
-    sigma = 1.4826 * float(np.median(np.abs(flat)))
+    away = np.abs(flat)
+    sigma = 1.4826 * median(away)
     far = None
-    if sigma > 0 and np.abs(flat).max() > OUTLIER_SIGMA * sigma:
+    if sigma > 0 and away.max() > OUTLIER_SIGMA * sigma:
         flat, far = replace_defects(flat, OUTLIER_SIGMA)
     replaced = 0 if far is None else int(np.count_nonzero(far.where))
+    del away
     wide = flat.astype(np.float64)
     wide -= wide.mean()
     wide /= wide.std()

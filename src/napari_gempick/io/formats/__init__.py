@@ -18,7 +18,7 @@ from napari_gempick.io.formats.xmipp import XMIPP
 from napari_gempick.io.reading import readable
 from napari_gempick.model.errors import InputError, SettingsError
 
-__all__ = ["FORMATS", "SUFFIXES", "Format", "PicksInfo", "format_named", "format_of"]
+__all__ = ["FORMATS", "SUFFIXES", "Format", "PicksInfo", "format_for", "format_named", "format_of"]
 
 _ALL = (
     STAR,
@@ -59,6 +59,28 @@ def format_named(name: str) -> Format:
     raise SettingsError(f"There is no coordinate format {name}; choose from {', '.join(FORMATS)}.")
 
 
+def format_for(path: Path | str) -> Format:
+    """Return the format in which a new file of this name is written, by the longest ending that is known.
+
+    Raises
+    ------
+    SettingsError
+        The ending belongs to no format, or to several.
+    """
+    fits = _by_ending(path)
+    if len(fits) != 1:
+        names = ", ".join(made.name for made in fits or _ALL)
+        raise SettingsError(f"The ending of {path} does not say in which format to write; choose from {names}.")
+    return fits[0]
+
+
+def _by_ending(path: Path | str) -> list[Format]:
+    name = Path(path).name.lower()
+    fits = [(suffix, made) for made in _ALL for suffix in made.suffixes if name.endswith(suffix)]
+    longest = max((len(suffix) for suffix, _ in fits), default=0)
+    return [made for suffix, made in fits if len(suffix) == longest]
+
+
 def format_of(path: Path | str) -> Format:
     """Return the format of a file, by the longest ending of its name that is known, then by its first line.
 
@@ -67,16 +89,13 @@ def format_of(path: Path | str) -> Format:
     InputError
         The ending belongs to no format, or the file cannot be read.
     """
-    name = Path(path).name.lower()
-    fits = [(suffix, made) for made in _ALL for suffix in made.suffixes if name.endswith(suffix)]
-    if not fits:
+    left = _by_ending(path)
+    if not left:
         known = ", ".join(sorted(suffix for suffix in SUFFIXES if suffix.startswith(".")))
         raise InputError(
             f"{path} has no suffix of a coordinate format ({known}); rename it (gempick convert takes --from too).",
             path,
         )
-    longest = max(len(suffix) for suffix, _ in fits)
-    left = [made for suffix, made in fits if len(suffix) == longest]
     if len(left) > 1:
         line = _first_line(path)
         left = [made for made in left if made.first_line is not None and made.first_line.match(line)] or [

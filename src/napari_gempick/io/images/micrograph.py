@@ -288,6 +288,12 @@ def read_micrograph(path: Path | str, pixel_size: float | None = None, *, listed
     InputError
         The file is missing, unreadable, truncated, of another format, or a stack;
         or its pixel size is nonsense and none is given.
+
+    Examples
+    --------
+    >>> micrograph = gp.read_micrograph("micrograph_001.mrc")
+    >>> micrograph.data.shape, micrograph.data.dtype, micrograph.pixel_size
+    ((1024, 1024), dtype('int8'), 4.4)
     """
     image = open_image(path, single=True)
     data = image.data[0]

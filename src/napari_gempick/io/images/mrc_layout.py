@@ -54,7 +54,9 @@ def are_unsigned(header: np.void, data: NDArray[np.uint8], *, whole: bool) -> st
     whole : bool
         `data` are all pixels of the file.
     """
-    counts = np.bincount(data, minlength=256)
+    pairs = np.bincount(data[: len(data) // 2 * 2].view(np.uint16), minlength=2**16).reshape(256, 256)
+    counts = pairs.sum(axis=0) + pairs.sum(axis=1)
+    counts[data[len(data) // 2 * 2 :]] += 1
     if not counts[128:].any():
         return ""
     known = statistics_of(header)

@@ -16,7 +16,7 @@ from napari.types import LayerDataTuple
 from platformdirs import user_cache_path
 
 from napari_gempick.inputs.views import view_of
-from napari_gempick.io.stack import read_map3d, read_stack, write_mrc
+from napari_gempick.io.stack import read_map, read_stack, write_mrc
 from napari_gempick.model.errors import InputError, SettingsError
 from napari_gempick.model.geometry import Grid
 from napari_gempick.model.settings import make_settings
@@ -76,7 +76,7 @@ def template_stack(
         stack = read_stack(output)
         images, spacing = np.asarray(stack.data), stack.pixel_size
     else:
-        volume, size = read_map3d(Path(map_file), None)
+        volume, size = read_map(Path(map_file), None)
         if size is None:
             raise InputError(f"{map_file} has no pixel size in its header; write it there.", Path(map_file))
         made = project_map(volume, size, **options)
