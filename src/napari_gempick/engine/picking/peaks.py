@@ -275,8 +275,10 @@ def _window_sums(values: NDArray[np.floating], rows: tuple[Any, Any], columns: t
     return found
 
 
-CHANCE = 0.9
-"""The share of decoys below which a candidate is hardly worth a threshold, and its pose stays as it was searched."""
+BEST_DECOYS = 200
+"""A candidate below these is hardly worth a threshold, and its pose stays as it was searched."""
+LEAST_SHARE, MOST_SHARE = 0.05, 0.25
+"""Limits of the share of the decoys of a view that these are."""
 LEAST = 5
 """Decoys of a view that tell this; with fewer, those of all views do."""
 
@@ -303,9 +305,9 @@ def find_peaks(
     size : float
         The particle's diameter, map pixels.
     refine : PoseRefiner, optional
-        Refines position and psi of the candidates that score higher than most decoys, and of all where there are
-        none. No threshold decides this, because another one may be chosen later. Scores, which thresholds are compared
-        with, are the map's, of candidates as of decoys.
+        Refines position and psi of the candidates that score higher than three quarters of the decoys or more, and of
+        all where there are none. No threshold decides this, because another one may be chosen later. Scores, which
+        thresholds are compared with, are the map's, of candidates as of decoys.
     usual_floor : float
         Decoys that score lower do not count in this: `floor` is lower only because a threshold is.
     """
@@ -325,4 +327,6 @@ def _lowest(decoys: Picks | None, view: int) -> float:
     if decoys is None or not len(decoys):
         return -1.0
     own = decoys.score[decoys.view == view]
-    return float(np.quantile(own if len(own) >= LEAST else decoys.score, CHANCE))
+    own = own if len(own) >= LEAST else decoys.score
+    share = min(MOST_SHARE, max(LEAST_SHARE, BEST_DECOYS / len(own)))
+    return float(np.quantile(own, 1 - share))
