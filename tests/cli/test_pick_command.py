@@ -302,7 +302,7 @@ def test_a_format_that_proves_wrong_is_not_written(tmp_path, gempick, monkeypatc
     assert len(sentences) == 1 and "use --flip-y" in sentences[0]
     assert sorted(path.name for path in out.glob("*_001*")) == ["micrograph_001.csv", "micrograph_001_autopick.star"]
     (row,) = json.loads((out / "run.json").read_text())["micrographs"]
-    assert row["wrong"] == ["box"] and row["proof"]["star"].startswith("verified: as written 0.")
+    assert row["wrong"] == ["box"] and row["proof"]["star"].startswith("verified: correlation with the template 0.")
     assert "Coordinate convention verified on 1 of 1 micrographs" in done.stdout
 
 

@@ -167,7 +167,7 @@ def test_not_text_missing_and_folder(tmp_path: Path) -> None:
 
 def test_what_is_missing_is_named(tmp_path: Path) -> None:
     path = written(tmp_path, RELION_31.replace("Grid é", "Grid"))
-    with pytest.raises(InputError, match="no block data_particles but data_optics, data_micrographs"):
+    with pytest.raises(InputError, match="no data_particles block \\(only data_optics, data_micrographs\\)"):
         read_table(path, "particles")
     with pytest.raises(InputError, match="no table with the column _rlnCoordinateX;"):
         read_table(path, None, ["rlnOpticsGroup", "rlnCoordinateX"])

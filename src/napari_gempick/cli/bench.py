@@ -214,7 +214,7 @@ def _print(figures: dict[str, Any]) -> None:
         ("templates per second", f"{figures['templates_per_second']:.1f}"),
         ("time per template", f"{figures['ms_per_template']:.2f} ms"),
         ("plain inverse FFT", f"{figures['plain_fft_ms']:.2f} ms"),
-        ("core time per template in plain FFTs", f"{figures['ratio_to_plain_fft']:.2f}"),
+        ("cost of one rotated template, in full-size FFTs", f"{figures['ratio_to_plain_fft']:.2f}"),
         ("once per micrograph", f"{figures['once_per_micrograph_ms']:.0f} ms"),
         ("peak memory", f"{figures['peak_memory_mib']:.0f} MiB"),
         ("bytes per template", f"{figures['bytes_per_template'] / 1e6:.0f} MB, "

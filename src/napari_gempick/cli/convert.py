@@ -115,7 +115,7 @@ def command(
 
     IN is one or more coordinate files, folders of them, RELION's autopick.star, or a folder of results of gempick pick.
     OUT is a file, or a folder for formats that hold one micrograph in a file. Positions, scores, classes, views, angles
-    and box sizes survive as far as the format can hold them; what it loses is said.
+    and box sizes survive as far as the format can hold them; the program lists what the format cannot store.
 
     With micrographs and templates at hand, as in a folder of results or by --micrographs and --templates, the result is
     read back, and particles are averaged where it points: a result that is flipped, exchanged, shifted by half a box or

@@ -118,7 +118,9 @@ def command(
     overwrite: bool,
     as_json: bool,
 ) -> int:
-    """Compare picks with a truth: precision, recall, F1, distances, views, angles; or with one another.
+    """Compare picks with a ground truth (known particle positions), or with one another.
+
+    The result is precision, recall, F1, distances, views and angles.
 
     PICKS is a coordinate file (STAR, CSV, EMAN .box), a folder of results, or an autopick.star; several are compared
     side by side. TRUTH, the last argument, is a CSV file (x, y in px; optional view, psi or inplane_deg) or a folder of

@@ -41,7 +41,7 @@ def command(micrograph: Path, compare: bool, as_json: bool, **options: Any) -> i
     from napari_gempick.workflows.preview import preview_file
 
     def show(stage: Preview) -> None:
-        what = f"{stage.refined} of {stage.candidates} candidates looked at exactly"
+        what = f"{stage.refined} of {stage.candidates} candidates refined"
         say(f"{stage.seconds:.1f} s: {what}, {len(stage.picks)} picks")
 
     found = preview_file(micrograph, make_settings(given(options)), compare=compare, shown=show)

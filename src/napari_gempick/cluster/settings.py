@@ -6,9 +6,9 @@ import functools
 import re
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, field_validator
+from pydantic import field_validator
 
-from napari_gempick.model.declaration import declare, validated
+from napari_gempick.model.declaration import Settings, declare
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -21,10 +21,8 @@ _resource = functools.partial(declare, group="Resources")
 _more = functools.partial(declare, group="More")
 
 
-class ClusterSettings(BaseModel):
+class ClusterSettings(Settings):
     """Resources, scheduler and environment of a job."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     site: str = declare(
         "slurm",
@@ -148,7 +146,7 @@ class ClusterSettings(BaseModel):
         return ((days * 24 + hours) * 60 + minutes) * 60 + seconds
 
 
-make_cluster = functools.partial(validated, ClusterSettings)
+make_cluster = ClusterSettings.model_validate
 """Build cluster settings from plain values; raises SettingsError, one sentence that names each wrong setting."""
 
 

@@ -103,7 +103,7 @@ def submit_job(folder: Path | str, *, root: str | None = None, site: str | None 
     ----------
     folder : Path or str
     root : str, optional
-        Where the micrographs' root lies on the cluster, from now on.
+        Path of the micrographs' root on the cluster; remembered for later submissions.
     site : str, optional
         The job's site, where it is a folder that was not named on this machine yet; or another one, from now on.
 
@@ -241,7 +241,9 @@ def _hand_over(job: Job, site: Site) -> str:
     for pattern in site.job_id:
         if match := re.search(pattern, said, re.MULTILINE):
             return match[1]
-    raise SettingsError(f"The scheduler of {site.name!r} named no job; it said: {said.strip() or 'nothing'}.")
+    raise SettingsError(
+        f"The scheduler of {site.name!r} did not return a job number; its output was: {said.strip() or 'nothing'}."
+    )
 
 
 TIMEOUT = 120.0

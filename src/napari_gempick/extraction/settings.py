@@ -5,17 +5,15 @@ from __future__ import annotations
 import functools
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import model_validator
 
-from napari_gempick.model.declaration import declare, validated
+from napari_gempick.model.declaration import Settings, declare
 
 _shown = functools.partial(declare, group="Particles")
 
 
-class ExtractSettings(BaseModel):
+class ExtractSettings(Settings):
     """Settings of an extraction. Sizes are in pixels of the micrograph unless said, the voltage in kV, Cs in mm."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     box: int = _shown(..., "Side of the square cut out of the micrograph.", unit="px", ge=8, le=4096)
     rescale: int | None = _shown(
@@ -105,5 +103,5 @@ class ExtractSettings(BaseModel):
         return self.normalize or self.invert or self.dust is not None or self.rescale is not None
 
 
-make_extract_settings = functools.partial(validated, ExtractSettings)
+make_extract_settings = ExtractSettings.model_validate
 """Build settings from plain values; raises SettingsError, one sentence that names each wrong setting."""

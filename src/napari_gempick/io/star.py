@@ -95,7 +95,7 @@ def read_table(path: Path | str, block: str | None = None, required: Iterable[st
     tables = read_tables(path)
     if block is not None and block not in tables:
         names = ", ".join(f"data_{name}" for name in tables) or "no block at all"
-        raise InputError(f"{path} has no block data_{block} but {names}; give another file.", path)
+        raise InputError(f"{path} has no data_{block} block (only {names}); choose another file.", path)
     candidates = list(tables.values()) if block is None else [tables[block]]
     for table in candidates:
         if table.keys() >= set(required):

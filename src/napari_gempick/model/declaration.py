@@ -5,16 +5,26 @@ from __future__ import annotations
 import functools
 import types
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
+from pathlib import PurePath
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, Union, get_args, get_origin
 
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ModelWrapValidatorHandler,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from napari_gempick.model.errors import SettingsError
+from napari_gempick.model.values import as_texts
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-_Model = TypeVar("_Model", bound=BaseModel)
 MOST = 99_999.0
 """The largest number that an editor takes where the declaration has no limit."""
 
@@ -165,20 +175,6 @@ def groups(model: type[BaseModel]) -> dict[str, tuple[str, ...]]:
     return {heading: names_with(model, group=heading) for heading in headings}
 
 
-def validated(model: type[_Model], values: Mapping[str, Any]) -> _Model:
-    """Build settings of any model from plain values.
-
-    Raises
-    ------
-    SettingsError
-        One sentence that names each wrong setting.
-    """
-    try:
-        return model.model_validate(values)
-    except ValidationError as error:
-        raise wrong_settings(error) from error
-
-
 _PROBLEMS = {
     "float": "{input!r} is not a number",
     "int": "{input!r} is not a whole number",
@@ -196,7 +192,7 @@ _PROBLEMS = {
 """What is wrong with a value, by the beginning of pydantic's name for it; the longest that fits."""
 
 
-def wrong_settings(error: ValidationError) -> SettingsError:
+def _wrong_settings(error: ValidationError) -> SettingsError:
     """Return one sentence that names each wrong setting."""
     problems = []
     for item in error.errors():
@@ -208,7 +204,7 @@ def wrong_settings(error: ValidationError) -> SettingsError:
     return SettingsError("Wrong settings: " + "; ".join(problems) + ".")
 
 
-def with_fields(model: type[BaseModel]) -> str:
+def _with_fields(model: type[BaseModel]) -> str:
     """Return a model's docstring with all its settings: names, defaults, units and texts."""
     rows = []
     for name, field in model.model_fields.items():
@@ -216,3 +212,28 @@ def with_fields(model: type[BaseModel]) -> str:
         default = "" if field.default in (None, ()) else f", default {field.default!r}"
         rows.append(f"{name}{f' [{unit}]' if unit else ''}{default}\n    {field.description}")
     return f"{model.__doc__}\n\nAttributes\n----------\n" + "\n".join(rows) + "\n"
+
+
+class Settings(BaseModel):
+    """Base of settings: fixed once made, from plain values or text, with one sentence for all that is wrong."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **_: Any) -> None:
+        cls.__doc__ = _with_fields(cls)
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _one_sentence(cls, values: Any, read: ModelWrapValidatorHandler[Self]) -> Self:
+        try:
+            return read(values)
+        except ValidationError as error:
+            raise _wrong_settings(error) from error
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _as_text(cls, value: Any, info: ValidationInfo) -> Any:
+        if info.field_name and declarations(cls)[info.field_name].many:
+            return as_texts(value)
+        return str(value) if isinstance(value, PurePath) else value

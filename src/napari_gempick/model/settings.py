@@ -3,31 +3,13 @@
 from __future__ import annotations
 
 import functools
-from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    ModelWrapValidatorHandler,
-    ValidationError,
-    ValidationInfo,
-    field_validator,
-    model_validator,
-)
+from pydantic import ValidationInfo, field_validator, model_validator
 
-from napari_gempick.model.declaration import Paths, declare, names_with, validated, with_fields, wrong_settings
+from napari_gempick.model.declaration import Paths, Settings, declare, names_with
 from napari_gempick.model.errors import SettingsError
-from napari_gempick.model.values import (
-    AUTO,
-    LEARNED,
-    PerView,
-    as_texts,
-    read_bounds,
-    read_fold,
-    read_grid,
-    read_threshold,
-)
+from napari_gempick.model.values import AUTO, LEARNED, PerView, read_bounds, read_fold, read_grid, read_threshold
 
 if TYPE_CHECKING:
     from fractions import Fraction
@@ -68,16 +50,15 @@ _LENGTH: dict[str, Any] = {"unit": "Å", "gt": 0}
 _PIXEL: dict[str, Any] = {**_LENGTH, "digits": 3, "empty": "from file"}
 _DIAMETER: dict[str, Any] = {**_LENGTH, "step": 10, "empty": "from mask"}
 _OFF: dict[str, Any] = {**_LENGTH, "empty": "off"}
+_TURN: dict[str, Any] = {"unit": "degrees", "gt": 0, "le": 360}
 _THREADS: dict[str, Any] = {"ge": 0, "le": MOST_THREADS}
 _FLOOR: dict[str, Any] = {"label": "Lowest score", "role": "candidates", "ge": -1, "le": 1}
 _REACH: dict[str, Any] = {"unit": "Å", "ge": 0, "step": 10}
 _run = functools.partial(declare, group="Run")
 
 
-class PickSettings(BaseModel):
+class PickSettings(Settings):
     """Settings of a picking run. Lengths are in Å, angles in degrees, scores in [-1, 1]."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     templates: tuple[str, ...] = _view(
         (),
@@ -113,7 +94,7 @@ class PickSettings(BaseModel):
         most=360,
     )
     angle_range: float = _grid(
-        360.0, "All multiples of the step below this are searched.", unit="degrees", gt=0, le=360
+        360.0, "Search psi from 0 up to, but not including, this angle, in steps of --angle-step.", **_TURN
     )
     in_plane_symmetry: tuple[str, ...] = _grid(
         (),
@@ -140,7 +121,7 @@ class PickSettings(BaseModel):
     )
     averaging: int = _filter(
         0,
-        "Averaging filter of micrographs and templates: the mean over so many pixels of the micrograph along x and y; "
+        "Averaging filter of micrographs and templates: averages N x N micrograph pixels; "
         "4 is the published filter for KLH. Off: 0.",
         unit="px",
         ge=0,
@@ -255,7 +236,7 @@ class PickSettings(BaseModel):
     )
     local_mean: str | None = _limit(
         "Picks must have a local mean within these limits, in standard deviations of the micrograph as it is searched, "
-        "about its mean. Ice and dirt are darker than particles. One of the two may be left out.",
+        "about its mean. Ice and dirt are darker than particles. Either limit can be omitted, e.g. --local-mean ,1.5.",
         least=-99.9,
     )
     local_sigma: str | None = _limit(
@@ -326,24 +307,6 @@ class PickSettings(BaseModel):
         0.1, "Candidates are kept down to this score, or to the threshold where that is lower.", **_FLOOR
     )
 
-    @model_validator(mode="wrap")
-    @classmethod
-    def _one_sentence(cls, values: Any, read: ModelWrapValidatorHandler[PickSettings]) -> PickSettings:
-        try:
-            return read(values)
-        except ValidationError as error:
-            raise wrong_settings(error) from error
-
-    @field_validator("templates", "mask", "in_plane_symmetry", "threshold", "format", mode="before")
-    @classmethod
-    def _texts(cls, value: Any) -> Any:
-        return as_texts(value)
-
-    @field_validator("ctf", "exclude", mode="before")
-    @classmethod
-    def _path(cls, value: Any) -> Any:
-        return str(value) if isinstance(value, PurePath) else value
-
     @field_validator("lowpass", "highpass", "angle_step", mode="before")
     @classmethod
     def _word_for_none(cls, value: Any, info: ValidationInfo) -> Any:
@@ -383,9 +346,9 @@ class PickSettings(BaseModel):
         if self.fdr is not None and not automatic:
             raise ValueError("fdr chooses the threshold itself; leave out threshold, or say auto for a view")
         if automatic and not self.decoys:
-            raise ValueError("automatic thresholds need the decoys; leave out no-decoys")
+            raise ValueError("automatic thresholds need decoys: remove --no-decoys")
         if self.score == LEARNED and not self.decoys:
-            raise ValueError("the learned score needs the decoys; leave out no-decoys")
+            raise ValueError("the learned score needs decoys: remove --no-decoys")
         if self.lowpass and self.highpass and self.highpass <= self.lowpass:
             raise ValueError(f"highpass {self.highpass:g} Å must be larger than lowpass {self.lowpass:g} Å")
         if self.per_view_maps and self.search == "compressed":
@@ -420,12 +383,9 @@ class PickSettings(BaseModel):
         return () if texts == (None, None, None) else tuple(read_bounds(text or ",") for text in texts)
 
 
-PickSettings.__doc__ = with_fields(PickSettings)
-
-
 def make_settings(values: dict[str, Any]) -> PickSettings:
     """Build settings from plain values; SettingsError has one sentence that names each wrong setting."""
-    settings = validated(PickSettings, values)
+    settings = PickSettings.model_validate(values)
     if settings.phase_flipped != "no" and settings.ctf is None:  # arrays come with a CTF of their own
         raise SettingsError("Wrong settings: --phase-flipped needs --ctf.")
     return settings

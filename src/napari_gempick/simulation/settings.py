@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import functools
 import math
 import re
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, field_validator, model_validator
+from pydantic import field_validator, model_validator
 
-from napari_gempick.model.declaration import declare, validated
+from napari_gempick.model.declaration import Settings, declare
 
 VIEWS = ("side", "top")
 """Views that have a template and a mask; the truth may call a particle `ignore` as well."""
@@ -18,10 +17,8 @@ SHORTEST_SIDE, LONGEST_SIDE = 64, 16384
 """Pixels; the simulation holds several float32 arrays of the micrograph's size."""
 
 
-class SimulateSettings(BaseModel):
+class SimulateSettings(Settings):
     """Settings of a simulation. Lengths are in Å, angles in degrees, the defocus in µm, the voltage in kV."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     count: int = declare(1, "Number of micrographs.", ge=1, le=9999)
     size: str = declare(
@@ -120,5 +117,5 @@ class SimulateSettings(BaseModel):
         return 2 * math.ceil(280.0 / spacing)
 
 
-make_simulate_settings = functools.partial(validated, SimulateSettings)
+make_simulate_settings = SimulateSettings.model_validate
 """Build settings from plain values; raises SettingsError, one sentence that names each wrong setting."""

@@ -260,7 +260,7 @@ class Proof:
         """One line for the user, without a full stop."""
         if math.isnan(self.written):
             return f"{self.state}: {self.why}"
-        numbers = f"as written {self.written:.2f}, best other {self.other:.2f}"
+        numbers = f"correlation with the template {self.written:.2f} (next best convention: {self.other:.2f})"
         if self.state == "verified":
             return f"verified: {numbers}"
         return f"{self.state}: {numbers} ({self.reading.name})" + (f": {self.why}" if self.why else "")

@@ -196,7 +196,7 @@ def average_files(
     select : sequence of COLUMN=VALUE
         Only the picks with one of these values in a column (`view` of the file's views as well).
     max_particles : int
-        At most so many: those with the best scores, or the first ones where there are no scores.
+        Use at most this number: the best-scoring, or the first where there are no scores.
     defects : {"replace", "keep"}
         Detector defects of the micrographs.
     use_psi : bool
@@ -319,7 +319,7 @@ def _selected(entry: Entry, select: Sequence[str]) -> Picks:
     for name, values in wanted.items():
         if name not in columns:
             raise InputError(
-                f"{entry.path} has no column {name}, but {', '.join(columns)}; correct --select.", entry.path
+                f"{entry.path} has no column {name} (columns: {', '.join(columns)}); correct --select.", entry.path
             )
         chosen &= np.array([value in values for value in columns[name]], bool)
     return picks.take(chosen)

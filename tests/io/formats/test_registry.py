@@ -34,7 +34,7 @@ def test_names_and_aliases(name: str, found: str) -> None:
 
 
 def test_an_unknown_name_lists_the_known_ones() -> None:
-    with pytest.raises(SettingsError, match=r"no coordinate format starr; choose from star, particles.*, csv\."):
+    with pytest.raises(SettingsError, match=r"coordinate format starr; choose one of star, particles.*, csv\."):
         format_named("starr")
 
 

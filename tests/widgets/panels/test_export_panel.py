@@ -56,7 +56,7 @@ def test_files_prove_themselves(sampled, tmp_path, qtbot):
         part.formats.actions[name].setChecked(True)
     qtbot.mouseClick(part.all, Qt.MouseButton.LeftButton)
     qtbot.waitUntil(lambda: "verified" in part.proof.text(), timeout=60_000)
-    assert part.proof.text().startswith("<b>star, cs</b>: verified: as written 0.")
+    assert part.proof.text().startswith("<b>star, cs</b>: verified: correlation with the template 0.")
     assert "<b>box</b>: verified" in part.proof.text()  # it knows no angles
     assert part.proof.isVisibleTo(part)
     assert len(read_coordinates(out / "micrograph_001.box").picks) == len(sampled.controller.choice)
@@ -80,7 +80,7 @@ def test_a_wrong_file_gets_no_name_and_one_sentence(sampled, tmp_path, qtbot, mo
     qtbot.waitUntil(lambda: "verified" in part.proof.text(), timeout=60_000)
     (wrong,) = [sentence for kind, sentence in said if kind == "error"]
     assert "micrograph_001.box was not written" in wrong and "flipped in y" in wrong
-    assert "<b>box</b>: wrong: as written" in part.proof.text()
+    assert "<b>box</b>: wrong: correlation with the template" in part.proof.text()
     assert sorted(path.name for path in out.iterdir()) == ["autopick.star", "micrograph_001_autopick.star"]
 
 

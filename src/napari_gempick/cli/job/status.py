@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 @json_option
 @command_errors
 def command(folder: Path, site: str | None, as_json: bool) -> int:
-    """Say how far a job is: micrographs done and failed, the pace of each rank, time left.
+    """Show the progress of a job: micrographs done and failed, the pace of each rank, time left.
 
     The scheduler is asked too, where the job's files leave open whether it lives. Exit status 1: the job ended without
     a result.

@@ -12,7 +12,7 @@ from napari_gempick.cli.common import command_errors, json_option, print_json
 
 @click.command("submit")
 @click.argument("folder", metavar="JOBDIR", type=click.Path(path_type=Path))
-@click.option("--root", help="Where the micrographs' root lies on the cluster, from now on.")
+@click.option("--root", help="Path of the micrographs' root on the cluster; remembered for later submissions.")
 @click.option(
     "--site",
     help="The job's site, where it is a folder that was not named on this machine yet: its commands run here. Or "

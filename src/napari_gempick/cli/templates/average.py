@@ -42,7 +42,7 @@ _POSITIVE = click.FloatRange(min=0, min_open=True)
     type=click.IntRange(min=1),
     default=1000,
     metavar="N",
-    help="At most so many: the best, or the first where PICKS has no scores. [default: 1000]",
+    help="Use at most N particles: the best-scoring, or the first N if PICKS has no scores. [default: 1000]",
 )
 @click.option(
     "--use-psi/--no-use-psi",

@@ -56,7 +56,7 @@ def format_named(name: str) -> Format:
     for made in _ALL:
         if wanted in (made.name, *made.aliases):
             return made
-    raise SettingsError(f"There is no coordinate format {name}; choose from {', '.join(FORMATS)}.")
+    raise SettingsError(f"Unknown coordinate format {name}; choose one of {', '.join(FORMATS)}.")
 
 
 def format_for(path: Path | str) -> Format:

@@ -124,7 +124,7 @@ def header_pixel_size(image: RawImage, *, option: str = "--pixel-size", axes: in
     remedy = f"give the right one with {option} in Å"
     shown = " x ".join(f"{value:g}" for value in values)
     if not all(math.isfinite(value) and value > 0 for value in values):
-        raise InputError(f"{image.path}: the {image.source} gives a pixel size of {shown} Å; {remedy}.", image.path)
+        raise InputError(f"{image.path}: the {image.source} implies a pixel size of {shown} Å; {remedy}.", image.path)
     if max(values) > min(values) * (1 + _ANISOTROPY):
         raise InputError(
             f"{image.path}: the {image.source} gives unequal pixel sizes, {shown} Å, and only square pixels can be "

@@ -12,7 +12,7 @@ from magicgui.widgets.bases import ValuedContainerWidget
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QFileDialog, QGridLayout, QLabel, QMenu
 
-from napari_gempick.model.declaration import declarations, validated
+from napari_gempick.model.declaration import declarations
 from napari_gempick.model.errors import GempickError
 from napari_gempick.model.settings import PickSettings
 from napari_gempick.widgets.forms.editors import Check, Editor, Lines, Number, Text, edit, lower
@@ -99,7 +99,7 @@ class Form(Container):
             return
         if self._refused is not None and isinstance(widget, Text):
             try:
-                validated(self._model, {} if new is None else {name: new})
+                self._model.model_validate({} if new is None else {name: new})
             except GempickError as error:
                 self.show_values(self._values)
                 self._refused(error.sentence, "error")
