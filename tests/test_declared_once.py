@@ -69,7 +69,7 @@ parts = [
     MicrographsPanel(controller, searches, counter, print, print),
     TemplatesPanel(controller, drawing, print, print),
     SearchPanel(controller, searches),
-    TunePanel(controller, counter, estimates, layers, QWidget(), print),
+    TunePanel(controller, counter, estimates, layers, QWidget(), print, print),
     ExportPanel(controller, counter, BackgroundTasks(controller), BackgroundTasks(controller)),
 ]
 children = [child for part in parts for child in part.findChildren(QWidget)]

@@ -126,7 +126,10 @@ class Controller(Decisions):
 
     def _take_found(self, result: tuple[list[MicrographFile], list[str], Path | None]) -> None:
         found, notes, earlier = result
-        if not self.state.files and earlier is not None and self.continues(earlier) and self.open_folder(earlier):
+        goes_on = not self.state.files and earlier is not None and self.continues(earlier)
+        if self.background.closed:  # while it was asked
+            return
+        if goes_on and earlier is not None and self.open_folder(earlier):
             known = {file.path for file in self.state.files}
             found = [file for file in found if file.path not in known]
         if found:
