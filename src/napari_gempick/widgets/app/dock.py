@@ -33,6 +33,7 @@ from napari_gempick.widgets.background.search_runner import SearchRunner
 from napari_gempick.widgets.forms.forms import in_window_words
 from napari_gempick.widgets.forms.parts import Panel, agreed, button, row
 from napari_gempick.widgets.layers.drawing import MaskDrawing
+from napari_gempick.widgets.layers.excluded import ExcludedArea
 from napari_gempick.widgets.layers.hover import Hover
 from napari_gempick.widgets.layers.layer_registry import camera_of
 from napari_gempick.widgets.layers.layers import INDEX, MICROGRAPH, NCC, PICKS, Layers
@@ -91,7 +92,9 @@ class Dock(QWidget):
         self.layers = Layers(viewer, controller)
         self.drawing = MaskDrawing(viewer, controller)
         self.tools = PickTools(viewer, controller, self.layers)
-        self.drawing.begins.connect(self.tools.put_down)
+        self.excluded = ExcludedArea(self.layers, controller)
+        for put_down in (self.tools.put_down, self.excluded.put_down):
+            self.drawing.begins.connect(put_down)
         self.tool_bar = ToolBar(controller, self.tools)
         self.micrographs = MicrographsPanel(controller, self.searches, self.counter, self.add_sample, self.curate.show)
         self.templates = TemplatesPanel(
@@ -100,7 +103,8 @@ class Dock(QWidget):
         self.search = SearchPanel(controller, self.searches)
         self.hover = Hover(controller, self.layers, self._template_of)
         estimates = FdrEstimator(controller)
-        self.tune = TunePanel(controller, self.counter, estimates, self.layers, self.hover, self.go_to, self.wall.show)
+        shown = self.layers, self.excluded, self.hover
+        self.tune = TunePanel(controller, self.counter, estimates, *shown, self.go_to, self.wall.show)
         self.comparison = Comparison(controller)
         self.compared = ComparisonLayer(viewer, self.layers, self.comparison)
         self.compare = ComparePanel(self.comparison)
@@ -126,6 +130,7 @@ class Dock(QWidget):
             self._moved,
             self.drawing,
             self.tools,
+            self.excluded,
             self.layers,
             self.compared,
             self.extraction,

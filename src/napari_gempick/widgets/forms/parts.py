@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 _NEXT = "QPushButton:enabled { background: #2a6fc9; color: white; } QPushButton:enabled:hover { background: #3b82e0; }"
 FRAMED = "QPlainTextEdit, QTextEdit { border: 1px solid #7a7d85; border-radius: 2px; background: transparent; }"
+CHECKED = "QPushButton:checked { background: #2a6fc9; color: white; }"
 GAP = 4
 
 

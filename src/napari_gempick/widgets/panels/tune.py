@@ -16,6 +16,7 @@ from napari_gempick.widgets.background.pick_counter import BINS
 from napari_gempick.widgets.forms.editors import WheelGuard, edit
 from napari_gempick.widgets.forms.forms import Form, tip_of
 from napari_gempick.widgets.forms.parts import GAP, Panel, button, mark_next, row, small, tab_through, tool
+from napari_gempick.widgets.panels.excluded import ExcludedLine
 from napari_gempick.widgets.panels.gallery import Gallery
 from napari_gempick.widgets.panels.histogram import Histogram
 from napari_gempick.widgets.panels.limits import Limits
@@ -25,6 +26,7 @@ from napari_gempick.widgets.state.look import counted
 if TYPE_CHECKING:
     from napari_gempick.widgets.background.fdr_estimator import FdrEstimator
     from napari_gempick.widgets.background.pick_counter import PickCounter
+    from napari_gempick.widgets.layers.excluded import ExcludedArea
     from napari_gempick.widgets.layers.hover import Hover
     from napari_gempick.widgets.layers.layers import Layers
     from napari_gempick.widgets.state.controller import Controller
@@ -47,6 +49,7 @@ class TunePanel(Panel):
         counter: PickCounter,
         estimates: FdrEstimator,
         layers: Layers,
+        excluded: ExcludedArea,
         hover: Hover,
         go_to: Any,
         show_wall: Any,
@@ -98,6 +101,8 @@ class TunePanel(Panel):
             "Threshold wall", "See six micrographs side by side while you move the thresholds", show_wall
         )
         self.rows.addLayout(row(self.wall, 1))
+        self.excluded = ExcludedLine(excluded)
+        self.rows.addWidget(self.excluded)
         self.nothing = small("")
         self.nothing.hide()
         self.rows.addWidget(self.nothing)  # below what is dragged when it appears

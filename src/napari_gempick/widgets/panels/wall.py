@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from qtpy.QtCore import QPointF, QRectF, Qt
+from qtpy.QtCore import QPointF, QRectF, QSize, Qt
 from qtpy.QtGui import QColor, QImage, QPainter, QPen
 from qtpy.QtWidgets import QLabel, QVBoxLayout, QWidget
 from superqt.utils import qthrottled
@@ -24,9 +24,11 @@ if TYPE_CHECKING:
     from napari_gempick.widgets.state.curating import CtfValues
     from napari_gempick.widgets.state.walling import Marks, Thumbnail
 
-GAP, LINE, LEAST = 6, 18, 120
-"""Pixels: between tiles, of the line above each, and the smallest side of a tile."""
+GAP, LINE, LEAST, BEST = 6, 18, 120, 200
+"""Pixels: between tiles, of the line above each, the smallest side of a tile, and the one that is asked for."""
 _MOVE_MS = 40
+_OPEN = "#ffd24a"
+"""Frame of the micrograph that is in the canvas."""
 _STEPS = {Qt.Key.Key_Left: -1, Qt.Key.Key_Right: 1}
 
 
@@ -208,6 +210,9 @@ class Tiles(QWidget):
         self.setToolTip("Click a micrograph to open it; with the keyboard: arrows and Return")
         self.setCursor(Qt.CursorShape.PointingHandCursor)
 
+    def sizeHint(self) -> QSize:
+        return QSize(SPREAD * BEST, BEST + LINE)
+
     def forget(self, stem: str) -> None:
         """Draw another picture of a micrograph."""
         self._images.pop(stem, None)
@@ -263,7 +268,7 @@ class Tiles(QWidget):
                 _draw(painter, marks, box, scale / picture.ratio)
         painter.setBrush(Qt.BrushStyle.NoBrush)
         if stem == wall.current:
-            painter.setPen(QPen(self.palette().highlight().color(), 2))
+            painter.setPen(QPen(QColor(_OPEN), 3))
             painter.drawRect(box.adjusted(1, 1, -1, -1))
         if self.hasFocus() and number == self.current:
             painter.setPen(QPen(text, 1, Qt.PenStyle.DotLine))
