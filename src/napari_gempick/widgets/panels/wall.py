@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from napari_gempick.widgets.state.curating import CtfValues
     from napari_gempick.widgets.state.walling import Marks, Thumbnail
 
-GAP, LINE, LEAST, BEST = 6, 18, 120, 200
+GAP, LINE, LEAST, BEST = 6, 18, 120, 260
 """Pixels: between tiles, of the line above each, the smallest side of a tile, and the one that is asked for."""
 _MOVE_MS = 40
 _OPEN = "#ffd24a"
