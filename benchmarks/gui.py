@@ -68,8 +68,8 @@ def sliders(dock) -> None:
     image = np.random.default_rng(1).integers(-100, 100, (SIDE, SIDE)).astype(np.int8)
     real = controller.loaded
     controller.loaded = Loaded(
-        controller.stem, image, PIXEL, "given", (-90.0, 90.0), CandidateSelection(fake_candidates(), DIAMETER),
-        BankIndex(("side", "top"), (1, 1), 4.0, 360.0), {},
+        controller.stem, image, PIXEL, "given", contrast=(-90.0, 90.0), extremes=(-100.0, 100.0),
+        board=CandidateSelection(fake_candidates(), DIAMETER), bank=BankIndex(("side", "top"), (1, 1), 4.0, 360.0),
     )  # fmt: skip
     controller.loaded_changed.emit()
     controller.choose()
@@ -95,7 +95,7 @@ def sliders(dock) -> None:
         report(label, times, 16)
         report("  the same, painted on this screen", drawn, np.inf)
     controller.set_threshold(None, 0.4)
-    times, drawn, counts = moves(dock.tune.fields["min_distance"].editor, np.linspace(60, 300, 25))
+    times, drawn, counts = moves(dock.tune.fields["min_distance"].native, np.linspace(60, 300, 25))
     report(f"minimum distance, {min(counts)} to {max(counts)} picks", times, 100)
     controller.set_tune(min_distance=None)
     controller.loaded = real

@@ -10,6 +10,7 @@ import os
 import re
 from collections import Counter
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
@@ -56,7 +57,7 @@ class MicrographFile:
         """The file name without .mrc, .mrcs, .tif, .tiff, .mrc.gz or .mrc.bz2; with it where two would be equal."""
         return self.path.name if self.whole_name else _SUFFIX.sub("", self.path.name)
 
-    @property
+    @cached_property
     def output_stem(self) -> str:
         """What the names of its results begin with, below the output folder: "grid1/mic_001"; unique in a listing."""
         return str(self.relative.parent / self.stem)

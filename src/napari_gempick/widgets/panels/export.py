@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from napari_gempick.widgets.background.background_tasks import BackgroundTasks
     from napari_gempick.widgets.background.pick_counter import PickCounter
     from napari_gempick.widgets.state.controller import Controller
+    from napari_gempick.widgets.state.state import State
     from napari_gempick.workflows.export import Written
 
 
@@ -68,7 +69,7 @@ class ExportPanel(Panel):
         self.rows.addWidget(self.cluster)
         controller.folder_changed.connect(self._update)
         controller.folder_changed.connect(lambda: self._say_proof(""))
-        controller.state_changed.connect(lambda state, before: self._update())
+        controller.state_changed.connect(self._state_changed)
         controller.loaded_changed.connect(self._update)
         self._update_soon = qthrottled(self._update, timeout=50, leading=False)
         counter.counted.connect(lambda stem: self._update_soon())
@@ -84,6 +85,10 @@ class ExportPanel(Panel):
             return self._folder
         results = self._controller.folder.path
         return results.with_name("picks") if (results.parent / JOB_FILE).is_file() else results
+
+    def _state_changed(self, state: State, before: State) -> None:
+        if (state.files, state.rejected) != (before.files, before.rejected):  # numbers of picks come one by one
+            self._update()
 
     def set_folder(self, folder: Path) -> None:
         """Write into another folder."""

@@ -121,7 +121,7 @@ class State:
         values = tuple(self.values.get(name) for name in ("diameter", "exclude", "exclude_edited"))
         return self.tune.limits(), values, self.masks, self.edits if self.teach else None
 
-    @property
+    @cached_property
     def kept(self) -> tuple[MicrographFile, ...]:
         """The micrographs that are not rejected."""
         return tuple(file for file in self.files if file.output_stem not in self.rejected)
