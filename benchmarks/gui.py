@@ -178,7 +178,7 @@ def searches(dock, files: list[Path]) -> None:
     spin(1.0)
     times = []
     for step in (1, -1) * 5:
-        controller.step(step)
+        controller.go(controller.current + step)
         times.append(spin(until=lambda: controller.loaded.stem == controller.stem and controller.choice is not None))
     report("next and previous micrograph", times, 300)
 

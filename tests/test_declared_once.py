@@ -64,6 +64,7 @@ searches, counter, estimates = SearchRunner(controller), PickCounter(controller)
 from types import SimpleNamespace
 still = SimpleNamespace(connect=print)
 drawing, layers = SimpleNamespace(changed=still, view=""), SimpleNamespace(seen_changed=still, seen=None)
+layers.picks = SimpleNamespace(show_false=print)
 parts = [
     MicrographsPanel(controller, searches, counter, print, print),
     TemplatesPanel(controller, drawing, print, print),

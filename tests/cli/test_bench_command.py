@@ -34,7 +34,7 @@ def test_a_bank_is_searched_in_both_ways(gempick, tmp_path):
     options = ("--bank", tmp_path / "map.mrc", "--symmetry", "D2", "--angle-step", 12, "--micrograph-size", 200)
     found = json.loads(gempick("bench", *options, "--json", check=0).stdout)
     assert found["rank"] < found["search_images"] / 2
-    assert found["candidates"] > 20
+    assert found["candidates"] > 4
     assert found["candidates_of_one_only"] == 0
     assert found["largest_score_difference"] < 1e-5
     assert 0 < found["map_bound"] < 0.1
@@ -49,12 +49,12 @@ def test_scaling(gempick):
 
 @pytest.mark.parametrize("devices", ["cpu", "none"])
 def test_a_whole_run_is_measured_stage_by_stage(gempick, devices):
-    options = ("--micrographs", "4", "--micrograph-size", "700", "--threads", "2", "--devices", devices)
+    options = ("--micrographs", "4", "--micrograph-size", "320", "--threads", "2", "--devices", devices)
     found = json.loads(gempick("bench", "--pipeline", *options, "--json").stdout)
     assert found["search_images"] == 288
     assert set(found["stages"]) == {"read", "prepare", "write"} and min(found["stages"].values()) > 0
     assert found["micrographs_per_second"] * found["seconds_per_micrograph"] == pytest.approx(1)
-    assert found["candidates"] > 20
+    assert found["candidates"] > 4
     if devices == "none":
         assert "limits" in found["limited_by"]
     else:

@@ -92,7 +92,7 @@ def test_the_second_signal_ends_at_once(data, basic, started):
         "def hangs(*_, **__):\n"
         "    open('hanging', 'w').close()\n"
         "    time.sleep(60)\n"
-        "pipeline.run_search = hangs\n"
+        "pipeline._landed = hangs\n"
         "sys.argv[0] = 'gempick'\n"
         "from napari_gempick.__main__ import main; main()\n"
     )

@@ -56,8 +56,8 @@ def test_the_wrong_contrast_is_noticed(data, gempick, basic):
     [
         (("--threshold", "automatic"), "write 0.4, NAME=0.4 or auto"),
         (("--threshold", "0.3", "--fdr", "0.1"), "fdr chooses the threshold itself"),
-        (("--threshold", "auto", "--no-decoys"), "need the decoys"),
-        (("--fdr", "0"), "greater than 0"),
+        (("--threshold", "auto", "--no-decoys"), "need decoys"),
+        (("--fdr", "0"), "give more than 0"),
     ],
 )
 def test_wrong_settings(data, gempick, basic, options, sentence):

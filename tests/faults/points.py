@@ -32,9 +32,11 @@ BOTH = (
     "napari_gempick.engine.matching.pipeline:prepare",
     "napari_gempick.inputs.bank_maker:BankMaker.__call__",
     "napari_gempick.engine.matching.pipeline:make_search",
-    "napari_gempick.engine.matching.pipeline:run_search",
+    "napari_gempick.engine.matching.pipeline:Running",
     "napari_gempick.engine.matching.workers:consume",
-    "napari_gempick.engine.matching.pipeline:run_search@2",  # of the second view
+    "napari_gempick.engine.matching.pipeline:Running@2",  # of the second view
+    "napari_gempick.engine.matching.workers:Running.wait",
+    "napari_gempick.engine.matching.pipeline:_landed",
     "napari_gempick.engine.matching.search:Search.result",
     f"{MPI}.micrographs:finish_micrograph",
     f"{CLUSTER}.folder:Job.write_record",

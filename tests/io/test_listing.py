@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from mrc_files import mrc_bytes
 from napari_gempick.io.listing import MicrographFile, _without_collisions, find_micrographs
+from napari_gempick.io.names import free_path
 from napari_gempick.io.star import write_tables
 from napari_gempick.model.errors import InputError
 
@@ -221,3 +222,11 @@ def test_a_size_that_is_no_number_and_a_micrograph_given_twice(tmp_path: Path) -
     files = find_micrographs([Path.cwd() / "b.mrc", tmp_path / "l.star"])
     assert [file.path.name for file in files] == ["b.mrc", "a.mrc"]
     assert files[0].pixel_size == 1.5 and math.isnan(files[1].pixel_size or 0)
+
+
+def test_the_first_free_path(tmp_path):
+    for expected in ("side.mrc", "side_2.mrc", "side_3.mrc"):
+        path = free_path(tmp_path, "side", ".mrc")
+        assert path == tmp_path / expected
+        path.touch()
+    assert free_path(tmp_path, "side.mrc", taken=lambda path: not path.exists()) == tmp_path / "side.mrc"

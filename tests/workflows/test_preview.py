@@ -15,6 +15,7 @@ from napari_gempick.engine.preprocess.prepare import prepare
 from napari_gempick.inputs.bank_maker import BankMaker
 from napari_gempick.inputs.sources import source_of
 from napari_gempick.inputs.views import choose_grid, view_of
+from napari_gempick.io.images.micrograph import read_micrograph
 from napari_gempick.io.images.mrc import write_mrc
 from napari_gempick.model.errors import SettingsError
 from napari_gempick.model.geometry import Grid
@@ -77,6 +78,16 @@ def test_what_the_search_finds_the_visible_first(scene, plans, threshold):
     assert (found.quick, found.exact, found.both) == (7, 7, 7)
     assert found.largest_score_difference < 0.01
     assert all(np.diff(stages[-1].picks.score) <= 0)
+
+
+@pytest.mark.realdata
+def test_a_side_view_that_looks_nearly_the_same_upside_down(real_data, tmp_path, plan_cache):
+    """Both angles are compared on the real grid, not only at the coarse ones, where the right one may be behind."""
+    write_mrc(tmp_path / "m.mrc", read_micrograph(real_data / "klh/klh_001.mrc").data[480:1330, 1140:1990], 2.2)
+    templates = tuple(f"{view}={real_data}/klh/klh_{view}_average_4.4A.mrc" for view in ("side", "top"))
+    settings = PickSettings(templates=templates, diameter=400, lowpass=20, angle_step=6, pixel_size=2.2)
+    found = preview_file(tmp_path / "m.mrc", settings, compare=True)
+    assert found["both"] >= 4 and found["largest_score_difference"] < 1e-4
 
 
 @pytest.mark.parametrize(

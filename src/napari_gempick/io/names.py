@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import os
 import unicodedata
-from pathlib import PurePosixPath
-from typing import Annotated
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Annotated
 
 from pydantic import AfterValidator
 
 from napari_gempick.model.errors import InputError, printable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 _LONGEST = 255
 """Bytes of a name on the usual file systems."""
@@ -71,6 +74,15 @@ def is_below(name: str) -> bool:
     """Return whether a relative path stays below the folder that it is put into."""
     path = PurePosixPath(name.replace("\\", "/"))
     return bool(path.name) and not path.is_absolute() and ".." not in path.parts and "\0" not in name
+
+
+def free_path(folder: Path, name: str, suffix: str = "", taken: Callable[[Path], bool] = Path.exists) -> Path:
+    """Return the first of name.mrc, name_2.mrc, name_3.mrc, ... that does not exist in a folder, or is not taken."""
+    path, number = folder / f"{name}{suffix}", 1
+    while taken(path):
+        number += 1
+        path = folder / f"{name}_{number}{suffix}"
+    return path
 
 
 def _writable(name: str) -> str:

@@ -12,11 +12,9 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
-    ModelWrapValidatorHandler,
     ValidationError,
     ValidationInfo,
     field_validator,
-    model_validator,
 )
 
 from napari_gempick.model.errors import SettingsError
@@ -223,11 +221,23 @@ class Settings(BaseModel):
     def __pydantic_init_subclass__(cls, **_: Any) -> None:
         cls.__doc__ = _with_fields(cls)
 
-    @model_validator(mode="wrap")
-    @classmethod
-    def _one_sentence(cls, values: Any, read: ModelWrapValidatorHandler[Self]) -> Self:
+    def __init__(self, **values: Any) -> None:
         try:
-            return read(values)
+            super().__init__(**values)
+        except ValidationError as error:
+            raise _wrong_settings(error) from error
+
+    @classmethod
+    def model_validate(cls, obj: Any, **options: Any) -> Self:
+        """Build settings from plain values.
+
+        Raises
+        ------
+        SettingsError
+            One sentence that names each wrong setting.
+        """
+        try:
+            return super().model_validate(obj, **options)
         except ValidationError as error:
             raise _wrong_settings(error) from error
 

@@ -205,7 +205,8 @@ class Results:
         floor = candidate_floor(settings, names)
         shape = (int(scores.score.shape[0]), int(scores.score.shape[1]))
         size = self._diameter / grid.map_pixel_size
-        found, decoys = find_peaks(scores, inverted, floor, image=image, size=size, refine=refine)
+        usual = settings.candidate_floor
+        found, decoys = find_peaks(scores, inverted, floor, image=image, size=size, refine=refine, usual_floor=usual)
         candidates = Candidates(
             found, names, grid.file_shape, shape, grid.pixel_size, grid.map_pixel_size, floor, decoys
         )

@@ -185,6 +185,7 @@ def picked(outcome: Outcome, settings: PickSettings, diameter: float) -> Picked:
         image=outcome.image,
         size=diameter / outcome.scores.grid.map_pixel_size,
         refine=outcome.refine,
+        usual_floor=settings.candidate_floor,
     )
     return Picked(candidates, candidates, outcome.scores, diameter, decoys, notes=outcome.notes)
 

@@ -231,11 +231,7 @@ def average_files(
         micrograph = read_micrograph(file.path, pixel_size, listed=file.pixel_size)
         shapes.append((micrograph.data.shape[0], micrograph.data.shape[1]))
         sizes.append(require_pixel_size(micrograph))
-    if max(sizes) > min(sizes) * (1 + SAME_PIXEL):
-        raise InputError(
-            f"The micrographs have pixel sizes from {min(sizes):g} to {max(sizes):g} Å, which cannot be averaged "
-            "together; average each kind by itself, or give --pixel-size if the headers are wrong."
-        )
+    require_same_pixel(sizes)
     side = _box(box, diameter, sizes[0], [entry for _, entry, _ in found])
     if use_psi and any(np.isnan(one.psi).any() for one in chosen):
         raise InputError(f"{picks} does not give psi for all of these picks; leave out --use-psi.", picks)
@@ -282,6 +278,21 @@ def average_files(
         "pixel_size": sizes[0],
         "missing": missing,
     }
+
+
+def require_same_pixel(sizes: Sequence[float]) -> None:
+    """Refuse to average micrographs whose pixel sizes (Å) differ by more than 1 %.
+
+    Raises
+    ------
+    InputError
+        They do.
+    """
+    if max(sizes) > min(sizes) * (1 + SAME_PIXEL):
+        raise InputError(
+            f"The micrographs have pixel sizes from {min(sizes):g} to {max(sizes):g} Å, which cannot be averaged "
+            "together; average each kind by itself, or give --pixel-size if the headers are wrong."
+        )
 
 
 def _only_tables(path: Path) -> bool:

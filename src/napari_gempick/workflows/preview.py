@@ -59,6 +59,8 @@ SLACK = 0.05
 """How far below its threshold the coarse score of a candidate may lie that is looked at exactly."""
 LEADERS = 4
 """Angles and templates around which each candidate is looked at exactly, those that lead on every other pixel."""
+BEHIND = 0.15
+"""How far behind the first of them the others may be: they are compared at coarse angles, where scores differ more."""
 RIVALS = 400
 """Search images of the coarse search up to which all of them compete for a candidate; else those of its template."""
 MOST = 600
@@ -181,7 +183,7 @@ def preview(
         ahead = leaders(prepared, bank, centre, reach, ks)
         found: list[Refined] = []
         for score, row, column, k in ahead:
-            if len(found) == LEADERS or score < ahead[0][0] - SLACK:
+            if len(found) == LEADERS or score < ahead[0][0] - BEHIND:
                 break
             beside = widely(k)
             if any(one.k in beside for one in found):

@@ -139,12 +139,17 @@ def test_whatever_is_searched_poses_stay_beside_what_was_found(scene, more, peri
         assert not some.psi.any()
 
 
-@pytest.mark.parametrize("threshold", ["0.3", "0.9", "auto"])
+@pytest.mark.parametrize("threshold", ["0.01", "0.3", "0.9", "auto"])
 def test_the_threshold_changes_no_candidate(scene, threshold, plans):
-    """Another threshold may be chosen later, by retuning or with a slider."""
+    """Another threshold may be chosen later, by retuning or with a slider; one below the floor only adds candidates."""
+    floor = 0.35
+    noisy = scene + 5 * np.random.default_rng(8).standard_normal(scene.shape).astype(np.float32)
     found = [
-        gp.pick(scene, {"particle": TEMPLATE}, settings_of(threshold=(text,))).candidates for text in ("0.5", threshold)
+        gp.pick(noisy, {"particle": TEMPLATE}, settings_of(threshold=(text,), candidate_floor=floor)).candidates
+        for text in ("0.5", threshold)
     ]
+    found = [picks.take(picks.score >= floor) for picks in found]
+    assert 0 < np.isfinite(found[0].refined_score).sum() < len(found[0])
     for field in ("x", "y", "psi", "refined_score"):
         assert getattr(found[0], field).tobytes() == getattr(found[1], field).tobytes()
 

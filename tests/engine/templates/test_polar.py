@@ -47,6 +47,19 @@ def test_the_way_back_gives_the_image(polar):
     np.testing.assert_allclose(found[inside], image[inside], atol=0.01 * np.ptp(image))
 
 
+@pytest.mark.parametrize("count", [1, 2, 3, 4, 7, 32, 64])
+def test_harmonics_of_a_known_series(count):
+    """Sums of waves whose opposite angles are conjugates; the first angle is -90 degrees."""
+    random = np.random.default_rng(count)
+    known = random.standard_normal((64, 3, 2)) + 1j * random.standard_normal((64, 3, 2))
+    known[0] = known[0].real
+    angles = np.pi * (np.arange(64) / 64 - 0.5)
+    waves = np.exp(1j * np.arange(-63, 64)[:, None] * angles)
+    both = np.concatenate([(known * (-1.0) ** np.arange(64)[:, None, None])[:0:-1].conj(), known])
+    values = np.tensordot(waves.T, both, 1).astype(np.complex64)
+    np.testing.assert_allclose(harmonics(values, count), known[:count], atol=1e-5)
+
+
 def test_power_is_that_of_the_noise():
     noise = np.random.default_rng(0).normal(0, 3, (40, SIDE, SIDE)).astype(np.float32)
     with ThreadPoolExecutor(2) as threads:

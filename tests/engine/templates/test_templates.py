@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import napari_gempick as gp
 from helpers import Blobs, bank_of
 from napari_gempick.engine.preprocess.fourier_filters import frequencies, transfer
 from napari_gempick.engine.preprocess.prepare import normalise, pad_smoothly, prepare
@@ -257,6 +258,25 @@ def test_automatic_mask_fills_rings_and_leaves_out_neighbours():
     neighbour = (np.hypot(x - 50, y) < 9).astype(np.float32)
     weights = automatic_weights(ring + neighbour)
     assert weights[60, 60] == 1 and weights[60, 110] == 0
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.05, 0.2])
+@pytest.mark.parametrize("solid", ["ball", "shell", "plate"])
+def test_the_automatic_mask_of_projections_is_hardly_larger_than_what_is_projected(solid, noise):
+    """The truth is the area where any projection without noise is above 5 % of its maximum."""
+    z, y, x = np.indices((48, 48, 48)) - 24.0
+    r = np.sqrt(x * x + y * y + z * z)
+    density = {
+        "ball": np.clip(14.5 - r, 0, 1),
+        "shell": np.clip(15.5 - r, 0, 1) * np.clip(r - 9, 0, 1),
+        "plate": np.clip(14.5 - abs(x), 0, 1) * np.clip(11.5 - abs(y), 0, 1) * np.clip(5.5 - abs(z), 0, 1),
+    }[solid]
+    angles = [(0, 0), (30, 60), (0, 90), (90, 90)]
+    clean = gp.project_map(density, 3.0, angles=angles).images
+    rough = density + noise * np.random.default_rng(1).standard_normal(density.shape)
+    true = (clean > 0.05 * clean.max(axis=(1, 2), keepdims=True)).any(axis=0)
+    weights = gp.project_map(rough, 3.0, angles=angles).masks[0]
+    assert 1.0 < weights.sum() / true.sum() < 1.25 and weights[true].mean() > 0.95
 
 
 @pytest.mark.parametrize("size", [30, 31])

@@ -9,6 +9,7 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QAbstractSpinBox, QApplication, QComboBox, QStyle, QStyleOptionComboBox
 
 from napari_gempick.io.stack import write_mrc
+from napari_gempick.widgets.app.shutter import Shutter
 from napari_gempick.widgets.layers.layers import INDEX, MICROGRAPH, NCC, PICKS
 
 
@@ -86,6 +87,29 @@ def test_reject_by_cursor_keeps_the_selection(picked):
     kept = places(points)
     picked.controller.set_threshold(None, 0.3)
     assert len(points.selected_data) == 2 and len(places(points)) >= len(kept)
+
+
+def test_picks_coloured_by_their_chance_of_being_false(picked, planted, qtbot):
+    """Of all candidates the planted ones are yellow and the others violet, on the next micrograph too."""
+    controller, tune, points = picked.controller, picked.tune, picked.layers.layer(PICKS)
+    controller.set_threshold(None, -1.0)
+    tune.colours.native.setCurrentText("chance it is false")
+    yellow, violet = np.array([0xFD, 0xE7, 0x25]) / 255, np.array([0x7B, 0x3F, 0xC4]) / 255
+    for stem in ("one", "two"):
+        qtbot.waitUntil(lambda stem=stem: controller.loaded.stem == stem and controller.choice is not None)
+
+        def coloured(stem=stem):
+            apart = np.asarray(points.data)[:, None, ::-1] - np.array(planted[stem])
+            true = np.hypot(apart[..., 0], apart[..., 1]).min(axis=1) < 3
+            wanted = np.where(true[:, None], yellow, violet)
+            return true.sum() == len(planted[stem]) < len(true) and np.allclose(
+                np.asarray(points.border_color)[:, :3], wanted, atol=0.07
+            )
+
+        qtbot.waitUntil(coloured, timeout=20_000)
+        controller.go(1)
+    tune.colours.native.setCurrentText("view")
+    assert len({tuple(colour[:3]) for colour in np.asarray(points.border_color)}) == 1
 
 
 def test_deleted_layers_come_back(picked, qtbot):
@@ -174,6 +198,24 @@ def test_micrograph_without_a_pixel_size(dock, tmp_path, qtbot):
     np.testing.assert_allclose(dock.layers.layer(MICROGRAPH).scale, 0.15)
 
 
+def test_what_cannot_be_closed_does_not_keep_the_others_open(hidden_viewer):
+    class Part:
+        def __init__(self, fails=False):
+            self.fails, self.closed = fails, False
+
+        def close(self):
+            self.closed = True
+            if self.fails:
+                raise RuntimeError("gone already")
+
+    parts = Part(), Part(fails=True), Part()
+    shutter = Shutter(hidden_viewer, None, *parts)
+    with pytest.raises(RuntimeError, match="gone already"):
+        shutter.shut()
+    shutter.shut()
+    assert all(part.closed for part in parts)
+
+
 def test_closing_ends_every_thread(picked, qtbot):
     """Those that search, extract, export, read and save, in the middle of their work."""
     picked.controller.set_value("angle_step", 0.5)
@@ -200,6 +242,8 @@ def test_nothing_is_cut_off(dock, data):
     QApplication.processEvents()
     dock.search.set_open(True)
     dock.search.advanced.set_open(True)
+    dock.tune.set_open(True)
+    dock.tune.colours.native.setCurrentText("chance it is false")
     QApplication.processEvents()
     shown = [child for kind in (QAbstractSpinBox, QComboBox) for child in dock.findChildren(kind)]
     shown = [child for child in shown if child.isVisible()]

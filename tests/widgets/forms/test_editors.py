@@ -160,7 +160,7 @@ def test_lowpass_is_for_the_eye_alone(picked, qtbot):
     np.testing.assert_array_equal(layer.data, smoothed(loaded.image, 2.0, 30.0))
     np.testing.assert_allclose(layer.contrast_limits, contrast_limits(layer.data), rtol=1e-5)
     assert picked.controller.loaded is loaded and picked.controller.state.settings() == settings
-    picked.controller.step(1)
+    picked.controller.go(picked.controller.current + 1)
     qtbot.waitUntil(lambda: picked.controller.loaded.stem == "two")
     qtbot.waitUntil(lambda: layer.data is not picked.controller.loaded.image)
     type_in(qtbot, picked.viewing.lowpass, "0")
@@ -203,7 +203,7 @@ def test_maps_of_a_view_are_made_when_they_are_wanted(picked, qtbot, monkeypatch
     picked.searches.run_this()
     qtbot.waitUntil(lambda: picked.searches.run is None, timeout=60_000)
     qtbot.waitUntil(lambda: viewing.views.count() == 3, timeout=20_000)
-    assert viewing.views.itemText(2) == "other alone…"
+    assert viewing.views.itemText(2) == "only other…"
     monkeypatch.setattr(viewing, "_agreed", lambda view: False)
     viewing.choose("other")
     assert picked.searches.run is None and viewing.views.currentText() == "all views"

@@ -55,6 +55,44 @@ def test_curate_opens_again_after_it_was_closed_by_its_x(hand):
     assert dock.controller.background.closed
 
 
+def test_numbers_are_shown_when_they_are_seen(hand, searched_once, tmp_path, monkeypatch):
+    """A hidden table costs nothing; defocus is read once for a file and a list, and the axis stays as it was chosen."""
+    hand.open_searched(searched_once, tmp_path / "session")
+    controller, dock, read = hand.controller, hand.dock, []
+    star = star_of([file.path for file in controller.state.files], tmp_path / "ctf.star")
+    monkeypatch.setattr(
+        "napari_gempick.widgets.panels.curate.read_ctf_values",
+        lambda path, files: read.append(path) or read_ctf_values(path, files),
+    )
+    dock.curate()
+    window = dock.curating
+    window.x.native.setCurrentIndex(window.x.native.findText("Best score"))
+    controller.set_value("ctf", str(star))
+    hand.until(lambda: window._items["one"].text(6) == "2.00")
+    controller.set_threshold(None, 0.99)
+    hand.idle()
+    hand.until(lambda: window._items["one"].text(2) == "0")
+    window.read_star(star)
+    hand.idle()
+    assert read == [star, star] and window.x.value == "best"
+    window.parentWidget().hide()
+    before = dict(window._numbers)
+    controller.set_threshold(None, 0.4)
+    hand.idle()
+    hand.qtbot.wait(200)
+    assert window._numbers == before and dock.counter.counts["one"] == 3
+    dock.curate()
+    assert window._items["one"].text(2) == "3"
+
+
+def test_nothing_is_searched_or_written_while_all_are_rejected(hand, searched_once, tmp_path):
+    hand.open_searched(searched_once, tmp_path / "session")
+    hand.controller.reject_micrographs(["one", "two"], True)
+    hand.dock.searches.run_all()
+    assert "rejected" in hand.said[-1][1] and hand.dock.searches.run is None
+    assert "are rejected" in hand.dock.export.plan.text() and not hand.dock.export.all.isEnabled()
+
+
 def test_a_micrograph_is_rejected_in_the_table_and_found_in_the_plot(hand, searched_once, tmp_path):
     hand.open_searched(searched_once, tmp_path / "session")
     controller = hand.controller

@@ -1,14 +1,19 @@
 """A template improved from its picks: the right picture, and back again."""
 
+import threading
+from dataclasses import replace
+
 import numpy as np
 import pytest
-from qtpy.QtWidgets import QApplication
+from qtpy.QtWidgets import QApplication, QProgressDialog
 
 from helpers import Blobs
 from napari_gempick.io.stack import write_mrc
 from napari_gempick.model.errors import InputError
 from napari_gempick.widgets.panels.improve import ImproveDialog
+from napari_gempick.widgets.state import improving
 from napari_gempick.widgets.state.improving import improve
+from napari_gempick.widgets.state.threads import Background
 
 
 @pytest.mark.parametrize("inverted", [False, True])
@@ -21,14 +26,16 @@ def test_the_average_is_the_particle(searched, tmp_path, inverted):
         controller.change_view("particle", files=(str(tmp_path / "bright.mrc"),))
         controller.set_value("contrast", "opposite")
     known = controller.state, controller.results, controller.folder.path, controller.boards
-    made = improve(*known, "particle")
+    shares = []
+    made = improve(*known, "particle", shares.append)
+    assert shares == sorted(shares) and shares[0] == 0 and shares[-1] == 1 and len(shares) > 6
     assert (made.particles, made.micrographs) == (5, 2) and made.after.shape == made.before.shape == (88, 88)
     y, x = np.mgrid[-44:44, -44:44]
     inside = np.hypot(y, x) < 30
     alike = np.corrcoef(clean[inside], made.after[inside])[0, 1]
     assert alike * (-1 if inverted else 1) > 0.93
     controller.set_threshold(None, 0.9)
-    with pytest.raises(InputError, match="too few"):
+    with pytest.raises(InputError, match="0 picks of particle, but a better template needs 5"):
         improve(controller.state, *known[1:], "particle")
 
 
@@ -43,8 +50,12 @@ def test_replaced_with_undo_and_searched_again(hand, searched_once, tmp_path):
     hand.until(lambda: bool(row.window().findChildren(ImproveDialog)))
     (dialog,) = row.window().findChildren(ImproveDialog)
     assert dialog.isVisible()
+    hand.dock.searches.preview()
+    assert not dialog.both.isEnabled() and "running" in dialog.both.toolTip()
+    hand.dock.searches.cancel()
+    hand.until(dialog.both.isEnabled)
     dialog.both.click()
-    assert controller.state.views[0].files[0].endswith("particle_improved_1.mrc")
+    assert controller.state.views[0].files[0].endswith("particle_improved.mrc")
     assert controller.state.views[0].mask == before[0].mask and hand.dock.searches.run is not None
     hand.dock.searches.cancel()
     hand.idle()
@@ -61,3 +72,49 @@ def test_an_average_that_comes_after_its_view_was_removed_is_not_shown(hand, sea
     hand.controller.remove_view("particle")
     hand.idle()
     assert not window.findChildren(ImproveDialog)
+
+
+def test_an_average_is_cancelled(hand, searched_once, tmp_path):
+    hand.open_searched(searched_once, tmp_path / "session")
+    hand.dock.templates.set_open(True)
+    row, window = hand.dock.templates.views["particle"], hand.dock.window()
+    hand.click(row.improve)
+    (bar,) = window.findChildren(QProgressDialog)
+    bar.canceled.emit()
+    hand.idle()
+    hand.until(lambda: not window.findChildren(QProgressDialog))
+    assert not window.findChildren(ImproveDialog)
+    hand.controller.set_value("ctf", str(tmp_path / "ctf.star"))
+    assert not row.improve.isVisible(), "an average contains the CTF already"
+
+
+def test_what_cannot_be_averaged_is_reported(searched, monkeypatch):
+    """Micrographs of other pixel sizes, and one whose candidates are damaged."""
+    controller = searched.controller
+    known = controller.state, controller.results, controller.folder.path, controller.boards
+    picks = list(improving.picks_by_micrograph(*known[:3], controller.state.files, controller.boards))
+    with monkeypatch.context() as patched:
+        mixed = [picks[0], replace(picks[1], pixel_size=2.5)]
+        patched.setattr(improving, "picks_by_micrograph", lambda *_: mixed)
+        with pytest.raises(InputError, match=r"pixel sizes from 2 to 2\.5 Å"):
+            improve(*known, "particle")
+        patched.setattr(improving, "picks_by_micrograph", lambda *_: [*picks, "three.h5 is damaged."])
+        assert improve(*known, "particle").problems == ("three.h5 is damaged.",)
+        patched.setattr(improving, "picks_by_micrograph", lambda *_: [picks[0], "two.h5 is damaged."])
+        with pytest.raises(InputError, match=r"3 picks of particle.*two\.h5 is damaged"):
+            improve(*known, "particle")
+
+
+def test_work_with_progress_ends_when_the_window_closes():
+    said, begun = [], threading.Event()
+    background = Background(lambda call: call(), said.append)
+
+    def work():
+        begun.set()
+        while True:
+            background.stop_if_closed(0.5)
+
+    background.do(work)
+    assert begun.wait(10)
+    background.close()
+    assert not said and not background.busy

@@ -28,6 +28,7 @@ def test_sorted_stepped_and_shortened(hand, searched_once, tmp_path):
     assert names(panel) == ["one", "two"] and [panel._items[n].text(2) for n in ("one", "two")] == ["3", "2"]
     sort(2)
     assert names(panel) == ["one", "two"], "most picks first"
+    assert header.isSortIndicatorShown() and header.sortIndicatorSection() == 2
     sort(2)
     assert names(panel) == ["two", "one"] and panel.place.text() == "2 of 2"
     hand.qtbot.keyClick(hand.dock.tune.gallery, Qt.Key.Key_BracketLeft)
@@ -63,12 +64,22 @@ def test_sorted_stepped_and_shortened(hand, searched_once, tmp_path):
 
 def test_messages_are_kept_and_speak_of_fields(hand):
     messages = hand.dock.messages
-    assert "Begin in part 1" in messages.text()
+    assert "Start in part 1" in messages.text()
     height = messages.height()
     hand.controller.said.emit("m.mrc has no pixel size in its header; give --pixel-size in Å.", "warning")
     assert messages.text() == "m.mrc has no pixel size in its header; give Pixel size in Å."
+    messages._reading.timeout.emit()
+    assert "Start in part 1" in messages.text(), "what to do next comes back"
+    hand.controller.said.emit("Views <b> and <i>.", "info")
+    assert messages.text() == "Views <b> and <i>." and messages.textFormat() == Qt.TextFormat.PlainText
+    messages.hint("Next.")
+    assert messages.text() == "Views <b> and <i>.", "a sentence stays long enough to be read"
+    messages._reading.stop()
+    messages.hint("Next.")
+    messages.hint("")
+    assert not messages.text(), "nothing is next"
     hand.controller.said.emit("word " * 200, "info")
-    assert messages.height() == height and messages.text().endswith("…") and len(messages.kept) == 2
+    assert messages.height() == height and messages.text().endswith("…") and len(messages.kept) == 3
     dialog = messages.show_all()
     assert "has no pixel size" in dialog.findChild(QTextBrowser).toPlainText()
     dialog.close()

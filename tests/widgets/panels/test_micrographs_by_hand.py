@@ -41,11 +41,15 @@ def test_what_cannot_be_read_is_not_the_image_before(listed, monkeypatch):
         assert bool(shown) == (not words) and (words in text if words else not text)
         assert item.text(1) == ("failed" if words else "not searched")
         assert words in item.toolTip(1)
-    opened = []
+    opened, folder = [], str(hand.controller.folder.path)
     monkeypatch.setattr(QDesktopServices, "openUrl", lambda url: opened.append(url.toLocalFile()))
     hand.dock.search.set_open(True)
     hand.click(hand.dock.search.folder)
-    assert opened == [str(hand.controller.folder.path)]
+    hand.qtbot.keyClick(hand.dock.search.folder, Qt.Key.Key_Enter)
+    hand.qtbot.mouseClick(hand.dock.search.folder, Qt.MouseButton.RightButton)
+    assert opened == [folder, folder]
+    hand.dock.shut()
+    assert not canvas_text(viewer), "nothing of ours is left"
 
 
 def test_a_mask_is_drawn_and_given_up(listed, data):
@@ -84,8 +88,30 @@ def test_a_mask_is_drawn_and_given_up(listed, data):
     hand.click(row.use)
     as_before()
     path = controller.state.views[0].mask
-    assert path.endswith("particle_1.mrc") and not read_stack(path).data[0][40:44, 40:44].any()
+    assert path.endswith("particle.mrc") and not read_stack(path).data[0][40:44, 40:44].any()
     assert any("holes" in sentence for kind, sentence in hand.said if kind == "warning")
+    hand.idle()
+
+
+@pytest.mark.errors_are_said
+def test_a_drawing_stays_when_it_cannot_be_written(listed, data):
+    hand, controller, viewer = listed, listed.controller, listed.viewer
+    controller.add_view("particle", [str(data.parent / "particle.mrc")])
+    hand.idle()
+    row = hand.dock.templates.views["particle"]
+    row.mask.native.setCurrentIndex(row.mask.native.findText("draw a mask..."))
+    viewer.layers["Mask particle"].data = np.zeros((88, 88), np.uint8)
+    shapes = viewer.add_shapes([[20, 20], [20, 60], [60, 60], [60, 20]], scale=(0.2, 0.2), units=("nm", "nm"))
+    viewer.layers.selection.active = shapes
+    masks = controller.folder.path / "masks"
+    masks.write_text("in the way")
+    hand.click(row.use)
+    assert "masks" in hand.said[-1][1] and shapes in viewer.layers and hand.dock.drawing.view == "particle"
+    masks.unlink()
+    viewer.layers.selection.active = shapes
+    hand.click(row.use)
+    mask = read_stack(controller.state.views[0].mask).data[0]
+    assert shapes not in viewer.layers and abs(mask.sum() - 41**2) < 90 and mask[30, 30]
     hand.idle()
 
 
@@ -95,7 +121,7 @@ def test_nothing_explains_itself(hand, searched_once, tmp_path, monkeypatch):
     controller, part = hand.controller, hand.dock.export
     controller.set_threshold(None, 0.99)
     hand.idle()
-    assert "0 picks of 2" in part.plan.text() and "lower the thresholds" in part.plan.text()
+    assert "0 picks of 2" in part.plan.text() and "Lower the thresholds" in part.plan.text()
     path = tmp_path / "session" / "one_autopick.star"
     before = path.read_bytes()
     asked = []

@@ -55,6 +55,7 @@ def test_answers_by_key_label_candidates_of_all_micrographs(picked, qtbot):
     asked = [one for one, _ in dialog._asked]
     assert {one.stem for one in asked} == {"one", "two"} and len(asked) == 20
     assert dialog.words.text().startswith(f"1 of 20: {asked[0].stem}, particle, NCC ")
+    assert dialog.isModal(), "picks are not corrected elsewhere meanwhile"
     for key in (Qt.Key.Key_Y, Qt.Key.Key_N, Qt.Key.Key_S):
         qtbot.keyClick(dialog, key)
     assert dialog.words.text().startswith("4 of 20")
@@ -67,3 +68,21 @@ def test_answers_by_key_label_candidates_of_all_micrographs(picked, qtbot):
     qtbot.waitUntil(lambda: not score.findChildren(AskDialog))
     controller.undo()
     assert controller.state.edits[bad.stem].rejected == ()
+
+
+def test_candidates_of_a_folder_that_was_left_are_not_asked_about(picked, qtbot, tmp_path):
+    controller, score = picked.controller, picked.tune.score
+    score.ask.click()
+    qtbot.waitUntil(lambda: bool(score.findChildren(AskDialog)), timeout=20_000)
+    (dialog,) = score.findChildren(AskDialog)
+    controller.use_folder(tmp_path / "other")
+    dialog.yes.click()
+    assert not any(edits.added for edits in controller.state.edits.values())
+    qtbot.waitUntil(lambda: not score.findChildren(AskDialog))
+    controller.open_folder(tmp_path / "session")
+    qtbot.waitUntil(lambda: controller.choice is not None, timeout=20_000)
+    score.ask.click()
+    controller.use_folder(tmp_path / "another")
+    qtbot.waitUntil(lambda: not controller.background.busy, timeout=20_000)
+    qtbot.wait(50)
+    assert not score.findChildren(AskDialog)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from qtpy.QtWidgets import QApplication
 
 from napari_gempick.io.stack import write_mrc
 
@@ -30,13 +31,22 @@ def test_warnings_come_before_the_search(ready, data):
     assert panel.warnings.isHidden()
     for name, value, words in (
         ("lowpass", 3.0, "hold no detail finer than 4 Å"),
-        ("pixel_size", 3.0, "3 Å is typed, but the file says 2 Å"),
+        ("pixel_size", 3.0, "You typed a pixel size of 3 Å, but the file says 2 Å"),
         ("template_pixel_size", 8.0, "larger than the micrograph"),
     ):
         controller.set_value(name, value)
         hand.until(lambda words=words: words in panel.warnings.text())
         controller.undo()
         hand.until(panel.warnings.isHidden)
+    write_mrc(data / "far.mrc", np.ones((220, 240), np.float32), 3.0)
+    controller.add_micrographs([data / "far.mrc"])
+    hand.until(lambda: controller.stem == "far")
+    place = panel.run_this.mapTo(hand.dock.scroll.widget(), panel.run_this.pos())
+    controller.set_value("pixel_size", 2.0)
+    hand.until(lambda: "of 2 Å, but the file says 3 Å" in panel.warnings.text())
+    assert panel.run_this.mapTo(hand.dock.scroll.widget(), panel.run_this.pos()) == place, "buttons stay where they are"
+    controller.go(0)
+    hand.until(panel.warnings.isHidden)
     controller.change_view("particle", mask="circle:400")
     hand.until(lambda: "larger than the template" in panel.warnings.text())
 
@@ -70,7 +80,10 @@ def test_a_search_says_where_it_is_and_begins_at_the_automatic_threshold(hand, t
     assert (apart.min(axis=1) < 20).mean() > 0.9 and (apart.min(axis=0) < 20).mean() > 0.8
     assert "threshold" not in controller.history.undoable, "the first look is part of the step before it"
     tune = hand.dock.tune
+    places = [widget.geometry() for widget in (tune.histogram, tune.sliders["side"].slider)]
     controller.set_threshold(None, 0.97)
+    QApplication.processEvents()
+    assert places == [widget.geometry() for widget in (tune.histogram, tune.sliders["side"].slider)]
     assert tune.nothing.isVisible() and "is below the threshold 0.97" in tune.nothing.text()
     assert f"{controller.loaded.board.picks.score.max():.2f}" in tune.nothing.text()
     hand.click(tune.automatic)
@@ -83,9 +96,11 @@ def test_a_preview_comes_first_and_is_called_so(ready):
     hand, controller, panel, dock = ready, ready.controller, ready.dock.search, ready.dock
     assert "background" in panel.preview.styleSheet() and "background" not in panel.run_this.styleSheet()
     assert dock.messages.text().startswith("Next, part 3: Preview")
+    assert panel.preview.visibleRegion().boundingRect().height() == panel.preview.height(), "it is in sight"
     hand.click(panel.preview)
     hand.until(lambda: controller.loaded.preview and dock.searches.run is None, 60)
     hand.idle()
+    assert dock.messages.text().startswith("If the preview looks right, press Run this")
     assert dock.tune.count.text() == f"{len(controller.choice)} picks (preview)" and len(controller.choice) == 3
     assert dock.micrographs._items["one"].text(1) == "preview" and not dock.counter.counts
     assert "preview" in dock.export.plan.text() and not dock.export.all.isEnabled()

@@ -17,7 +17,7 @@ from napari_gempick.workflows.retune import retune
 
 def test_close_and_reopen_restores_everything(searched, make_session):
     controller = searched.controller
-    controller.step(1)
+    controller.go(controller.current + 1)
     searched.idle()
     controller.set_threshold(None, 0.35)
     controller.add_pick(33.0, 44.0)

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from qtpy.QtCore import Qt
 from scipy.ndimage import binary_fill_holes
 from scipy.spatial import ConvexHull
 
@@ -59,6 +60,35 @@ def test_names_that_cannot_be_and_shapes(started, data):
     started.controller.set_value("diameter", 120.0)
     line.mask.native.setCurrentIndex(line.mask.native.findText("circle"))
     assert started.controller.state.views[0].mask == "circle:120", "the diameter that was typed"
+
+
+def test_tab_goes_down_the_dock(hand, searched_once, tmp_path):
+    """Rows of views and sliders, which are made later than what follows them, too."""
+    hand.open_searched(searched_once, tmp_path / "session")
+    dock, inside = hand.dock, hand.dock.scroll.widget()
+    hand.controller.add_view("other", [hand.controller.state.views[0].files[0]])
+    for part in dock.parts:
+        part.set_open(True)
+    hand.idle()
+    stops, widget = [], inside.nextInFocusChain()
+    while widget is not inside:
+        reached = widget.isVisible() and widget.focusProxy() is None
+        if reached and widget.focusPolicy() & Qt.FocusPolicy.TabFocus and inside.isAncestorOf(widget):
+            stops.append(widget)
+        widget = widget.nextInFocusChain()
+    names = [stop.accessibleName() for stop in stops]
+    assert names.count("Name of the view") == 2 and names.count("Threshold of particle") == 1
+    middles = [stop.mapTo(inside, stop.rect().center()).y() for stop in stops]
+    above = [(a, b) for a, b, y, below in zip(names[1:], names, middles[1:], middles, strict=False) if y < below - 12]
+    assert len(stops) > 40 and not above
+
+
+def test_a_mask_is_not_drawn_on_a_template_that_is_not_there_yet(started, data):
+    started.controller.add_view("particle", [str(data.parent / "particle.mrc")])
+    mask = started.dock.templates.views["particle"].mask.native
+    mask.setCurrentIndex(mask.findText("draw a mask..."))
+    assert "cannot be shown yet" in started.said[-1][1] and mask.currentText() == "automatic mask"
+    started.idle()
 
 
 def test_an_average_has_the_circle_of_its_diameter(started, data, monkeypatch):

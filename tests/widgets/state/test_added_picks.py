@@ -3,6 +3,8 @@
 import numpy as np
 import pytest
 
+from napari_gempick.widgets.state.state import Added, Edits
+
 
 def all_places(controller):
     picks = controller.loaded.board.result(controller.choice)
@@ -41,3 +43,17 @@ def test_an_added_pick_has_a_view_with_maps_and_without(searched, planted):
     assert without.score == pytest.approx(with_maps.score, abs=0.1) and without.psi == with_maps.psi
     controller.add_pick(10.0, 210.0)
     assert controller.edits().added[-1].view == "particle" and np.isnan(controller.edits().added[-1].score)
+
+
+def test_a_candidate_is_called_good_or_bad_once(session):
+    """The second answer for a place counts, and the same answer twice is one."""
+    controller, pick = session.controller, Added(20.0, 30.0, "particle", 0.5, 10.0, 0)
+    for good, edits in (
+        (True, Edits(added=(pick,))),
+        (True, Edits(added=(pick,))),
+        (False, Edits(rejected=((20.0, 30.0),))),
+        (False, Edits(rejected=((20.0, 30.0),))),
+        (True, Edits(added=(pick,))),
+    ):
+        controller.judge("one", pick, good)
+        assert controller.state.edits["one"] == edits

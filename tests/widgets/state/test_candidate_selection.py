@@ -41,11 +41,13 @@ def candidates(n=400, seed=0, ratio=1.5):
 def test_same_as_the_engine(seed, side, top, distance, upper, border, most, mean, power):
     made = candidates(seed=seed)
     tune = Tune({"side": side, "top": top}, upper, distance, border, most, mean, None, power)
-    board = CandidateSelection(made, 60.0)
+    excluded = None if seed % 3 == 0 else np.random.default_rng(seed).random(SHAPE) < 0.3
+    board = CandidateSelection(made, 60.0, excluded=excluded)
+    assert board.excluded_share == (0.0 if excluded is None else excluded.mean())
     chosen = board.result(board.choose(tune, Edits()))
     pixels = (30.0 if distance is None else distance) / made.map_pixel_size
     selection = Selection((side, top), pixels, upper, border / PIXEL, most, tune.local_limits())
-    wanted = select(made.picks, selection, SHAPE)
+    wanted = select(made.picks, selection, SHAPE, excluded)
     np.testing.assert_array_equal(chosen.k, wanted.k)
 
 

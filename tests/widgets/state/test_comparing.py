@@ -50,10 +50,10 @@ def test_next_micrograph_and_all_of_them(compared, qtbot):
     compare = compared.compare
     qtbot.waitUntil(lambda: compare.everything.text() != "", timeout=20_000)
     assert "All 2 micrographs:</b><br>matched 5, only here 0, only there 2<br>recall 0.71" in compare.everything.text()
-    compared.controller.step(1)
+    compared.controller.go(compared.controller.current + 1)
     qtbot.waitUntil(lambda: compare.words.text().startswith("matched 2, only here 0, only there 1"), timeout=20_000)
     assert kinds(compared) == {"matched": 2, "only here": 0, "only there": 1}
-    compared.controller.step(-1)
+    compared.controller.go(compared.controller.current - 1)
     qtbot.waitUntil(lambda: kinds(compared) == {"matched": 3, "only here": 0, "only there": 1}, timeout=20_000)
 
 

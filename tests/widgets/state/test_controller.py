@@ -30,7 +30,7 @@ def test_finds_the_planted_particles(searched, planted):
             (round(x, -1), round(y, -1)) for x, y in centres
         )
         assert searched.counter.counts[name] == len(centres)
-        searched.controller.step(1)
+        searched.controller.go(searched.controller.current + 1)
     assert not [sentence for kind, sentence in searched.said if kind == "error"]
 
 
@@ -311,3 +311,26 @@ def test_an_unreadable_micrograph_is_forgotten_with_its_line(session, data):
     controller.remove_micrographs([0])
     session.idle()
     assert not controller.unreadable
+
+
+def test_a_folder_that_is_entered_has_not_been_looked_at(searched, tmp_path):
+    """A first look that has not been answered is not that of another folder."""
+    controller = searched.controller
+    for enter in (
+        lambda: controller.use_folder(tmp_path / "new"),
+        lambda: controller.open_folder(tmp_path / "session"),
+    ):
+        controller.first_look = True
+        assert enter() and not controller.first_look
+
+
+def test_earlier_sessions_are_read_for_an_empty_list_only(session, data, monkeypatch):
+    asked = []
+    monkeypatch.setattr(
+        "napari_gempick.widgets.state.controller.earlier_session", lambda found, own: asked.append(len(found))
+    )
+    session.controller.add_micrographs([data / "one.mrc"])
+    session.idle()
+    session.controller.add_micrographs([data / "two.mrc"])
+    session.idle()
+    assert asked == [1] and len(session.controller.state.files) == 2

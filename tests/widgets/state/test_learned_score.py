@@ -205,7 +205,7 @@ def test_a_score_chosen_while_a_micrograph_is_read_is_that_of_the_micrograph(ope
     controller, waiting = opened.controller, []
     with monkeypatch.context() as patched:
         patched.setattr(controller.background, "do", lambda work, then=id, otherwise=None: waiting.append((work, then)))
-        controller.step(1)
+        controller.go(controller.current + 1)
         controller.set_value("score", "learned")
         while waiting:
             work, then = waiting.pop()
@@ -226,7 +226,7 @@ def test_what_other_micrographs_teach_is_shown(opened):
     left = controller.results.pop("mic2")
     controller.relearn()
     opened.idle()
-    opened.searches._take(Run(1, controller.state.files[2:], "", False, 0.0, controller.folder.path), dict(left.row))
+    opened.searches._take(Run(1, controller.state.files[2:], "", False, controller.folder.path), dict(left.row))
     opened.idle()
     assert "mic2" in controller.results
     assert_same(controller.loaded.board.picks, boards(opened)["mic0"].picks)

@@ -213,7 +213,7 @@ def test_a_run_checks_no_settings_and_touches_only_what_it_has_come_to(listed, q
 
     searches, controller = listed.searches, listed.controller
     files = controller.state.files
-    searches.run = Run(1, files, searches.digest(), False, 0.0, controller.folder.path)
+    searches.run = Run(1, files, searches.digest(), False, controller.folder.path)
     searches.changed.emit()
     assert texts(listed) == ["running"] + ["waiting"] * (MANY - 1)
     checked, shown, made = Counts(), Counts(), results(files)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import scipy.fft
 
+from napari_gempick.device.blas import one_thread
 from napari_gempick.engine.preprocess.fourier_filters import RINGING
 from napari_gempick.engine.templates.angle_steps import half_crowther
 from napari_gempick.engine.tiles import FLOOR
@@ -119,16 +120,22 @@ class PoseRefiner:
         for first in range(0, len(chosen), at_once):
             some = chosen[first : first + at_once]
             at = picks.map_y[some], picks.map_x[some], picks.k[some], picks.view[some]
-            found = self._some(*at)
-            two = rivals[some] >= 0
-            if two.any():
-                other = self._some(at[0][two], at[1][two], rivals[some][two], at[3][two])
-                better = other[3] > found[3][two]
-                for mine, theirs in zip(found, other, strict=True):
-                    mine[two] = np.where(better, theirs, mine[two])
+            with one_thread():
+                found = self._better(at, rivals[some])
             y[some], x[some], psi[some] = found[0] * ratio, found[1] * ratio, found[2]
             score[some] = np.clip(np.maximum(found[3], picks.score[some]), -1, 1)
         return replace(picks, x=x, y=y, psi=psi, refined_score=score)
+
+    def _better(self, at: tuple[NDArray[np.int32], ...], rivals: NDArray[np.int32]) -> tuple[NDArray[np.float64], ...]:
+        """Return map row, map column, psi and score of candidates, of their own angle or the rival's."""
+        found = self._some(*at)
+        two = rivals >= 0
+        if two.any():
+            other = self._some(at[0][two], at[1][two], rivals[two], at[3][two])
+            better = other[3] > found[3][two]
+            for mine, theirs in zip(found, other, strict=True):
+                mine[two] = np.where(better, theirs, mine[two])
+        return found
 
     def _rivals(self, picks: Picks, maps: ScoreMap) -> NDArray[np.int32]:
         """Return the best k about each pick, of its template but of an angle beyond those looked at; -1 for none."""
@@ -194,8 +201,9 @@ class PoseRefiner:
             start, stop = (np.array([getattr(span[axis], end) for span in spans])[groups] for end in ("start", "stop"))
             place = at[:, None, None] + self._offsets
             outside = (place < start[..., None]) | (place > stop[..., None] - 1)
-            values = np.where(outside[..., None] if axis == 0 else outside[:, :, None], -2.0, values)
-        values = np.where(known[..., None, None], values, -2.0)
+            if outside.any():
+                values[np.broadcast_to(outside[..., None] if axis == 0 else outside[:, :, None], values.shape)] = -2.0
+        values[~known] = -2.0
         size = len(self._offsets)
         place = np.argmax(values.reshape(*ks.shape, -1), axis=2)
         i, j = place // size, place % size
@@ -243,12 +251,20 @@ class PoseRefiner:
         self, image: NDArray[np.float32], map_y: NDArray[np.int32], map_x: NDArray[np.int32]
     ) -> NDArray[np.float32]:
         """Return the image around each candidate, (n, *shape); its edge pixels are repeated beyond it."""
-        margin = self._prepared.margin
+        corners, inside = [], np.ones(len(map_y), bool)
+        for at, before, length, size in zip((map_y, map_x), self._before, self._shape, image.shape, strict=True):
+            corners.append(at - before + self._prepared.margin)
+            inside &= (corners[-1] >= 0) & (corners[-1] <= size - length)
+        found = np.empty((len(map_y), *self._shape), image.dtype)
+        if min(n - length for n, length in zip(image.shape, self._shape, strict=True)) >= 0:
+            windows = np.lib.stride_tricks.sliding_window_view(image, self._shape)
+            found[inside] = windows[corners[0][inside], corners[1][inside]]
         rows, columns = (
-            np.clip(at[:, None] - before + margin + np.arange(length), 0, size - 1)
-            for at, before, length, size in zip((map_y, map_x), self._before, self._shape, image.shape, strict=True)
+            np.clip(corner[~inside, None] + np.arange(length), 0, size - 1)
+            for corner, length, size in zip(corners, self._shape, image.shape, strict=True)
         )
-        return image[rows[:, :, None], columns[:, None, :]]
+        found[~inside] = image[rows[:, :, None], columns[:, None, :]]
+        return found
 
     def _spectra(self, arrays: list[NDArray[Any]]) -> NDArray[np.complex64]:
         """Return the conjugate half-spectra of templates or masks of the bank's box."""
@@ -269,7 +285,8 @@ class _Between:
             nyquist = np.abs(frequency) == 0.5  # has no sign
             waves.append(np.where(nyquist, np.cos(phase), np.exp(1j * phase)))
         twice = np.where((across[self._columns] == 0) | (across[self._columns] == 0.5), 1, 2)
-        self._down = (waves[0] / (shape[0] * shape[1])).astype(np.complex64)
+        down = np.stack([waves[0].real.T, -waves[0].imag.T], axis=1) / (shape[0] * shape[1])
+        self._down = np.ascontiguousarray(down.reshape(-1, len(offsets)), np.float32)
         self._across = np.ascontiguousarray((waves[1] * twice).T, np.complex64)
 
     def cut(self, spectra: NDArray[np.complex64]) -> NDArray[np.complex64]:
@@ -279,7 +296,11 @@ class _Between:
 
     def __call__(self, spectra: NDArray[np.complex64]) -> NDArray[np.float32]:
         """Return the values of cut spectra (..., y, x) at all pairs of offsets, (..., 7, 7)."""
-        return np.ascontiguousarray((self._down @ spectra @ self._across).real, np.float32)
+        *many, rows, columns = spectra.shape
+        across = (spectra.reshape(-1, columns) @ self._across).reshape(-1, rows, self._across.shape[1])
+        parts = np.ascontiguousarray(across.swapaxes(1, 2)).view(np.float32)  # real, imaginary, real, ...
+        values: NDArray[np.float32] = parts.reshape(-1, 2 * rows) @ self._down
+        return np.ascontiguousarray(values.reshape(*many, self._across.shape[1], -1).swapaxes(-1, -2))
 
 
 def _parabola(at: Any, values: Any, inside: NDArray[np.bool_]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -275,8 +275,10 @@ def _window_sums(values: NDArray[np.floating], rows: tuple[Any, Any], columns: t
     return found
 
 
-CHANCE = 0.75
-"""The share of decoys below which a candidate is hardly worth a threshold, and its pose stays as it was searched."""
+BEST_DECOYS = 200
+"""A candidate below these is hardly worth a threshold, and its pose stays as it was searched."""
+LEAST_SHARE, MOST_SHARE = 0.05, 0.25
+"""Limits of the share of the decoys of a view that these are."""
 LEAST = 5
 """Decoys of a view that tell this; with fewer, those of all views do."""
 
@@ -289,6 +291,7 @@ def find_peaks(
     image: NDArray[np.float32] | None = None,
     size: float = 0.0,
     refine: PoseRefiner | None = None,
+    usual_floor: float = -1.0,
 ) -> tuple[Picks, Picks | None]:
     """Return the candidates of the score map and of the decoys', best first.
 
@@ -302,16 +305,19 @@ def find_peaks(
     size : float
         The particle's diameter, map pixels.
     refine : PoseRefiner, optional
-        Refines position and psi of the candidates that score higher than most decoys, and of all where there are
-        none. No threshold decides this, because another one may be chosen later. Scores, which thresholds are compared
-        with, are the map's, of candidates as of decoys.
+        Refines position and psi of the candidates that score higher than three quarters of the decoys or more, and of
+        all where there are none. No threshold decides this, because another one may be chosen later. Scores, which
+        thresholds are compared with, are the map's, of candidates as of decoys.
+    usual_floor : float
+        Decoys that score lower do not count in this: `floor` is lower only because a threshold is.
     """
     found, other = (
         None if maps is None else with_local(find_candidates(maps, floor), image, size) for maps in (scores, decoys)
     )
     assert found is not None
     if refine is not None:
-        lowest = np.array([_lowest(other, view) for view in range(len(scores.bank.view_names))])
+        counted = None if other is None else other.take(other.score >= usual_floor)
+        lowest = np.array([_lowest(counted, view) for view in range(len(scores.bank.view_names))])
         found = refine(found, found.score >= lowest[found.view], scores)
     return found, other
 
@@ -321,4 +327,6 @@ def _lowest(decoys: Picks | None, view: int) -> float:
     if decoys is None or not len(decoys):
         return -1.0
     own = decoys.score[decoys.view == view]
-    return float(np.quantile(own if len(own) >= LEAST else decoys.score, CHANCE))
+    own = own if len(own) >= LEAST else decoys.score
+    share = min(MOST_SHARE, max(LEAST_SHARE, BEST_DECOYS / len(own)))
+    return float(np.quantile(own, 1 - share))

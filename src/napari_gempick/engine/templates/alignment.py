@@ -18,6 +18,7 @@ import numpy as np
 import scipy.fft
 from scipy import ndimage
 
+from napari_gempick.device.blas import one_thread
 from napari_gempick.device.cores import usable_cores
 from napari_gempick.engine.preprocess.fourier_filters import crop_spectrum
 from napari_gempick.engine.templates.classes import SQUARE, Level, disc
@@ -62,7 +63,7 @@ def average_classes(
     classes : int
         The largest comes first.
     iterations : int
-            Rounds of alignment, at most; it ends when nothing moves any more.
+        Rounds of alignment, at most; it ends when half of the particles hardly move any more.
     max_shift : float, optional
         Farthest that a centre may lie from the centre of its box, px; default an eighth of the box.
     start : (n,) float64, optional
@@ -79,7 +80,7 @@ def average_classes(
     """
     factor = _factor(box)
     limit = box / 8 if max_shift is None else max_shift
-    with ThreadPoolExecutor(usable_cores()) as threads:
+    with one_thread(), ThreadPoolExecutor(usable_cores()) as threads:
         images = PolarImages(_cropped(boxes, factor), box / factor / 2, limit / factor, threads)
         alignment = Alignment(images, limit / factor, classes, start, threads)
         poses, means, single = alignment.run(iterations, progress or (lambda share: None))
@@ -198,6 +199,8 @@ _FEW, _FEW_EACH = 160, 20
 _STEP, _MOST_STEPS = 2.0, 100
 """Step of the shifts at half the resolution, px; coarser if there were more shifts than this."""
 _ANGLES = (64, 256)
+_SETTLED = 1.0, 0.2
+"""Degrees and pixels; more rounds then make no average better."""
 _NOISE_OVER_SIGNAL = 4.0
 """Assumed for a single particle at the start."""
 
@@ -224,10 +227,11 @@ class Poses:
     label: NDArray[np.intp]
 
     def settled_since(self, before: Poses) -> bool:
-        """Return whether no particle changed its class, turned by a degree or moved by a tenth of a pixel."""
+        """Return whether no particle changed its class, and half of them turned and moved by next to nothing."""
         turned = np.abs((self.psi - before.psi + 180) % 360 - 180)
+        moved = np.hypot(*(self.shift - before.shift).T)
         same = np.array_equal(self.label, before.label)
-        return same and bool(turned.max() < 1 and np.abs(self.shift - before.shift).max() < 0.1)
+        return same and bool(np.median(turned) < _SETTLED[0] and np.median(moved) < _SETTLED[1])
 
 
 @dataclass(eq=False)
@@ -311,8 +315,8 @@ class Alignment:
         each = 1 if self._given is None else max(1, len(lot) // self._classes)
         psi = np.zeros(self._count) if self._given is None else self._given
         means = [
-            np.mean([self._coarse.at(i, np.zeros(2), psi[i]) for i in lot[k :: self._classes][:each].tolist()], axis=0)
-            for k in range(self._classes)
+            self._coarse.at(mine, np.zeros((len(mine), 2)), psi[mine]).mean(axis=1)
+            for mine in (lot[k :: self._classes][:each] for k in range(self._classes))
         ]
         return _Start(
             number, self._coarse.first(np.stack(means, axis=-1) * np.complex64(each / (each + _NOISE_OVER_SIGNAL)))
@@ -327,8 +331,8 @@ class Alignment:
         worst = np.argsort(found.evidence.max(axis=1), kind="stable")
         for place, label in enumerate(np.nonzero(sums.mass.sum(axis=0) < 1)[0].tolist()):  # begin this class again
             particle = int(chosen[worst[place % len(worst)]])
-            again = self._coarse.at(particle, np.zeros(2))[:, :, None] / (1 + _NOISE_OVER_SIGNAL)
-            start.references.values[:, :, :, label] = self._coarse.first(again).values[..., 0]
+            again = self._coarse.at(np.array([particle]), np.zeros((1, 2)), np.zeros(1)) / (1 + _NOISE_OVER_SIGNAL)
+            start.references.values[:, :, :, label] = self._coarse.first(again.transpose(0, 2, 1)).values[..., 0]
 
     def _poses(self, found: Expected, around: NDArray[np.float64]) -> Poses:
         """Return the most likely poses, none farther off than allowed, and no class without a particle."""
@@ -349,16 +353,11 @@ class Alignment:
         """Return the NCC of each particle with the average of the others of its class, within the round mask."""
         level = self._fine
         sizes = np.bincount(label, minlength=self._classes)
-        whole = level.masked(sums)
+        particles = level.masked(aligned)
+        others = level.masked(sums)[:, :, label] - particles
 
-        def inner(a: NDArray[np.complexfloating], b: NDArray[np.complexfloating]) -> float:
-            return float((np.real(a * b.conj()) * level.twice[:, 0] * level.area).sum())
+        def inner(a: NDArray[np.complexfloating], b: NDArray[np.complexfloating]) -> NDArray[np.float64]:
+            return np.asarray((np.real(a * b.conj()) * level.twice * level.area[:, None]).sum(axis=(0, 1)))
 
-        scores = np.ones(len(label))
-        for number, own in enumerate(label.tolist()):
-            if sizes[own] > 1:
-                particle = level.masked(aligned[number][:, :, None])[..., 0]
-                others = whole[:, :, own] - particle
-                norm = np.sqrt(inner(particle, particle) * inner(others, others))
-                scores[number] = inner(particle, others) / max(norm, 1e-12)
-        return scores
+        norm = np.sqrt(inner(particles, particles) * inner(others, others))
+        return np.where(sizes[label] > 1, inner(particles, others) / np.maximum(norm, 1e-12), 1.0)

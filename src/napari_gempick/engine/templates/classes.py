@@ -8,7 +8,6 @@ class draws none because it is large. Averages are weighted at each frequency by
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -26,10 +25,8 @@ if TYPE_CHECKING:
     from napari_gempick.engine.templates.polar import PolarImages
 
 FOLDS = 8
-_CHUNK = 8
-"""Particles that a thread takes at once."""
-_SUMMED = 32
-"""Particles that one thread adds up; the order of additions depends on it."""
+_BLOCK = 8
+"""Particles of a fold that a thread takes at once."""
 _KEPT = 256 * 2**20
 """Bytes of shifted harmonics that are kept."""
 _LEAST_SHARED, _MOST_SHARED = 0.02, 0.999
@@ -56,8 +53,8 @@ class Expected:
         The most likely angle, degrees.
     step : (n, classes, 2) float64
         The most likely shift, (y, x) in px, from where the round looked.
-    weights : list of (count, steps, classes) complex64
-        Harmonics over the angle of the likelihood within each class.
+    weights : list of (count, particles * steps, classes) complex64
+        Harmonics over the angle of the likelihood within each class, for each block of particles.
     """
 
     evidence: NDArray[np.float64]
@@ -103,31 +100,44 @@ class Level:
         self._mask = images.within(images.radius, self.rings, self.count)
         self.twice = np.full((self.count, 1, 1), 2.0)
         self.twice[0] = 1  # the other harmonics stand for the negative ones as well
-        self._kept: dict[int, NDArray[np.complex64]] = {}
+        self._kept: dict[bytes, NDArray[np.complex64]] = {}
 
     def masked(self, means: NDArray[np.complexfloating]) -> NDArray[np.complex64]:
         """Return averages (..., count, rings, classes) within the round mask."""
-        return np.asarray(np.einsum("mrq,...mqc->...mrc", self._mask, means), np.complex64)
+        return np.asarray(self._mask @ means, np.complex64)
 
-    def at(self, particle: int, shift: NDArray[np.float64], psi: float = 0.0) -> NDArray[np.complex64]:
-        """Return a particle moved back by a shift (y, x) and turned back by psi, (count, rings)."""
-        moved = self._moved(particle, self.images.phases(shift[None], self.rings))[:, 0]
-        return np.asarray(moved * np.exp(1j * math.radians(psi) * np.arange(self.count))[:, None], np.complex64)
+    def at(
+        self, particles: NDArray[np.intp], shift: NDArray[np.float64], psi: NDArray[np.float64]
+    ) -> NDArray[np.complex64]:
+        """Return particles (n,) moved back by their shifts, (n, 2) as (y, x), and turned back: (count, n, rings)."""
+        turn = np.exp(1j * np.arange(self.count)[:, None] * np.radians(psi))
+        there = self._samples(particles) * self.images.phases(shift, self.rings)
+        return np.asarray(harmonics(there, self.count) * turn[:, :, None], np.complex64)
 
-    def _moved(self, particle: int, phases: NDArray[np.complex64]) -> NDArray[np.complex64]:
-        return harmonics(self.images.samples[particle, : self.rings].T[:, None] * phases, self.count)
+    def _samples(self, particles: NDArray[np.intp]) -> NDArray[np.complex64]:
+        """Return (ANGLES // 2, n, rings)."""
+        return self.images.samples[particles, : self.rings].transpose(2, 0, 1)
 
     def _shifted(
-        self, particle: int, table: NDArray[np.complex64], around: NDArray[np.float64] | None
+        self, particles: NDArray[np.intp], table: NDArray[np.complex64], around: NDArray[np.float64] | None
     ) -> NDArray[np.complex64]:
-        """Return a particle at shifts, (count, steps, rings); they are kept, with `around` until the round is over."""
-        found = self._kept.get(particle)
+        """Return particles at shifts, (count, n * steps, rings); kept, with `around` until the round is over."""
+        key = particles.tobytes()
+        found = self._kept.get(key)
         if found is None:
-            moving = table if around is None else table * self.images.phases(around[None], self.rings)
-            found = self._moved(particle, moving)
+            values = self._samples(particles)
+            if around is not None:
+                values = values * self.images.phases(around, self.rings)
+            found = harmonics(values[:, :, None] * table[:, None], self.count)
+            found = found.reshape(self.count, -1, self.rings)
             if len(self._kept) * found.nbytes < _KEPT:
-                self._kept[particle] = found
+                self._kept[key] = found
         return found
+
+    def _blocks(self, chosen: NDArray[np.intp]) -> list[NDArray[np.intp]]:
+        """Return which of the chosen particles are taken together; those of a block are of one fold."""
+        of_folds = [np.nonzero(self.folds[chosen] == fold)[0] for fold in range(FOLDS)]
+        return [mine[first : first + _BLOCK] for mine in of_folds for first in range(0, len(mine), _BLOCK)]
 
     def expect(
         self,
@@ -158,32 +168,32 @@ class Level:
         factors = np.asarray(references.values.conj() * weight, np.complex64)
         table = self.images.phases(steps, self.rings)
         square = steps is SQUARE
+        shape = (angles, -1, len(steps), references.values.shape[-1])
 
-        def one(number: int) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.complex64]]:
-            particle = int(chosen[number])
-            shifted = self._shifted(particle, table, None if around is None else around[number])
-            fold = self.folds[particle]
-            score = scipy.fft.irfft(shifted @ factors[fold], n=angles, axis=0, norm="forward")
+        def some(numbers: NDArray[np.intp]) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.complex64]]:
+            shifted = self._shifted(chosen[numbers], table, None if around is None else around[numbers])
+            fold = self.folds[chosen[numbers[0]]]
+            score = scipy.fft.irfft(shifted @ factors[fold], n=angles, axis=0, norm="forward").reshape(shape)
             score += offset[fold]
-            poses = np.array([_best(score[:, :, label], steps, square) for label in range(score.shape[2])])
-            top = score.max(axis=(0, 1))
-            np.exp(score - top, out=score)
-            total = score.sum(axis=(0, 1), dtype=np.float64)
-            score /= total.astype(np.float32)
-            weights = scipy.fft.rfft(score, axis=0)[: self.count].conj()
+            highest = score.max(axis=0)
+            poses = _best(score, highest, steps, square)
+            top = highest.max(axis=1)
+            score -= top[:, None]
+            np.exp(score, out=score)
+            total = score.sum(axis=(0, 2), dtype=np.float64)
+            score /= total[:, None].astype(np.float32)
+            weights = scipy.fft.rfft(score.reshape(angles, -1, shape[-1]), axis=0)[: self.count].conj()
             return top + np.log(total), poses, np.asarray(weights, np.complex64)
 
         if around is not None:
             self._kept.clear()
-        n = len(chosen)
-        chunks = [range(start, min(n, start + _CHUNK)) for start in range(0, n, _CHUNK)]
-        parts = self._threads.map(lambda chunk: [one(number) for number in chunk], chunks)
-        evidence, poses, weights = zip(*(row for rows in parts for row in rows), strict=True)
-        found = np.array(poses)
+        blocks = self._blocks(chosen)
+        parts, poses, weights = zip(*self._threads.map(some, blocks), strict=True)
+        back = np.argsort(np.concatenate(blocks))
+        evidence, found = np.concatenate(parts)[back], np.concatenate(poses)[back]
         ratio = self._power / references.noise
         constant = 0.5 * float((self.area * self.images.area * (ratio - np.log(ratio))).sum())
-        psi = found[..., 0] * 360 / angles % 360
-        return Expected(np.array(evidence) - constant, psi, found[..., 1:], list(weights))
+        return Expected(evidence - constant, found[..., 0] * 360 / angles % 360, found[..., 1:], list(weights))
 
     def maximise(
         self,
@@ -195,21 +205,16 @@ class Level:
     ) -> Sums:
         """Return the sums of the particles at all their poses, weighted by likelihood and share of a class."""
         table = self.images.phases(steps, self.rings)
-        shape = (FOLDS, self.count, self.rings, shares.shape[1])
+        blocks = self._blocks(chosen)
 
-        def some(numbers: range) -> NDArray[np.complex64]:
-            sums = np.zeros(shape, np.complex64)
-            for number in numbers:
-                particle = int(chosen[number])
-                shifted = self._shifted(particle, table, None if around is None else around[number])
-                weights = found.weights[number] * shares[number].astype(np.float32)
-                sums[self.folds[particle]] += shifted.transpose(0, 2, 1) @ weights
-            return sums
+        def some(numbers: NDArray[np.intp], weights: NDArray[np.complex64]) -> NDArray[np.complex64]:
+            shifted = self._shifted(chosen[numbers], table, None if around is None else around[numbers])
+            share = np.repeat(shares[numbers].astype(np.float32), len(steps), axis=0)
+            return np.asarray(shifted.transpose(0, 2, 1) @ (weights * share))
 
-        total = np.zeros(shape, np.complex128)
-        n = len(chosen)
-        for part in self._threads.map(some, [range(a, min(n, a + _SUMMED)) for a in range(0, n, _SUMMED)]):
-            total += part
+        total = np.zeros((FOLDS, self.count, self.rings, shares.shape[1]), np.complex128)
+        for numbers, part in zip(blocks, self._threads.map(some, blocks, found.weights), strict=True):
+            total[self.folds[chosen[numbers[0]]]] += part
         mass = np.zeros((FOLDS, shares.shape[1]))
         np.add.at(mass, self.folds[chosen], shares)
         return Sums(total, mass)
@@ -217,13 +222,17 @@ class Level:
     def at_poses(
         self, psi: NDArray[np.float64], shift: NDArray[np.float64], label: NDArray[np.intp], classes: int
     ) -> tuple[Sums, NDArray[np.complex64]]:
-        """Return the sums of all particles at one pose each, and the particles there, (n, count, rings)."""
-        aligned = np.stack(list(self._threads.map(self.at, range(len(psi)), shift, psi.tolist())))
-        total = np.zeros((FOLDS, *aligned.shape[1:], classes), np.complex128)
+        """Return the sums of all particles at one pose each, and the particles there, (count, rings, n)."""
+        blocks = self._blocks(np.arange(len(psi)))
+        aligned = np.empty((self.count, self.rings, len(psi)), np.complex64)
+        total = np.zeros((FOLDS, self.count, self.rings, classes), np.complex128)
         mass = np.zeros((FOLDS, classes))
-        for number, particle in enumerate(aligned):
-            total[self.folds[number], :, :, label[number]] += particle
-            mass[self.folds[number], label[number]] += 1
+        np.add.at(mass, (self.folds, label), 1)
+        parts = self._threads.map(lambda mine: self.at(mine, shift[mine], psi[mine]), blocks)
+        for mine, part in zip(blocks, parts, strict=True):
+            aligned[:, :, mine] = part.transpose(0, 2, 1)
+            for one in np.unique(label[mine]).tolist():
+                total[self.folds[mine[0]], :, :, one] += part[:, label[mine] == one].sum(axis=1)
         return Sums(total, mass), aligned
 
     def first(self, means: NDArray[np.complexfloating]) -> References:
@@ -281,21 +290,34 @@ class Sums:
         return np.asarray(means if otherwise is None else np.where(mass < _EMPTY, otherwise, means))
 
 
-def _best(score: NDArray[np.float32], steps: NDArray[np.float64], square: bool) -> tuple[float, float, float]:
-    """Return the angle (in steps) and shift (y, x) of the best score, (angles, steps), refined by parabolas."""
-    angle, step = divmod(int(score.argmax()), score.shape[1])
-    count = len(score)
-    refined = angle + vertex(score[[angle - 1, angle, (angle + 1) % count], step])
-    y, x = steps[step].tolist()
-    if square and step == 4:
-        y, x = y + vertex(score[angle, 1:8:3]), x + vertex(score[angle, 3:6])
-    return refined, y, x
+def _best(
+    score: NDArray[np.float32], highest: NDArray[np.float32], steps: NDArray[np.float64], square: bool
+) -> NDArray[np.float64]:
+    """Return angle (in steps) and shift (y, x) of the best score of each particle and class, refined by parabolas.
+
+    From the scores (angles, particles, steps, classes), and the highest at any angle, to (particles, classes, 3).
+    """
+    step = highest.argmax(axis=1)
+    particle, label = np.indices(step.shape)
+    at_step = score[:, particle, step, label]
+    angle = at_step.argmax(axis=0)
+    refined = angle + _vertex(*(at_step[(angle + side) % len(score), particle, label] for side in (-1, 0, 1)))
+    shift = steps[step]
+    if square:
+        for axis, three in enumerate(((1, 4, 7), (3, 4, 5))):
+            beside = _vertex(*(score[angle, particle, one, label] for one in three))
+            shift[..., axis] += np.where(step == 4, beside, 0.0)
+    return np.concatenate([refined[..., None], shift], axis=-1)
 
 
-def vertex(values: NDArray[np.floating]) -> float:
-    """Return where the parabola through values at -1, 0 and 1 has its top, within half a step."""
-    curvature = float(values[0] - 2 * values[1] + values[2])
-    return 0.0 if curvature >= 0 else float(np.clip(0.5 * (values[0] - values[2]) / curvature, -0.5, 0.5))
+def _vertex(
+    before: NDArray[np.floating], middle: NDArray[np.floating], after: NDArray[np.floating]
+) -> NDArray[np.float64]:
+    """Return where parabolas through values at -1, 0 and 1 have their tops, within half a step."""
+    curvature = np.asarray(before - 2 * middle + after, np.float64)
+    peak = curvature < 0
+    place = 0.5 * (before - after) / np.where(peak, curvature, -1.0)
+    return np.where(peak, np.clip(place, -0.5, 0.5), 0.0)
 
 
 def _smooth(rings: NDArray[np.float64]) -> NDArray[np.float64]:

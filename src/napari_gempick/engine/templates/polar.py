@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import scipy.fft
-from scipy import ndimage, special
+from scipy import sparse, special
 
 if TYPE_CHECKING:
     from concurrent.futures import ThreadPoolExecutor
@@ -67,16 +67,15 @@ class PolarImages:
         spline = np.sinc(steps / size) ** 4  # what interpolation by B-splines without a filter multiplies the image by
         weights = window / (spline[:, None] * spline[None, :])
         first = images.shape[-1] // 2 - side // 2
-        where = np.stack([self._ky, self._kx]) * size + size // 2
+        inner = slice(first, first + side)
+        onto = _between(self._ky * size, self._kx * size, size, side // 2)
         self.samples = np.empty((len(images), *self._kx.shape), np.complex64)
-        at = slice(size // 2 - side // 2, size // 2 - side // 2 + side)
 
         def transform(number: int) -> None:
-            inner = images[number, first : first + side, first : first + side].astype(np.float64)
-            padded = np.zeros((size, size), np.float32)
-            padded[at, at] = (inner - (inner * window).sum() / window.sum()) * weights
-            spectrum = scipy.fft.fftshift(scipy.fft.fft2(scipy.fft.ifftshift(padded)))
-            self.samples[number] = ndimage.map_coordinates(spectrum, where, order=3, prefilter=False)
+            values = images[number, inner, inner].astype(np.float64)
+            values = (values - (values * window).sum() / window.sum()) * weights
+            spectrum = scipy.fft.fft2(values.astype(np.float32), s=(size, size))
+            self.samples[number] = (onto @ spectrum.ravel()).reshape(self._kx.shape)
 
         list(threads.map(transform, range(len(images))))
         self.area = float(np.square(window).sum())
@@ -89,7 +88,10 @@ class PolarImages:
     def phases(self, shifts: NDArray[np.float64], rings: int) -> NDArray[np.complex64]:
         """Return what moves images back by shifts, (s, 2) as (y, x) in px: (ANGLES // 2, s, rings)."""
         turns = shifts[:, :1] * self._ky.T[:, None, :rings] + shifts[:, 1:] * self._kx.T[:, None, :rings]
-        return np.asarray(np.exp(2j * np.pi * turns), np.complex64)
+        angle = (2 * np.pi * turns).astype(np.float32)
+        found = np.empty(angle.shape, np.complex64)
+        found.real, found.imag = np.cos(angle), np.sin(angle)
+        return found
 
     def moved(
         self, means: NDArray[np.complexfloating], shift: NDArray[np.float64], psi: float
@@ -122,10 +124,45 @@ class PolarImages:
         return np.asarray(np.einsum("mrd,mqd->mrq", bessel * (inside * distance * step), bessel) * onto)
 
 
+def _between(y: NDArray[np.float64], x: NDArray[np.float64], size: int, centre: int) -> sparse.csr_array:
+    """Return what interpolates a transform by cubic B-splines, without their filter, at y and x (rings, angles) in px.
+
+    The transform (size, size) is that of an image about pixel `centre`; the result has a row for each place.
+    """
+    places, along = [], []
+    for at in (y.ravel(), x.ravel()):
+        whole = np.floor(at)
+        t = at - whole
+        taps = (1 - t) ** 3 / 6, (4 - 6 * t**2 + 3 * t**3) / 6, (1 + 3 * t + 3 * t**2 - 3 * t**3) / 6, t**3 / 6
+        place = whole[:, None].astype(int) + np.arange(-1, 3)
+        places.append(place % size)
+        along.append(np.stack(taps, axis=1) * np.exp(2j * np.pi * centre / size * place))
+    columns = places[0][:, :, None] * size + places[1][:, None, :]
+    values = (along[0][:, :, None] * along[1][:, None, :]).astype(np.complex64)
+    rows = np.arange(0, values.size + 1, 16)
+    return sparse.csr_array((values.ravel(), columns.ravel(), rows), shape=(len(rows) - 1, size * size))
+
+
 def harmonics(values: NDArray[np.complexfloating], count: int) -> NDArray[np.complex64]:
-    """Return the harmonics 0 to count - 1 of samples (ANGLES // 2, ...) of real images: (count, ...)."""
-    found = scipy.fft.fft(np.concatenate([values, values.conj()]), axis=0, norm="forward", overwrite_x=True)[:count]
-    return np.asarray(found * _first(count, values.ndim), np.complex64)
+    """Return the harmonics 0 to count - 1 of samples (ANGLES // 2, ...) of real images: (count, ...).
+
+    Opposite angles are conjugates, so the even harmonics are those of the real part over half a circle, and the odd
+    ones those of the imaginary part, at frequencies between: two short transforms for one over the whole circle.
+    """
+    quarter = ANGLES // 4
+    found = np.empty((count, *values.shape[1:]), np.complex64)
+    every = scipy.fft.rfft(values.real, axis=0, norm="forward")
+    found[::4] = every[::2][: len(found[::4])]
+    np.negative(every[1::2][: len(found[2::4])], out=found[2::4])
+    folded = np.empty((quarter, *values.shape[1:]), np.complex64)
+    folded.real = values.imag[:quarter]
+    np.negative(values.imag[quarter:], out=folded.imag)
+    turn = 0.5 * np.exp(-1j * np.pi * np.arange(quarter) / (2 * quarter)).astype(np.complex64)
+    folded *= turn.reshape(-1, *[1] * (values.ndim - 1))
+    every = scipy.fft.fft(folded, axis=0, norm="forward", overwrite_x=True)  # harmonics 1, 5, 9, ...
+    np.negative(every[: len(found[1::4])], out=found[1::4])
+    np.conjugate(every[::-1][: len(found[3::4])], out=found[3::4])  # and backwards those at -3, -7, ...
+    return found
 
 
 def samples(means: NDArray[np.complexfloating]) -> NDArray[np.complex64]:

@@ -91,7 +91,7 @@ class Dock(QWidget):
         self.tool_bar = ToolBar(controller, self.tools)
         self.micrographs = MicrographsPanel(controller, self.searches, self.counter, self.add_sample, self.curate)
         self.templates = TemplatesPanel(
-            controller, self.drawing, lambda: show_stacks(viewer, controller), self.searches.run_changed
+            controller, self.drawing, lambda: show_stacks(viewer, controller), self.searches
         )
         self.search = SearchPanel(controller, self.searches)
         self.hover = Hover(controller, self.layers, self._template_of)
@@ -110,16 +110,15 @@ class Dock(QWidget):
         self.layers.on_made = lambda layer: bind(self.keys, layer)
         viewer.mouse_move_callbacks.append(self._moved)
         controller.state_changed.connect(self._unfold_next)
-        controller.state_changed.connect(lambda state, before: self._hint())
-        controller.results_changed.connect(lambda stem: self._hint())
-        self._hint()
+        for changed in (controller.state_changed, controller.results_changed, controller.loaded_changed):
+            changed.connect(lambda *_: self.messages.hint(next_step(controller)))
+        self.messages.hint(next_step(controller))
         controller.choice_changed.connect(self._unfold_tune)
         self._had_picks = False
         self._scroll_soon = qdebounced(self._scroll_to, timeout=50)
         self._shutter = Shutter(
             viewer,
             self._moved,
-            self.activity,
             self.drawing,
             self.tools,
             self.layers,
@@ -128,6 +127,7 @@ class Dock(QWidget):
             self.cluster,
             self.searches,
             controller,
+            self.activity,
         )
         self.tune.set_open(False)
         self.export.set_open(False)
@@ -338,14 +338,13 @@ class Dock(QWidget):
         elif state.views != before.views and self.search.open and not self._had_picks:
             self._scroll_soon(self.search)
 
-    def _hint(self) -> None:
-        self.messages.hint(next_step(self.controller.state, bool(self.controller.results)))
-
     def _scroll_to(self, part: Panel) -> None:
         """Bring a part into sight, its end first."""
-        bottom = part.mapTo(self.scroll.widget(), part.rect().bottomLeft()).y()
-        top = part.mapTo(self.scroll.widget(), part.rect().topLeft()).y()
-        bar, height = self.scroll.verticalScrollBar(), self.scroll.viewport().height()
+        inside, bar, height = self.scroll.widget(), self.scroll.verticalScrollBar(), self.scroll.viewport().height()
+        inside.resize(inside.width(), max(height, inside.sizeHint().height()))  # what has just unfolded takes its room
+        inside.layout().activate()
+        bottom = part.mapTo(inside, part.rect().bottomLeft()).y()
+        top = part.mapTo(inside, part.rect().topLeft()).y()
         bar.setValue(max(bar.value(), min(top, bottom - height)))
 
     def _unfold_tune(self) -> None:

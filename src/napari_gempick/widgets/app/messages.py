@@ -7,31 +7,36 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING
 
-from qtpy.QtCore import Qt
+from qtpy.QtCore import Qt, QTimer
 from qtpy.QtWidgets import QDialog, QLabel, QTextBrowser, QVBoxLayout
 
 if TYPE_CHECKING:
     from qtpy.QtGui import QMouseEvent
 
-    from napari_gempick.widgets.state.state import State
+    from napari_gempick.widgets.state.controller import Controller
 
 KEPT = 200
 LINES = 3
+SECONDS = {"info": 10, "warning": 30, "error": 30}
+"""How long a sentence of each kind stays before what to do next is shown again."""
 _COLOURS = {"info": "", "warning": "#e08a00", "error": "#ff6b5a"}
 
 
-def next_step(state: State, searched: bool) -> str:
+def next_step(controller: Controller) -> str:
     """Return what a person who begins does next; empty once there are results."""
+    state = controller.state
     if not state.files:
-        return "Begin in part 1: add micrographs, or drop them on the list."
+        return "Start in part 1: add micrographs, or drop them on the list."
     if not state.views:
         return (
-            "Next, part 2: add an image of each view of the particle; or click ten particles with the tool Add, then "
-            "choose Add view, Average of picks."
+            "Next, part 2: add an image of each view of the particle. Or click ten particles with the tool Add, then "
+            "choose Add view > Average of picks."
         )
-    if not searched:
-        return "Next, part 3: Preview shows in seconds whether templates and settings are right; then Run this."
-    return ""
+    if controller.results:
+        return ""
+    if controller.loaded is not None and controller.loaded.preview:
+        return "If the preview looks right, press Run this in part 3: only the picks of a search are kept."
+    return "Next, part 3: Preview shows in seconds whether the templates and settings work. Then press Run this."
 
 
 class Messages(QLabel):
@@ -45,6 +50,7 @@ class Messages(QLabel):
     def __init__(self) -> None:
         super().__init__("")
         self.kept: deque[tuple[str, str, str]] = deque(maxlen=KEPT)
+        self.setTextFormat(Qt.TextFormat.PlainText)
         self.setWordWrap(True)
         self.setAlignment(Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignTop)
         self.setContentsMargins(10, 2, 12, 0)
@@ -55,20 +61,34 @@ class Messages(QLabel):
         margins = self.contentsMargins()
         line = self.fontMetrics().lineSpacing()
         self.setFixedHeight(LINES * line + line // 2 + margins.top() + margins.bottom())
-        self._hint = ""
+        self._hint, self._hinting = "", True
+        self._reading = QTimer(self)
+        self._reading.setSingleShot(True)
+        self._reading.timeout.connect(self._show_hint)
 
     def hint(self, words: str) -> None:
-        """Show what to do next, in place of an earlier hint or of nothing."""
-        if self.text() in ("", self._hint):
-            self.setText(words)
+        """Show what to do next, once the last sentence has had time to be read."""
         self._hint = words
+        if not self._reading.isActive():
+            self._show_hint()
+
+    def _show_hint(self) -> None:
+        if self._hint or self._hinting:
+            self._hinting = True
+            self._show(self._hint, "info")
+            self.setToolTip("")
+
+    def _show(self, sentence: str, kind: str) -> None:
+        colour = _COLOURS[kind]
+        self.setStyleSheet(f"font-size: 11px; {f'color: {colour};' if colour else ''}")
+        self.setText(self._fitting(sentence))
 
     def say(self, sentence: str, kind: str) -> None:
         """Show a sentence: info, warning or error."""
         self.kept.append((time.strftime("%H:%M:%S"), kind, sentence))
-        colour = _COLOURS[kind]
-        self.setStyleSheet(f"font-size: 11px; {f'color: {colour};' if colour else ''}")
-        self.setText(self._fitting(sentence))
+        self._hinting = False
+        self._show(sentence, kind)
+        self._reading.start(1000 * SECONDS[kind])
         self.setToolTip(f"<p>{html.escape(sentence)}</p><p>Click to read all messages.</p>")
 
     def _fitting(self, sentence: str) -> str:

@@ -1,4 +1,4 @@
-"""What is looked at, and how: low-pass of the micrograph, maps of a view alone, window of the scores."""
+"""What is looked at, and how: low-pass of the micrograph, maps of one view, window of the scores."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Viewing(QWidget):
         self._controller, self._layers, self._searches = controller, layers, searches
         self._show_map = show_map
         self._choices: list[tuple[str, str]] = [("all views", "")]
-        tip = "<p>Low-pass of the micrograph for the eye alone: the search does not change. Search has its own. [Å]</p>"
+        tip = "<p>Low-pass of the micrograph for the eye only: the search does not change and has its own. [Å]</p>"
         self._lowpass = edit(
             float, 0.0, label="Low-pass of the shown micrograph", tip=tip, empty="Low-pass: off", prefix="Low-pass: ",
             suffix=" Å", max=999.0, step=5.0, digits=0,
@@ -52,7 +52,7 @@ class Viewing(QWidget):
         self.lowpass = self._lowpass.native
         self._lowpass.changed.connect(lambda value: layers.set_lowpass(value or None))
         tip = (
-            "<p>Score map and index map of all views together, or of one alone. Those of one alone are there after a "
+            "<p>Score map and index map of all views together, or of one view. Those of one view are there after a "
             "search with <b>Maps per view</b>.</p>"
         )
         self._views = edit(str, label="View of the maps", tip=tip, choices=lambda _: self._choices)
@@ -73,8 +73,8 @@ class Viewing(QWidget):
         self.label.setWordWrap(False)
         line = row(self.label, self.views, self.window, self.positive)
         line.setContentsMargins(8, 0, 12, 2)
-        line.setStretch(1, 1)
-        line.setStretch(2, 1)
+        line.setStretch(1, 3)
+        line.setStretch(2, 4)
         self.setLayout(line)
         controller.loaded_changed.connect(self._update)
         controller.maps_changed.connect(self._update)
@@ -92,7 +92,7 @@ class Viewing(QWidget):
         if loaded is None or not loaded.maps:
             return
         names = () if loaded.board is None else loaded.board.candidates.view_names
-        words = [name if name in loaded.map_views else f"{name} alone…" for name in names]
+        words = [name if name in loaded.map_views else f"only {name}…" for name in names]
         self._choices = [("all views", ""), *zip(words, names, strict=True)]
         self._views.reset_choices()
         shown = self._controller.map_view if self._controller.map_view in loaded.maps else ""
@@ -100,7 +100,7 @@ class Viewing(QWidget):
         self.views.setVisible(len(names) > 1)
 
     def choose(self, view: str) -> None:
-        """Show the maps of a view alone ("": of all together); where they were not kept, offer to make them."""
+        """Show the maps of one view ("": of all together); where they were not kept, offer to make them."""
         controller, loaded = self._controller, self._controller.loaded
         if loaded is None:
             return
@@ -123,8 +123,8 @@ class Viewing(QWidget):
     def _agreed(self, view: str) -> bool:
         answer = QMessageBox.question(
             self,
-            "Maps of a view alone",
-            f"The search kept no maps of {view} alone. Search this micrograph again, and keep its maps?",
+            "Maps of one view",
+            f"The search kept no maps of the view {view}. Search this micrograph again, and keep them?",
         )
         return bool(answer == QMessageBox.StandardButton.Yes)
 

@@ -39,14 +39,14 @@ class Task:
     cancelling: bool = False
 
     def seconds_left(self) -> float | None:
-        """Return how long it will take; None while that cannot be said."""
+        """Return how long it will take; None while that is unknown."""
         if self.share < 0.02:
             return None
         return (time.monotonic() - self.started) * (1 - self.share) / self.share
 
 
 class BackgroundTasks:
-    """Runs requests of window_worker one after the other; errors are said as those of searches.
+    """Runs requests of window_worker one after the other; errors are reported as those of searches.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""The estimated share of false picks, and thresholds chosen by it; computed behind the window."""
+"""The estimated share of false picks, and thresholds chosen by it; computed in the background."""
 
 from __future__ import annotations
 
@@ -11,8 +11,11 @@ from psygnal import Signal
 
 from napari_gempick.engine.picking.run_evidence import RunEvidence, pool
 from napari_gempick.model.errors import GempickError
+from napari_gempick.results.thresholds import probability_false
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from napari_gempick.engine.picking.false_rate import FalseRate
     from napari_gempick.engine.picking.run_evidence import Scores
     from napari_gempick.widgets.state.candidate_selection import CandidateSelection
@@ -26,14 +29,20 @@ class FdrEstimator:
     Parameters
     ----------
     controller : Controller
+
+    Attributes
+    ----------
+    changed, estimated : Signal
+        The share of false picks may be another one; the micrograph's scores have been estimated anew.
     """
 
-    changed = Signal()
+    changed, estimated = Signal(), Signal()
 
     def __init__(self, controller: Controller) -> None:
         self._controller = controller
         self._key: object = None
         self._rates: list[FalseRate] | None = None
+        self._last: tuple[CandidateSelection, list[FalseRate]] | None = None
         self._asked = 0
         self._followed: tuple[Any, ...] = ()
         self._kept: dict[str, tuple[Any, Scores | None]] = {}
@@ -46,7 +55,7 @@ class FdrEstimator:
         controller = self._controller
         board = None if controller.loaded is None else controller.loaded.board
         if board is None or board.candidates.decoys is None:
-            self._key, self._rates = None, None
+            self._key, self._rates, self._last = None, None, None
             self.changed.emit()
             return
         tune = controller.tune()
@@ -55,13 +64,15 @@ class FdrEstimator:
             self.changed.emit()
             return
         self._key, self._rates = key, None
-        controller.background.do(lambda: board.scores(tune), lambda scores: self._take(key, scores))
+        controller.background.do(lambda: board.scores(tune), lambda scores: self._take(board, key, scores))
         self.changed.emit()
 
-    def _take(self, key: object, scores: Scores | None) -> None:
+    def _take(self, board: CandidateSelection, key: object, scores: Scores | None) -> None:
         if key == self._key and scores is not None:
             self._rates = scores.rates()
+            self._last = board, self._rates
             self.changed.emit()
+            self.estimated.emit()
             self._first_look()
 
     def _first_look(self) -> None:
@@ -73,7 +84,7 @@ class FdrEstimator:
                 self._choose(None, follow=True)
 
     def false_share(self) -> float | None:
-        """Return the estimated share of false picks among those found, 0 to 1; None where it cannot be said."""
+        """Return the estimated share of false picks among those found, 0 to 1; None where it is unknown."""
         controller = self._controller
         board = None if controller.loaded is None else controller.loaded.board
         if self._rates is None or board is None or controller.choice is None:
@@ -87,6 +98,15 @@ class FdrEstimator:
             rate.at(tune.threshold(name)) for name, rate in zip(board.candidates.view_names, self._rates, strict=True)
         ]
         return float(np.average(rates, weights=counts))
+
+    def false_of(self, board: CandidateSelection, rows: NDArray[np.intp]) -> NDArray[np.float32] | None:
+        """Return the estimated chance that each of these candidates is false, (n,) 0 to 1; None before an estimate.
+
+        The estimate before stays until there is a new one.
+        """
+        if self._last is None or self._last[0] is not board:
+            return None
+        return probability_false(board.picks.take(rows), self._last[1])
 
     def choose_thresholds(self) -> None:
         """Set the thresholds that trade false picks against missed ones best, of this micrograph or of all together."""
@@ -138,7 +158,7 @@ class FdrEstimator:
                 try:
                     board = controller.boards.get(file, state, folder.path, results) if folder else here
                 except GempickError:
-                    continue  # said when the micrograph is shown
+                    continue  # reported when the micrograph is shown
                 scores = None if board is None else self._scores_of(file.output_stem, board, state)
                 if scores is not None and board is not None and board.candidates.view_names == names:
                     parts[file.output_stem] = scores

@@ -1,4 +1,4 @@
-"""Counts the picks of every micrograph behind the window, and their candidates for histograms; only what changed."""
+"""Counts the picks and candidates of every micrograph in the background; only what changed."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ class PickCounter:
         self._count(stem, None)
 
     def _keep(self, stem: str, views: _Histogram) -> None:
-        """Put a micrograph's candidates into the sum, in the place of what it was there with."""
+        """Put a micrograph's candidates into the sum instead of its earlier ones."""
         earlier = self._histograms.pop(stem, {})
         if views:
             self._histograms[stem] = views
@@ -139,7 +139,7 @@ class PickCounter:
         def count() -> tuple[int | None, _Histogram, tuple[float, float]]:
             try:
                 board = controller.boards.get(file, state, folder, results)
-            except GempickError:  # said when the micrograph is shown
+            except GempickError:  # reported when the micrograph is shown
                 board = None
             if board is None:
                 return None, {}, (math.nan, math.nan)

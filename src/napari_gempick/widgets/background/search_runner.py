@@ -1,4 +1,4 @@
-"""Searches that run behind the window: which micrographs, how far, what came out, and how to stop."""
+"""Searches that run in the background: which micrographs, how far, what came out, and how to stop."""
 
 from __future__ import annotations
 
@@ -32,6 +32,8 @@ SEARCHED_WITH = names_with(PickSettings, role=("template", "search"))
 MOST_MAPS = 4 * 2**30
 """Bytes of score and index maps that a run over several micrographs may keep."""
 
+ALL_REJECTED = "All micrographs are rejected. Keep some in Curate first."
+
 
 @dataclass(frozen=True)
 class Run:
@@ -45,8 +47,6 @@ class Run:
         Of the settings.
     maps : bool
         Score and index maps are kept.
-    started : float
-        Seconds, time.monotonic().
     folder : Path
         Of the results.
     preview : bool
@@ -57,7 +57,6 @@ class Run:
     files: tuple[MicrographFile, ...]
     digest: str
     maps: bool
-    started: float
     folder: Path
     preview: bool = False
 
@@ -150,11 +149,9 @@ class SearchRunner:
         """Search every micrograph that has no results with these settings."""
         todo = [file for file in self._controller.state.kept if self.state_of(file)[0] != "done"]
         if not todo:
-            done = bool(self._controller.state.files)
-            self._controller.said.emit(
-                "All micrographs are searched with these settings already." if done else "Add micrographs first.",
-                "info",
-            )
+            state = self._controller.state
+            words = "All micrographs are searched with these settings already." if state.kept else ALL_REJECTED
+            self._controller.said.emit(words if state.files else "Add micrographs first.", "info")
             return
         self.start(todo, maps=None)
 
@@ -189,9 +186,7 @@ class SearchRunner:
             maps = len(files) * _map_bytes(controller) <= MOST_MAPS
         settings = settings.model_copy(update={"save_maps": maps})
         self._number += 1
-        self.run = Run(
-            self._number, tuple(files), digest_of(settings), maps, time.monotonic(), controller.folder.path, preview
-        )
+        self.run = Run(self._number, tuple(files), digest_of(settings), maps, controller.folder.path, preview)
         self.finished, self.share, self.stage, self.cancelling = 0, 0.0, "", False
         self._begun = None
         self._process.ask(
@@ -216,7 +211,7 @@ class SearchRunner:
         return 0.0 if self.run is None else min(1.0, (self.finished + self.share) / len(self.run.files))
 
     def seconds_left(self) -> float | None:
-        """Return how long the run will take; None while that cannot be said."""
+        """Return how long the run will take; None while that is unknown."""
         if self.run is None or self._begun is None:
             return None
         begun, before = self._begun
@@ -258,7 +253,7 @@ class SearchRunner:
             self._end("")
 
     def _take(self, run: Run, row: dict[str, Any]) -> None:
-        """Read what run.json says about the views of this run, then hand the result on."""
+        """Read the views of this run from run.json, then hand the result on."""
         controller = self._controller
         self.finished, self.share = self.finished + 1, 0.0
         path = run.folder

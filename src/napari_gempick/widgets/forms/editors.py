@@ -285,7 +285,7 @@ def lower(text: str) -> str:
 
 
 _TYPES = TypeMap()
-"""Ours alone, so that forms of other plugins stay as magicgui makes them."""
+"""Only ours, so that forms of other plugins stay as magicgui makes them."""
 _TYPES.register_type(bool, widget_type=Check)
 _TYPES.register_type(int, widget_type=Number, digits=0)
 _TYPES.register_type(float, widget_type=Number)

@@ -142,11 +142,11 @@ class Link(QElidingLabel):
         self.setFocusPolicy(Qt.FocusPolicy.TabFocus)
 
     def mouseReleaseEvent(self, event: QMouseEvent) -> None:
-        if self.rect().contains(event.position().toPoint()):
+        if event.button() == Qt.MouseButton.LeftButton and self.rect().contains(event.position().toPoint()):
             self._pressed()
 
     def keyPressEvent(self, event: QKeyEvent) -> None:
-        if event.key() in (Qt.Key.Key_Return, Qt.Key.Key_Space):
+        if event.key() in (Qt.Key.Key_Return, Qt.Key.Key_Enter, Qt.Key.Key_Space):
             self._pressed()
         else:
             super().keyPressEvent(event)
@@ -158,6 +158,24 @@ def small(text: str) -> QLabel:
     label.setWordWrap(True)
     label.setStyleSheet("font-size: 11px;")
     return label
+
+
+def keep_room(widget: QWidget) -> None:
+    """Let a widget keep its room while it is hidden, so that nothing moves under the mouse."""
+    policy = widget.sizePolicy()
+    policy.setRetainSizeWhenHidden(True)
+    widget.setSizePolicy(policy)
+
+
+def tab_through(first: QWidget, *parts: QWidget) -> None:
+    """Let Tab go from a widget through parts that were made later than what follows it."""
+    window = first.window()  # lists that fold out are windows of their own
+    for part in parts:
+        for widget in (part, *part.findChildren(QWidget)):
+            reached = widget.focusPolicy() & Qt.FocusPolicy.TabFocus and widget.focusProxy() is None
+            if reached and widget.window() is window:
+                QWidget.setTabOrder(first, widget)
+                first = widget
 
 
 def button(text: str, tip: str, pressed: Callable[[], object]) -> QPushButton:

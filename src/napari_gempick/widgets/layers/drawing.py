@@ -10,10 +10,11 @@ import numpy as np
 from psygnal import Signal
 from scipy.ndimage import binary_fill_holes
 
+from napari_gempick.io.names import free_path
 from napari_gempick.io.stack import write_mrc
 from napari_gempick.model.errors import InputError
 from napari_gempick.widgets.layers.layer_registry import camera_of, fit_view
-from napari_gempick.widgets.state.look import contrast_limits
+from napari_gempick.widgets.state.look import contrast_limits, counted
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -56,7 +57,7 @@ class MaskDrawing:
         viewer.layers.events.removed.connect(self._removed)
 
     def start(self, view: str, made: ViewPictures) -> None:
-        """Show the first template of a view, with its present mask in a Labels layer over it, ready to paint."""
+        """Show the first template of a view, with its current mask in a Labels layer over it, ready to paint."""
         if self.view == view:
             return
         self.cancel()
@@ -81,7 +82,7 @@ class MaskDrawing:
         fit_view(viewer, template)
         self.changed.emit()
         self._controller.said.emit(
-            "Paint the mask (1), erase (2), or draw it in a new Shapes layer; then press Use the drawing.", "info"
+            "Paint the mask (1), erase (2), or draw it in a new Shapes layer. Then press Use the drawing.", "info"
         )
 
     def finish(self) -> Path:
@@ -90,31 +91,32 @@ class MaskDrawing:
         Raises
         ------
         InputError
-            Nothing is drawn.
+            Nothing is drawn, or there is no results folder.
+        OutputError
+            The file cannot be written; the drawing stays.
         """
-        mask = self._drawn()
-        if not mask.any():
-            raise InputError("Nothing is drawn yet; paint over the particle first.")
         folder = self._controller.folder
         if folder is None:
             raise InputError("Add micrographs first: the mask is kept with the results.")
+        mask, shapes = self._drawn()
+        if not mask.any():
+            raise InputError("Nothing is drawn yet; paint over the particle first.")
         holes = int(binary_fill_holes(mask).sum() - mask.sum())
         if holes:
-            pixels = "pixel" if holes == 1 else "pixels"
             self._controller.said.emit(
-                f"The mask of {self.view} has holes ({holes} {pixels}): nothing there counts for the score. Draw it "
-                "again if they are not meant.",
+                f"The mask of {self.view} has holes ({counted(holes, 'pixel')}): nothing there counts for the score. "
+                "Draw it again if they are not meant.",
                 "warning",
             )
-        number = 1
-        while (path := folder.path / "masks" / f"{self.view}_{number}.mrc").exists():
-            number += 1
+        path = free_path(folder.path / "masks", self.view, ".mrc")
         write_mrc(path, mask.astype(np.float32), self._pixel_size)
+        if shapes is not None:
+            self._viewer.layers.remove(shapes)
         self.cancel()
         return path
 
-    def _drawn(self) -> NDArray[np.bool_]:
-        """Return what is painted, and what the Shapes layer in hand holds, which is then taken away."""
+    def _drawn(self) -> tuple[NDArray[np.bool_], Layer | None]:
+        """Return what is painted and what the active Shapes layer holds, and that layer."""
         from napari.layers import Shapes
 
         assert self._layers is not None
@@ -130,12 +132,11 @@ class MaskDrawing:
             counts = np.cumsum([0, *(len(polygon) for polygon in active.data)])
             polygons = [np.array(inverse[a:b]) for a, b in itertools.pairwise(counts)]
             shapes = Shapes(polygons, shape_type=[kind for kind in active.shape_type])
-            mask |= shapes.to_labels(labels_shape=mask.shape) > 0
-            self._viewer.layers.remove(active)
-        return mask
+            return mask | (shapes.to_labels(labels_shape=mask.shape) > 0), active
+        return mask, None
 
     def cancel(self) -> None:
-        """Take the drawing away, and bring back layers, tool and view as they were."""
+        """Remove the drawing, and bring back layers, tool and view as they were."""
         layers, before = self._layers, self._before
         self._layers, self._before, self.view = None, None, ""
         viewer = self._viewer
@@ -157,7 +158,7 @@ class MaskDrawing:
         """Give the drawing up when its layer is deleted."""
         if self._layers is not None and self._layers[1] not in self._viewer.layers:
             self.cancel()
-            self._controller.said.emit("The drawing was deleted; the mask stays as it was.", "info")
+            self._controller.said.emit("The drawing was deleted; the mask is unchanged.", "info")
 
     def close(self) -> None:
         """Let go of the viewer."""

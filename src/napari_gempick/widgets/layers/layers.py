@@ -1,19 +1,11 @@
-"""The plugin's layers: the micrograph, the picks and, in `map_layers`, the maps. Nothing else writes to layers.
-
-The layer of the picks, and what a person does to them with napari's own tools.
-"""
+"""The plugin's layers: the micrograph, and those of `pick_layer` and `map_layers`. Nothing else writes to layers."""
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from psygnal import Signal
-from qtpy.QtCore import QTimer
-from superqt.utils import qdebounced
 
-from napari_gempick.model.picks import Picks
 from napari_gempick.widgets.layers.layer_registry import (
     INDEX,
     MICROGRAPH,
@@ -25,16 +17,16 @@ from napari_gempick.widgets.layers.layer_registry import (
     show_scale_bar,
 )
 from napari_gempick.widgets.layers.map_layers import MapLayers
-from napari_gempick.widgets.state.look import ADDED_COLOUR, contrast_limits, extremes, rgba, shades_of_scores, smoothed
+from napari_gempick.widgets.layers.pick_layer import PicksLayer
+from napari_gempick.widgets.state.look import contrast_limits, extremes, smoothed
 
 if TYPE_CHECKING:
-    from napari.layers import Layer, Points
+    from napari.layers import Layer
     from napari.viewer import Viewer
     from numpy.typing import NDArray
 
     from napari_gempick.widgets.state.controller import Controller
     from napari_gempick.widgets.state.loading import Loaded
-    from napari_gempick.widgets.state.state import Added
 
 
 __all__ = ["INDEX", "MICROGRAPH", "NCC", "PICKS", "Layers"]
@@ -153,243 +145,6 @@ class Layers(LayerRegistry):
 
     def close(self) -> None:
         """Let go of the layers; they stay in the viewer."""
+        say_on_canvas(self.viewer, "")
         self.maps.close()
         self.picks.close()
-
-
-MARGIN = 0.03
-"""Picks that reach their threshold by less than this are drawn paler."""
-PALE = 0.45
-_SETTLE_MS = 100
-
-
-class PicksLayer:
-    """Keeps the points as the controller has the picks.
-
-    Parameters
-    ----------
-    shelf : LayerRegistry
-    controller : Controller
-    """
-
-    def __init__(self, shelf: LayerRegistry, controller: Controller) -> None:
-        self._shelf, self._controller = shelf, controller
-        self._rows = np.zeros(0, np.intp)
-        self._added: tuple[Added, ...] = ()
-        self._by_score = self._crosses = False
-        self._board: Any = None
-        self._own_change = False
-        self._tell_soon = qdebounced(self._tell, timeout=_SETTLE_MS)
-        controller.choice_changed.connect(self._fill_points)
-        controller.state_changed.connect(self._state_changed)
-
-    def _fill_points(self) -> None:
-        """Give the Points layer the picks of the current micrograph, and make it where it is missing.
-
-        The layer holds the picks and nothing else: napari 0.9 draws points that are not `shown` all the same, and to
-        replace the points of a micrograph takes some ten milliseconds.
-        """
-        controller = self._controller
-        loaded, choice = controller.loaded, controller.choice
-        if loaded is None or loaded.image is None:
-            return
-        board = loaded.board
-        layer = self._shelf.layer(PICKS)
-        selected = self._selected(layer, board)
-        self._board = board
-        self._rows = np.zeros(0, np.intp) if choice is None else np.flatnonzero(choice.shown)
-        self._added = controller.edits().added if controller.is_shown else ()
-        data, features, colours = self._points()
-        size = self._size_unsearched() if board is None else board.diameter / board.candidates.pixel_size
-        metadata = {"gempick": self._metadata(() if board is None else board.candidates.view_names, size)}
-        if layer is None:
-            layer = self._shelf.viewer.add_points(
-                data,
-                name=PICKS,
-                features=features,
-                size=size,
-                face_color="transparent",
-                border_color=colours if len(data) else ADDED_COLOUR,
-                border_width=0.06,
-                metadata=metadata,
-                **self._shelf.place(),
-            )
-            layer.events.data.connect(self._edited)
-            self._shelf.keep(PICKS, layer)
-            return
-        self._own_change = True
-        try:
-            self._refill(layer, data, features, colours, size)
-            if layer.metadata != metadata:
-                layer.metadata = metadata
-            if selected:
-                layer.selected_data = {int(i) for i in np.flatnonzero(np.isin(self._rows, selected))}
-        finally:
-            self._own_change = False
-
-    def _size_unsearched(self) -> float:
-        """Return the size of points before a search, pixels: the diameter that was typed, or a guess."""
-        diameter, pixel_size = self._controller.state.values.get("diameter"), self._controller.loaded.pixel_size
-        return diameter / pixel_size if diameter and pixel_size else 40.0
-
-    def _refill(self, layer: Points, data: Any, features: Any, colours: Any, size: float) -> None:
-        """Replace the points; sizes go first, for napari draws new ones with the size of the last slicing."""
-        if layer.selected_data:
-            layer.selected_data = set()
-        move_to(layer, self._shelf.place())
-        if layer.current_size != size:
-            layer.current_size = size
-            layer.size = size
-        if not len(data):
-            layer.data = data
-            layer.features = features
-            return
-        symbol = "cross" if self._crosses else "disc"
-        if str(layer.current_symbol) != symbol:
-            layer.current_symbol = symbol
-            layer.symbol = symbol
-        with layer.events.set_data.blocker(), layer.events.data.blocker():
-            layer.data = data  # drawn once, when the colours are there too; told when the slider rests
-            if not layer.visible:
-                layer.set_view_slice()  # otherwise napari keeps the earlier numbers of points
-        layer.features = features
-        layer.border_color = colours
-        self._tell_soon()
-
-    def _tell(self) -> None:
-        """Tell napari and other plugins that the points have changed; at each move that takes a third of the time."""
-        layer = self._shelf.layer(PICKS)
-        if layer is not None:
-            self._own_change = True
-            try:
-                numbers = tuple(range(len(layer.data)))
-                layer.events.data(value=layer.data, action="changed", data_indices=numbers, vertex_indices=((),))
-            finally:
-                self._own_change = False
-
-    def _selected(self, layer: Points | None, board: Any) -> list[int]:
-        """Return the candidates of the points that are selected, to select them again."""
-        if layer is None or board is not self._board:
-            return []
-        return [int(self._rows[i]) for i in layer.selected_data if i < len(self._rows)]
-
-    def _points(self) -> tuple[Any, Any, Any]:
-        """Return positions (y, x), features and colours: picks first, then those made by hand."""
-        loaded, choice = self._controller.loaded, self._controller.choice
-        added = self._added
-        board = None if loaded is None or choice is None else loaded.board
-        picks = Picks.empty() if board is None else board.picks.take(self._rows)
-        names = np.array(("",) if board is None else board.candidates.view_names, object)
-        by_hand = np.array([(a.y, a.x) for a in added], float).reshape(-1, 2)
-        features = {
-            "score": np.concatenate([picks.score.astype(float), [a.score for a in added]]).round(4),
-            "view": [*names[picks.view], *(a.view for a in added)],
-            "psi": np.concatenate([picks.psi, [a.psi for a in added]]).round(2),
-            "template": np.concatenate([picks.section, [a.section for a in added]]).astype(int) + 1,
-            "made": ["found"] * len(picks) + ["by hand"] * len(added),
-        }
-        return np.concatenate([np.stack([picks.y, picks.x], axis=1), by_hand]), features, self._colours()
-
-    def _metadata(self, names: tuple[str, ...], size: float) -> dict[str, Any]:
-        loaded, file = self._controller.loaded, self._controller.file
-        assert loaded is not None and loaded.image is not None
-        return {
-            "view_names": names,
-            "box_size": 2 * int(np.ceil(1.5 * size / 2)),
-            "pixel_size": loaded.pixel_size,
-            "micrograph": str(file.path) if file else "",
-            "shape": tuple(int(n) for n in loaded.image.shape),
-        }
-
-    def _colours(self) -> NDArray[np.float32]:
-        """Return the colour of every point: its view's, paler near the threshold, white where made by hand."""
-        controller = self._controller
-        loaded, choice = controller.loaded, controller.choice
-        by_hand = np.tile(rgba(ADDED_COLOUR), (len(self._added), 1))
-        if loaded is None or loaded.board is None or choice is None:
-            return by_hand
-        board = loaded.board
-        if self._by_score:
-            return np.concatenate([shades_of_scores(board.picks.score[self._rows]), by_hand])
-        palette = np.stack([rgba(controller.colour(name)) for name in board.candidates.view_names])
-        colours = palette[board.picks.view[self._rows]]
-        colours[board.near_threshold(choice, controller.tune(), MARGIN)[self._rows], 3] = PALE
-        return np.concatenate([colours, by_hand])
-
-    def show_as(self, *, colour_by: str | None = None, crosses: bool | None = None) -> None:
-        """Colour the picks by view or by score, and draw circles or crosses."""
-        self._by_score = self._by_score if colour_by is None else colour_by == "score"
-        self._crosses = self._crosses if crosses is None else crosses
-        if self._shelf.layer(PICKS) is not None:
-            self._fill_points()
-
-    def _state_changed(self, state: Any, before: Any) -> None:
-        if state.views != before.views and self._board is not None and self._shelf.layer(PICKS) is not None:
-            self._fill_points()
-
-    def position(self, number: int) -> tuple[float, float]:
-        """Return (x, y) of a point exactly as the controller knows it."""
-        board = self._board
-        if number < len(self._rows):
-            k = self._rows[number]
-            return float(board.picks.x[k]), float(board.picks.y[k])
-        added = self._added[number - len(self._rows)]
-        return added.x, added.y
-
-    def _edited(self, event: Any) -> None:
-        """Turn what the person does with napari's own tools into actions of ours."""
-        action = str(getattr(event.action, "value", event.action))
-        if self._own_change or action not in ("added", "removed", "changed"):
-            return
-        data = np.asarray(event.source.data)
-        known = len(self._rows) + len(self._added)
-        numbers = [int(i) for i in np.ravel(np.asarray(event.data_indices))]
-        controller = self._controller
-        if action == "removed":
-            gone = [self.position(i) for i in numbers if 0 <= i < known]
-            self._later(lambda: controller.reject(gone))
-        elif action == "added":
-            new = [(float(x), float(y)) for y, x in data[known:]]
-            self._later(lambda: [controller.add_pick(x, y) for x, y in new])
-        else:
-            moves = [(self.position(i), (float(data[i][1]), float(data[i][0]))) for i in numbers if i < known]
-            self._later(lambda: [controller.move_pick(old, new) for old, new in moves if math.dist(old, new) > 1e-3])
-
-    def _later(self, call: Any) -> None:
-        """Act when napari is done with its own change."""
-        QTimer.singleShot(0, lambda: self._act(call))
-
-    def _act(self, call: Any) -> None:
-        """Carry an edit out, then make the layer what the controller has (also where nothing has changed)."""
-        if self._controller.background.closed:
-            return
-        call()
-        self._fill_points()
-
-    def nearest(self, x: float, y: float) -> int | None:
-        """Return the shown point whose circle holds (x, y), pixels of the file; None where there is none."""
-        layer = self._shelf.layer(PICKS)
-        if layer is None or not len(layer.data):
-            return None
-        data = np.asarray(layer.data)
-        apart = np.hypot(data[:, 0] - y, data[:, 1] - x)
-        best = int(np.argmin(apart))
-        return best if apart[best] <= float(np.asarray(layer.size).ravel()[0]) / 2 else None
-
-    def reject_selected(self, cursor: tuple[float, float] | None) -> None:
-        """Reject the selected picks, or the one under the cursor."""
-        layer = self._shelf.layer(PICKS)
-        if layer is None:
-            return
-        chosen = sorted(layer.selected_data)
-        under = None if chosen or cursor is None else self.nearest(*cursor)
-        numbers = chosen or ([under] if under is not None else [])
-        if numbers:
-            self._controller.reject([self.position(i) for i in numbers])
-
-    def close(self) -> None:
-        """Let go of the layer; it stays in the viewer."""
-        self._tell_soon.cancel()
-        layer = self._shelf.layer(PICKS)
-        if layer is not None:
-            layer.events.data.disconnect(self._edited)

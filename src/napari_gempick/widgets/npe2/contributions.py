@@ -106,7 +106,7 @@ def rotated_stack(
     angle_step : float
         Degrees.
     pixel_size : float, optional
-        Of the layer, Å; default what its file said, else its scale, which is in nm.
+        Of the layer, Å; default that of its file, else its scale, which is in nm.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""The dialog that asks about the candidates whose labels help most: Y for a particle, N for none."""
+"""The dialog that asks about the candidates whose labels help most: Y is a particle, N is not."""
 
 from __future__ import annotations
 
@@ -30,20 +30,23 @@ LOWPASSES = 4
 
 
 def ask_me(parent: QWidget, controller: Controller) -> None:
-    """Let corrections teach, choose the candidates behind the window, then ask about them."""
-    if controller.folder is None:
+    """Let corrections teach, choose the candidates in the background, then ask about them."""
+    folder = controller.folder
+    if folder is None:
         return
     controller.set_teach(True)
-    state, results, boards, path = controller.state, dict(controller.results), controller.boards, controller.folder.path
+    state, results, boards, path = controller.state, dict(controller.results), controller.boards, folder.path
 
     def choose() -> Asked:
         return with_pictures(questions(state, results, path, boards), state)
 
     def ask(asked: Asked) -> None:
+        if controller.folder is not folder:
+            return
         if asked:
-            AskDialog(parent, controller, asked).show()
+            AskDialog(parent, controller, asked).open()
         else:
-            controller.said.emit("No candidates are left to ask about; search some micrographs first.", "info")
+            controller.said.emit("There are no candidates left to ask about. Search more micrographs first.", "info")
 
     controller.background.do(choose, ask)
 
@@ -79,22 +82,26 @@ class AskDialog(QDialog):
         super().__init__(parent)
         self.setWindowTitle("Is there a particle in the middle?")
         self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
-        self._controller, self._asked = controller, asked
-        self.number = 0
+        self._controller, self._asked, self._folder = controller, asked, controller.folder
+        self.number = -1
         self.picture = QLabel()
         self.words = small("")
         self.yes = button("Yes (Y)", "It is a particle", lambda: self.answer(True))
         self.no = button("No (N)", "It is not a particle", lambda: self.answer(False))
-        self.skip = button("Skip (S)", "Leave this one out", lambda: self.answer(None))
+        self.skip = button("Skip (S)", "Skip this one", lambda: self.answer(None))
         for pressed in (self.yes, self.no, self.skip):
             pressed.setAutoDefault(False)
         rows = QVBoxLayout(self)
         rows.addWidget(self.picture, alignment=Qt.AlignmentFlag.AlignCenter)
         rows.addWidget(self.words)
         rows.addLayout(row(self.yes, self.no, self.skip))
-        self._show()
+        self._show_next()
 
-    def _show(self) -> None:
+    def _show_next(self) -> None:
+        if self.number + 1 == len(self._asked):
+            self.accept()
+            return
+        self.number += 1
         one, picture = self._asked[self.number]
         self.picture.setPixmap(pixmap(picture, SIDE))
         self.words.setText(
@@ -111,12 +118,10 @@ class AskDialog(QDialog):
 
     def answer(self, good: bool | None) -> None:
         """Label the candidate, or skip it (None), and show the next one; the last one closes the dialog."""
+        if self._controller.folder is not self._folder:
+            self.reject()  # they are candidates of other results
+            return
         one, _ = self._asked[self.number]
         if good is not None:
             self._controller.judge(one.stem, one.pick, good)
-        self.number += 1
-        if self.number < len(self._asked):
-            self._show()
-        else:
-            self.number -= 1
-            self.accept()
+        self._show_next()

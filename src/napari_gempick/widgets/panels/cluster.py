@@ -19,6 +19,7 @@ from napari_gempick.widgets.forms.parts import Fold, button, row, shorten, small
 from napari_gempick.widgets.panels import remembered
 from napari_gempick.widgets.panels.cluster_dialog import ClusterDialog
 from napari_gempick.widgets.panels.outlooks import duration
+from napari_gempick.widgets.state.look import counted
 from napari_gempick.widgets.state.result import results_of
 
 if TYPE_CHECKING:
@@ -224,7 +225,9 @@ class ClusterPanel(Fold):
             f"{status.done} of {status.total} micrographs done{failed}{left}"
             + (f"<br>its log ends: {html.escape(self._said[:200])}" if self._said else "")
         )
-        ranks = "".join(f"<br>{r.rank}: {r.host}, {r.devices}, {r.micrographs} micrographs" for r in status.ranks)
+        ranks = "".join(
+            f"<br>{r.rank}: {r.host}, {r.devices}, {counted(r.micrographs, 'micrograph')}" for r in status.ranks
+        )
         failures = "".join(f"<br>{name}" for name in status.failures[:20])
         self.words.setToolTip(
             f"<p>{self.folder}</p>"
@@ -260,4 +263,4 @@ def _show(controller: Controller, results: Path, run: dict[str, Any]) -> None:
     done = len(run["micrographs"]) - failed
     rest = f", {failed} failed" if failed else ""
     more = "" if run["state"] == "complete" else "; open them again for those that come"
-    controller.said.emit(f"Results of {done} micrographs of the job{rest}{more}.", "info")
+    controller.said.emit(f"Results of {counted(done, 'micrograph')} of the job{rest}{more}.", "info")

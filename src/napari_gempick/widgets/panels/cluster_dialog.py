@@ -1,4 +1,4 @@
-"""The dialog that makes a cluster job of the present settings and micrographs."""
+"""The dialog that makes a cluster job of the current settings and micrographs."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from napari_gempick.cluster.estimate import Measured, size
 from napari_gempick.cluster.export import preview_script
 from napari_gempick.cluster.script import site_names
 from napari_gempick.cluster.settings import ClusterSettings, make_cluster
+from napari_gempick.io.names import free_path
 from napari_gempick.model.declaration import declarations, groups, names_with
 from napari_gempick.model.errors import GempickError
 from napari_gempick.model.settings import PickSettings
@@ -189,7 +190,7 @@ class ClusterDialog(QDialog):
         here = Path(self.folder.text())
         folder = QFileDialog.getExistingDirectory(self, "Folder in which the job's folder is made", str(here.parent))
         if folder:
-            self.folder.setText(str(_free(Path(folder), here.name)))
+            self.folder.setText(str(free_path(Path(folder), here.name)))
 
     def _edited(self, name: str, value: Any) -> None:
         if value == _OTHER:
@@ -218,7 +219,7 @@ class ClusterDialog(QDialog):
         try:
             request = self._request(measure={"gpu": gpu})
         except GempickError:
-            return  # said by _show
+            return  # reported by _show
         self._measured_gpu = gpu
 
         def take(result: dict[str, Any]) -> None:
@@ -332,12 +333,4 @@ def _free_job_folder(controller: Controller, choices: dict[str, Any]) -> Path:
     """Return a folder for the job that does not exist: where the last one was made, else beside the results."""
     beside = Path.home() if controller.folder is None else controller.folder.path.parent
     parent = Path(choices.get("parent") or beside)
-    return _free(parent if parent.is_dir() else beside, "gempick_job")
-
-
-def _free(parent: Path, name: str) -> Path:
-    number, found = 1, parent / name
-    while found.exists():
-        number += 1
-        found = parent / f"{name}_{number}"
-    return found
+    return free_path(parent if parent.is_dir() else beside, "gempick_job")

@@ -61,7 +61,7 @@ class ComparisonLayer:
         return self._layer
 
     def show(self) -> None:
-        """Show what the comparison says of the current micrograph."""
+        """Show the comparison on the current micrograph."""
         comparison = self._comparison
         if comparison.shown is None or not comparison.drawn:
             self._remove()

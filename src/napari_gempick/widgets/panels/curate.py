@@ -48,6 +48,7 @@ class CurateWindow(QWidget):
         self._controller, self._counter = controller, counter
         self._ctf: dict[str, tuple[float, float]] = {}
         self._ctf_of: Any = None
+        self._star: Path | None = None
         self._numbers: dict[str, Numbers] = {}
         self._spread: set[str] | None = None
         self.table = QTreeWidget()
@@ -70,19 +71,21 @@ class CurateWindow(QWidget):
         self.plot.selected.connect(self._select)
         self.x = edit(str, "mean", label="Along x", tip="Number along x", choices=_NAMES)
         self.y = edit(str, "picks", label="Along y", tip="Number along y", choices=_NAMES)
+        self._x_chosen = False
+        self.x.changed.connect(lambda _: setattr(self, "_x_chosen", True))
         for axis in (self.x, self.y):
             axis.changed.connect(lambda _: self._plot())
-        self.by = edit(str, "picks", label="Filter by", tip="Show micrographs with this number", choices=_NAMES)
+        self.by = edit(str, "picks", label="Filter by", tip="Show micrographs by this number", choices=_NAMES)
         shared: dict[str, Any] = {"min": -1e6, "max": 1e6, "digits": 2, "nullable": True}
-        self.low = edit(float, None, label="Lowest", tip="Lowest shown", empty="from any", prefix="from ", **shared)
-        self.high = edit(float, None, label="Highest", tip="Highest shown", empty="to any", prefix="to ", **shared)
+        self.low = edit(float, None, label="Lowest", tip="Lowest shown", empty="no minimum", prefix="from ", **shared)
+        self.high = edit(float, None, label="Highest", tip="Highest shown", empty="no maximum", prefix="to ", **shared)
         for one in (self.by, self.low, self.high):
             one.changed.connect(lambda _: self._filter())
         self.summary = QLabel("")
         self.drop = button(
             "Reject", "Leave the selected micrographs out of export, jobs and further searches", self._drop
         )
-        self.keep = button("Keep", "Take the selected micrographs in again", self._keep)
+        self.keep = button("Keep", "Include the selected micrographs again", self._keep)
         self.spread = button(
             f"Tune on a spread of {SPREAD}",
             "Show micrographs that span the defocus range, or the numbers of picks; press again for all",
@@ -118,32 +121,33 @@ class CurateWindow(QWidget):
         self._items: dict[str, _Line] = {}
         self._show_soon = qthrottled(self.show_numbers, timeout=150, leading=False)
         counter.counted.connect(lambda stem: self._show_soon())
+        counter.histogram_changed.connect(self._show_soon)
         controller.results_changed.connect(lambda stem: self._show_soon())
         controller.state_changed.connect(lambda state, before: self._show_soon())
+
+    def showEvent(self, event: Any) -> None:
+        super().showEvent(event)
         self.show_numbers()
 
     def show_numbers(self) -> None:
-        """Show what is known now."""
+        """Show what is known now, while the window is seen."""
+        if not self.isVisible():
+            return
         controller = self._controller
-        self._read_ctf_of_settings()
+        self._read_ctf()
         self._numbers = numbers_of(controller, self._counter.counts, self._counter.details, self._ctf)
-        self.table.setSortingEnabled(False)
-        with signals_blocked(self.table):
-            if set(self._items) != set(self._numbers):
-                self.table.clear()
-                self._items = {stem: _Line(stem) for stem in self._numbers}
-                self.table.addTopLevelItems(list(self._items.values()))
-            for stem, numbers in self._numbers.items():
-                self._items[stem].show(numbers)
-        self.table.setSortingEnabled(True)
+        others = set(self._items) != set(self._numbers)
+        if others or any(self._items[stem].differs(numbers) for stem, numbers in self._numbers.items()):
+            self.table.setSortingEnabled(False)
+            with signals_blocked(self.table):
+                if others:
+                    self.table.clear()
+                    self._items = {stem: _Line(stem) for stem in self._numbers}
+                    self.table.addTopLevelItems(list(self._items.values()))
+                for stem, numbers in self._numbers.items():
+                    self._items[stem].show(numbers)
+            self.table.setSortingEnabled(True)
         self._filter()
-
-    def _read_ctf_of_settings(self) -> None:
-        """Read defocus from the STAR file that the search is set to, once."""
-        path = self._controller.state.values.get("ctf")
-        if path and path != self._ctf_of and str(path).endswith(".star"):
-            self._ctf_of = path
-            self.read_star(Path(path))
 
     def _ask_star(self) -> None:
         file, _ = QFileDialog.getOpenFileName(self, "STAR file of micrographs", "", "STAR files (*.star)")
@@ -151,15 +155,27 @@ class CurateWindow(QWidget):
             self.read_star(Path(file))
 
     def read_star(self, path: Path) -> None:
-        """Read defocus and CTF fit behind the window."""
+        """Take defocus and CTF fit from a STAR file, in place of the one that the search is set to."""
+        self._star, self._ctf_of = path, None
+        self._read_ctf()
+
+    def _read_ctf(self) -> None:
+        """Read defocus and CTF fit in the background, once for each file and list of micrographs."""
+        path = str(self._star or self._controller.state.values.get("ctf") or "")
         files = self._controller.state.files
+        key = path, files
+        if key == self._ctf_of or not path.endswith(".star"):
+            return
+        self._ctf_of = key
 
         def take(found: dict[str, tuple[float, float]]) -> None:
-            self._ctf = found
-            self.x.show_value("defocus")
-            self.show_numbers()
+            if key == self._ctf_of:
+                self._ctf = found
+                if not self._x_chosen:
+                    self.x.show_value("defocus")
+                self.show_numbers()
 
-        self._controller.background.do(lambda: read_ctf_values(path, files), take)
+        self._controller.background.do(lambda: read_ctf_values(Path(path), files), take)
 
     def shown(self) -> list[str]:
         """Return the micrographs that pass the filter."""
@@ -248,12 +264,15 @@ class _Line(QTreeWidgetItem):
         for column in range(2, 2 + len(COLUMNS)):
             self.setTextAlignment(column, Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
 
+    def differs(self, numbers: Numbers) -> bool:
+        """Return whether something else is known than what is shown."""
+        return repr(_sortable(numbers)) != repr(self._values)
+
     def show(self, numbers: Numbers) -> None:
         """Show what is known."""
-        values = (0.0, 0.0 if numbers.kept else 1.0, *(numbers.values[name] for name in COLUMNS))
-        if repr(values) == repr(self._values):
+        if not self.differs(numbers):
             return
-        self._values = values
+        self._values = _sortable(numbers)
         self.setText(1, "" if numbers.kept else "rejected")
         self.setForeground(1, QColor(REJECTED))
         for column, (name, (_, digits)) in enumerate(COLUMNS.items(), 2):
@@ -266,3 +285,8 @@ class _Line(QTreeWidgetItem):
             return self.text(0) < other.text(0)
         mine, theirs = self._values[column], other._values[column]
         return (math.isnan(mine), mine) < (math.isnan(theirs), theirs)
+
+
+def _sortable(numbers: Numbers) -> tuple[float, ...]:
+    """Return what each column sorts by; the first one, of names, is not used."""
+    return (0.0, 0.0 if numbers.kept else 1.0, *(numbers.values[name] for name in COLUMNS))

@@ -19,6 +19,7 @@ from napari_gempick.widgets.forms.parts import Panel, button, primary, row, shor
 from napari_gempick.widgets.panels.cluster import ClusterPanel
 from napari_gempick.widgets.panels.particles import ParticlesPanel
 from napari_gempick.widgets.state.exporting import chosen_picks, export_picks, planned
+from napari_gempick.widgets.state.look import counted
 
 if TYPE_CHECKING:
     from napari_gempick.widgets.background.background_tasks import BackgroundTasks
@@ -105,19 +106,19 @@ class ExportPanel(Panel):
         here = any(file.output_stem == controller.stem for file in searched)
         self.this.setEnabled(bool(names) and here)
         self.all.setEnabled(bool(names) and bool(searched))
-        if not searched:
-            preview = controller.loaded is not None and controller.loaded.preview
-            self.plan.setText(
-                "What is shown is a preview: press Run this before you export."
-                if preview
-                else "Nothing to write yet: search a micrograph first."
-            )
+        state = controller.state
+        rejected = len(state.files) - len(state.kept)
+        if searched:
+            words = "with your corrections." if total else "so the files will be empty. Lower the thresholds in part 4."
+            are = "is" if rejected == 1 else "are"
+            out = f" {counted(rejected, 'rejected micrograph')} {are} left out." if rejected else ""
+            self.plan.setText(f"{counted(total, 'pick')} of {counted(len(searched), 'micrograph')}, {words}{out}")
+        elif controller.loaded is not None and controller.loaded.preview:
+            self.plan.setText("This is a preview. Press Run this before you export.")
+        elif any(stem in state.rejected for stem in results):
+            self.plan.setText("Nothing to write: the searched micrographs are rejected. Keep some in Curate first.")
         else:
-            many = "micrograph" if len(searched) == 1 else "micrographs"
-            words = "with your corrections." if total else "so files will be empty: lower the thresholds in part 4."
-            rejected = len(controller.state.files) - len(controller.state.kept)
-            out = f" {rejected} rejected micrographs are left out." if rejected else ""
-            self.plan.setText(f"{total} picks of {len(searched)} {many}, {words}{out}")
+            self.plan.setText("Nothing to write yet: search a micrograph first.")
         self.summary.setText("")
 
     def export(self, *, all_: bool, replace_files: bool | None = None) -> None:
@@ -149,8 +150,8 @@ class ExportPanel(Panel):
         controller.background.do(collect, write)
 
     def _agreed(self, there: list[Path], nothing: bool) -> bool:
-        more = f" and {len(there) - 1} more files" if len(there) > 1 else ""
-        what = "There are no picks. Replace them by empty files?" if nothing else "Replace them?"
+        more = f" and {counted(len(there) - 1, 'more file')}" if len(there) > 1 else ""
+        what = "There are no picks. Replace them with empty files?" if nothing else "Replace them?"
         answer = QMessageBox.question(self, "Replace files?", f"{there[0].name}{more} exist already. {what}")
         return bool(answer == QMessageBox.StandardButton.Yes)
 
@@ -159,7 +160,7 @@ class ExportPanel(Panel):
         picks, paths = sum(len(one.picks) for one in chosen), written.paths
         if paths:
             what = paths[0].name if len(paths) == 1 else f"{len(paths)} files"
-            self._controller.said.emit(f"{picks} picks written: {what} in {paths[0].parent}.", "info")
+            self._controller.said.emit(f"{counted(picks, 'pick')} written: {what} in {paths[0].parent}.", "info")
         if written.wrong:
             self._controller.said.emit(" ".join(written.wrong.values()), "error")
         for sentence in problems:

@@ -5,37 +5,62 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QDialog, QLabel, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QDialog, QLabel, QProgressDialog, QVBoxLayout, QWidget
 
+from napari_gempick.io.names import free_path
 from napari_gempick.io.stack import write_mrc
-from napari_gempick.model.errors import GempickError
+from napari_gempick.model.errors import Cancelled, GempickError
 from napari_gempick.widgets.forms.parts import button, pixmap, primary, row, small
 from napari_gempick.widgets.layers.pictures import grey
 from napari_gempick.widgets.state.improving import improve
+from napari_gempick.widgets.state.look import counted
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
-
+    from napari_gempick.widgets.background.search_runner import SearchRunner
     from napari_gempick.widgets.state.controller import Controller
     from napari_gempick.widgets.state.improving import Improved
 
 SIDE = 220
+SHORT_MS = 1000
+"""An average that takes less time shows no bar."""
+AGAIN = "Search the micrographs that have results again"
 
 
-def ask_improved(parent: QWidget, controller: Controller, name: str, search_again: Callable[[], object]) -> None:
-    """Average the accepted picks of a view behind the window, then show the dialog."""
-    folder = controller.folder
+def ask_improved(parent: QWidget, controller: Controller, searches: SearchRunner, name: str) -> None:
+    """Average the accepted picks of a view in the background, with a bar and Cancel, then show the dialog."""
+    folder, background = controller.folder, controller.background
     if folder is None:
         return
     state, results, boards, path = controller.state, dict(controller.results), controller.boards, folder.path
-    controller.said.emit(f"Averaging the accepted picks of {name} on all searched micrographs.", "info")
+    bar, stopped = QProgressDialog(f"Averaging the accepted picks of {name}...", "Cancel", 0, 100, parent), []
+    bar.setWindowTitle("Improve a template")
+    bar.setMinimumDuration(SHORT_MS)
+    bar.setAutoClose(False)
+    bar.setAutoReset(False)
+    bar.canceled.connect(lambda: stopped.append(True))
+    bar.setValue(0)
+
+    def progress(share: float) -> None:
+        background.stop_if_closed()
+        if stopped:
+            raise Cancelled("Stopped.")
+        background.back(lambda: None if stopped else bar.setValue(round(100 * share)))
+
+    def end() -> None:
+        stopped.append(True)
+        bar.reset()  # or else it is shown when its time has come
+        bar.close()
+        bar.deleteLater()
 
     def show(made: Improved) -> None:
-        if controller.folder is folder and name in [view.name for view in controller.state.views]:
-            ImproveDialog(parent, controller, made, search_again).open()
+        wanted = not stopped
+        end()
+        for problem in made.problems:
+            controller.said.emit(problem, "warning")
+        if wanted and controller.folder is folder and name in [view.name for view in controller.state.views]:
+            ImproveDialog(parent, controller, searches, made).open()
 
-    controller.background.do(lambda: improve(state, results, path, boards, name), show)
+    background.do(lambda: improve(state, results, path, boards, name, progress), show, end)
 
 
 class ImproveDialog(QDialog):
@@ -45,21 +70,19 @@ class ImproveDialog(QDialog):
     ----------
     parent : QWidget
     controller : Controller
-    made : Improved
-    search_again : callable
+    searches : SearchRunner
         Searches the micrographs with the new template.
+    made : Improved
     """
 
-    def __init__(
-        self, parent: QWidget, controller: Controller, made: Improved, search_again: Callable[[], object]
-    ) -> None:
+    def __init__(self, parent: QWidget, controller: Controller, searches: SearchRunner, made: Improved) -> None:
         super().__init__(parent)
         self.setWindowTitle(f"Improve the template of {made.view}")
         self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
-        self._controller, self._made, self._search_again = controller, made, search_again
+        self._controller, self._made, self._searches = controller, made, searches
         rows = QVBoxLayout(self)
         pictures = []
-        for title, image in (("Now", made.before), ("Average of the picks", made.after)):
+        for title, image in (("Current template", made.before), ("Average of the picks", made.after)):
             column = QWidget()
             lines = QVBoxLayout(column)
             picture = QLabel()
@@ -68,24 +91,33 @@ class ImproveDialog(QDialog):
             lines.addWidget(picture)
             pictures.append(column)
         rows.addLayout(row(*pictures))
-        many = "micrograph" if made.micrographs == 1 else "micrographs"
         rows.addWidget(
             small(
-                f"{made.particles} particles of {made.micrographs} {many}, aligned; each correlates with the average "
-                f"of the others to {made.score:.2f} on average. The mask stays. Undo brings the old template back."
+                f"{counted(made.particles, 'particle')} of {counted(made.micrographs, 'micrograph')}, aligned; each "
+                f"correlates with the average of the others to {made.score:.2f} on average. The mask stays. Undo "
+                "brings the old template back."
             )
         )
-        self.both = primary("Replace and search again", "Search all micrographs with it", self.replace_and_search)
-        self.replace = button("Replace", "Take the average as the template of this view", self.take)
+        self.both = primary("Replace and search again", AGAIN, self.replace_and_search)
+        self.replace = button("Replace", "Use the average as the template of this view", self.take)
         self.keep = button("Keep the old one", "Change nothing", self.reject)
         rows.addLayout(row(self.both, self.replace, self.keep))
+        searches.changed.connect(self._update)
+        self.finished.connect(lambda: searches.changed.disconnect(self._update))
+        self._update()
+
+    def _update(self) -> None:
+        """Offer another search once none is running."""
+        free = self._searches.run is None
+        self.both.setEnabled(free)
+        self.both.setToolTip(AGAIN if free else "A search is running; cancel it, or wait for it")
 
     def take(self) -> bool:
         """Write the average and make it the template; returns whether that went well."""
         controller, made = self._controller, self._made
         if controller.folder is None:
             return False
-        path = _free(controller.folder.path / "templates", made.view)
+        path = free_path(controller.folder.path / "templates", f"{made.view}_improved", ".mrc")
         try:
             write_mrc(path, made.after, made.pixel_size)
         except GempickError as error:
@@ -98,11 +130,4 @@ class ImproveDialog(QDialog):
     def replace_and_search(self) -> None:
         """Replace it and search again."""
         if self.take():
-            self._search_again()
-
-
-def _free(folder: Path, view: str) -> Path:
-    number = 1
-    while (path := folder / f"{view}_improved_{number}.mrc").exists():
-        number += 1
-    return path
+            self._searches.run_changed()

@@ -1,4 +1,4 @@
-"""The list of part 1: sorts, takes dropped files, and says what to do while it is empty."""
+"""The list of part 1: sorts, takes dropped files, and shows what to do while it is empty."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class MicrographItem(QTreeWidgetItem):
 
 
 class MicrographList(QTreeWidget):
-    """The list; it takes dropped files, and says what to do while it is empty.
+    """The list; it takes dropped files, and shows what to do while it is empty.
 
     A click on a heading sorts by it, a second one the other way round, a third one as the micrographs were added; rows
     stay where they are when their numbers change.
@@ -115,10 +115,10 @@ class MicrographList(QTreeWidget):
     def sort(self) -> None:
         """Bring the rows into their order."""
         order = Qt.SortOrder.DescendingOrder if self._descending else Qt.SortOrder.AscendingOrder
+        self.sortItems(0, order)  # moves the arrow to the first column
         self.header().setSortIndicatorShown(self.sorted_by is not None)
         if self.sorted_by is not None:
             self.header().setSortIndicator(self.sorted_by, order)
-        self.sortItems(0, order)
 
     def keyPressEvent(self, event: QKeyEvent) -> None:
         if event.key() in (Qt.Key.Key_Delete, Qt.Key.Key_Backspace):

@@ -28,9 +28,9 @@ if TYPE_CHECKING:
     from napari_gempick.widgets.state.controller import Controller
 
 _TIPS = {
-    "changed": "Searched with other settings than the current ones; Run searches it again.",
+    "changed": "Searched with other settings. Run searches it again.",
     "new": "Run searches it.",
-    "preview": "A quick look, of which nothing is kept; Run searches it.",
+    "preview": "A quick look that is not kept. Run searches it.",
 }
 _FILTER = "Micrographs (*.mrc *.mrcs *.mrc.gz *.mrc.bz2 *.tif *.tiff);;STAR lists (*.star);;All files (*)"
 
@@ -51,7 +51,7 @@ class MicrographsPanel(Panel):
         menu.addSeparator()
         menu.addAction("Open earlier results...", self._ask_results)
         menu.addSeparator()
-        menu.addAction("Remove the selected from the list  (Delete)", self.remove_selected)
+        menu.addAction("Remove selected from the list  (Delete)", self.remove_selected)
         more.setMenu(menu)
         self.list.setContextMenuPolicy(Qt.ContextMenuPolicy.CustomContextMenu)
         self.list.customContextMenuRequested.connect(
@@ -62,7 +62,10 @@ class MicrographsPanel(Panel):
         self.curate = button("Curate...", "Table and plot of all micrographs; reject some; tune on a spread", curate)
         self.rows.addLayout(
             row(
-                self.add, button("Add folder...", "Add a folder with all below it", self._ask_folder), self.curate, more
+                self.add,
+                button("Add folder...", "Add a folder and its subfolders", self._ask_folder),
+                self.curate,
+                more,
             )
         )
         self.rows.addWidget(self.list)
@@ -240,7 +243,7 @@ class MicrographsPanel(Panel):
         item.show(3, "" if best is None else f"{best:.2f}")
 
     def _loaded(self) -> None:
-        """Say the pixel size and where it is from, in the place of the number that may be typed."""
+        """Show the pixel size and its source where a number may be typed."""
         loaded = self._controller.loaded
         for stem in {self._previewed, "" if loaded is None else loaded.stem}:
             self._update_item(stem)

@@ -1,4 +1,4 @@
-"""What a search will take, said in part 3 before it is begun."""
+"""What a search will take, shown in part 3 before it begins."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from superqt.utils import qdebounced
 
 from napari_gempick.model.errors import GempickError
 from napari_gempick.model.settings import TEMPLATE_SETTINGS
+from napari_gempick.widgets.state.look import counted
 from napari_gempick.widgets.state.outlook import Outlook, measured_rate, outlook, rate_of
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ def duration(seconds: float) -> str:
 
 
 class Outlooks:
-    """Says before a search what it will take and what looks wrong; shows the automatic angle step in its empty field.
+    """Shows before a search what it will take and what looks wrong; shows the automatic angle step in its empty field.
 
     Parameters
     ----------
@@ -64,7 +65,8 @@ class Outlooks:
         state, loaded, file = controller.state, controller.loaded, controller.file
         size = None if loaded is None or loaded.image is None else (loaded.image.shape, loaded.pixel_size)
         machine = self._searches.machine
-        key = (state.views, *(state.values.get(name) for name in TEMPLATE_SETTINGS), size, self._rate, machine is None)
+        values = (state.values.get(name) for name in TEMPLATE_SETTINGS)
+        key = (state.views, *values, file, size, self._rate, machine is None)
         if key == self._key or controller.background.closed:
             return
         self._key = key
@@ -89,8 +91,7 @@ class Outlooks:
         words, warnings = "", [made] if isinstance(made, str) else []
         if isinstance(made, Outlook):
             self._field.explain(f"auto: {made.step:.1f}°")
-            many = "search image" if made.images == 1 else "search images"
-            words = f"{made.images:,} {many} for each micrograph"
+            words = f"{counted(made.images, 'search image')} for each micrograph"
             machine = self._searches.machine
             if made.seconds is not None:
                 gpus = machine is None or machine["gpus"]

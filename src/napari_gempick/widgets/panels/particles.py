@@ -1,4 +1,4 @@
-"""A fold of part 5: cut the particles out, for 2D classification."""
+"""A fold of part 5 that cuts the particles out for 2D classification."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from napari_gempick.widgets.forms.forms import Form
 from napari_gempick.widgets.forms.parts import Fold, button, row, shorten, small
 from napari_gempick.widgets.panels.outlooks import duration
 from napari_gempick.widgets.state.exporting import chosen_picks, export_picks
+from napari_gempick.widgets.state.look import counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -159,8 +160,8 @@ class ParticlesPanel(Fold):
             for name, words in (("at_edge", "too near the edge"), ("outside", "outside their micrograph"))
             if report[name]
         ]
-        many = "micrograph" if report["micrographs"] == 1 else "micrographs"
-        words = f"{report['particles']} particles of {report['micrographs']} {many}: {Path(report['star']).name}"
+        words = f"{counted(report['particles'], 'particle')} of {counted(report['micrographs'], 'micrograph')}: "
+        words += Path(report["star"]).name
         self.result.setText(words + (f"; left out: {', '.join(left)}" if left else "") + ".")
         self.result.setToolTip(f"<p>{report['output']}</p>" + "".join(f"<p>{note}</p>" for note in report["notes"]))
         self._controller.said.emit(f"{words} in {Path(report['star']).parent}.", "info")

@@ -75,7 +75,7 @@ class Scatter(QWidget):
         inner = QRectF(LEFT, EDGE, self.width() - LEFT - EDGE, self.height() - FOOT - EDGE)
         painter.fillRect(inner, ground)
         if not self._points:
-            painter.drawText(inner, Qt.AlignmentFlag.AlignCenter, "Nothing known of both numbers yet")
+            painter.drawText(inner, Qt.AlignmentFlag.AlignCenter, "No micrograph has both numbers yet")
             painter.end()
             return
         (x0, x1), (y0, y1) = self._ranges

@@ -12,16 +12,14 @@ from napari_gempick.widgets.forms.forms import Form
 from napari_gempick.widgets.forms.parts import button, row
 from napari_gempick.widgets.panels.ask import ask_me
 from napari_gempick.widgets.state.asking import QUESTIONS
+from napari_gempick.widgets.state.look import counted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from napari_gempick.widgets.state.controller import Controller
 
-_TEACH = (
-    "Rejected picks are taken for bad ones and added picks for good ones, of all micrographs of the session, beside "
-    "what the decoys teach"
-)
+_TEACH = "Also learn from your corrections on all micrographs: rejected picks are bad, added picks are good"
 
 
 class ScoreChoice(QWidget):
@@ -40,12 +38,12 @@ class ScoreChoice(QWidget):
         self.teach.changed.connect(controller.set_teach)
         self.ask = button(
             "Ask me",
-            f"Show the {QUESTIONS} candidates of all micrographs whose labels help most, and learn from the answers",
+            f"Ask about the {QUESTIONS} candidates that teach most, from all micrographs",
             lambda: ask_me(self, controller),
         )
         self.bars = QLabel("")
         self.bars.setStyleSheet("font-size: 10px;")
-        self.bars.setToolTip("<p>What counts in the learned score, as shares; red counts against a particle.</p>")
+        self.bars.setToolTip("<p>The share of each feature in the learned score. Red counts against a particle.</p>")
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addLayout(row(self.form.native, self.ask))
@@ -79,5 +77,5 @@ def bars_of(weights: Mapping[str, float], labels: int) -> str:
         f"{value:.2f}</td></tr>".replace("-", "−")
         for name, value in weights.items()
     ]
-    taught = f"<tr><td></td><td>with {labels} corrections</td></tr>" if labels else ""
+    taught = f"<tr><td></td><td>with {counted(labels, 'correction')}</td></tr>" if labels else ""
     return f"<table cellspacing='0' cellpadding='0'>{''.join(lines)}{taught}</table>"

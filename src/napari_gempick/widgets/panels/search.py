@@ -20,7 +20,7 @@ from napari_gempick.model.values import AUTO
 from napari_gempick.results.run_file import merged, read_settings
 from napari_gempick.widgets.forms.editors import lower
 from napari_gempick.widgets.forms.forms import Form
-from napari_gempick.widgets.forms.parts import Fold, Link, Panel, button, mark_next, row, small, url_of
+from napari_gempick.widgets.forms.parts import Fold, Link, Panel, button, keep_room, mark_next, row, small, url_of
 from napari_gempick.widgets.panels.outlooks import Outlooks, duration
 from napari_gempick.widgets.state.reopening import state_of_settings
 
@@ -78,6 +78,7 @@ class SearchPanel(Panel):
         self.warnings.setStyleSheet("font-size: 11px; color: #e08a00;")
         self.outlooks = Outlooks(controller, searches, self.fields["angle_step"], self.cost, self.warnings)
         for line in (self.cost, self.warnings):
+            keep_room(line)
             line.hide()
             self.rows.addWidget(line)
         self.rows.addLayout(row(self.preview, self.run_this, self.run_all, self.cancel))

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from magicgui.widgets import Dialog
 
+from napari_gempick.io.names import free_path
 from napari_gempick.io.stack import write_mrc
 from napari_gempick.model.errors import InputError
 from napari_gempick.widgets.forms.editors import edit
+from napari_gempick.widgets.state.look import counted
 from napari_gempick.workflows.average import average
 from napari_gempick.workflows.templates import project_files
 
@@ -28,11 +30,18 @@ def project(controller: Controller, path: Path, name: str, symmetry: str, angle_
     folder = _folder(controller)
     if folder is None or not controller.accepts_name(name):
         return
-    output = _free(folder, name, ".mrcs")
+    output = free_path(folder, name, ".mrcs")
     controller.said.emit(f"Projecting {path.name}; the view appears when it is done.", "info")
 
     def work() -> dict[str, object]:
-        return project_files(path, output, symmetry=symmetry, angle_step=angle_step, contrast="opposite")
+        return project_files(
+            path,
+            output,
+            symmetry=symmetry,
+            angle_step=angle_step,
+            contrast="opposite",
+            progress=controller.background.stop_if_closed,
+        )
 
     def take(made: dict[str, object]) -> None:
         for note in made["notes"]:  # type: ignore[attr-defined]
@@ -56,17 +65,17 @@ def average_picks(controller: Controller, name: str, diameter: float, *, only_by
         places = list(zip(picks.x.tolist(), picks.y.tolist(), strict=True))
     image, pixel_size = loaded.image, loaded.pixel_size
     box = 2 * round(BOX_OVER_DIAMETER * diameter / pixel_size / 2)
-    output = _free(folder, name, ".mrc")
+    output = free_path(folder, name, ".mrc")
 
     def work() -> int:
         if not places:
-            raise InputError("There are no picks to average; add some by hand: select the layer Picks, press 2, click.")
-        made = average([image], [np.array(places)], box)
+            raise InputError("There are no picks to average: click some particles with the tool Add.")
+        made = average([image], [np.array(places)], box, progress=controller.background.stop_if_closed)
         write_mrc(output, made.images[0], pixel_size)
         return len(made.x)
 
     def take(count: int) -> None:
-        controller.said.emit(f"{count} particles are averaged as the view {name}.", "info")
+        controller.said.emit(f"{counted(count, 'particle')} averaged as the view {name}.", "info")
         _add(controller, name, output, f"circle:{diameter:g}")
 
     controller.background.do(work, take)
@@ -77,13 +86,6 @@ def _folder(controller: Controller) -> Path | None:
         controller.said.emit("Add micrographs first: new templates are kept with the results.", "info")
         return None
     return controller.folder.path / "templates"
-
-
-def _free(folder: Path, name: str, suffix: str) -> Path:
-    number = 1
-    while (path := folder / f"{name}{'' if number == 1 else f'_{number}'}{suffix}").exists():
-        number += 1
-    return path
 
 
 def _add(controller: Controller, name: str, output: Path, mask: str) -> None:

@@ -25,7 +25,7 @@ from napari_gempick.model.settings import PickSettings
 from napari_gempick.model.values import AUTO
 from napari_gempick.widgets.forms.editors import edit
 from napari_gempick.widgets.forms.forms import Form, tip_of
-from napari_gempick.widgets.forms.parts import GAP, Panel, button, mark_next, pixmap, primary, row, tool
+from napari_gempick.widgets.forms.parts import GAP, Panel, button, mark_next, pixmap, primary, row, tab_through, tool
 from napari_gempick.widgets.layers.pictures import ViewPictures, draw_view
 from napari_gempick.widgets.panels.improve import ask_improved
 from napari_gempick.widgets.panels.template_actions import (
@@ -37,6 +37,7 @@ from napari_gempick.widgets.panels.template_actions import (
 )
 
 if TYPE_CHECKING:
+    from napari_gempick.widgets.background.search_runner import SearchRunner
     from napari_gempick.widgets.layers.drawing import MaskDrawing
     from napari_gempick.widgets.state.controller import Controller
     from napari_gempick.widgets.state.state import ViewSpec
@@ -64,13 +65,13 @@ class TemplatesPanel(Panel):
         Draws masks in the viewer.
     show_stacks : callable
         Shows the rotated templates and masks as layers.
-    search_again : callable
-        Searches all micrographs whose results are those of other templates.
+    searches : SearchRunner
+        Searches again with an improved template.
     """
 
-    def __init__(self, controller: Controller, drawing: MaskDrawing, show_stacks: Any, search_again: Any) -> None:
+    def __init__(self, controller: Controller, drawing: MaskDrawing, show_stacks: Any, searches: SearchRunner) -> None:
         super().__init__(2, "Templates", "An image or a stack for each view of the particle.")
-        self._controller, self._drawing, self._search_again = controller, drawing, search_again
+        self._controller, self._drawing, self._searches = controller, drawing, searches
         self.add = button("Add view", "Add what a view of the particle looks like", lambda: None)
         menu = QMenu(self.add)
         menu.addAction("Images or stacks from files...", self._ask_stack)
@@ -125,7 +126,7 @@ class TemplatesPanel(Panel):
             average_picks(controller, asked["name"], asked["diameter"], only_by_hand=asked["only"])
 
     def _free_name(self, file: str) -> str:
-        """Return side or top where the file's name says so, else its stem."""
+        """Return side or top where the file's name contains it, else its stem."""
         stem = Path(file).name.lstrip(".").split(".")[0]
         words = stem.lower().replace("-", "_").split("_")
         name = next((word for word in ("side", "top", "front", "tilted") if word in words), stem.replace("=", "_"))
@@ -135,6 +136,9 @@ class TemplatesPanel(Panel):
     def _state_changed(self, state: Any, before: Any) -> None:
         self.form.show_values(state.values)
         self._show_contrast(bool(state.values.get("ctf")))
+        if state.values.get("ctf") != before.values.get("ctf"):
+            for line in self.views.values():
+                line.show_improve()
         drawn_with = ("template_pixel_size", "diameter", "mask_edge", "mask_rotation")
         stale = any(state.values.get(name) != before.values.get(name) for name in drawn_with)
         if (state.views, bool(state.files)) != (before.views, bool(before.files)) or stale:
@@ -145,7 +149,7 @@ class TemplatesPanel(Panel):
         self.contrast.enabled = not with_ctf
         if with_ctf:
             self.contrast.show_none("from the CTF")
-        why = "<p>The CTF gives the contrast; take it away in <b>Search, More settings</b> to choose it here.</p>"
+        why = "<p>The CTF gives the contrast. Remove the CTF in <b>Search, More settings</b> to choose it here.</p>"
         self.contrast.tooltip = why if with_ctf else self._tip
 
     def _show(self, views: tuple[ViewSpec, ...], stale: bool = False) -> None:
@@ -166,21 +170,22 @@ class TemplatesPanel(Panel):
         self.views = {}
         for place, view in enumerate(views):
             known = rows.get(view.name) or unnamed.pop(view.files, None)
-            made = self.views[view.name] = known or _ViewRow(self._controller, self._drawing, self._search_again, view)
+            made = self.views[view.name] = known or _ViewRow(self._controller, self._drawing, self._searches, view)
             if self._box.indexOf(made) != place:
                 self._box.insertWidget(place, made)
         for old in rows.values():
             if old not in self.views.values():
                 self._box.removeWidget(old)
                 old.leave()
+        tab_through(self.stacks, *self.views.values())
 
 
 class _ViewRow(QFrame):
     """One view: colour, name, mask, pictures."""
 
-    def __init__(self, controller: Controller, drawing: MaskDrawing, search_again: Any, spec: ViewSpec) -> None:
+    def __init__(self, controller: Controller, drawing: MaskDrawing, searches: SearchRunner, spec: ViewSpec) -> None:
         super().__init__()
-        self._controller, self._drawing, self._search_again = controller, drawing, search_again
+        self._controller, self._drawing, self._searches = controller, drawing, searches
         self._spec = spec
         self._drawn: Any = None
         self._gone = False
@@ -196,7 +201,9 @@ class _ViewRow(QFrame):
         self.count.setStyleSheet("font-size: 11px;")
         remove = tool("✕", "Remove this view", lambda: controller.remove_view(self._spec.name))
         more = tool("+", "Add templates to this view", self._ask_more)
-        self.improve = button("Improve from picks...", "Average the accepted picks as a better template", self._improve)
+        self.improve = button(
+            "Improve from picks...", "Average the accepted picks into a better template", self._improve
+        )
         self.improve.hide()
         self.mask = edit(str, label="Mask", tip=MASK_TIP, choices=_MASKS)
         self.mask.changed.connect(self._mask_chosen)
@@ -206,8 +213,8 @@ class _ViewRow(QFrame):
         )
         for size in (self.along_x, self.along_y):
             size.changed.connect(self._size_changed)
-        self.use = primary("Use the drawing", "Take what is drawn as the mask of this view", self._use_drawing)
-        self.give_up = button("Cancel", "Leave the mask as it was", drawing.cancel)
+        self.use = primary("Use the drawing", "Use the drawing as the mask of this view", self._use_drawing)
+        self.give_up = button("Cancel", "Keep the mask as it was", drawing.cancel)
         self.drawing = QWidget()
         self.drawing.setLayout(row(self.use, self.give_up))
         top = row(self.colour, self.name.native, self.count, more, remove, wide=1)
@@ -231,7 +238,7 @@ class _ViewRow(QFrame):
         return self._spec.files
 
     def leave(self) -> None:
-        """Go, and take no pictures that come later."""
+        """Go, and ignore pictures that come later."""
         self._gone = True
         if self._drawing.view == self._spec.name:
             self._drawing.cancel()
@@ -239,7 +246,7 @@ class _ViewRow(QFrame):
         self.deleteLater()
 
     def show_view(self, spec: ViewSpec, stale: bool) -> None:
-        """Show what the state says about the view."""
+        """Show the view as the state has it."""
         if self._drawing.view == self._spec.name != spec.name:
             self._drawing.view = spec.name
         self._spec = spec
@@ -260,16 +267,17 @@ class _ViewRow(QFrame):
             self._draw(spec)
 
     def _improve(self) -> None:
-        ask_improved(self.window(), self._controller, self._spec.name, self._search_again)
+        ask_improved(self.window(), self._controller, self._searches, self._spec.name)
 
     def show_improve(self) -> None:
-        """Offer a better template once there are picks of this view of one template."""
+        """Offer a better template once this view, with one template, has picks."""
         controller, made = self._controller, getattr(self, "made", None)
         picks = any(
             result.row.get("picks_per_view", {}).get(self._spec.name) is not None and not result.error
             for result in controller.results.values()
         )
-        self.improve.setVisible(picks and made is not None and made.sections == 1)
+        with_ctf = bool(controller.state.values.get("ctf"))  # which an average contains already
+        self.improve.setVisible(picks and made is not None and made.sections == 1 and not with_ctf)
 
     def show_drawing(self) -> None:
         """Show the buttons that end a drawing while the mask of this view is drawn."""
@@ -340,6 +348,9 @@ class _ViewRow(QFrame):
             made = getattr(self, "made", None)
             if made is not None:
                 self._drawing.start(name, made)
+            else:
+                words = f"The template of {name} cannot be shown yet, so that no mask can be drawn on it."
+                self._controller.said.emit(words, "info")
             self.show_view(self._spec, stale=False)
 
     def _suggested(self) -> tuple[float, float]:

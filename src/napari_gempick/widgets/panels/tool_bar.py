@@ -43,7 +43,7 @@ class ToolBar(QWidget):
             made.setCheckable(True)
             made.setStyleSheet("QPushButton:checked { background: #2a6fc9; color: white; }")
         self._choices: list[tuple[str, str]] = [("best view", "")]
-        self._views = edit(str, label="View of added picks", tip="The view that added picks get", choices=self._listed)
+        self._views = edit(str, label="View of added picks", tip="The view given to added picks", choices=self._listed)
         self._views.changed.connect(self._view_chosen)
         self.views = self._views.native
         line = row(*self.buttons.values(), self.views, wide=len(self.buttons))

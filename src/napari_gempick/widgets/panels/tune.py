@@ -15,10 +15,11 @@ from napari_gempick.model.settings import PickSettings
 from napari_gempick.widgets.background.pick_counter import BINS
 from napari_gempick.widgets.forms.editors import WheelGuard, edit, lower
 from napari_gempick.widgets.forms.forms import Form, tip_of
-from napari_gempick.widgets.forms.parts import GAP, Fold, Panel, button, mark_next, row, small, tool
+from napari_gempick.widgets.forms.parts import GAP, Fold, Panel, button, mark_next, row, small, tab_through, tool
 from napari_gempick.widgets.panels.gallery import Gallery
 from napari_gempick.widgets.panels.histogram import Histogram
 from napari_gempick.widgets.panels.score import ScoreChoice
+from napari_gempick.widgets.state.look import counted
 
 if TYPE_CHECKING:
     from napari_gempick.widgets.background.fdr_estimator import FdrEstimator
@@ -28,7 +29,11 @@ if TYPE_CHECKING:
     from napari_gempick.widgets.state.controller import Controller
 
 
-_COLOURS = [("view", "view"), ("score", "score")]
+_COLOURS = [("view", "view"), ("score", "score"), ("chance it is false", "false")]
+_COLOURS_TIP = (
+    "<p>What the colour of a pick shows. Scores go from violet, the lowest, to yellow; the estimated chance of being "
+    "false goes from yellow, 0 %, to violet, 100 %.</p>"
+)
 _THRESHOLD = declarations(PickSettings)["threshold"]
 
 
@@ -78,9 +83,6 @@ class TunePanel(Panel):
         self.rows.addLayout(row("For", self.all, self.this, 1, self.automatic))
         self.score = ScoreChoice(controller)
         self.rows.addWidget(self.score)
-        self.nothing = small("")
-        self.nothing.hide()
-        self.rows.addWidget(self.nothing)
         self._sliders_box = QGridLayout()
         self._sliders_box.setSpacing(GAP)
         self._sliders_box.setColumnStretch(1, 1)
@@ -90,6 +92,9 @@ class TunePanel(Panel):
         self.histogram.dragged.connect(self._moved)
         self.histogram.released.connect(self._released)
         self.rows.addWidget(self.histogram)
+        self.nothing = small("")
+        self.nothing.hide()
+        self.rows.addWidget(self.nothing)  # below what is dragged when it appears
         self.form = Form(
             PickSettings,
             names_with(PickSettings, group="Tune"),
@@ -99,13 +104,13 @@ class TunePanel(Panel):
         self.rows.addWidget(self.form.native)
         self.limits = Limits(controller, estimates)
         self.rows.addWidget(self.limits)
-        self.colours = edit(
-            str, "view", label="Colour of picks", tip="What the colour of a pick says", choices=_COLOURS
-        )
+        self.colours = edit(str, "view", label="Colour of picks", tip=_COLOURS_TIP, choices=_COLOURS)
+        layers.picks.false_of = estimates.false_of
+        estimates.estimated.connect(layers.picks.show_false)
         self.colours.changed.connect(lambda by: layers.picks.show_as(colour_by=by))
-        self.crosses = edit(bool, False, label="crosses", tip="Crosses in place of circles")
+        self.crosses = edit(bool, False, label="crosses", tip="Crosses instead of circles")
         self.crosses.changed.connect(lambda on: layers.picks.show_as(crosses=on))
-        self.rows.addLayout(row("Picks coloured by", self.colours.native, self.crosses.native, wide=1))
+        self.rows.addLayout(row("Colour by", self.colours.native, self.crosses.native, wide=1))
         self.rows.addWidget(small("About the threshold: solid frames are picks; X rejects."))
         self.gallery = Gallery(controller, layers, go_to)
         self.rows.addWidget(self.gallery)
@@ -143,6 +148,7 @@ class TunePanel(Panel):
             made = self.sliders[view] = _Slider(label, view, self._moved, self._released)
             self._sliders_box.addWidget(made.label, place, 0)
             self._sliders_box.addWidget(made.slider, place, 1)
+        tab_through(self.score.teach.native, *(slider.slider for slider in self.sliders.values()))
 
     def _moved(self, view: str, value: float) -> None:
         if self._before is None and self._controller.choice is not None:
@@ -193,9 +199,8 @@ class TunePanel(Panel):
             return
         number = len(choice)
         change = "" if self._before in (None, number) else f"  ({number - self._before:+d})"
-        word = "pick" if number == 1 else "picks"
         preview = " (preview)" if controller.loaded is not None and controller.loaded.preview else ""
-        self.count.setText(f"{number} {word}{preview}{change}")
+        self.count.setText(f"{counted(number, 'pick')}{preview}{change}")
         self._explain_nothing("" if number or controller.loaded is None else _why_none(controller))
         edits = controller.edits()
         words = [
@@ -241,7 +246,7 @@ def _why_none(controller: Controller) -> str:
     if board is None:
         return ""
     if not len(board.picks):
-        return f"The search found no score above {board.candidates.floor:g}: are these the right templates?"
+        return f"No score is above {board.candidates.floor:g}. Are these the right templates?"
     tune, names = controller.tune(), board.candidates.view_names
     best = {name: board.picks.score[board.picks.view == i].max(initial=-1) for i, name in enumerate(names)}
     name = max(names, key=lambda name: best[name] - tune.threshold(name))
@@ -249,9 +254,9 @@ def _why_none(controller: Controller) -> str:
     if best[name] < tune.threshold(name):
         return (
             f"The best score{of}, {best[name]:.2f}, is below the threshold {tune.threshold(name):.2f}. "
-            "Automatic chooses one from the scores."
+            "Press Automatic to choose it from the scores."
         )
-    return "Distance, border, limits, or what is left out take all picks away."
+    return "Distance, border, limits or excluded areas remove all picks."
 
 
 class _Slider:
@@ -273,6 +278,7 @@ class _Slider:
         self.slider.setPageStep(5 * _THRESHOLD.step)
         self.slider.setRange(_THRESHOLD.low, _THRESHOLD.high)
         number, handle = self.slider.findChild(QLineEdit), self.slider.findChild(QDoubleSlider)
+        self.slider.setFocusPolicy(Qt.FocusPolicy.NoFocus)  # its handle has it
         number.setStyleSheet("border: 1px solid #7a7d85; border-radius: 2px; padding: 1px;")
         WheelGuard(handle)
         for widget in (self.label, self.slider, number, handle):

@@ -1,4 +1,4 @@
-"""What is seen against sets of picks or a truth: which picks both have, which one has alone. No Qt, no napari."""
+"""What is seen against sets of picks or a truth: which picks both have, and which only one has. No Qt, no napari."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from napari_gempick.widgets.state.controller import Controller
 
 UNSEARCHED = 40.0
-"""px: half of it is the tolerance while nothing says how large particles are."""
+"""px: half of it is the tolerance while the size of particles is unknown."""
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,7 @@ class Comparison:
             self.changed.emit()
 
     def draw(self, on: bool) -> None:
-        """Draw it, or keep the numbers alone."""
+        """Draw it, or keep only the numbers."""
         if on != self.drawn:
             self.drawn = on
             self.changed.emit()
@@ -140,7 +140,7 @@ class Comparison:
     # work
 
     def _forget(self) -> None:
-        """Drop what was said of another micrograph."""
+        """Drop what was found for another micrograph."""
         if self.matchings:
             self.matchings = {}
             self.changed.emit()
@@ -221,7 +221,7 @@ class Comparison:
                         there = micrographs.get(chosen.file.output_stem)
                         if there is not None:
                             found[name].append(compare_seen(seen, there, limit))
-            except GempickError:  # settings that contradict themselves; said when they are used
+            except GempickError:  # settings that contradict themselves; reported when they are used
                 return None
             return {name: {"micrographs": len(some), **counts(some)} for name, some in found.items() if some}
 

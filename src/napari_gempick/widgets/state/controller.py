@@ -19,6 +19,7 @@ from napari_gempick.model.errors import GempickError, InputError, OutputError
 from napari_gempick.widgets.state.candidate_selection import CandidateSelection
 from napari_gempick.widgets.state.decisions import Decisions
 from napari_gempick.widgets.state.loading import BOARD_SETTINGS, CandidateCache, Loaded, load, load_maps
+from napari_gempick.widgets.state.look import counted
 from napari_gempick.widgets.state.saving import Saver, Snapshot
 from napari_gempick.widgets.state.session import (
     SessionFolder,
@@ -55,7 +56,7 @@ class Controller(Decisions):
     continues : callable
         Asks whether to continue in the folder of an earlier session on the same micrographs.
     unreadable : dict of str to str
-        Why micrographs that were to be shown could not be read.
+        Why micrographs could not be read, by stem.
     first_look : bool
         There are results for the first time, and nobody has moved a threshold: it is to be chosen from the scores.
     """
@@ -114,18 +115,18 @@ class Controller(Decisions):
         """Add files, folders, globs or STAR lists; what is listed already stays as it is."""
         skip = [self.folder.path] if self.folder is not None else []
         own = None if self.folder is None else self.folder.path
+        begins = not self.state.files
 
         def search() -> tuple[list[MicrographFile], list[str], Path | None]:
             notes: list[str] = []
             found = find_micrographs(list(inputs), skip=skip, notify=notes.append)
-            return found, notes, earlier_session(found, own)
+            return found, notes, earlier_session(found, own) if begins else None
 
         self.background.do(search, self._take_found)
 
     def _take_found(self, result: tuple[list[MicrographFile], list[str], Path | None]) -> None:
         found, notes, earlier = result
-        begins = not self.state.files
-        if begins and earlier is not None and self.continues(earlier) and self.open_folder(earlier):
+        if not self.state.files and earlier is not None and self.continues(earlier) and self.open_folder(earlier):
             known = {file.path for file in self.state.files}
             found = [file for file in found if file.path not in known]
         if found:
@@ -147,7 +148,7 @@ class Controller(Decisions):
             self.said.emit("These micrographs are in the list already.", "info")
             return
         first = len(self.state.files)
-        words = added[0].path.name if len(added) == 1 else f"{len(added)} micrographs"
+        words = added[0].path.name if len(added) == 1 else counted(len(added), "micrograph")
         beside = added[0].path.parent
         elsewhere = not first and self._beside not in (None, beside)
         self.do(f"add {words}", replace(self.state, files=(*self.state.files, *added)))
@@ -158,7 +159,7 @@ class Controller(Decisions):
             self.go(first)
 
     def remove_micrographs(self, numbers: Sequence[int]) -> None:
-        """Take micrographs off the list; their files and results stay."""
+        """Remove micrographs from the list; their files and results stay."""
         left = tuple(file for i, file in enumerate(self.state.files) if i not in set(numbers))
         if left != self.state.files:
             self.do("remove micrographs", replace(self.state, files=left))
@@ -172,11 +173,6 @@ class Controller(Decisions):
         self.reload()
         self.save()
 
-    def step(self, by: int) -> None:
-        """Show the next (1) or the previous (-1) micrograph."""
-        if self.current is not None:
-            self.go(self.current + by)
-
     def reload(self) -> None:
         """Read the current micrograph and its results anew; it is shown when it is there."""
         self._generation += 1
@@ -189,7 +185,7 @@ class Controller(Decisions):
         lesson = state.lesson
         try:
             state.settings()
-        except GempickError:  # being typed; what is wrong is said when it is used
+        except GempickError:  # being typed; what is wrong is reported when it is used
             state = State(values={"pixel_size": state.values.get("pixel_size")})
         folder = None if self.folder is None else self.folder.path
 
@@ -233,7 +229,7 @@ class Controller(Decisions):
         self.background.do(read, take)
 
     def show_preview(self, stem: str, path: Path, diameter: float) -> None:
-        """Show what a quick look has found, in the place of the candidates of a search; nothing of it is kept."""
+        """Show what a quick look has found, instead of the candidates of a search; nothing of it is kept."""
         generation = self._generation
         border = (self.state.values.get("diameter") or 0.0) / 2
 
@@ -252,7 +248,7 @@ class Controller(Decisions):
         return self.loaded is not None and self.loaded.board is not None and result is not None and result.maps
 
     def show_map_of(self, view: str) -> None:
-        """Show the maps of a view alone, of those that were kept, or of all views together ("")."""
+        """Show the maps of one view, of those that were kept, or of all views together ("")."""
         if view != self.map_view:
             self.map_view = view
             self._read_maps()
@@ -305,7 +301,7 @@ class Controller(Decisions):
             self.said.emit(error.sentence, "error")
             return False
         self._leave(folder)
-        left, self.results, self._beside = self.results, {}, None
+        left, self.results, self._beside, self.first_look = self.results, {}, None, False
         self.folder_changed.emit()
         for stem in left:
             self.results_changed.emit(stem)
@@ -322,7 +318,7 @@ class Controller(Decisions):
         self.folder = folder
 
     def open_folder(self, path: Path) -> bool:
-        """Go on with a folder of results: of an earlier session, or of `gempick pick`, here or on a cluster."""
+        """Continue in a folder of results: of an earlier session, or of `gempick pick`, here or on a cluster."""
         try:
             folder = self.folder if self.folder and self.folder.path == path else SessionFolder(path)
         except OutputError as error:
@@ -338,9 +334,10 @@ class Controller(Decisions):
             self.said.emit(error.sentence, "error")
             return False
         self._leave(folder)
-        before, self.history, self._beside, self.unreadable = self.state, History(state), None, {}
+        before, self.history, self.unreadable = self.state, History(state), {}
+        self._beside = state.files[0].path.parent if state.files else None
         changed = dict.fromkeys([*self.results, *results])
-        self.results = results
+        self.results, self.first_look = results, False
         stems = [file.output_stem for file in state.files]
         self.current = stems.index(current) if current in stems else (0 if stems else None)
         self.folder_changed.emit()
@@ -365,7 +362,7 @@ class Controller(Decisions):
             self._saver.put(Snapshot(self.folder, self.state, dict(self.results), self.stem))
 
     def save_now(self) -> None:
-        """Save the session, and wait for it; a folder that cannot be written is said."""
+        """Save the session, and wait for it; a folder that cannot be written is reported."""
         if self.folder is None:
             return
         try:

@@ -37,14 +37,12 @@ class Numbers:
 
     Attributes
     ----------
-    stem : str
     kept : bool
         It is not rejected.
     values : mapping of str to float
         By the names of COLUMNS; NaN where nothing is known.
     """
 
-    stem: str
     kept: bool
     values: Mapping[str, float]
 
@@ -81,7 +79,7 @@ def numbers_of(
             "fit": fit,
             "excluded": 100 * excluded,
         }
-        found[stem] = Numbers(stem, stem not in controller.state.rejected, values)
+        found[stem] = Numbers(stem not in controller.state.rejected, values)
     return found
 
 

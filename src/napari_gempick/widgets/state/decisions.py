@@ -12,7 +12,7 @@ from psygnal import Signal
 from napari_gempick.io.names import is_below
 from napari_gempick.model.settings import LEARNED
 from napari_gempick.model.values import AUTO
-from napari_gempick.widgets.state.look import VIEW_COLOURS
+from napari_gempick.widgets.state.look import VIEW_COLOURS, counted
 from napari_gempick.widgets.state.state import Added, Edits, History, State, Tune, ViewSpec
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ class Decisions:
     choice : Choice or None
         Its picks.
     only_current : bool
-        Thresholds are changed for it alone.
+        Thresholds are changed only for it.
     """
 
     state_changed = Signal(State, State)
@@ -98,9 +98,9 @@ class Decisions:
         return None if self.file is None else self.file.output_stem
 
     def reject_micrographs(self, stems: Sequence[str], rejected: bool) -> None:
-        """Leave micrographs out of searches, export and jobs, or take them in again."""
+        """Leave micrographs out of searches, export and jobs, or include them again."""
         now = self.state.rejected | set(stems) if rejected else self.state.rejected - set(stems)
-        words = f"{'reject' if rejected else 'keep'} {len(stems)} micrograph{'' if len(stems) == 1 else 's'}"
+        words = f"{'reject' if rejected else 'keep'} {counted(len(stems), 'micrograph')}"
         self.do(words, replace(self.state, rejected=now))
 
     # templates
@@ -121,7 +121,7 @@ class Decisions:
         self.do(f"add templates {name}", replace(self.state, views=tuple(views)))
 
     def accepts_name(self, name: str) -> bool:
-        """Return whether a view can have a name, which files are called after; otherwise say why not."""
+        """Return whether a view can have a name, which files are called after; otherwise report why not."""
         accepted = is_below(name) and not any(mark in name for mark in "=/\\")
         if not accepted:
             self.said.emit(f"A view cannot be called {name!r}; give a name without = / \\ and not only dots.", "error")
@@ -134,7 +134,7 @@ class Decisions:
             if not self.accepts_name(new):
                 return
             if new in [view.name for view in self.state.views]:
-                self.said.emit(f"Another view is called {new!r} already; give another name.", "error")
+                self.said.emit(f"Another view is already called {new!r}. Choose another name.", "error")
                 return
         views = tuple(replace(v, **changes) if v.name == name else v for v in self.state.views)
         state = replace(self.state, views=views)
@@ -243,7 +243,7 @@ class Decisions:
         return self.state.edits.get(self.stem or "", Edits())
 
     def reject(self, positions: Sequence[tuple[float, float]], gesture: str | None = None) -> None:
-        """Reject the picks at these positions (x, y), pixels of the file; added ones are taken away."""
+        """Reject the picks at these positions (x, y), pixels of the file; added ones are removed."""
         if self.stem is None or not len(positions) or not self.is_shown:
             return
         edits = self.edits()
@@ -253,8 +253,8 @@ class Decisions:
         words = "a pick" if len(own) == 1 else f"{len(own)} picks"
         self.do(f"reject {words}", self.state.with_edits(self.stem, edits), gesture)
 
-    def add_pick(self, x: float, y: float, view: str = "", gesture: str | None = None) -> None:
-        """Add a pick at (x, y), pixels of the file; score, view and psi are what the maps or candidates say there.
+    def add_pick(self, x: float, y: float, view: str = "") -> None:
+        """Add a pick at (x, y), pixels of the file; score, view and psi are those of the maps or candidates there.
 
         Picks nearer than the minimum distance give way, found ones and added ones.
         """
@@ -267,15 +267,14 @@ class Decisions:
         edits, apart = self.edits(), self._apart()
         kept = tuple(added for added in edits.added if math.dist((added.x, added.y), (x, y)) >= apart)
         edits = replace(edits, added=(*kept, self._described(float(x), float(y), view)))
-        self.do("add a pick", self.state.with_edits(self.stem, edits), gesture)
+        self.do("add a pick", self.state.with_edits(self.stem, edits))
 
     def judge(self, stem: str, pick: Added, good: bool) -> None:
-        """Take a candidate of any micrograph for a particle, or reject it."""
-        edits = self.state.edits.get(stem, Edits())
-        if good:
-            edits = replace(edits, added=(*edits.added, pick))
-        else:
-            edits = replace(edits, rejected=(*edits.rejected, (pick.x, pick.y)))
+        """Call a candidate of any micrograph a particle, or reject it."""
+        edits, place = self.state.edits.get(stem, Edits()), (pick.x, pick.y)
+        rejected = tuple(other for other in edits.rejected if other != place)
+        added = tuple(other for other in edits.added if (other.x, other.y) != place)
+        edits = Edits(rejected, (*added, pick)) if good else Edits((*rejected, place), added)
         self.do(f"call a candidate {'good' if good else 'bad'}", self.state.with_edits(stem, edits))
 
     def move_pick(self, old: tuple[float, float], new: tuple[float, float]) -> None:
@@ -289,7 +288,7 @@ class Decisions:
         self.do("move a pick", self.state.with_edits(self.stem, Edits(rejected, (*kept, moved))))
 
     def _apart(self) -> float:
-        """Return the minimum distance in pixels of the file; 0 while nothing says how large particles are."""
+        """Return the minimum distance in pixels of the file; 0 while the size of particles is unknown."""
         loaded, tune = self.loaded, self.tune()
         if loaded is not None and loaded.board is not None:
             return loaded.board.min_distance(tune) / loaded.board.candidates.pixel_size
@@ -298,9 +297,9 @@ class Decisions:
         return distance / size if size else 0.0
 
     def _described(self, x: float, y: float, view: str) -> Added:
-        """Return a pick with what the maps say at its place, or else the candidate that lies there.
+        """Return a pick with the values of the maps at its place, or else of the candidate that lies there.
 
-        With a view that was chosen, they must speak of that view.
+        Where a view was chosen, they must be those of that view.
         """
         loaded = self.loaded
         names = self.view_names()

@@ -82,7 +82,7 @@ class Judge:
         for file in searched(state, results):
             try:
                 board = boards.get(file, state, folder, results)
-            except InputError:  # said for those whose picks are wanted
+            except InputError:  # reported for those whose picks are wanted
                 continue
             scores = None if board is None else board.scores(state.tune_of(file.output_stem))
             if scores is not None:

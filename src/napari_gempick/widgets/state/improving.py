@@ -15,10 +15,11 @@ from napari_gempick.io.images.micrograph import as_float32, read_micrograph
 from napari_gempick.model.errors import InputError
 from napari_gempick.model.geometry import Extent
 from napari_gempick.widgets.state.exporting import picks_by_micrograph
-from napari_gempick.workflows.average import MOST, average
+from napari_gempick.widgets.state.look import counted
+from napari_gempick.workflows.average import MOST, average, require_same_pixel
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 
 FEWEST = 5
 """Picks that make an average worth looking at."""
+_CHOOSING, _READING, _ALIGNING = 0.1, 0.4, 0.9
+"""Shares of the work that are done when the picks are chosen, the particles cut out, and these aligned."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,6 +48,8 @@ class Improved:
     particles, micrographs : int
     score : float
         Mean NCC of the particles with the average of the others.
+    problems : tuple of str
+        Why micrographs are left out.
     """
 
     view: str
@@ -54,9 +59,17 @@ class Improved:
     particles: int
     micrographs: int
     score: float
+    problems: tuple[str, ...]
 
 
-def improve(state: State, results: Mapping[str, Result], folder: Path, boards: CandidateCache, name: str) -> Improved:
+def improve(
+    state: State,
+    results: Mapping[str, Result],
+    folder: Path,
+    boards: CandidateCache,
+    name: str,
+    progress: Callable[[float], None] = lambda share: None,
+) -> Improved:
     """Average the accepted picks of a view over all searched micrographs, turned as they were found.
 
     Parameters
@@ -67,36 +80,49 @@ def improve(state: State, results: Mapping[str, Result], folder: Path, boards: C
         Of the results.
     boards : CandidateCache
     name : str
-        The view, of one template.
+        A view with one template.
+    progress : callable
+        Called with the share that is done; what it raises ends the work.
 
     Raises
     ------
     InputError
-        There are too few picks, the view has several templates, or they are multiplied by a CTF.
+        There are too few picks, the micrographs have different pixel sizes, the view has several templates, or they
+        are multiplied by a CTF.
     """
     if state.values.get("ctf"):
-        raise InputError("With a CTF, templates are multiplied by it; an average of particles holds it already.")
+        raise InputError(
+            "A search with a CTF multiplies the templates by it, but an average of particles already contains it. "
+            "Search without a CTF to improve a template."
+        )
     (view,) = (view for view in read_views(state.settings()) if view.name == name)
     if len(view.templates) > 1:
-        raise InputError(f"{name} has {len(view.templates)} templates; only a view of one template can be improved.")
+        raise InputError(f"{name} has {len(view.templates)} templates; only a view with one template can be improved.")
     before, pixel_size = view.templates[0], view.pixel_size
-    found = [
-        (one, _of_view(one, name))
-        for one in picks_by_micrograph(state, results, folder, state.files, boards)
-        if not isinstance(one, str)
-    ]
+    found, problems = [], []
+    for number, one in enumerate(picks_by_micrograph(state, results, folder, state.files, boards)):
+        progress(_CHOOSING * number / len(state.files))
+        if isinstance(one, str):
+            problems.append(one)
+        else:
+            found.append((one, _of_view(one, name)))
     best = np.sort(np.concatenate([one.picks.score[mine] for one, mine in found] or [np.zeros(0)]))[::-1][:MOST]
     if len(best) < FEWEST:
-        raise InputError(
-            f"{len(best)} picks of {name} are too few to improve its template; search more micrographs, or lower the "
-            "threshold."
+        sentences = (
+            f"{counted(len(best), 'pick')} of {name}, but a better template needs {FEWEST}; search more "
+            "micrographs, or lower the threshold.",
+            *problems,
         )
+        raise InputError(" ".join(sentences))
     found = [(one, mine[one.picks.score[mine] >= best[-1]]) for one, mine in found]
     found = [(one, mine) for one, mine in found if len(mine)]
-    spacing = min(one.pixel_size for one, _ in found)
+    sizes = [one.pixel_size for one, _ in found]
+    require_same_pixel(sizes)
+    spacing = min(sizes)
 
     def images() -> Iterator[NDArray[np.float32]]:
-        for one, _ in found:
+        for number, (one, _) in enumerate(found):
+            progress(_CHOOSING + (_READING - _CHOOSING) * number / len(found))
             yield as_float32(read_micrograph(one.file.path, one.pixel_size), "replace")[0]
 
     made = average(
@@ -104,13 +130,15 @@ def improve(state: State, results: Mapping[str, Result], folder: Path, boards: C
         [np.stack([one.picks.x[mine], one.picks.y[mine]], axis=1) for one, mine in found],
         2 * math.ceil(max(before.shape) * pixel_size / spacing / 2),
         psi=[one.picks.psi[mine] for one, mine in found],
+        progress=lambda share: progress(_READING + (_ALIGNING - _READING) * share),
     )
     height, width = before.shape
     whole = Extent(height // 2, width // 2, height - height // 2 - 1, width - width // 2 - 1)
     after = ContinuousImage(made.images[0], spacing, finest=pixel_size).sample(0.0, pixel_size, whole)
     after = _centred_as(before, after * np.float32(-1 if state.inverted else 1))
     used = len(set(made.micrograph.tolist()))
-    return Improved(name, before, after, pixel_size, len(made.x), used, float(made.score.mean()))
+    progress(1.0)
+    return Improved(name, before, after, pixel_size, len(made.x), used, float(made.score.mean()), tuple(problems))
 
 
 def _centred_as(before: NDArray[np.float32], after: NDArray[np.float32]) -> NDArray[np.float32]:

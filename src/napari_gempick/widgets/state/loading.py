@@ -65,7 +65,7 @@ class Loaded:
     ----------
     stem : str
     image : (ny, nx) array, optional
-        None where the file cannot be used; `error` says why.
+        None where the file cannot be used; `error` is the reason.
     pixel_size : float or None
         Å.
     pixel_size_source : str

@@ -1,4 +1,4 @@
-"""How things look: contrast, colours of views, colormaps. No Qt, no napari."""
+"""How things look: contrast, colours of views, colormaps, numbers in words. No Qt, no napari."""
 
 from __future__ import annotations
 
@@ -19,6 +19,11 @@ VIEW_COLOURS = ("#2f9bff", "#ff9d2e", "#35c46a", "#e0529c", "#b58cff", "#c9c33a"
 """Blue and orange first: told apart by nearly everyone, and seen on grey."""
 ADDED_COLOUR = "#ffffff"
 _SAMPLED = 250_000
+
+
+def counted(number: int, what: str) -> str:
+    """Return a number of things in words: 1 pick, 2 picks."""
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
 
 
 def contrast_limits(data: NDArray[Any]) -> tuple[float, float]:
@@ -60,11 +65,14 @@ def score_colours(low: float = -1.0, high: float = 1.0) -> NDArray[np.float32]:
     return np.stack(made, axis=1).astype(np.float32)
 
 
-def shades_of_scores(score: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return a colour for each score, (n, 4): violet for the lowest of them, over green, to yellow for the highest."""
+def shades_of_scores(score: NDArray[np.float32], limits: tuple[float, float] | None = None) -> NDArray[np.float32]:
+    """Return a colour for each score, (n, 4): violet for the lowest, over green, to yellow for the highest.
+
+    The lowest and the highest are `limits`, or those that there are.
+    """
     if not len(score):
         return np.zeros((0, 4), np.float32)
-    low, high = float(score.min()), float(score.max())
+    low, high = limits or (float(score.min()), float(score.max()))
     stops = np.stack([rgba(colour) for colour in ("#7b3fc4", "#3f7fd0", "#2fb08a", "#8fd14a", "#fde725")])
     place = (score - low) / max(high - low, 1e-6) * (len(stops) - 1)
     return np.stack([np.interp(place, np.arange(len(stops)), band) for band in stops.T], axis=1).astype(np.float32)

@@ -13,7 +13,7 @@ import scipy.fft
 from napari_gempick.device.cores import usable_cores
 from napari_gempick.inputs.bank_maker import BankMaker
 from napari_gempick.inputs.views import choose_grid, read_views
-from napari_gempick.io.images.micrograph import read_micrograph
+from napari_gempick.io.images.micrograph import LIST, header_pixel_size, listed_pixel_size, open_image
 from napari_gempick.model.errors import GempickError
 
 if TYPE_CHECKING:
@@ -133,11 +133,13 @@ def _warnings(
         )
     if settings.pixel_size is not None and file is not None:
         try:
-            header = read_micrograph(file.path, listed=file.pixel_size).pixel_size
+            image = open_image(file.path, single=True)
+            listed = file.pixel_size
+            header = header_pixel_size(image) if listed is None else listed_pixel_size(image, listed, LIST)[0]
         except GempickError:
             header = None  # nonsense, which the typed one replaces
         if header is not None and abs(settings.pixel_size - header) > FAR * header:
-            found.append(f"The pixel size {settings.pixel_size:g} Å is typed, but the file says {header:g} Å.")
+            found.append(f"You typed a pixel size of {settings.pixel_size:g} Å, but the file says {header:g} Å.")
     return found
 
 

@@ -43,7 +43,7 @@ def state_of_settings(settings: PickSettings, view_names: tuple[str, ...] | None
 
 
 def state_of_run(run: Mapping[str, Any]) -> State:
-    """Return the state for a run.json; thresholds that the run chose for each micrograph alone are its own."""
+    """Return the state for a run.json; thresholds that the run chose for each micrograph are its own."""
     names = tuple(view["name"] for view in run["views"])
     settings = make_settings(run["settings"])
     state = state_of_settings(settings, names)

@@ -1,4 +1,4 @@
-"""Saves the session behind the window: what is newest, in the folder that it belongs to, one file at a time."""
+"""Saves the session in the background: what is newest, in the folder that it belongs to, one file at a time."""
 
 from __future__ import annotations
 

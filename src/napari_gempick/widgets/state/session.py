@@ -27,12 +27,13 @@ from pydantic import (
 from napari_gempick.device.locks import Busy, give_back, take
 from napari_gempick.io.atomic import write_text
 from napari_gempick.io.listing import MicrographFile
-from napari_gempick.io.names import is_below
+from napari_gempick.io.names import free_path, is_below
 from napari_gempick.io.reading import readable
 from napari_gempick.model.errors import GempickError, InputError, OutputError
 from napari_gempick.model.score_maps import BankIndex
 from napari_gempick.model.settings import TUNED, PickSettings, make_settings
 from napari_gempick.results.folder import INDEX_FILE
+from napari_gempick.results.labels import SESSION_FILE
 from napari_gempick.results.run_file import RUN_FILE, read_run
 from napari_gempick.widgets.state.reopening import state_of_run
 from napari_gempick.widgets.state.result import Result, results_of
@@ -42,13 +43,12 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 
-SESSION_FILE = "session.json"
 FOLDER_NAME = "gempick"
 _LOCK = ".session.lock"
 
 
 class SessionFolder:
-    """A results folder that this window alone writes to.
+    """A results folder that only this window writes to.
 
     Parameters
     ----------
@@ -157,13 +157,13 @@ def is_results(folder: Path) -> bool:
 
 def free_folder(beside: Path) -> Path:
     """Return the first of gempick, gempick_2, ... in a folder that holds no earlier work."""
-    number = 1
-    while True:
-        candidate = beside / (FOLDER_NAME if number == 1 else f"{FOLDER_NAME}_{number}")
-        used = any((candidate / name).exists() for name in (SESSION_FILE, RUN_FILE, INDEX_FILE))
-        if not used and not (candidate.exists() and not candidate.is_dir()):
-            return candidate
-        number += 1
+    return free_path(beside, FOLDER_NAME, taken=_is_taken)
+
+
+def _is_taken(path: Path) -> bool:
+    """Return whether a path is not a folder for new work."""
+    used = any((path / name).exists() for name in (SESSION_FILE, RUN_FILE, INDEX_FILE))
+    return used or (path.exists() and not path.is_dir())
 
 
 def earlier_session(found: Sequence[MicrographFile], own: Path | None) -> Path | None:
@@ -182,7 +182,7 @@ def earlier_session(found: Sequence[MicrographFile], own: Path | None) -> Path |
         try:
             state, _, _ = read_session(folder)
         except GempickError:
-            continue  # it is said when that folder is opened
+            continue  # reported when that folder is opened
         if paths & {file.path for file in state.files}:
             return folder
     return None
@@ -266,7 +266,7 @@ class _Edits(_Plain):
 
 
 def _known(values: dict[str, Any]) -> dict[str, Any]:
-    """Check the type of each setting; what contradicts another one is said when it is used."""
+    """Check the type of each setting; what contradicts another one is reported when it is used."""
     for name, value in values.items():
         if name not in PickSettings.model_fields:
             raise ValueError(f"{name!r} is not a setting")
@@ -349,7 +349,7 @@ def _settings(values: dict[str, Any]) -> None:
 
 
 def check_session(text: bytes, path: Path) -> dict[str, Any]:
-    """Return what a session file says, with every field of the right type.
+    """Return the content of a session file, with every field of the right type.
 
     Raises
     ------

@@ -163,7 +163,7 @@ class State:
         return replace(self, edits={**self.edits, stem: edits})
 
     def with_tune(self, stem: str | None, **changes: Any) -> State:
-        """Return the state with other values for a micrograph alone, or for all (None)."""
+        """Return the state with other values for one micrograph, or for all (None)."""
         tune = replace(self.tune_of(stem), **changes)
         if stem is None:
             return replace(self, tune=tune)
@@ -231,7 +231,7 @@ class History:
         self._gesture = None
 
     def amend(self, state: State) -> None:
-        """Put another state in the place of this one: what follows from the last step, and is undone with it."""
+        """Replace this state by another one: what follows from the last step, and is undone with it."""
         self.state = state
 
     @property

@@ -7,7 +7,7 @@ import traceback
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
-from napari_gempick.model.errors import GempickError
+from napari_gempick.model.errors import Cancelled, GempickError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -68,7 +68,7 @@ class Background:
     ) -> None:
         """Run `work` on a thread, then `then(result)` on the window's thread; errors become sentences.
 
-        After an error `otherwise()` is called there first.
+        After an error `otherwise()` is called there first; after Cancelled nothing else is.
         """
         if self.closed:
             return
@@ -80,6 +80,8 @@ class Background:
         def run() -> None:
             try:
                 result = work()
+            except Cancelled:
+                self.back(otherwise)
             except GempickError as error:
                 sentence = error.sentence
                 self.back(lambda: fail(sentence))
@@ -101,6 +103,17 @@ class Background:
 
         if not self.closed:
             self._post(guarded)
+
+    def stop_if_closed(self, _: float = 0.0) -> None:
+        """End the work that calls this, as its progress, once the window is closed.
+
+        Raises
+        ------
+        Cancelled
+            It is.
+        """
+        if self.closed:
+            raise Cancelled("The window is closed.")
 
     def close(self) -> None:
         """Wait for what runs, drop what waits."""
