@@ -125,7 +125,9 @@ class _Watch:
         self._stop, self._tell, self._notify, self._status = stop or threading.Event(), tell, notify, status
         self._ctf = None
         if settings.ctf is not None:
-            self._ctf = GrowingCtf(Path(settings.ctf), functools.partial(table_of, settings))
+            self._ctf = GrowingCtf(
+                Path(settings.ctf), watching.seconds("settle"), functools.partial(table_of, settings)
+            )
         self._work = Picking(
             settings, output, overwrite=overwrite, resume=True, notify=notify, stage=stage, ctf=self._ctf
         )
@@ -280,7 +282,7 @@ class _Watch:
         now = time.monotonic()
         if self._ctf is None or not (always or (self._without_ctf and now >= self._ctf_at)):
             return
-        if self._ctf.update():
+        if self._ctf.update(now):
             self._results.table = self._ctf.also
             for path, (micrograph, _) in [*self._without_ctf.items()]:
                 if self._ctf.has(micrograph.path):
