@@ -21,22 +21,20 @@ class WatchSettings(Settings):
         group=None,
         metavar="PATTERN",
     )
-    poll: str = _time("5s", "Look at the folders this often; network file systems are read anew each time.")
+    poll: str = _time("5s", "How often the folders are listed; this works on network file systems too.")
     settle: str = _time(
         "5s",
-        "A file is complete if it holds all that its header says, and neither size nor time of change were others for "
-        "this long. One that is not complete after ten times as long is reported as broken.",
+        "A file is complete when it holds all that its header announces and has not changed for this long. One that is "
+        "still incomplete after ten times as long is reported as broken.",
     )
-    ctf_wait: str = _time(
-        "30m", "With --ctf: a micrograph waits at most this long until the CTF's file or folder has it."
-    )
+    ctf_wait: str = _time("30m", "With --ctf: how long a micrograph may wait until the CTF's file or folder has it.")
     refresh: str = _time(
         "1m",
-        "With --threshold auto or --score learned: the shortest time between two choices by the whole run, which are "
-        "made when there are 10 % more micrographs, or no new ones, and take at most 5 % of the time.",
+        "With --threshold auto or --score learned: the shortest time between two choices of thresholds by the whole "
+        "run. One is made when there are 10 % more micrographs, or no new ones, in at most 5 % of the time.",
     )
     until_idle: str | None = _time(
-        None, "End when nothing has arrived or was picked for this long. Default: watch until stopped."
+        None, "End when nothing has arrived or been picked for this long. Default: watch until stopped."
     )
 
     @field_validator("poll", "settle", "ctf_wait", "refresh", "until_idle")
