@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 
-from pydantic import field_validator
+from pydantic import ValidationInfo, field_validator
 
 from napari_gempick.model.declaration import Settings, declare
 from napari_gempick.model.values import read_duration
@@ -39,9 +39,9 @@ class WatchSettings(Settings):
 
     @field_validator("poll", "settle", "ctf_wait", "refresh", "until_idle")
     @classmethod
-    def _duration(cls, text: str | None) -> str | None:
-        if text is not None:
-            read_duration(text)
+    def _duration(cls, text: str | None, info: ValidationInfo) -> str | None:
+        if text is not None and read_duration(text) == 0 and info.field_name in ("poll", "settle"):
+            raise ValueError(f"{text!r}: this time must be longer than 0")
         return text
 
     def seconds(self, name: str) -> float:
