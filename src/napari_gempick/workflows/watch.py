@@ -6,6 +6,7 @@ import contextlib
 import functools
 import itertools
 import math
+import os
 import threading
 import time
 from collections import deque
@@ -335,7 +336,7 @@ class _Watch:
         self._active, self._idle = time.monotonic(), False
         if not self._arrivals.holds(micrograph):
             return
-        vanished = outcome.error is not None and not micrograph.path.exists()
+        vanished = outcome.error is not None and not os.path.lexists(micrograph.path)
         if vanished or not self._arrivals.holds(micrograph, unchanged=True):
             self._take(self._arrivals.forget(micrograph))
             return
