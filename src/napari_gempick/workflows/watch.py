@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from napari_gempick.model.settings import PickSettings
     from napari_gempick.workflows.watch_settings import WatchSettings
 
+LONGEST_REST = 60.0
+"""Seconds between two looks at most, unless more are asked for; on slow file systems a look may take long."""
 ALL_FILES = 12
 """Looks after which files that are done are looked at as well."""
 
@@ -186,7 +188,7 @@ class _Watch:
         everywhere = now >= self._all_at
         look = self._arrivals.look(now, everywhere=everywhere)
         took, poll = time.monotonic() - now, self._watching.seconds("poll")
-        self._poll_at = now + took + max(poll, look.seconds * SHARE)
+        self._poll_at = now + took + max(poll, min(look.seconds * SHARE, LONGEST_REST))
         if everywhere:
             self._all_at = now + took + max(ALL_FILES * poll, took * SHARE)
         self._take(look)
