@@ -1,4 +1,4 @@
-"""How fast the window answers: sliders, stalls of its event loop during a search, cancel, next and previous.
+"""How fast the window answers: sliders, stalls of its event loop during a search, cancel, next, many micrographs.
 
 `make bench-gui` runs it on a screen of its own. Real micrographs are used where they are at hand (GEMPICK_TEST_DATA, or
 shared/data beside the repository), the simulated sample otherwise.
@@ -12,6 +12,7 @@ import sys
 import tempfile
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import napari
@@ -20,15 +21,17 @@ from qtpy.QtCore import Qt, QTimer
 from qtpy.QtWidgets import QApplication
 
 from napari_gempick.io.candidates import Candidates
+from napari_gempick.io.listing import find_micrographs
 from napari_gempick.model.picks import Picks
 from napari_gempick.model.score_maps import BankIndex
 from napari_gempick.widgets.app.dock import open_dock
 from napari_gempick.widgets.npe2.contributions import sample_files
+from napari_gempick.widgets.state import loading
 from napari_gempick.widgets.state.candidate_selection import CandidateSelection
 from napari_gempick.widgets.state.loading import Loaded
 
 N, SIDE, PIXEL, DIAMETER = 10_000, 4096, 1.77, 190.0
-MOVES = 60
+MOVES, MANY = 60, 2000
 
 
 def spin(seconds: float = 0.0, until=lambda: False, limit: float = 300.0) -> float:
@@ -183,6 +186,51 @@ def searches(dock, files: list[Path]) -> None:
     report("next and previous micrograph", times, 300)
 
 
+def many_micrographs(dock, files: list[Path]) -> None:
+    """The same with 2,000 micrographs in the list, all searched: copies of those that were, without their maps."""
+    controller, folder = dock.controller, dock.controller.folder.path
+    listed, made = files[0].parent / "many", {}
+    for number in range(MANY):
+        file = files[number % len(files)]
+        copy = listed / f"m{number:04}{file.suffix}"
+        candidates = folder / "candidates" / f"{file.stem}.star"
+        for source, target in ((file, copy), (candidates, candidates.with_name(f"{copy.stem}.star"))):
+            target.parent.mkdir(exist_ok=True)
+            os.link(source, target)
+        result = controller.results[file.stem]
+        made[copy.stem] = replace(result, row={**result.row, "name": copy.stem}, maps=False)
+    controller.results.update(made)
+    start = time.perf_counter()
+    controller.do("list many", replace(controller.state, files=tuple(find_micrographs([listed]))))
+    spin(until=lambda: not dock.counter.busy and controller.choice is not None)
+    print(f"{f'{MANY} micrographs read and counted':<46} {time.perf_counter() - start:6.1f} s")
+    reads, read = [], loading.read_candidates
+    loading.read_candidates = lambda path: reads.append(path) or read(path)
+    slider = dock.tune.sliders[""].slider
+    for what in ("", ", wall open"):
+        if what:
+            dock.wall.show()
+            spin(until=lambda: len(dock.wall.widget.marks) == 6)
+        times, drawn = [], []
+        for value in 0.45 + 0.2 * np.sin(np.linspace(0, 6, MOVES)):
+            start = time.perf_counter()
+            slider.setValue(value)
+            times.append(time.perf_counter() - start)
+            QApplication.processEvents()
+            drawn.append(time.perf_counter() - start)
+            spin(0.016)
+        report(f"threshold with {MANY} micrographs{what}", times, 33)
+        report("  the same, painted on this screen", drawn, np.inf)
+        seconds = spin(until=lambda: not dock.counter.busy)
+        print(f"{'  until all picks are counted':<46} {seconds:6.1f} s   {len(reads)} files read again (goal 0)")
+    times = []
+    for step in (1, 1, -1) * 5:
+        controller.go(controller.current + step)
+        times.append(spin(until=lambda: controller.loaded.stem == controller.stem and controller.choice is not None))
+    report(f"next and previous of {MANY}", times, 100)
+    loading.read_candidates = read
+
+
 def in_threads(dock) -> None:
     """The same stalls with the search in threads of the window's process: why it is a process of its own."""
     from napari_gempick import PickSettings, pick, read_stack
@@ -211,6 +259,7 @@ def main() -> None:
         files = add_files(dock, Path(name))
         sliders(dock)
         searches(dock, files)
+        many_micrographs(dock, files)
         if "--threads" in sys.argv:
             in_threads(dock)
         dock.shut()

@@ -64,12 +64,13 @@ searches, counter, estimates = SearchRunner(controller), PickCounter(controller)
 from types import SimpleNamespace
 still = SimpleNamespace(connect=print)
 drawing, layers = SimpleNamespace(changed=still, view=""), SimpleNamespace(seen_changed=still, seen=None)
+area = SimpleNamespace(show=print, take=print, changed=still)
 layers.picks = SimpleNamespace(show_false=print)
 parts = [
     MicrographsPanel(controller, searches, counter, print, print),
     TemplatesPanel(controller, drawing, print, print),
     SearchPanel(controller, searches),
-    TunePanel(controller, counter, estimates, layers, QWidget(), print),
+    TunePanel(controller, counter, estimates, layers, area, QWidget(), print, print),
     ExportPanel(controller, counter, BackgroundTasks(controller), BackgroundTasks(controller)),
 ]
 children = [child for part in parts for child in part.findChildren(QWidget)]

@@ -22,7 +22,7 @@ from napari_gempick.simulation.settings import SimulateSettings
 WORKED = {"devices", "threads"}
 FILES = {"save_maps", "per_view_maps"}
 TUNING = {"max_threshold", "min_distance", "border", "max_picks", "local_mean", "local_sigma", "power"}
-CHOOSING = {"threshold", "fdr", "score", "exclude"}
+CHOOSING = {"threshold", "fdr", "score", "exclude", "exclude_edited"}
 OTHERS = {"decoys", "search", "candidate_floor", "format"}
 
 
@@ -33,7 +33,7 @@ def test_each_setting_plays_one_role():
     assert set(RETUNABLE) == TUNING | CHOOSING | {"format"}
     assert set(TEMPLATE_SETTINGS) == set(PickSettings.model_fields) - WORKED - FILES - TUNING - CHOOSING - OTHERS
     assert set(names_with(PickSettings, role=("template", "search"))) == {*TEMPLATE_SETTINGS, "decoys", "search"}
-    assert names_with(PickSettings, kind="path") == ("ctf", "exclude")
+    assert names_with(PickSettings, kind="path") == ("ctf", "exclude", "exclude_edited")
     assert names_with(PickSettings, kind="per view") == ("templates", "mask", "in_plane_symmetry", "threshold")
 
 

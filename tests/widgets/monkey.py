@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from qtpy.QtCore import QPoint, Qt
 from qtpy.QtTest import QTest
-from qtpy.QtWidgets import QApplication, QMessageBox
+from qtpy.QtWidgets import QApplication
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
@@ -25,7 +25,9 @@ from napari_gempick.io.candidates import read_candidates
 from napari_gempick.io.coordinates import read_coordinates
 from napari_gempick.io.stack import write_mrc
 from napari_gempick.results.run_file import read_run
+from napari_gempick.widgets.app import viewing
 from napari_gempick.widgets.app.dock import open_dock
+from napari_gempick.widgets.panels import export, particles
 from napari_gempick.widgets.state.session import read_session
 
 SHAPE, PIXEL = (96, 104), 8.0
@@ -332,7 +334,8 @@ def plain(state):
 
 def no_dialogs(patch):
     """Answer dialogs: yes."""
-    patch(QMessageBox, "question", lambda *_: QMessageBox.StandardButton.Yes)
+    for panel in (export, particles, viewing):
+        patch(panel, "agreed", lambda *_: True)
 
 
 def main():

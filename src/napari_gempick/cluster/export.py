@@ -34,6 +34,7 @@ from napari_gempick.cluster.settings import as_cluster
 from napari_gempick.cluster.site import confirm
 from napari_gempick.device.plan import PlanStore, library_versions
 from napari_gempick.inputs.bank_maker import BankMaker
+from napari_gempick.inputs.preparation import find_edited
 from napari_gempick.inputs.views import read_views
 from napari_gempick.io.atomic import TEMPORARY, write_text
 from napari_gempick.io.ctf import find_ctffind
@@ -269,7 +270,10 @@ def _copy_files(
         paths[name, place] = (below / source.name).as_posix()
         parts = [source]
         if source.is_dir():
-            parts = find_ctffind(source) if name == "ctf" else _masks_in(source, micrographs)
+            parts = _files_in(source, name, settings, micrographs)
+        (folder / paths[name, place]).parent.mkdir(parents=True, exist_ok=True)
+        if source.is_dir():
+            (folder / paths[name, place]).mkdir(exist_ok=True)  # also where it has nothing of these micrographs
         targets = {part: below / source.name / part.relative_to(source) for part in parts}
         if name in _IMAGES and is_list(source):
             listed = dict.fromkeys(row.path for row in read_list(source))
@@ -289,6 +293,16 @@ def _copy_files(
                 raise OutputError(sentence, folder) from error
             files[target.as_posix()] = {**entry, "from": str(part)}
     return with_files(settings, paths), files
+
+
+def _files_in(folder: Path, name: str, settings: PickSettings, micrographs: Sequence[MicrographFile]) -> list[Path]:
+    """Return the files of a folder that a setting names which the job needs."""
+    if name == "ctf":
+        return find_ctffind(folder)
+    if name == "exclude_edited":
+        found = {find_edited(settings, Path(os.devnull), micrograph) for micrograph in micrographs}
+        return sorted(path for path in found if path is not None)
+    return _masks_in(folder, micrographs)
 
 
 def _masks_in(folder: Path, micrographs: Sequence[MicrographFile]) -> list[Path]:

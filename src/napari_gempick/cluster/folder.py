@@ -1,7 +1,7 @@
 """The job folder: what lies where, job.json, checksums, and the records of micrographs.
 
 job.json      settings, cluster, micrographs, files with checksums, estimate
-templates/ masks/ exclude/    copies, each in a numbered folder of its own
+templates/ masks/ exclude/ exclude_edited/    copies, each in a numbered folder of its own
 plan.json     the stored plan that makes every rank's bytes the same
 submit.sh     the script for the scheduler
 launch.sh     what a lane of cryoSPARC starts
@@ -66,6 +66,8 @@ def named_files(settings: PickSettings) -> list[tuple[str, int, str]]:
             found.append(("mask", i, str(split_sections(value)[0])))
     if settings.exclude not in (None, AUTO):
         found.append(("exclude", -1, str(settings.exclude)))
+    if settings.exclude_edited is not None:
+        found.append(("exclude_edited", -1, settings.exclude_edited))
     if settings.ctf is not None:
         found.append(("ctf", -1, settings.ctf))
     return found
@@ -74,7 +76,7 @@ def named_files(settings: PickSettings) -> list[tuple[str, int, str]]:
 def with_files(settings: PickSettings, paths: dict[tuple[str, int], str]) -> PickSettings:
     """Return settings with the files at (setting, place) replaced; view names and lists of sections stay."""
     values: dict[str, Any] = {name: list(getattr(settings, name)) for name in ("templates", "mask")}
-    values |= {"exclude": settings.exclude, "ctf": settings.ctf}
+    values |= {"exclude": settings.exclude, "exclude_edited": settings.exclude_edited, "ctf": settings.ctf}
     for (name, place), path in paths.items():
         if place < 0:
             values[name] = path

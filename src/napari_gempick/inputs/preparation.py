@@ -1,10 +1,11 @@
 """What is done to a micrograph and its templates before the search, as the settings say.
 
-Exclusion masks are read from files, or found in the micrographs and kept in the output folder to be edited.
+Exclusion masks are read from files, or found in the micrographs and kept in the output folder; edited ones come first.
 """
 
 from __future__ import annotations
 
+import glob
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -122,6 +123,8 @@ class Preparation:
 
 FOLDER = "excluded"
 """Below the output folder: the masks that `auto` found."""
+EDITED = "excluded_edited"
+"""Below the output folder: the masks that were edited by hand, which come before all others."""
 
 
 def found_mask(folder: Path, micrograph: MicrographFile) -> Path:
@@ -129,10 +132,18 @@ def found_mask(folder: Path, micrograph: MicrographFile) -> Path:
     return folder / FOLDER / f"{micrograph.output_stem}.mrc.gz"
 
 
-def check_exclusion(exclude: str | None) -> None:
-    """Raise SettingsError when the mask file or folder of the settings does not exist."""
+def edited_mask(folder: Path, micrograph: MicrographFile) -> Path:
+    """Return the path of the mask of a micrograph that was edited by hand, below an output folder."""
+    return folder / EDITED / f"{micrograph.output_stem}.mrc.gz"
+
+
+def check_exclusion(settings: PickSettings) -> None:
+    """Raise SettingsError when the mask file or a folder of the settings does not exist."""
+    exclude, edited = settings.exclude, settings.exclude_edited
     if exclude not in (None, AUTO) and not Path(str(exclude)).exists():
         raise SettingsError(f"--exclude {exclude} does not exist; give a mask, a folder of masks, or auto.")
+    if edited is not None and not Path(edited).is_dir():
+        raise SettingsError(f"--exclude-edited {edited} is not a folder; give one with masks that were edited.")
 
 
 def with_exclusion(
@@ -181,17 +192,49 @@ def find_missing(settings: PickSettings, folder: Path, micrograph: MicrographFil
     write_mrc(path, excluded, grid.pixel_size)
 
 
+def find_edited(settings: PickSettings, folder: Path, micrograph: MicrographFile) -> Path | None:
+    """Return the mask of a micrograph that was edited by hand; None without one.
+
+    That in the output folder comes first. In another folder the micrograph may have been listed with other parents.
+
+    Raises
+    ------
+    InputError
+        The folder of the settings is missing, or several masks in it may be meant.
+    """
+    own = edited_mask(folder, micrograph)
+    if own.exists() or settings.exclude_edited is None:
+        return own if own.exists() else None
+    there = Path(settings.exclude_edited)
+    if not there.is_dir():
+        raise InputError(f"The folder of edited masks {there} is missing; bring it back, or name another one.", there)
+    same = there / f"{micrograph.output_stem}.mrc.gz"
+    found = [same] if same.exists() else sorted(there.rglob(glob.escape(same.name)))
+    if len(found) > 1:
+        raise InputError(
+            f"{found[0]} and {found[1]} may both be the edited mask of {micrograph.path}; rename one of them.", there
+        )
+    return found[0] if found else None
+
+
+def edited_remarks(settings: PickSettings, folder: Path, micrograph: MicrographFile) -> list[str]:
+    """Return what run.json says where a mask that was edited by hand is used; errors as `find_edited`."""
+    edited = find_edited(settings, folder, micrograph)
+    return [] if edited is None else [f"its exclusion mask was edited by hand ({edited})."]
+
+
 def read_exclusion(
-    exclude: str | None, folder: Path, micrograph: MicrographFile, shape: tuple[int, int]
+    settings: PickSettings, folder: Path, micrograph: MicrographFile, shape: tuple[int, int]
 ) -> NDArray[np.bool_] | None:
     """Return where no pick may lie on a micrograph, (ny, nx) bool; None without a mask.
 
     Parameters
     ----------
-    exclude : str, optional
-        Of the settings: a mask file for every micrograph, a folder with one mask for each, of the same stem, or auto.
+    settings : PickSettings
+        `exclude` is a mask file for every micrograph, a folder with one mask for each, of the same stem, or auto; a
+        mask that was edited by hand takes its place.
     folder : Path
-        The output folder, for auto.
+        The output folder, of masks that were found or edited.
     shape : (ny, nx)
         The micrograph's.
 
@@ -200,9 +243,12 @@ def read_exclusion(
     InputError
         The mask is missing or of another size.
     """
-    if exclude is None:
+    exclude, edited = settings.exclude, find_edited(settings, folder, micrograph)
+    if edited is not None:
+        source = edited
+    elif exclude is None:
         return None
-    if exclude == AUTO:
+    elif exclude == AUTO:
         source = found_mask(folder, micrograph)
         if not source.exists():
             raise InputError(f"{source} is missing; pick again with --exclude auto.", source)

@@ -124,6 +124,12 @@ def write_text(path: Path | str, text: str) -> None:
         temporary.write_text(text, encoding="utf-8", errors="surrogateescape", newline="\n")
 
 
+def write_bytes(path: Path | str, content: bytes) -> None:
+    """Write a file atomically."""
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(content)
+
+
 @contextlib.contextmanager
 def staged(paths: Sequence[Path]) -> Iterator[list[Path]]:
     """Yield a temporary path for each file; rename all when the block ends well, else leave everything as it was.

@@ -335,3 +335,17 @@ def _number(text: str) -> float:
         return float(text)
     except ValueError:
         return float("nan")
+
+
+def with_free_stem(file: MicrographFile, taken: set[str]) -> MicrographFile:
+    """Return the micrograph with a name for its results that no other has: its folders are put before it."""
+    parents = [part for part in file.path.parent.parts if part not in ("/", "\\")]
+    depth = len(file.relative.parts)
+    while file.output_stem in taken and depth <= len(parents):
+        file = replace(file, relative=type(file.relative)(*parents[-depth:], file.path.name))
+        depth += 1
+    if file.output_stem in taken:
+        file = replace(file, whole_name=True)
+    if file.output_stem in taken:
+        raise InputError(f"{file.path} has the same name as another micrograph; rename it.", file.path)
+    return file

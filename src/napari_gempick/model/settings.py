@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import ValidationInfo, field_validator, model_validator
 
-from napari_gempick.model.declaration import Paths, Settings, declare, names_with
+from napari_gempick.model import dialogs
+from napari_gempick.model.declaration import Settings, declare, names_with
 from napari_gempick.model.errors import SettingsError
 from napari_gempick.model.values import AUTO, LEARNED, PerView, read_bounds, read_fold, read_grid, read_threshold
 
@@ -18,21 +19,6 @@ MOST_THREADS = 1024
 """More than any computer has use for; a slip of the pen would take all its memory."""
 LEAST_STEP = 0.01
 """Degrees; a finer step than this is a slip of the pen, and its 36,000 rotations would fill the memory."""
-
-_CTF = Paths(
-    "none: no CTF",
-    "STAR file with the defocus of each micrograph",
-    "Folder of CTFFIND's texts",
-    "STAR files and CTFFIND's texts (*.star *.txt);;All files (*)",
-)
-_EXCLUDE = Paths(
-    "nothing is left out",
-    "Mask for every micrograph",
-    "Folder with a mask for each micrograph",
-    "Images (*.mrc *.mrc.gz *.tif *.tiff);;All files (*)",
-    AUTO,
-    "Ice, dirt, carbon and padded borders, found automatically",
-)
 
 _view = functools.partial(declare, group="Views", role="template")
 _template = functools.partial(declare, group="Templates", role="template")
@@ -158,7 +144,7 @@ class PickSettings(Settings):
         metavar="STAR|TEXT|FOLDER",
         label="CTF",
         kind="path",
-        paths=_CTF,
+        paths=dialogs.CTF,
     )
     ctf_step: float = _ctf(
         500.0,
@@ -261,7 +247,17 @@ class PickSettings(Settings):
         label="No picks on",
         group="No picks on",
         kind="path",
-        paths=_EXCLUDE,
+        paths=dialogs.EXCLUDE,
+    )
+    exclude_edited: str | None = _choice(
+        None,
+        "Folder of masks that were edited by hand, named like the results: each replaces what --exclude gives for its "
+        "micrograph. Those in the folder excluded_edited of the output folder are used in any case.",
+        metavar="FOLDER",
+        label="Edited masks",
+        group="No picks on",
+        kind="path",
+        paths=dialogs.EDITED,
     )
     bad_pixels: Literal["error", "replace"] = _template(
         "error",

@@ -12,7 +12,7 @@ import numpy as np
 
 from napari_gempick import __version__
 from napari_gempick.engine.picking.peaks import Selection, find_peaks, select
-from napari_gempick.inputs.preparation import found_mask, read_exclusion
+from napari_gempick.inputs.preparation import edited_remarks, found_mask, read_exclusion
 from napari_gempick.io.atomic import write_text
 from napari_gempick.io.candidates import Candidates, read_candidates, write_candidates
 from napari_gempick.io.coordinates import FORMATS, PicksInfo, write_autopick_index
@@ -245,7 +245,7 @@ class Results:
         """
         names, settings, shape = candidates.view_names, self._settings, candidates.file_shape
         self.check_floor(micrograph, candidates)
-        excluded = read_exclusion(settings.exclude, self.folder, micrograph, shape)
+        excluded = read_exclusion(settings, self.folder, micrograph, shape)
         scores = self.scores(candidates, excluded)
         waiting = rates is None and (settings.score == LEARNED or is_automatic(settings, names))  # for the others
         if scores is not None:
@@ -279,7 +279,8 @@ class Results:
             proven["proof"] = {name: made.sentence for name, made in proof.proofs.items()}
         if wrong:
             proven["wrong"] = list(wrong)
-        remarks = [*([] if waiting else nothing_found(names, thresholds)), *contrast_remarks(settings, by_ncc)]
+        remarks = [*edited_remarks(settings, self.folder, micrograph), *contrast_remarks(settings, by_ncc)]
+        remarks[:0] = [] if waiting else nothing_found(names, thresholds)
         turned_over = self.from_bottom(micrograph)
         return {
             "name": micrograph.output_stem,
@@ -302,7 +303,7 @@ class Results:
         known = None if self._settings.score == LEARNED else self._scores.get(micrograph.output_stem)
         if known is None:
             candidates = candidates_of(micrograph)
-            excluded = read_exclusion(self._settings.exclude, self.folder, micrograph, candidates.file_shape)
+            excluded = read_exclusion(self._settings, self.folder, micrograph, candidates.file_shape)
             known = self.scores(candidates, excluded)
         if known is None:
             raise SettingsError(NO_DECOYS)
@@ -340,7 +341,7 @@ class Results:
         """Return the numbers of the candidates and of the decoys that would be picked without a threshold."""
         assert candidates.decoys is not None
         shape = candidates.file_shape
-        excluded = read_exclusion(self._settings.exclude, self.folder, micrograph, shape)
+        excluded = read_exclusion(self._settings, self.folder, micrograph, shape)
         everything = without_thresholds(self._selection(candidates), candidates.floor)
         kinds = (replace(one, k=np.arange(len(one), dtype=np.int32)) for one in (candidates.picks, candidates.decoys))
         chosen, decoys = (select(one, everything, shape, excluded).k for one in kinds)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from napari_gempick.device.locks import Busy, give_back, take
 from napari_gempick.engine.picking.run_evidence import RunEvidence
+from napari_gempick.inputs.preparation import EDITED
 from napari_gempick.inputs.preparation import FOLDER as EXCLUDED
 from napari_gempick.io.atomic import sweep
 from napari_gempick.io.candidates import read_candidates
@@ -66,7 +67,7 @@ def alone_in(folder: Path) -> Iterator[None]:
 
 def own_folders(folder: Path) -> list[Path]:
     """Return the output folder and those in it that hold images which are not micrographs: where these lie beside."""
-    return [folder, *(folder / name for name in ("maps", "candidates", EXCLUDED))]
+    return [folder, *(folder / name for name in ("maps", "candidates", EXCLUDED, EDITED))]
 
 
 def left_over(folder: Path, kept: Sequence[Path]) -> list[Path]:

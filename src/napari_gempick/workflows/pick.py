@@ -219,7 +219,7 @@ class Picking:
         preparation = Preparation(settings, ctf)
         self.makers = makers = BankMaker(settings, read_views(settings), cancel, preparation)
         settings.thresholds.of(makers.index.view_names)
-        check_exclusion(settings.exclude)
+        check_exclusion(settings)
         self._prover = Prover(settings, makers.views, preparation)
         self.results = Results(folder, settings, makers.diameter, growing=ctf is not None)
         self._views = makers.record()

@@ -27,7 +27,7 @@ from napari_gempick.engine.matching.workers import DevicePool
 from napari_gempick.engine.picking.exclusion import find_exclusion
 from napari_gempick.engine.picking.peaks import find_candidates, select, suppress, with_local
 from napari_gempick.inputs.bank_maker import BankMaker
-from napari_gempick.inputs.preparation import check_exclusion, read_exclusion
+from napari_gempick.inputs.preparation import check_exclusion, find_edited, read_exclusion
 from napari_gempick.inputs.sources import source_of
 from napari_gempick.inputs.views import read_image, read_views
 from napari_gempick.io.listing import MicrographFile
@@ -243,15 +243,15 @@ def preview_file(
     image, grid, notes, _ = read_image(path, settings, listed)
     fine = BankMaker(settings, views)
     ctf = fine.preparation.ctf_of(path)
-    check_exclusion(settings.exclude)
-    if settings.exclude == AUTO:
+    check_exclusion(settings)
+    name = MicrographFile(path, PurePosixPath(path.name))
+    if settings.exclude == AUTO and find_edited(settings, path.parent, name) is None:
         source = source_of(image, grid, settings, fine, ctf)
         excluded: NDArray[np.bool_] | None = find_exclusion(
             source.image, fine.diameter / grid.pixel_size, source.replaced
         )
     else:
-        name = MicrographFile(path, PurePosixPath(path.name))
-        excluded = read_exclusion(settings.exclude, path.parent, name, grid.file_shape)
+        excluded = read_exclusion(settings, path.parent, name, grid.file_shape)
     stage: Preview | None = None
     first = 0.0
     looks = preview(

@@ -90,7 +90,7 @@ def _retune(
         raise
     views = tuple(view["name"] for view in run["views"])
     settings.thresholds.of(views)
-    check_exclusion(settings.exclude)
+    check_exclusion(settings)
     results = Results(folder, settings, float(run["diameter"]))
     micrographs: list[MicrographFile] = []
     rows: dict[str, dict[str, Any]] = {}

@@ -45,11 +45,11 @@ def test_defocus_and_fit_come_from_a_star_file(data, tmp_path):
 
 def test_curate_opens_again_after_it_was_closed_by_its_x(hand):
     dock = hand.dock
-    dock.curate()
-    first = dock.curating
+    dock.curate.show()
+    first = dock.curate.widget
     first.parentWidget().destroyOnClose()
-    dock.curate()
-    assert dock.curating is first and first.parentWidget() is not None
+    dock.curate.show()
+    assert dock.curate.widget is first and first.parentWidget() is not None
     first.parentWidget().destroyOnClose()
     dock.shut()
     assert dock.controller.background.closed
@@ -61,18 +61,18 @@ def test_numbers_are_shown_when_they_are_seen(hand, searched_once, tmp_path, mon
     controller, dock, read = hand.controller, hand.dock, []
     star = star_of([file.path for file in controller.state.files], tmp_path / "ctf.star")
     monkeypatch.setattr(
-        "napari_gempick.widgets.panels.curate.read_ctf_values",
+        "napari_gempick.widgets.state.curating.read_ctf_values",
         lambda path, files: read.append(path) or read_ctf_values(path, files),
     )
-    dock.curate()
-    window = dock.curating
+    dock.curate.show()
+    window = dock.curate.widget
     window.x.native.setCurrentIndex(window.x.native.findText("Best score"))
     controller.set_value("ctf", str(star))
     hand.until(lambda: window._items["one"].text(6) == "2.00")
     controller.set_threshold(None, 0.99)
     hand.idle()
     hand.until(lambda: window._items["one"].text(2) == "0")
-    window.read_star(star)
+    dock.ctf.read_star(star)
     hand.idle()
     assert read == [star, star] and window.x.value == "best"
     window.parentWidget().hide()
@@ -81,7 +81,7 @@ def test_numbers_are_shown_when_they_are_seen(hand, searched_once, tmp_path, mon
     hand.idle()
     hand.qtbot.wait(200)
     assert window._numbers == before and dock.counter.counts["one"] == 3
-    dock.curate()
+    dock.curate.show()
     assert window._items["one"].text(2) == "3"
 
 
@@ -97,7 +97,7 @@ def test_a_micrograph_is_rejected_in_the_table_and_found_in_the_plot(hand, searc
     hand.open_searched(searched_once, tmp_path / "session")
     controller = hand.controller
     hand.click(hand.dock.micrographs.curate)
-    window = hand.dock.curating
+    window = hand.dock.curate.widget
     assert window.isVisible()
     hand.idle()
     hand.until(lambda: window._items["two"].text(2) == "2")
@@ -105,7 +105,7 @@ def test_a_micrograph_is_rejected_in_the_table_and_found_in_the_plot(hand, searc
     scores = controller.loaded.board.picks.score[: len(controller.choice.shown)][controller.choice.shown]
     assert line[:3] == ["3", f"{scores.mean():.2f}", f"{scores.max():.2f}"]
     files = [file.path for file in controller.state.files]
-    window.read_star(star_of(files, tmp_path / "ctf.star"))
+    hand.dock.ctf.read_star(star_of(files, tmp_path / "ctf.star"))
     hand.until(lambda: window._items["one"].text(6) == "2.00" and window._items["two"].text(7) == "7.2")
     x, y = window.plot.place(1.0, 2.0).x(), window.plot.place(1.0, 2.0).y()
     hand.qtbot.mouseClick(window.plot, Qt.MouseButton.LeftButton, pos=QPoint(round(x), round(y)))

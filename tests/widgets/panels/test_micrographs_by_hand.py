@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from qtpy.QtCore import Qt
 from qtpy.QtGui import QDesktopServices
-from qtpy.QtWidgets import QMessageBox
 
 from napari_gempick.io.stack import read_stack, write_mrc
+from napari_gempick.widgets.panels import export
 
 
 def canvas_text(viewer):
@@ -125,7 +125,7 @@ def test_nothing_explains_itself(hand, searched_once, tmp_path, monkeypatch):
     path = tmp_path / "session" / "one_autopick.star"
     before = path.read_bytes()
     asked = []
-    monkeypatch.setattr(QMessageBox, "question", lambda *words: asked.append(words[2]) or QMessageBox.StandardButton.No)
+    monkeypatch.setattr(export, "agreed", lambda *words: bool(asked.append(words[2])))
     hand.click(part.all)
     hand.until(lambda: bool(asked))
     hand.idle()

@@ -9,18 +9,18 @@ from napari_gempick.widgets.panels.score import bars_of
 def test_the_score_is_chosen_taught_and_shown(picked, qtbot):
     controller, score = picked.controller, picked.tune.score
     choice = score.form.fields["score"].native
-    assert choice.currentText() == "ncc" and not score.bars.isVisibleTo(score)
+    assert choice.currentText() == "NCC" and not score.bars.isVisibleTo(score)
     score.teach.native.click()
     qtbot.waitUntil(lambda: score.bars.isVisibleTo(score), timeout=20_000)
     assert controller.state.teach and choice.currentText() == controller.state.values["score"] == "learned"
     assert controller.loaded.board.picks.ncc is not None
-    assert "ncc" in score.bars.text() and "1.00" in score.bars.text()  # five particles are too few
-    choice.setCurrentText("ncc")
+    assert "NCC" in score.bars.text() and "1.00" in score.bars.text()  # five particles are too few
+    choice.setCurrentText("NCC")
     qtbot.waitUntil(lambda: not score.bars.isVisibleTo(score), timeout=20_000)
     assert "score" not in controller.state.values and not score.teach.native.isChecked()
     controller.undo()
     controller.undo()
-    assert choice.currentText() == "ncc" and not controller.state.teach
+    assert choice.currentText() == "NCC" and not controller.state.teach
     controller.redo()
     qtbot.waitUntil(lambda: score.bars.isVisibleTo(score), timeout=20_000)
     assert score.teach.native.isChecked()

@@ -7,10 +7,13 @@ import mrcfile
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from qtpy.QtCore import QTimer
+from qtpy.QtWidgets import QMessageBox
 
 from napari_gempick.cli import main
 from napari_gempick.io.stack import write_mrc
 from napari_gempick.io.star import write_tables
+from napari_gempick.widgets.app.dock import open_dock
 from napari_gempick.widgets.panels.search import command_line, inputs_of
 from napari_gempick.workflows.retune import retune
 
@@ -150,6 +153,32 @@ def test_an_earlier_session_is_asked_for_once(session, make_session, data):
         assert len(again.controller.edits().added) == answer
         again.close()
     assert asked == [data / "gempick"] * 2
+
+
+def test_the_window_may_be_closed_while_it_asks_for_an_earlier_session(viewer, qtbot, session, data):
+    """Nothing goes wrong, and no folder is made for a window that is gone."""
+    session.load(data, data.parent / "particle.mrc")
+    session.idle()
+    session.close()
+    dock = open_dock(viewer)
+
+    def close():
+        boxes = [] if asked else [one for one in dock.findChildren(QMessageBox) if one.isVisible()]
+        if not boxes:
+            return
+        asked.append(boxes[0].text())
+        dock.shut()
+        viewer.window.remove_dock_widget(dock)
+        dock.deleteLater()
+
+    asked = []
+    timer = QTimer()
+    timer.timeout.connect(close)
+    timer.start(50)
+    dock.open([data / "one.mrc"])
+    qtbot.waitUntil(lambda: bool(asked), timeout=20_000)
+    qtbot.wait(50)
+    assert "earlier session" in asked[0] and not (data / "gempick_2").exists()
 
 
 def test_micrographs_of_another_folder_begin_beside_themselves(searched, tmp_path):

@@ -13,7 +13,6 @@ from qtpy.QtWidgets import (
     QAbstractSpinBox,
     QApplication,
     QLineEdit,
-    QMessageBox,
     QScrollArea,
     QVBoxLayout,
     QWidget,
@@ -24,6 +23,7 @@ from napari_gempick.widgets.app.activity import Activity
 from napari_gempick.widgets.app.keys import Key, bind, bind_widget, keys_of_tools, show_keys
 from napari_gempick.widgets.app.messages import Messages, next_step
 from napari_gempick.widgets.app.shutter import Shutter
+from napari_gempick.widgets.app.side_window import SideWindow
 from napari_gempick.widgets.app.viewing import Viewing
 from napari_gempick.widgets.background.background_tasks import BackgroundTasks
 from napari_gempick.widgets.background.bridge import Bridge
@@ -31,8 +31,9 @@ from napari_gempick.widgets.background.fdr_estimator import FdrEstimator
 from napari_gempick.widgets.background.pick_counter import PickCounter
 from napari_gempick.widgets.background.search_runner import SearchRunner
 from napari_gempick.widgets.forms.forms import in_window_words
-from napari_gempick.widgets.forms.parts import Panel, button, row
+from napari_gempick.widgets.forms.parts import Panel, agreed, button, row
 from napari_gempick.widgets.layers.drawing import MaskDrawing
+from napari_gempick.widgets.layers.excluded import ExcludedArea
 from napari_gempick.widgets.layers.hover import Hover
 from napari_gempick.widgets.layers.layer_registry import camera_of
 from napari_gempick.widgets.layers.layers import INDEX, MICROGRAPH, NCC, PICKS, Layers
@@ -47,8 +48,10 @@ from napari_gempick.widgets.panels.search import SearchPanel
 from napari_gempick.widgets.panels.templates import TemplatesPanel
 from napari_gempick.widgets.panels.tool_bar import ToolBar
 from napari_gempick.widgets.panels.tune import TunePanel
+from napari_gempick.widgets.panels.wall import Wall
 from napari_gempick.widgets.state.comparing import Comparison
 from napari_gempick.widgets.state.controller import Controller
+from napari_gempick.widgets.state.curating import CtfValues
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -81,21 +84,27 @@ class Dock(QWidget):
         self.activity = Activity(self.searches)
         self.counter = PickCounter(controller)
         self.messages = Messages()
-        self.curating: CurateWindow | None = None
+        self.ctf = CtfValues(controller)
+        self.curate = SideWindow(viewer, "Curate micrographs", lambda: CurateWindow(controller, self.counter, self.ctf))
+        self.wall = SideWindow(viewer, "Threshold wall", lambda: Wall(controller, self.counter, self.ctf))
         controller.said.connect(self._say)
         controller.continues = self._continues
         self.layers = Layers(viewer, controller)
         self.drawing = MaskDrawing(viewer, controller)
         self.tools = PickTools(viewer, controller, self.layers)
-        self.drawing.begins.connect(self.tools.put_down)
+        self.excluded = ExcludedArea(self.layers, controller)
+        for put_down in (self.tools.put_down, self.excluded.put_down):
+            self.drawing.begins.connect(put_down)
         self.tool_bar = ToolBar(controller, self.tools)
-        self.micrographs = MicrographsPanel(controller, self.searches, self.counter, self.add_sample, self.curate)
+        self.micrographs = MicrographsPanel(controller, self.searches, self.counter, self.add_sample, self.curate.show)
         self.templates = TemplatesPanel(
             controller, self.drawing, lambda: show_stacks(viewer, controller), self.searches
         )
         self.search = SearchPanel(controller, self.searches)
         self.hover = Hover(controller, self.layers, self._template_of)
-        self.tune = TunePanel(controller, self.counter, FdrEstimator(controller), self.layers, self.hover, self.go_to)
+        estimates = FdrEstimator(controller)
+        shown = self.layers, self.excluded, self.hover
+        self.tune = TunePanel(controller, self.counter, estimates, *shown, self.go_to, self.wall.show)
         self.comparison = Comparison(controller)
         self.compared = ComparisonLayer(viewer, self.layers, self.comparison)
         self.compare = ComparePanel(self.comparison)
@@ -121,6 +130,7 @@ class Dock(QWidget):
             self._moved,
             self.drawing,
             self.tools,
+            self.excluded,
             self.layers,
             self.compared,
             self.extraction,
@@ -229,15 +239,6 @@ class Dock(QWidget):
 
         controller.background.do(sample_files, take)
 
-    def curate(self) -> None:
-        """Show the table and the plot of all micrographs below the canvas."""
-        if self.curating is None:
-            self.curating = CurateWindow(self.controller, self.counter)
-        if self.curating.parentWidget() is None:  # new, or closed by its x
-            self.viewer.window.add_dock_widget(self.curating, name="Curate micrographs", area="bottom")
-        self.curating.parentWidget().show()
-        self.curating.parentWidget().raise_()
-
     def step_thresholds(self, by: float) -> None:
         """Move the thresholds of all views."""
         tune = self.controller.tune()
@@ -281,14 +282,9 @@ class Dock(QWidget):
 
     def _continues(self, folder: Path) -> bool:
         """Ask whether to continue an earlier session."""
-        box = QMessageBox(self)
-        box.setWindowTitle("Earlier work on these micrographs")
-        box.setText(f"{folder} holds an earlier session on these micrographs, with its searches and corrections.")
-        go_on = box.addButton("Continue it", QMessageBox.ButtonRole.AcceptRole)
-        box.addButton("Start a new one", QMessageBox.ButtonRole.RejectRole)
-        box.setDefaultButton(go_on)
-        box.exec()
-        return box.clickedButton() is go_on
+        title = "Earlier work on these micrographs"
+        text = f"{folder} holds an earlier session on these micrographs, with its searches and corrections."
+        return agreed(self, title, text, "Continue it", "Start a new one")
 
     # joints
 
@@ -367,9 +363,8 @@ class Dock(QWidget):
     def shut(self) -> None:
         """End searches and threads, and save."""
         self._shutter.shut()
-        made, self.curating = self.curating, None
-        if made is not None and made.parentWidget() is not None:
-            self.viewer.window.remove_dock_widget(made)
+        for window in (self.curate, self.wall):
+            window.close()
 
     def closeEvent(self, event: Any) -> None:
         self.shut()

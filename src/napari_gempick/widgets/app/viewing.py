@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QMessageBox, QWidget
+from qtpy.QtWidgets import QWidget
 from superqt import QLabeledDoubleRangeSlider
 from superqt.utils import signals_blocked
 
 from napari_gempick.widgets.forms.editors import edit
-from napari_gempick.widgets.forms.parts import button, row, small
+from napari_gempick.widgets.forms.parts import agreed, button, row, small
 from napari_gempick.widgets.layers.layer_registry import NCC
 
 if TYPE_CHECKING:
@@ -121,12 +121,8 @@ class Viewing(QWidget):
             self._show_map()
 
     def _agreed(self, view: str) -> bool:
-        answer = QMessageBox.question(
-            self,
-            "Maps of one view",
-            f"The search kept no maps of the view {view}. Search this micrograph again, and keep them?",
-        )
-        return bool(answer == QMessageBox.StandardButton.Yes)
+        text = f"The search kept no maps of the view {view}. Search this micrograph again, and keep them?"
+        return agreed(self, "Maps of one view", text)
 
     def _window_moved(self, window: tuple[float, float]) -> None:
         low, high = (round(value, 2) for value in window)

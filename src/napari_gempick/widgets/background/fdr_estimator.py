@@ -137,7 +137,7 @@ class FdrEstimator:
             found,
             tuple(tune.limits() for tune in tunes),
             controller.tune().fdr,
-            (state.values.get("exclude"), state.lesson),
+            (state.values.get("exclude"), state.values.get("exclude_edited"), state.masks, state.lesson),
         )
 
     def _choose(self, rate: float | None, *, follow: bool = False) -> None:

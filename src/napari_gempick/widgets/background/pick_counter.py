@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from psygnal import Signal
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from napari_gempick.io.listing import MicrographFile
     from napari_gempick.widgets.state.candidate_selection import CandidateSelection, Choice
     from napari_gempick.widgets.state.controller import Controller
+    from napari_gempick.widgets.state.masks import Mask
     from napari_gempick.widgets.state.state import State, Tune
 
     _Histogram = dict[str, NDArray[np.intp]]
@@ -62,7 +63,7 @@ class PickCounter:
             other = True
         if state.files != before.files or other:
             self.start()
-        elif (state.tune, state.overrides, state.edits) != (before.tune, before.overrides, before.edits):
+        elif _counting(state) != _counting(before):
             self._count_soon(stem for stem in self._files if _counted_with(state, stem) != _counted_with(before, stem))
 
     def _result_changed(self, stem: str) -> None:
@@ -160,8 +161,13 @@ class PickCounter:
         return {name: counts for name, counts in self._total.items() if counts.any()}
 
 
-def _counted_with(state: State, stem: str) -> tuple[Tune, Edits | None]:
-    return state.tune_of(stem), state.edits.get(stem)
+def _counting(state: State) -> tuple[Any, ...]:
+    """Return what choose picks, of all micrographs."""
+    return state.tune, state.overrides, state.edits, state.masks
+
+
+def _counted_with(state: State, stem: str) -> tuple[Tune, Edits | None, Mask | None]:
+    return state.tune_of(stem), state.edits.get(stem), state.masks.get(stem)
 
 
 def _details(board: CandidateSelection, choice: Choice) -> tuple[float, float]:

@@ -18,6 +18,7 @@ from napari_gempick.model.settings import PickSettings
 from napari_gempick.results.run_file import read_run
 from napari_gempick.results.run_rows import row_of
 from napari_gempick.widgets.background.worker_process import SearchProcess
+from napari_gempick.widgets.state.exporting import shared_settings
 from napari_gempick.widgets.state.result import Result, bank_of
 
 if TYPE_CHECKING:
@@ -178,7 +179,7 @@ class SearchRunner:
             if not controller.state.views:
                 controller.said.emit("Add templates first: a search needs at least one.", "info")
                 return
-            settings = controller.state.settings(**more)
+            settings = shared_settings(controller, **more) if preview else controller.state.settings(**more)
         except GempickError as error:
             controller.said.emit(error.sentence, "error")
             return

@@ -17,6 +17,7 @@ from napari_gempick.model.errors import GempickError
 from napari_gempick.model.settings import PickSettings
 from napari_gempick.widgets.forms.editors import Check, Editor, Lines, Number, Text, edit, lower
 from napari_gempick.widgets.forms.parts import GAP
+from napari_gempick.widgets.state.look import written
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -125,7 +126,7 @@ def editor_of(one: Declared, **options: Any) -> Any:
     elif one.kind == "bounds":
         made |= {"min": one.low, "max": one.high, "step": one.step, "digits": one.digits}
     elif one.choices or "choices" in options:
-        made["choices"] = one.choices
+        made["choices"] = [(written(value), value) for value in one.choices]
     elif one.type in (int, float):
         nullable = one.optional or one.required
         made |= {"min": one.low, "max": one.high, "step": one.step, "open": one.open, "nullable": nullable}

@@ -7,7 +7,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 from qtpy.QtCore import Qt, QUrl
 from qtpy.QtGui import QIcon, QImage, QPixmap
-from qtpy.QtWidgets import QHBoxLayout, QLabel, QPushButton, QSizePolicy, QToolButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import (
+    QHBoxLayout,
+    QLabel,
+    QMessageBox,
+    QPushButton,
+    QSizePolicy,
+    QToolButton,
+    QVBoxLayout,
+    QWidget,
+)
 from superqt import QCollapsible, QElidingLabel
 
 if TYPE_CHECKING:
@@ -20,6 +29,7 @@ if TYPE_CHECKING:
 
 _NEXT = "QPushButton:enabled { background: #2a6fc9; color: white; } QPushButton:enabled:hover { background: #3b82e0; }"
 FRAMED = "QPlainTextEdit, QTextEdit { border: 1px solid #7a7d85; border-radius: 2px; background: transparent; }"
+CHECKED = "QPushButton:checked { background: #2a6fc9; color: white; }"
 GAP = 4
 
 
@@ -158,6 +168,19 @@ def small(text: str) -> QLabel:
     label.setWordWrap(True)
     label.setStyleSheet("font-size: 11px;")
     return label
+
+
+def agreed(parent: QWidget, title: str, text: str, yes: str = "Yes", no: str = "No") -> bool:
+    """Ask a question and return whether the answer was `yes`; False too where the window is closed meanwhile."""
+    box = QMessageBox(QMessageBox.Icon.Question, title, text, parent=parent)
+    wanted = box.addButton(yes, QMessageBox.ButtonRole.AcceptRole)
+    box.addButton(no, QMessageBox.ButtonRole.RejectRole)
+    box.setDefaultButton(wanted)
+    box.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+    answers: list[bool] = []  # the box may be gone when it is asked
+    box.buttonClicked.connect(lambda pressed: answers.append(pressed is wanted))
+    box.exec()
+    return any(answers)
 
 
 def keep_room(widget: QWidget) -> None:

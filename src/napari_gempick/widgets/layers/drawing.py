@@ -100,7 +100,7 @@ class MaskDrawing:
             raise InputError("Add micrographs first: the mask is kept with the results.")
         mask, shapes = self._drawn()
         if not mask.any():
-            raise InputError("Nothing is drawn yet; paint over the particle first.")
+            raise InputError("No mask drawn yet. Paint over the particle first.")
         holes = int(binary_fill_holes(mask).sum() - mask.sum())
         if holes:
             self._controller.said.emit(

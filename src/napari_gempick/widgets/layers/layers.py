@@ -48,6 +48,7 @@ class Layers(LayerRegistry):
         self._shown_size: tuple[float, int, int] | None = None
         self._hidden: list[Layer] = []
         self._smoothed: tuple[Any, Any, tuple[float, float]] | None = None
+        self._image: Any = None
         self.lowpass: float | None = None
         self.maps = MapLayers(self, controller)
         controller.loaded_changed.connect(self._show)
@@ -79,6 +80,7 @@ class Layers(LayerRegistry):
         file = self._controller.file
         metadata = {"gempick": {"pixel_size": loaded.pixel_size, "path": str(file.path) if file else ""}}
         if layer is None:
+            self._image = None
             layer = self.viewer.add_image(
                 loaded.image, name=MICROGRAPH, contrast_limits=loaded.contrast, metadata=metadata, **place
             )
@@ -86,10 +88,12 @@ class Layers(LayerRegistry):
             self.keep(MICROGRAPH, layer)
             self.viewer.layers.move(self.viewer.layers.index(layer), 0)
         else:
-            self._fill(layer, loaded.image, loaded.contrast, loaded.extremes)
+            if loaded.image is not self._image:  # other candidates of the same micrograph leave it as it is seen
+                self._fill(layer, loaded.image, loaded.contrast, loaded.extremes)
             move_to(layer, place)
             layer.metadata = metadata
-        if self.lowpass:
+        other, self._image = loaded.image is not self._image, loaded.image
+        if self.lowpass and other:
             self._show_smoothed()
         size = (place["scale"][0], *loaded.image.shape)
         if size != self._shown_size:  # micrographs of one size keep the view that the person has chosen

@@ -24,6 +24,7 @@ from napari_gempick.widgets.forms.editors import edit
 from napari_gempick.widgets.forms.forms import Form, caption, editor_of
 from napari_gempick.widgets.forms.parts import FRAMED, Fold, button, primary, row, small
 from napari_gempick.widgets.panels import remembered
+from napari_gempick.widgets.state.exporting import shared_settings
 
 if TYPE_CHECKING:
     from napari_gempick.widgets.background.background_tasks import BackgroundTasks, Task
@@ -207,7 +208,7 @@ class ClusterDialog(QDialog):
 
     def settings(self) -> PickSettings:
         """Return the settings of the search, with the maps that shall be kept. Raises SettingsError."""
-        return self._controller.state.settings(save_maps=self.maps.isChecked())
+        return shared_settings(self._controller, save_maps=self.maps.isChecked())
 
     # estimate and preview
 

@@ -24,12 +24,12 @@ from superqt.utils import qthrottled, signals_blocked
 from napari_gempick.widgets.forms.editors import edit
 from napari_gempick.widgets.forms.parts import button, row
 from napari_gempick.widgets.panels.scatter import REJECTED, Scatter
-from napari_gempick.widgets.state.curating import COLUMNS, SPREAD, numbers_of, read_ctf_values, spread
+from napari_gempick.widgets.state.curating import COLUMNS, SPREAD, numbers_of, spread_of
 
 if TYPE_CHECKING:
     from napari_gempick.widgets.background.pick_counter import PickCounter
     from napari_gempick.widgets.state.controller import Controller
-    from napari_gempick.widgets.state.curating import Numbers
+    from napari_gempick.widgets.state.curating import CtfValues, Numbers
 
 _NAMES = [(title, name) for name, (title, _) in COLUMNS.items()]
 
@@ -41,14 +41,12 @@ class CurateWindow(QWidget):
     ----------
     controller : Controller
     counter : PickCounter
+    ctf : CtfValues
     """
 
-    def __init__(self, controller: Controller, counter: PickCounter) -> None:
+    def __init__(self, controller: Controller, counter: PickCounter, ctf: CtfValues) -> None:
         super().__init__()
-        self._controller, self._counter = controller, counter
-        self._ctf: dict[str, tuple[float, float]] = {}
-        self._ctf_of: Any = None
-        self._star: Path | None = None
+        self._controller, self._counter, self._ctf = controller, counter, ctf
         self._numbers: dict[str, Numbers] = {}
         self._spread: set[str] | None = None
         self.table = QTreeWidget()
@@ -120,6 +118,7 @@ class CurateWindow(QWidget):
         layout.addWidget(parts)
         self._items: dict[str, _Line] = {}
         self._show_soon = qthrottled(self.show_numbers, timeout=150, leading=False)
+        ctf.changed.connect(self._ctf_read)
         counter.counted.connect(lambda stem: self._show_soon())
         counter.histogram_changed.connect(self._show_soon)
         controller.results_changed.connect(lambda stem: self._show_soon())
@@ -134,8 +133,8 @@ class CurateWindow(QWidget):
         if not self.isVisible():
             return
         controller = self._controller
-        self._read_ctf()
-        self._numbers = numbers_of(controller, self._counter.counts, self._counter.details, self._ctf)
+        self._ctf.read()
+        self._numbers = numbers_of(controller, self._counter.counts, self._counter.details, self._ctf.values)
         others = set(self._items) != set(self._numbers)
         if others or any(self._items[stem].differs(numbers) for stem, numbers in self._numbers.items()):
             self.table.setSortingEnabled(False)
@@ -152,30 +151,12 @@ class CurateWindow(QWidget):
     def _ask_star(self) -> None:
         file, _ = QFileDialog.getOpenFileName(self, "STAR file of micrographs", "", "STAR files (*.star)")
         if file:
-            self.read_star(Path(file))
+            self._ctf.read_star(Path(file))
 
-    def read_star(self, path: Path) -> None:
-        """Take defocus and CTF fit from a STAR file, in place of the one that the search is set to."""
-        self._star, self._ctf_of = path, None
-        self._read_ctf()
-
-    def _read_ctf(self) -> None:
-        """Read defocus and CTF fit in the background, once for each file and list of micrographs."""
-        path = str(self._star or self._controller.state.values.get("ctf") or "")
-        files = self._controller.state.files
-        key = path, files
-        if key == self._ctf_of or not path.endswith(".star"):
-            return
-        self._ctf_of = key
-
-        def take(found: dict[str, tuple[float, float]]) -> None:
-            if key == self._ctf_of:
-                self._ctf = found
-                if not self._x_chosen:
-                    self.x.show_value("defocus")
-                self.show_numbers()
-
-        self._controller.background.do(lambda: read_ctf_values(Path(path), files), take)
+    def _ctf_read(self) -> None:
+        if not self._x_chosen:
+            self.x.show_value("defocus")
+        self.show_numbers()
 
     def shown(self) -> list[str]:
         """Return the micrographs that pass the filter."""
@@ -239,9 +220,7 @@ class CurateWindow(QWidget):
         if self._spread is not None:
             self._spread = None
         else:
-            kept = {stem: one.values for stem, one in self._numbers.items() if one.kept}
-            name = "defocus" if any(not math.isnan(values["defocus"]) for values in kept.values()) else "picks"
-            self._spread = set(spread({stem: values[name] for stem, values in kept.items()}))
+            self._spread = set(spread_of(self._numbers))
             if not self._spread:
                 self._spread = None
                 self._controller.said.emit(

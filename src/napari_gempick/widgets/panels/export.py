@@ -6,7 +6,7 @@ import html
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtWidgets import QFileDialog, QMessageBox
+from qtpy.QtWidgets import QFileDialog
 from superqt.utils import qthrottled
 
 from napari_gempick.cluster.folder import JOB_FILE
@@ -15,7 +15,7 @@ from napari_gempick.model.declaration import declarations
 from napari_gempick.model.settings import PickSettings
 from napari_gempick.widgets.forms.editors import Several
 from napari_gempick.widgets.forms.forms import editor_of
-from napari_gempick.widgets.forms.parts import Panel, button, primary, row, shorten, small
+from napari_gempick.widgets.forms.parts import Panel, agreed, button, primary, row, shorten, small
 from napari_gempick.widgets.panels.cluster import ClusterPanel
 from napari_gempick.widgets.panels.particles import ParticlesPanel
 from napari_gempick.widgets.state.exporting import chosen_picks, export_picks, planned
@@ -152,8 +152,7 @@ class ExportPanel(Panel):
     def _agreed(self, there: list[Path], nothing: bool) -> bool:
         more = f" and {counted(len(there) - 1, 'more file')}" if len(there) > 1 else ""
         what = "There are no picks. Replace them with empty files?" if nothing else "Replace them?"
-        answer = QMessageBox.question(self, "Replace files?", f"{there[0].name}{more} exist already. {what}")
-        return bool(answer == QMessageBox.StandardButton.Yes)
+        return agreed(self, "Replace files?", f"{there[0].name}{more} exist already. {what}")
 
     def _wrote(self, written: Written, chosen: list[Any], problems: list[str]) -> None:
         self._writing = False

@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtWidgets import QFileDialog, QMessageBox, QProgressBar
+from qtpy.QtWidgets import QFileDialog, QProgressBar
 
 from napari_gempick.extraction.settings import ExtractSettings, make_extract_settings
 from napari_gempick.model.declaration import groups
 from napari_gempick.model.errors import GempickError
 from napari_gempick.widgets.forms.forms import Form
-from napari_gempick.widgets.forms.parts import Fold, button, row, shorten, small
+from napari_gempick.widgets.forms.parts import Fold, agreed, button, row, shorten, small
 from napari_gempick.widgets.panels.outlooks import duration
 from napari_gempick.widgets.state.exporting import chosen_picks, export_picks
 from napari_gempick.widgets.state.look import counted
@@ -151,8 +151,7 @@ class ParticlesPanel(Fold):
         controller.background.do(collect, start, give_up)
 
     def _agreed(self, output: Path) -> bool:
-        answer = QMessageBox.question(self, "Replace files?", f"{output} exists already. Replace it?")
-        return bool(answer == QMessageBox.StandardButton.Yes)
+        return agreed(self, "Replace files?", f"{output} exists already. Replace it?")
 
     def _done(self, report: dict[str, Any]) -> None:
         left = [

@@ -12,7 +12,7 @@ from napari_gempick.widgets.forms.forms import Form
 from napari_gempick.widgets.forms.parts import button, row
 from napari_gempick.widgets.panels.ask import ask_me
 from napari_gempick.widgets.state.asking import QUESTIONS
-from napari_gempick.widgets.state.look import counted
+from napari_gempick.widgets.state.look import counted, written
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -72,7 +72,7 @@ class ScoreChoice(QWidget):
 def bars_of(weights: Mapping[str, float], labels: int) -> str:
     """Return weights as a table of bars, and how many corrections taught them."""
     lines = [
-        f"<tr><td>{name}&nbsp;</td><td>"
+        f"<tr><td>{written(name)}&nbsp;</td><td>"
         f"<span style='color: {'#5aa9e6' if value >= 0 else '#d9655b'}'>{'▇' * max(1, round(20 * abs(value)))}</span> "
         f"{value:.2f}</td></tr>".replace("-", "−")
         for name, value in weights.items()

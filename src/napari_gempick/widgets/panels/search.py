@@ -22,6 +22,7 @@ from napari_gempick.widgets.forms.editors import lower
 from napari_gempick.widgets.forms.forms import Form
 from napari_gempick.widgets.forms.parts import Fold, Link, Panel, button, keep_room, mark_next, row, small, url_of
 from napari_gempick.widgets.panels.outlooks import Outlooks, duration
+from napari_gempick.widgets.state.exporting import shared_settings
 from napari_gempick.widgets.state.reopening import state_of_settings
 
 if TYPE_CHECKING:
@@ -175,7 +176,7 @@ class SearchPanel(Panel):
         """Put the command that repeats the search on the clipboard."""
         controller = self._controller
         try:
-            settings = controller.state.settings()
+            settings = shared_settings(controller)
             files, session = controller.state.files, controller.folder
             inputs = [file.path for file in files] if session is None else inputs_of(files, session.path)
         except GempickError as error:
@@ -194,7 +195,7 @@ class SearchPanel(Panel):
     def save_settings(self, path: Path) -> None:
         """Write the settings as `gempick pick --config` reads them."""
         try:
-            settings = self._controller.state.settings()
+            settings = shared_settings(self._controller)
             write_text(path, json.dumps(settings.model_dump(mode="json"), indent=1, ensure_ascii=False) + "\n")
         except GempickError as error:
             self._controller.said.emit(error.sentence, "error")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from qtpy.QtWidgets import QPushButton, QWidget
 
 from napari_gempick.widgets.forms.editors import edit
-from napari_gempick.widgets.forms.parts import button, row
+from napari_gempick.widgets.forms.parts import CHECKED, button, row
 from napari_gempick.widgets.layers.tools import ADD, ERASE, LASSO, PAN
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ class ToolBar(QWidget):
         for tool, (name, key, tip) in TOOLS.items():
             made = self.buttons[tool] = button(name, f"{tip}  ( {key} )", lambda tool=tool: self._take(tool))
             made.setCheckable(True)
-            made.setStyleSheet("QPushButton:checked { background: #2a6fc9; color: white; }")
+            made.setStyleSheet(CHECKED)
         self._choices: list[tuple[str, str]] = [("best view", "")]
         self._views = edit(str, label="View of added picks", tip="The view given to added picks", choices=self._listed)
         self._views.changed.connect(self._view_chosen)
@@ -59,7 +59,7 @@ class ToolBar(QWidget):
         return self._choices
 
     def _take(self, tool: str) -> None:
-        if tool != self._tools.tool:
+        if tool != self._tools.tool or tool == PAN:  # which puts down the brush of a layer, too
             self._tools.take(tool)
         self._show()
 

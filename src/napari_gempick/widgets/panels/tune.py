@@ -13,17 +13,20 @@ from superqt.utils import qdebounced, signals_blocked
 from napari_gempick.model.declaration import declarations, names_with
 from napari_gempick.model.settings import PickSettings
 from napari_gempick.widgets.background.pick_counter import BINS
-from napari_gempick.widgets.forms.editors import WheelGuard, edit, lower
+from napari_gempick.widgets.forms.editors import WheelGuard, edit
 from napari_gempick.widgets.forms.forms import Form, tip_of
-from napari_gempick.widgets.forms.parts import GAP, Fold, Panel, button, mark_next, row, small, tab_through, tool
+from napari_gempick.widgets.forms.parts import GAP, Panel, button, mark_next, row, small, tab_through, tool
+from napari_gempick.widgets.panels.excluded import ExcludedLine
 from napari_gempick.widgets.panels.gallery import Gallery
 from napari_gempick.widgets.panels.histogram import Histogram
+from napari_gempick.widgets.panels.limits import Limits
 from napari_gempick.widgets.panels.score import ScoreChoice
 from napari_gempick.widgets.state.look import counted
 
 if TYPE_CHECKING:
     from napari_gempick.widgets.background.fdr_estimator import FdrEstimator
     from napari_gempick.widgets.background.pick_counter import PickCounter
+    from napari_gempick.widgets.layers.excluded import ExcludedArea
     from napari_gempick.widgets.layers.hover import Hover
     from napari_gempick.widgets.layers.layers import Layers
     from napari_gempick.widgets.state.controller import Controller
@@ -46,8 +49,10 @@ class TunePanel(Panel):
         counter: PickCounter,
         estimates: FdrEstimator,
         layers: Layers,
+        excluded: ExcludedArea,
         hover: Hover,
         go_to: Any,
+        show_wall: Any,
     ) -> None:
         super().__init__(4, "Tune", "Move the thresholds: the picks follow at once.")
         self._controller, self._counter, self._estimates = controller, counter, estimates
@@ -92,6 +97,12 @@ class TunePanel(Panel):
         self.histogram.dragged.connect(self._moved)
         self.histogram.released.connect(self._released)
         self.rows.addWidget(self.histogram)
+        self.wall = button(
+            "Threshold wall", "See six micrographs side by side while you move the thresholds", show_wall
+        )
+        self.rows.addLayout(row(self.wall, 1))
+        self.excluded = ExcludedLine(excluded)
+        self.rows.addWidget(self.excluded)
         self.nothing = small("")
         self.nothing.hide()
         self.rows.addWidget(self.nothing)  # below what is dragged when it appears
@@ -299,93 +310,3 @@ class _Slider:
         for widget in (self.label, self.slider):
             widget.hide()
             widget.deleteLater()
-
-
-_RATE = (
-    "<p>Keep the thresholds where about this share of the picks is false, as estimated from the inverted contrast, "
-    "also when other limits change. To move a threshold by hand ends it. [%]</p>"
-)
-LOCAL = names_with(PickSettings, group="Limits", role="tuned")
-"""Settings in the order of the columns of Picks.local."""
-
-
-class Limits(Fold):
-    """The share of false picks that thresholds are kept at, and ranges of the local statistics.
-
-    Parameters
-    ----------
-    controller : Controller
-    estimates : FdrEstimator
-        Chooses the thresholds for a share.
-    """
-
-    def __init__(self, controller: Controller, estimates: FdrEstimator) -> None:
-        super().__init__("More limits", "Thresholds from a share of false picks; limits on what lies about a pick")
-        self._controller, self._estimates = controller, estimates
-        self.form = Form(
-            PickSettings,
-            names_with(PickSettings, group="Limits"),
-            self._edited,
-            columns=1,
-            options={"fdr": {"scale": 100, "max": 99.0, "step": 1.0, "suffix": " %"}},
-        )
-        self.fields = self.form.fields
-        self.rate = self.fields["fdr"].native
-        self.ranges = {name: self.fields[name] for name in LOCAL}
-        self.rows.addWidget(self.form.native)
-        self.seen = small("")
-        self.rows.addWidget(self.seen)
-        self.why = small("")
-        self.rows.addWidget(self.why)
-        self._show_soon = qdebounced(self._show_seen, timeout=200)
-        self.toggled.connect(self._choice_changed)
-        controller.choice_changed.connect(self._choice_changed)
-        controller.state_changed.connect(lambda state, before: self.show_values())
-        controller.loaded_changed.connect(self.show_values)
-        self.show_values()
-
-    def _edited(self, name: str, value: Any) -> None:
-        if name == "fdr":
-            self._estimates.set_rate(value)
-        else:
-            self._controller.set_tune(gesture=f"tune {name}", **{name: value})
-
-    def _choice_changed(self) -> None:
-        if self.open:
-            self._show_soon()
-
-    def show_values(self) -> None:
-        """Show what is set, and in the heading too."""
-        tune = self._controller.tune()
-        loaded = self._controller.loaded
-        board = None if loaded is None else loaded.board
-        values = {name: getattr(tune, name) for name in self.fields}
-        self.form.show_values(values)
-        changed = [] if tune.fdr is None else [f"{100 * tune.fdr:g} % false picks"]
-        changed += [lower(field.label) for name, field in self.ranges.items() if values[name] is not None]
-        self.say(", ".join(changed))
-        decoys = board is None or board.candidates.decoys is not None
-        known = board is None or board.picks.local is not None or not len(board.picks)
-        self.rate.setEnabled(decoys)
-        self.rate.setToolTip(_RATE if decoys else "<p>The search kept no decoys; run it again.</p>")
-        for field in self.ranges.values():
-            field.enabled = known
-        self.why.setText(
-            "" if known else "These results are without local statistics; run the search again for limits."
-        )
-        self.why.setVisible(not known)
-
-    def _show_seen(self) -> None:
-        """Show below the ranges where the picks lie."""
-        controller = self._controller
-        board = None if controller.loaded is None else controller.loaded.board
-        local = None if board is None or controller.choice is None else board.picks.local
-        values = np.zeros((0, 3)) if local is None else local[: len(controller.choice.shown)][controller.choice.shown]
-        texts = []
-        if len(values):
-            ends = zip(np.nanmin(values, axis=0), np.nanmax(values, axis=0), strict=True)
-            texts = [
-                f"{lower(field.label)} {low:.2f} … {high:.2f}".replace("-", "−")
-                for field, (low, high) in zip(self.ranges.values(), ends, strict=True)
-            ]
-        self.seen.setText(f"These picks: {', '.join(texts)}" if texts else "")

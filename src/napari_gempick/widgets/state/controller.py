@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING, Any
 from psygnal import Signal
 
 from napari_gempick.io.candidates import read_candidates
-from napari_gempick.io.listing import MicrographFile, find_micrographs
-from napari_gempick.model.errors import GempickError, InputError, OutputError
+from napari_gempick.io.listing import MicrographFile, find_micrographs, with_free_stem
+from napari_gempick.model.errors import GempickError, OutputError
 from napari_gempick.widgets.state.candidate_selection import CandidateSelection
 from napari_gempick.widgets.state.decisions import Decisions
 from napari_gempick.widgets.state.loading import BOARD_SETTINGS, CandidateCache, Loaded, load, load_maps
 from napari_gempick.widgets.state.look import counted
+from napari_gempick.widgets.state.masks import MaskFiles
 from napari_gempick.widgets.state.saving import Saver, Snapshot
 from napari_gempick.widgets.state.session import (
     SessionFolder,
@@ -72,9 +73,10 @@ class Controller(Decisions):
         self.mailbox = Mailbox()
         ways = post or self.mailbox.post, lambda sentence: self.said.emit(sentence, "error")
         self.background = Background(*ways)
-        self._saver = Saver(Background(*ways, threads=1))
+        self.masks = MaskFiles()
+        self._saver = Saver(Background(*ways, threads=1), self.masks.write)
         self.results: dict[str, Result] = {}
-        self.boards = CandidateCache()
+        self.boards = CandidateCache(self.masks)
         self.folder: SessionFolder | None = None
         self.continues: Callable[[Path], bool] = lambda folder: False
         self.unreadable: dict[str, str] = {}
@@ -94,20 +96,25 @@ class Controller(Decisions):
             self.current = stems.index(stem) if stem in stems else min(self.current or 0, len(stems) - 1)
             self.current = None if self.current < 0 else self.current
             self.unreadable = {stem: why for stem, why in self.unreadable.items() if stem in stems}
+        self._want_masks()
         self.state_changed.emit(state, before)
         moved = state.files != before.files and (self.loaded is None or self.stem != self.loaded.stem)
-        taught = state.lesson is not None and state.files != before.files  # by the candidates of all of them
+        other = self._chosen_by(state) != self._chosen_by(before)
+        other |= state.lesson is not None and state.files != before.files  # taught by the candidates of all of them
         if moved or any(state.values.get(name) != before.values.get(name) for name in _READ_WITH):
             self.reload()
-            taught = False
+            other = False
         elif self.stem is not None and (
             state.tune_of(self.stem) != before.tune_of(self.stem)
             or state.edits.get(self.stem) != before.edits.get(self.stem)
         ):
             self.choose()
-        if state.lesson != before.lesson or taught:
+        if other:
             self._rescore()
         self.save()
+
+    def _want_masks(self) -> None:
+        self.masks.want(None if self.folder is None else self.folder.path, self.state.masks)
 
     # micrographs
 
@@ -126,7 +133,10 @@ class Controller(Decisions):
 
     def _take_found(self, result: tuple[list[MicrographFile], list[str], Path | None]) -> None:
         found, notes, earlier = result
-        if not self.state.files and earlier is not None and self.continues(earlier) and self.open_folder(earlier):
+        goes_on = not self.state.files and earlier is not None and self.continues(earlier)
+        if self.background.closed:  # while it was asked
+            return
+        if goes_on and earlier is not None and self.open_folder(earlier):
             known = {file.path for file in self.state.files}
             found = [file for file in found if file.path not in known]
         if found:
@@ -141,7 +151,7 @@ class Controller(Decisions):
         for file in found:
             if file.path in known:
                 continue
-            free = _with_free_stem(file, stems)
+            free = with_free_stem(file, stems)
             stems.add(free.output_stem)
             added.append(free)
         if not added:
@@ -182,7 +192,7 @@ class Controller(Decisions):
             self._show(generation, None)
             return
         state, results, boards = self.state, dict(self.results), self.boards
-        lesson = state.lesson
+        chosen_by = self._chosen_by(state)
         try:
             state.settings()
         except GempickError:  # being typed; what is wrong is reported when it is used
@@ -193,7 +203,7 @@ class Controller(Decisions):
             self._show(generation, made)
             if generation == self._generation:
                 self._read_maps()
-                if self.state.lesson != lesson:  # it has changed meanwhile
+                if self._chosen_by(self.state) != chosen_by:  # it has changed meanwhile
                     self._rescore()
 
         self.background.do(lambda: load(file, state, folder, results, boards), show)
@@ -203,8 +213,12 @@ class Controller(Decisions):
         if self.state.lesson is not None:
             self._rescore()
 
+    def _chosen_by(self, state: State) -> tuple[Any, ...]:
+        """Return what chooses the picks of the current micrograph beside thresholds and corrections."""
+        return state.lesson, state.masks.get(self.stem or "")
+
     def _rescore(self) -> None:
-        """Show the current micrograph with the score that chooses now, once it is learned."""
+        """Show the current micrograph with the score and the mask that choose now, once they are there."""
         generation, state, file, results = self._generation, self.state, self.file, dict(self.results)
         if file is None or self.folder is None or file.output_stem not in results:
             return
@@ -214,12 +228,15 @@ class Controller(Decisions):
         folder, boards = self.folder.path, self.boards
 
         def read() -> CandidateSelection | None:
-            now = self.state.lesson == state.lesson  # or else something else is wanted meanwhile
-            return boards.get(file, state, folder, results) if now else None
+            if self._chosen_by(self.state) != self._chosen_by(state):
+                return None  # something else is wanted meanwhile
+            return boards.get(file, state, folder, results)
 
         def take(board: CandidateSelection | None) -> None:
             loaded = self.loaded
-            if board is None or generation != self._generation or self.state.lesson != state.lesson:
+            if board is None or generation != self._generation:
+                return
+            if self._chosen_by(self.state) != self._chosen_by(state):
                 return
             if loaded is not None and not loaded.preview:
                 self.loaded = replace(loaded, board=board)
@@ -301,6 +318,7 @@ class Controller(Decisions):
             self.said.emit(error.sentence, "error")
             return False
         self._leave(folder)
+        self._want_masks()
         left, self.results, self._beside, self.first_look = self.results, {}, None, False
         self.folder_changed.emit()
         for stem in left:
@@ -335,6 +353,7 @@ class Controller(Decisions):
             return False
         self._leave(folder)
         before, self.history, self.unreadable = self.state, History(state), {}
+        self._want_masks()
         self._beside = state.files[0].path.parent if state.files else None
         changed = dict.fromkeys([*self.results, *results])
         self.results, self.first_look = results, False
@@ -378,17 +397,3 @@ class Controller(Decisions):
         if self.folder is not None:
             self.folder.close()
             self.folder = None
-
-
-def _with_free_stem(file: MicrographFile, taken: set[str]) -> MicrographFile:
-    """Return the micrograph with a name for its results that no other has: its folders are put before it."""
-    parents = [part for part in file.path.parent.parts if part not in ("/", "\\")]
-    depth = len(file.relative.parts)
-    while file.output_stem in taken and depth <= len(parents):
-        file = replace(file, relative=type(file.relative)(*parents[-depth:], file.path.name))
-        depth += 1
-    if file.output_stem in taken:
-        file = replace(file, whole_name=True)
-    if file.output_stem in taken:
-        raise InputError(f"{file.path} has the same name as another micrograph; rename it.", file.path)
-    return file

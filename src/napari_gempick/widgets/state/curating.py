@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from psygnal import Signal
 
 from napari_gempick.io.micrograph_names import MicrographTable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from pathlib import Path
 
     from napari_gempick.io.listing import MicrographFile
     from napari_gempick.widgets.state.controller import Controller
@@ -111,11 +112,56 @@ def read_ctf_values(star: Path, files: Sequence[MicrographFile]) -> dict[str, tu
     return found
 
 
+class CtfValues:
+    """Defocus and CTF fit by stem, read in the background, once for each file and list of micrographs.
+
+    Parameters
+    ----------
+    controller : Controller
+    """
+
+    changed = Signal()
+
+    def __init__(self, controller: Controller) -> None:
+        self._controller = controller
+        self._star: Path | None = None
+        self._read_of: Any = None
+        self.values: dict[str, tuple[float, float]] = {}
+
+    def read_star(self, path: Path) -> None:
+        """Take them from a STAR file, in place of the one that the search is set to."""
+        self._star, self._read_of = path, None
+        self.read()
+
+    def read(self) -> None:
+        """Read them where the file or the list is another one; `changed` follows."""
+        path = str(self._star or self._controller.state.values.get("ctf") or "")
+        files = self._controller.state.files
+        key = path, files
+        if key == self._read_of or not path.endswith(".star"):
+            return
+        self._read_of = key
+
+        def take(found: dict[str, tuple[float, float]]) -> None:
+            if key == self._read_of:
+                self.values = found
+                self.changed.emit()
+
+        self._controller.background.do(lambda: read_ctf_values(Path(path), files), take)
+
+
 def _number(text: str | None) -> float:
     try:
         return float(text or "nan")
     except ValueError:
         return math.nan
+
+
+def spread_of(numbers: Mapping[str, Numbers]) -> list[str]:
+    """Return micrographs that are not rejected and span the defocus, or the picks where no defocus is known."""
+    kept = {stem: one.values for stem, one in numbers.items() if one.kept}
+    name = "defocus" if any(not math.isnan(values["defocus"]) for values in kept.values()) else "picks"
+    return spread({stem: values[name] for stem, values in kept.items()})
 
 
 def spread(values: Mapping[str, float], count: int = SPREAD) -> list[str]:

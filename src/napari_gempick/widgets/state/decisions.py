@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from napari_gempick.io.listing import MicrographFile
     from napari_gempick.widgets.state.candidate_selection import Choice
     from napari_gempick.widgets.state.loading import Loaded
+    from napari_gempick.widgets.state.masks import Mask
 
 
 class Decisions:
@@ -268,6 +269,12 @@ class Decisions:
         kept = tuple(added for added in edits.added if math.dist((added.x, added.y), (x, y)) >= apart)
         edits = replace(edits, added=(*kept, self._described(float(x), float(y), view)))
         self.do("add a pick", self.state.with_edits(self.stem, edits))
+
+    def exclude(self, mask: Mask) -> None:
+        """Take an excluded area of the current micrograph that was edited by hand."""
+        if self.stem is not None and self.is_shown:
+            masks = {**self.state.masks, self.stem: mask}
+            self.do("edit the excluded area", replace(self.state, masks=masks))
 
     def judge(self, stem: str, pick: Added, good: bool) -> None:
         """Call a candidate of any micrograph a particle, or reject it."""

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from napari_gempick.engine.picking.run_evidence import RunEvidence
+from napari_gempick.inputs.preparation import EDITED, edited_mask, find_edited
+from napari_gempick.io.atomic import write_bytes
 from napari_gempick.model.errors import GempickError, InputError
 from napari_gempick.model.settings import LEARNED
 from napari_gempick.results.folder import BOX_OVER_DIAMETER
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
     from napari_gempick.engine.picking.run_evidence import Scores
     from napari_gempick.io.listing import MicrographFile
     from napari_gempick.model.picks import Picks
+    from napari_gempick.model.settings import PickSettings
+    from napari_gempick.widgets.state.controller import Controller
     from napari_gempick.widgets.state.loading import CandidateCache
     from napari_gempick.widgets.state.result import Result
     from napari_gempick.widgets.state.state import State
@@ -72,6 +76,29 @@ def picks_by_micrograph(
             picks = replace(picks, false=false.of(stem, picks))
         box = 2 * math.ceil(BOX_OVER_DIAMETER * board.diameter / candidates.pixel_size / 2)
         yield Chosen(file, picks, candidates.view_names, candidates.file_shape, candidates.pixel_size, box)
+
+
+def shared_settings(controller: Controller, **more: Any) -> PickSettings:
+    """Return the settings for a command or a job elsewhere: they name the folder of the edited masks too.
+
+    Raises
+    ------
+    GempickError
+        They contradict each other, or a mask cannot be written.
+    """
+    state, folder = controller.state, None if controller.folder is None else controller.folder.path
+    if folder is None:
+        return state.settings(**more)
+    controller.masks.write()
+    settings = state.settings()
+    if settings.exclude_edited is not None:  # only one folder can be named
+        for file in state.files:
+            known, path = find_edited(settings, folder, file), edited_mask(folder, file)
+            if known is not None and known != path:
+                write_bytes(path, known.read_bytes())
+    if any((folder / EDITED).rglob("*.mrc.gz")):
+        more["exclude_edited"] = str(folder / EDITED)
+    return state.settings(**more)
 
 
 class Judge:

@@ -16,6 +16,7 @@ from napari_gempick.model.errors import GempickError, InputError
 from napari_gempick.model.settings import LEARNED
 from napari_gempick.widgets.state.candidate_selection import CandidateSelection
 from napari_gempick.widgets.state.look import contrast_limits, extremes
+from napari_gempick.widgets.state.masks import MaskFiles
 from napari_gempick.widgets.state.teaching import Teacher
 
 if TYPE_CHECKING:
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 
     from napari_gempick.io.listing import MicrographFile
     from napari_gempick.model.score_maps import BankIndex
-    from napari_gempick.model.settings import PickSettings
     from napari_gempick.results.learned_score import LearnedScore
     from napari_gempick.widgets.state.result import Result
     from napari_gempick.widgets.state.state import State
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 KEPT_BYTES = 2**30
 """Candidates stay in memory up to this many bytes, those that were used last."""
 
-BOARD_SETTINGS = ("diameter", "exclude")
+BOARD_SETTINGS = ("diameter", "exclude", "exclude_edited")
 """Settings of the search that choose picks among candidates; the diameter is the default of the border."""
 
 
@@ -110,10 +110,17 @@ class _Kept:
 
 
 class CandidateCache:
-    """Candidates of the micrographs that were used last, kept in memory; used on several threads."""
+    """Candidates of the micrographs that were used last, kept in memory; used on several threads.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    masks : MaskFiles, optional
+        Writes masks that were edited before they are used.
+    """
+
+    def __init__(self, masks: MaskFiles | None = None) -> None:
         self.teacher = Teacher()
+        self._masks = masks or MaskFiles()
         self._kept: OrderedDict[str, _Kept] = OrderedDict()
         self._bytes = 0
         self._lock = threading.Lock()
@@ -138,14 +145,14 @@ class CandidateCache:
         if result.error:
             return None
         settings = state.settings()
-        kept = self._get(file, settings, folder, result)
+        kept = self._get(file, state, folder, result)
         if settings.score != LEARNED:
             return kept.board
         learned = self.teacher.teach(
             state,
             folder,
             results,
-            lambda one: self._get(one, settings, folder, results[one.output_stem]).board.candidates,
+            lambda one: self._get(one, state, folder, results[one.output_stem]).board.candidates,
         )
         scored = kept.scored
         if scored is None or scored[0] is not learned:
@@ -153,17 +160,25 @@ class CandidateCache:
             scored = kept.scored = learned, kept.board.with_candidates(candidates)
         return scored[1]
 
-    def _get(self, file: MicrographFile, settings: PickSettings, folder: Path, result: Result) -> _Kept:
-        stem = file.output_stem
-        key = str(folder), *(getattr(settings, name) for name in BOARD_SETTINGS)
+    def _get(self, file: MicrographFile, state: State, folder: Path, result: Result) -> _Kept:
+        stem, settings = file.output_stem, state.settings()
+        mask = state.masks.get(stem)
+        key = str(folder), mask, *(getattr(settings, name) for name in BOARD_SETTINGS)
+        self._masks.write(stem)
         with self._lock:
             known = self._kept.get(stem)
             if known is not None and known.result is result and known.key == key:
                 self._kept.move_to_end(stem)
                 return known
-        candidates = read_candidates(folder / "candidates" / f"{stem}.star")
-        find_missing(settings, folder, file, result.diameter)
-        excluded = read_exclusion(settings.exclude, folder, file, candidates.file_shape)
+        if known is not None and known.result is result and known.key[0] == key[0]:
+            candidates = known.board.candidates
+        else:
+            candidates = read_candidates(folder / "candidates" / f"{stem}.star")
+        if mask is None:
+            find_missing(settings, folder, file, result.diameter)
+            excluded = read_exclusion(settings, folder, file, candidates.file_shape)
+        else:
+            excluded = mask.array()
         border = (settings.diameter or 0.0) / 2
         board = CandidateSelection(candidates, result.diameter, border=border, excluded=excluded)
         with self._lock:

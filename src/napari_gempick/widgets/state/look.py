@@ -26,6 +26,11 @@ def counted(number: int, what: str) -> str:
     return f"{number:,} {what}{'' if number == 1 else 's'}"
 
 
+def written(name: str) -> str:
+    """Return the name of a score or a choice as it stands on the screen."""
+    return "NCC" if name == "ncc" else name
+
+
 def contrast_limits(data: NDArray[Any]) -> tuple[float, float]:
     """Return the 0.5 and 99.5 % quantiles of an image's finite pixels, from a regular sample of them."""
     step = max(1, int(np.sqrt(data.shape[-1] * data.shape[-2] / _SAMPLED)))

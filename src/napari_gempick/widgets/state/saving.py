@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from napari_gempick.widgets.state.result import Result
     from napari_gempick.widgets.state.session import SessionFolder
@@ -43,10 +43,12 @@ class Saver:
     ----------
     background : Background
         With one thread, of its own: a slow disk keeps nothing else waiting. It is closed with the saver.
+    also : callable
+        Writes what belongs to the session beside its file.
     """
 
-    def __init__(self, background: Background) -> None:
-        self._background = background
+    def __init__(self, background: Background, also: Callable[[], None]) -> None:
+        self._background, self._also = background, also
         self._writing = threading.Lock()
         self._newest: tuple[int, Snapshot] | None = None
         self._written = 0
@@ -77,6 +79,7 @@ class Saver:
                 return
             self._written, snapshot = newest
             snapshot.folder.save(snapshot.state, snapshot.results, snapshot.current)
+            self._also()
 
     def close(self) -> None:
         """Wait for the file that is being written, and end the thread."""

@@ -18,6 +18,8 @@ from napari_gempick.widgets.state.look import VIEW_COLOURS
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from napari_gempick.widgets.state.masks import Mask
+
 DEFAULT_THRESHOLD = PickSettings().thresholds.of(("all",))[0] or 0.4
 
 
@@ -97,6 +99,8 @@ class State:
         Micrographs, by what the names of their results begin with, that are left out of searches, export and jobs.
     teach : bool
         Corrections teach the learned score.
+    masks : mapping of str to Mask
+        Excluded areas that were edited since the session was opened, by stem; they are kept as files.
     """
 
     files: tuple[MicrographFile, ...] = ()
@@ -107,14 +111,15 @@ class State:
     edits: Mapping[str, Edits] = field(default_factory=dict)
     rejected: frozenset[str] = frozenset()
     teach: bool = False
+    masks: Mapping[str, Mask] = field(default_factory=dict)
 
     @property
     def lesson(self) -> tuple[Any, ...] | None:
         """What a learned score follows from, beside the candidates; None where the NCC chooses."""
         if self.values.get("score") != LEARNED:
             return None
-        values = tuple(self.values.get(name) for name in ("diameter", "exclude"))
-        return self.tune.limits(), values, self.edits if self.teach else None
+        values = tuple(self.values.get(name) for name in ("diameter", "exclude", "exclude_edited"))
+        return self.tune.limits(), values, self.masks, self.edits if self.teach else None
 
     @property
     def kept(self) -> tuple[MicrographFile, ...]:
@@ -172,7 +177,8 @@ class State:
 
 def to_plain(state: State) -> dict[str, Any]:
     """Return the state as JSON holds it."""
-    plain = dataclasses.asdict(state)
+    plain = dataclasses.asdict(replace(state, masks={}))
+    del plain["masks"]
     plain["rejected"] = sorted(state.rejected)
     plain["files"] = [
         {

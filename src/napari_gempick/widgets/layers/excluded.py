@@ -1,0 +1,181 @@
+"""The excluded area as an overlay, which is edited with the brush and the eraser of napari."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from napari.utils.colormaps import DirectLabelColormap
+from psygnal import Signal
+from qtpy.QtCore import QTimer
+
+from napari_gempick.widgets.layers.layer_registry import PICKS, move_to
+from napari_gempick.widgets.state.look import rgba
+from napari_gempick.widgets.state.masks import Mask
+
+if TYPE_CHECKING:
+    from napari.layers import Labels
+    from numpy.typing import NDArray
+
+    from napari_gempick.widgets.layers.layers import Layers
+    from napari_gempick.widgets.state.controller import Controller
+
+EXCLUDED = "Excluded"
+PAINT, ERASE = "paint", "erase"
+FINEST = 1024
+"""Pixels of the longer side of the overlay, at most twice as many: a large micrograph is painted in small squares."""
+_COLOUR = "#ff4d4d"
+
+
+class ExcludedArea:
+    """Shows where no pick may lie, and takes what is painted.
+
+    Parameters
+    ----------
+    layers : Layers
+    controller : Controller
+    """
+
+    changed = Signal()
+
+    def __init__(self, layers: Layers, controller: Controller) -> None:
+        self._layers, self._controller = layers, controller
+        self._board: Any = None
+        self._full = self._coarse = np.zeros((0, 0), bool)
+        self._squares = 1
+        controller.loaded_changed.connect(self._fill)
+        layers.viewer.layers.events.removed.connect(self._removed)
+
+    @property
+    def layer(self) -> Labels | None:
+        """The overlay, where it was made."""
+        return self._layers.layer(EXCLUDED)
+
+    @property
+    def shown(self) -> bool:
+        """Whether the overlay is seen."""
+        return self.layer is not None and self.layer.visible
+
+    @property
+    def tool(self) -> str:
+        """PAINT, ERASE, or empty."""
+        mode = "" if self.layer is None else str(self.layer.mode)
+        return mode if mode in (PAINT, ERASE) else ""
+
+    def show(self, on: bool) -> None:
+        """Show or hide the overlay."""
+        board = self._searched()
+        if on and board is None:
+            self._controller.said.emit(
+                "Search this micrograph first: the excluded area is where its picks may not lie.", "info"
+            )
+        elif on:
+            self._make()
+        elif self.layer is not None:
+            self.put_down()
+            self.layer.visible = False
+        self.changed.emit()
+
+    def take(self, tool: str) -> None:
+        """Take the brush or the eraser; the same one again puts it down."""
+        if tool == self.tool:
+            self.put_down()
+            return
+        if not self.shown:
+            self.show(True)
+        layer = self.layer
+        if layer is not None and self.shown:
+            self._layers.viewer.layers.selection.active = layer
+            layer.mode = tool
+        self.changed.emit()
+
+    def put_down(self) -> None:
+        """Have neither brush nor eraser in hand; the picks are what tools act on again."""
+        if self.tool and self.layer is not None:
+            self.layer.mode = "pan_zoom"
+            points = self._layers.layer(PICKS)
+            if points is not None:
+                self._layers.viewer.layers.selection.active = points
+
+    def _searched(self) -> Any:
+        """Return the candidates of a search of the micrograph that is shown; None without one."""
+        loaded = self._controller.loaded
+        return None if loaded is None or loaded.preview else loaded.board
+
+    def _make(self) -> None:
+        if self.layer is None:
+            layer = self._layers.viewer.add_labels(
+                np.zeros((1, 1), np.uint8),
+                name=EXCLUDED,
+                opacity=0.35,
+                colormap=DirectLabelColormap(color_dict={None: np.zeros(4), 0: np.zeros(4), 1: rgba(_COLOUR)}),
+                **self._layers.place(),
+            )
+            layer.events.paint.connect(self._painted)
+            layer.events.mode.connect(lambda: self.changed.emit())
+            layer.events.visible.connect(lambda: self.changed.emit())
+            self._layers.keep(EXCLUDED, layer, below=PICKS)
+            self._board = None
+        assert self.layer is not None
+        self.layer.visible = True
+        self._fill()
+
+    def _fill(self) -> None:
+        """Show the mask of the candidates that are shown."""
+        layer, board = self.layer, self._searched()
+        if layer is None or not layer.visible:
+            return
+        if board is None:
+            self.show(False)
+            return
+        if board is self._board:
+            return
+        excluded, shape = board.excluded, board.candidates.file_shape
+        full = np.zeros(shape, bool) if excluded is None else excluded
+        known = self._board is not None and np.array_equal(full, self._full)
+        self._board, self._full = board, full
+        if known:
+            return  # it was painted here
+        n = self._squares = max(1, max(shape) // FINEST)
+        rows, columns = (np.minimum(np.arange(-(-side // n)) * n + n // 2, side - 1) for side in shape)
+        self._coarse = full[np.ix_(rows, columns)]
+        layer.data = self._coarse.astype(np.uint8)
+        move_to(layer, self._layers.place(n))
+        size, _ = self._layers.scale
+        layer.translate = ((n - 1) / 2 * size,) * 2
+        layer.selected_label = 1
+        layer.brush_size = max(4, round(board.diameter / board.candidates.pixel_size / n))
+
+    def _removed(self, event: Any) -> None:
+        """Hear that the person has deleted the overlay."""
+        if getattr(event, "value", None) is not None and event.value.name == EXCLUDED:
+            self.changed.emit()
+
+    def _painted(self, event: Any) -> None:
+        QTimer.singleShot(0, self._take)  # when napari is done with the stroke
+
+    def _take(self) -> None:
+        """Make what was painted the mask of the micrograph."""
+        layer, board = self.layer, self._searched()
+        if layer is None or board is not self._board or board is None or self._controller.background.closed:
+            return
+        painted: NDArray[np.bool_] = np.asarray(layer.data) > 0
+        changed = painted != self._coarse
+        if not changed.any():
+            return
+        n, (ny, nx) = self._squares, self._full.shape
+
+        def fine(squares: NDArray[np.bool_]) -> NDArray[np.bool_]:
+            return squares.repeat(n, axis=0).repeat(n, axis=1)[:ny, :nx]
+
+        self._full = np.where(fine(changed), fine(painted), self._full)
+        self._coarse = painted
+        self._controller.exclude(Mask.of(self._full, board.candidates.pixel_size))
+
+    def close(self) -> None:
+        """Let go of the layer; it stays in the viewer."""
+        self._layers.viewer.layers.events.removed.disconnect(self._removed)
+        layer = self.layer
+        if layer is not None:
+            self.put_down()
+            layer.events.paint.disconnect(self._painted)

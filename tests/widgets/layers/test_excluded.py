@@ -1,0 +1,142 @@
+"""The excluded area: shown, edited with a brush, undone, and the same for every command."""
+
+import shlex
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from qtpy.QtWidgets import QApplication
+
+from napari_gempick import read_stack
+from napari_gempick.cli import main
+from napari_gempick.cluster.export import export_job
+from napari_gempick.io.coordinates import read_coordinates
+from napari_gempick.widgets.layers.excluded import ERASE, PAINT
+from napari_gempick.widgets.state.exporting import chosen_picks, shared_settings
+from napari_gempick.widgets.state.masks import Mask, MaskFiles
+from napari_gempick.workflows.retune import retune
+
+
+def pairs(picks):
+    return sorted(zip(np.round(picks.x, 2).tolist(), np.round(picks.y, 2).tolist(), strict=True))
+
+
+def picks_of(path):
+    return pairs(read_coordinates(path).picks)
+
+
+def brush(hand, tool, *places):
+    """Take a tool where it is not in hand, and paint."""
+    buttons = hand.dock.tune.excluded.buttons
+    if not buttons[tool].isChecked():
+        hand.click(buttons[tool])
+    before = hand.controller.loaded.board
+    hand.stroke(*places)
+    hand.until(lambda: hand.controller.loaded.board is not before)
+
+
+def seen(controller):
+    """Return the picks that are seen."""
+    return pairs(controller.loaded.board.picks.take(np.flatnonzero(controller.choice.shown)))
+
+
+@pytest.mark.parametrize("exclude", [None, "auto"])
+def test_what_is_painted_counts_at_once_and_for_every_command(hand, searched_once, tmp_path, planted, exclude):
+    hand.open_searched(searched_once, tmp_path / "session")
+    controller, dock, folder = hand.controller, hand.dock, tmp_path / "session"
+    controller.set_value("exclude", exclude)
+    hand.idle()
+    controller.set_threshold(None, 0.4)
+    hand.viewer.reset_view()
+    all_of_them, (first, second, _) = seen(controller), planted["one"]
+    assert len(all_of_them) == 3
+    past = controller.history.undoable
+    brush(hand, PAINT, (first[0] - 8, first[1]), first, (first[0] + 8, first[1]))
+    assert controller.history.undoable == "edit the excluded area" and dock.excluded.shown
+    assert len(seen(controller)) == 2, "a stroke takes the picks under it"
+    layer = dock.excluded.layer
+    assert np.asarray(layer.data)[round(first[1]), round(first[0])] == 1
+    brush(hand, PAINT, second, (second[0] + 6, second[1]))
+    assert len(seen(controller)) == 1
+    hand.until(lambda: dock.counter.counts["one"] == 1)
+    controller.undo()
+    hand.until(lambda: len(seen(controller)) == 2)
+    assert np.asarray(layer.data)[round(second[1]), round(second[0])] == 0, "a stroke is one step"
+    controller.undo()
+    hand.until(lambda: seen(controller) == all_of_them)
+    assert controller.history.undoable == past
+    hand.idle()
+    path = folder / "excluded_edited" / "one.mrc.gz"
+    controller.save_now()
+    assert not path.exists(), "nothing is left of what was undone"
+    controller.redo()
+    controller.redo()
+    hand.until(lambda: len(seen(controller)) == 1)
+    brush(hand, ERASE, (second[0] - 4, second[1]), (second[0] + 10, second[1]))
+    hand.until(lambda: len(seen(controller)) == 2)
+    hand.click(dock.tune.excluded.buttons[ERASE])
+    assert dock.excluded.tool == "" and hand.viewer.layers.selection.active == dock.layers.layer("Picks")
+    hand.idle()
+    wanted = seen(controller)
+    controller.save_now()
+    mask = read_stack(path).data[0] > 0
+    assert mask[round(first[1]), round(first[0])] and not mask[round(second[1]), round(second[0])]
+
+    chosen, _ = chosen_picks(
+        controller.state, controller.results, folder, controller.state.files[:1], controller.boards
+    )
+    assert pairs(chosen[0].picks) == wanted
+    dock.search.copy_command()
+    words = shlex.split(QApplication.clipboard().text())
+    assert words[words.index("--exclude-edited") + 1] == str(folder / "excluded_edited")
+    settings = shared_settings(controller)
+    job = export_job(settings, controller.state.files, tmp_path / "job", {"site": "mpirun", "tasks_per_node": 1}).job
+    assert (job.folder / "exclude_edited/0/excluded_edited/one.mrc.gz").read_bytes() == path.read_bytes()
+    assert job.settings.exclude_edited == str(job.folder / "exclude_edited/0/excluded_edited")
+    hand.dock.shut()
+
+    changed = {"threshold": ("0.4",), "exclude": exclude}
+    run = retune(folder, changed)
+    rows = {row["name"]: row for row in run["micrographs"]}
+    assert picks_of(folder / "one_autopick.star") == wanted and "edited by hand" in " ".join(rows["one"]["remarks"])
+    assert rows["two"]["picks"] == 2 and not rows["two"]["remarks"]
+    if exclude is None:
+        done = CliRunner().invoke(main, [*words[1:-1], str(tmp_path / "picks")], catch_exceptions=False)
+        assert done.exit_code == 0 and picks_of(tmp_path / "picks" / "one_autopick.star") == wanted
+
+
+def test_a_session_that_is_opened_again_has_the_mask(searched, make_session):
+    controller = searched.controller
+    excluded = np.zeros((220, 240), bool)
+    excluded[:, :120] = True
+    controller.exclude(Mask.of(excluded, 2.0))
+    searched.wait(lambda: controller.loaded.board.excluded is not None)
+    left = seen(controller)
+    searched.idle()
+    searched.close()
+    again = make_session()
+    again.controller.open_folder(searched.folder)
+    again.wait(lambda: again.controller.choice is not None)
+    again.idle()
+    assert seen(again.controller) == left and 0 < len(left) < 3 and all(x >= 119.5 for x, _ in left)
+    assert np.array_equal(again.controller.loaded.board.excluded, excluded)
+    again.close()
+
+
+def test_masks_are_files_of_what_was_decided_last(tmp_path):
+    """Undo brings back the file of an earlier session; another folder gets files of its own."""
+    random = np.random.default_rng(0)
+    first, second = (Mask.of(random.random((33, 47)) < share, 1.5) for share in (0.2, 0.7))
+    assert np.array_equal(Mask.of(first.array(), 1.5).array(), first.array()) and first != second
+    files = MaskFiles()
+    files.want(tmp_path, {"a/one": first})
+    files.write()
+    path, later = tmp_path / "excluded_edited/a/one.mrc.gz", MaskFiles()
+    kept = path.read_bytes()
+    for masks, expected in (({"a/one": second}, second), ({}, first), ({"a/one": second, "two": first}, second)):
+        later.want(tmp_path, masks)
+        later.write()
+        assert np.array_equal(read_stack(path).data[0] > 0, expected.array())
+    later.want(tmp_path, {})
+    later.write()
+    assert path.read_bytes() == kept and not (tmp_path / "excluded_edited/two.mrc.gz").exists()
