@@ -60,6 +60,7 @@ figures: demo
 	$(BIN)/python docs/figures/psi.py
 	$(BIN)/python docs/figures/overlay.py
 	$(BIN)/python docs/figures/sheet.py
+	$(BIN)/python docs/figures/rooms.py
 
 tutorial: .venv/.installed-test
 	@sh tools/display.sh $(BIN)/python docs/tutorial/pictures.py

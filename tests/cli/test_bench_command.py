@@ -59,3 +59,12 @@ def test_a_whole_run_is_measured_stage_by_stage(gempick, devices):
         assert "limits" in found["limited_by"]
     else:
         assert found["limited_by"].startswith("devices busy")
+
+
+def test_devices_says_what_limited_a_run(gempick, tmp_path):
+    path = tmp_path / "run.json"
+    run = {"settings": {}, "diameter": 100, "views": [], "micrographs": [], "devices": [{"name": "cpu", "model": "A"}]}
+    path.write_text(json.dumps({**run, "stages": {"limited_by": "devices busy 40 %; reading limits: 90 MB/s"}}))
+    assert "cpu (A); devices busy 40 %; reading limits: 90 MB/s" in gempick("devices", str(tmp_path)).stdout
+    assert json.loads(gempick("devices", str(tmp_path), "--json").stdout)["run"]["devices"] == run["devices"]
+    assert "is missing" in gempick("devices", str(tmp_path / "no"), check=2).stderr

@@ -11,7 +11,7 @@ def test_picks_of_the_exact_search(data, gempick, basic, contents):
     found = json.loads(done.stdout)
     assert (found["picks"], found["exact"], found["both"]) == (4, 4, 4)
     assert found["largest_score_difference"] < 0.01 and found["micrograph"] == "grid1/mic.mrc"
-    stages = [line for line in done.stderr.splitlines() if "looked at exactly" in line]
+    stages = [line for line in done.stderr.splitlines() if "candidates refined" in line]
     assert stages[0].split(": ")[1].startswith("0 of ") and stages[-1].endswith(", 4 picks")
     assert contents(data) == before, "nothing is written"
 

@@ -130,6 +130,18 @@ def test_a_broken_file_is_taken_late_and_again_once_it_changes(folder):
     assert watched.settled() == []
 
 
+def test_a_link_that_leads_nowhere_is_broken_until_its_file_is_there(folder, tmp_path):
+    watched = Watched(folder)
+    (folder / "a.mrc").symlink_to(tmp_path / "later.mrc")
+    watched.look()
+    assert watched.look(SETTLE) == [] and watched.look(PATIENCE * SETTLE) == ["a"]
+    watched.arrivals.mark(watched.files["a"], failed=True)
+    assert watched.look(1) == [] and watched.arrivals.waiting == 0
+    (tmp_path / "later.mrc").write_bytes(WHOLE)
+    watched.look(1)
+    assert watched.look(SETTLE) == ["a"]
+
+
 def test_permissions_of_a_broken_file_count_as_a_change_and_of_another_not(folder):
     watched = Watched(folder)
     for name in ("a.mrc", "b.mrc"):

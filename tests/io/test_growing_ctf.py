@@ -21,17 +21,17 @@ TEXT = """# Output from CTFFind version 4.1.14, run on 2020-01-01 00:00:00
 
 def test_a_star_file_that_comes_and_grows_row_by_row(tmp_path):
     star = tmp_path / "ctf.star"
-    ctf = GrowingCtf(star)
-    assert not ctf.update() and not ctf.has(Path("a.mrc")) and "does not exist yet" in ctf.problem
+    ctf = GrowingCtf(star, 5)
+    assert not ctf.update(10) and not ctf.has(Path("a.mrc")) and "does not exist yet" in ctf.problem
     with pytest.raises(InputError, match="no row for a"):
         ctf.of(Path("a.mrc"))
     star.write_text(HEAD + row("mics/a.mrc"))
-    assert ctf.update() and not ctf.update()
+    assert ctf.update(20) and not ctf.update(30)
     assert ctf.of(Path("mics/a.mrc")).defocus_u == 15678.9 and ctf.problem == ""
     with star.open("a") as stream:
         stream.write(row("mics/b.mrc"))
     assert not ctf.has(Path("mics/b.mrc"))
-    assert ctf.update() and ctf.has(Path("mics/b.mrc"))
+    assert ctf.update(40) and ctf.has(Path("mics/b.mrc"))
 
 
 def test_no_cut_anywhere_gives_a_value_that_the_whole_file_does_not_give(tmp_path):
@@ -42,8 +42,8 @@ def test_no_cut_anywhere_gives_a_value_that_the_whole_file_does_not_give(tmp_pat
     star, known = tmp_path / "ctf.star", 0
     for end in range(len(HEAD) - 5, len(whole) + 1):
         star.write_text(whole[:end])
-        ctf = GrowingCtf(star)
-        ctf.update()
+        ctf = GrowingCtf(star, 5)
+        ctf.update(10)
         for name in (Path("a.mrc"), Path("b.mrc")):
             if ctf.has(name):
                 assert ctf.of(name) == right.of(name), whole[:end][-30:]
@@ -51,21 +51,30 @@ def test_no_cut_anywhere_gives_a_value_that_the_whole_file_does_not_give(tmp_pat
     assert known == 3, "one after the first row, both after the second"
 
 
-def test_a_text_of_ctffind_counts_when_it_has_not_changed_between_two_looks(tmp_path):
+def test_one_that_ends_without_a_line_feed_is_believed_when_it_stays_so(tmp_path):
+    star = tmp_path / "ctf.star"
+    star.write_text(HEAD + row("a.mrc").rstrip())
+    ctf = GrowingCtf(star, 5)
+    assert not ctf.update(10) and not ctf.update(14)
+    assert ctf.update(20) and ctf.of(Path("a.mrc")).angle == 45.25
+    assert not ctf.update(30)
+
+
+def test_a_text_of_ctffind_counts_when_it_has_not_changed_for_the_settle_time(tmp_path):
     folder = tmp_path / "ctf"
-    ctf = GrowingCtf(folder)
-    assert not ctf.update()
+    ctf = GrowingCtf(folder, 5)
+    assert not ctf.update(10)
     folder.mkdir()
     text = TEXT.format(name="a", defocus="15678.9")
     (folder / "a.txt").write_text(text[: text.index("15678") + 3])
-    assert not ctf.update() and not ctf.has(Path("a.mrc"))
+    assert not ctf.update(20) and not ctf.has(Path("a.mrc"))
     (folder / "a.txt").write_text(text)
-    assert not ctf.update()
-    assert ctf.update() and ctf.of(Path("a.mrc")).defocus_u == 15678.9
+    assert not ctf.update(30) and not ctf.update(34)
+    assert ctf.update(40) and ctf.of(Path("a.mrc")).defocus_u == 15678.9
     (folder / "b.txt").write_text(TEXT.format(name="b", defocus="20000.0"))
-    assert not ctf.update() and ctf.has(Path("a.mrc")) and not ctf.has(Path("b.mrc"))
-    assert ctf.update() and ctf.of(Path("b.mrc")).defocus_u == 20000.0
-    assert not ctf.update()
+    assert not ctf.update(50) and ctf.has(Path("a.mrc")) and not ctf.has(Path("b.mrc"))
+    assert ctf.update(60) and ctf.of(Path("b.mrc")).defocus_u == 20000.0
+    assert not ctf.update(70)
 
 
 def test_a_file_that_changes_while_it_is_read_is_read_again(tmp_path):
@@ -79,17 +88,17 @@ def test_a_file_that_changes_while_it_is_read_is_read_again(tmp_path):
         return "table"
 
     replaced.once = True
-    ctf = GrowingCtf(star, replaced)
-    assert not ctf.update() and ctf.also is None
-    assert ctf.update() and ctf.also == "table"
+    ctf = GrowingCtf(star, 5, replaced)
+    assert not ctf.update(10) and ctf.also is None
+    assert ctf.update(20) and ctf.also == "table"
     assert ctf.of(Path("a.mrc")).defocus_u == 20000.0
 
 
 def test_what_is_wrong_with_it_is_kept_for_the_message(tmp_path):
     star = tmp_path / "ctf.star"
     star.write_text("data_\n\nloop_\n_rlnMicrographName #1\na.mrc\n")
-    ctf = GrowingCtf(star)
-    assert not ctf.update() and "rlnDefocusU" in ctf.problem
+    ctf = GrowingCtf(star, 5)
+    assert not ctf.update(10) and "rlnDefocusU" in ctf.problem
     star.write_text(HEAD + row("a.mrc"))
     os.utime(star, (1, 1))
-    assert ctf.update() and ctf.problem == ""
+    assert ctf.update(20) and ctf.problem == ""

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mrc_files import mrc_bytes
-from napari_gempick.io.listing import MicrographFile, _without_collisions, find_micrographs
+from napari_gempick.io.listing import MicrographFile, find_micrographs, without_collisions
 from napari_gempick.io.names import free_path
 from napari_gempick.io.star import write_tables
 from napari_gempick.model.errors import InputError
@@ -153,7 +153,7 @@ def test_a_star_file_without_micrographs_and_no_input_at_all(tree: Path) -> None
 )
 def test_output_stems_are_always_unique(names: list[tuple[str, str]]) -> None:
     files = [MicrographFile(Path("/x") / "".join(name), PurePosixPath("".join(name))) for name in names]
-    found = [file.output_stem for file in _without_collisions(files)]
+    found = [file.output_stem for file in without_collisions(files)]
     assert len(set(found)) == len(names)
 
 

@@ -173,13 +173,14 @@ def test_a_broken_file_is_reported_once_and_picked_when_it_has_changed(run, file
         lambda: put(run, "grid0/b.mrc", content),
     ]
     put(run, "grid0/a.mrc", content)
+    (run.folder / "grid0/nowhere.mrc").symlink_to(tmp_path / "nowhere.mrc")
     made = run(one_by_one(run, steps))
-    assert run.names("failed") == ["grid0/b.mrc", "grid0/c.mrc"]
+    assert run.names("failed") == ["grid0/nowhere.mrc", "grid0/b.mrc", "grid0/c.mrc"]
     assert run.names("done") == ["grid0/a.mrc", "grid0/d.mrc", "grid0/b.mrc"]
     (truncated,) = (text for text in run.said if "truncated" in text)
     assert "b.mrc" in truncated
     assert sum("constant" in text for text in run.said) == 1
-    assert ["error" in row for row in made["micrographs"]] == [False, False, True, False]
+    assert ["error" in row for row in made["micrographs"]] == [False, False, True, False, True]
     run.picked(tmp_path / "other")
     assert run.same(tmp_path / "other")
 

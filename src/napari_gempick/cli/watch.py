@@ -53,8 +53,8 @@ def command(
     """Pick particles in micrographs as they arrive in folders.
 
     Each file is picked as soon as it is complete. The results are those of gempick pick, and whole at any moment;
-    started again with the same output folder, the command continues. Ctrl-C and SIGTERM end it after the micrograph in
-    hand.
+    started again with the same output folder, the command continues. Ctrl-C and SIGTERM end it after the current
+    micrograph.
     """
     from napari_gempick.model.errors import SettingsError
     from napari_gempick.model.settings import make_settings

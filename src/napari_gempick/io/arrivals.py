@@ -46,11 +46,11 @@ _Stamp = tuple[int, int, int, int]
 
 @dataclass(slots=True)
 class _Seen:
-    """What is known about a file: its stamp, since when it has it, and what became of it."""
+    """What is known about a file: its stamp (None if it leads nowhere), since when it has it, what became of it."""
 
     root: int
     stamp: _Stamp | None = None
-    since: float = 0.0
+    since: float | None = None
     complete: bool | None = None
     state: Literal["waiting", "taken", "failed", "left out", "companion"] = "waiting"
 
@@ -174,22 +174,20 @@ class Arrivals:
         if seen.state in ("waiting", "companion") or not self._has_changed(path, seen):
             return
         self._drop(path, found)
-        seen.state, seen.stamp = "waiting", None
+        seen.state, seen.since = "waiting", None
         self._waiting.add(path)
 
     @staticmethod
     def _has_changed(path: str, seen: _Seen) -> bool:
         stamp = _stamp(path)
-        if stamp is None or seen.stamp is None:  # removed: what was done stays
+        if stamp is None:  # removed: what was done stays
             return False
-        return stamp != seen.stamp if seen.state == "failed" else stamp[:3] != seen.stamp[:3]
+        return stamp != seen.stamp if seen.state == "failed" or seen.stamp is None else stamp[:3] != seen.stamp[:3]
 
     def _wait(self, path: str, now: float, found: Look) -> None:
         """Take a file that has not changed for long enough and is complete."""
         seen, stamp = self._seen[path], _stamp(path)
-        if stamp is None:
-            return
-        if stamp != seen.stamp:
+        if stamp != seen.stamp or seen.since is None:
             seen.stamp, seen.since, seen.complete = stamp, now, None
         unchanged = now - seen.since
         if unchanged < self._settle:
@@ -239,7 +237,7 @@ class Arrivals:
         found, path = Look(), str(micrograph.path)
         self._drop(path, found)
         seen = self._seen[path]
-        seen.state, seen.stamp = "waiting", None
+        seen.state, seen.since = "waiting", None
         self._waiting.add(path)
         return found
 

@@ -21,36 +21,47 @@ _Stamp = tuple[int, int, int]
 class GrowingCtf:
     """The CTF parameters of micrographs, as far as they are known by now.
 
-    The file or folder need not exist yet. What somebody is just writing is not believed: a STAR file that ends within a
-    line or changes while it is read, and texts of CTFFIND that have changed since the last look.
+    The file or folder need not exist yet. What somebody is just writing is not believed: a STAR file that changes while
+    it is read; one that ends within a line, and texts of CTFFIND, before they have settled.
 
     Parameters
     ----------
     path : Path
         As for CtfTable.
+    settle : float
+        Seconds without a change after which a file is not being written.
     beside : callable, optional
         Reads what else is wanted from the file; `also` is what it returned.
     """
 
-    def __init__(self, path: Path, beside: Callable[[], Any] = lambda: None) -> None:
-        self._path, self._beside = path, beside
+    def __init__(self, path: Path, settle: float, beside: Callable[[], Any] = lambda: None) -> None:
+        self._path, self._settle, self._beside = path, settle, beside
         self.also: Any = None
         self._table: CtfTable | None = None
-        self._seen: dict[Path, _Stamp] = {}
+        self._seen: dict[Path, tuple[_Stamp, float]] = {}
         self._read: dict[Path, _Stamp] = {}
         self.problem = f"{path} does not exist yet"
 
-    def update(self) -> bool:
-        """Read again what has changed; return whether anything was read."""
-        texts: list[Path] | None = None
+    def update(self, time: float) -> bool:
+        """Read again what has changed; return whether anything was read.
+
+        Parameters
+        ----------
+        time : float
+            Seconds on a clock that only goes forward.
+        """
         try:
             folder = self._path.is_dir()
             now = {path: _stamp(path) for path in (find_ctffind(self._path) if folder else [self._path])}
-            if folder:
-                now, self._seen = {path: one for path, one in now.items() if self._seen.get(path) == one}, now
-                texts = list(now)
-            if now == self._read or not now or not (folder or _ends_with_a_line(self._path)):
+            before, self._seen = self._seen, {}
+            for path, one in now.items():
+                known = before.get(path)
+                self._seen[path] = known if known is not None and known[0] == one else (one, time)
+            if folder or not _ends_with_a_line(self._path):
+                now = {path: one for path, one in now.items() if time - self._seen[path][1] >= self._settle}
+            if now == self._read or not now:
                 return False
+            texts = list(now) if folder else None
             table, also = CtfTable(self._path, texts), self._beside()
             if now != {path: _stamp(path) for path in now}:
                 return False

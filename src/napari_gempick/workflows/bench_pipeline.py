@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 NONE = "none"
 """Name of a device that answers at once: what is left is what everything else takes."""
 PIXEL_SIZE = 1.77
-DIAMETER = 160.0
+DIAMETER = 190.0
 PARTICLES = 150
 
 
@@ -154,7 +154,7 @@ def _make_files(folder: Path, count: int, size: int, pixels: str, threads: int, 
     rng = np.random.default_rng(0)
     (folder / "mics").mkdir()
     box = 2 * round(0.75 * DIAMETER / PIXEL_SIZE)
-    views = [_particle(box, *sides) for sides in ((0.45, 0.2), (0.35, 0.35))]
+    views = [_particle(box, *sides) for sides in ((0.45, 0.35), (0.4, 0.4))]
     for number, view in enumerate(views):
         write_mrc(folder / f"view{number}.mrc", view, PIXEL_SIZE)
     for number in range(count):

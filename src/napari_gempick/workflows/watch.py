@@ -6,6 +6,7 @@ import contextlib
 import functools
 import itertools
 import math
+import os
 import threading
 import time
 from collections import deque
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     from napari_gempick.model.settings import PickSettings
     from napari_gempick.workflows.watch_settings import WatchSettings
 
+LONGEST_REST = 60.0
+"""Seconds between two looks at most, unless more are asked for; on slow file systems a look may take long."""
 ALL_FILES = 12
 """Looks after which files that are done are looked at as well."""
 
@@ -123,7 +126,9 @@ class _Watch:
         self._stop, self._tell, self._notify, self._status = stop or threading.Event(), tell, notify, status
         self._ctf = None
         if settings.ctf is not None:
-            self._ctf = GrowingCtf(Path(settings.ctf), functools.partial(table_of, settings))
+            self._ctf = GrowingCtf(
+                Path(settings.ctf), watching.seconds("settle"), functools.partial(table_of, settings)
+            )
         self._work = Picking(
             settings, output, overwrite=overwrite, resume=True, notify=notify, stage=stage, ctf=self._ctf
         )
@@ -186,7 +191,7 @@ class _Watch:
         everywhere = now >= self._all_at
         look = self._arrivals.look(now, everywhere=everywhere)
         took, poll = time.monotonic() - now, self._watching.seconds("poll")
-        self._poll_at = now + took + max(poll, look.seconds * SHARE)
+        self._poll_at = now + took + max(poll, min(look.seconds * SHARE, LONGEST_REST))
         if everywhere:
             self._all_at = now + took + max(ALL_FILES * poll, took * SHARE)
         self._take(look)
@@ -278,7 +283,7 @@ class _Watch:
         now = time.monotonic()
         if self._ctf is None or not (always or (self._without_ctf and now >= self._ctf_at)):
             return
-        if self._ctf.update():
+        if self._ctf.update(now):
             self._results.table = self._ctf.also
             for path, (micrograph, _) in [*self._without_ctf.items()]:
                 if self._ctf.has(micrograph.path):
@@ -331,7 +336,7 @@ class _Watch:
         self._active, self._idle = time.monotonic(), False
         if not self._arrivals.holds(micrograph):
             return
-        vanished = outcome.error is not None and not micrograph.path.exists()
+        vanished = outcome.error is not None and not os.path.lexists(micrograph.path)
         if vanished or not self._arrivals.holds(micrograph, unchanged=True):
             self._take(self._arrivals.forget(micrograph))
             return

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 
-from pydantic import field_validator
+from pydantic import ValidationInfo, field_validator
 
 from napari_gempick.model.declaration import Settings, declare
 from napari_gempick.model.values import read_duration
@@ -21,29 +21,27 @@ class WatchSettings(Settings):
         group=None,
         metavar="PATTERN",
     )
-    poll: str = _time("5s", "Look at the folders this often; network file systems are read anew each time.")
+    poll: str = _time("5s", "How often the folders are listed; this works on network file systems too.")
     settle: str = _time(
         "5s",
-        "A file is complete if it holds all that its header says, and neither size nor time of change were others for "
-        "this long. One that is not complete after ten times as long is reported as broken.",
+        "A file is complete when it holds all that its header announces and has not changed for this long. One that is "
+        "still incomplete after ten times as long is reported as broken.",
     )
-    ctf_wait: str = _time(
-        "30m", "With --ctf: a micrograph waits at most this long until the CTF's file or folder has it."
-    )
+    ctf_wait: str = _time("30m", "With --ctf: how long a micrograph may wait until the CTF's file or folder has it.")
     refresh: str = _time(
         "1m",
-        "With --threshold auto or --score learned: the shortest time between two choices by the whole run, which are "
-        "made when there are 10 % more micrographs, or no new ones, and take at most 5 % of the time.",
+        "With --threshold auto or --score learned: the shortest time between two choices of thresholds by the whole "
+        "run. One is made when there are 10 % more micrographs, or no new ones, in at most 5 % of the time.",
     )
     until_idle: str | None = _time(
-        None, "End when nothing has arrived or was picked for this long. Default: watch until stopped."
+        None, "End when nothing has arrived or been picked for this long. Default: watch until stopped."
     )
 
     @field_validator("poll", "settle", "ctf_wait", "refresh", "until_idle")
     @classmethod
-    def _duration(cls, text: str | None) -> str | None:
-        if text is not None:
-            read_duration(text)
+    def _duration(cls, text: str | None, info: ValidationInfo) -> str | None:
+        if text is not None and read_duration(text) == 0 and info.field_name in ("poll", "settle"):
+            raise ValueError(f"{text!r}: this time must be longer than 0")
         return text
 
     def seconds(self, name: str) -> float:

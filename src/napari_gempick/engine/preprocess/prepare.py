@@ -65,6 +65,10 @@ class Prepared:
     squares: Squares | None = None
 
 
+BLOCK = 2**17
+"""Pixels that are worked on at a time where double precision is needed."""
+
+
 def normalise(image: NDArray[np.float32]) -> tuple[NDArray[np.float32], int]:
     """Return the image with zero mean and unit standard deviation, and how many outliers were replaced.
 
@@ -79,11 +83,19 @@ def normalise(image: NDArray[np.float32]) -> tuple[NDArray[np.float32], int]:
     if sigma > 0 and away.max() > OUTLIER_SIGMA * sigma:
         flat, far = replace_defects(flat, OUTLIER_SIGMA)
     replaced = 0 if far is None else int(np.count_nonzero(far.where))
-    del away
-    wide = flat.astype(np.float64)
-    wide -= wide.mean()
-    wide /= wide.std()
-    return wide.astype(np.float32), replaced
+    _standardise(flat, out=away)
+    return away, replaced
+
+
+def _standardise(image: NDArray[np.float32], out: NDArray[np.float32]) -> None:
+    """Give an image zero mean and unit standard deviation, in double precision, by blocks that stay in the cache."""
+    rows = range(0, len(image), max(1, BLOCK // image.shape[1]))
+    blocks = [slice(start, start + rows.step) for start in rows]
+    mean = sum(float(image[block].sum(dtype=np.float64)) for block in blocks) / image.size
+    squares = sum(float(np.square(image[block] - np.float64(mean)).sum()) for block in blocks)
+    sigma = math.sqrt(squares / image.size)
+    for block in blocks:
+        out[block] = (image[block] - np.float64(mean)) / sigma
 
 
 def _padded_length(n: int, multiple: int, margin: int) -> int:
