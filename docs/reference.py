@@ -60,8 +60,9 @@ def _literal(text: str) -> str:
 
 
 def _escaped(text: str) -> str:
-    for mark, entity in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;"), ("|", "&#124;"), ("*", "&#42;"), ("_", "&#95;")):
-        text = text.replace(mark, entity)
+    text = text.replace("&", "&amp;")
+    for mark in "<>|*_[]":
+        text = text.replace(mark, f"&#{ord(mark)};")
     return text
 
 

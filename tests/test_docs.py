@@ -1,5 +1,6 @@
 """The documentation: commands that parse, the program's options, columns and keys, links and pictures."""
 
+import html
 import json
 import re
 import shlex
@@ -39,9 +40,7 @@ def section(reference, name):
 
 def plain(text):
     """Text without the marks that protect it from Markdown."""
-    for entity, mark in (("&#124;", "|"), ("&#42;", "*"), ("&#95;", "_"), ("&lt;", "<"), ("&gt;", ">"), ("&amp;", "&")):
-        text = text.replace(entity, mark)
-    return text
+    return html.unescape(text)
 
 
 def commands_in(text):
