@@ -8,10 +8,14 @@ from __future__ import annotations
 
 import tomllib
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch
 from picture import save_small
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 SOURCE = Path("src/napari_gempick")
 TARGET = Path("docs/images/rooms.png")
@@ -37,7 +41,7 @@ def main() -> None:
     save_small(figure, TARGET, dpi=110)
 
 
-def _box(axes, x: float, y: float, width: float, height: float, name: str) -> None:
+def _box(axes: Axes, x: float, y: float, width: float, height: float, name: str) -> None:
     colour = COLOURS.get(name, "#eeeeee")
     axes.add_patch(FancyBboxPatch((x, y), width, height, "round,pad=0,rounding_size=0.08", fc=colour, ec="0.5"))
     path = SOURCE / name
