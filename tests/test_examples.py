@@ -72,7 +72,7 @@ def test_masks_and_templates_are_given_by_view():
         ({"threads": 1.5}, "--threads: 1.5 is not a whole number"),
         ({"search": "fast"}, "--search: 'fast' is not a choice; give 'auto', 'full' or 'compressed'"),
         ({"decoys": "maybe"}, "--decoys: 'maybe' is neither true nor false"),
-        ({"lowpas": 20}, "--lowpas: there is no such setting"),
+        ({"lowpas": 20}, "--lowpas: this setting does not exist"),
         ({"threshold": 2}, "--threshold: '2' must lie between -1 and 1"),
         ({"templates": {"a": ["b"]}, "threads": -1}, "--threads: -1 is too small; give at least 0"),
     ],

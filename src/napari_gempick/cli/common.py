@@ -133,6 +133,14 @@ def _proof_sentences(rows: list[dict[str, Any]]) -> Iterator[str]:
 
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print a machine-readable result on stdout.")
+
+
+def config_option(also: str = "") -> Callable[[Any], Any]:
+    """Return the option --config; `also` names further kinds of files."""
+    text = f"Settings from a JSON file, such as the run.json of an earlier run{also}; options given here win."
+    return click.option("--config", type=click.Path(path_type=Path), help=text)
+
+
 pool_option = click.option(
     "--pool",
     "pooled",

@@ -11,6 +11,7 @@ from napari_gempick.cli.common import (
     ProgressPrinter,
     VariadicCommand,
     command_errors,
+    config_option,
     exit_status,
     given,
     interruptible,
@@ -30,11 +31,7 @@ if TYPE_CHECKING:
 @click.argument("micrographs", nargs=-1, required=True, metavar="MICROGRAPH...")
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="Folder for the results.")
 @settings_options()
-@click.option(
-    "--config",
-    type=click.Path(path_type=Path),
-    help="Settings from a JSON file, such as the run.json of an earlier run; options given here win.",
-)
+@config_option()
 @pool_option
 @click.option("--overwrite", is_flag=True, help="Replace results that the output folder holds.")
 @click.option("--resume", is_flag=True, help="Keep the micrographs that are done and continue with the others.")

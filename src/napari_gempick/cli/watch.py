@@ -15,6 +15,7 @@ import click
 from napari_gempick.cli.common import (
     VariadicCommand,
     command_errors,
+    config_option,
     exit_status,
     given,
     interruptible,
@@ -30,11 +31,7 @@ from napari_gempick.workflows.watch_settings import WatchSettings
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="Folder for the results.")
 @settings_options(model=WatchSettings)
 @settings_options()
-@click.option(
-    "--config",
-    type=click.Path(path_type=Path),
-    help="Settings from a JSON file, such as the run.json of an earlier run; options given here win.",
-)
+@config_option()
 @pool_option
 @click.option("--overwrite", is_flag=True, help="Remove the results that the output folder holds, and begin anew.")
 @click.option("--resume", is_flag=True, help="Keep the micrographs that are done, as this command always does.")

@@ -90,7 +90,7 @@ class Arrivals:
     settle : float
         Seconds without a change after which a file can be complete.
     pattern : str
-        Only files whose names match are looked at.
+        Only files whose names match are considered.
     """
 
     def __init__(
@@ -227,7 +227,7 @@ class Arrivals:
         return self._files.get(path) == micrograph and not (unchanged and self._has_changed(path, self._seen[path]))
 
     def mark(self, micrograph: MicrographFile, *, failed: bool) -> None:
-        """Note whether a micrograph is of no use before its file changes; such files are looked at each time."""
+        """Note whether a micrograph cannot be used before its file changes; such files are checked at each poll."""
         path = str(micrograph.path)
         self._seen[path].state = "failed" if failed else "taken"
         (self._failed.add if failed else self._failed.discard)(path)

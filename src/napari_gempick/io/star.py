@@ -1,8 +1,8 @@
 """STAR files as RELION writes and reads them: named tables of text columns, one row a line.
 
-RELION's dialect is not CIF: a row is a line, names such as ``data_run1/mic.mrc`` and letters beyond ASCII stand
-without quotes, and there is no multi-line text. A parser of CIF would fill a row that misses a value from the next line
-and exchange all columns after it, so lines are read here as RELION reads them, and a row of another length is an error.
+RELION's dialect is not CIF: each row is one line, names such as ``data_run1/mic.mrc`` and non-ASCII letters need no
+quotes, and text never spans several lines. If a row is missing a value, a CIF parser takes it from the next line and
+shifts all columns that follow. So this module reads line by line, as RELION does, and rejects rows of the wrong length.
 """
 
 from __future__ import annotations

@@ -185,7 +185,7 @@ _PROBLEMS = {
     "less_than": "{input} is too large; give less than {lt:g}",
     "less_than_equal": "{input} is too large; give at most {le:g}",
     "literal_error": "{input!r} is not a choice; give {expected}",
-    "extra_forbidden": "there is no such setting",
+    "extra_forbidden": "this setting does not exist",
 }
 """What is wrong with a value, by the beginning of pydantic's name for it; the longest that fits."""
 

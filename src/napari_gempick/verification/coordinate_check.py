@@ -172,7 +172,7 @@ def _round(bank: Bank) -> _View:
 ENOUGH = 8
 """Picks below this prove nothing."""
 MOST = 100
-"""Picks that are looked at."""
+"""How many picks are checked."""
 _MARGIN, _LEAST = 0.15, 0.5  # random places reach 0.44 on crowded micrographs
 
 

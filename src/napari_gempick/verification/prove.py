@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from napari_gempick.model.settings import PickSettings
 
 MICROGRAPHS = 8
-"""Of a data set, spread evenly, are looked at."""
+"""How many of a data set are checked, evenly spaced."""
 
 
 class Prover:
@@ -103,7 +103,7 @@ def spread(sets: Sequence[tuple[Picks, PicksInfo]], there: Sequence[bool]) -> li
     sets : sequence of (Picks, PicksInfo)
         What is written for each micrograph.
     there : sequence of bool
-        Which micrographs can be looked at.
+        Which micrographs can be checked.
     """
     some = [number for number, (picks, _) in enumerate(sets) if len(picks) and there[number]]
     some = [number for number in some if len(sets[number][0]) >= ENOUGH] or some

@@ -56,15 +56,15 @@ CELLS = 24
 COARSE_STEP = 12.0
 """Degrees; a particle's rim moves by about two coarse map pixels between coarse angles."""
 SLACK = 0.05
-"""How far below its threshold the coarse score of a candidate may lie that is looked at exactly."""
+"""How far below its threshold the coarse score of a candidate may lie and still be scored exactly."""
 LEADERS = 4
-"""Angles and templates around which each candidate is looked at exactly, those that lead on every other pixel."""
+"""Angles and templates around which each candidate is scored exactly: those that lead on every other pixel."""
 BEHIND = 0.15
 """How far behind the first of them the others may be: they are compared at coarse angles, where scores differ more."""
 RIVALS = 400
 """Search images of the coarse search up to which all of them compete for a candidate; else those of its template."""
 MOST = 600
-"""Candidates that are looked at exactly, the best ones."""
+"""How many candidates are scored exactly, the best first."""
 
 
 @dataclass(frozen=True, eq=False)

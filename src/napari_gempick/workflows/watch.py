@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 LONGEST_REST = 60.0
 """Seconds between two looks at most, unless more are asked for; on slow file systems a look may take long."""
 ALL_FILES = 12
-"""Looks after which files that are done are looked at as well."""
+"""Polls after which finished files are checked as well."""
 
 
 def watch_folders(

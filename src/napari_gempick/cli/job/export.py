@@ -12,6 +12,7 @@ from napari_gempick.cli.common import (
     EXIT_SOME_FAILED,
     VariadicCommand,
     command_errors,
+    config_option,
     given,
     json_option,
     print_json,
@@ -28,12 +29,7 @@ from napari_gempick.cluster.settings import ClusterSettings
 @click.option("--root", help="Folder of all micrographs; their paths are stored relative to it.")
 @click.option("--cluster-root", help="What that folder is called on the cluster. Default: the same.")
 @settings_options()
-@click.option(
-    "--config",
-    type=click.Path(path_type=Path),
-    help="Settings from a JSON file, such as the run.json of an earlier run or another job.json; options given here "
-    "win.",
-)
+@config_option(" or another job.json")
 @json_option
 @command_errors
 def command(

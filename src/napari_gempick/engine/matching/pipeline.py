@@ -194,7 +194,7 @@ def search_all(
     wanted : Wanted
         Search in full or by a basis; maps of each view are always searched in full.
     share : (start, stop, of), optional
-        Do this part of the search alone; see engine.matching.search.Search.
+        Do only this part of the search; see engine.matching.search.Search.
     combine : callable
         Called with each search that is done, before its maps are taken; an InputError of it is recorded. A micrograph
         is begun only after the caller has asked for the next outcome.

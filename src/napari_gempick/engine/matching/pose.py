@@ -32,9 +32,9 @@ if TYPE_CHECKING:
 REACH = 1
 """Map pixels by which a candidate may move along y and along x."""
 PARTS = 3
-"""Positions looked at within a map pixel, along y and along x."""
+"""Positions tried within a map pixel, along y and along x."""
 ANGLES = 2
-"""Angles looked at on each side of the one that was found."""
+"""Angles tried on each side of the one that was found."""
 GUARD = 1
 """Map pixels around those, where the periods of the small transforms meet."""
 CONTINUOUS = 1.25
@@ -138,7 +138,7 @@ class PoseRefiner:
         return found
 
     def _rivals(self, picks: Picks, maps: ScoreMap) -> NDArray[np.int32]:
-        """Return the best k about each pick, of its template but of an angle beyond those looked at; -1 for none."""
+        """Return the best k about each pick, of its template but of an angle beyond those that were tried; -1 for none."""
         index = self._bank.index
         period = np.array([360.0 / fold for fold in index.folds or (1,) * len(index.view_names)])[picks.view]
         best, rivals = picks.score - np.float32(RIVAL), np.full(len(picks), -1, np.int32)

@@ -72,7 +72,7 @@ def leaders(
 ) -> list[tuple[float, int, int, int]]:
     """Return score, map row, map column and k of each search image where it scores best, the best one first.
 
-    Every other row and column within `reach` of the centre is looked at, on a cropped grid all of them; parameters as
+    Every other row and column within `reach` of the centre is evaluated, on a cropped grid all of them; parameters as
     `refine`.
     """
     step = 2 if prepared.grid.ratio == 1 else 1

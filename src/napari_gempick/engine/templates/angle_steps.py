@@ -45,7 +45,7 @@ class StepLoss:
     Parameters
     ----------
     sections : sequence of Section
-        All templates; some of them, evenly spread, are looked at.
+        All templates; a few of them, evenly spaced, are measured.
     lowpass, highpass : float, optional
         Å; the filters of the search.
     """

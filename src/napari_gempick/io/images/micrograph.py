@@ -28,7 +28,7 @@ _ANISOTROPY = 0.01
 PACKED = _GZIP, _BZIP2 = b"\x1f\x8b\x08", b"BZh"
 """What compressed files begin with."""
 _EXCESS = 2**22
-"""Bytes behind the declared end of a compressed file that are looked at."""
+"""Bytes that are read behind the declared end of a compressed file."""
 _OTHERS = (  # what other image files begin with
     (b"\x89HDF\r\n\x1a\n", "an HDF5 file, such as EMAN2's .hdf"),
     (b"\x89PNG\r\n\x1a\n", "a PNG picture"),

@@ -35,7 +35,7 @@ _PACKED = 101
 _DTYPES = {0: "i1", 1: "i2", 2: "f4", 6: "u2", 12: "f2", _PACKED: "u1"}
 _OTHER_MODES = {3: "complex 16-bit integers", 4: "a Fourier transform", 16: "RGB colour"}
 _JUDGED = 2**26
-"""Bytes that are looked at to tell signed from unsigned ones."""
+"""Bytes that are read to tell signed from unsigned ones."""
 _WRITTEN_AS = {"float64": "float32", "bool": "int8", "uint8": "uint16"}
 
 

@@ -55,7 +55,7 @@ def overlay(
         A .png file, written atomically.
     image : (y, x) array
         The micrograph, any real dtype. It is averaged over whole pixels to at most 1600 columns, gently low-passed
-        (for the eye only), and shown from its 0.5th to its 99.5th percentile.
+        (for display only), and shown from its 0.5th to its 99.5th percentile.
     picks : Picks
         Centres in px of `image`; psi in degrees, no line where it is NaN.
     view_names : sequence of str

@@ -1,4 +1,4 @@
-"""What is looked at, and how: low-pass of the micrograph, maps of one view, window of the scores."""
+"""What is displayed, and how: low-pass of the micrograph, maps of one view, window of the scores."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Viewing(QWidget):
         self._controller, self._layers, self._searches = controller, layers, searches
         self._show_map = show_map
         self._choices: list[tuple[str, str]] = [("all views", "")]
-        tip = "<p>Low-pass of the micrograph for the eye only: the search does not change and has its own. [Å]</p>"
+        tip = "<p>Low-pass for display only. The search uses its own low-pass. [Å]</p>"
         self._lowpass = edit(
             float, 0.0, label="Low-pass of the shown micrograph", tip=tip, empty="Low-pass: off", prefix="Low-pass: ",
             suffix=" Å", max=999.0, step=5.0, digits=0,

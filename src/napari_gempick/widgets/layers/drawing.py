@@ -91,7 +91,7 @@ class MaskDrawing:
         Raises
         ------
         InputError
-            Nothing is drawn, or there is no results folder.
+            The mask is empty, or the results folder is missing.
         OutputError
             The file cannot be written; the drawing stays.
         """

@@ -113,7 +113,7 @@ class Layers(LayerRegistry):
 
     @property
     def seen(self) -> tuple[NDArray[Any], tuple[float, float]] | None:
-        """The micrograph as it is looked at, (ny, nx), and its contrast: through the low-pass where one is set."""
+        """The micrograph as it is displayed, (ny, nx), and its contrast: through the low-pass where one is set."""
         loaded = self._controller.loaded
         if loaded is None or loaded.image is None:
             return None

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from napari_gempick.widgets.state.state import Added, Edits, Tune
 
 POOL = 10_000
-"""So many of the best candidates are looked at; more when the thresholds reach further down."""
+"""How many of the best candidates are considered; more when the thresholds reach further down."""
 SAME_PARTICLE = 0.25
 """Particle diameters: a correction by hand speaks of whatever lies nearer to it than this."""
 

@@ -155,7 +155,7 @@ class Comparison:
             self.compare()
 
     def compare(self) -> None:
-        """Compare anew, on a thread; what changes meanwhile is looked at afterwards."""
+        """Compare anew, on a thread; what changes meanwhile is compared afterwards."""
         if not self.sets:
             return
         self._generation += 1
@@ -197,7 +197,7 @@ class Comparison:
         return particles_of(picks_of(controller.edits().added, names), names)
 
     def _sum_up(self) -> None:
-        """Compare every micrograph that both were looked at in, on a thread; given up when something changes."""
+        """Compare every micrograph that both sets cover, on a thread; given up when something changes."""
         controller, generation = self._controller, self._generation
         if controller.folder is None or len(controller.state.files) < 2:
             self.totals = {}

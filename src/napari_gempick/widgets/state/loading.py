@@ -40,7 +40,7 @@ BOARD_SETTINGS = ("diameter", "exclude", "exclude_edited")
 
 @dataclass(frozen=True, eq=False)
 class MapPair:
-    """Score and index map on one grid, as they are looked at.
+    """Score and index map on one grid, as they are displayed.
 
     Attributes
     ----------
