@@ -67,8 +67,8 @@ class Wanted:
     floor : float
         The least score of a candidate: from there on local maxima are exact.
     maps : bool
-        The maps are kept or shown: `auto` searches in full, and a basis names a likely search image where the exact one is
-        not known, otherwise any.
+        Whether the maps are kept or shown: `auto` then searches in full, and a basis names a likely search image where
+        the exact one is not known, otherwise any.
     """
 
     kind: str = "full"

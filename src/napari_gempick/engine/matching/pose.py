@@ -138,7 +138,7 @@ class PoseRefiner:
         return found
 
     def _rivals(self, picks: Picks, maps: ScoreMap) -> NDArray[np.int32]:
-        """Return the best k about each pick, of its template but of an angle beyond those that were tried; -1 for none."""
+        """Return the best k around each pick, of its template at an angle that was not tried; -1 for none."""
         index = self._bank.index
         period = np.array([360.0 / fold for fold in index.folds or (1,) * len(index.view_names)])[picks.view]
         best, rivals = picks.score - np.float32(RIVAL), np.full(len(picks), -1, np.int32)
