@@ -256,3 +256,13 @@ def test_any_order_of_arrival_gives_the_names_of_a_listing(tmp_path_factory, ord
     assert watched.files == {file.output_stem: file for file in listed}
     assert sorted(watched.files.values(), key=lambda file: watched.arrivals.place(str(file.path))) == listed
     assert watched.arrivals.notes()[: len(notes)] == notes[:2]
+
+
+def test_a_companion_is_taken_when_the_micrograph_beside_it_goes_before_it_was_complete(folder):
+    watched = Watched(folder)
+    (folder / "x.mrc").write_bytes(WHOLE[:-10])
+    (folder / "x_noDW.mrc").write_bytes(WHOLE)
+    assert watched.look() == [] and watched.look(SETTLE) == []
+    (folder / "x.mrc").unlink()
+    assert watched.settled() == ["x_noDW"]
+    assert [file.stem for file in find_micrographs([folder])] == ["x_noDW"]

@@ -183,12 +183,19 @@ def test_what_is_no_number_is_named(tmp_path: Path) -> None:
         numbers(read_table(path), "a", path)
 
 
+def test_a_line_break_does_not_end_a_row(tmp_path: Path) -> None:
+    path, columns = tmp_path / "t.star", {"a": ["one\ntwo", "b"]}
+    write_tables(path, {"": columns})
+    assert "\n;one\ntwo\n;" in path.read_text()
+
+
 WORDS = st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Cs"]), max_size=20)
 
 
 @settings(deadline=None, max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.tuples(WORDS, WORDS), max_size=5), WORDS)
 @example([("a b", "it's"), ('"a\' b" c', ""), ("data_x", "data_x/y"), ("é ü", " ")], "$x")
+@example([("a", "one"), ("loop_", "two"), ("b", "three")], "x")
 @example([("loop_", "stop_"), ("?", "."), (";x", "#x"), ("_x", "[x]"), ("\u00a0", "a\u2003b")], "save_")
 def test_any_text_survives(tmp_path: Path, rows: list[tuple[str, str]], value: str) -> None:
     path = tmp_path / "t.star"

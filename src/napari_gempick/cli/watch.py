@@ -96,7 +96,8 @@ def command(
         say(hint)
     good = [row for row in run["micrographs"] if "error" not in row]
     failed = len(run["micrographs"]) - len(good)
-    counts = f"{len(good)} micrographs, {sum(row['picks'] for row in good)} picks"
+    noun = "micrograph" if len(good) == 1 else "micrographs"
+    counts = f"{len(good)} {noun}, {sum(row['picks'] for row in good)} picks"
     say(f"{counts}{f', {failed} failed' if failed else ''}. Results are in {output}.")
     return exit_status(run)
 

@@ -244,7 +244,7 @@ class CpuDevice:
         return CpuWorker(fft_shape, self._plans)
 
     def rates(self) -> tuple[int, int, int]:
-        """Return what a search image costs on a tile of RATED, its transform alone, and the rate of matrix products.
+        """Return what a search image costs on a tile of RATED, only its transform, and the rate of matrix products.
 
         The costs are in 0.1 µs, the rate in millions of operations a second. Measured once and stored in the plan, so
         that what follows from them is the same for all that use it.

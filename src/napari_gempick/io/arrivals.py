@@ -136,6 +136,7 @@ class Arrivals:
         for path in self._waiting - there.keys():
             self._waiting.discard(path)
             del self._seen[path]
+            self._free_companions(stem_of_path(path))
         for path in [*(self._seen if everywhere else self._failed)]:
             self._check_again(path, now, found)
         for path in sorted(self._waiting, key=self.place):
@@ -157,6 +158,17 @@ class Arrivals:
                 self._drop(other, found)
                 seen.state = "companion"
                 found.left_out.append(other)
+
+    def _free_companions(self, stem: str) -> None:
+        """Let files wait again that were left out beside a micrograph that has gone before it was complete."""
+        if any(stem_of_path(other) == stem for other in self._seen):
+            return
+        self._stems.discard(stem)
+        for other in self._companions.get(stem, ()):
+            seen = self._seen.get(other)
+            if seen is not None and seen.state == "companion":
+                seen.state = "waiting"
+                self._waiting.add(other)
 
     def _drop(self, path: str, found: Look) -> None:
         """Forget that a file was complete."""

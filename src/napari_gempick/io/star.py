@@ -31,7 +31,6 @@ Columns = Mapping[str, Sequence[str] | str]
 
 _FLAGS = re.ASCII | re.IGNORECASE  # white space is ASCII's alone
 _PLAIN = re.compile(r"""(?!data_|save_|(?:loop|stop|global)_$)(?=[^"'#$;_\[\]])[!-~]+""", _FLAGS)
-_ALL_PLAIN = re.compile(rf"{_PLAIN.pattern}(?:\n{_PLAIN.pattern})*", _FLAGS)
 _TOKEN = re.compile(r"""(?:'(?P<one>.*?)'|"(?P<two>.*?)"|(?P<comment>\#.*)|(?P<plain>[^\s'"#]\S*))(?=\s|$)""", re.ASCII)
 _BLOCK = re.compile(r"data_([^\s/]*)$", _FLAGS)
 _LABEL = re.compile(r"_[A-Za-z]\w*$", re.ASCII)
@@ -341,7 +340,7 @@ def loop_head(labels: Iterable[str]) -> str:
 def loop_rows(columns: Columns) -> str:
     """Return the rows of a loop, a line each."""
     quoted = [
-        column if _ALL_PLAIN.fullmatch("\n".join(column)) else [quote(value) for value in column]
+        column if all(map(_PLAIN.fullmatch, column)) else [quote(value) for value in column]
         for column in columns.values()
     ]
     return "".join(" ".join(row) + "\n" for row in zip(*quoted, strict=True))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import platform
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -267,9 +266,12 @@ class Picking:
 
     def loader(self, micrograph: MicrographFile, *, keep: bool) -> Callable[[], Source]:
         """Return what reads a micrograph for the search; `keep` an exclusion mask that is there already."""
-        with contextlib.suppress(OSError):
-            self._times.bytes_read += micrograph.path.stat().st_size
-        load = functools.partial(loader, micrograph, self.settings, self.makers)
+
+        def load() -> Source:
+            with contextlib.suppress(OSError):
+                self._times.bytes_read += micrograph.path.stat().st_size
+            return loader(micrograph, self.settings, self.makers)
+
         if self.settings.exclude != AUTO:
             return load
         return with_exclusion(load, self.folder, micrograph, self.makers.diameter, keep=keep)

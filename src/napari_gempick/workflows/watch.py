@@ -138,6 +138,7 @@ class _Watch:
                 path.unlink(missing_ok=True)
         self._arrivals = Arrivals(folders, own_folders(output), watching.seconds("settle"), watching.pattern)
         self._queue: deque[MicrographFile] = deque()
+        self._queued: set[str] = set()
         self._without_ctf: dict[str, tuple[MicrographFile, float]] = {}
         self._ctf_of: dict[str, int] = {}
         self._poll_at = self._all_at = self._ctf_at = -math.inf
@@ -237,9 +238,9 @@ class _Watch:
         if self._ctf is not None and not self._ctf.has(micrograph.path):
             self._without_ctf[path] = micrograph, time.monotonic()
             return
-        if self._ctf is not None:
-            self._ctf_of[name] = hash(self._work.makers.preparation.group(micrograph.path))
-        self._queue.append(micrograph)
+        if path not in self._queued:
+            self._queued.add(path)
+            self._queue.append(micrograph)
         self._tell("found", {"micrograph": path})
 
     def _void_earlier(self, path: str, name: str) -> None:
@@ -290,10 +291,8 @@ class _Watch:
                     del self._without_ctf[path]
                     self.record.rows.pop(micrograph.output_stem, None)
                     self._enter(micrograph)
-            group = self._work.makers.preparation.group
-            for name, was in [*self._ctf_of.items()]:
-                row = self.record.rows.get(name)
-                if row is not None and hash(group(Path(row["path"]))) != was:
+            for name, row in [*self.record.rows.items()]:
+                if self._has_other_ctf(name, Path(row["path"])):
                     self._take(self._arrivals.forget(micrograph_of(row)))
         limit = self._watching.seconds("ctf_wait")
         for path, (micrograph, since) in self._without_ctf.items():
@@ -304,6 +303,11 @@ class _Watch:
                 self._notify(error)
                 self._fail(micrograph, {"name": micrograph.output_stem, "path": path, "error": error})
         self._ctf_at = now + SHARE * (time.monotonic() - now)
+
+    def _has_other_ctf(self, name: str, path: Path) -> bool:
+        """Return whether a micrograph was read with another CTF than it has now; no CTF now changes nothing."""
+        group = self._work.makers.preparation.group(path) if name in self._ctf_of else ""
+        return bool(group) and hash(group) != self._ctf_of[name]
 
     def _search(self) -> None:
         """Search what is lined up, and what comes meanwhile."""
@@ -316,7 +320,10 @@ class _Watch:
                     if self._stop.is_set() or not self._queue:
                         return
                     micrograph = self._queue.popleft()
+                    self._queued.discard(str(micrograph.path))
                 taken[number] = micrograph
+                if self._ctf is not None:
+                    self._ctf_of[micrograph.output_stem] = hash(self._work.makers.preparation.group(micrograph.path))
                 yield self._work.loader(micrograph, keep=True)
 
         def show(progress: Progress) -> None:
@@ -337,7 +344,8 @@ class _Watch:
         if not self._arrivals.holds(micrograph):
             return
         vanished = outcome.error is not None and not os.path.lexists(micrograph.path)
-        if vanished or not self._arrivals.holds(micrograph, unchanged=True):
+        changed = not self._arrivals.holds(micrograph, unchanged=True)
+        if vanished or changed or self._has_other_ctf(micrograph.output_stem, micrograph.path):
             self._take(self._arrivals.forget(micrograph))
             return
         row = self._work.finish(micrograph, outcome)

@@ -29,7 +29,7 @@ GROWN = 0.1
 
 
 class Record:
-    """The lines of run.json of a run that goes on.
+    """The lines of run.json of a run in progress.
 
     Parameters
     ----------
@@ -77,6 +77,7 @@ class Record:
     def put(self, name: str, row: dict[str, Any], *, new: bool = False) -> None:
         """Add a line, or replace the one of the name."""
         self.rows[name] = row
+        self._chosen.pop(name, None)
         self.new, self._unsaved = self.new + new, True
 
     def drop(self, name: str) -> None:
@@ -114,11 +115,12 @@ class Record:
         micrographs = [micrograph_of(row) for row in rows.values()]
         notify = self._notify if final else lambda sentence: None
         prove = work.proof if final else None
+        kept = self._chosen  # of the choice before, where this one is interrupted
         try:
             choose_by_run(work.results, work.settings, self._names, micrographs, rows, notify, prove, check=check)
-            self.new = 0
+            self.new, kept = 0, {}
         finally:
-            self._chosen = {name: row for name, row in rows.items() if row is not self.rows[name]}
+            self._chosen = {**kept, **{name: row for name, row in rows.items() if row is not self.rows[name]}}
             self._unsaved, took = True, time.monotonic() - begun
             self._refresh_at = begun + took + max(self._refresh, took * SHARE)
         facts = {"micrographs": len(rows), "changed": len(self._chosen), "seconds": round(took, 3)}

@@ -17,7 +17,7 @@ class WatchSettings(Settings):
 
     pattern: str = declare(
         "*",
-        "Only files whose names match, such as '*_doseweighted.mrc'; quote it, so that the shell leaves it alone.",
+        "Only files whose names match, such as '*_doseweighted.mrc'; quote it, so that the shell does not expand it.",
         group=None,
         metavar="PATTERN",
     )

@@ -105,7 +105,7 @@ class Worker:
     def is_done(self, micrograph: MicrographFile) -> bool:
         """Return whether a micrograph is finished and its files are as they were written.
 
-        Results whose record misses the last part, because the rank was killed, get it now: no correlation.
+        Results whose record is incomplete, because the rank was killed, get it now: no correlation.
         """
         try:
             return self._is_done(micrograph)

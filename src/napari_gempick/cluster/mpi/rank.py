@@ -232,7 +232,7 @@ class Rank:
         }
 
     def _wait_turn(self) -> None:
-        """Wait until the devices have begun with the micrograph before; one is read ahead."""
+        """Wait until at most one micrograph is unfinished, so that one is read ahead."""
         while self._finished < self._issued - 1 and not self.stop.is_set():
             time.sleep(0.005)
 

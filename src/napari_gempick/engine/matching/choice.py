@@ -114,7 +114,7 @@ def make_search(
         with one_thread():
             parts = _parts(wanted, full, pool, device, decoys=decoys, check=check)
     except MemoryError:
-        if wanted.kind == "compressed":
+        if wanted.kind == "compressed" or share is not None:  # the shares of other ranks are of tiles
             raise
         return full
     if not parts:

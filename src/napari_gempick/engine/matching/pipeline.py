@@ -1,9 +1,9 @@
 """Many micrographs in a pipeline: read and prepared, searched, and handed to the caller, who writes them.
 
 One thread reads and prepares micrographs, another gives them to the devices, and the caller's own waits for the end of
-each. The devices get a micrograph when they have begun with the last work of the one before, so they wait for nothing
-but a stage that is slower than they are. At most five micrographs are in memory: one that is read, one that waits, two
-at the devices, and the caller's.
+each. The devices get the next micrograph as soon as they have begun the last piece of work on the one before, so they
+wait only for a stage that is slower than they are. At most five micrographs are in memory: one that is read, one that
+waits, two at the devices, and the caller's.
 """
 
 from __future__ import annotations
@@ -181,8 +181,8 @@ def search_all(
     Parameters
     ----------
     loaders : iterable of callable
-        Each returns a Source; called on the producer thread, one ahead of the search. A GempickError is recorded.
-        The iterable itself is advanced on that thread too, and may block until there is more to do.
+        Each returns a Source; called on the producer thread, up to three ahead of the outcome. A GempickError is
+        recorded. The iterable itself is advanced on that thread too, and may block until there is more to do.
     bank_of : callable
         Returns the bank for a grid; expected to keep the last ones.
     pool : DevicePool
@@ -267,6 +267,7 @@ def search_all(
                 flight.error = error
             if not _hand_over(waiting, flight, stop):
                 flight.stop()
+                pool.close()
                 return
             while combine is not None and not taken.acquire(timeout=POLL_SECONDS):  # exchanges keep their order
                 if stop.is_set():
@@ -282,6 +283,7 @@ def search_all(
             while last is not None and last.search.remaining and not last.ended:
                 check()
                 time.sleep(TURN_SECONDS)
+            check()
             last = Running(one, pool, cancel)
             flight.searches.append(last)
         return last

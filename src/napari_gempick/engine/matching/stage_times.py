@@ -50,6 +50,6 @@ class StageTimes:
                 else max(("read", "prepare"), key=lambda name: self.seconds.get(name, 0.0))
             )
             limit += f"; {LIMITS[stage]} limits"
-            if stage == "read":
+            if self.seconds.get("read") and stage == "read":
                 limit += f": {self.bytes_read / self.seconds['read'] / 1e6:.0f} MB/s"
         return {"seconds": seconds, "devices_busy": round(busy, 3), "limited_by": limit}

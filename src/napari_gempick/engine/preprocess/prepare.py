@@ -92,10 +92,10 @@ def _standardise(image: NDArray[np.float32], out: NDArray[np.float32]) -> None:
     rows = range(0, len(image), max(1, BLOCK // image.shape[1]))
     blocks = [slice(start, start + rows.step) for start in rows]
     mean = sum(float(image[block].sum(dtype=np.float64)) for block in blocks) / image.size
-    squares = sum(float(np.square(image[block] - np.float64(mean)).sum()) for block in blocks)
+    squares = sum(float(np.square(np.subtract(image[block], mean, dtype=np.float64)).sum()) for block in blocks)
     sigma = math.sqrt(squares / image.size)
     for block in blocks:
-        out[block] = (image[block] - np.float64(mean)) / sigma
+        out[block] = np.subtract(image[block], mean, dtype=np.float64) / sigma
 
 
 def _padded_length(n: int, multiple: int, margin: int) -> int:
