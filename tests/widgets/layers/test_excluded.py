@@ -11,6 +11,7 @@ from napari_gempick import read_stack
 from napari_gempick.cli import main
 from napari_gempick.cluster.export import export_job
 from napari_gempick.io.coordinates import read_coordinates
+from napari_gempick.io.images.mrc import write_mrc
 from napari_gempick.widgets.layers.excluded import ERASE, PAINT
 from napari_gempick.widgets.state.exporting import chosen_picks, shared_settings
 from napari_gempick.widgets.state.masks import Mask, MaskFiles
@@ -140,3 +141,81 @@ def test_masks_are_files_of_what_was_decided_last(tmp_path):
     later.want(tmp_path, {})
     later.write()
     assert path.read_bytes() == kept and not (tmp_path / "excluded_edited/two.mrc.gz").exists()
+
+
+def left_half(session):
+    """Exclude the left half of the micrograph that is shown; return the file of the mask."""
+    excluded = np.zeros((220, 240), bool)
+    excluded[:, :120] = True
+    session.controller.exclude(Mask.of(excluded, 2.0))
+    session.idle()
+    session.controller.save_now()
+    return session.controller.folder.path / "excluded_edited" / f"{session.controller.stem}.mrc.gz"
+
+
+def test_a_folder_that_is_opened_again_while_it_is_open_keeps_its_masks(searched):
+    controller = searched.controller
+    path = left_half(searched)
+    left = seen(controller)
+    assert path.exists()
+    controller.open_folder(controller.folder.path)
+    searched.wait(lambda: controller.choice is not None)
+    searched.idle()
+    controller.set_threshold(None, 0.41)
+    searched.idle()
+    controller.save_now()
+    assert path.exists() and seen(controller) == left
+
+
+def test_a_micrograph_of_the_same_name_in_another_folder_is_another(searched, tmp_path):
+    controller = searched.controller
+    path, stem = left_half(searched), controller.stem
+    controller.reject([(float(controller.loaded.board.picks.x[0]), float(controller.loaded.board.picks.y[0]))])
+    controller.remove_micrographs(range(len(controller.state.files)))
+    searched.idle()
+    write_mrc(tmp_path / "other" / f"{stem}.mrc", np.random.default_rng(0).standard_normal((90, 80), np.float32), 2.0)
+    controller.add_micrographs([tmp_path / "other"])
+    searched.wait(lambda: len(controller.state.files) == 1)
+    searched.idle()
+    controller.save_now()
+    assert controller.folder.path.parent == tmp_path / "other"
+    assert not controller.state.masks and not controller.state.edits
+    assert path.exists() and not (controller.folder.path / "excluded_edited").exists()
+
+
+def test_a_file_gets_no_results_of_one_that_left_the_list(searched, tmp_path):
+    controller = searched.controller
+    stem, known = controller.stem, controller.file.path
+    write_mrc(tmp_path / "other" / f"{stem}.mrc", np.random.default_rng(0).standard_normal((220, 240), np.float32), 2.0)
+    controller.remove_micrographs([controller.current])
+    for path in (tmp_path / "other", known):
+        controller.add_micrographs([path])
+        searched.idle()
+    names = {file.path: file.output_stem for file in controller.state.files}
+    assert names[known] == stem and names[tmp_path / "other" / f"{stem}.mrc"] not in controller.results
+
+
+def test_work_that_began_before_a_stroke_leaves_nothing_behind(searched):
+    controller = searched.controller
+    before, file = controller.state, controller.file
+    left_half(searched)
+    controller.boards.get(file, before, controller.folder.path, dict(controller.results))  # an export, say
+    controller.undo()
+    searched.idle()
+    assert not controller.state.masks and controller.loaded.board.excluded is None
+    assert len(seen(controller)) == 3
+
+
+def test_the_overlay_follows_the_eye_and_the_pixel_size(hand, searched_once, tmp_path):
+    hand.open_searched(searched_once, tmp_path / "session")
+    controller, area = hand.controller, hand.dock.excluded
+    area.show(True)
+    layer = area.layer
+    controller.set_value("pixel_size", 4.0)
+    hand.idle()
+    assert tuple(layer.scale) == tuple(hand.dock.layers.layer("Micrograph").scale)
+    layer.visible = False  # the eye in napari's list
+    assert not area.shown
+    left_half(hand)
+    layer.visible = True
+    assert area.shown and np.asarray(layer.data)[100, 20] == 1 and np.asarray(layer.data)[100, 200] == 0

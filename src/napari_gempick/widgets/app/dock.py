@@ -352,7 +352,8 @@ class Dock(QWidget):
                 return
             self.micrographs.set_open(len(self.controller.state.files) > 1)
             self.templates.set_open(False)
-            self.search.set_open(False)
+            run = self.searches.run
+            self.search.set_open(run is not None and len(run.files) > 1)  # its progress and Cancel stay in sight
             self._scroll_soon(self.tune)
 
     def _is_typing(self) -> bool:

@@ -42,7 +42,7 @@ class ExcludedArea:
         self._layers, self._controller = layers, controller
         self._board: Any = None
         self._full = self._coarse = np.zeros((0, 0), bool)
-        self._squares = 1
+        self._squares, self._wanted = 1, False
         controller.loaded_changed.connect(self._fill)
         layers.viewer.layers.events.removed.connect(self._removed)
 
@@ -64,7 +64,7 @@ class ExcludedArea:
 
     def show(self, on: bool) -> None:
         """Show or hide the overlay."""
-        board = self._searched()
+        board, self._wanted = self._searched(), on
         if on and board is None:
             self._controller.said.emit(
                 "Search this micrograph first: the excluded area is where its picks may not lie.", "info"
@@ -108,12 +108,12 @@ class ExcludedArea:
                 np.zeros((1, 1), np.uint8),
                 name=EXCLUDED,
                 opacity=0.35,
-                colormap=DirectLabelColormap(color_dict={None: np.zeros(4), 0: np.zeros(4), 1: rgba(_COLOUR)}),
+                colormap=DirectLabelColormap(color_dict={None: rgba(_COLOUR), 0: np.zeros(4), 1: rgba(_COLOUR)}),
                 **self._layers.place(),
             )
             layer.events.paint.connect(self._painted)
             layer.events.mode.connect(lambda: self.changed.emit())
-            layer.events.visible.connect(lambda: self.changed.emit())
+            layer.events.visible.connect(self._visible_changed)
             self._layers.keep(EXCLUDED, layer, below=PICKS)
             self._board = None
         assert self.layer is not None
@@ -123,28 +123,38 @@ class ExcludedArea:
     def _fill(self) -> None:
         """Show the mask of the candidates that are shown."""
         layer, board = self.layer, self._searched()
-        if layer is None or not layer.visible:
+        if layer is None or not self._wanted:
             return
         if board is None:
-            self.show(False)
+            self.put_down()
+        if layer.visible != (board is not None):  # napari takes up the last tool where it is set again
+            layer.visible = board is not None
+        if board is None:
             return
+        n = max(1, max(board.candidates.file_shape) // FINEST)
+        move_to(layer, self._layers.place(n))
+        size, _ = self._layers.scale
+        layer.translate = ((n - 1) / 2 * size,) * 2
         if board is self._board:
             return
         excluded, shape = board.excluded, board.candidates.file_shape
         full = np.zeros(shape, bool) if excluded is None else excluded
         known = self._board is not None and np.array_equal(full, self._full)
-        self._board, self._full = board, full
+        self._board, self._full, self._squares = board, full, n
         if known:
             return  # it was painted here
-        n = self._squares = max(1, max(shape) // FINEST)
         rows, columns = (np.minimum(np.arange(-(-side // n)) * n + n // 2, side - 1) for side in shape)
         self._coarse = full[np.ix_(rows, columns)]
         layer.data = self._coarse.astype(np.uint8)
-        move_to(layer, self._layers.place(n))
-        size, _ = self._layers.scale
-        layer.translate = ((n - 1) / 2 * size,) * 2
         layer.selected_label = 1
         layer.brush_size = max(4, round(board.diameter / board.candidates.pixel_size / n))
+
+    def _visible_changed(self) -> None:
+        """Take the person's word from napari's list of layers."""
+        if self.layer is not None and self._searched() is not None and self.layer.visible != self._wanted:
+            self._wanted = self.layer.visible
+            self._fill()
+        self.changed.emit()
 
     def _removed(self, event: Any) -> None:
         """Hear that the person has deleted the overlay."""

@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING, Any
 from psygnal import Signal
 
 from napari_gempick.io.candidates import read_candidates
-from napari_gempick.io.listing import MicrographFile, find_micrographs, with_free_stem
+from napari_gempick.io.listing import MicrographFile, find_micrographs
 from napari_gempick.model.errors import GempickError, OutputError
 from napari_gempick.widgets.state.candidate_selection import CandidateSelection
 from napari_gempick.widgets.state.decisions import Decisions
 from napari_gempick.widgets.state.loading import BOARD_SETTINGS, CandidateCache, Loaded, load, load_maps
 from napari_gempick.widgets.state.look import counted
 from napari_gempick.widgets.state.masks import MaskFiles
+from napari_gempick.widgets.state.result import new_files
 from napari_gempick.widgets.state.saving import Saver, Snapshot
 from napari_gempick.widgets.state.session import (
     SessionFolder,
@@ -73,7 +74,7 @@ class Controller(Decisions):
         self.mailbox = Mailbox()
         ways = post or self.mailbox.post, lambda sentence: self.said.emit(sentence, "error")
         self.background = Background(*ways)
-        self.masks = MaskFiles()
+        self.masks, self._left = MaskFiles(), dict[str, Path]()
         self._saver = Saver(Background(*ways, threads=1), self.masks.write)
         self.results: dict[str, Result] = {}
         self.boards = CandidateCache(self.masks)
@@ -114,7 +115,8 @@ class Controller(Decisions):
         self.save()
 
     def _want_masks(self) -> None:
-        self.masks.want(None if self.folder is None else self.folder.path, self.state.masks)
+        if self.state.files:  # an emptied list leaves the files as they are
+            self.masks.want(None if self.folder is None else self.folder.path, self.state.masks)
 
     # micrographs
 
@@ -145,33 +147,31 @@ class Controller(Decisions):
             self.said.emit(note, "info")
 
     def _add(self, found: list[MicrographFile]) -> None:
-        known = {file.path for file in self.state.files}
-        stems = {file.output_stem for file in self.state.files}
-        added: list[MicrographFile] = []
-        for file in found:
-            if file.path in known:
-                continue
-            free = with_free_stem(file, stems)
-            stems.add(free.output_stem)
-            added.append(free)
+        added = new_files(found, self.state.files, self._left)
         if not added:
             self.said.emit("These micrographs are in the list already.", "info")
             return
-        first = len(self.state.files)
+        first, beside = len(self.state.files), added[0].path.parent
         words = added[0].path.name if len(added) == 1 else counted(len(added), "micrograph")
-        beside = added[0].path.parent
         elsewhere = not first and self._beside not in (None, beside)
-        self.do(f"add {words}", replace(self.state, files=(*self.state.files, *added)))
-        if self.folder is None or elsewhere:
+        state = replace(self.state, files=(*self.state.files, *added))
+        if elsewhere:  # micrographs of the same names are others
             self.use_folder(free_folder(beside), quietly=True)
+            state = replace(state, masks={}, edits={}, overrides={}, rejected=frozenset())
+        self.do(f"add {words}", state)
+        if begins := self.folder is None:
+            self.use_folder(free_folder(beside), quietly=True)
+        if begins or elsewhere:
             self._beside = beside  # a folder that the person chose stays
         if first:
             self.go(first)
 
     def remove_micrographs(self, numbers: Sequence[int]) -> None:
         """Remove micrographs from the list; their files and results stay."""
-        left = tuple(file for i, file in enumerate(self.state.files) if i not in set(numbers))
-        if left != self.state.files:
+        files = self.state.files
+        left = tuple(file for i, file in enumerate(files) if i not in set(numbers))
+        self._left |= {file.output_stem: file.path for file in files if file not in left}
+        if left != files:
             self.do("remove micrographs", replace(self.state, files=left))
 
     def go(self, number: int) -> None:
@@ -333,7 +333,7 @@ class Controller(Decisions):
         if self.folder is not None and self.folder is not folder:
             self.save_now()
             self.folder.close()
-        self.folder = folder
+        self.folder, self._left = folder, {}
 
     def open_folder(self, path: Path) -> bool:
         """Continue in a folder of results: of an earlier session, or of `gempick pick`, here or on a cluster."""
@@ -352,6 +352,7 @@ class Controller(Decisions):
             self.said.emit(error.sentence, "error")
             return False
         self._leave(folder)
+        self.masks.forget()
         before, self.history, self.unreadable = self.state, History(state), {}
         self._want_masks()
         self._beside = state.files[0].path.parent if state.files else None

@@ -127,6 +127,11 @@ class CtfValues:
         self._star: Path | None = None
         self._read_of: Any = None
         self.values: dict[str, tuple[float, float]] = {}
+        controller.folder_changed.connect(self._forget)
+
+    def _forget(self) -> None:
+        self._star = None
+        self.read()
 
     def read_star(self, path: Path) -> None:
         """Take them from a STAR file, in place of the one that the search is set to."""
@@ -138,7 +143,13 @@ class CtfValues:
         path = str(self._star or self._controller.state.values.get("ctf") or "")
         files = self._controller.state.files
         key = path, files
-        if key == self._read_of or not path.endswith(".star"):
+        if key == self._read_of:
+            return
+        if not path.endswith(".star"):
+            self._read_of = key
+            if self.values:
+                self.values = {}
+                self.changed.emit()
             return
         self._read_of = key
 

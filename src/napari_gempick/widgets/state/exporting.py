@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shutil
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +35,9 @@ if TYPE_CHECKING:
     from napari_gempick.widgets.state.state import State
 
 __all__ = ["chosen_picks", "export_picks", "planned"]
+
+SHARED = "excluded_shared"
+"""Below the results folder: edited masks of the session and of the folder that the settings name, for a command."""
 
 
 def chosen_picks(
@@ -91,12 +95,16 @@ def shared_settings(controller: Controller, **more: Any) -> PickSettings:
         return state.settings(**more)
     controller.masks.write()
     settings = state.settings()
-    if settings.exclude_edited is not None:  # only one folder can be named
+    if settings.exclude_edited is not None:  # only one folder can be named, so both come together in a third
+        shared = folder / SHARED
+        shutil.rmtree(shared, ignore_errors=True)
         for file in state.files:
-            known, path = find_edited(settings, folder, file), edited_mask(folder, file)
-            if known is not None and known != path:
-                write_bytes(path, known.read_bytes())
-    if any((folder / EDITED).rglob("*.mrc.gz")):
+            known = find_edited(settings, folder, file)
+            if known is not None:
+                write_bytes(edited_mask(shared, file), known.read_bytes())
+        more["exclude_edited"] = str(shared / EDITED)
+        (shared / EDITED).mkdir(parents=True, exist_ok=True)
+    elif any((folder / EDITED).rglob("*.mrc.gz")):
         more["exclude_edited"] = str(folder / EDITED)
     return state.settings(**more)
 

@@ -181,6 +181,8 @@ class CandidateCache:
             excluded = mask.array()
         border = (settings.diameter or 0.0) / 2
         board = CandidateSelection(candidates, result.diameter, border=border, excluded=excluded)
+        if not self._masks.is_current(stem, mask):
+            return _Kept(result, key, board)  # for work that began before the last stroke; the file is newer
         with self._lock:
             earlier = self._kept.pop(stem, None)
             self._bytes += board.nbytes - (0 if earlier is None else earlier.board.nbytes)

@@ -66,6 +66,15 @@ class MaskFiles:
         """Take what the person decided last, by the stems of micrographs; `write` follows."""
         self._wanted = folder, masks
 
+    def forget(self) -> None:
+        """Take the files as they are from now on: what was written before is no longer taken back."""
+        with self._lock:
+            self._wanted, self._folder = (None, {}), None
+
+    def is_current(self, stem: str, mask: Mask | None) -> bool:
+        """Return whether a mask is what the person decided last."""
+        return self._wanted[1].get(stem) == mask
+
     def write(self, only: str | None = None) -> None:
         """Write what differs from the files, of one micrograph or of all.
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from napari_gempick.io.listing import MicrographFile, with_free_stem
 from napari_gempick.model.score_maps import BankIndex
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,23 @@ class Result:
     def error(self) -> str:
         """Why the micrograph failed; empty where it did not."""
         return str(self.row.get("error", ""))
+
+
+def new_files(
+    found: Sequence[MicrographFile], files: Sequence[MicrographFile], left: Mapping[str, Path]
+) -> list[MicrographFile]:
+    """Return the micrographs that are not in a list yet, each with a name of its own.
+
+    A name is taken by a micrograph of the list, or by another file that has `left` it: its results are still there.
+    """
+    known, stems = {file.path for file in files}, {file.output_stem for file in files}
+    added: list[MicrographFile] = []
+    for file in found:
+        if file.path not in known:
+            others = {stem for stem, path in left.items() if path != file.path}
+            added.append(with_free_stem(file, stems | others))
+            stems.add(added[-1].output_stem)
+    return added
 
 
 def bank_of(run: Mapping[str, Any]) -> BankIndex:
