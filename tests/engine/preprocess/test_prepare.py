@@ -7,6 +7,7 @@ from scipy import ndimage
 
 from helpers import Blobs, bank_of, search
 from napari_gempick.engine.preprocess.ctf import CtfTransfer
+from napari_gempick.engine.preprocess.defects import median
 from napari_gempick.engine.preprocess.fourier_filters import Averaging, Whitening, frequencies, product
 from napari_gempick.engine.preprocess.prepare import prepare, remove_gradient, remove_hot_pixels
 from napari_gempick.engine.templates.masks import ShapeMask
@@ -109,3 +110,18 @@ def test_without_any_filter_the_pixels_are_untouched():
     image = np.random.default_rng(6).standard_normal((90, 80)).astype(np.float32)
     image = ((image - image.mean()) / image.std()).astype(np.float32)
     assert np.allclose(prepare(image, Grid(image.shape, 2.0)).image, image, atol=1e-6) and product(None, None) is None
+
+
+@pytest.mark.parametrize("size", [2**20, 2**20 + 1, 1_300_003])
+@pytest.mark.parametrize("kind", ["noise", "integers", "sorted", "two values", "outliers in step"])
+def test_the_quick_median_is_the_median(size, kind):
+    values = np.random.default_rng(3).standard_normal(size).astype(np.float32)
+    if kind == "integers":
+        values = np.rint(20 * values)
+    elif kind == "sorted":
+        values = np.sort(values)
+    elif kind == "two values":
+        values = np.where(values > 0, np.float32(7), np.float32(-2))
+    elif kind == "outliers in step":  # where a sample is taken
+        values[:: max(1, size // 2**16)] += 100
+    assert median(values) == float(np.median(values))

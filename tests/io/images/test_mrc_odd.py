@@ -46,6 +46,8 @@ UNSET = (76, "3f", (0.0, -1.0, -2.0))
 GREY = np.clip(picture() * 40 + 128, 0, 255).astype("u1")
 COUNTS = np.random.default_rng(1).poisson(3.0, (96, 80)).astype("u1")
 COUNTS[5, 5:16] = 140  # a few hot pixels
+ODD = np.random.default_rng(1).poisson(3.0, (95, 81)).astype("u1")
+ODD[-1, -1] = 140  # one hot pixel, the last of an odd number
 
 
 @pytest.mark.parametrize("order", ["<", ">"])
@@ -61,6 +63,7 @@ COUNTS[5, 5:16] = 140  # a few hot pixels
         (GREY, [(76, "3f", (float("nan"), 1e38, -5.0))], True),
         (COUNTS, [statistics(COUNTS)], True),
         (COUNTS, [UNSET], True),
+        (ODD, [statistics(ODD)], True),
         (GREY ^ 0x80, [statistics((GREY ^ 0x80).view("i1"))], False),
         (GREY ^ 0x80, [UNSET], False),
         (GREY ^ 0x80, [statistics((GREY ^ 0x80).view("i1")), (152, "2i", (IMOD, 1))], False),

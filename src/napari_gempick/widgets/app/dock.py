@@ -95,7 +95,8 @@ class Dock(QWidget):
         self.excluded = ExcludedArea(self.layers, controller)
         for put_down in (self.tools.put_down, self.excluded.put_down):
             self.drawing.begins.connect(put_down)
-        self.tool_bar = ToolBar(controller, self.tools)
+        self.excluded.begins.connect(self.tools.put_down)
+        self.tool_bar = ToolBar(controller, self.tools, self.excluded)
         self.micrographs = MicrographsPanel(controller, self.searches, self.counter, self.add_sample, self.curate.show)
         self.templates = TemplatesPanel(
             controller, self.drawing, lambda: show_stacks(viewer, controller), self.searches

@@ -37,6 +37,8 @@ class ExcludedArea:
     """
 
     changed = Signal()
+    begins = Signal()
+    """A brush is about to be taken."""
 
     def __init__(self, layers: Layers, controller: Controller) -> None:
         self._layers, self._controller = layers, controller
@@ -85,6 +87,7 @@ class ExcludedArea:
             self.show(True)
         layer = self.layer
         if layer is not None and self.shown:
+            self.begins.emit()
             self._layers.viewer.layers.selection.active = layer
             layer.mode = tool
         self.changed.emit()

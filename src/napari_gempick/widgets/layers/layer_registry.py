@@ -106,7 +106,7 @@ def show_scale_bar(viewer: Viewer, unit: str) -> None:
 def say_on_canvas(viewer: Viewer, sentence: str) -> None:
     """Write a sentence on the canvas, or nothing."""
     overlay = _overlay(viewer, "text")
-    overlay.text = "\n".join(textwrap.wrap(sentence, 80))
+    overlay.text = "\n".join(textwrap.wrap(sentence, 60))
     overlay.position, overlay.font_size = "top_center", 12
     overlay.visible = bool(sentence)
 

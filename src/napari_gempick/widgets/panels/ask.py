@@ -8,6 +8,7 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QDialog, QLabel, QVBoxLayout, QWidget
 
 from napari_gempick.io.images.micrograph import read_micrograph
+from napari_gempick.model.errors import InputError
 from napari_gempick.widgets.forms.parts import button, pixmap, row, small
 from napari_gempick.widgets.layers.pictures import cut_out
 from napari_gempick.widgets.state.asking import Question, questions
@@ -57,7 +58,10 @@ def with_pictures(asked: list[Question], state: State) -> Asked:
     files = {file.output_stem: file for file in state.files}
     for stem in dict.fromkeys(one.stem for one in asked):
         file, settings = files[stem], state.settings()
-        micrograph = read_micrograph(file.path, settings.pixel_size, listed=file.pixel_size)
+        try:
+            micrograph = read_micrograph(file.path, settings.pixel_size, listed=file.pixel_size)
+        except InputError:  # the list says why; the others are asked about
+            continue
         own = [one for one in asked if one.stem == stem]
         lowpass = settings.lowpass or own[0].diameter * micrograph.pixel_size / LOWPASSES
         image = smoothed(micrograph.data, micrograph.pixel_size, lowpass)

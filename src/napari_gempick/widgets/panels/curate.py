@@ -140,6 +140,8 @@ class CurateWindow(QWidget):
             self.table.setSortingEnabled(False)
             with signals_blocked(self.table):
                 if others:
+                    if self._spread is not None and not self._spread & set(self._numbers):
+                        self._set_spread(None)  # of another session
                     self.table.clear()
                     self._items = {stem: _Line(stem) for stem in self._numbers}
                     self.table.addTopLevelItems(list(self._items.values()))
@@ -215,18 +217,20 @@ class CurateWindow(QWidget):
     def _keep(self) -> None:
         self._controller.reject_micrographs(self._selected(), False)
 
+    def _set_spread(self, stems: set[str] | None) -> None:
+        self._spread = stems
+        self.spread.setText("Show all" if stems is not None else f"Tune on a spread of {SPREAD}")
+
     def _show_spread(self) -> None:
         """Show a few micrographs that span the range of defocus, or of picks where no defocus is known."""
         if self._spread is not None:
-            self._spread = None
+            self._set_spread(None)
         else:
-            self._spread = set(spread_of(self._numbers))
-            if not self._spread:
-                self._spread = None
+            self._set_spread(set(spread_of(self._numbers)) or None)
+            if self._spread is None:
                 self._controller.said.emit(
                     "Neither defocus nor picks are known yet: read a STAR file with the CTF, or search first.", "info"
                 )
-        self.spread.setText("Show all" if self._spread is not None else f"Tune on a spread of {SPREAD}")
         self._filter()
         shown = self.shown()
         if self._spread and shown:

@@ -13,6 +13,7 @@ from napari_gempick.widgets.layers.tools import ADD, ERASE, LASSO, PAN
 if TYPE_CHECKING:
     from typing import Any
 
+    from napari_gempick.widgets.layers.excluded import ExcludedArea
     from napari_gempick.widgets.layers.tools import PickTools
     from napari_gempick.widgets.state.controller import Controller
 
@@ -32,11 +33,13 @@ class ToolBar(QWidget):
     ----------
     controller : Controller
     tools : PickTools
+    excluded : ExcludedArea
+        Whose brush is a tool of its own.
     """
 
-    def __init__(self, controller: Controller, tools: PickTools) -> None:
+    def __init__(self, controller: Controller, tools: PickTools, excluded: ExcludedArea) -> None:
         super().__init__()
-        self._controller, self._tools = controller, tools
+        self._controller, self._tools, self._excluded = controller, tools, excluded
         self.buttons: dict[str, QPushButton] = {}
         for tool, (name, key, tip) in TOOLS.items():
             made = self.buttons[tool] = button(name, f"{tip}  ( {key} )", lambda tool=tool: self._take(tool))
@@ -49,7 +52,8 @@ class ToolBar(QWidget):
         line = row(*self.buttons.values(), self.views, wide=len(self.buttons))
         line.setContentsMargins(10, 2, 12, 0)
         self.setLayout(line)
-        tools.changed.connect(self._show)
+        for one in (tools, excluded):
+            one.changed.connect(self._show)
         controller.state_changed.connect(lambda state, before: self._show_views())
         controller.loaded_changed.connect(self._show_views)
         self._show()
@@ -68,7 +72,7 @@ class ToolBar(QWidget):
 
     def _show(self) -> None:
         for tool, made in self.buttons.items():
-            made.setChecked(tool == self._tools.tool)
+            made.setChecked(tool == self._tools.tool and not self._excluded.tool)
         self.views.setEnabled(self._tools.tool == ADD)
 
     def _show_views(self) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from napari_gempick.model.errors import InputError
 from napari_gempick.widgets.state.exporting import Judge
 from napari_gempick.widgets.state.state import Added, Edits
 from napari_gempick.widgets.state.teaching import searched
@@ -55,7 +56,10 @@ def questions(
     found: list[tuple[int, float, Question]] = []
     for file in searched(state, results):
         stem = file.output_stem
-        board = boards.get(file, state, folder, results)
+        try:
+            board = boards.get(file, state, folder, results)
+        except InputError:  # the list says why; the others are asked about
+            continue
         if board is None or stem in state.rejected:
             continue
         names = board.candidates.view_names
