@@ -1,5 +1,6 @@
 """A parameter that is declared is an option, a row of the reference, an editor in the window and a line of a job."""
 
+import html
 import json
 import os
 import shutil
@@ -132,7 +133,7 @@ def test_command_line_and_reference(found, name):
     }
     assert {"pick", "preview", "job export"} - set(rows) == ({"preview"} if name == "ice_sheet" else set())
     assert ("retune" in rows) == (name == "ice_most")
-    assert HELP[name] in rows["pick"]
+    assert HELP[name] in html.unescape(rows["pick"])
 
 
 @pytest.mark.parametrize("name", VALUES)

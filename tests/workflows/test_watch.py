@@ -3,6 +3,7 @@
 import json
 import os
 import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -346,3 +347,42 @@ def test_times_that_cannot_be_read(word):
 )
 def test_times_in_seconds(word, seconds):
     assert make_watch_settings({"poll": word}).seconds("poll") == seconds
+
+
+def test_a_row_that_goes_again_leaves_what_is_done(run, files, tmp_path):
+    """A list that names only the newest micrographs: those before keep their results."""
+    run = with_ctf(run)
+    star = tmp_path / "ctf.star"
+    star.write_text(HEAD + row("grid0/b.mrc"))
+    put(run, "grid0/b.mrc", files[1]["grid0/b.mrc"])
+
+    def next_one():
+        put(run, "grid1/c.mrc", files[1]["grid1/c.mrc"])
+        star.write_text(HEAD + row("grid1/c.mrc"))
+
+    run(one_by_one(run, [next_one]), ctf_wait="5s")
+    assert run.names("done") == ["grid0/b.mrc", "grid1/c.mrc"] and not run.names("failed")
+    assert {row["name"] for row in run.record()} == {"grid0/b", "grid1/c"}
+
+
+def test_a_ctf_that_changes_during_a_search_leads_to_another_search(run, files, tmp_path, monkeypatch):
+    run = with_ctf(run)
+    star, real, changed = tmp_path / "ctf.star", watch._Watch._finish, []
+    star.write_text(HEAD + row("grid0/a.mrc"))
+    put(run, "grid0/a.mrc", files[1]["grid0/a.mrc"])
+
+    def finish(self, micrograph, outcome):
+        if not changed:
+            changed.append(micrograph)
+            star.write_text(HEAD + row("grid0/a.mrc", 25000.0))
+            until = time.monotonic() + 20
+            while not self._ctf.update(time.monotonic()):
+                assert time.monotonic() < until
+                time.sleep(0.01)
+        real(self, micrograph, outcome)
+
+    monkeypatch.setattr(watch._Watch, "_finish", finish)
+    run()
+    assert run.names("found") == ["grid0/a.mrc"] * 2 and run.names("done") == ["grid0/a.mrc"]
+    run.picked(tmp_path / "other")
+    assert run.same(tmp_path / "other")
