@@ -91,11 +91,11 @@ class MicrographsPanel(Panel):
         self.list.currentItemChanged.connect(lambda item, _: self._go(item))
         self.list.header().sectionClicked.connect(lambda _: self._current_changed())
         searches.changed.connect(self._update)
-        counter.counted.connect(self._update_stem)
+        counter.counted.connect(self._show_count)
         self._shown: Any = None
         self._previewed = ""
         self._finished = 0
-        self._items: dict[str, QTreeWidgetItem] = {}
+        self._items: dict[str, MicrographItem] = {}
         self._files: dict[str, MicrographFile] = {}
         self._done: set[str] = set()
         self._update()
@@ -232,8 +232,7 @@ class MicrographsPanel(Panel):
             item.setText(1, words)
             item.setData(1, Qt.ItemDataRole.ForegroundRole, QColor(colour) if colour else None)
         item.setToolTip(1, reason or _TIPS.get(state, ""))
-        count = self._counter.counts.get(stem)
-        item.show(2, "" if count is None else str(count))
+        self._show_count(stem)
         result = self._controller.results.get(stem)
         if result is None or result.error:
             self._done.discard(stem)
@@ -241,6 +240,11 @@ class MicrographsPanel(Panel):
             self._done.add(stem)
         best = None if result is None else result.row.get("best_score")
         item.show(3, "" if best is None else f"{best:.2f}")
+
+    def _show_count(self, stem: str) -> None:
+        item, count = self._items.get(stem), self._counter.counts.get(stem)
+        if item is not None:
+            item.show(2, "" if count is None else str(count))
 
     def _loaded(self) -> None:
         """Show the pixel size and its source where a number may be typed."""
