@@ -55,6 +55,7 @@ class PickCounter:
         self._total: _Histogram = {}
         self._files: dict[str, MicrographFile] = {}
         self._waiting: dict[str, None] = {}
+        self._in_order = True
         self._moved = self._rests = 0.0
         self.busy = False
         controller.state_changed.connect(self._state_changed)
@@ -138,6 +139,7 @@ class PickCounter:
 
     def _count_soon(self, stems: Iterable[str]) -> None:
         self._waiting.update(dict.fromkeys(stems))
+        self._in_order = False
         if not self.busy:
             self.busy = True
             self._next()
@@ -173,7 +175,7 @@ class PickCounter:
                     found[stem] = len(choice), histogram, _details(board, choice)
 
         def counted(result: object = None) -> None:
-            later = [file.output_stem for file in todo if file.output_stem not in found]
+            later = [file.output_stem for file in reversed(todo) if file.output_stem not in found]
             for stem, (number, histogram, details) in found.items():
                 if stem not in self._waiting and stem in self._files:
                     self._keep(stem, histogram)
@@ -187,15 +189,17 @@ class PickCounter:
     def _take_waiting(self) -> list[MicrographFile]:
         """Return micrographs to count, those first whose candidates are in memory: the others may displace them."""
         controller, todo = self._controller, []
-        for stem in sorted(self._waiting, key=lambda stem: stem not in controller.boards):
-            del self._waiting[stem]
+        if not self._in_order:
+            self._waiting = dict.fromkeys(sorted(self._waiting, key=lambda stem: stem in controller.boards))
+            self._in_order = True
+        current = controller.stem if controller.choice is not None else None
+        while self._waiting and len(todo) < MOST:
+            stem, _ = self._waiting.popitem()
             file, result = self._files.get(stem), controller.results.get(stem)
             if file is None or result is None or result.error or controller.folder is None:
                 self._forget(stem)
-            elif stem != controller.stem or controller.choice is None or stem not in self._histograms:
+            elif stem != current or stem not in self._histograms:
                 todo.append(file)  # that one is counted as it is shown
-            if len(todo) == MOST:
-                break
         return todo
 
     def histogram(self) -> dict[str, NDArray[np.intp]]:
