@@ -40,7 +40,12 @@ class Mask:
     def of(cls, excluded: NDArray[np.bool_], pixel_size: float) -> Mask:
         """Return an array (ny, nx) packed."""
         ny, nx = excluded.shape
-        return cls((ny, nx), zlib.compress(np.packbits(excluded, axis=1).tobytes(), 1), pixel_size)
+        return cls.of_packed((ny, nx), np.packbits(excluded, axis=1), pixel_size)
+
+    @classmethod
+    def of_packed(cls, shape: tuple[int, int], bits: NDArray[np.uint8], pixel_size: float) -> Mask:
+        """Return the mask of an array (ny, nx) whose rows are bits already, by `numpy.packbits(..., axis=1)`."""
+        return cls(shape, zlib.compress(np.ascontiguousarray(bits), 1), pixel_size)
 
     def array(self) -> NDArray[np.bool_]:
         """Return it as an array (ny, nx)."""
