@@ -62,7 +62,12 @@ def test_a_run_and_what_follows(few, settings, tmp_path):
     assert not ROOT.handlers and ROOT.level == logging.NOTSET
 
 
-def test_a_folder_without_a_run_keeps_no_log(few, settings, tmp_path):
+def test_a_run_that_is_refused_writes_no_log(few, settings, tmp_path, picked):
+    folder, _ = picked
+    log = (folder / LOG_FILE).read_bytes()
+    with pytest.raises(SettingsError, match="--resume"):
+        pick_files(settings, find_micrographs([few]), folder)
+    assert (folder / LOG_FILE).read_bytes() == log
     wrong = settings.model_copy(update={"templates": ("gone.mrc",)})
     with pytest.raises(Exception, match=r"gone\.mrc"):
         pick_files(wrong, find_micrographs([few]), tmp_path / "out")
@@ -73,7 +78,6 @@ def test_a_folder_without_a_run_keeps_no_log(few, settings, tmp_path):
 def test_a_log_that_cannot_be_written_stops_nothing(kind, tmp_path, monkeypatch, capfd):
     """A named pipe that nobody reads, a link that leads out of the folder, a full disk."""
     path, outside = tmp_path / LOG_FILE, tmp_path.parent / "outside.txt"
-    (tmp_path / "run.json").touch()
     if kind == "pipe":
         os.mkfifo(path)
     elif kind == "link":
@@ -85,14 +89,15 @@ def test_a_log_that_cannot_be_written_stops_nothing(kind, tmp_path, monkeypatch,
         monkeypatch.setattr(type(path), "is_symlink", lambda self: False)
         monkeypatch.setattr(type(path), "is_file", lambda self: True)
     with logged_in(tmp_path, "test"):
+        (tmp_path / "run.json").touch()
         log_file.LOG.info("a sentence")
     assert not outside.exists()
     assert capfd.readouterr() == ("", "")
 
 
 def test_an_error_is_logged_and_every_message_is_one_line(tmp_path):
-    (tmp_path / "run.json").touch()
     with pytest.raises(SettingsError), logged_in(tmp_path, "test"):
+        (tmp_path / "run.json").touch()
         log_file.LOG.warning("a\nb\rc")
         raise SettingsError("It is wrong.")
     text = (tmp_path / LOG_FILE).read_text()

@@ -26,14 +26,32 @@ _handlers = 0
 
 
 class _LogFile(logging.FileHandler):
-    """Appends to a file; what cannot be written, on a full disk or in a folder that has vanished, is left out."""
+    """Appends to the log of a folder once the run that is logged has written run.json: a refused one changes nothing.
+
+    What cannot be written, on a full disk or in a folder that has vanished, is left out.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder / LOG_FILE, encoding="utf-8", errors="backslashreplace", delay=True)
+        self._run = folder / RUN_FILE
+        self._before = self._written()
+        self._waiting: list[logging.LogRecord] = []
+
+    def _written(self) -> tuple[int, int] | None:
+        try:
+            found = self._run.stat()
+        except OSError:
+            return None
+        return found.st_ino, found.st_mtime_ns
 
     def emit(self, record: logging.LogRecord) -> None:
+        self._waiting.append(record)
         path = Path(self.baseFilename)
-        with contextlib.suppress(OSError, ValueError):
-            if path.is_symlink() or (path.exists() and not path.is_file()):
-                return
-            super().emit(record)
+        if self._written() in (None, self._before) or path.is_symlink() or (path.exists() and not path.is_file()):
+            return
+        while self._waiting:
+            with contextlib.suppress(OSError, ValueError):
+                super().emit(self._waiting.pop(0))
 
     def handleError(self, record: logging.LogRecord) -> None:
         pass
@@ -72,7 +90,7 @@ def listening(handler: logging.Handler) -> Iterator[None]:
 
 @contextlib.contextmanager
 def logged_in(folder: Path, task: str) -> Iterator[None]:
-    """Append the messages of a block to the log of a results folder; a folder without a run keeps no log.
+    """Append the messages of a block to the log of a results folder, if the block writes run.json.
 
     Parameters
     ----------
@@ -80,8 +98,7 @@ def logged_in(folder: Path, task: str) -> Iterator[None]:
     task : str
         What the block does, in a word.
     """
-    path = folder / LOG_FILE
-    with listening(_LogFile(path, encoding="utf-8", errors="backslashreplace", delay=True)):
+    with listening(_LogFile(folder)):
         LOG.info("%s: napari-gempick %s, Python %s", task, __version__, platform.python_version())
         try:
             yield
@@ -89,10 +106,6 @@ def logged_in(folder: Path, task: str) -> Iterator[None]:
         except BaseException as error:
             LOG.error("%s has ended: %s", task, getattr(error, "sentence", None) or repr(error))
             raise
-        finally:
-            if not (folder / RUN_FILE).exists():
-                with contextlib.suppress(OSError):
-                    path.unlink()
 
 
 def log_facts(**facts: Any) -> None:
