@@ -63,17 +63,23 @@ class PickCounter:
         controller.choice_changed.connect(self._choice_changed)
 
     def _state_changed(self, state: State, before: State) -> None:
+        new: list[str] = []
         if state.files != before.files:
+            known = self._files
             self._files = {file.output_stem: file for file in state.files}
             for stem in [stem for stem in {**self.counts, **self._histograms} if stem not in self._files]:
                 self._forget(stem)
+            new = [stem for stem, file in self._files.items() if known.get(stem) != file]
         other = any(state.values.get(name) != before.values.get(name) for name in BOARD_SETTINGS)
         if state.lesson != before.lesson:
             self._histograms, self._total = {}, {}
             other = True
-        if state.files != before.files or other:
+        if other or (new and state.lesson is not None):  # which all of them teach
             self.start()
-        elif changed := self._counted_otherwise(state, before):
+            return
+        if state.files != before.files:
+            self._count_soon(new)
+        if changed := self._counted_otherwise(state, before):
             self._wait_for_rest()
             self._count_soon(changed)
 

@@ -20,9 +20,11 @@ from napari_gempick.model.settings import PickSettings
 from napari_gempick.widgets.forms.forms import Form
 from napari_gempick.widgets.forms.parts import Panel, button, mark_next, row, url_of
 from napari_gempick.widgets.panels.micrograph_list import STATES, MicrographItem, MicrographList
+from napari_gempick.widgets.panels.watch_line import WatchLine
 
 if TYPE_CHECKING:
     from napari_gempick.io.listing import MicrographFile
+    from napari_gempick.widgets.background.folder_watch import FolderWatch
     from napari_gempick.widgets.background.pick_counter import PickCounter
     from napari_gempick.widgets.background.search_runner import SearchRunner
     from napari_gempick.widgets.state.controller import Controller
@@ -39,7 +41,13 @@ class MicrographsPanel(Panel):
     """Add, list, and go through micrographs."""
 
     def __init__(
-        self, controller: Controller, searches: SearchRunner, counter: PickCounter, sample: Any, curate: Any
+        self,
+        controller: Controller,
+        searches: SearchRunner,
+        counter: PickCounter,
+        watch: FolderWatch,
+        sample: Any,
+        curate: Any,
     ) -> None:
         super().__init__(1, "Micrographs", "Which images to pick from.")
         self._controller, self._searches, self._counter = controller, searches, counter
@@ -68,6 +76,8 @@ class MicrographsPanel(Panel):
                 more,
             )
         )
+        self.watch = WatchLine(controller, watch)
+        self.rows.addWidget(self.watch)
         self.rows.addWidget(self.list)
         self.previous = button("‹", "The micrograph before this one  ( [ )", lambda: self.step(-1))
         self.next = button("›", "The micrograph after this one  ( ] )", lambda: self.step(1))
@@ -166,19 +176,30 @@ class MicrographsPanel(Panel):
         self._current_changed()
 
     def _fill_list(self) -> None:
-        self.list.clear()
-        self._items, self._done = {}, set()
-        self._files = {file.output_stem: file for file in self._controller.state.files}
-        for file in self._files.values():
-            item = MicrographItem(len(self._items), [file.output_stem, "", "", ""])
+        """Take off the list what has gone and add what has come; the other rows stay as they are, and selected."""
+        files = {file.output_stem: file for file in self._controller.state.files}
+        gone = [stem for stem, file in self._files.items() if files.get(stem) != file]
+        if len(gone) == len(self._items):
+            self.list.clear()
+            self._items, self._done = {}, set()
+        for stem in gone if self._items else ():
+            self.list.takeTopLevelItem(self.list.indexOfTopLevelItem(self._items.pop(stem)))
+            self._done.discard(stem)
+        self._files = files
+        new = []
+        for place, (stem, file) in enumerate(files.items()):
+            if stem in self._items:
+                self._items[stem].place = place
+                continue
+            item = MicrographItem(place, [stem, "", "", ""])
             item.setToolTip(0, str(file.path))
             for column in (2, 3):
                 item.setTextAlignment(column, Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
-            self._items[file.output_stem] = item
-            self._update_item(file.output_stem)  # while no list must draw it
-        self._shown = self._key()
+            self._items[stem] = item
+            new.append(item)
+            self._update_item(stem)  # while no list must draw it
         self._say_how_many()
-        self.list.addTopLevelItems(list(self._items.values()))
+        self.list.addTopLevelItems(new)
         self.list.sort()
         self.list.fit()
 
