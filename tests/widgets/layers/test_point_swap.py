@@ -30,7 +30,7 @@ def test_a_layer_of_swapped_points_is_that_of_new_points(numbers, visible):
     for name in ("data", "size", "symbol", "shown", "border_width", "border_color", "face_color"):
         np.testing.assert_array_equal(getattr(layer, name), getattr(expected, name), err_msg=name)
     assert layer.features.equals(expected.features)
-    assert len(layer._view_indices) == len(data), "what is drawn"
+    assert len(layer._view_data) == len(data), "what is drawn"
     assert told.count("drawn") == len(numbers) - 1 or numbers[0] == 0
     layer.add([[1.0, 2.0]])
     assert len(layer.size) == len(layer.border_color) == len(layer.features) == len(data) + 1, "napari's tools go on"

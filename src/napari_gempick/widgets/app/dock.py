@@ -36,7 +36,7 @@ from napari_gempick.widgets.forms.parts import Panel, agreed, button, row
 from napari_gempick.widgets.layers.drawing import MaskDrawing
 from napari_gempick.widgets.layers.excluded import ExcludedArea
 from napari_gempick.widgets.layers.hover import Hover
-from napari_gempick.widgets.layers.layer_registry import camera_of
+from napari_gempick.widgets.layers.layer_registry import UNIT, camera_of
 from napari_gempick.widgets.layers.layers import INDEX, MICROGRAPH, NCC, PICKS, Layers
 from napari_gempick.widgets.layers.pictures import show_stacks
 from napari_gempick.widgets.layers.tools import PickTools
@@ -148,7 +148,7 @@ class Dock(QWidget):
         self.tune.set_open(False)
         self.export.set_open(False)
         self.search.set_open(False)
-        Affine(ndim=2, units=("nm", "nm"))  # reads the table of units, for a second, before anybody waits for a layer
+        Affine(ndim=2, units=(UNIT, UNIT))  # reads the table of units, for a second, before anybody waits for a layer
         QTimer.singleShot(0, self.searches.look_at_machine)
         app = QApplication.instance()
         if app is not None:
