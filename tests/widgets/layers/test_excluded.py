@@ -170,6 +170,32 @@ def test_a_folder_that_is_opened_again_while_it_is_open_keeps_its_masks(searched
     assert path.exists() and seen(controller) == left
 
 
+def test_another_folder_of_results_has_the_masks_of_earlier_sessions(searched, tmp_path):
+    """Those of this session too; undo brings the earlier one back there, and other micrographs get none of them."""
+    controller, stem = searched.controller, searched.controller.stem
+    left_half(searched)
+    path = controller.folder.path
+    controller.open_folder(path)  # another session: the mask is a file now
+    searched.idle()
+    assert not controller.state.masks
+    earlier = (path / "excluded_edited" / f"{stem}.mrc.gz").read_bytes()
+    for number, edited in enumerate((False, True)):
+        if edited:
+            controller.exclude(Mask.of(np.ones((220, 240), bool), 2.0))
+            searched.idle()
+        new = tmp_path / f"new{number}"
+        assert controller.use_folder(new)
+        controller.save_now()
+        copy = new / "excluded_edited" / f"{stem}.mrc.gz"
+        assert (copy.read_bytes() == earlier) != edited, "what this session edited comes before it"
+        controller.undo() if edited else None
+        controller.save_now()
+        assert copy.read_bytes() == earlier
+        controller.open_folder(path)
+        searched.idle()
+    assert [file.name for file in (new / "excluded_edited").iterdir()] == [f"{stem}.mrc.gz"]
+
+
 def test_a_micrograph_of_the_same_name_in_another_folder_is_another(searched, tmp_path):
     controller = searched.controller
     path, stem = left_half(searched), controller.stem
