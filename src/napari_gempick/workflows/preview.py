@@ -20,8 +20,9 @@ from scipy.spatial import cKDTree
 from napari_gempick.device.cores import usable_cores
 from napari_gempick.device.discover import open_devices
 from napari_gempick.device.plan import PlanStore
-from napari_gempick.engine.matching.pipeline import made_ready, search_all
+from napari_gempick.engine.matching.pipeline import search_all
 from napari_gempick.engine.matching.pose import PoseRefiner
+from napari_gempick.engine.matching.read_ahead import made_ready
 from napari_gempick.engine.matching.refine import Refined, leaders, refine
 from napari_gempick.engine.matching.workers import DevicePool
 from napari_gempick.engine.picking.exclusion import find_exclusion
@@ -149,11 +150,16 @@ def preview(
     names = fine.index.view_names
     floor = candidate_floor(settings, names)
     size = fine.diameter / coarse_grid.map_pixel_size
-    found = with_local(find_candidates(outcome.scores, floor - SLACK), outcome.image, size)
+    assert outcome.image is not None
+    found, *rest = with_local(
+        outcome.image,
+        size,
+        find_candidates(outcome.scores, floor - SLACK),
+        *([] if outcome.decoys is None else [find_candidates(outcome.decoys, floor)]),
+    )
     selection = selection_for(settings, names, fine.diameter, grid.pixel_size, coarse_grid.map_pixel_size)
     known = None
-    if outcome.decoys is not None:
-        decoys = with_local(find_candidates(outcome.decoys, floor), outcome.image, size)
+    for decoys in rest:
         known = scores_of(found, decoys, selection, floor, grid.file_shape, excluded).rates()
     thresholds = np.array(decide(settings, names, known))
     automatic = np.array([value is None for value in settings.thresholds.of(names)])
@@ -200,7 +206,9 @@ def preview(
     with ThreadPoolExecutor(settings.threads or usable_cores()) as threads:
         waiting = list(range(len(near)))
         while True:
-            refined = with_local(_picks(done, fine, grid), searched, fine.diameter / grid.map_pixel_size)
+            refined = _picks(done, fine, grid)
+            if searched is not None:
+                (refined,) = with_local(searched, fine.diameter / grid.map_pixel_size, refined)
             if source.refine:
                 refined = poses(refined, np.ones(len(refined), bool))
             picks = select(refined, chosen, grid.file_shape, excluded)
