@@ -52,7 +52,7 @@ class CurateWindow(QWidget):
         self.table = QTreeWidget()
         self.table.setAccessibleName("Numbers of each micrograph")
         self.table.setHeaderLabels(["Micrograph", "", *(title for title, _ in COLUMNS.values())])
-        self.table.headerItem().setToolTip(5, "As the search estimated, at its thresholds")
+        self.table.headerItem().setToolTip(5, "As the search estimated; empty at other thresholds than its own")
         self.table.setRootIsDecorated(False)
         self.table.setUniformRowHeights(True)
         self.table.setSelectionMode(QAbstractItemView.SelectionMode.ExtendedSelection)
