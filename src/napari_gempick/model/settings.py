@@ -93,8 +93,8 @@ class PickSettings(Settings):
     )
     contrast: Literal["same", "opposite"] = _template(
         "same",
-        "same: templates look like the micrograph's particles (averages cut from micrographs); "
-        "opposite: templates are protein-bright and the particles are dark.",
+        "same: templates have the contrast of the micrographs, as averages cut from them have. opposite: templates are "
+        "protein-bright, as projections of a map and most class averages are, and particles are dark.",
     )
     lowpass: float | None = _searched(
         None,

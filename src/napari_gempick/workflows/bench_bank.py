@@ -71,7 +71,7 @@ def measure_bank(
     with tempfile.TemporaryDirectory() as folder:
         templates = Path(folder) / "bank.mrcs"
         made = project_files(
-            path, templates, symmetry=symmetry, views=views, lowpass=lowpass, contrast="opposite", mask="circular"
+            path, templates, symmetry=symmetry, views=views, lowpass=lowpass, invert=True, mask="circular"
         )
         settings = make_settings(
             {

@@ -31,11 +31,10 @@ _POSITIVE = click.FloatRange(min=0, min_open=True)
 @click.option("--views", type=click.IntRange(min=1), metavar="N", help="Number of views, instead of --angle-step.")
 @click.option("--lowpass", type=_POSITIVE, help="Low-pass: full up to 0.8 / value, zero from 1 / value on. [Å]")
 @click.option(
-    "--contrast",
-    type=click.Choice(["same", "opposite"]),
-    default="same",
-    help="same: protein-bright as the map, to be picked with --contrast opposite; opposite: inverted, dark like the "
-    "micrographs. [default: same]",
+    "--invert",
+    is_flag=True,
+    help="Change the sign: particles dark, as in micrographs. Without it they are bright as in the map, and `gempick "
+    "pick` needs --contrast opposite.",
 )
 @click.option(
     "--pixel-size", "template_pixel_size", type=_POSITIVE, help="Pixel size of the templates. [Å; default: the map's]"
