@@ -46,7 +46,7 @@ def plain(text):
 def commands_in(text):
     """Commands of gempick in code blocks."""
     text = re.sub(r"\\\n\s*", "", text)
-    for block in re.findall(r"^```\w*\n(.*?)^```", text, flags=re.MULTILINE | re.DOTALL):
+    for block in re.findall(r"^```[^\n]*\n(.*?)^```", text, flags=re.MULTILINE | re.DOTALL):
         yield from (line for line in block.splitlines() if line.startswith("gempick "))
     yield from re.findall(r"^    (gempick .*)$", text, flags=re.MULTILINE)
 

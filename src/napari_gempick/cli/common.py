@@ -126,8 +126,8 @@ def _proof_sentences(rows: list[dict[str, Any]]) -> Iterator[str]:
               for row in rows if row.get("proof")]  # fmt: skip
     verified = [text for text in proofs if text.startswith("verified")]
     if verified:
-        how = verified[0].split(": ")[1]
-        yield f"Coordinate convention verified on {len(verified)} of {len(proofs)} micrographs ({how})."
+        how = verified[0].removeprefix("verified: ")
+        yield f"Coordinate convention verified on {len(verified)} of {len(proofs)} micrographs: {how}."
     elif proofs:
         yield f"Coordinates {proofs[0]}."
 
