@@ -14,7 +14,7 @@ from napari_gempick.io.stack import write_mrc
 
 SHAPE = (150, 166)
 PLANTED = {(48.3, 52.7): 0.0, (110.2, 60.1): 60.0, (60.0, 104.4): 120.0}
-RUN_FILES = ("run.json", "autopick.star", "report.md")
+RUN_FILES = ("run.json", "gempick.log", "autopick.star", "report.md")
 """Files that name folders, devices or times."""
 
 

@@ -78,7 +78,7 @@ def basic():
     return BASIC
 
 
-def tree(folder, without=("run.json",)):
+def tree(folder, without=("run.json", "gempick.log")):
     """Every file below a folder with its bytes."""
     return {
         str(path.relative_to(folder)): path.read_bytes()

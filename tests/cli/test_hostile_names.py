@@ -137,6 +137,7 @@ def test_overwriting_removes_what_the_earlier_run_wrote_and_nothing_else(data, g
         "autopick.star",
         "candidates/grid1/mic.star",
         "candidates/grid2/mic.star",
+        "gempick.log",
         "grid1/mic_autopick.star",
         "grid2/mic_autopick.star",
         "grid2/mine_autopick.star",

@@ -87,7 +87,10 @@ def test_templates_under_the_ctf_find_what_plain_ones_miss(seen_through_lenses, 
     again = gempick("pick", "mics", "--config", "out/run.json", "-o", "again", "--json", check=0)
     assert [row["picks"] for row in json.loads(again.stdout)["micrographs"]] == [4, 4, 4]
     gempick("pick", "mics", *TEMPLATES, "--ctf", "texts", "--threshold", 0.4, "-o", "texts_out", check=0)
-    both = (contents(seen_through_lenses / name, ("run.json", "autopick.star")) for name in ("out", "texts_out"))
+    both = (
+        contents(seen_through_lenses / name, ("run.json", "gempick.log", "autopick.star"))
+        for name in ("out", "texts_out")
+    )
     assert next(both) == next(both)
     # the proof sees the particles through the same lenses
     proof = json.loads(gempick("convert", "out", "p.star", "--to", "particles", "--json", check=0).stdout)["proof"]

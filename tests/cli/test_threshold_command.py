@@ -129,7 +129,7 @@ def test_pick_with_pool_is_pick_and_retune(data, gempick, basic, contents):
     for more, folder in (((), "one"), (("--pool",), "two")):
         gempick("pick", "grid1", "grid2", *basic, "--lowpass", 8, "--threshold", "auto", *more, "-o", folder, check=0)
     gempick("retune", "one", "--threshold", "auto", "--pool", check=0)
-    kinds = ("run.json", "autopick.star")  # which name the folder
+    kinds = ("run.json", "gempick.log", "autopick.star")  # which name the folder
     assert contents(data / "one", kinds) == contents(data / "two", kinds)
     found = run_of(data / "two")
     assert len({json.dumps(row["thresholds"]) for row in found["micrographs"]}) == 1

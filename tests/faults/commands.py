@@ -24,7 +24,7 @@ STATUS = {"SIGKILL": {-9}, "SIGINT": {130}, "SIGTERM": {143}}
 LEFT = 2.0
 """Seconds after which nothing of a command that was told to stop may live."""
 UNFINISHED = (".tmp-", ".gempick.lock")
-CHANGING = ("run.json", "autopick.star")
+CHANGING = ("run.json", "gempick.log", "autopick.star")
 """Whole at any moment, but not the same until the end."""
 
 

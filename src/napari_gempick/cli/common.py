@@ -47,17 +47,19 @@ def print_json(result: Any) -> None:
 
 
 def command_errors(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Add `--debug`, and turn an error of ours into one sentence on stderr and exit status 2.
+    """Add `--verbose` and `--debug`, and turn an error of ours into one sentence on stderr and exit status 2.
 
     A function that returns a number ends with it as exit status.
     """
 
+    @click.option("-v", "--verbose", is_flag=True, help="Print what is done, with times, on stderr.")
     @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
     @functools.wraps(function)
-    def wrapped(*args: Any, debug: bool, **kwargs: Any) -> None:
+    def wrapped(*args: Any, verbose: bool, debug: bool, **kwargs: Any) -> None:
         logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # damaged files get our own sentence
         try:
-            status = function(*args, **kwargs)
+            with _printed(verbose):
+                status = function(*args, **kwargs)
         except Cancelled as error:
             say(error.sentence)
             sys.exit(stopped_status())
@@ -69,6 +71,18 @@ def command_errors(function: Callable[..., Any]) -> Callable[..., Any]:
         sys.exit(status or 0)
 
     return wrapped
+
+
+@contextlib.contextmanager
+def _printed(verbose: bool) -> Iterator[None]:
+    """Print what the program logs during a block, where that is asked for."""
+    if not verbose:
+        yield
+        return
+    from napari_gempick.results.log_file import listening
+
+    with listening(logging.StreamHandler()):
+        yield
 
 
 def exit_status(run: dict[str, Any]) -> int:
@@ -126,8 +140,9 @@ def _proof_sentences(rows: list[dict[str, Any]]) -> Iterator[str]:
               for row in rows if row.get("proof")]  # fmt: skip
     verified = [text for text in proofs if text.startswith("verified")]
     if verified:
-        how = verified[0].removeprefix("verified: ")
-        yield f"Coordinate convention verified on {len(verified)} of {len(proofs)} micrographs: {how}."
+        how = verified[0].partition(": ")[2]
+        first = "in the first, " if len(verified) > 1 else ""
+        yield f"Coordinate convention verified on {len(verified)} of {len(proofs)} micrographs: {first}{how}."
     elif proofs:
         yield f"Coordinates {proofs[0]}."
 

@@ -16,8 +16,8 @@ from napari_gempick.io.atomic import atomic_path, write_text
 from napari_gempick.model.errors import OutputError, SettingsError
 from napari_gempick.results.folder import INDEX_FILE, Results
 from napari_gempick.results.run_file import RUN_FILE
+from napari_gempick.results.run_rows import columns_of
 from napari_gempick.results.whole_run import choose_by_run
-from napari_gempick.workflows.pick import search_images
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -90,7 +90,7 @@ def collect_job(
             "state": "complete" if len(rows) == len(job.micrographs) else "partial",
             "views": makers.record(),
             "angle_step": makers.index.angle_step,
-            "search_images": search_images(makers.index),
+            "search_images": columns_of(makers.index),
             "notes": job.content.get("notes", []),
             "hints": [note for view in makers.views for note in view.notes],
             "devices": devices,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import logging
 import weakref
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     Array = Any
     Method = TypeVar("Method", bound=Callable[..., Any])
 
+LOG = logging.getLogger(__name__)
 MOST = 64
 """Templates per launch where memory allows."""
 SHARE_OF_BATCH, SHARE_OF_RESIDENTS = 0.25, 0.4
@@ -312,6 +314,7 @@ class GpuDevice:
         self._residents.clear()
         self._limit = 0
         self.chunk = max(2, self.chunk // 2)
+        LOG.warning("%s: out of memory; batches of %d from here on", self.name, self.chunk)
         return True
 
     def worker(self, fft_shape: tuple[int, int]) -> GpuWorker:

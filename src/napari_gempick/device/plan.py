@@ -11,10 +11,12 @@ import functools
 import hashlib
 import importlib
 import json
+import logging
 import os
 import platform
 import sys
 import threading
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -47,6 +49,7 @@ pyfftw = _import_pyfftw()
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+LOG = logging.getLogger(__name__)
 PATIENCE = 60.0
 """Seconds to wait for a process that makes a plan; on a broken network file system the lock never comes."""
 METHOD = "1"
@@ -193,7 +196,9 @@ class PlanStore:
             except RuntimeError:
                 pass
             with self._locked():
+                started = time.monotonic()
                 plan = make(("FFTW_MEASURE",))
+                LOG.info("FFTW has planned a transform in %.1f s", time.monotonic() - started)
                 self._wisdom = [text.decode("ascii") for text in pyfftw.export_wisdom()]
             return plan
 
@@ -204,5 +209,6 @@ class PlanStore:
                 with self._locked():
                     if key not in self._tiles:
                         self._tiles[key] = list(choose())
+                        LOG.info("planned: %s is %s", key, self._tiles[key])
             height, width = self._tiles[key]
             return height, width

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from napari_gempick.io.coordinates import FORMATS
 from napari_gempick.io.formats.base import ASSUMED
 from napari_gempick.io.formats.relion import PARTICLES
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from napari_gempick.engine.picking.false_rate import FalseRate
     from napari_gempick.io.candidates import Candidates
     from napari_gempick.model.picks import Picks
+    from napari_gempick.model.score_maps import BankIndex
     from napari_gempick.model.settings import PickSettings
 
 
@@ -110,3 +113,15 @@ def row_of(micrograph: MicrographFile) -> dict[str, Any]:
     row: dict[str, Any] = {"name": micrograph.output_stem, "path": str(micrograph.path)}
     listed = plausible(micrograph.pixel_size)
     return row if listed is None else {**row, "pixel_size": listed, "pixel_size_source": LIST}
+
+
+def columns_of(index: BankIndex) -> dict[str, list[Any]]:
+    """Return view and psi of every k, as columns."""
+    k = np.arange(len(index), dtype=np.int32)
+    return {
+        "k": k.tolist(),
+        "view": [index.view_names[view] for view in index.view(k)],
+        "section": index.section(k).tolist(),
+        "psi": index.psi(k).tolist(),
+        "searched": index.searched().tolist(),
+    }

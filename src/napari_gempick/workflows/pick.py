@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import platform
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
 
 from napari_gempick.device.discover import open_devices
 from napari_gempick.device.plan import PlanStore
@@ -26,8 +25,9 @@ from napari_gempick.io.names import check_micrograph_name
 from napari_gempick.model.errors import GempickError, InputError, OutputError, printable
 from napari_gempick.model.values import AUTO
 from napari_gempick.results.folder import Results
+from napari_gempick.results.log_file import log_facts, logged, logged_in
 from napari_gempick.results.run_file import earlier_rows
-from napari_gempick.results.run_rows import FROM_BOTTOM, formats_of, micrograph_of, run_notes
+from napari_gempick.results.run_rows import FROM_BOTTOM, columns_of, formats_of, micrograph_of, run_notes
 from napari_gempick.results.thresholds import candidate_floor
 from napari_gempick.results.whole_run import alone_in, choose_by_run, left_over
 from napari_gempick.verification.prove import MicrographProof, Prover
@@ -39,8 +39,12 @@ if TYPE_CHECKING:
     from napari_gempick.device.base import Device
     from napari_gempick.engine.matching.pipeline import Source
     from napari_gempick.io.growing_ctf import GrowingCtf
-    from napari_gempick.model.score_maps import BankIndex
     from napari_gempick.model.settings import PickSettings
+
+
+LOG = logging.getLogger(__name__)
+LOGGED = "name", "picks", "best_score", "thresholds", "estimated_fdr", "seconds", "map_bound", "proof"
+"""What the log says about a micrograph."""
 
 
 def pick_files(
@@ -98,7 +102,7 @@ def pick_files(
     [True]
     """
     folder = Path(folder)
-    with alone_in(folder):
+    with alone_in(folder), logged_in(folder, "pick"):
         return _pick(
             settings,
             as_micrographs(micrographs),
@@ -109,7 +113,7 @@ def pick_files(
             cancel,
             progress,
             notes,
-            notify,
+            logged(notify, LOG),
             finished,
             stage,
             devices,
@@ -230,6 +234,14 @@ class Picking:
         self._pool = DevicePool(devices or open_devices(settings.devices, settings.threads, self._plans))
         self._times = StageTimes()
         self.rested = False
+        log_facts(
+            settings=settings.model_dump(mode="json", exclude_defaults=True),
+            notes=self.notes,
+            views=self._views,
+            search_images=len(makers.index),
+            angle_step=makers.index.angle_step,
+            devices=[device.describe() for device in self._pool.devices],
+        )
         self._hints = makers.hints()
         self._costly = makers.step_notes()
         for sentence in self._costly:
@@ -257,7 +269,8 @@ class Picking:
             return None
         if row is None or stale:  # finished just before the earlier run was killed
             candidates = read_candidates(results.candidates(micrograph))
-            return results.write_picks(micrograph, candidates, self.proof(micrograph, candidates.pixel_size))
+            row = results.write_picks(micrograph, candidates, self.proof(micrograph, candidates.pixel_size))
+        LOG.info("%s: kept from an earlier run", micrograph.output_stem)
         return row
 
     def proof(self, micrograph: MicrographFile, pixel_size: float) -> MicrographProof:
@@ -301,6 +314,8 @@ class Picking:
         """Write one micrograph's results and return its line in run.json; the user hears what is to be said."""
         with self._times.of("write"):
             row = finish_micrograph(self.results, micrograph, outcome, self._prover)
+        if "error" not in row:
+            log_facts(**{name: row[name] for name in LOGGED if name in row})
         failed = [row["error"]] if "error" in row else []
         for sentence in (*failed, *row.get("notes", []), *row.get("remarks", [])):
             self._notify(sentence)
@@ -316,7 +331,7 @@ class Picking:
                 "notes": [*self.notes, *self._costly],
                 "hints": self._hints,
                 "angle_step": self.makers.index.angle_step,
-                "search_images": search_images(self.makers.index),
+                "search_images": columns_of(self.makers.index),
                 "devices": [device.describe() for device in self._pool.devices],
                 "failed_devices": dict(self._pool.failed),
                 "stages": {**self._times.describe(self._pool), **waited},
@@ -334,6 +349,7 @@ class Picking:
         OutputError
             Files of the run have vanished.
         """
+        log_facts(stages=run["stages"], plan=run["plan"])
         missing = self.results.missing(run["micrographs"])
         if missing:
             raise OutputError(
@@ -379,15 +395,3 @@ def finish_micrograph(results: Results, micrograph: MicrographFile, outcome: Out
     if outcome.notes:
         row["notes"] = [named(note) for note in outcome.notes]
     return row
-
-
-def search_images(index: BankIndex) -> dict[str, list[Any]]:
-    """Return view and psi of every k, as columns."""
-    k = np.arange(len(index), dtype=np.int32)
-    return {
-        "k": k.tolist(),
-        "view": [index.view_names[view] for view in index.view(k)],
-        "section": index.section(k).tolist(),
-        "psi": index.psi(k).tolist(),
-        "searched": index.searched().tolist(),
-    }

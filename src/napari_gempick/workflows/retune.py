@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ from napari_gempick.model.values import AUTO, LEARNED, named_texts
 from napari_gempick.results.folder import CHOSEN, POOLED, Results
 from napari_gempick.results.labels import read_labels
 from napari_gempick.results.learned_score import learn
+from napari_gempick.results.log_file import log_facts, logged, logged_in
 from napari_gempick.results.run_file import read_run, settings_of
 from napari_gempick.results.run_rows import micrograph_of, run_notes
 from napari_gempick.results.thresholds import decide, is_automatic
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
     from napari_gempick.io.candidates import Candidates
     from napari_gempick.io.listing import MicrographFile
     from napari_gempick.model.settings import PickSettings
+
+LOG = logging.getLogger(__name__)
 
 
 def retune(
@@ -69,8 +73,8 @@ def retune(
     """
     folder = Path(folder)
     read_run(folder)
-    with alone_in(folder):
-        return _retune(folder, changes, notify, pooled, [Path(one) for one in teach])
+    with alone_in(folder), logged_in(folder, "retune"):
+        return _retune(folder, changes, logged(notify, LOG), pooled, [Path(one) for one in teach])
 
 
 def _retune(
@@ -82,6 +86,7 @@ def _retune(
         changes = {"fdr": None, **changes}
     elif changes.get("fdr") is not None:
         changes = {**changes, "threshold": (AUTO,)}
+    log_facts(changes={name: str(value) for name, value in changes.items()})
     asked = {name: value for name, value in {**run["settings"], **changes}.items() if value is not None}
     try:
         settings = make_settings(asked)

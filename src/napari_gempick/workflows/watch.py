@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import itertools
+import logging
 import math
 import os
 import threading
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from napari_gempick.io.arrivals import Arrivals
 from napari_gempick.io.growing_ctf import GrowingCtf
 from napari_gempick.model.errors import Cancelled, GempickError, InputError, OutputError, SettingsError
+from napari_gempick.results.log_file import logged, logged_in
 from napari_gempick.results.run_rows import micrograph_of, table_of
 from napari_gempick.results.whole_run import alone_in, left_over, own_folders
 from napari_gempick.workflows.pick import Picking
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     from napari_gempick.model.settings import PickSettings
     from napari_gempick.workflows.watch_settings import WatchSettings
 
+LOG = logging.getLogger(__name__)
 LONGEST_REST = 60.0
 """Seconds between two looks at most, unless more are asked for; on slow file systems a look may take long."""
 ALL_FILES = 12
@@ -85,6 +88,7 @@ def watch_folders(
     Cancelled
         It was stopped.
     """
+    notify = logged(notify, LOG)
     for folder in map(Path, folders):
         if folder.exists() and not folder.is_dir():
             raise SettingsError(f"{folder} is a file; name the folder in which micrographs arrive.", folder)
@@ -92,7 +96,7 @@ def watch_folders(
             notify(f"{folder} does not exist yet; it is watched from when it does.")
     watch = None
     try:
-        with alone_in(output):
+        with alone_in(output), logged_in(output, "watch"):
             watch = _Watch(settings, folders, output, watching, overwrite, stop, tell, notify, stage, status)
             watch.pick()
         if pooled:

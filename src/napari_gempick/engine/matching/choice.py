@@ -6,6 +6,7 @@ and with it the last bits of scores, is the same for every process that uses the
 
 from __future__ import annotations
 
+import logging
 import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from napari_gempick.engine.preprocess.prepare import Prepared
     from napari_gempick.engine.templates.bank import Bank
 
+LOG = logging.getLogger(__name__)
 LEAST_IMAGES = 240
 """Fewer search images under one mask are not worth a basis."""
 MOST_BYTES = 2**28
@@ -119,6 +121,7 @@ def make_search(
         return full
     if not parts:
         return full
+    LOG.info("search by bases of ranks %s", [part.rank for part in parts])
     return CompressedSearch(
         prepared, bank, parts, wanted.floor, tile_shape, view=view, decoys=decoys, share=share, likely=wanted.maps
     )

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import logging
 import math
 import queue
 import threading
@@ -113,6 +114,7 @@ def score_unit(
     )
 
 
+LOG = logging.getLogger(__name__)
 POLL_SECONDS = 0.05
 PATIENCE = 5.0
 """Seconds to wait for threads that were told to stop; they stop after the template or the unit in hand."""
@@ -267,6 +269,7 @@ class Running:
                 with one_thread() if isinstance(search, WholeTiles) else contextlib.nullcontext():
                     consume(search, device, cache, worker, lambda: self._should_stop() or device.name in pool.failed)
         except (DeviceError, MemoryError) as error:
+            LOG.warning("device %s has failed", device.name, exc_info=error)
             pool.failed.setdefault(device.name, str(error) or "out of memory")
         except BaseException as error:
             self._crashes.append(error)

@@ -18,10 +18,6 @@ from scipy import ndimage
 from napari_gempick.engine.preprocess.fourier_filters import random_phases
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-
-if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from numpy.typing import NDArray
@@ -52,6 +48,8 @@ PASSES = 3
 """What stands out may hide beside what stands out more."""
 SAMPLE = 2**20
 """About this many pixels, from evenly spaced rows, give the level and the noise."""
+BLOCK = 2**17
+"""Pixels that are worked on at a time, so that they stay in the cache."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,17 +83,39 @@ class Defects:
         )
 
 
-def median(values: NDArray[np.float32]) -> float:
-    """Return the median of finite pixels, as np.median but in a tenth of its time: all are compared, few sorted."""
+def above(pixels: NDArray[np.float32], level: float, out: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
+    """Return pixels minus a level in single precision, however large the level; perhaps in `out`."""
+    if abs(level) < 2**24:
+        return np.subtract(pixels, np.float32(level), out=out)
+    return (pixels.astype(np.float64) - level).astype(np.float32)
+
+
+def median(values: NDArray[np.float32], level: float | None = None) -> float:
+    """Return the median of finite pixels, or of their distances from a level; all are compared, but few sorted."""
     flat = values.ravel()
-    if flat.size >= SAMPLE:
-        low, high = np.quantile(flat[:: max(1, flat.size // 2**16)], (0.48, 0.52), method="nearest")
-        inside = flat[(flat >= low) & (flat <= high)]
-        first = (flat.size - 1) // 2 - int(np.count_nonzero(flat < low))
+    buffer = np.empty(BLOCK, np.float32)
+
+    def of(part: NDArray[np.float32], out: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
+        if level is None:
+            return part
+        part = above(part, level, out)
+        return np.abs(part, out=part)
+
+    if flat.size >= SAMPLE // 4:
+        low, high = np.quantile(of(flat[:: max(1, flat.size // 2**16)]), (0.49, 0.51), method="nearest")
+        first, between = (flat.size - 1) // 2, []
+        for start in range(0, flat.size, BLOCK):
+            part = flat[start : start + BLOCK]
+            part = of(part, buffer[: part.size])
+            inside = part >= low
+            first -= part.size - int(np.count_nonzero(inside))
+            inside &= part <= high
+            between.append(part[inside])
+        few = np.concatenate(between)
         last = first + 1 - flat.size % 2
-        if first >= 0 and last < inside.size:
-            return float(np.mean(np.partition(inside, (first, last))[[first, last]]))
-    return float(np.median(flat))
+        if first >= 0 and last < few.size:
+            return float(np.mean(np.partition(few, (first, last))[[first, last]]))
+    return float(np.median(of(flat)))
 
 
 def replace_defects(image: NDArray[np.float32], least: float = LEAST) -> tuple[NDArray[np.float32], Defects | None]:
@@ -178,8 +198,8 @@ def _level(image: NDArray[np.float32]) -> tuple[float, float]:
     values = image[:, :-1][image[:, :-1] != image[:, 1:]]
     if values.size < 16:
         return 0.0, 0.0
-    centre = float(np.median(values))
-    return centre, 1.4826 * float(np.median(np.abs(values - np.float32(centre))))
+    centre = median(values)
+    return centre, 1.4826 * median(values, centre)
 
 
 def _usual_change(image: NDArray[np.float32]) -> float:

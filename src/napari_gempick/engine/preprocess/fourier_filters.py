@@ -113,19 +113,31 @@ def pad_smoothly(image: NDArray[np.float32], shape: tuple[int, int]) -> NDArray[
     A third of the new rows is the mirror image of the end and a third that of the beginning, so that what a filter
     finds near an edge does not depend on how many there are; one fades into the other between. Columns likewise.
     """
-    for axis in (0, 1):
-        n = image.shape[axis]
+    padded = np.empty(shape, image.dtype)
+    padded[: image.shape[0], : image.shape[1]] = image
+    for axis, n in enumerate(image.shape):
         extra = shape[axis] - n
         if extra == 0:
             continue
-        mirrored = np.pad(image, [(extra, extra) if a == axis else (0, 0) for a in (0, 1)], mode="symmetric")
-        before = np.take(mirrored, range(extra), axis=axis)
-        after = np.take(mirrored, range(n + extra, n + 2 * extra), axis=axis)
+        mirrored = np.pad(np.arange(n), extra, mode="symmetric")
+        known = padded[:, : image.shape[1]] if axis == 0 else padded
+        before, after = (np.take(known, lines, axis=axis) for lines in (mirrored[:extra], mirrored[n + extra :]))
         place = np.clip(3 * (np.arange(extra) + 1) / (extra + 1) - 1, 0, 1)
         weight = 0.5 * (1 - np.cos(np.pi * place))
         weight = weight.astype(image.dtype).reshape((-1, 1) if axis == 0 else (1, -1))
-        image = np.concatenate([image, after * (1 - weight) + before * weight], axis=axis)
-    return image
+        new = known[n:] if axis == 0 else known[:, n:]
+        new[...] = after * (1 - weight) + before * weight
+    return padded
+
+
+def cropped_transform(image: NDArray[np.float32], shape: tuple[int, int]) -> NDArray[np.complexfloating[Any, Any]]:
+    """Return `crop_spectrum` of the half-spectrum of an image (y, x), which may be overwritten.
+
+    The columns that are not kept are not transformed.
+    """
+    height, columns = image.shape[0], shape[1] // 2 + 1
+    along_x = scipy.fft.rfft(image, axis=1, overwrite_x=True)[:, :columns]
+    return crop_spectrum(scipy.fft.fft(along_x, axis=0), height, shape)
 
 
 def random_phases(image: NDArray[np.float32], seed: int) -> NDArray[np.float32]:

@@ -16,10 +16,11 @@ import numpy as np
 import scipy.fft
 from scipy import ndimage
 
-from napari_gempick.engine.preprocess.defects import OUTLIER_SIGMA, median, replace_defects
+from napari_gempick.engine.preprocess.defects import BLOCK, OUTLIER_SIGMA, above, median, replace_defects
 from napari_gempick.engine.preprocess.fourier_filters import (
     RINGING,
     crop_spectrum,
+    cropped_transform,
     enlarge_spectrum,
     frequencies,
     pad_smoothly,
@@ -65,37 +66,47 @@ class Prepared:
     squares: Squares | None = None
 
 
-BLOCK = 2**17
-"""Pixels that are worked on at a time where double precision is needed."""
-
-
 def normalise(image: NDArray[np.float32]) -> tuple[NDArray[np.float32], int]:
     """Return the image with zero mean and unit standard deviation, and how many outliers were replaced.
 
     Offsets are removed in double precision, so that grey levels of 1e5 on unit noise lose nothing. Outliers are defects
     (see engine.preprocess.defects) further than 1e3 robust standard deviations from the median.
     """
-    centre = median(image)
-    flat = image - np.float32(centre) if abs(centre) < 2**24 else (image.astype(np.float64) - centre).astype(np.float32)
-    away = np.abs(flat)
-    sigma = 1.4826 * median(away)
-    far = None
-    if sigma > 0 and away.max() > OUTLIER_SIGMA * sigma:
-        flat, far = replace_defects(flat, OUTLIER_SIGMA)
-    replaced = 0 if far is None else int(np.count_nonzero(far.where))
-    _standardise(flat, out=away)
-    return away, replaced
+    level = median(image)
+    sigma = 1.4826 * median(image, level)
+    farthest = max(-above(image.min(), level), above(image.max(), level))
+    if not (sigma > 0 and farthest > OUTLIER_SIGMA * sigma):
+        return _standardised(image, level), 0
+    flat, far = replace_defects(above(image, level), OUTLIER_SIGMA)
+    return _standardised(flat, 0.0), 0 if far is None else int(np.count_nonzero(far.where))
 
 
-def _standardise(image: NDArray[np.float32], out: NDArray[np.float32]) -> None:
-    """Give an image zero mean and unit standard deviation, in double precision, by blocks that stay in the cache."""
-    rows = range(0, len(image), max(1, BLOCK // image.shape[1]))
-    blocks = [slice(start, start + rows.step) for start in rows]
-    mean = sum(float(image[block].sum(dtype=np.float64)) for block in blocks) / image.size
-    squares = sum(float(np.square(np.subtract(image[block], mean, dtype=np.float64)).sum()) for block in blocks)
-    sigma = math.sqrt(squares / image.size)
+def _standardised(image: NDArray[np.float32], level: float) -> NDArray[np.float32]:
+    """Return an image, less a level, with zero mean and unit standard deviation.
+
+    That is done in double precision, by blocks that stay in the cache.
+    """
+    step = max(1, BLOCK // image.shape[1])
+    blocks = [image[start : start + step] for start in range(0, len(image), step)]
+    single, double = (np.empty((step, image.shape[1]), kind) for kind in (np.float32, np.float64))
+
+    def at(block: NDArray[np.float32]) -> NDArray[np.float32]:
+        return above(block, level, single[: len(block)])
+
+    def from_mean(block: NDArray[np.float32]) -> NDArray[np.float64]:
+        away: NDArray[np.float64] = np.subtract(at(block), mean, out=double[: len(block)], dtype=np.float64)
+        return away
+
+    mean = sum(float(at(block).sum(dtype=np.float64)) for block in blocks) / image.size
+    squares = 0.0
     for block in blocks:
-        out[block] = np.subtract(image[block], mean, dtype=np.float64) / sigma
+        away = from_mean(block)
+        squares += float(np.square(away, out=away).sum())
+    sigma = math.sqrt(squares / image.size)
+    out = np.empty(image.shape, np.float32)
+    for number, block in enumerate(blocks):
+        np.divide(from_mean(block), sigma, out=out[number * step : (number + 1) * step], casting="same_kind")
+    return out
 
 
 def _padded_length(n: int, multiple: int, margin: int) -> int:
@@ -143,9 +154,10 @@ def prepare(
     my, mx = (int(n / ratio) for n in (ny, nx))
     if highpass is not None:
         image = remove_gradient(image, 2)
-    spectrum = scipy.fft.rfft2(pad_smoothly(image, (ny, nx)), overwrite_x=True)
-    if ratio != 1:
-        spectrum = crop_spectrum(spectrum, ny, (my, mx))
+    padded = pad_smoothly(image, (ny, nx))
+    del image
+    spectrum = scipy.fft.rfft2(padded, overwrite_x=True) if ratio == 1 else cropped_transform(padded, (my, mx))
+    del padded
     spectrum *= radial(frequencies((my, mx), grid.map_pixel_size), lowpass, highpass)
     if transfer is not None:
         spectrum *= transfer((my, mx), grid.map_pixel_size)
