@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from napari_gempick.model.declaration import Declared
 
 INDEX, MARK = "cli.md", "<!-- commands -->"
-OTHERS, LAST = "Command", "Further settings"
+GENERAL, LAST = "General", "Further settings"
 _ROW = re.compile(r"^\| ([^|]+) \| ([^|]*`--[^|]+) \|", re.MULTILINE)
 
 
@@ -97,16 +97,21 @@ def _summary(command: click.Command) -> str:
 def _page(command: click.Command, name: str) -> str:
     context = click.Context(command, info_name=f"gempick {name}")
     usage = " ".join(command.collect_usage_pieces(context))
-    groups: dict[str, list[str]] = {OTHERS: []}
+    groups: dict[str, list[str]] = {GENERAL: []}
     for option in command.get_params(context):
         if isinstance(option, click.Option):
-            group = option.declared.group or LAST if isinstance(option, SettingOption) else OTHERS
-            groups.setdefault(group, []).append(_row(option, context))
-    groups[OTHERS] = groups.pop(OTHERS)  # comes last
+            groups.setdefault(_group(option), []).append(_row(option, context))
     parts = [f"# gempick {name}", f"```text\ngempick {name} {usage}\n```", inspect.cleandoc(command.help or "")]
     for group, rows in groups.items():
         parts.append("\n".join([f"## {group}", "", "| option | meaning |", "|---|---|", *rows]))
     return "\n\n".join([*parts, *([_defaults()] if name == "pick" else [])])
+
+
+def _group(option: click.Option) -> str:
+    """Return the heading of an option: what its setting declares."""
+    if not isinstance(option, SettingOption):
+        return GENERAL
+    return option.declared.group or ("Export" if option.declared.role == "files" else LAST)
 
 
 def _row(option: click.Option, context: click.Context) -> str:
