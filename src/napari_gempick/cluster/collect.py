@@ -112,7 +112,7 @@ def collect_job(
 
 
 def coverage(rows: list[dict[str, Any]], micrographs: int) -> dict[str, Any]:
-    """Return what the ranks counted: pairs of a micrograph and a search image, and how often each was scored.
+    """Return what the ranks counted: pairs of a micrograph and a rotated template, and how often each was scored.
 
     Parameters
     ----------
@@ -139,13 +139,13 @@ def coverage_sentence(proof: dict[str, Any]) -> str:
     """Return the coverage in words."""
     if proof["every_pair_once"]:
         what = (
-            f"Each of the {proof['pairs_counted']} pairs of a micrograph and a search image was scored exactly once, "
-            "as the ranks counted"
+            f"Each of the {proof['pairs_counted']} pairs of a micrograph and a rotated template was scored exactly "
+            "once, as the ranks counted"
         )
     else:
         what = (
-            f"NOT every pair of a micrograph and a search image was scored exactly once: {proof['pairs_counted']} were "
-            f"counted, {proof['pairs_expected']} expected, each {proof['least']} to {proof['most']} times"
+            f"NOT every pair of a micrograph and a rotated template was scored exactly once: {proof['pairs_counted']} "
+            f"were counted, {proof['pairs_expected']} expected, each {proof['least']} to {proof['most']} times"
         )
     missing = proof["micrographs"] - proof["picked"] - proof["failed"]
     rest = [f"{count} {word}" for count, word in ((proof["failed"], "failed"), (missing, "not done yet")) if count]
@@ -182,7 +182,7 @@ def _report(job: Job, run: dict[str, Any], proof: dict[str, Any]) -> list[str]:
     if run["mixed_devices"]:
         kinds = ", ".join(run["mixed_devices"])
         lines += [f"Devices of several kinds took part ({kinds}): scores agree within 2e-4.", ""]
-    lines += ["| rank | host | devices | micrographs | search images per second |", "|---|---|---|---|---|"]
+    lines += ["| rank | host | devices | micrographs | rotated templates per second |", "|---|---|---|---|---|"]
     for rank in now.ranks:
         rate = "-" if rank.images_per_second is None else f"{rank.images_per_second:.3g}"
         lines.append(f"| {rank.rank} | {rank.host} | {rank.devices} | {rank.micrographs} | {rate} |")

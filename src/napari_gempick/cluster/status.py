@@ -42,7 +42,7 @@ class RankStatus:
     micrographs : int
         Finished in this attempt.
     images_per_second : float or None
-        Search images scored per second of searching.
+        Rotated templates scored per second of searching.
     seconds_ago : float
         Since its last event.
     """

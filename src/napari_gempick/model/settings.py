@@ -276,7 +276,7 @@ class PickSettings(Settings):
     )
     search: Literal["auto", "full", "compressed"] = _run(
         "auto",
-        "full: transform each search image. compressed: a basis of them, and exact scores at candidates; maps have "
+        "full: transform each rotated template. compressed: a basis of them, and exact scores at candidates; maps have "
         "bounded errors elsewhere. auto: whichever is faster, but full where maps are saved.",
         label="Method",
     )

@@ -1,4 +1,4 @@
-"""Templates from a 3D map, on arrays and from files to files, and the search images of a run as files."""
+"""Templates from a 3D map, on arrays and from files to files, and the rotated templates of a run as files."""
 
 from __future__ import annotations
 
@@ -297,7 +297,7 @@ def named_angles(text: str) -> tuple[str, tuple[float, ...]]:
 
 _FIELD = (4096, 4096)
 MOST = 20_000
-"""Search images of a view that are written."""
+"""Rotated templates of a view that are written."""
 
 
 def rotate_files(
@@ -327,7 +327,7 @@ def rotate_files(
     Raises
     ------
     GempickError
-        The templates cannot be used, a file exists already, or a view has more than 20,000 search images.
+        The templates cannot be used, a file exists already, or a view has more than 20,000 rotated templates.
     """
     views = read_views(settings)
     if micrograph is None:
@@ -358,7 +358,9 @@ def rotate_files(
     for view, (name, (templates, masks, star)) in enumerate(paths.items()):
         mine = k[view_of_k == view]
         if len(mine) > MOST:
-            raise SettingsError(f"View {name} has {len(mine)} search images; write fewer than {MOST} (--angle-step).")
+            raise SettingsError(
+                f"View {name} has {len(mine)} rotated templates; write fewer than {MOST} (--angle-step)."
+            )
         stack = np.empty((2, len(mine), *bank.extent.box), np.float32)
         for row, number in enumerate(mine.tolist()):
             stack[0, row] = bank.template(number)

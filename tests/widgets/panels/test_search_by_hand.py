@@ -27,7 +27,7 @@ def ready(hand, data):
 def test_warnings_come_before_the_search(ready, data):
     """Each is there at once, and goes when its cause goes."""
     hand, controller, panel = ready, ready.controller, ready.dock.search
-    hand.until(lambda: "12 search images for each micrograph" in panel.cost.text())
+    hand.until(lambda: "12 rotated templates for each micrograph" in panel.cost.text())
     assert panel.warnings.isHidden()
     for name, value, words in (
         ("lowpass", 3.0, "hold no detail finer than 4 Å"),
@@ -63,7 +63,7 @@ def test_a_search_says_where_it_is_and_begins_at_the_automatic_threshold(hand, t
     words, bars = [], []
     hand.dock.searches.changed.connect(lambda: words.append(panel.bar.format()))
     hand.dock.searches.changed.connect(lambda: bars.append(hand.dock.activity._bar is not None))
-    hand.until(lambda: "72 search images" in panel.cost.text())
+    hand.until(lambda: "72 rotated templates" in panel.cost.text())
     hand.click(panel.run_this)
     hand.until(lambda: bool(controller.state.tune.thresholds), 60)
     hand.idle()

@@ -54,7 +54,7 @@ def _show(now: Status) -> None:
         table = Table(box=None, pad_edge=False)
         for name in ("rank", "host", "devices"):
             table.add_column(name)
-        for name in ("micrographs", "search images / s", "last seen s ago"):
+        for name in ("micrographs", "rotated templates / s", "last seen s ago"):
             table.add_column(name, justify="right")
         for rank in now.ranks:
             rate = "-" if rank.images_per_second is None else f"{rank.images_per_second:.3g}"

@@ -55,4 +55,6 @@ def command(output: Path, micrograph: Path | None, overwrite: bool, as_json: boo
         return
     size = f"{made['box'][1]} x {made['box'][0]} pixels of {made['pixel_size']:g} Å"
     for name, view in made["views"].items():
-        click.echo(f"view {name}: {view['search_images']} search images, {size}: {view['templates']}, {view['masks']}")
+        click.echo(
+            f"view {name}: {view['search_images']} rotated templates, {size}: {view['templates']}, {view['masks']}"
+        )

@@ -98,7 +98,7 @@ def smoothed(image: NDArray[Any], pixel_size: float, lowpass: float) -> NDArray[
 
 
 def shades(colours: Sequence[str], view: NDArray[np.int32], psi: NDArray[np.float64]) -> NDArray[np.float32]:
-    """Return a colour for each search image: its view's, lighter or darker with psi (period 180 degrees)."""
+    """Return a colour for each rotated template: its view's, lighter or darker with psi (period 180 degrees)."""
     base = np.stack([rgba(colour) for colour in colours])[view]
     light = 0.72 + 0.28 * np.cos(np.radians(2 * psi))
     base[:, :3] *= light[:, None].astype(np.float32)
