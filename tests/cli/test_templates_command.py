@@ -73,7 +73,7 @@ def test_named_views_alone_fill_the_stack(here, gempick):
         (("--view", "side"), "NAME=ROT,TILT"),
         (("--view", "a/b=1,2"), "NAME=ROT,TILT"),
         (("--views", "30000"), "cannot be made"),
-        (("--views", "3", "--angle-step", "9"), "exclude each other"),
+        (("--views", "3", "--angle-step", "9"), "cannot be combined"),
         (("--symmetry", "O"), "does not look O"),
     ],
 )

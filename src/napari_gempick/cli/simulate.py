@@ -43,7 +43,7 @@ def command(output: Path, overwrite: bool, as_json: bool, **options: Any) -> Non
     """Make micrographs with known particles.
 
     The particle is a hollow cylinder like keyhole limpet haemocyanin: rectangles (side views) and rings (top views),
-    dark on a noisy background. Written to the folder: micrograph_001.mrc and micrograph_001_truth.csv (x, y, view, psi)
+    dark on a noisy background. The folder gets micrograph_001.mrc and micrograph_001_truth.csv (x, y, view, psi)
     and so on, map.mrc (protein positive), template_side.mrc and template_top.mrc (the micrographs' contrast),
     mask_side.mrc and mask_top.mrc, micrographs_ctf.star (the defocus, as RELION lists it), and simulation.json with all
     settings.

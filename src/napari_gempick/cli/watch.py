@@ -60,7 +60,7 @@ def command(
     from napari_gempick.workflows.watch_settings import make_watch_settings
 
     if overwrite and resume:
-        raise SettingsError("--overwrite and --resume exclude each other; give one of them.")
+        raise SettingsError("--overwrite and --resume cannot be combined; give only one.")
     wanted = given(options)
     watching = make_watch_settings({name: wanted.pop(name) for name in WatchSettings.model_fields if name in wanted})
     settings = merged(make_settings, read_settings, config, wanted)

@@ -64,8 +64,9 @@ def command(paths: tuple[str, ...], output: Path, as_json: bool, **options: Any)
     """Make references from particles: cut out, align in rotation and shift, average, centre.
 
     PICKS, the last argument, is a coordinate file of any format, a folder of them (paired with the micrographs by
-    name), or a folder of results. Ten clicked particles of one view are enough for a start. Written: OUT.mrc (a stack
-    when there are several classes, the largest first), OUT_mask.mrc, and OUT.star with the aligned particles.
+    name), or a folder of results. Ten clicked particles of one view are enough for a start. The command writes
+    OUT.mrc (a stack when there are several classes, the largest first), OUT_mask.mrc, and OUT.star with the aligned
+    particles.
     """
     from napari_gempick.io.listing import find_micrographs
     from napari_gempick.workflows.average import average_files

@@ -44,8 +44,8 @@ _POSITIVE = click.FloatRange(min=0, min_open=True)
     "--mask",
     type=click.Choice(["auto", "circular"]),
     default="auto",
-    help="Mask of all projections: their outlines over one another, or the circle that holds them. Both have a soft "
-    "edge. [default: auto]",
+    help="Mask of all projections: auto is the union of their outlines, circular the circle that holds them. Both have "
+    "a soft edge. [default: auto]",
 )
 @click.option("--diameter", type=_POSITIVE, help="Diameter of circular masks. [Å; default: from the projections]")
 @click.option(
@@ -54,7 +54,7 @@ _POSITIVE = click.FloatRange(min=0, min_open=True)
     multiple=True,
     metavar="NAME=ROT,TILT[,PSI]",
     help="A view of its own, OUT_NAME.mrc with OUT_NAME_mask.mrc, for --templates NAME=...; may be repeated. Without "
-    "--angle-step or --views, OUT.mrcs holds these alone. [degrees]",
+    "--angle-step or --views, OUT.mrcs holds only these. [degrees]",
 )
 @click.option("--overwrite", is_flag=True, help="Replace files.")
 @json_option
@@ -64,12 +64,12 @@ def command(volume: Path, output: Path, named: tuple[str, ...], overwrite: bool,
 
     Directions are spread evenly over the sphere, or over the asymmetric unit. Opposite directions give mirror images
     of each other, which no in-plane rotation brings together, so both are made where the symmetry does not exchange
-    them. Written: OUT.mrcs, OUT_mask.mrcs, and OUT.star with RELION's angles of every section.
+    them. The command writes OUT.mrcs, OUT_mask.mrcs, and OUT.star with RELION's angles of every section.
     """
     from napari_gempick.workflows.templates import named_angles, project_files
 
     if options["angle_step"] is not None and options["views"] is not None:
-        raise click.UsageError("--angle-step and --views exclude each other; give one of them.")
+        raise click.UsageError("--angle-step and --views cannot be combined; give only one.")
     printer = ProgressPrinter("Projecting")
     try:
         made = project_files(
