@@ -50,9 +50,8 @@ def test_events_are_lines_of_json_and_the_end_is_that_of_pick(data, gempick, bas
     assert events[-1]["done"] == 3 and events[-1]["failed"] == 1 and events[-1]["state"] == "complete"
     assert "3 micrographs" in done.stderr and "1 failed" in done.stderr
     gempick("pick", "grid1", "grid2", *basic, "-o", "other", check=1)
-    assert contents(data / "out", ("run.json", "autopick.star")) == contents(
-        data / "other", ("run.json", "autopick.star")
-    )
+    kinds = ("run.json", "gempick.log", "autopick.star")
+    assert contents(data / "out", kinds) == contents(data / "other", kinds)
     assert (data / "out/autopick.star").read_text().replace(" out/", " other/") == (
         data / "other/autopick.star"
     ).read_text()

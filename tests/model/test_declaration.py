@@ -19,7 +19,7 @@ from napari_gempick.model.values import Named, PerView, named_texts
 from napari_gempick.results.folder import NOT_REPRODUCING
 from napari_gempick.simulation.settings import SimulateSettings
 
-WORKED = {"devices", "threads"}
+WORKED = {"devices", "threads", "check_coordinates"}
 FILES = {"save_maps", "per_view_maps"}
 TUNING = {"max_threshold", "min_distance", "border", "max_picks", "local_mean", "local_sigma", "power"}
 CHOOSING = {"threshold", "fdr", "score", "exclude", "exclude_edited"}

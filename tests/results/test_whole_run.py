@@ -5,6 +5,7 @@ import shutil
 import subprocess
 
 import numpy as np
+import pytest
 
 from cluster_jobs import command, tree
 from napari_gempick.cluster.collect import collect_job
@@ -15,6 +16,7 @@ from napari_gempick.cluster.records import RankLog
 from napari_gempick.cluster.settings import make_cluster
 from napari_gempick.io.images.mrc import write_mrc
 from napari_gempick.io.listing import find_micrographs
+from napari_gempick.verification import prove
 from napari_gempick.workflows.pick import pick_files
 from napari_gempick.workflows.retune import retune
 
@@ -38,6 +40,18 @@ def test_order_does_not_matter(data, settings, picked, tmp_path):
     folder, _ = picked
     pick_files(settings, find_micrographs([data / "mics"])[::-1], tmp_path / "other")
     assert tree(tmp_path / "other") == tree(folder)
+
+
+@pytest.mark.parametrize(("which", "checked"), [("sample", [0, 2, 4]), ("all", [0, 1, 2, 3, 4])])
+def test_coordinates_are_checked_in_a_sample(data, settings, picked, tmp_path, monkeypatch, which, checked):
+    """The first one, then every second one; the last micrograph has no picks."""
+    monkeypatch.setattr(prove, "FIRST", 1)
+    monkeypatch.setattr(prove, "EVERY", 2)
+    chosen = settings.model_copy(update={"check_coordinates": which})
+    run = pick_files(chosen, find_micrographs([data / "mics"]), tmp_path / "run")
+    rows = [row for row in run["micrographs"] if row["picks"]]
+    assert [number for number, row in enumerate(rows) if row.get("proof")] == checked
+    assert tree(tmp_path / "run") == tree(picked[0])
 
 
 def test_a_resumed_run_ends_with_the_same_bytes(data, settings, picked, tmp_path):

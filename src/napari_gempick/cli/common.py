@@ -142,7 +142,8 @@ def _proof_sentences(rows: list[dict[str, Any]]) -> Iterator[str]:
     if verified:
         how = verified[0].partition(": ")[2]
         first = "in the first, " if len(verified) > 1 else ""
-        yield f"Coordinate convention verified on {len(verified)} of {len(proofs)} micrographs: {first}{how}."
+        sample = "" if len(proofs) == len(rows) else f" that were checked, of {len(rows)}"
+        yield f"Coordinate convention verified on {len(verified)} of {len(proofs)} micrographs{sample}: {first}{how}."
     elif proofs:
         yield f"Coordinates {proofs[0]}."
 

@@ -31,6 +31,7 @@ Columns = Mapping[str, Sequence[str] | str]
 
 _FLAGS = re.ASCII | re.IGNORECASE  # white space is ASCII's alone
 _PLAIN = re.compile(r"""(?!data_|save_|(?:loop|stop|global)_$)(?=[^"'#$;_\[\]])[!-~]+""", _FLAGS)
+_NUMBERS = re.compile(r"[-+.\de\n]+", re.ASCII)
 _TOKEN = re.compile(r"""(?:'(?P<one>.*?)'|"(?P<two>.*?)"|(?P<comment>\#.*)|(?P<plain>[^\s'"#]\S*))(?=\s|$)""", re.ASCII)
 _BLOCK = re.compile(r"data_([^\s/]*)$", _FLAGS)
 _LABEL = re.compile(r"_[A-Za-z]\w*$", re.ASCII)
@@ -337,12 +338,17 @@ def loop_head(labels: Iterable[str]) -> str:
     return "".join(["loop_\n", *(f"_{label} #{number}\n" for number, label in enumerate(labels, 1))])
 
 
+def _are_plain(column: Sequence[str]) -> bool:
+    """Return whether no value needs quotes; numbers, which most are, are looked at all at once."""
+    text = "\n".join(column)
+    if _NUMBERS.fullmatch(text) and text.count("\n") == len(column) - 1 and "" not in column:
+        return True
+    return all(map(_PLAIN.fullmatch, column))
+
+
 def loop_rows(columns: Columns) -> str:
     """Return the rows of a loop, a line each."""
-    quoted = [
-        column if all(map(_PLAIN.fullmatch, column)) else [quote(value) for value in column]
-        for column in columns.values()
-    ]
+    quoted = [column if _are_plain(column) else [quote(value) for value in column] for column in columns.values()]
     return "".join(" ".join(row) + "\n" for row in zip(*quoted, strict=True))
 
 

@@ -280,6 +280,9 @@ class PickSettings(Settings):
         "maps have bounded errors elsewhere. auto: whichever is faster, but full where maps are saved.",
         label="Method",
     )
+    check_coordinates: Literal["sample", "all"] = _run(
+        "sample", "Micrographs in which they are checked: 20 of each size, then one in ten, or all.", role="run"
+    )
     save_maps: bool = declare(
         False, "Save score and index maps.", label="Keep score and index maps", group=None, role="files"
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
     from napari_gempick.model.picks import Picks
     from napari_gempick.model.settings import PickSettings
 
+FIRST, EVERY = 20, 10
+"""Of the micrographs of a size in a run, these first ones are checked, and of the others one in so many."""
 MICROGRAPHS = 8
 """How many of a data set are checked, evenly spaced."""
 
@@ -64,6 +67,13 @@ class Prover:
         plain = settings.model_copy(update={"angle_step": 0.0, "lowpass": None, "highpass": None})
         self._maker = BankMaker(plain, read_views(plain) if views is None else views, None, preparation)
         self._settings = settings
+        self._seen: Counter[Shape] = Counter()
+
+    def is_due(self, shape: Shape) -> bool:
+        """Count a micrograph (ny, nx) of a run, and return whether its coordinates are to be checked."""
+        before = self._seen[shape]
+        self._seen[shape] += 1
+        return self._settings.check_coordinates == "all" or before < FIRST or (before - FIRST) % EVERY == EVERY - 1
 
     def evidence(self, path: Path, pixel_size: float | None = None) -> Evidence:
         """Return a micrograph's file made ready, with its CTF where there is one; errors as io.images.micrograph."""

@@ -380,7 +380,9 @@ def finish_micrograph(results: Results, micrograph: MicrographFile, outcome: Out
         if outcome.error is not None:
             raise outcome.error
         assert outcome.scores is not None
-        proof = MicrographProof(prover, micrograph.path, outcome.scores.grid.pixel_size, outcome.raw)
+        grid, proof = outcome.scores.grid, None
+        if prover.is_due(grid.file_shape):
+            proof = MicrographProof(prover, micrograph.path, grid.pixel_size, outcome.raw)
         maps = outcome.scores, outcome.per_view, outcome.decoys
         row = results.write(micrograph, *maps, proof, outcome.image, outcome.refine)
         row["seconds"] = round(outcome.seconds, 3)

@@ -149,11 +149,16 @@ def preview(
     names = fine.index.view_names
     floor = candidate_floor(settings, names)
     size = fine.diameter / coarse_grid.map_pixel_size
-    found = with_local(find_candidates(outcome.scores, floor - SLACK), outcome.image, size)
+    assert outcome.image is not None
+    found, *rest = with_local(
+        outcome.image,
+        size,
+        find_candidates(outcome.scores, floor - SLACK),
+        *([] if outcome.decoys is None else [find_candidates(outcome.decoys, floor)]),
+    )
     selection = selection_for(settings, names, fine.diameter, grid.pixel_size, coarse_grid.map_pixel_size)
     known = None
-    if outcome.decoys is not None:
-        decoys = with_local(find_candidates(outcome.decoys, floor), outcome.image, size)
+    for decoys in rest:
         known = scores_of(found, decoys, selection, floor, grid.file_shape, excluded).rates()
     thresholds = np.array(decide(settings, names, known))
     automatic = np.array([value is None for value in settings.thresholds.of(names)])
@@ -200,7 +205,9 @@ def preview(
     with ThreadPoolExecutor(settings.threads or usable_cores()) as threads:
         waiting = list(range(len(near)))
         while True:
-            refined = with_local(_picks(done, fine, grid), searched, fine.diameter / grid.map_pixel_size)
+            refined = _picks(done, fine, grid)
+            if searched is not None:
+                (refined,) = with_local(searched, fine.diameter / grid.map_pixel_size, refined)
             if source.refine:
                 refined = poses(refined, np.ones(len(refined), bool))
             picks = select(refined, chosen, grid.file_shape, excluded)

@@ -6,7 +6,7 @@ A candidate also knows the grey levels around it, which tell ice and dirt from p
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy.ndimage import maximum_filter
@@ -147,37 +147,30 @@ def select(
 def suppress(y: NDArray[np.int32], x: NDArray[np.int32], min_distance: float) -> NDArray[np.intp]:
     """Return the indices of the points kept when each must be at least `min_distance` from all kept before it.
 
-    Points come in the order of preference. Neighbours are looked up in a grid of cells, so the time grows with their
-    number, not its square.
+    Points come in the order of preference.
     """
-    if min_distance <= 1 or len(y) == 0:
-        return np.arange(len(y))
-    cell = float(min_distance)
+    return np.flatnonzero(Thinner(y, x, min_distance).keep(np.ones(len(y), np.bool_)))
+
+
+def _by_cells(points: NDArray[np.int64], min_distance: float) -> list[int]:
+    """Do the work of `suppress` for points (n, 2) of any number.
+
+    Neighbours are looked up in a grid of cells, so the time grows with their number, not its square.
+    """
     squared = min_distance * min_distance
     kept: list[int] = []
     cells: dict[tuple[int, int], list[tuple[int, int]]] = {}
-    rows, columns = (y // cell).astype(int).tolist(), (x // cell).astype(int).tolist()
-    ys, xs = y.tolist(), x.tolist()
-    for i, (row, column, yi, xi) in enumerate(zip(rows, columns, ys, xs, strict=True)):
-        clear = True
-        for r in (row - 1, row, row + 1):
-            for c in (column - 1, column, column + 1):
-                for yk, xk in cells.get((r, c), ()):
-                    if (yk - yi) ** 2 + (xk - xi) ** 2 < squared:
-                        clear = False
-                        break
-                if not clear:
-                    break
-            if not clear:
-                break
-        if clear:
+    of = (points // min_distance).astype(int).tolist()
+    for i, ((row, column), (yi, xi)) in enumerate(zip(of, points.tolist(), strict=True)):
+        near = (cells.get((r, c), ()) for r in (row - 1, row, row + 1) for c in (column - 1, column, column + 1))
+        if all((yk - yi) ** 2 + (xk - xi) ** 2 >= squared for cell in near for yk, xk in cell):
             cells.setdefault((row, column), []).append((yi, xi))
             kept.append(i)
-    return np.array(kept, np.intp)
+    return kept
 
 
 MOST_PAIRS = 400_000
-"""Beyond that many neighbours the few that are kept are compared with all others instead."""
+"""Beyond that many neighbours they are looked up in a grid of cells instead."""
 
 
 class Thinner:
@@ -193,7 +186,7 @@ class Thinner:
 
     def __init__(self, y: NDArray[np.int32], x: NDArray[np.int32], min_distance: float) -> None:
         self._n = len(y)
-        self._squared = min_distance * min_distance
+        self._min_distance, self._squared = min_distance, min_distance * min_distance
         self._points = np.stack([y, x], axis=1).astype(np.int64) if self._n else np.zeros((0, 2), np.int64)
         self._alone = min_distance <= 1 or self._n < 2
         self._starts: list[int] | None = None
@@ -218,27 +211,21 @@ class Thinner:
         """Return which of the active points are kept, (n,) bool; inactive ones suppress nothing."""
         if self._alone:
             return active.copy()
+        starts, chosen = self._starts, np.flatnonzero(active)
+        if starts is None:
+            left = np.zeros(self._n, np.bool_)
+            left[chosen[_by_cells(self._points[chosen], self._min_distance)]] = True
+            return left
         flags = bytearray(active.tobytes())
         left = np.frombuffer(flags, np.bool_)
-        starts = self._starts
-        for i in np.flatnonzero(active).tolist():
-            if not flags[i]:
-                continue
-            if starts is None:
-                apart = self._points[i + 1 :] - self._points[i]
-                left[i + 1 :] &= (apart * apart).sum(axis=1) >= self._squared
-            elif starts[i] != starts[i + 1]:
+        for i in chosen.tolist():
+            if flags[i] and starts[i] != starts[i + 1]:
                 left[self._worse[starts[i] : starts[i + 1]]] = False
         return left.copy()
 
 
-def with_local(picks: Picks, image: NDArray[np.float32] | None, diameter: float) -> Picks:
-    """Return the picks with their local statistics, or as they are without an image; see local_statistics."""
-    return picks if image is None else replace(picks, local=local_statistics(image, picks, diameter))
-
-
-def local_statistics(image: NDArray[np.float32], picks: Picks, diameter: float) -> NDArray[np.float32]:
-    """Return local mean, local standard deviation and power of each pick, (n, 3) float32.
+def with_local(image: NDArray[np.float32], diameter: float, *sets: Picks) -> list[Picks]:
+    """Return sets of picks with their local mean, local standard deviation and power.
 
     Mean and standard deviation are taken in a square of the area of the particle's disc, cut at the micrograph's edge;
     they are distances from the mean of the image, and shares of the standard deviation of the image. The power is the
@@ -248,31 +235,34 @@ def local_statistics(image: NDArray[np.float32], picks: Picks, diameter: float) 
     ----------
     image : (my, mx) float32
         The micrograph on the searched grid, filtered as it was searched.
-    picks : Picks
-        With positions on that grid.
     diameter : float
         The particle's, map pixels.
+    *sets : Picks
+        With positions on that grid.
     """
     centre, deviation = float(image.mean(dtype=np.float64)), float(image.std(dtype=np.float64)) or 1.0
     half = max(1, round(diameter * np.sqrt(np.pi) / 4))
-    sides = [
-        (np.maximum(0, at - half), np.minimum(size, at + half + 1))
-        for at, size in zip((picks.map_y, picks.map_x), image.shape, strict=True)
-    ]
-    count = np.prod([stop - start for start, stop in sides], axis=0)
     values = (image - centre) / deviation
-    mean, square = (_window_sums(power, *sides) / count for power in (values, values * values))
-    sigma = np.sqrt(np.maximum(square - mean * mean, 0))
-    return np.stack([mean, sigma, (picks.score * sigma) ** 2], axis=1).astype(np.float32)
-
-
-def _window_sums(values: NDArray[np.floating], rows: tuple[Any, Any], columns: tuple[Any, Any]) -> NDArray[np.float64]:
-    """Return the sums over many windows, from the sums over all rectangles that start at the first pixel."""
-    sums = np.zeros((values.shape[0] + 1, values.shape[1] + 1))
-    np.cumsum(np.cumsum(values, axis=0, dtype=np.float64), axis=1, out=sums[1:, 1:])
-    (top, bottom), (left, right) = rows, columns
-    found: NDArray[np.float64] = sums[bottom, right] - sums[top, right] - sums[bottom, left] + sums[top, left]
+    sums = [_sums_from_corner(values), _sums_from_corner(np.square(values, out=values))]
+    found = []
+    for picks in sets:
+        (top, bottom), (left, right) = (
+            (np.maximum(0, at - half), np.minimum(size, at + half + 1))
+            for at, size in zip((picks.map_y, picks.map_x), image.shape, strict=True)
+        )
+        count = (bottom - top) * (right - left)
+        mean, square = ((s[bottom, right] - s[top, right] - s[bottom, left] + s[top, left]) / count for s in sums)
+        sigma = np.sqrt(np.maximum(square - mean * mean, 0))
+        local = np.stack([mean, sigma, (picks.score * sigma) ** 2], axis=1).astype(np.float32)
+        found.append(replace(picks, local=local))
     return found
+
+
+def _sums_from_corner(values: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Return the sums over all rectangles that start at the first pixel, with a row and a column of zeros before."""
+    sums = np.zeros((values.shape[0] + 1, values.shape[1] + 1))
+    np.cumsum(values, axis=0, dtype=np.float64, out=sums[1:, 1:])
+    return np.cumsum(sums, axis=1, out=sums)
 
 
 BEST_DECOYS = 200
@@ -311,10 +301,9 @@ def find_peaks(
     usual_floor : float
         Decoys that score lower do not count in this: `floor` is lower only because a threshold is.
     """
-    found, other = (
-        None if maps is None else with_local(find_candidates(maps, floor), image, size) for maps in (scores, decoys)
-    )
-    assert found is not None
+    sets = [find_candidates(maps, floor) for maps in (scores, decoys) if maps is not None]
+    sets = sets if image is None else with_local(image, size, *sets)
+    found, other = sets[0], sets[1] if len(sets) > 1 else None
     if refine is not None:
         counted = None if other is None else other.take(other.score >= usual_floor)
         lowest = np.array([_lowest(counted, view) for view in range(len(scores.bank.view_names))])

@@ -115,18 +115,15 @@ def pad_smoothly(image: NDArray[np.float32], shape: tuple[int, int]) -> NDArray[
     """
     padded = np.empty(shape, image.dtype)
     padded[: image.shape[0], : image.shape[1]] = image
-    for axis, n in enumerate(image.shape):
-        extra = shape[axis] - n
+    for along, n in ((padded[:, : image.shape[1]], image.shape[0]), (padded.T, image.shape[1])):
+        extra = len(along) - n
         if extra == 0:
             continue
         mirrored = np.pad(np.arange(n), extra, mode="symmetric")
-        known = padded[:, : image.shape[1]] if axis == 0 else padded
-        before, after = (np.take(known, lines, axis=axis) for lines in (mirrored[:extra], mirrored[n + extra :]))
+        before, after = along[mirrored[:extra]], along[mirrored[n + extra :]]
         place = np.clip(3 * (np.arange(extra) + 1) / (extra + 1) - 1, 0, 1)
-        weight = 0.5 * (1 - np.cos(np.pi * place))
-        weight = weight.astype(image.dtype).reshape((-1, 1) if axis == 0 else (1, -1))
-        new = known[n:] if axis == 0 else known[:, n:]
-        new[...] = after * (1 - weight) + before * weight
+        weight = (0.5 * (1 - np.cos(np.pi * place))).astype(image.dtype)[:, None]
+        along[n:] = after * (1 - weight) + before * weight
     return padded
 
 
