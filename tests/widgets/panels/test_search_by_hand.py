@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from qtpy.QtWidgets import QApplication
 
-from napari_gempick.io.stack import write_mrc
+from napari_gempick.io.stack import AS_IN_MICROGRAPHS, read_stack, write_mrc
 
 SAMPLE = Path(__file__).parents[3] / "sample_data"
 
@@ -17,7 +17,9 @@ SAMPLE = Path(__file__).parents[3] / "sample_data"
 def ready(hand, data):
     hand.controller.add_micrographs([data])
     hand.until(lambda: hand.controller.loaded is not None)
-    hand.controller.add_view("particle", [str(data.parent / "particle.mrc")])
+    template = data.parent / "particle.mrc"
+    write_mrc(template, read_stack(template).data[0], 2.0, note=AS_IN_MICROGRAPHS)
+    hand.controller.add_view("particle", [str(template)])
     hand.controller.set_value("angle_step", 30.0)
     hand.idle()
     return hand
@@ -33,6 +35,7 @@ def test_warnings_come_before_the_search(ready, data):
         ("lowpass", 3.0, "hold no detail finer than 4 Å"),
         ("pixel_size", 3.0, "You typed a pixel size of 3 Å, but the file says 2 Å"),
         ("template_pixel_size", 8.0, "larger than the micrograph"),
+        ("contrast", "opposite", "has the contrast of the micrographs, as its header says"),
     ):
         controller.set_value(name, value)
         hand.until(lambda words=words: words in panel.warnings.text())

@@ -240,7 +240,7 @@ def _form(path: Path, header: np.void, order: _Order) -> _Form:
 
 
 def _header(path: Path, head: bytes) -> tuple[np.void, _Order]:
-    """Return the header and its byte order; the machine stamp is tried first, although many programs leave it wrong."""
+    """Return the header and its byte order: the machine stamp's, else the other, as many programs leave it wrong."""
     orders: list[_Order] = ["<", ">"]
     with contextlib.suppress(ValueError):  # no stamp: old files; the sizes and the mode tell
         orders.sort(key=byte_order_from_machine_stamp(head[212:216]).__ne__)

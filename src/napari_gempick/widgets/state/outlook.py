@@ -118,7 +118,7 @@ def _pixels(grid: Grid) -> int:
 def _warnings(
     settings: PickSettings, views: list[View], file: MicrographFile | None, shape: tuple[int, int], pixel_size: float
 ) -> list[str]:
-    found = []
+    found = [note for view in views for note in view.notes]
     for view in views:
         sides = tuple(n * view.pixel_size / pixel_size for n in view.templates[0].shape)
         if sides[0] > shape[0] or sides[1] > shape[1]:
