@@ -44,7 +44,7 @@ def test_a_bank_is_searched_in_both_ways(gempick, tmp_path):
 
 def test_scaling(gempick):
     text = gempick("bench", *SMALL, "--scaling", check=0).stdout
-    assert "1 threads" in text and "1.00 times one thread" in text
+    assert "1 thread " in text and "1.00 times one thread" in text
 
 
 @pytest.mark.parametrize("devices", ["cpu", "none"])

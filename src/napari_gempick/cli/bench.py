@@ -10,6 +10,7 @@ import click
 from napari_gempick.cli.common import command_errors, json_option, print_json, say
 from napari_gempick.device.cores import usable_cores
 from napari_gempick.model.settings import MOST_THREADS
+from napari_gempick.model.values import counted
 from napari_gempick.workflows.bench import PAPER, Workload, measure, scaling
 
 
@@ -167,7 +168,7 @@ def _print_bank(found: dict[str, Any]) -> None:
     )
     rows = [
         ("workload", f"{found['search_images']} rotated templates on {found['grid'][0]} x {found['grid'][1]} map "
-                     f"pixels, {found['threads']} threads"),
+                     f"pixels, {counted(found['threads'], 'thread')}"),
         ("full", full),
         ("compressed", ours),
         ("times as fast", f"{found['times_as_fast']:.2f}; --search auto takes the "
@@ -190,7 +191,7 @@ def _print_pipeline(found: dict[str, Any]) -> None:
     rows = [
         ("workload", f"{found['micrographs']} micrographs of {found['micrograph_size']}², {found['pixels']}, "
                      f"{found['search_images']} rotated templates, devices {found['devices']}, "
-                     f"{found['threads']} threads"),
+                     f"{counted(found['threads'], 'thread')}"),
         ("rate", f"{found['micrographs_per_second']:.2f} micrographs/s, {found['seconds_per_micrograph']:.2f} s each"),
         ("search", f"{found['search_seconds']:.2f} s for a micrograph"),
         ("stages", ", ".join(f"{name} {seconds:.2f} s" for name, seconds in stages.items())),
@@ -227,7 +228,7 @@ def _print(figures: dict[str, Any]) -> None:
     ]  # fmt: skip
     for row in figures.get("scaling", []):
         rate, speed_up = row["templates_per_second"], row["speed_up"]
-        rows.append((f"{row['threads']} threads", f"{rate:.1f} templates/s, {speed_up:.2f} times one thread"))
+        rows.append((counted(row["threads"], "thread"), f"{rate:.1f} templates/s, {speed_up:.2f} times one thread"))
     if "extrapolated" in figures:
         more = figures["extrapolated"]
         rows.append((f"{more['templates']} templates", f"{more['seconds']:.0f} s, extrapolated, not measured"))

@@ -22,6 +22,7 @@ from napari_gempick.cli.common import (
 from napari_gempick.cli.options import NO_SHIFTS, parse_format, parse_shape
 from napari_gempick.io.formats import FORMATS
 from napari_gempick.model.errors import ProofError
+from napari_gempick.model.values import counted
 
 if TYPE_CHECKING:
     from napari_gempick.io.formats import Format
@@ -156,7 +157,8 @@ def _lines(report: dict[str, Any]) -> list[str]:
     outside = "not known (no size of a micrograph)" if report["outside"] is None else report["outside"]
     unmatched = len(report["unmatched"])
     return [
-        f"{report['picks_in']} picks read, {report['picks_out']} written for {report['micrographs']} micrographs as "
+        f"{counted(report['picks_in'], 'pick')} read, {report['picks_out']:,} written for "
+        f"{counted(report['micrographs'], 'micrograph')} as "
         f"{report['to']}: {report['output']}",
         f"picks outside the micrograph: {outside}",
         *([report["proof"]["sentence"]] if report["proof"] else []),

@@ -24,7 +24,7 @@ from napari_gempick.evaluation.evaluate import (
 from napari_gempick.evaluation.matching import Rules
 from napari_gempick.io.coordinates import TRUTH_FILES, read_entries
 from napari_gempick.model.errors import SettingsError
-from napari_gempick.model.values import Named
+from napari_gempick.model.values import Named, counted
 from napari_gempick.results.folder import INDEX_FILE
 
 if TYPE_CHECKING:
@@ -298,7 +298,7 @@ def compare_and_print(
     if as_json:
         print_json({"tolerance_px": tolerance, **result})
         return
-    click.echo(f"tolerance {tolerance:g} px, {result['micrographs']} micrographs")
+    click.echo(f"tolerance {tolerance:g} px, {counted(result['micrographs'], 'micrograph')}")
     columns = ("a", "b", "matched", "only_a", "only_b", "mean_distance")
     click.echo("\n".join(aligned(result["pairs"], columns)))
     views = [{"a": pair["a"], "b": pair["b"], **view} for pair in result["pairs"] for view in pair["per_view"]]

@@ -21,6 +21,7 @@ from napari_gempick.cli.common import (
 from napari_gempick.cli.options import NO_SHIFTS
 from napari_gempick.extraction.settings import ExtractSettings, make_extract_settings
 from napari_gempick.model.settings import MOST_THREADS
+from napari_gempick.model.values import counted
 
 
 @click.command("extract")
@@ -104,7 +105,10 @@ def command(
     if as_json:
         print_json(report)
     else:
-        click.echo(f"{report['particles']} particles of {report['micrographs']} micrographs: {report['output']}")
+        click.echo(
+            f"{counted(report['particles'], 'particle')} of {counted(report['micrographs'], 'micrograph')}: "
+            f"{report['output']}"
+        )
         click.echo(f"picks read: {report['picks']}; outside their micrograph: {report['outside']}; "
                    f"left out at the edge: {report['at_edge']}")  # fmt: skip
         click.echo(f"for RELION: {report['star']}")

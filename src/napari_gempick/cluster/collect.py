@@ -14,6 +14,7 @@ from napari_gempick.inputs.bank_maker import BankMaker
 from napari_gempick.inputs.views import read_views
 from napari_gempick.io.atomic import atomic_path, write_text
 from napari_gempick.model.errors import OutputError, SettingsError
+from napari_gempick.model.values import counted
 from napari_gempick.results.folder import INDEX_FILE, Results
 from napari_gempick.results.run_file import RUN_FILE
 from napari_gempick.results.run_rows import columns_of
@@ -149,7 +150,7 @@ def coverage_sentence(proof: dict[str, Any]) -> str:
         )
     missing = proof["micrographs"] - proof["picked"] - proof["failed"]
     rest = [f"{count} {word}" for count, word in ((proof["failed"], "failed"), (missing, "not done yet")) if count]
-    return f"{what} ({proof['picked']} micrographs{'; ' if rest else ''}{', '.join(rest)})."
+    return f"{what} ({counted(proof['picked'], 'micrograph')}{'; ' if rest else ''}{', '.join(rest)})."
 
 
 def _copy(job: Job, records: dict[str, dict[str, Any]], target: Path) -> None:
@@ -173,7 +174,7 @@ def _report(job: Job, run: dict[str, Any], proof: dict[str, Any]) -> list[str]:
     lines = [
         f"# Picking job {job.cluster.job_name}",
         "",
-        f"{sum(row['picks'] for row in good)} picks on {len(good)} of {len(job.micrographs)} micrographs, "
+        f"{counted(sum(row['picks'] for row in good), 'pick')} on {len(good)} of {len(job.micrographs)} micrographs, "
         f"{proof['failed']} failed. By {job.content['distribution']}, {run['job']['attempts']} attempts.",
         "",
         coverage_sentence(proof),

@@ -31,6 +31,7 @@ from napari_gempick.inputs.sources import loader
 from napari_gempick.inputs.views import read_views
 from napari_gempick.io.listing import MicrographFile, as_micrographs
 from napari_gempick.model.errors import Cancelled, InputError
+from napari_gempick.model.values import counted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -95,7 +96,8 @@ class Estimate:
 
     def sentences(self) -> list[str]:
         """Return the estimate in words."""
-        what = f"{self.micrographs} micrographs x {self.search_images} rotated templates on {self.ranks} ranks"
+        what = f"{counted(self.micrographs, 'micrograph')} x {counted(self.search_images, 'rotated template')}"
+        what += f" on {counted(self.ranks, 'rank')}"
         if self.seconds is None or self.core_hours is None or self.hours is None:
             return [f"{what}; no micrograph can be read here, so time and memory cannot be estimated."]
         unit = "GPU hours" if self.device.startswith("cuda") else "core hours"
@@ -113,7 +115,7 @@ def _time(hours: float) -> str:
     """Return a time in words."""
     if hours >= 2:
         return f"{hours:.3g} hours"
-    return f"{60 * hours:.2g} minutes" if hours >= 1 / 30 else f"{max(1, round(3600 * hours))} seconds"
+    return f"{60 * hours:.2g} minutes" if hours >= 1 / 30 else counted(max(1, round(3600 * hours)), "second")
 
 
 def size(count: int | None) -> str:

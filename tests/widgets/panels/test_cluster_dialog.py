@@ -84,7 +84,7 @@ def same_but_for_time(folder):
 
 
 def test_estimate_and_script_follow_the_fields(dialog, qtbot):
-    assert "2 micrographs x 12 rotated templates on 1 ranks" in dialog.estimate.text()
+    assert "2 micrographs x 12 rotated templates on 1 rank" in dialog.estimate.text()
     assert "core hours" in dialog.estimate.text() and "GB of memory" in dialog.estimate.text()
     dialog.fields["nodes"].native.setValue(2)
     dialog.fields["tasks_per_node"].native.setValue(3)

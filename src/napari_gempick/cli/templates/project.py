@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from napari_gempick.cli.common import ProgressPrinter, command_errors, json_option, print_json, say
+from napari_gempick.model.values import counted
 
 _POSITIVE = click.FloatRange(min=0, min_open=True)
 
@@ -88,6 +89,7 @@ def command(volume: Path, output: Path, named: tuple[str, ...], overwrite: bool,
         print_json(made)
         return
     size = f"{made['box']} x {made['box']} pixels of {made['pixel_size']:g} Å"
-    click.echo(f"{made['views']} views ({made['symmetry']}) of {size} in {made['templates']}, masks in {made['masks']}")
+    views = counted(made["views"], "view")
+    click.echo(f"{views} ({made['symmetry']}) of {size} in {made['templates']}, masks in {made['masks']}")
     for name, files in made["named_views"].items():
         click.echo(f"view {name}: {files['template']}, mask {files['mask']}")

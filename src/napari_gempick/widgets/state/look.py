@@ -9,6 +9,7 @@ import scipy.fft
 
 from napari_gempick.device.cores import usable_cores
 from napari_gempick.engine.preprocess.fourier_filters import frequencies, transfer
+from napari_gempick.model.values import counted as counted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,11 +20,6 @@ VIEW_COLOURS = ("#2f9bff", "#ff9d2e", "#35c46a", "#e0529c", "#b58cff", "#c9c33a"
 """Blue and orange first: told apart by nearly everyone, and seen on grey."""
 ADDED_COLOUR = "#ffffff"
 _SAMPLED = 250_000
-
-
-def counted(number: int, what: str) -> str:
-    """Return a number of things in words: 1 pick, 2 picks."""
-    return f"{number:,} {what}{'' if number == 1 else 's'}"
 
 
 def written(name: str) -> str:
