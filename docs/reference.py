@@ -35,7 +35,7 @@ _ROW = re.compile(r"^\| ([^|]+) \| ([^|]*`--[^|]+) \|", re.MULTILINE)
 
 def on_config(config: MkDocsConfig) -> None:
     """Put the pages below that of the command line in the navigation (called by MkDocs)."""
-    entries: list[Any] = [INDEX, *({name: address(name)} for name in commands())]
+    entries: list[Any] = [{"All commands": INDEX}, *({name: address(name)} for name in commands())]
     for section in config.nav or []:
         for entries_of in section.values():
             for place, entry in enumerate(entries_of):
