@@ -55,7 +55,9 @@ class Block:
 
 
 def blocks_of(page):
-    found = re.findall(r'^```(\w*)(?: title="(.+?)")?\n(.*?)^```$', page.read_text(), flags=re.MULTILINE | re.DOTALL)
+    text = page.read_text(encoding="utf-8")
+    found = re.findall(r'^```(\w*)(?: title="(.+?)")?\n(.*?)^```$', text, flags=re.MULTILINE | re.DOTALL)
+    assert 2 * len(found) == len(re.findall("^ *```", text, flags=re.MULTILINE)), f"{page}: an odd block"
     return [Block(*parts) for parts in found]
 
 
