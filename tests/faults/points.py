@@ -29,7 +29,7 @@ BEGINNING = (
 BOTH = (
     f"{MPI}.micrographs:Worker._is_done",
     f"{MPI}.micrographs:loader",
-    "napari_gempick.engine.matching.pipeline:prepare",
+    "napari_gempick.engine.matching.read_ahead:prepare",
     "napari_gempick.inputs.bank_maker:BankMaker.__call__",
     "napari_gempick.engine.matching.pipeline:make_search",
     "napari_gempick.engine.matching.pipeline:Running",
@@ -110,7 +110,7 @@ def some_cases():
 
 
 FOUR = (
-    ("napari_gempick.engine.matching.pipeline:prepare", "micrographs"),
+    ("napari_gempick.engine.matching.read_ahead:prepare", "micrographs"),
     ("napari_gempick.engine.matching.pipeline:make_search", "templates"),
     (f"{MPI}.reduce:tree", "templates"),
 )

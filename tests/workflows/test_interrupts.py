@@ -11,7 +11,8 @@ import pytest
 import napari_gempick as gp
 from helpers import Blobs, bank_of
 from napari_gempick.device.cpu import CpuDevice
-from napari_gempick.engine.matching.pipeline import Source, search_all
+from napari_gempick.engine.matching.pipeline import search_all
+from napari_gempick.engine.matching.read_ahead import Source
 from napari_gempick.engine.matching.search import Search
 from napari_gempick.engine.matching.workers import DevicePool, run_search
 from napari_gempick.engine.preprocess.prepare import prepare

@@ -144,6 +144,8 @@ class Device(Protocol):
     name: str
     threads: int
     """Host threads that serve it, each with its own worker."""
+    cores: int
+    """CPU cores that it keeps busy."""
     tiling: Tiling
     """Which tiles suit it."""
     keeps_maps: bool

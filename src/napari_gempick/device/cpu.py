@@ -236,7 +236,7 @@ class CpuDevice:
     tiling = CPU_TILING
 
     def __init__(self, threads: int, plans: PlanStore, name: str = "cpu") -> None:
-        self.name, self.threads, self._plans = name, threads, plans
+        self.name, self.threads, self.cores, self._plans = name, threads, threads, plans
         self._rates: tuple[int, int, int] | None = None
 
     def worker(self, fft_shape: tuple[int, int]) -> CpuWorker:

@@ -270,7 +270,7 @@ class GpuWorker:
 class GpuDevice:
     """One logical device on a GPU. See base.Device."""
 
-    threads = 1
+    threads, cores = 1, 0
     keeps_maps = True
     tiling = GPU_TILING
 

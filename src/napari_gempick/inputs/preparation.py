@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from napari_gempick.engine.matching.pipeline import Source
+    from napari_gempick.engine.matching.read_ahead import Source
     from napari_gempick.engine.preprocess.fourier_filters import Transfer
     from napari_gempick.io.growing_ctf import GrowingCtf
     from napari_gempick.io.listing import MicrographFile

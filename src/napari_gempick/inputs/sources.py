@@ -6,7 +6,7 @@ import functools
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from napari_gempick.engine.matching.pipeline import Source
+from napari_gempick.engine.matching.read_ahead import Source
 from napari_gempick.engine.preprocess.prepare import MOST
 from napari_gempick.inputs.views import read_image
 from napari_gempick.model.geometry import Grid

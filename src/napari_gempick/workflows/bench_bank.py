@@ -14,7 +14,7 @@ from napari_gempick.device.fft import full_size_inverse
 from napari_gempick.device.plan import PlanStore
 from napari_gempick.engine.matching.choice import FULL, Wanted, make_search
 from napari_gempick.engine.matching.compressed import CompressedSearch
-from napari_gempick.engine.matching.pipeline import made_ready
+from napari_gempick.engine.matching.read_ahead import made_ready
 from napari_gempick.engine.matching.workers import DevicePool, run_search
 from napari_gempick.engine.picking.peaks import find_candidates
 from napari_gempick.inputs.bank_maker import BankMaker

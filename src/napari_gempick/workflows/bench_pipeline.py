@@ -80,6 +80,10 @@ class _AtOnce(CpuWorker):
 class _NoDevice(CpuDevice):
     """See NONE."""
 
+    def __init__(self, threads: int, plans: PlanStore, name: str) -> None:
+        super().__init__(threads, plans, name)
+        self.cores = 0
+
     def worker(self, fft_shape: tuple[int, int]) -> CpuWorker:
         """See device.base.Device."""
         return _AtOnce(fft_shape, self._plans)

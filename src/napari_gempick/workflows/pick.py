@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Sequence
 
     from napari_gempick.device.base import Device
-    from napari_gempick.engine.matching.pipeline import Source
+    from napari_gempick.engine.matching.read_ahead import Source
     from napari_gempick.io.growing_ctf import GrowingCtf
     from napari_gempick.model.settings import PickSettings
 
@@ -282,7 +282,7 @@ class Picking:
 
         def load() -> Source:
             with contextlib.suppress(OSError):
-                self._times.bytes_read += micrograph.path.stat().st_size
+                self._times.count_bytes(micrograph.path.stat().st_size)
             return loader(micrograph, self.settings, self.makers)
 
         if self.settings.exclude != AUTO:
@@ -305,6 +305,7 @@ class Picking:
             per_view=settings.per_view_maps,
             decoys=settings.decoys,
             wanted=Wanted(settings.search, candidate_floor(settings, names), settings.save_maps),
+            readers=self._pool.readers(settings.threads),
             cancel=cancel,
             progress=progress,
             times=self._times,

@@ -20,8 +20,9 @@ from scipy.spatial import cKDTree
 from napari_gempick.device.cores import usable_cores
 from napari_gempick.device.discover import open_devices
 from napari_gempick.device.plan import PlanStore
-from napari_gempick.engine.matching.pipeline import made_ready, search_all
+from napari_gempick.engine.matching.pipeline import search_all
 from napari_gempick.engine.matching.pose import PoseRefiner
+from napari_gempick.engine.matching.read_ahead import made_ready
 from napari_gempick.engine.matching.refine import Refined, leaders, refine
 from napari_gempick.engine.matching.workers import DevicePool
 from napari_gempick.engine.picking.exclusion import find_exclusion

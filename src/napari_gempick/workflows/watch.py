@@ -27,7 +27,8 @@ from napari_gempick.workflows.watch_record import SHARE, Record
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from napari_gempick.engine.matching.pipeline import Outcome, Progress, Source
+    from napari_gempick.engine.matching.pipeline import Outcome, Progress
+    from napari_gempick.engine.matching.read_ahead import Source
     from napari_gempick.io.arrivals import Look
     from napari_gempick.io.listing import MicrographFile
     from napari_gempick.model.settings import PickSettings

@@ -1,16 +1,21 @@
 """The producer: order, failures that do not stop the others, per-view maps, nothing left running."""
 
+import functools
 import threading
+import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from helpers import bank_of
 from napari_gempick.device.cpu import CpuDevice
-from napari_gempick.engine.matching.pipeline import Source, search_all
+from napari_gempick.engine.matching import workers
+from napari_gempick.engine.matching.pipeline import search_all
+from napari_gempick.engine.matching.read_ahead import Source
 from napari_gempick.engine.matching.workers import DevicePool
 from napari_gempick.engine.templates.masks import ShapeMask
-from napari_gempick.model.errors import InputError
+from napari_gempick.model.errors import Cancelled, InputError
 from napari_gempick.model.geometry import Grid
 
 
@@ -38,6 +43,71 @@ def test_a_broken_micrograph_is_an_outcome(bank, plans):
     assert [outcome.error is None for outcome in outcomes] == [True, False, True, False]
     assert "larger than the micrograph" in outcomes[3].error.sentence
     assert threading.active_count() == before
+
+
+class Slow:
+    """Loaders of which each early one takes longer than those after it; counts how many are read at a time."""
+
+    def __init__(self, count):
+        self.count, self.reading, self.most = count, 0, 0
+        self.lock = threading.Lock()
+
+    def __iter__(self):
+        return (functools.partial(self.load, number) for number in range(self.count))
+
+    def load(self, number):
+        with self.lock:
+            self.reading += 1
+            self.most = max(self.most, self.reading)
+        time.sleep(0.02 * (self.count - number))
+        with self.lock:
+            self.reading -= 1
+        if number == 2:
+            raise InputError("bad.mrc is bad.")
+        return source(number)
+
+
+def test_several_readers_keep_the_order(bank, plans):
+    before, found = threading.active_count(), []
+    for readers in (1, 3):
+        slow = Slow(7)
+        pool = DevicePool([CpuDevice(1, plans)])
+        outcomes = list(search_all(slow, lambda grid: bank, pool, readers=readers))
+        assert [outcome.number for outcome in outcomes] == list(range(7)) and slow.most == readers
+        assert [outcome.number for outcome in outcomes if outcome.error] == [2]
+        found.append([None if o.scores is None else (o.scores.score.tobytes(), o.image.tobytes()) for o in outcomes])
+    assert found[0] == found[1]
+    assert threading.active_count() == before
+
+
+@pytest.mark.parametrize("what", ["loader", "list", "left", "cancelled"])
+def test_several_readers_end(bank, plans, what):
+    """A programming error in a loader or in the list of them, a caller who leaves, a cancelled run."""
+    before, cancel = threading.active_count(), threading.Event()
+
+    def loaders():
+        for number in range(9):
+            if what == "list" and number == 4:
+                raise ZeroDivisionError
+            yield (lambda: 1 // 0) if what == "loader" and number == 4 else functools.partial(source, number)
+
+    outcomes = search_all(loaders(), lambda grid: bank, DevicePool([CpuDevice(1, plans)]), readers=3, cancel=cancel)
+    done = [next(outcomes).number for _ in range(3)]
+    assert done == [0, 1, 2]
+    if what == "left":
+        outcomes.close()
+    else:
+        cancel.set() if what == "cancelled" else None
+        with pytest.raises(Cancelled if what == "cancelled" else ZeroDivisionError):
+            done += [outcome.number for outcome in outcomes]
+    assert threading.active_count() == before
+
+
+def test_readers_leave_the_cores_to_the_devices(plans, monkeypatch):
+    monkeypatch.setattr(workers, "usable_cores", lambda: 16)
+    gpu, cpu = SimpleNamespace(cores=0), CpuDevice(3, plans)
+    assert [DevicePool([gpu]).readers(threads) for threads in (0, 1, 2, 9)] == [4, 1, 2, 4]
+    assert [DevicePool([cpu, gpu]).readers(threads) for threads in (0, 3, 5)] == [4, 1, 2]
 
 
 def test_a_programming_error_in_a_loader_is_raised(bank, plans):

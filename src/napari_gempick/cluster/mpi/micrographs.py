@@ -30,7 +30,8 @@ if TYPE_CHECKING:
 
     from napari_gempick.cluster.folder import Job
     from napari_gempick.cluster.records import RankLog
-    from napari_gempick.engine.matching.pipeline import Outcome, Source
+    from napari_gempick.engine.matching.pipeline import Outcome
+    from napari_gempick.engine.matching.read_ahead import Source
     from napari_gempick.io.listing import MicrographFile
 
 TURN = 0.02

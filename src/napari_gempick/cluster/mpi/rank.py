@@ -29,7 +29,7 @@ from napari_gempick.cluster.records import RankLog, last_attempt
 from napari_gempick.device.discover import open_devices
 from napari_gempick.device.tiling import CPU_TILING
 from napari_gempick.engine.matching.choice import FULL, Wanted, make_search
-from napari_gempick.engine.matching.pipeline import Source, search_all
+from napari_gempick.engine.matching.pipeline import search_all
 from napari_gempick.engine.matching.workers import DevicePool, run_search
 from napari_gempick.engine.preprocess.prepare import prepare
 from napari_gempick.model.errors import DeviceError, GempickError, InputError, SettingsError
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from filelock import FileLock
 
     from napari_gempick.cluster.folder import Job
+    from napari_gempick.engine.matching.read_ahead import Source
     from napari_gempick.io.listing import MicrographFile
 
 

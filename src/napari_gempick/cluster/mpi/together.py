@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 from napari_gempick.cluster.mpi import reduce, scheduler
 from napari_gempick.cluster.mpi.scheduler import NO_MORE
-from napari_gempick.engine.matching.pipeline import Source, search_all
+from napari_gempick.engine.matching.pipeline import search_all
+from napari_gempick.engine.matching.read_ahead import Source
 from napari_gempick.inputs.sources import with_full_grid
 from napari_gempick.inputs.views import choose_grid
 from napari_gempick.model.errors import Cancelled, GempickError, InputError

@@ -1,9 +1,9 @@
 """Many micrographs in a pipeline: read and prepared, searched, and handed to the caller, who writes them.
 
-One thread reads and prepares micrographs, another gives them to the devices, and the caller's own waits for the end of
-each. The devices get the next micrograph as soon as they have begun the last piece of work on the one before, so they
-wait only for a stage that is slower than they are. At most five micrographs are in memory: one that is read, one that
-waits, two at the devices, and the caller's.
+One thread, or more where devices leave cores free, reads and prepares micrographs, another gives them to the devices,
+and the caller's own waits for the end of each. The devices get the next micrograph as soon as they have begun the last
+piece of work on the one before, so they wait only for a stage that is slower than they are. Each thread that reads has
+one micrograph in memory, and there are four more: one that waits, two at the devices, and the caller's.
 """
 
 from __future__ import annotations
@@ -15,16 +15,17 @@ import queue
 import threading
 import time
 from collections.abc import Sized
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from napari_gempick.engine.matching.choice import FULL, make_search
 from napari_gempick.engine.matching.pose import PoseRefiner
+from napari_gempick.engine.matching.read_ahead import Item, ReadAhead, Source, hand_over
 from napari_gempick.engine.matching.stage_times import StageTimes
 from napari_gempick.engine.matching.workers import PATIENCE, POLL_SECONDS, Running
-from napari_gempick.engine.preprocess.prepare import Prepared, prepare
+from napari_gempick.engine.preprocess.prepare import Prepared
 from napari_gempick.model.errors import Cancelled, GempickError, InputError
 from napari_gempick.model.score_maps import ScoreMap
 
@@ -36,55 +37,11 @@ if TYPE_CHECKING:
     from napari_gempick.engine.matching.choice import Wanted
     from napari_gempick.engine.matching.search import Search, ShapeChooser, Share
     from napari_gempick.engine.matching.workers import DevicePool
-    from napari_gempick.engine.preprocess.fourier_filters import Transfer
     from napari_gempick.engine.templates.bank import Bank
     from napari_gempick.model.geometry import Grid
 
-AHEAD = 1
-"""Prepared micrographs that wait for the devices."""
 TURN_SECONDS = 0.002
 """How often it is asked whether the devices have begun with the last work of a micrograph."""
-
-
-@dataclass(frozen=True, eq=False)
-class Source:
-    """A micrograph's pixels and what its search needs; made by the caller's loader.
-
-    Attributes
-    ----------
-    image : (ny, nx) float32
-        Finite, not constant.
-    grid : Grid
-        The grid to search.
-    lowpass, highpass : float, optional
-        Å.
-    notes : tuple of str
-        Sentences for the user.
-    transfer : Transfer, optional
-        A further filter of the micrograph.
-    bank : callable, optional
-        Returns the bank of this micrograph; default the one of its grid.
-    instead : callable, optional
-        Returns what is searched instead where the prepared micrograph would have wrong scores on this grid, else None.
-    replaced : (ny, nx) bool, optional
-        Pixels that were defects.
-    refine : bool
-        Positions and angles of candidates are refined after the search.
-    raw : (ny, nx) array, optional
-        The pixels as the file has them.
-    """
-
-    image: NDArray[np.float32]
-    grid: Grid
-    lowpass: float | None = None
-    highpass: float | None = None
-    notes: tuple[str, ...] = ()
-    transfer: Transfer | None = None
-    bank: Callable[[], Bank] | None = None
-    instead: Callable[[Prepared], Source | None] | None = None
-    replaced: NDArray[np.bool_] | None = None
-    refine: bool = False
-    raw: NDArray[Any] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -130,10 +87,6 @@ class Outcome:
     raw: NDArray[Any] | None = None
 
 
-_Item = tuple[int, Prepared | BaseException | None, Source | None]
-"""A micrograph's number, what came of it (None after the last one), and where it came from."""
-
-
 @dataclass(eq=False)
 class _Flight:
     """A micrograph whose searches were given to the devices, one after the other."""
@@ -169,6 +122,7 @@ def search_all(
     per_view: bool = False,
     decoys: bool = False,
     wanted: Wanted = FULL,
+    readers: int = 1,
     share: Share | None = None,
     combine: Callable[[Search], None] | None = None,
     failure: Callable[[Exception], GempickError | None] | None = None,
@@ -181,8 +135,8 @@ def search_all(
     Parameters
     ----------
     loaders : iterable of callable
-        Each returns a Source; called on the producer thread, up to three ahead of the outcome. A GempickError is
-        recorded. The iterable itself is advanced on that thread too, and may block until there is more to do.
+        Each returns a Source; called on a thread that reads, a few ahead of the outcome. A GempickError is recorded.
+        The iterable itself is advanced on these threads too, one at a time, and may block until there is more to do.
     bank_of : callable
         Returns the bank for a grid; expected to keep the last ones.
     pool : DevicePool
@@ -193,6 +147,8 @@ def search_all(
         Yield the maps of the inverted contrast as well.
     wanted : Wanted
         Search in full or by a basis; maps of each view are always searched in full.
+    readers : int
+        Threads that read and prepare.
     share : (start, stop, of), optional
         Do only this part of the search; see engine.matching.search.Search.
     combine : callable
@@ -210,37 +166,14 @@ def search_all(
     Cancelled, DeviceError
         From the search.
     """
-    ready: queue.Queue[_Item] = queue.Queue(AHEAD)
     stop = threading.Event()
     total = len(loaders) if isinstance(loaders, Sized) else 0
     times = times or StageTimes()
+    times.readers = readers
+    ahead = ReadAhead(loaders, readers, stop, times, failure)
 
     waiting: queue.Queue[_Flight | None] = queue.Queue(1)
     taken = threading.Semaphore(0)
-
-    def produce() -> None:
-        ahead = iter(loaders)
-        for number in itertools.count():
-            item: _Item = number, None, None
-            try:
-                load = next(ahead, None)
-                if load is not None:
-                    with times.of("read"):
-                        source = load()
-                    if stop.is_set():
-                        return
-                    with times.of("prepare"):
-                        source, prepared = made_ready(source)
-                    item = number, prepared, source
-            except GempickError as error:
-                item = number, error, None
-            except MemoryError:
-                item = number, InputError("The micrograph does not fit into memory; free some or bin it."), None
-            except BaseException as error:  # a programming error: raised on the caller's thread
-                recorded = failure(error) if failure is not None and isinstance(error, Exception) else None
-                item = number, recorded or error, None
-            if not _hand_over(ready, item, stop) or item[1] is None:
-                return
 
     def check() -> None:
         if stop.is_set() or (cancel is not None and cancel.is_set()):
@@ -251,11 +184,11 @@ def search_all(
         last: Running | None = None
         while True:
             try:
-                item: _Item = _next(ready, stop)
+                item: Item = _next(ahead.ready, stop)
             except Cancelled:
                 return
             if item[1] is None:
-                _hand_over(waiting, None, stop)
+                hand_over(waiting, None, stop)
                 return
             flight = _Flight(item[0])
             try:
@@ -265,7 +198,7 @@ def search_all(
                 last = _take_off(flight, last)
             except BaseException as error:
                 flight.error = error
-            if not _hand_over(waiting, flight, stop):
+            if not hand_over(waiting, flight, stop):
                 flight.stop()
                 pool.close()
                 return
@@ -288,7 +221,7 @@ def search_all(
             flight.searches.append(last)
         return last
 
-    threads = [threading.Thread(target=work, daemon=True) for work in (produce, search)]
+    threads = [*ahead.threads, threading.Thread(target=search, daemon=True)]
     for thread in threads:
         thread.start()
     flight: _Flight | None = None
@@ -332,15 +265,6 @@ def search_all(
         pool.close()
 
 
-def _hand_over(line: queue.Queue[Any], what: Any, stop: threading.Event) -> bool:
-    """Put something into a bounded queue; False where `stop` is set before there is room."""
-    while not stop.is_set():
-        with contextlib.suppress(queue.Full):
-            line.put(what, timeout=POLL_SECONDS)
-            return True
-    return False
-
-
 def _next(line: queue.Queue[Any], stop: threading.Event | None) -> Any:
     """Return what comes next; raises Cancelled where `stop` is set before it comes."""
     while True:
@@ -348,16 +272,6 @@ def _next(line: queue.Queue[Any], stop: threading.Event | None) -> Any:
             return line.get(timeout=POLL_SECONDS)
         if stop is not None and stop.is_set():
             raise Cancelled("Stopped.")
-
-
-def made_ready(source: Source) -> tuple[Source, Prepared]:
-    """Prepare a micrograph; on another grid where its own would give wrong scores."""
-    prepared = prepare(source.image, source.grid, source.lowpass, source.highpass, source.transfer)
-    other = None if source.instead is None else source.instead(prepared)
-    if other is not None:
-        source = other
-        prepared = prepare(source.image, source.grid, source.lowpass, source.highpass, source.transfer)
-    return source, replace(prepared, squares=None)
 
 
 def _landed(

@@ -23,6 +23,7 @@ class StageTimes:
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
         self.bytes_read = 0
+        self.readers = 1
         self._lock = threading.Lock()
 
     @contextlib.contextmanager
@@ -35,6 +36,11 @@ class StageTimes:
             with self._lock:
                 self.seconds[stage] = self.seconds.get(stage, 0.0) + time.monotonic() - started
 
+    def count_bytes(self, read: int) -> None:
+        """Add the size of a file that is read."""
+        with self._lock:
+            self.bytes_read += read
+
     def describe(self, pool: DevicePool) -> dict[str, Any]:
         """Return what run.json says: seconds of each stage, the share of time that the devices worked, what limits."""
         seconds = {stage: round(took, 3) for stage, took in sorted(self.seconds.items())}
@@ -43,7 +49,7 @@ class StageTimes:
             return {"seconds": seconds, "devices_busy": None, "limited_by": ""}
         limit = f"devices busy {100 * busy:.0f} %"
         if busy < BUSY:
-            ahead = self.seconds.get("read", 0.0) + self.seconds.get("prepare", 0.0)
+            ahead = (self.seconds.get("read", 0.0) + self.seconds.get("prepare", 0.0)) / self.readers
             stage = (
                 "write"
                 if self.seconds.get("write", 0.0) > ahead
@@ -51,5 +57,5 @@ class StageTimes:
             )
             limit += f"; {LIMITS[stage]} limits"
             if self.seconds.get("read") and stage == "read":
-                limit += f": {self.bytes_read / self.seconds['read'] / 1e6:.0f} MB/s"
+                limit += f": {self.readers * self.bytes_read / self.seconds['read'] / 1e6:.0f} MB/s"
         return {"seconds": seconds, "devices_busy": round(busy, 3), "limited_by": limit}

@@ -25,6 +25,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from napari_gempick.device.blas import one_thread
+from napari_gempick.device.cores import usable_cores
 from napari_gempick.device.tiling import CPU_TILING
 from napari_gempick.engine.matching.tile_cache import Stopped, TileCache
 from napari_gempick.engine.tiles import FLOOR
@@ -116,6 +117,8 @@ def score_unit(
 
 LOG = logging.getLogger(__name__)
 POLL_SECONDS = 0.05
+MOST_READERS = 4
+"""Each holds a micrograph in memory."""
 PATIENCE = 5.0
 """Seconds to wait for threads that were told to stop; they stop after the template or the unit in hand."""
 Task = Callable[[], None]
@@ -202,6 +205,11 @@ class DevicePool:
         """Share of the time from the first to the last work that the threads of the devices have worked."""
         threads = sum(device.threads for device in self.devices)
         return self.busy / (threads * (self.span[1] - self.span[0])) if self.busy else 0.0
+
+    def readers(self, threads: int) -> int:
+        """Return how many threads may read micrographs: those of `threads` (0: all cores) that the devices leave."""
+        left = (threads or usable_cores()) - sum(device.cores for device in self.devices)
+        return max(1, min(MOST_READERS, left))
 
     @property
     def tiling(self) -> Tiling:

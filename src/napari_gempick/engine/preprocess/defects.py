@@ -118,6 +118,15 @@ def median(values: NDArray[np.float32], level: float | None = None) -> float:
     return float(np.median(of(flat)))
 
 
+def mostly_beyond(values: NDArray[np.float32], level: float, distance: float) -> bool:
+    """Return whether more than half of the pixels are at least as far from a level; then their median distance is."""
+    flat, buffer, count = values.ravel(), np.empty(BLOCK, np.float32), 0
+    for start in range(0, flat.size, BLOCK):
+        part = above(flat[start : start + BLOCK], level, buffer[: flat.size - start])
+        count += int(np.count_nonzero(np.abs(part, out=part) >= distance))
+    return 2 * count > flat.size
+
+
 def replace_defects(image: NDArray[np.float32], least: float = LEAST) -> tuple[NDArray[np.float32], Defects | None]:
     """Return the micrograph without its defects, and what they were; the same array where there are none.
 

@@ -16,7 +16,7 @@ import numpy as np
 import scipy.fft
 from scipy import ndimage
 
-from napari_gempick.engine.preprocess.defects import BLOCK, OUTLIER_SIGMA, above, median, replace_defects
+from napari_gempick.engine.preprocess.defects import BLOCK, OUTLIER_SIGMA, above, median, mostly_beyond, replace_defects
 from napari_gempick.engine.preprocess.fourier_filters import (
     RINGING,
     crop_spectrum,
@@ -73,9 +73,9 @@ def normalise(image: NDArray[np.float32]) -> tuple[NDArray[np.float32], int]:
     (see engine.preprocess.defects) further than 1e3 robust standard deviations from the median.
     """
     level = median(image)
-    sigma = 1.4826 * median(image, level)
-    farthest = max(-above(image.min(), level), above(image.max(), level))
-    if not (sigma > 0 and farthest > OUTLIER_SIGMA * sigma):
+    farthest = float(max(-above(image.min(), level), above(image.max(), level)))
+    far_from = farthest / OUTLIER_SIGMA / 1.4826
+    if mostly_beyond(image, level, far_from) or not 0 < median(image, level) < far_from:
         return _standardised(image, level), 0
     flat, far = replace_defects(above(image, level), OUTLIER_SIGMA)
     return _standardised(flat, 0.0), 0 if far is None else int(np.count_nonzero(far.where))
