@@ -59,7 +59,7 @@ def main() -> None:
             {"templates": [str(top / "template.mrc")], "mask": ["circle:180"], "angle_step": options.step}
         )
         made = export_job(settings, find_micrographs([top / "mics"]), top / "job", make_cluster({"site": "mpirun"}))
-        print(f"{options.micrographs} x {options.size}², {made.estimate.search_images} search images")
+        print(f"{options.micrographs} x {options.size}², {made.estimate.search_images} rotated templates")
         print("| ranks | by micrographs s | speed-up | by templates s | speed-up |\n|---|---|---|---|---|")
         first: dict[str, float] = {}
         for ranks in (int(text) for text in options.ranks.split(",")):

@@ -161,7 +161,7 @@ def searches(dock, files: list[Path]) -> None:
         spin(until=lambda: dock.layers.layer("NCC") is not None)
         spin(until=lambda: controller.choice is not None)
         seconds = time.perf_counter() - start
-        print(f"{what + ', Run to layers':<46} {seconds:6.1f} s   ({files[0].name}, 180 search images)")
+        print(f"{what + ', Run to layers':<46} {seconds:6.1f} s   ({files[0].name}, 180 rotated templates)")
         ticks.report("  event loop meanwhile")
         if number == 0:
             dock.viewer.layers.clear()

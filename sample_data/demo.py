@@ -73,12 +73,12 @@ def print_table(run: dict[str, Any], result: dict[str, Any]) -> None:
 
 
 def print_speed(run: dict[str, Any]) -> None:
-    """Print how many search images were correlated with a micrograph per second."""
+    """Print how many rotated templates were correlated with a micrograph per second."""
     images, micrographs = len(run["search_images"]["k"]), run["micrographs"]
     seconds = sum(micrograph["seconds"] for micrograph in micrographs)
     height, width = micrographs[0]["shape"]
     devices = ", ".join(f"{device['model']} ({device.get('threads', 1)} threads)" for device in run["devices"])
-    print(f"{images} search images on each of {len(micrographs)} micrographs of {width} x {height} px", end="")
+    print(f"{images} rotated templates on each of {len(micrographs)} micrographs of {width} x {height} px", end="")
     print(f" in {seconds:.1f} s: {images * len(micrographs) / seconds:.0f} templates/s")
     print(f"on {devices}. The first run on a computer also plans the FFTs.\n")
 

@@ -19,7 +19,7 @@ TOGETHER = {
     "tests/faults/": "ranks",
 }
 """Tests that take turns: those of the window for the screen and its focus, those of MPI for the cores."""
-FIRST = ("window", "ranks", "slurm", "tests/test_fuzz.py", "tests/test_real_data.py")
+FIRST = ("window", "ranks", "slurm", "tests/test_pages.py", "tests/test_fuzz.py", "tests/test_real_data.py")
 """What takes longest is begun first, so that the workers end together."""
 
 

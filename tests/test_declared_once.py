@@ -40,10 +40,10 @@ from pathlib import Path
 from click.testing import CliRunner
 sys.path.insert(0, sys.argv[1])
 values, options = json.loads(sys.argv[2]), sys.argv[3].split()
-from reference import reference
+from reference import pages
 from napari_gempick.cli import main
 run = lambda *words: CliRunner().invoke(main, words)
-found = {"reference": reference()}
+found = {"reference": pages()}
 found["export"] = run("job", "export", "image.mrc", "--templates", "blob.mrc", "-o", "job", *options).output
 
 from qtpy.QtWidgets import QApplication, QWidget
@@ -126,9 +126,9 @@ def test_command_line_and_reference(found, name):
     """The reference is made from the commands. Only what tunes is an option of retune; a preview writes no files."""
     flag = WORDS[name].split()[0]
     rows = {
-        part.split(" {#")[0]: row
-        for part in found["reference"].split("## gempick ")
-        for row in part.splitlines()
+        command: row
+        for command, page in found["reference"].items()
+        for row in page.split("## Defaults")[0].splitlines()
         if flag in row
     }
     assert {"pick", "preview", "job export"} - set(rows) == ({"preview"} if name == "ice_sheet" else set())

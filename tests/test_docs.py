@@ -30,12 +30,8 @@ LARGEST_PICTURE = 300_000  # bytes
 
 @pytest.fixture(scope="module")
 def reference():
-    return import_module("reference").reference()
-
-
-def section(reference, name):
-    """The part of the reference that is about one command."""
-    return reference.split(f"## gempick {name} ")[1].split("\n## ")[0]
+    """The reference's pages by command."""
+    return import_module("reference").pages()
 
 
 def plain(text):
@@ -46,7 +42,7 @@ def plain(text):
 def commands_in(text):
     """Commands of gempick in code blocks."""
     text = re.sub(r"\\\n\s*", "", text)
-    for block in re.findall(r"^```\w*\n(.*?)^```", text, flags=re.MULTILINE | re.DOTALL):
+    for block in re.findall(r"^```[^\n]*\n(.*?)^```", text, flags=re.MULTILINE | re.DOTALL):
         yield from (line for line in block.splitlines() if line.startswith("gempick "))
     yield from re.findall(r"^    (gempick .*)$", text, flags=re.MULTILINE)
 
@@ -74,7 +70,7 @@ def every_command():
 
 @pytest.mark.parametrize(("name", "command"), list(every_command()))
 def test_reference_has_every_option(reference, name, command):
-    text = section(reference, name)
+    text = reference[name]
     for option in command.params:
         if isinstance(option, click.Option):
             assert option.opts[0] in text
@@ -83,8 +79,8 @@ def test_reference_has_every_option(reference, name, command):
 
 @pytest.mark.parametrize(("name", "settings"), [("pick", PickSettings), ("simulate", SimulateSettings)])
 def test_reference_has_units_and_defaults_of_every_setting(reference, name, settings):
-    rows = {row.split(" ")[1]: plain(row) for row in section(reference, name).splitlines() if "<code>--" in row}
-    rows = {re.search(r"--[\w-]+", label)[0]: row for label, row in rows.items()}
+    text = reference[name].split("## Defaults")[0]
+    rows = {re.search(r"--[\w-]+", row)[0]: plain(row) for row in text.splitlines() if "<code>--" in row}
     for setting, info in settings.model_fields.items():
         row = rows["--" + setting.replace("_", "-")]
         unit = info.json_schema_extra["unit"]

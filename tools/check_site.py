@@ -1,12 +1,17 @@
 """Check the built documentation: every picture and every link of it that stays inside exists, anchors too.
 
+The search finds what people look for.
+
 python tools/check_site.py SITE
 """
 
+import json
 import sys
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
+
+LOOKED_FOR = ("troubleshooting", "glossary", "negative stain", "windows", "crowded", "membrane", "tiff", "cryosparc")
 
 
 class Page(HTMLParser):
@@ -46,7 +51,14 @@ def missing(site: Path) -> list[str]:
     return found
 
 
+def not_found(site: Path) -> list[str]:
+    """Return a line for each word that the search does not find."""
+    entries = json.loads((site / "search" / "search_index.json").read_text(encoding="utf-8"))["docs"]
+    text = " ".join(f"{entry['title']} {entry['text']}" for entry in entries).lower()
+    return [f"The search does not find {word!r}." for word in LOOKED_FOR if word not in text]
+
+
 if __name__ == "__main__":
-    wrong = missing(Path(sys.argv[1]))
-    print("\n".join(wrong) or "Every picture and link exists.")
+    wrong = missing(Path(sys.argv[1])) or not_found(Path(sys.argv[1]))
+    print("\n".join(wrong) or "Every picture and link exists, and the search finds what people look for.")
     sys.exit(bool(wrong))

@@ -30,7 +30,7 @@ def through_a_cluster(window: Window, pictures: Path) -> None:
         window.spin(0.3)
         window.click(widget)
     dialog = part.dialog
-    window.until(lambda: "search images" in dialog.estimate.text())
+    window.until(lambda: "rotated templates" in dialog.estimate.text())
     if slurm_answers():
         window.type(dialog.fields["nodes"].native, "2")
         window.type(dialog.fields["tasks_per_node"].native, "2")

@@ -27,7 +27,7 @@ def test_extrapolation_says_so(gempick):
 
 
 def test_a_bank_is_searched_in_both_ways(gempick, tmp_path):
-    """A lopsided map: the same candidates, by fewer transforms than search images; a rank is a fact, times are not."""
+    """A lopsided map: the same candidates, by fewer transforms than templates; a rank is a fact, times are not."""
     rng = np.random.default_rng(0)
     volume = gaussian_filter(rng.random((24, 24, 24)) * (np.hypot.reduce(np.indices((24, 24, 24)) - 12) < 9), 1.5)
     write_mrc(tmp_path / "map.mrc", volume.astype(np.float32), 4.0)
@@ -44,7 +44,7 @@ def test_a_bank_is_searched_in_both_ways(gempick, tmp_path):
 
 def test_scaling(gempick):
     text = gempick("bench", *SMALL, "--scaling", check=0).stdout
-    assert "1 threads" in text and "1.00 times one thread" in text
+    assert "1 thread " in text and "1.00 times one thread" in text
 
 
 @pytest.mark.parametrize("devices", ["cpu", "none"])

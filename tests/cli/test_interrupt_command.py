@@ -11,7 +11,7 @@ import pytest
 from napari_gempick.device.locks import give_back, take
 from napari_gempick.io.stack import write_mrc
 
-SLOW = ("--angle-step", "0.25")  # 1,440 search images a micrograph
+SLOW = ("--angle-step", "0.25")  # 1,440 rotated templates a micrograph
 STATUS = {signal.SIGINT: 130, signal.SIGTERM: 143}
 
 

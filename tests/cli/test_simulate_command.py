@@ -13,12 +13,13 @@ import pytest
 from click.testing import CliRunner, Result
 
 from napari_gempick.cli import main
+from napari_gempick.io.ctf import CtfTable
 
 SAMPLE_DATA = Path(__file__).parents[2] / "sample_data"
 SMALL = ("--size", "320x256", "--particles", "3", "--map-pixel-size", "17.6")
 FILES = {
     "micrograph_001.mrc", "micrograph_001_truth.csv", "micrograph_002.mrc", "micrograph_002_truth.csv", "map.mrc",
-    "template_side.mrc", "template_top.mrc", "mask_side.mrc", "mask_top.mrc", "simulation.json",
+    "template_side.mrc", "template_top.mrc", "mask_side.mrc", "mask_top.mrc", "micrographs_ctf.star", "simulation.json",
 }  # fmt: skip
 
 
@@ -44,7 +45,7 @@ def test_sample_data_come_from_the_command_in_their_readme(tmp_path):
     assert {path.name for path in SAMPLE_DATA.iterdir() if path.suffix != ".py"} == FILES | {"README.md"}
     for name in sorted(FILES):
         made, kept = tmp_path / name, SAMPLE_DATA / name
-        if name.endswith("_truth.csv"):
+        if name.endswith(("_truth.csv", ".star")):
             assert made.read_bytes() == kept.read_bytes()
         elif name.endswith(".mrc"):  # FFT libraries differ in the last bits
             (new, new_pixel), (old, old_pixel) = read(made), read(kept)
@@ -86,6 +87,17 @@ def test_outputs_headers_and_json(tmp_path):
     assert list(rows[0]) == ["x", "y", "view", "psi"]
     assert len(rows) == 3
     assert sum(record["micrographs"][0]["particles"].values()) == 3
+
+
+def test_the_list_of_the_micrographs_gives_their_ctf(tmp_path):
+    """Underfocus in Å: the micrographs' defocus in µm is that of simulation.json."""
+    assert simulate(*SMALL, "--count", 2, "--voltage", 200, "--cs", 1.2, "-o", tmp_path).exit_code == 0
+    record = json.loads((tmp_path / "simulation.json").read_text())
+    table = CtfTable(tmp_path / "micrographs_ctf.star")
+    for entry in record["micrographs"]:
+        ctf = table.of(tmp_path / entry["file"])
+        assert (ctf.defocus_u, ctf.defocus_v) == pytest.approx([1e4 * entry["defocus"]] * 2, abs=1)
+        assert (ctf.voltage, ctf.cs, ctf.amplitude_contrast) == (200, 1.2, 0.1)
 
 
 def test_equal_seed_equal_bytes(tmp_path):

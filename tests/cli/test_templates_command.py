@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 
 from napari_gempick.engine.templates.projection import euler_matrix
+from napari_gempick.inputs.views import read_views
 from napari_gempick.io.coordinates import read_coordinates
 from napari_gempick.io.stack import write_mrc
 from napari_gempick.io.star import read_tables
+from napari_gempick.model.settings import PickSettings
 from napari_gempick.simulation.scene import klh
 
 MAP_SPACING, SPACING = 10.0, 8.0
@@ -58,7 +60,7 @@ def test_project_writes_stack_masks_and_angles(here, gempick):
 
 
 def test_named_views_alone_fill_the_stack(here, gempick):
-    gempick("templates", "project", "map.mrc", "-o", "v.mrcs", "--view", "top=0,0", "--contrast", "opposite", check=0)
+    gempick("templates", "project", "map.mrc", "-o", "v.mrcs", "--view", "top=0,0", "--invert", check=0)
     stack, single = mrcfile.read(here / "v.mrcs"), mrcfile.read(here / "v_top.mrc")
     assert stack.size == 56 * 56 and np.array_equal(stack.reshape(56, 56), single)
     assert single[28, 28] > single.min() and single.min() < 0 and abs(single.max()) < 0.05 * abs(single.min())
@@ -71,7 +73,7 @@ def test_named_views_alone_fill_the_stack(here, gempick):
         (("--view", "side"), "NAME=ROT,TILT"),
         (("--view", "a/b=1,2"), "NAME=ROT,TILT"),
         (("--views", "30000"), "cannot be made"),
-        (("--views", "3", "--angle-step", "9"), "exclude each other"),
+        (("--views", "3", "--angle-step", "9"), "cannot be combined"),
         (("--symmetry", "O"), "does not look O"),
     ],
 )
@@ -183,11 +185,50 @@ def test_shapes_have_the_sizes_asked_for(tmp_path, monkeypatch, gempick):
         assert (rows * one).sum() / one.sum() == pytest.approx(45, abs=0.01)
         assert (columns * one).sum() / one.sum() == pytest.approx(45, abs=0.01)
     assert rectangle.sum(axis=1).max() == pytest.approx(50) and rectangle.sum(axis=0).max() == pytest.approx(20)
-    gempick("templates", "shapes", "disc:80", "-o", "d.mrc", "--pixel-size", 2, "--contrast", "opposite", check=0)
+    gempick("templates", "shapes", "disc:80", "-o", "d.mrc", "--pixel-size", 2, "--invert", check=0)
     assert np.allclose(mrcfile.read(tmp_path / "d.mrc")[5:55, 5:55], -disc[20:70, 20:70], atol=1e-5)
     for wrong in ("disc:0", "ring:50x90", "cone:4", "ring:50", "disc:1.2.3"):
         done = gempick("templates", "shapes", wrong, "-o", "w.mrc", "--pixel-size", 2, check=2)
         assert "is not a shape" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("made", "options", "advice"),
+    [
+        ("bright.mrc", {}, "give --contrast opposite unless"),
+        ("bright.mrc[1]", {}, "give --contrast opposite unless"),
+        ("list.star", {}, "give --contrast opposite unless"),
+        ("bright.mrc", {"contrast": "opposite"}, ""),
+        ("bright.mrc", {"ctf": "ctf.star"}, ""),
+        ("dark.mrc", {}, ""),
+        ("dark.mrc", {"contrast": "opposite"}, "leave out --contrast opposite"),
+        ("dark.mrc", {"ctf": "ctf.star"}, "without --invert"),
+        ("foreign.mrc", {}, ""),
+        ("foreign.mrc", {"contrast": "opposite"}, ""),
+    ],
+)
+def test_the_header_of_templates_tells_their_contrast(tmp_path, monkeypatch, gempick, made, options, advice):
+    """--contrast means that of the micrographs; --invert changes the sign of templates, and their header says which."""
+    monkeypatch.chdir(tmp_path)
+    gempick("templates", "shapes", "disc:80", "-o", "bright.mrc", "--pixel-size", 2, check=0)
+    gempick("templates", "shapes", "disc:80", "-o", "dark.mrc", "--pixel-size", 2, "--invert", check=0)
+    bright, dark = mrcfile.read("bright.mrc"), mrcfile.read("dark.mrc")
+    assert np.array_equal(bright, -dark) and bright.sum() > 0
+    write_mrc("foreign.mrc", bright, 2.0)
+    (tmp_path / "list.star").write_text("data_\n\nloop_\n_rlnImageName\n1@bright.mrc\n")
+    (view,) = read_views(PickSettings(templates=(f"disc={made}",), **options))
+    assert advice in "".join(view.notes) and bool(view.notes) == bool(advice)
+
+
+def test_pick_says_where_the_contrast_of_templates_is_the_wrong_one(here, gempick):
+    """The option decides, as always; the header only makes it say so."""
+    write_mrc(here / "mic.mrc", np.random.default_rng(0).standard_normal((200, 200)).astype(np.float32), SPACING)
+    gempick("templates", "project", "map.mrc", "-o", "t.mrcs", "--views", 2, check=0)
+    for name, more in (("a", ()), ("b", ("--contrast", "opposite"))):
+        done = gempick("pick", "mic.mrc", "--templates", "t.mrcs", "--lowpass", 40, *more, "-o", name, check=0)
+        assert ("t.mrcs is protein-bright, as its header says" in done.stderr) == (not more)
+    a, b = (json.loads((here / name / "run.json").read_text()) for name in "ab")
+    assert a["settings"]["contrast"] == "same" and [len(run["hints"]) for run in (a, b)] == [1, 0]
 
 
 def test_rotated_stacks_are_those_of_the_search(here, gempick):

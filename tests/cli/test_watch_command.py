@@ -80,7 +80,7 @@ def test_masks_and_maps_beside_the_micrographs_are_not_micrographs(data, gempick
     ("words", "sentence"),
     [
         (("--until-idle", "30"), "such as 90s, 30m or 2h"),
-        (("--overwrite", "--resume"), "exclude each other"),
+        (("--overwrite", "--resume"), "cannot be combined"),
         (("--pool", "--threshold", "0.5"), "give --threshold auto"),
         (("--ctf", "c.star", "--contrast", "same"), "leave out --contrast"),
         (("--threshold", "2"), "must lie between -1 and 1"),

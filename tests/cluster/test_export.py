@@ -364,7 +364,7 @@ def test_the_command_line(data, tmp_path, monkeypatch):
     values = {**values_for(data), "per_view_maps": False, "save_maps": False}
     config.write_text(json.dumps({"settings": values, "cluster": {"tasks_per_node": 2}}))
     done = gempick("export", "--config", config, data / "mics", "-o", "job", "--site", "mpirun", "--threshold", "0.6")
-    assert "5 micrographs x 37 search images on 2 ranks" in done.stdout
+    assert "5 micrographs x 37 rotated templates on 2 ranks" in done.stdout
     assert "gempick job submit job" in done.stdout
     assert open_job("job").settings.threshold == ("0.6",)
     early = gempick("collect", "job", status=2)

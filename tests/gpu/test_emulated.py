@@ -23,7 +23,7 @@ def emulated(monkeypatch):
 def search_on(devices, *, decoys=True, oversampling=1, spike=0.0):
     rng = np.random.default_rng(2)
     image = rng.standard_normal((120, 140)).astype(np.float32)
-    image[70:110, 50:110] = 0.3  # flat: every score is 0, a tie of all search images
+    image[70:110, 50:110] = 0.3  # flat: every score is 0, a tie of all rotated templates
     image[30:33, 40:43] += spike  # needs double precision where it is high
     templates = list(rng.standard_normal((3, 21, 21)).astype(np.float32))
     masks = [
@@ -42,7 +42,7 @@ def check(found, wanted):
         assert np.abs(one.score - other.score).max() < 2e-4
         differ = one.index != other.index
         assert not differ[80:100, 60:100].any()
-        assert differ.mean() < 0.01  # two search images of nearly the same score may change places
+        assert differ.mean() < 0.01  # two rotated templates of nearly the same score may change places
 
 
 @pytest.mark.parametrize("spike", [0.0, 3e4])

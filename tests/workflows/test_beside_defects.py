@@ -38,7 +38,7 @@ def template(diameter):
 
 
 def ncc_in_double(image, maker):
-    """The NCC of the only search image on the file's grid, (ny, nx) float64, NaN where it is not scored."""
+    """The NCC of the only rotated template on the file's grid, (ny, nx) float64, NaN where it is not scored."""
     grid = Grid(image.shape, 1.0)
     bank = maker(grid)
     filtered = prepare(image, grid, maker.lowpass(grid)).image.astype(np.float64)

@@ -10,13 +10,16 @@ import click
 from napari_gempick.cli.common import command_errors, json_option, print_json, say
 from napari_gempick.device.cores import usable_cores
 from napari_gempick.model.settings import MOST_THREADS
+from napari_gempick.model.values import counted
 from napari_gempick.workflows.bench import PAPER, Workload, measure, scaling
 
 
 @click.command("bench")
 @click.option("--micrograph-size", type=click.IntRange(64), default=4096, show_default=True, help="Side. [pixels]")
 @click.option("--template-size", type=click.IntRange(8), default=160, show_default=True, help="Side. [pixels]")
-@click.option("--templates", type=click.IntRange(1), default=24, show_default=True, help="Search images to measure.")
+@click.option(
+    "--templates", type=click.IntRange(1), default=24, show_default=True, help="Rotated templates to measure."
+)
 @click.option(
     "--masks",
     type=click.Choice(["shared", "own"]),
@@ -66,7 +69,9 @@ from napari_gempick.workflows.bench import PAPER, Workload, measure, scaling
 )
 @click.option("--pixel-size", type=click.FloatRange(min=0, min_open=True), help="With --micrograph. [Å]")
 @click.option(
-    "--pipeline", is_flag=True, help="Measure whole runs of gempick pick, from files to files, with 288 search images."
+    "--pipeline",
+    is_flag=True,
+    help="Measure whole runs of gempick pick, from files to files, with 288 rotated templates.",
 )
 @click.option(
     "--micrographs", type=click.IntRange(4), default=12, show_default=True, help="With --pipeline: how many are made."
@@ -162,8 +167,8 @@ def _print_bank(found: dict[str, Any]) -> None:
         for kind in ("full", "compressed")
     )
     rows = [
-        ("workload", f"{found['search_images']} search images on {found['grid'][0]} x {found['grid'][1]} map pixels, "
-                     f"{found['threads']} threads"),
+        ("workload", f"{found['search_images']} rotated templates on {found['grid'][0]} x {found['grid'][1]} map "
+                     f"pixels, {counted(found['threads'], 'thread')}"),
         ("full", full),
         ("compressed", ours),
         ("times as fast", f"{found['times_as_fast']:.2f}; --search auto takes the "
@@ -174,7 +179,7 @@ def _print_bank(found: dict[str, Any]) -> None:
                          f"the others within {found['map_bound']:.4f}"),
         ("candidates and decoys", f"{found['candidates']}, of one search only {found['candidates_of_one_only']}, "
                                   f"scores differ by up to {found['largest_score_difference']:.1e}, "
-                                  f"other search images {found['other_search_images']}"),
+                                  f"other rotated templates {found['other_search_images']}"),
         ("plain inverse FFT", f"{found['plain_fft_ms']:.2f} ms"),
         ("peak memory", f"{found['peak_memory_mib']:.0f} MiB"),
     ]  # fmt: skip
@@ -185,7 +190,8 @@ def _print_pipeline(found: dict[str, Any]) -> None:
     stages = found["stages"]
     rows = [
         ("workload", f"{found['micrographs']} micrographs of {found['micrograph_size']}², {found['pixels']}, "
-                     f"{found['search_images']} search images, devices {found['devices']}, {found['threads']} threads"),
+                     f"{found['search_images']} rotated templates, devices {found['devices']}, "
+                     f"{counted(found['threads'], 'thread')}"),
         ("rate", f"{found['micrographs_per_second']:.2f} micrographs/s, {found['seconds_per_micrograph']:.2f} s each"),
         ("search", f"{found['search_seconds']:.2f} s for a micrograph"),
         ("stages", ", ".join(f"{name} {seconds:.2f} s" for name, seconds in stages.items())),
@@ -222,7 +228,7 @@ def _print(figures: dict[str, Any]) -> None:
     ]  # fmt: skip
     for row in figures.get("scaling", []):
         rate, speed_up = row["templates_per_second"], row["speed_up"]
-        rows.append((f"{row['threads']} threads", f"{rate:.1f} templates/s, {speed_up:.2f} times one thread"))
+        rows.append((counted(row["threads"], "thread"), f"{rate:.1f} templates/s, {speed_up:.2f} times one thread"))
     if "extrapolated" in figures:
         more = figures["extrapolated"]
         rows.append((f"{more['templates']} templates", f"{more['seconds']:.0f} s, extrapolated, not measured"))

@@ -165,19 +165,30 @@ pool_option = click.option(
 )
 
 
+class SettingOption(click.Option):
+    """The option of a setting; `declared` is what the setting declares about itself."""
+
+    def __init__(self, *args: Any, declared: Declared, **values: Any) -> None:
+        super().__init__(*args, **values)
+        self.declared = declared
+
+
 def _option(one: Declared, *, show_default: bool = True) -> Callable[[Any], Any]:
     """Make the command-line option of one setting."""
+    make = functools.partial(click.option, cls=SettingOption, declared=one)
     help_text = one.help + (f" [{one.unit}]" if one.unit else "") + (" [required]" if one.required else "")
-    if one.type is bool:
-        return click.option(f"{one.flag}/--no-{one.flag[2:]}", one.name, default=None, help=help_text)
-    if show_default and one.default is not None and one.default != ():
+    if show_default and one.default is not None and one.default != () and "Default: " not in one.help:
         text = " ".join(one.default) if one.many else one.default
+        if one.type is bool:
+            text = "on" if one.default else "off"
         help_text += f" [default: {text:g}]" if isinstance(text, float) else f" [default: {text}]"
+    if one.type is bool:
+        return make(f"{one.flag}/--no-{one.flag[2:]}", one.name, default=None, help=help_text)
     if one.many:
-        return click.option(one.flag, one.name, multiple=True, metavar=str(one.metavar), help=help_text)
+        return make(one.flag, one.name, multiple=True, metavar=str(one.metavar), help=help_text)
     number = one.type in (int, float) and one.metavar is None
     kind = click.Choice(one.choices) if one.choices else one.type if number else str
-    return click.option(one.flag, one.name, type=kind, default=None, metavar=one.metavar, help=help_text)
+    return make(one.flag, one.name, type=kind, default=None, metavar=one.metavar, help=help_text)
 
 
 def settings_options(

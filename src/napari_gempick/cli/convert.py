@@ -22,6 +22,7 @@ from napari_gempick.cli.common import (
 from napari_gempick.cli.options import NO_SHIFTS, parse_format, parse_shape
 from napari_gempick.io.formats import FORMATS
 from napari_gempick.model.errors import ProofError
+from napari_gempick.model.values import counted
 
 if TYPE_CHECKING:
     from napari_gempick.io.formats import Format
@@ -59,7 +60,7 @@ _PROVING = ("templates", "template_pixel_size", "mask", "diameter", "contrast")
     callback=_factor,
     default="1",
     metavar="FACTOR",
-    help="Multiply coordinates and box size, as for picks on micrographs binned by FACTOR that shall go to the full "
+    help="Multiply coordinates and box size, as for picks on micrographs binned by FACTOR that are to fit the full "
     "ones; 1/2 goes the other way. [default: 1]",
 )
 @click.option("--swap-xy", is_flag=True, help="Exchange x and y, after --bin. psi goes with it.")
@@ -84,7 +85,7 @@ _PROVING = ("templates", "template_pixel_size", "mask", "diameter", "contrast")
 )
 @click.option("--box", type=click.IntRange(min=1), metavar="PX", help="Box size of OUT. [px of OUT; default: as in IN]")
 @settings_options(_PROVING)
-@click.option("--no-proof", is_flag=True, help="Do not look whether the result points at the particles.")
+@click.option("--no-proof", is_flag=True, help="Do not check whether the result points at the particles.")
 @click.option("--no-shifts", is_flag=True, help=NO_SHIFTS)
 @click.option(
     "--filament-spacing",
@@ -93,7 +94,9 @@ _PROVING = ("templates", "template_pixel_size", "mask", "diameter", "contrast")
     help="Distance between points along filaments that IN gives by their ends (EMAN start and end boxes); psi follows "
     "the axis. [px of IN]",
 )
-@click.option("--allow-unmatched", is_flag=True, help="Leave out micrographs that --micrographs or --name-table lack.")
+@click.option(
+    "--allow-unmatched", is_flag=True, help="Leave out micrographs that are not in --micrographs or --name-table."
+)
 @click.option("--overwrite", is_flag=True, help="Replace files.")
 @json_option
 @command_errors
@@ -117,9 +120,9 @@ def command(
     OUT is a file, or a folder for formats that hold one micrograph in a file. Positions, scores, classes, views, angles
     and box sizes survive as far as the format can hold them; the program lists what the format cannot store.
 
-    With micrographs and templates at hand, as in a folder of results or by --micrographs and --templates, the result is
-    read back, and particles are averaged where it points: a result that is flipped, exchanged, shifted by half a box or
-    on the wrong grid is not written, and the option that fixes it is named.
+    Where micrographs and templates are known, from a folder of results or from --micrographs and --templates, gempick
+    reads the result back and averages the particles that it points at. A result that is flipped, exchanged, shifted by
+    half a box or on the wrong grid is not written, and gempick names the option that fixes it.
     """
     from napari_gempick.io.formats.coordinate_set import ReadOptions
     from napari_gempick.model.geometry import Orientation
@@ -127,7 +130,7 @@ def command(
     from napari_gempick.workflows.convert import Conversion, convert
 
     if len(paths) < 2:
-        raise click.UsageError("Give coordinates and, as the last argument, where they shall go.")
+        raise click.UsageError("Give coordinates and, as the last argument, where to write them.")
     orientation = Orientation(factor, swap_xy, flip_x, flip_y)
     proving = given({name: options.pop(name) for name in _PROVING})
     templates = make_settings(proving) if "templates" in proving else None
@@ -154,7 +157,8 @@ def _lines(report: dict[str, Any]) -> list[str]:
     outside = "not known (no size of a micrograph)" if report["outside"] is None else report["outside"]
     unmatched = len(report["unmatched"])
     return [
-        f"{report['picks_in']} picks read, {report['picks_out']} written for {report['micrographs']} micrographs as "
+        f"{counted(report['picks_in'], 'pick')} read, {report['picks_out']:,} written for "
+        f"{counted(report['micrographs'], 'micrograph')} as "
         f"{report['to']}: {report['output']}",
         f"picks outside the micrograph: {outside}",
         *([report["proof"]["sentence"]] if report["proof"] else []),

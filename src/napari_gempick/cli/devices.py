@@ -8,6 +8,7 @@ import click
 
 from napari_gempick.cli.common import command_errors, json_option, print_json
 from napari_gempick.device.discover import describe_machine
+from napari_gempick.model.values import counted
 from napari_gempick.results.run_file import read_run
 
 
@@ -28,7 +29,7 @@ def command(results: Path | None, as_json: bool) -> None:
         print_json(machine)
         return
     cpu = machine["cpu"]
-    click.echo(f"cpu      {cpu['cpu']}, {cpu['threads']} threads, NumPy {cpu['numpy']}, {cpu['fft']}")
+    click.echo(f"cpu      {cpu['cpu']}, {counted(cpu['threads'], 'thread')}, NumPy {cpu['numpy']}, {cpu['fft']}")
     for gpu in machine["gpus"]:
         free, total = (gpu[key] / 2**30 for key in ("free", "total"))
         click.echo(f"{gpu['device']:<8} {gpu['name']}, {free:.1f} of {total:.1f} GiB free")

@@ -24,7 +24,7 @@ from napari_gempick.evaluation.evaluate import (
 from napari_gempick.evaluation.matching import Rules
 from napari_gempick.io.coordinates import TRUTH_FILES, read_entries
 from napari_gempick.model.errors import SettingsError
-from napari_gempick.model.values import Named
+from napari_gempick.model.values import Named, counted
 from napari_gempick.results.folder import INDEX_FILE
 
 if TYPE_CHECKING:
@@ -47,18 +47,20 @@ if TYPE_CHECKING:
     type=click.FloatRange(min=0),
     default=0.0,
     metavar="PX",
-    help="Picks and truth nearer than this to the edge of the micrograph are not counted. [px; default: 0]",
+    help="Picks and particles nearer than this to the edge of the micrograph are not counted. [px; default: 0]",
 )
 @click.option(
     "--ignore-radius",
     type=click.FloatRange(min=0),
     metavar="PX",
-    help="Picks and truth within this of truth whose view is `ignore` are not counted. [px; default: the tolerance]",
+    help="Picks and particles this near to a particle whose view is `ignore` are not counted. [px; default: the "
+    "tolerance]",
 )
 @click.option(
     "--recall-on",
     metavar="COLUMN=VALUE",
-    help="Recall counts only the truth with this value in a column; precision counts all. [default: all]",
+    help="Recall counts only particles with this value in a column of the ground truth; precision counts all. "
+    "[default: all]",
 )
 @click.option(
     "--psi-modulo",
@@ -83,15 +85,15 @@ if TYPE_CHECKING:
     "--compare",
     "compared",
     is_flag=True,
-    help="All arguments are sets of picks: compare every two of them; there is no truth.",
+    help="All arguments are sets of picks: compare every two of them, without a ground truth.",
 )
 @click.option(
     "--export",
     "export_to",
     type=click.Path(path_type=Path, file_okay=False),
     metavar="FOLDER",
-    help="Write coordinates of what all sets have (consensus) and of what only one has (only_NAME); the truth is a set "
-    "named truth.",
+    help="Write the coordinates of picks that all sets have (consensus) and that only one has (only_NAME); the ground "
+    "truth is the set named truth.",
 )
 @click.option(
     "--export-format",
@@ -296,7 +298,7 @@ def compare_and_print(
     if as_json:
         print_json({"tolerance_px": tolerance, **result})
         return
-    click.echo(f"tolerance {tolerance:g} px, {result['micrographs']} micrographs")
+    click.echo(f"tolerance {tolerance:g} px, {counted(result['micrographs'], 'micrograph')}")
     columns = ("a", "b", "matched", "only_a", "only_b", "mean_distance")
     click.echo("\n".join(aligned(result["pairs"], columns)))
     views = [{"a": pair["a"], "b": pair["b"], **view} for pair in result["pairs"] for view in pair["per_view"]]

@@ -21,6 +21,7 @@ from napari_gempick.cli.common import (
 from napari_gempick.cli.options import NO_SHIFTS
 from napari_gempick.extraction.settings import ExtractSettings, make_extract_settings
 from napari_gempick.model.settings import MOST_THREADS
+from napari_gempick.model.values import counted
 
 
 @click.command("extract")
@@ -50,7 +51,7 @@ from napari_gempick.model.settings import MOST_THREADS
 )
 @click.option("--no-shifts", is_flag=True, help=NO_SHIFTS)
 @click.option("--allow-unmatched", is_flag=True, help="Leave out picks of micrographs that are not given.")
-@click.option("--resume", is_flag=True, help="Go on with an extraction that was interrupted.")
+@click.option("--resume", is_flag=True, help="Continue an extraction that was interrupted.")
 @click.option("--overwrite", is_flag=True, help="Replace files.")
 @json_option
 @command_errors
@@ -70,10 +71,10 @@ def command(
     """Cut particles out of micrographs, for 2D classification.
 
     MICROGRAPHS are files, folders, globs or a STAR file; PICKS, the last argument, are coordinates of any kind (see
-    gempick convert) or a folder of results. Written are one stack, and a STAR file for RELION >= 3.1 with optics table,
-    coordinates, class, score, psi and its prior, and CTF parameters where they are known. Unless more is asked for, a
-    particle is the plain slice of the micrograph that RELION cuts: its pixel n // 2 is the pick without the digits
-    after the point, which are kept as shifts in the STAR file.
+    gempick convert) or a folder of results. The command writes one stack, and a STAR file for RELION >= 3.1 with optics
+    table, coordinates, class, score, psi and its prior, and CTF parameters where they are known. A particle is the
+    square that RELION cuts, with its background normalised: its pixel n // 2 is the pick without the digits after the
+    point, which are kept as shifts in the STAR file.
     """
     from napari_gempick.extraction.extract import Extraction, extract
 
@@ -104,7 +105,10 @@ def command(
     if as_json:
         print_json(report)
     else:
-        click.echo(f"{report['particles']} particles of {report['micrographs']} micrographs: {report['output']}")
+        click.echo(
+            f"{counted(report['particles'], 'particle')} of {counted(report['micrographs'], 'micrograph')}: "
+            f"{report['output']}"
+        )
         click.echo(f"picks read: {report['picks']}; outside their micrograph: {report['outside']}; "
                    f"left out at the edge: {report['at_edge']}")  # fmt: skip
         click.echo(f"for RELION: {report['star']}")

@@ -49,8 +49,8 @@ def command(
 ) -> int:
     """Pick particles in micrographs (files, folders, globs, or a STAR file listing them).
 
-    Writes for each micrograph STEM_autopick.star and candidates/STEM.star, and for all of them autopick.star and
-    run.json. Scores are normalised cross-correlations in [-1, 1].
+    For each micrograph it writes STEM_autopick.star and candidates/STEM.star, and for the whole run autopick.star and
+    run.json. Scores are normalised cross-correlations between -1 and 1.
     """
     from napari_gempick.io.listing import find_micrographs
     from napari_gempick.model.errors import SettingsError
@@ -61,7 +61,7 @@ def command(
     from napari_gempick.workflows.retune import retune
 
     if overwrite and resume:
-        raise SettingsError("--overwrite and --resume exclude each other; give one of them.")
+        raise SettingsError("--overwrite and --resume cannot be combined; give only one.")
     settings = merged(make_settings, read_settings, config, given(options))
     if settings.ctf is not None and options["contrast"] is not None:
         raise SettingsError("The CTF gives the sign of the templates; leave out --contrast, or --ctf.")

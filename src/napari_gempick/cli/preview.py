@@ -18,6 +18,7 @@ from napari_gempick.cli.common import (
 )
 from napari_gempick.model.declaration import names_with
 from napari_gempick.model.settings import PickSettings
+from napari_gempick.model.values import counted
 
 if TYPE_CHECKING:
     from napari_gempick.workflows.preview import Preview
@@ -42,7 +43,7 @@ def command(micrograph: Path, compare: bool, as_json: bool, **options: Any) -> i
 
     def show(stage: Preview) -> None:
         what = f"{stage.refined} of {stage.candidates} candidates refined"
-        say(f"{stage.seconds:.1f} s: {what}, {len(stage.picks)} picks")
+        say(f"{stage.seconds:.1f} s: {what}, {counted(len(stage.picks), 'pick')}")
 
     found = preview_file(micrograph, make_settings(given(options)), compare=compare, shown=show)
     for note in found["notes"]:
@@ -50,7 +51,7 @@ def command(micrograph: Path, compare: bool, as_json: bool, **options: Any) -> i
     if as_json:
         print_json(found)
         return 0
-    click.echo(f"{found['picks']} picks in {found['seconds']:.1f} s.")
+    click.echo(f"{counted(found['picks'], 'pick')} in {found['seconds']:.1f} s.")
     if compare:
         click.echo(
             f"The exact search took {found['exact_seconds']:.1f} s: {found['both']} of its {found['exact']} picks were "

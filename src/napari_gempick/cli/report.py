@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from napari_gempick.cli.common import ProgressPrinter, command_errors, json_option, print_json, say
+from napari_gempick.model.values import counted
 
 
 @click.command("report")
@@ -42,4 +43,7 @@ def command(folder: Path, output: Path | None, particles: int, overwrite: bool, 
     if as_json:
         print_json(made)
     else:
-        click.echo(f"{made['picks']} picks on {made['micrographs']} micrographs: {made['report']}, {made['sheet']}")
+        click.echo(
+            f"{counted(made['picks'], 'pick')} on {counted(made['micrographs'], 'micrograph')}: "
+            f"{made['report']}, {made['sheet']}"
+        )

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 SETTINGS_FILE = "simulation.json"
 MAP_FILE = "map.mrc"
+CTF_FILE = "micrographs_ctf.star"
 
 
 @click.command("simulate")
@@ -42,9 +43,10 @@ def command(output: Path, overwrite: bool, as_json: bool, **options: Any) -> Non
     """Make micrographs with known particles.
 
     The particle is a hollow cylinder like keyhole limpet haemocyanin: rectangles (side views) and rings (top views),
-    dark on a noisy background. Written to the folder: micrograph_001.mrc and micrograph_001_truth.csv (x, y, view, psi)
+    dark on a noisy background. The folder gets micrograph_001.mrc and micrograph_001_truth.csv (x, y, view, psi)
     and so on, map.mrc (protein positive), template_side.mrc and template_top.mrc (the micrographs' contrast),
-    mask_side.mrc and mask_top.mrc, and simulation.json with all settings.
+    mask_side.mrc and mask_top.mrc, micrographs_ctf.star (the defocus, as RELION lists it), and simulation.json with all
+    settings.
     """
     from napari_gempick.io.atomic import write_text
     from napari_gempick.io.stack import write_mrc
@@ -65,6 +67,7 @@ def command(output: Path, overwrite: bool, as_json: bool, **options: Any) -> Non
     for view in VIEWS:
         write_mrc(output / f"template_{view}.mrc", simulate.template(view, settings), settings.template_spacing)
         write_mrc(output / f"mask_{view}.mrc", simulate.mask(view, settings), settings.template_spacing)
+    _write_ctf(output / CTF_FILE, settings, micrographs)
     box = settings.box(settings.map_spacing)
     write_mrc(output / MAP_FILE, klh().density(box, settings.map_spacing), settings.map_spacing)
     record = {
@@ -84,7 +87,7 @@ def command(output: Path, overwrite: bool, as_json: bool, **options: Any) -> Non
 def _refuse_existing(output: Path, names: list[str], overwrite: bool) -> None:
     files = [f"{name}{end}" for name in names for end in (".mrc", "_truth.csv")]
     files += [f"{kind}_{view}.mrc" for kind in ("template", "mask") for view in VIEWS]
-    for file in (*files, MAP_FILE, SETTINGS_FILE):
+    for file in (*files, MAP_FILE, CTF_FILE, SETTINGS_FILE):
         if (output / file).exists() and not overwrite:
             path = output / file
             raise OutputError(f"{path} exists already; add --overwrite or choose another folder.", path)
@@ -111,6 +114,30 @@ def _write_micrograph(output: Path, name: str, settings: SimulateSettings, index
     write_mrc(output / entry["file"], pixels.astype(settings.dtype), settings.pixel_size)
     write_text(output / entry["truth"], _truth_csv(made.particles))
     return entry
+
+
+def _write_ctf(path: Path, settings: SimulateSettings, micrographs: list[dict[str, Any]]) -> None:
+    """Write RELION's list of the micrographs (named as they lie beside it), with their defocus in Å."""
+    from napari_gempick.io.star import write_tables
+
+    optics = {
+        "rlnOpticsGroupName": ["opticsGroup1"],
+        "rlnOpticsGroup": ["1"],
+        "rlnMicrographPixelSize": [f"{settings.pixel_size:g}"],
+        "rlnMicrographOriginalPixelSize": [f"{settings.pixel_size:g}"],
+        "rlnVoltage": [f"{settings.voltage:g}"],
+        "rlnSphericalAberration": [f"{settings.cs:g}"],
+        "rlnAmplitudeContrast": [f"{settings.amplitude_contrast:g}"],
+    }
+    defocus = [f"{1e4 * entry['defocus']:.0f}" for entry in micrographs]
+    rows = {
+        "rlnMicrographName": [entry["file"] for entry in micrographs],
+        "rlnOpticsGroup": ["1"] * len(micrographs),
+        "rlnDefocusU": defocus,
+        "rlnDefocusV": defocus,
+        "rlnDefocusAngle": ["0"] * len(micrographs),
+    }
+    write_tables(path, {"optics": optics, "micrographs": rows})
 
 
 def _truth_csv(particles: list[Particle]) -> str:

@@ -23,6 +23,7 @@ from napari_gempick.cli.common import (
     say,
     settings_options,
 )
+from napari_gempick.model.values import counted
 from napari_gempick.workflows.watch_settings import WatchSettings
 
 
@@ -60,7 +61,7 @@ def command(
     from napari_gempick.workflows.watch_settings import make_watch_settings
 
     if overwrite and resume:
-        raise SettingsError("--overwrite and --resume exclude each other; give one of them.")
+        raise SettingsError("--overwrite and --resume cannot be combined; give only one.")
     wanted = given(options)
     watching = make_watch_settings({name: wanted.pop(name) for name in WatchSettings.model_fields if name in wanted})
     settings = merged(make_settings, read_settings, config, wanted)
@@ -96,8 +97,7 @@ def command(
         say(hint)
     good = [row for row in run["micrographs"] if "error" not in row]
     failed = len(run["micrographs"]) - len(good)
-    noun = "micrograph" if len(good) == 1 else "micrographs"
-    counts = f"{len(good)} {noun}, {sum(row['picks'] for row in good)} picks"
+    counts = f"{counted(len(good), 'micrograph')}, {counted(sum(row['picks'] for row in good), 'pick')}"
     say(f"{counts}{f', {failed} failed' if failed else ''}. Results are in {output}.")
     return exit_status(run)
 

@@ -14,6 +14,7 @@ from napari_gempick.inputs.bank_maker import BankMaker
 from napari_gempick.inputs.views import read_views
 from napari_gempick.io.atomic import atomic_path, write_text
 from napari_gempick.model.errors import OutputError, SettingsError
+from napari_gempick.model.values import counted
 from napari_gempick.results.folder import INDEX_FILE, Results
 from napari_gempick.results.run_file import RUN_FILE
 from napari_gempick.results.run_rows import columns_of
@@ -112,7 +113,7 @@ def collect_job(
 
 
 def coverage(rows: list[dict[str, Any]], micrographs: int) -> dict[str, Any]:
-    """Return what the ranks counted: pairs of a micrograph and a search image, and how often each was scored.
+    """Return what the ranks counted: pairs of a micrograph and a rotated template, and how often each was scored.
 
     Parameters
     ----------
@@ -139,17 +140,17 @@ def coverage_sentence(proof: dict[str, Any]) -> str:
     """Return the coverage in words."""
     if proof["every_pair_once"]:
         what = (
-            f"Each of the {proof['pairs_counted']} pairs of a micrograph and a search image was scored exactly once, "
-            "as the ranks counted"
+            f"Each of the {proof['pairs_counted']} pairs of a micrograph and a rotated template was scored exactly "
+            "once, as the ranks counted"
         )
     else:
         what = (
-            f"NOT every pair of a micrograph and a search image was scored exactly once: {proof['pairs_counted']} were "
-            f"counted, {proof['pairs_expected']} expected, each {proof['least']} to {proof['most']} times"
+            f"NOT every pair of a micrograph and a rotated template was scored exactly once: {proof['pairs_counted']} "
+            f"were counted, {proof['pairs_expected']} expected, each {proof['least']} to {proof['most']} times"
         )
     missing = proof["micrographs"] - proof["picked"] - proof["failed"]
     rest = [f"{count} {word}" for count, word in ((proof["failed"], "failed"), (missing, "not done yet")) if count]
-    return f"{what} ({proof['picked']} micrographs{'; ' if rest else ''}{', '.join(rest)})."
+    return f"{what} ({counted(proof['picked'], 'micrograph')}{'; ' if rest else ''}{', '.join(rest)})."
 
 
 def _copy(job: Job, records: dict[str, dict[str, Any]], target: Path) -> None:
@@ -173,7 +174,7 @@ def _report(job: Job, run: dict[str, Any], proof: dict[str, Any]) -> list[str]:
     lines = [
         f"# Picking job {job.cluster.job_name}",
         "",
-        f"{sum(row['picks'] for row in good)} picks on {len(good)} of {len(job.micrographs)} micrographs, "
+        f"{counted(sum(row['picks'] for row in good), 'pick')} on {len(good)} of {len(job.micrographs)} micrographs, "
         f"{proof['failed']} failed. By {job.content['distribution']}, {run['job']['attempts']} attempts.",
         "",
         coverage_sentence(proof),
@@ -182,7 +183,7 @@ def _report(job: Job, run: dict[str, Any], proof: dict[str, Any]) -> list[str]:
     if run["mixed_devices"]:
         kinds = ", ".join(run["mixed_devices"])
         lines += [f"Devices of several kinds took part ({kinds}): scores agree within 2e-4.", ""]
-    lines += ["| rank | host | devices | micrographs | search images per second |", "|---|---|---|---|---|"]
+    lines += ["| rank | host | devices | micrographs | rotated templates per second |", "|---|---|---|---|---|"]
     for rank in now.ranks:
         rate = "-" if rank.images_per_second is None else f"{rank.images_per_second:.3g}"
         lines.append(f"| {rank.rank} | {rank.host} | {rank.devices} | {rank.micrographs} | {rate} |")

@@ -2,8 +2,8 @@
 
 The cost model: how long a job takes in either distribution, and which to choose.
 
-With M micrographs, K search images, R ranks of C threads, t seconds for a search image on one thread, p seconds to read
-and prepare a micrograph, and maps of B bytes (8 for each position and pair of maps) sent at W bytes per second:
+With M micrographs, K rotated templates, R ranks of C threads, t seconds for a rotated template on one thread, p seconds
+to read and prepare a micrograph, and maps of B bytes (8 for each position and pair of maps) sent at W bytes per second:
 
     per micrograph   ceil(M / R) (p + K t / C)
     per template     M (p + ceil(K / R) t / C + ceil(log2 R) B / W)
@@ -31,6 +31,7 @@ from napari_gempick.inputs.sources import loader
 from napari_gempick.inputs.views import read_views
 from napari_gempick.io.listing import MicrographFile, as_micrographs
 from napari_gempick.model.errors import Cancelled, InputError
+from napari_gempick.model.values import counted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -63,7 +64,7 @@ class Estimate:
     device : str
         What was measured: one core of this processor, or a GPU.
     seconds : float or None
-        For one search image on one core (or the GPU).
+        For one rotated template on one core (or the GPU).
     core_hours : float or None
         Of all ranks; GPU hours where GPUs are asked for.
     hours : float or None
@@ -95,7 +96,8 @@ class Estimate:
 
     def sentences(self) -> list[str]:
         """Return the estimate in words."""
-        what = f"{self.micrographs} micrographs x {self.search_images} search images on {self.ranks} ranks"
+        what = f"{counted(self.micrographs, 'micrograph')} x {counted(self.search_images, 'rotated template')}"
+        what += f" on {counted(self.ranks, 'rank')}"
         if self.seconds is None or self.core_hours is None or self.hours is None:
             return [f"{what}; no micrograph can be read here, so time and memory cannot be estimated."]
         unit = "GPU hours" if self.device.startswith("cuda") else "core hours"
@@ -103,7 +105,7 @@ class Estimate:
         return [
             f"{what}, by {self.distribution}.",
             f"About {self.core_hours:.2g} {unit} and {_time(self.hours)} from start to end "
-            f"({1e3 * self.seconds:.3g} ms for a search image on {self.device}, measured here).",
+            f"({1e3 * self.seconds:.3g} ms for a rotated template on {self.device}, measured here).",
             f"About {self.memory} GB of memory for each node; {size(self.input_bytes)} of templates and masks, "
             f"{size(self.result_bytes)} of picks{maps}.",
         ]
@@ -113,7 +115,7 @@ def _time(hours: float) -> str:
     """Return a time in words."""
     if hours >= 2:
         return f"{hours:.3g} hours"
-    return f"{60 * hours:.2g} minutes" if hours >= 1 / 30 else f"{max(1, round(3600 * hours))} seconds"
+    return f"{60 * hours:.2g} minutes" if hours >= 1 / 30 else counted(max(1, round(3600 * hours)), "second")
 
 
 def size(count: int | None) -> str:
@@ -137,7 +139,7 @@ class Measured:
         See Estimate.
     gpu : bool
     seconds, preparation : float or None
-        For one search image, and for reading and preparing a micrograph. None where no micrograph can be read here.
+        For one rotated template, and for reading and preparing a micrograph. None where no micrograph can be read here.
     pixels, positions, tile_pixels : int
         Of the micrograph, its map, and the tile that a thread works on.
     """
@@ -191,7 +193,7 @@ def estimate_job(
     makers: BankMaker | None = None,
     input_bytes: int = 0,
 ) -> Estimate:
-    """Measure one micrograph's first search images here and multiply. Plans are made and stored on the way.
+    """Measure one micrograph's first rotated templates here and multiply. Plans are made and stored on the way.
 
     Parameters
     ----------
@@ -255,7 +257,7 @@ def measure_job(
 
 
 def _measure(search: Search, pool: DevicePool) -> float:
-    """Return the seconds of one search image, from the second unit on where there are several."""
+    """Return the seconds of one rotated template, from the second unit on where there are several."""
     started, enough = time.perf_counter(), threading.Event()
     marks: list[tuple[float, int]] = []
 

@@ -329,7 +329,7 @@ def _readme(job: Job, expected: Estimate) -> str:
         "gempick job collect FOLDER    one index, one run.json, one report, in results/",
         "gempick job cancel FOLDER     end it",
         "",
-        f"{job.content['search_images']} search images; the paths of the micrographs are {where}.",
+        f"{job.content['search_images']} rotated templates; the paths of the micrographs are {where}.",
         "The folder may be moved or copied as a whole.",
         "The nodes need, from a copy of the repository: pip install '.[mpi]'",
         "submit.sh may be edited. By hand, without a scheduler:",

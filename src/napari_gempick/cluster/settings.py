@@ -36,7 +36,7 @@ class ClusterSettings(Settings):
     nodes: int = _resource(1, "Nodes.", ge=1)
     tasks_per_node: int = _resource(1, "MPI ranks on each node; one for each GPU, or one with all cores.", ge=1)
     cpus_per_task: int = _resource(1, "Cores, and so threads, of each rank.", ge=1, label="Cores per task")
-    gpus_per_node: int = _resource(0, "GPUs on each node, shared out among its ranks.", ge=0, label="GPUs per node")
+    gpus_per_node: int = _resource(0, "GPUs on each node, divided among its ranks.", ge=0, label="GPUs per node")
     memory: int | None = _resource(
         None,
         "Memory of each node. Default: as estimated.",
@@ -48,7 +48,7 @@ class ClusterSettings(Settings):
     walltime: str = _resource("24:00:00", "Longest run: HH:MM:SS or D-HH:MM:SS.", label="Longest run")
     warning: int = _more(
         120,
-        "The job is told to end so long before the walltime; it finishes the micrograph in hand.",
+        "Tell the job this long before the walltime that it must end; it then finishes the current micrograph.",
         unit="s",
         ge=0,
         label="Warning before the end",
@@ -75,7 +75,7 @@ class ClusterSettings(Settings):
     )
     launcher_option: tuple[str, ...] = _more(
         (),
-        "Further argument of srun or mpiexec, such as --mpi=pmix; in place of --mpi=pmi2.",
+        "Further argument of srun or mpiexec, such as --mpi=pmix, which replaces --mpi=pmi2.",
         metavar="OPTION",
         label="Launcher options",
         kind="lines",
@@ -92,11 +92,11 @@ class ClusterSettings(Settings):
     distribution: Literal["auto", "micrographs", "templates"] = _more(
         "auto",
         "What a rank works on: micrographs of its own, handed out one by one, or its share of the templates of every "
-        "micrograph; auto: the one that the cost model expects to end first.",
+        "micrograph; auto: the one that the cost model expects to finish first.",
     )
     variable: tuple[str, ...] = _more(
         (),
-        "Value of a variable that a site's own template asks for.",
+        "Value of a variable that the template of a site of your own needs.",
         metavar="NAME=VALUE",
         label="Variables",
         kind="lines",

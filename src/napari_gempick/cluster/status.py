@@ -14,6 +14,7 @@ from napari_gempick.cluster.records import read_logs
 from napari_gempick.cluster.script import LOCAL
 from napari_gempick.cluster.submit import id_values, is_running, knows_job, site_of, submissions
 from napari_gempick.model.errors import GempickError
+from napari_gempick.model.values import counted
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -42,7 +43,7 @@ class RankStatus:
     micrographs : int
         Finished in this attempt.
     images_per_second : float or None
-        Search images scored per second of searching.
+        Rotated templates scored per second of searching.
     seconds_ago : float
         Since its last event.
     """
@@ -239,4 +240,4 @@ def _ranks(events: list[dict[str, Any]], now: float) -> tuple[RankStatus, ...]:
 
 
 def _device(one: dict[str, Any]) -> str:
-    return f"{one['threads']} threads" if "threads" in one else str(one["name"])
+    return counted(one["threads"], "thread") if "threads" in one else str(one["name"])

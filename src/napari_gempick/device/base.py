@@ -116,7 +116,7 @@ class TileWorker(Protocol):
             Where each template is scored.
         maps : score (float32) and index (int32), (height, width); optionally a second pair
             Of the device: from new_maps, or a part of arrays that the CPU's workers share. The second pair is of the
-            inverted contrast: the largest negated score, and its search image.
+            inverted contrast: the largest negated score, and its rotated template.
         guard : context manager
             To be held while the maps are touched.
         """

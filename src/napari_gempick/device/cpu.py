@@ -209,9 +209,9 @@ class CpuWorker:
 
 
 TIMED = 4
-"""Search images that are timed together."""
+"""Rotated templates that are timed together."""
 RATED = (384, 384)
-"""Tile on which a search image is timed once for a plan."""
+"""Tile on which a rotated template is timed once for a plan."""
 
 
 def _stored(rate: float) -> int:
@@ -244,7 +244,7 @@ class CpuDevice:
         return CpuWorker(fft_shape, self._plans)
 
     def rates(self) -> tuple[int, int, int]:
-        """Return what a search image costs on a tile of RATED, only its transform, and the rate of matrix products.
+        """Return what a rotated template costs on a tile of RATED, only its transform, and the rate of matrix products.
 
         The costs are in 0.1 µs, the rate in millions of operations a second. Measured once and stored in the plan, so
         that what follows from them is the same for all that use it.

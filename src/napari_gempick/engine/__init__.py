@@ -1,1 +1,1 @@
-"""Arrays in, arrays out: preparation, search images, correlation, peaks, evaluation."""
+"""Arrays in, arrays out: preparation, rotated templates, correlation, peaks, evaluation."""

@@ -32,7 +32,7 @@ class ExtractSettings(Settings):
     )
     ramp: bool = declare(
         True,
-        "Normalising subtracts the plane that fits the background best, as RELION does; otherwise only its mean.",
+        "Normalising subtracts the plane that fits the background best, as RELION does; --no-ramp: only its mean.",
         group=None,
     )
     background_radius: float | None = declare(
@@ -47,8 +47,8 @@ class ExtractSettings(Settings):
     )
     dust: float | None = declare(
         None,
-        "Replace pixels more than this many standard deviations from the box's mean by the median of the good ones "
-        "around. Default: keep all.",
+        "Replace pixels more than this many standard deviations from the box's mean by the median of the good pixels "
+        "around them. Default: keep all.",
         unit="standard deviations",
         ge=2,
         group=None,

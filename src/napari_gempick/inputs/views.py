@@ -9,7 +9,7 @@ import numpy as np
 
 from napari_gempick.engine.templates.masks import parse_shape
 from napari_gempick.io.images.micrograph import as_float32, read_micrograph, require_pixel_size
-from napari_gempick.io.stack import read_mask, read_stack, split_sections
+from napari_gempick.io.stack import AS_IN_MICROGRAPHS, PROTEIN_BRIGHT, read_mask, read_stack, split_sections
 from napari_gempick.model.errors import InputError, SettingsError
 from napari_gempick.model.geometry import Grid, coarsest_ratio
 from napari_gempick.model.values import Named
@@ -105,7 +105,24 @@ def _stack(path: str, settings: PickSettings) -> Stack:
     stack = read_stack(path, settings.template_pixel_size)
     if stack.pixel_size is None:
         raise InputError(f"{path} has no pixel size in its header; give --template-pixel-size in Å.", path)
-    return stack
+    note = _contrast_note(path, stack.contrast, settings)
+    return replace(stack, notes=(*stack.notes, note)) if note else stack
+
+
+def _contrast_note(path: str, contrast: str, settings: PickSettings) -> str:
+    """Return a sentence for the user where the templates' header contradicts the settings, else ""."""
+    says = f"{path} has the {AS_IN_MICROGRAPHS}, as its header says"
+    if settings.ctf is not None:
+        remedy = "make them with `gempick templates project`, without --invert"
+        return f"{says}, but --ctf needs protein-bright templates; {remedy}." if contrast == AS_IN_MICROGRAPHS else ""
+    if settings.contrast == "opposite":
+        return f"{says}; leave out --contrast opposite." if contrast == AS_IN_MICROGRAPHS else ""
+    if contrast == PROTEIN_BRIGHT:
+        return (
+            f"{path} is protein-bright, as its header says; give --contrast opposite unless the particles of the "
+            "micrographs are bright too, as in negative stain."
+        )
+    return ""
 
 
 def view_of(

@@ -45,7 +45,7 @@ class MicrographFile:
     relative : PurePosixPath
         Below the output folder, with the file name: "grid1/mic_001.mrc".
     whole_name : bool
-        Results keep the file's suffix in their names, for another micrograph has the same stem.
+        Results keep the file's suffix in their names, because another micrograph has the same stem.
     pixel_size : float or None
         Å, of the STAR file that lists the micrograph; None where there is none, or where it says nothing.
     """

@@ -15,7 +15,7 @@ from napari_gempick.io.template_list import is_list, read_list, split_at
 from napari_gempick.model.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from numpy.typing import NDArray
 
@@ -25,6 +25,8 @@ __all__ = ["Stack", "read_map", "read_mask", "read_stack", "write_mrc"]
 
 _LARGEST = 1e15  # sums of squares beyond overflow single precision
 _MASK_TOLERANCE = 1e-6
+PROTEIN_BRIGHT, AS_IN_MICROGRAPHS = "protein-bright", "contrast of the micrographs"
+"""What the header of templates says about their contrast."""
 _TEMPLATE_OPTION = "--template-pixel-size"
 
 
@@ -50,6 +52,8 @@ class Stack:
         How many images were named, and how many the file has; 0 for a list of several files.
     notes : tuple of str
         Sentences for the user.
+    contrast : str
+        `PROTEIN_BRIGHT`, `AS_IN_MICROGRAPHS`, or "" where no header of this program says it.
     """
 
     data: NDArray[np.float32]
@@ -61,6 +65,7 @@ class Stack:
     listed: int = 0
     in_file: int = 0
     notes: tuple[str, ...] = ()
+    contrast: str = ""
 
     @property
     def record(self) -> list[dict[str, Any]]:
@@ -246,7 +251,8 @@ def _read(text: Path | str, pixel_size: float | None) -> Stack:
     origins = tuple((image.path, number + 1) for number in chosen)
     places = tuple(range(len(chosen)))
     size = _pixel_size(image, pixel_size)
-    return Stack(data, size, image.path, origins, (None,) * len(chosen), places, len(chosen), count, image.notes)
+    shares = (None,) * len(chosen)
+    return Stack(data, size, image.path, origins, shares, places, len(chosen), count, image.notes, _contrast([image]))
 
 
 def _read_list(star: Path, chosen: str, pixel_size: float | None) -> Stack:
@@ -281,7 +287,13 @@ def _read_list(star: Path, chosen: str, pixel_size: float | None) -> Stack:
     shares = tuple(row.share for row in rows)
     places = tuple(range(len(rows)))
     unique = tuple(dict.fromkeys(notes))
-    return Stack(np.stack(data), sizes[0], star, tuple(origins), shares, places, len(rows), 0, unique)
+    contrast = _contrast(images.values())
+    return Stack(np.stack(data), sizes[0], star, tuple(origins), shares, places, len(rows), 0, unique, contrast)
+
+
+def _contrast(images: Iterable[RawImage]) -> str:
+    said = {image.remark for image in images}
+    return said.pop() if len(said) == 1 and said <= {PROTEIN_BRIGHT, AS_IN_MICROGRAPHS} else ""
 
 
 def _listed_size(

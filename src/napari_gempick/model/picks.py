@@ -26,7 +26,7 @@ class Picks:
     score : (n,) float32
         The score map's value at (map_y, map_x).
     k : (n,) int32
-        Full-bank number of the search image, -1 where unknown.
+        Full-bank number of the rotated template, -1 where unknown.
     view : (n,) int32
         0-based number of the named view.
     section : (n,) int32

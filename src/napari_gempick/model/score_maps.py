@@ -1,6 +1,6 @@
 """The score map and the index map of one micrograph.
 
-Numbers of the search images: which view, section and in-plane angle each k stands for.
+Numbers of the rotated templates: which view, section and in-plane angle each k stands for.
 """
 
 from __future__ import annotations

@@ -38,7 +38,7 @@ _DIAMETER: dict[str, Any] = {**_LENGTH, "step": 10, "empty": "from mask"}
 _OFF: dict[str, Any] = {**_LENGTH, "empty": "off"}
 _TURN: dict[str, Any] = {"unit": "degrees", "gt": 0, "le": 360}
 _THREADS: dict[str, Any] = {"ge": 0, "le": MOST_THREADS}
-_FLOOR: dict[str, Any] = {"label": "Lowest score", "role": "candidates", "ge": -1, "le": 1}
+_FLOOR: dict[str, Any] = {"label": "Candidate floor", "role": "candidates", "ge": -1, "le": 1}
 _REACH: dict[str, Any] = {"unit": "Å", "ge": 0, "step": 10}
 _run = functools.partial(declare, group="Run")
 
@@ -50,14 +50,14 @@ class PickSettings(Settings):
         (),
         "Template image or stack (MRC, MRCS, TIFF). NAME is the view: thresholds, colours and maps go by it. "
         "The sections of a stack are the templates of one view; FILE[1,3,6-8] takes some of them, FILE[^2,5] leaves "
-        "some out, 3@FILE is the third. RELION's lists (class_averages.star, run_it025_model.star) are read too.",
+        "some out, 3@FILE takes the third. RELION's lists (class_averages.star, run_it025_model.star) are read too.",
         metavar="[NAME=]FILE",
         kind="per view",
     )
     mask: tuple[str, ...] = _view(
         ("auto",),
-        "Mask of all views, or of the view NAME: a file (weights 0 to 1, in the template's pixels), a shape in Å "
-        "(A along x, B along y at psi 0), or auto: the circle of --diameter, else the outline of the view's templates.",
+        "Mask of all views, or of the view NAME: a file (weights 0 to 1, in the template's pixels), a shape in Å (A "
+        "along x, B along y at psi 0), or auto: the circle of --diameter, or else the outline of the view's templates.",
         metavar="[NAME=]FILE|circle:D|ellipse:AxB|rectangle:AxB|auto",
         kind="per view",
     )
@@ -73,7 +73,7 @@ class PickSettings(Settings):
     angle_step: float | None = _searched(
         None,
         "Step of the in-plane angle psi; 0: no rotation, every section is used as it is. Default: auto, as fine as "
-        "low-pass and diameter ask for, 1 to 15.",
+        "low-pass and diameter require, from 1 to 15.",
         unit="degrees",
         metavar="auto|STEP",
         ge=0,
@@ -93,8 +93,8 @@ class PickSettings(Settings):
     )
     contrast: Literal["same", "opposite"] = _template(
         "same",
-        "same: templates look like the micrograph's particles (averages cut from micrographs); "
-        "opposite: templates are protein-bright and the particles are dark.",
+        "same: templates have the contrast of the micrographs, as averages cut from them have. opposite: templates are "
+        "protein-bright, as projections of a map and most class averages are, and particles are dark.",
     )
     lowpass: float | None = _searched(
         None,
@@ -107,8 +107,8 @@ class PickSettings(Settings):
     )
     averaging: int = _filter(
         0,
-        "Averaging filter of micrographs and templates: averages N x N micrograph pixels; "
-        "4 is the published filter for KLH. Off: 0.",
+        "Averaging filter of micrographs and templates: the mean over N x N micrograph pixels; "
+        "4 is the published filter for KLH, 0 turns it off.",
         unit="px",
         ge=0,
         le=64,
@@ -121,13 +121,13 @@ class PickSettings(Settings):
     )
     defects: Literal["replace", "keep"] = _filter(
         "replace",
-        "Detector defects (hot and dead pixels, bad rows and columns, blobs, constant borders): put noise like their "
-        "surroundings in their place, or keep them as far as they are below 1000 standard deviations.",
+        "Detector defects (hot and dead pixels, bad rows and columns, blobs, constant borders): replace them by noise "
+        "like their surroundings, or keep those that are below 1000 standard deviations.",
     )
     hot_pixels: float | None = _filter(
         None,
-        "Replace pixels that differ from the median of their 5 x 5 neighbours by more than so many robust standard "
-        "deviations of that difference, by that median. Default: off.",
+        "Replace a pixel by the median of its 5 x 5 neighbours where it differs from that by more than this many "
+        "robust standard deviations of such differences. Default: off.",
         gt=0,
         unit="σ",
         most=99,
@@ -140,7 +140,7 @@ class PickSettings(Settings):
         None,
         "STAR file with the defocus of each micrograph (RELION), or CTFFIND's text for one micrograph, or a folder of "
         "such texts named like the micrographs: protein-bright templates are multiplied by the CTF after rotation. "
-        "The CTF gives the sign, so --contrast is not given with it.",
+        "The CTF gives the sign, so leave out --contrast.",
         metavar="STAR|TEXT|FOLDER",
         label="CTF",
         kind="path",
@@ -155,8 +155,8 @@ class PickSettings(Settings):
     )
     phase_flipped: Literal["no", "dark", "bright"] = _ctf(
         "no",
-        "Phases of the micrographs were flipped, and particles are dark or bright there: with --ctf, templates are "
-        "multiplied by the modulus of the CTF.",
+        "Whether the phases of the micrographs were flipped, and whether particles are dark or bright there: with "
+        "--ctf, templates are then multiplied by the modulus of the CTF.",
         label="Phases flipped",
     )
     grid: str = _grid(
@@ -168,7 +168,7 @@ class PickSettings(Settings):
     )
     mask_edge: float | None = _mask(
         None,
-        "Width of the soft edge of shape masks and automatic ones, centred on the outline. Default: two pixels of the "
+        "Width of the soft edge of shapes and automatic masks, centred on the outline. Default: two pixels of the "
         "coarsest grid that the low-pass allows, 0 (binary) without one; never less than two map pixels on a coarser "
         "grid, nor, for automatic masks, than three pixels of the template.",
         unit="Å",
@@ -177,14 +177,14 @@ class PickSettings(Settings):
     )
     mask_rotation: Literal["binary", "soft"] = _mask(
         "binary",
-        "Binary mask files after rotation: cut at 0.5 again, or kept soft as interpolated. "
+        "Binary mask files after rotation: thresholded at 0.5 again, or left soft, as interpolated. "
         "Masks on a coarser grid are always soft.",
         label="Mask files",
     )
     threshold: tuple[str, ...] = _choice(
         ("0.4",),
-        "Lowest score of a pick, for all views or for the view NAME; auto: chosen for each micrograph by the estimated "
-        "rate of false picks, with the evidence of the whole run where its own is weak.",
+        "Lowest score of a pick, for all views or for the view NAME; auto: chosen for each micrograph from the "
+        "estimated rate of false picks, with the evidence of the whole run where its own is weak.",
         metavar="X|auto|NAME=X",
         group="Thresholds",
         kind="per view",
@@ -201,8 +201,8 @@ class PickSettings(Settings):
     )
     fdr: float | None = _choice(
         None,
-        "Automatic thresholds let this share of the picks be false, as estimated. "
-        "Default: the best trade of false picks against missed particles.",
+        "Choose automatic thresholds so that this share of the picks is estimated to be false. "
+        "Default: the best trade-off between false picks and missed particles.",
         gt=0,
         lt=1,
         label="False picks",
@@ -211,7 +211,7 @@ class PickSettings(Settings):
     )
     max_threshold: float | None = _tune(
         None,
-        "Picks above this score are dropped; their neighbours stay suppressed.",
+        "Drop picks above this score; their neighbours stay suppressed.",
         label="Upper limit",
         empty="off",
         ge=-1,
@@ -226,23 +226,23 @@ class PickSettings(Settings):
         least=-99.9,
     )
     local_sigma: str | None = _limit(
-        "Picks must have a local standard deviation within these limits, in those of the micrograph."
+        "Picks must have a local standard deviation within these limits, in units of the micrograph's."
     )
     power: str | None = _limit(
         "Picks must have a power, (score x local standard deviation) squared, within these limits."
     )
     border: float | None = _tune(
         None,
-        "Picks closer than this to the edge of the micrograph are dropped. Default: half of --diameter, else 0.",
+        "Drop picks closer than this to the edge of the micrograph. Default: half of --diameter, or else 0.",
         **_REACH,
     )
     max_picks: int | None = _tune(
-        None, "At most this many picks per micrograph, the best ones.", ge=0, label="Most picks", empty="all"
+        None, "Keep at most this many picks per micrograph, the best ones.", ge=0, label="Most picks", empty="all"
     )
     exclude: str | None = _choice(
         None,
         "Mask of the micrograph's size (or a folder of masks named like the micrographs): no picks where it is not 0. "
-        "auto: padded borders, ice, dirt and carbon are found, and the mask is kept in the output folder.",
+        "auto: find padded borders, ice, dirt and carbon, and keep the mask in the output folder.",
         metavar="FILE|FOLDER|auto",
         label="No picks on",
         group="No picks on",
@@ -252,7 +252,7 @@ class PickSettings(Settings):
     exclude_edited: str | None = _choice(
         None,
         "Folder of masks that were edited by hand, named like the results: each replaces what --exclude gives for its "
-        "micrograph. Those in the folder excluded_edited of the output folder are used in any case.",
+        "micrograph. Those in the folder excluded_edited of the output folder are always used.",
         metavar="FOLDER",
         label="Edited masks",
         group="No picks on",
@@ -276,8 +276,8 @@ class PickSettings(Settings):
     )
     search: Literal["auto", "full", "compressed"] = _run(
         "auto",
-        "full: transform each search image. compressed: a basis of them, and exact scores at candidates; maps have "
-        "bounded errors elsewhere. auto: whichever is faster, but full where maps are saved.",
+        "full: transform each rotated template. compressed: transform a basis of them, and score candidates exactly; "
+        "maps have bounded errors elsewhere. auto: whichever is faster, but full where maps are saved.",
         label="Method",
     )
     check_coordinates: Literal["sample", "all"] = _run(
@@ -291,7 +291,7 @@ class PickSettings(Settings):
     )
     decoys: bool = _run(
         True,
-        "Keep the peaks of the inverted contrast too: the rate of false picks is estimated from them.",
+        "Keep the peaks of the inverted contrast too, from which the rate of false picks is estimated.",
         label="Estimate false picks",
     )
     format: tuple[str, ...] = declare(
@@ -303,7 +303,7 @@ class PickSettings(Settings):
         role="format",
     )
     candidate_floor: float = _run(
-        0.1, "Candidates are kept down to this score, or to the threshold where that is lower.", **_FLOOR
+        0.1, "Keep candidates down to this score, or to the threshold where that is lower.", **_FLOOR
     )
 
     @field_validator("lowpass", "highpass", "angle_step", mode="before")

@@ -19,6 +19,11 @@ AUTO = "auto"
 LEARNED = "learned"
 
 
+def counted(number: int, what: str) -> str:
+    """Return a number of things in words: 1 pick, 2 picks."""
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
+
+
 class Named(NamedTuple):
     """A text with the name of the view that it is for; None: for all views."""
 

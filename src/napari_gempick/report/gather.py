@@ -300,7 +300,7 @@ def _facts(run: dict[str, Any]) -> list[tuple[str, str]]:
     devices = ", ".join(f"{device.get('model', device.get('name'))}" for device in run.get("devices", []))
     sizes = sorted({f"{row['shape'][1]} x {row['shape'][0]} px, {row['pixel_size']:g} Å" for row in done})
     return [
-        ("Search images", str(len(run.get("search_images", {}).get("k", [])))),
+        ("Rotated templates", str(len(run.get("search_images", {}).get("k", [])))),
         ("Particle diameter", f"{run['diameter']:.0f} Å"),
         ("Micrographs", "; ".join(sizes[:3]) + (" ..." if len(sizes) > 3 else "")),
         ("Devices", devices),

@@ -20,6 +20,7 @@ from matplotlib.patches import Rectangle
 from napari_gempick.evaluation.curves import COLOURS
 from napari_gempick.io.atomic import write_text
 from napari_gempick.io.images.plots import literal, save
+from napari_gempick.model.values import counted
 from napari_gempick.report.contents import grey
 
 if TYPE_CHECKING:
@@ -324,9 +325,8 @@ def plot_sheet(path: Path | str, report: RunReport, *, dpi: int = 200) -> None:
         figure.text(left / width, 1 - top / height, text, va="top", fontsize=size, **{"color": _INK, **style})
 
     words(_MARGIN, 0.22, literal(report.name), 17, fontweight="bold")
-    summary = (
-        f"{report.picks} picks on {len(report.done)} micrographs     box {report.box / 10:.0f} nm     {report.program}"
-    )
+    summary = f"{counted(report.picks, 'pick')} on {counted(len(report.done), 'micrograph')}"
+    summary += f"     box {report.box / 10:.0f} nm     {report.program}"
     figure.text((width - _MARGIN) / width, 1 - 0.32 / height, summary, ha="right", va="top", fontsize=9, color=_FAINT)
     top = _HEADER
     for number, (view, tall) in enumerate(zip(report.views, heights, strict=True)):
@@ -357,4 +357,4 @@ def plot_sheet(path: Path | str, report: RunReport, *, dpi: int = 200) -> None:
 def _caption(view: ViewReport) -> str:
     scores = f", scores {max(view.scores):.2f} to {min(view.scores):.2f}" if view.scores else ""
     shown = f"; {len(view.particles)} shown, best first" if view.particles else ""
-    return f"{view.picks} picks, threshold {view.threshold_text}{scores}{shown}"
+    return f"{counted(view.picks, 'pick')}, threshold {view.threshold_text}{scores}{shown}"

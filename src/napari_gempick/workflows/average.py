@@ -21,7 +21,7 @@ from napari_gempick.io.images.frames import FLIP, from_bottom
 from napari_gempick.io.images.micrograph import as_float32, read_micrograph, require_pixel_size
 from napari_gempick.io.listing import MicrographFile, as_micrographs
 from napari_gempick.io.micrograph_names import shown
-from napari_gempick.io.stack import write_mrc
+from napari_gempick.io.stack import AS_IN_MICROGRAPHS, write_mrc
 from napari_gempick.io.star import write_tables
 from napari_gempick.model.errors import InputError, SettingsError
 
@@ -255,7 +255,7 @@ def average_files(
         progress=progress,
     )
     stack = classes > 1
-    write_mrc(output, made.images if stack else made.images[0], sizes[0], stack=stack)
+    write_mrc(output, made.images if stack else made.images[0], sizes[0], stack=stack, note=AS_IN_MICROGRAPHS)
     write_mrc(beside(output, "_mask"), made.masks if stack else made.masks[0], sizes[0], stack=stack)
     write_tables(star, {"particles": _columns(made, [file.path for file, _, _ in found], shapes)})
     given = sum(len(one) for one in chosen)

@@ -45,7 +45,7 @@ class Workload:
     micrograph_size, template_size : int
         Sides in pixels.
     templates : int
-        Search images measured.
+        Rotated templates measured.
     masks : str
         `shared`: one circle for all; `own`: a rectangle turned with each template, no two equal.
     threads : int
@@ -81,7 +81,7 @@ class TimedSearch(Search):
         return super().result()
 
     def timed(self, units: int = 1) -> int:
-        """Return how many search images come after the first units."""
+        """Return how many rotated templates come after the first units."""
         return sum(len(unit.ks) for unit in self.units[units:])
 
     def seconds_per_template(self, units: int = 1) -> float:

@@ -71,7 +71,7 @@ def measure_bank(
     with tempfile.TemporaryDirectory() as folder:
         templates = Path(folder) / "bank.mrcs"
         made = project_files(
-            path, templates, symmetry=symmetry, views=views, lowpass=lowpass, contrast="opposite", mask="circular"
+            path, templates, symmetry=symmetry, views=views, lowpass=lowpass, invert=True, mask="circular"
         )
         settings = make_settings(
             {
@@ -108,7 +108,7 @@ def measure_bank(
     plain.append(full_size_inverse(max(source.grid.shape), plans))
     compressed = searches["compressed"]
     if not isinstance(compressed, CompressedSearch):
-        raise SettingsError("There are too few search images for a basis; give a smaller --angle-step.")
+        raise SettingsError("There are too few rotated templates for a basis; give a smaller --angle-step.")
     count = compressed.total
     fastest = {kind: min(times[1:]) for kind, times in seconds.items()}
     plain_ms = 1e3 * sum(plain) / len(plain)

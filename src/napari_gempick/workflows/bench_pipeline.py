@@ -94,7 +94,7 @@ def measure_pipeline(
 ) -> dict[str, Any]:
     """Pick micrographs that are made for this and return rates, times per micrograph, and how busy the devices were.
 
-    288 search images (two views, 144 angles), a low-pass at 20 Å, decoys and automatic thresholds: the default
+    288 rotated templates (two views, 144 angles), a low-pass at 20 Å, decoys and automatic thresholds: the default
     settings. Rates are of the steady state: from the end of the second micrograph to the end of the last one.
 
     Parameters

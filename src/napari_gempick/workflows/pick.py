@@ -85,7 +85,7 @@ def pick_files(
     finished : callable
         Receives each micrograph's line of run.json when its files are written.
     stage : callable
-        Receives what is done before the first search image, in a few words.
+        Receives what is done before the first rotated template, in a few words.
     devices : sequence of Device, optional
         Instead of those that the settings name.
 

@@ -63,7 +63,7 @@ LEADERS = 4
 BEHIND = 0.15
 """How far behind the first of them the others may be: they are compared at coarse angles, where scores differ more."""
 RIVALS = 400
-"""Search images of the coarse search up to which all of them compete for a candidate; else those of its template."""
+"""Up to this many rotated templates of the coarse search, all compete for a candidate; else those of its template."""
 MOST = 600
 """How many candidates are scored exactly, the best first."""
 
@@ -301,7 +301,7 @@ def coarser(settings: PickSettings, grid: Grid, diameter: float, step: float) ->
 
 
 def _rivals(fine: BankMaker, coarse: BankMaker) -> Callable[[int], list[int]]:
-    """Return what gives the search images at the coarse angles, of every template or of that of a coarse one's."""
+    """Return what gives the rotated templates at the coarse angles, of every template or of that of a coarse one's."""
     times = round(coarse.index.angle_step / fine.index.angle_step) if fine.index.angle_step else 1
     rotations, searched = fine.index.n_rotations, fine.index.searched()
     every = [k for k in range(0, len(fine.index)) if k % rotations % times == 0 and searched[k]]
@@ -314,7 +314,7 @@ def _rivals(fine: BankMaker, coarse: BankMaker) -> Callable[[int], list[int]]:
 
 
 def angles_around(fine: BankMaker, other: BankIndex, reach: float | None = None) -> Callable[[int], list[int]]:
-    """Return what gives the search images of the exact search about one of another index, nearer than `reach` degrees.
+    """Return what gives the rotated templates of the exact search about one of another index, within `reach` degrees.
 
     By default its step: the angles between.
     """

@@ -1,4 +1,4 @@
-"""Templates from a 3D map, on arrays and from files to files, and the search images of a run as files."""
+"""Templates from a 3D map, on arrays and from files to files, and the rotated templates of a run as files."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from napari_gempick.inputs.sources import loader
 from napari_gempick.inputs.views import choose_grid, read_views
 from napari_gempick.io.atomic import beside, refuse_existing
 from napari_gempick.io.listing import MicrographFile
-from napari_gempick.io.stack import read_map, write_mrc
+from napari_gempick.io.stack import AS_IN_MICROGRAPHS, PROTEIN_BRIGHT, read_map, write_mrc
 from napari_gempick.io.star import write_tables
 from napari_gempick.model.errors import InputError, SettingsError
 from napari_gempick.model.geometry import Extent
@@ -58,7 +58,7 @@ class Projections:
     Attributes
     ----------
     images : (n, h, w) float32
-        Integrals along the beam; protein-bright, or dark where the opposite contrast was asked for.
+        Integrals along the beam; protein-bright, or dark where they were inverted.
     masks : (n, h, w) float32
         Weights 0..1 with a soft edge, the same for all images.
     angles : (n, 3) float64
@@ -85,7 +85,7 @@ def project_map(
     views: int | None = None,
     angles: Sequence[Sequence[float]] | None = None,
     lowpass: float | None = None,
-    contrast: Literal["same", "opposite"] = "same",
+    invert: bool = False,
     template_pixel_size: float | None = None,
     mask: Literal["auto", "circular"] = "auto",
     diameter: float | None = None,
@@ -107,8 +107,8 @@ def project_map(
         Degrees; these directions instead.
     lowpass : float, optional
         Å; see `engine.preprocess.fourier_filters.transfer`.
-    contrast : {"same", "opposite"}
-        As in the map, or inverted.
+    invert : bool
+        Change the sign: protein dark, as in micrographs.
     template_pixel_size : float, optional
         Å per pixel of the templates; default that of the map.
     mask : {"auto", "circular"}
@@ -129,7 +129,7 @@ def project_map(
     Examples
     --------
     >>> volume, pixel_size = gp.read_map("map.mrc")
-    >>> made = gp.project_map(volume, pixel_size, symmetry="D5", angle_step=30, lowpass=30, contrast="opposite")
+    >>> made = gp.project_map(volume, pixel_size, symmetry="D5", angle_step=30, lowpass=30, invert=True)
     >>> made.images.shape == made.masks.shape, made.pixel_size
     (True, 8.8)
     """
@@ -156,7 +156,7 @@ def project_map(
         if progress is not None:
             progress((number + 1) / len(chosen))
     masks = _masks(images, spacing, mask, diameter)
-    return Projections(images * np.float32(-1 if contrast == "opposite" else 1), masks, chosen, spacing, fit)
+    return Projections(images * np.float32(-1 if invert else 1), masks, chosen, spacing, fit)
 
 
 def _masks(images: NDArray[np.float32], spacing: float, mask: str, diameter: float | None) -> NDArray[np.float32]:
@@ -208,7 +208,7 @@ def project_files(
 
     Examples
     --------
-    >>> made = gp.project_files("map.mrc", "views.mrcs", named={"side": (0, 90), "top": (0, 0)}, contrast="opposite")
+    >>> made = gp.project_files("map.mrc", "views.mrcs", named={"side": (0, 90), "top": (0, 0)}, invert=True)
     >>> made["views"], gp.read_stack("views_top.mrc").data.ndim
     (2, 3)
     """
@@ -228,12 +228,13 @@ def project_files(
     if not named or options.get("angle_step") is not None or options.get("views") is not None:
         made = project_map(volume, pixel_size, **options, progress=progress)
     assert made is not None
-    write_mrc(output, made.images, made.pixel_size, stack=True)
+    note = AS_IN_MICROGRAPHS if options.get("invert") else PROTEIN_BRIGHT
+    write_mrc(output, made.images, made.pixel_size, stack=True, note=note)
     write_mrc(beside(output, "_mask"), made.masks, made.pixel_size, stack=True)
     _write_star(star, output, made)
     for number, name in enumerate(named):
         assert views is not None
-        write_mrc(files[name], views.images[number], views.pixel_size)
+        write_mrc(files[name], views.images[number], views.pixel_size, note=note)
         own = _masks(views.images[[number]], views.pixel_size, options.get("mask", "auto"), options.get("diameter"))
         write_mrc(mask_files[name], own[0], views.pixel_size)
     notes = []
@@ -296,7 +297,7 @@ def named_angles(text: str) -> tuple[str, tuple[float, ...]]:
 
 _FIELD = (4096, 4096)
 MOST = 20_000
-"""Search images of a view that are written."""
+"""Rotated templates of a view that are written."""
 
 
 def rotate_files(
@@ -326,7 +327,7 @@ def rotate_files(
     Raises
     ------
     GempickError
-        The templates cannot be used, a file exists already, or a view has more than 20,000 search images.
+        The templates cannot be used, a file exists already, or a view has more than 20,000 rotated templates.
     """
     views = read_views(settings)
     if micrograph is None:
@@ -357,7 +358,9 @@ def rotate_files(
     for view, (name, (templates, masks, star)) in enumerate(paths.items()):
         mine = k[view_of_k == view]
         if len(mine) > MOST:
-            raise SettingsError(f"View {name} has {len(mine)} search images; write fewer than {MOST} (--angle-step).")
+            raise SettingsError(
+                f"View {name} has {len(mine)} rotated templates; write fewer than {MOST} (--angle-step)."
+            )
         stack = np.empty((2, len(mine), *bank.extent.box), np.float32)
         for row, number in enumerate(mine.tolist()):
             stack[0, row] = bank.template(number)

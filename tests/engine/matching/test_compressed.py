@@ -42,7 +42,7 @@ def run(prepared, bank, plans, residual, floor, *, devices=None, share=None, til
 
 
 def exact_scores(image, bank):
-    """All scores (k, y, x) by brute force; NaN where a search image does not fit."""
+    """All scores (k, y, x) by brute force; NaN where a rotated template does not fit."""
     scores = []
     for k in range(len(bank.index)):
         mask = bank.mask(int(bank.group_of[k]))
@@ -148,7 +148,7 @@ def test_neighbours_of_maxima_are_exact_across_the_edges_of_tiles(plans):
 @pytest.mark.parametrize("smooth", [0, 2])
 @pytest.mark.parametrize("step", [0, 20, 24])
 def test_a_basis_is_as_far_from_the_bank_as_it_says(plans, step, smooth):
-    """The norm of what is left out, computed from the search images themselves."""
+    """The norm of what is left out, computed from the rotated templates themselves."""
     rng = np.random.default_rng(1)
     templates = [gaussian_filter(rng.standard_normal((17, 17)), smooth) for _ in range(15 if step == 0 else 2)]
     bank = bank_of(templates, [ShapeMask("circle", (15.0, 15.0), 3.0)] * len(templates), step=step)
@@ -234,7 +234,7 @@ def chosen(plans, bank, kind, image_side=200, tiling=None, maps=False):
     [
         (20, "auto", CompressedSearch),
         (20, "full", Search),
-        (1, "auto", Search),  # 36 search images are not worth a basis
+        (1, "auto", Search),  # 36 rotated templates are not worth a basis
         (1, "compressed", CompressedSearch),
     ],
 )
@@ -256,7 +256,7 @@ def test_the_choice_depends_on_no_earlier_micrograph(plans):
 
 
 def test_a_flat_area_scores_0_and_names_the_first_search_image(plans):
-    """All scores are 0 there, of all search images: the first one is named, as in the full search."""
+    """All scores are 0 there, of all rotated templates: the first one is named, as in the full search."""
     image = np.full((90, 100), 0.25, np.float32)
     image[60:, 60:] += np.random.default_rng(4).standard_normal((30, 40)).astype(np.float32)
     bank = smooth_bank(2)
@@ -298,7 +298,7 @@ def test_without_control_of_the_threads_of_products_auto_searches_in_full(plans,
 
 
 def test_a_bank_whose_other_search_images_cost_more_than_a_basis_saves_is_searched_in_full(plans):
-    """Search images under masks of their own are transformed again for each tile of a search by a basis."""
+    """Rotated templates under masks of their own are transformed again for each tile of a search by a basis."""
     circle, bar = ShapeMask("circle", (19.0, 19.0)), ShapeMask("rectangle", (19.0, 9.0))
     assert type(chosen(plans, smooth_bank(21, [circle] * 20 + [bar]), "auto", image_side=900)) is CompressedSearch
     assert type(chosen(plans, smooth_bank(120, [circle] * 20 + [bar] * 100), "auto", image_side=900)) is Search

@@ -198,7 +198,7 @@ def test_cancel_stops_soon(plans):
 def test_shares_of_the_bank_make_the_whole(plans, parts):
     rng = np.random.default_rng(3)
     image = rng.standard_normal((110, 120)).astype(np.float32)
-    image[20:60, 20:60] = 1.5  # flat: every score is 0, a tie of all search images
+    image[20:60, 20:60] = 1.5  # flat: every score is 0, a tie of all rotated templates
     templates = list(rng.integers(-2, 3, (3, 13, 13)).astype(np.float32))
     masks = [ShapeMask("circle", (12.0, 12.0)), ShapeMask("rectangle", (11.0, 7.0)), ShapeMask("circle", (9.0, 9.0))]
     bank = bank_of(templates, masks, step=8)

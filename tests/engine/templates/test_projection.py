@@ -124,7 +124,7 @@ def test_setting_of_a_map_is_found(symmetry):
 
 
 def test_projected_map_has_masks_and_the_pixel_size_asked_for():
-    made = project_map(klh().density(112, 5.0), 5.0, views=3, template_pixel_size=4.0, lowpass=12, contrast="opposite")
+    made = project_map(klh().density(112, 5.0), 5.0, views=3, template_pixel_size=4.0, lowpass=12, invert=True)
     assert made.images.shape == made.masks.shape == (3, 140, 140) and made.pixel_size == 4
     for image, weights, angles in zip(made.images, made.masks, made.angles, strict=True):
         exact = klh().projection(euler_matrix(*angles), (140, 140), 4.0)

@@ -68,7 +68,7 @@ def test_refined_shifts_are_subtracted_as_relion_does(tmp_path: Path, kind: str)
     found = read_coordinates(path)
     assert positions(found) == [(100 - dx, 250 - dy)]
     (note,) = found.notes
-    assert "1 particles were subtracted" in note and "--no-shifts" in note and says in note
+    assert "of 1 particle" in note and "--no-shifts" in note and says in note
     left = read_coordinates(path, shifts=False)
     assert (positions(left), left.notes) == ([(100, 250)], ())
 

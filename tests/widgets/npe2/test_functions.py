@@ -54,7 +54,7 @@ def test_rotated_stacks_are_the_template_turned(tmp_path):
 
 def test_too_many_search_images_are_refused():
     layer = Image(np.random.default_rng(0).random((3, 16, 16), np.float32), name="three")
-    with pytest.raises(GempickError, match="three would have 2160 search images"):
+    with pytest.raises(GempickError, match="three would have 2160 rotated templates"):
         rotated_stack(layer, angle_step=0.5, pixel_size=2.0)
 
 

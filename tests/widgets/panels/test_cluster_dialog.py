@@ -33,7 +33,7 @@ def part(picked, qtbot):
 @pytest.fixture
 def dialog(part, qtbot):
     qtbot.mouseClick(part.new, Qt.MouseButton.LeftButton)
-    qtbot.waitUntil(lambda: "search images" in part.dialog.estimate.text(), timeout=WAITING)
+    qtbot.waitUntil(lambda: "rotated templates" in part.dialog.estimate.text(), timeout=WAITING)
     yield part.dialog
     part.dialog.reject()
 
@@ -84,7 +84,7 @@ def same_but_for_time(folder):
 
 
 def test_estimate_and_script_follow_the_fields(dialog, qtbot):
-    assert "2 micrographs x 12 search images on 1 ranks" in dialog.estimate.text()
+    assert "2 micrographs x 12 rotated templates on 1 rank" in dialog.estimate.text()
     assert "core hours" in dialog.estimate.text() and "GB of memory" in dialog.estimate.text()
     dialog.fields["nodes"].native.setValue(2)
     dialog.fields["tasks_per_node"].native.setValue(3)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from qtpy.QtWidgets import QApplication
 
-from napari_gempick.io.stack import write_mrc
+from napari_gempick.io.stack import AS_IN_MICROGRAPHS, read_stack, write_mrc
 
 SAMPLE = Path(__file__).parents[3] / "sample_data"
 
@@ -17,7 +17,9 @@ SAMPLE = Path(__file__).parents[3] / "sample_data"
 def ready(hand, data):
     hand.controller.add_micrographs([data])
     hand.until(lambda: hand.controller.loaded is not None)
-    hand.controller.add_view("particle", [str(data.parent / "particle.mrc")])
+    template = data.parent / "particle.mrc"
+    write_mrc(template, read_stack(template).data[0], 2.0, note=AS_IN_MICROGRAPHS)
+    hand.controller.add_view("particle", [str(template)])
     hand.controller.set_value("angle_step", 30.0)
     hand.idle()
     return hand
@@ -27,12 +29,13 @@ def ready(hand, data):
 def test_warnings_come_before_the_search(ready, data):
     """Each is there at once, and goes when its cause goes."""
     hand, controller, panel = ready, ready.controller, ready.dock.search
-    hand.until(lambda: "12 search images for each micrograph" in panel.cost.text())
+    hand.until(lambda: "12 rotated templates for each micrograph" in panel.cost.text())
     assert panel.warnings.isHidden()
     for name, value, words in (
         ("lowpass", 3.0, "hold no detail finer than 4 Å"),
         ("pixel_size", 3.0, "You typed a pixel size of 3 Å, but the file says 2 Å"),
         ("template_pixel_size", 8.0, "larger than the micrograph"),
+        ("contrast", "opposite", "has the contrast of the micrographs, as its header says"),
     ):
         controller.set_value(name, value)
         hand.until(lambda words=words: words in panel.warnings.text())
@@ -63,7 +66,7 @@ def test_a_search_says_where_it_is_and_begins_at_the_automatic_threshold(hand, t
     words, bars = [], []
     hand.dock.searches.changed.connect(lambda: words.append(panel.bar.format()))
     hand.dock.searches.changed.connect(lambda: bars.append(hand.dock.activity._bar is not None))
-    hand.until(lambda: "72 search images" in panel.cost.text())
+    hand.until(lambda: "72 rotated templates" in panel.cost.text())
     hand.click(panel.run_this)
     hand.until(lambda: bool(controller.state.tune.thresholds), 60)
     hand.idle()

@@ -8,7 +8,7 @@ from napari_gempick.cli import LazyGroup
 
 COMMANDS = {
     "export": "Write a job folder for a cluster.",
-    "submit": "Hand a job folder to its scheduler.",
+    "submit": "Submit a job folder to its scheduler.",
     "status": "How far a job is.",
     "collect": "One data set of picks from a job.",
     "cancel": "End a job.",

@@ -15,13 +15,13 @@ if TYPE_CHECKING:
 
 @click.command("status")
 @click.argument("folder", metavar="JOBDIR", type=click.Path(path_type=Path))
-@click.option("--site", help="The job's site, where it is a folder that was not named on this machine yet.")
+@click.option("--site", help="The job's site, if it is a folder that was not yet named on this machine.")
 @json_option
 @command_errors
 def command(folder: Path, site: str | None, as_json: bool) -> int:
     """Show the progress of a job: micrographs done and failed, the pace of each rank, time left.
 
-    The scheduler is asked too, where the job's files leave open whether it lives. Exit status 1: the job ended without
+    The scheduler is asked too if the job's files do not tell whether it is alive. Exit status 1: the job ended without
     a result.
     """
     from napari_gempick.cluster.status import LOST, job_status
@@ -54,7 +54,7 @@ def _show(now: Status) -> None:
         table = Table(box=None, pad_edge=False)
         for name in ("rank", "host", "devices"):
             table.add_column(name)
-        for name in ("micrographs", "search images / s", "last seen s ago"):
+        for name in ("micrographs", "rotated templates / s", "last seen s ago"):
             table.add_column(name, justify="right")
         for rank in now.ranks:
             rate = "-" if rank.images_per_second is None else f"{rank.images_per_second:.3g}"

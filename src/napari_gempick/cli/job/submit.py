@@ -15,13 +15,13 @@ from napari_gempick.cli.common import command_errors, json_option, print_json
 @click.option("--root", help="Path of the micrographs' root on the cluster; remembered for later submissions.")
 @click.option(
     "--site",
-    help="The job's site, where it is a folder that was not named on this machine yet: its commands run here. Or "
+    help="The job's site, if it is a folder that was not yet named on this machine: its commands run here. Or "
     "another site, from now on.",
 )
 @json_option
 @command_errors
 def command(folder: Path, root: str | None, site: str | None, as_json: bool) -> int:
-    """Hand a job to its scheduler, and print the job's number.
+    """Submit a job to its scheduler, and print the job's number.
 
     Submitting again continues with what is missing: finished micrographs are checked and kept.
     """

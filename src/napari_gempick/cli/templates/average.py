@@ -17,6 +17,7 @@ from napari_gempick.cli.common import (
     say,
     settings_options,
 )
+from napari_gempick.model.values import counted
 
 _POSITIVE = click.FloatRange(min=0, min_open=True)
 
@@ -64,8 +65,9 @@ def command(paths: tuple[str, ...], output: Path, as_json: bool, **options: Any)
     """Make references from particles: cut out, align in rotation and shift, average, centre.
 
     PICKS, the last argument, is a coordinate file of any format, a folder of them (paired with the micrographs by
-    name), or a folder of results. Ten clicked particles of one view are enough for a start. Written: OUT.mrc (a stack
-    when there are several classes, the largest first), OUT_mask.mrc, and OUT.star with the aligned particles.
+    name), or a folder of results. Ten clicked particles of one view are enough for a start. The command writes
+    OUT.mrc (a stack when there are several classes, the largest first), OUT_mask.mrc, and OUT.star with the aligned
+    particles.
     """
     from napari_gempick.io.listing import find_micrographs
     from napari_gempick.workflows.average import average_files
@@ -86,8 +88,8 @@ def command(paths: tuple[str, ...], output: Path, as_json: bool, **options: Any)
         return status
     at_edges = f" ({made['left_out_at_edges']} at edges left out)" if made["left_out_at_edges"] else ""
     size = f"{made['box']} x {made['box']} pixels of {made['pixel_size']:g} Å"
-    click.echo(f"{made['particles']} particles{at_edges}, {size}: {made['templates']}, mask {made['masks']}")
+    click.echo(f"{counted(made['particles'], 'particle')}{at_edges}, {size}: {made['templates']}, mask {made['masks']}")
     for one in made["classes"]:
         score = "-" if one["mean_score"] is None else f"{one['mean_score']:.3f}"
-        click.echo(f"section {one['section']}: {one['particles']} particles, mean score {score}")
+        click.echo(f"section {one['section']}: {counted(one['particles'], 'particle')}, mean score {score}")
     return status

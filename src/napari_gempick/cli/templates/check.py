@@ -50,8 +50,9 @@ def command(
     """Measure the template bias: "Einstein from noise".
 
     Picks are found in the micrograph and, with the same settings, in noise of the same size and power spectrum. The
-    best of each are turned back by psi and averaged. An average of noise looks like the template by selection alone;
-    how much is given as a correlation under the mask, beside that of the micrograph's own average.
+    best of each are turned back by psi and averaged. An average of noise looks like the template merely because
+    of the selection; the result says how much, as a correlation under the mask, beside that of the micrograph's own
+    average.
     """
     from napari_gempick.model.settings import make_settings
     from napari_gempick.workflows.template_bias import check_files

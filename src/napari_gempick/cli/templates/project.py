@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from napari_gempick.cli.common import ProgressPrinter, command_errors, json_option, print_json, say
+from napari_gempick.model.values import counted
 
 _POSITIVE = click.FloatRange(min=0, min_open=True)
 
@@ -31,11 +32,10 @@ _POSITIVE = click.FloatRange(min=0, min_open=True)
 @click.option("--views", type=click.IntRange(min=1), metavar="N", help="Number of views, instead of --angle-step.")
 @click.option("--lowpass", type=_POSITIVE, help="Low-pass: full up to 0.8 / value, zero from 1 / value on. [Å]")
 @click.option(
-    "--contrast",
-    type=click.Choice(["same", "opposite"]),
-    default="same",
-    help="same: protein-bright as the map, to be picked with --contrast opposite; opposite: inverted, dark like the "
-    "micrographs. [default: same]",
+    "--invert",
+    is_flag=True,
+    help="Change the sign: particles dark, as in micrographs. Without it they are bright as in the map, and `gempick "
+    "pick` needs --contrast opposite.",
 )
 @click.option(
     "--pixel-size", "template_pixel_size", type=_POSITIVE, help="Pixel size of the templates. [Å; default: the map's]"
@@ -45,8 +45,8 @@ _POSITIVE = click.FloatRange(min=0, min_open=True)
     "--mask",
     type=click.Choice(["auto", "circular"]),
     default="auto",
-    help="Mask of all projections: their outlines over one another, or the circle that holds them. Both have a soft "
-    "edge. [default: auto]",
+    help="Mask of all projections: auto is the union of their outlines, circular the circle that holds them. Both have "
+    "a soft edge. [default: auto]",
 )
 @click.option("--diameter", type=_POSITIVE, help="Diameter of circular masks. [Å; default: from the projections]")
 @click.option(
@@ -55,7 +55,7 @@ _POSITIVE = click.FloatRange(min=0, min_open=True)
     multiple=True,
     metavar="NAME=ROT,TILT[,PSI]",
     help="A view of its own, OUT_NAME.mrc with OUT_NAME_mask.mrc, for --templates NAME=...; may be repeated. Without "
-    "--angle-step or --views, OUT.mrcs holds these alone. [degrees]",
+    "--angle-step or --views, OUT.mrcs holds only these. [degrees]",
 )
 @click.option("--overwrite", is_flag=True, help="Replace files.")
 @json_option
@@ -65,12 +65,12 @@ def command(volume: Path, output: Path, named: tuple[str, ...], overwrite: bool,
 
     Directions are spread evenly over the sphere, or over the asymmetric unit. Opposite directions give mirror images
     of each other, which no in-plane rotation brings together, so both are made where the symmetry does not exchange
-    them. Written: OUT.mrcs, OUT_mask.mrcs, and OUT.star with RELION's angles of every section.
+    them. The command writes OUT.mrcs, OUT_mask.mrcs, and OUT.star with RELION's angles of every section.
     """
     from napari_gempick.workflows.templates import named_angles, project_files
 
     if options["angle_step"] is not None and options["views"] is not None:
-        raise click.UsageError("--angle-step and --views exclude each other; give one of them.")
+        raise click.UsageError("--angle-step and --views cannot be combined; give only one.")
     printer = ProgressPrinter("Projecting")
     try:
         made = project_files(
@@ -89,6 +89,7 @@ def command(volume: Path, output: Path, named: tuple[str, ...], overwrite: bool,
         print_json(made)
         return
     size = f"{made['box']} x {made['box']} pixels of {made['pixel_size']:g} Å"
-    click.echo(f"{made['views']} views ({made['symmetry']}) of {size} in {made['templates']}, masks in {made['masks']}")
+    views = counted(made["views"], "view")
+    click.echo(f"{views} ({made['symmetry']}) of {size} in {made['templates']}, masks in {made['masks']}")
     for name, files in made["named_views"].items():
         click.echo(f"view {name}: {files['template']}, mask {files['mask']}")

@@ -18,6 +18,7 @@ from napari_gempick.cli.common import (
     settings_options,
 )
 from napari_gempick.model.settings import TEMPLATE_SETTINGS
+from napari_gempick.model.values import counted
 
 
 @click.command("rotate", cls=VariadicCommand)
@@ -55,4 +56,7 @@ def command(output: Path, micrograph: Path | None, overwrite: bool, as_json: boo
         return
     size = f"{made['box'][1]} x {made['box'][0]} pixels of {made['pixel_size']:g} Å"
     for name, view in made["views"].items():
-        click.echo(f"view {name}: {view['search_images']} search images, {size}: {view['templates']}, {view['masks']}")
+        click.echo(
+            f"view {name}: {counted(view['search_images'], 'rotated template')}, {size}: "
+            f"{view['templates']}, {view['masks']}"
+        )

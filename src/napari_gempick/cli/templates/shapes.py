@@ -17,10 +17,10 @@ _POSITIVE = click.FloatRange(min=0, min_open=True)
 @click.option("--pixel-size", type=_POSITIVE, required=True, help="Pixel size of the templates. [Å]")
 @click.option("--box", type=click.IntRange(min=8), help="Side. [px; default: 1.5 times the largest shape]")
 @click.option(
-    "--contrast",
-    type=click.Choice(["same", "opposite"]),
-    default="same",
-    help="same: bright, to be picked with --contrast opposite; opposite: dark like the micrographs. [default: same]",
+    "--invert",
+    is_flag=True,
+    help="Change the sign: shapes dark, as particles in micrographs. Without it they are bright, and `gempick pick` "
+    "needs --contrast opposite.",
 )
 @click.option("--overwrite", is_flag=True, help="Replace files.")
 @json_option
@@ -30,7 +30,7 @@ def command(
     output: Path,
     pixel_size: float,
     box: int | None,
-    contrast: str,
+    invert: bool,
     overwrite: bool,
     as_json: bool,
 ) -> None:
@@ -42,14 +42,15 @@ def command(
 
     from napari_gempick.engine.templates.sampling import box_of, draw, parse
     from napari_gempick.io.atomic import refuse_existing
-    from napari_gempick.io.stack import write_mrc
+    from napari_gempick.io.stack import AS_IN_MICROGRAPHS, PROTEIN_BRIGHT, write_mrc
 
     parsed = [parse(text) for text in shapes]
     refuse_existing([output], overwrite)
     n = box or box_of(parsed, pixel_size)
-    sign = -1 if contrast == "opposite" else 1
+    sign = -1 if invert else 1
     images = np.stack([sign * draw(kind, size, n, pixel_size) for kind, size in parsed])
-    write_mrc(output, images if len(images) > 1 else images[0], pixel_size, stack=len(images) > 1)
+    note = AS_IN_MICROGRAPHS if invert else PROTEIN_BRIGHT
+    write_mrc(output, images if len(images) > 1 else images[0], pixel_size, stack=len(images) > 1, note=note)
     made = {"templates": str(output), "sections": list(shapes), "box": n, "pixel_size": pixel_size}
     if as_json:
         print_json(made)

@@ -57,7 +57,7 @@ class Worker:
         expected = job.content.get("search_images")
         if expected is not None and len(self.makers.index) != expected:
             raise SettingsError(
-                f"{job.folder} was exported for {expected} search images, and here its templates make "
+                f"{job.folder} was exported for {expected} rotated templates, and here its templates make "
                 f"{len(self.makers.index)}; export it again with a number for --angle-step."
             )
         self._results = Results(job.results, job.settings, self.makers.diameter)

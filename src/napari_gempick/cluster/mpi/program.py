@@ -23,6 +23,7 @@ from napari_gempick.cluster.mpi.progress import Conductor, wait
 from napari_gempick.cluster.mpi.rank import Rank, Unforeseen
 from napari_gempick.device.plan import library_versions
 from napari_gempick.model.errors import DeviceError, GempickError, InputError
+from napari_gempick.model.values import counted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -158,7 +159,7 @@ def _finish_job(rank: Rank) -> int:
         left = sum("row" not in job.read_record(m) for m in job.micrographs) if reason or broken else 0
         stopped = f"Stopped by {reason}: " if reason else ""
         more = f", {left} left; submit again to continue" if left else ""
-        rank.say(f"{stopped}{done} micrographs picked, {failed} failed{more}.")
+        rank.say(f"{stopped}{counted(done, 'micrograph')} picked, {failed} failed{more}.")
     left = comm.bcast(left)
     if broken:
         return min(broken)

@@ -1,8 +1,8 @@
 """Combine score and index maps over ranks: a binomial tree, in pieces, with the meaning of MPI.MAXLOC.
 
-The larger score wins, in a tie the smaller search image. Rank r takes in the maps of r + 1, r + 2, r + 4, ... and sends
-its own to r minus its lowest bit: ceil(log2 n) rounds at rank 0. The maps go in pieces that follow each other through
-the tree, so that all levels work at the same time.
+The larger score wins, in a tie the smaller rotated template. Rank r takes in the maps of r + 1, r + 2, r + 4, ... and
+sends its own to r minus its lowest bit: ceil(log2 n) rounds at rank 0. The maps go in pieces that follow each other
+through the tree, so that all levels work at the same time.
 """
 
 from __future__ import annotations

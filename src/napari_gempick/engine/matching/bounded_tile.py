@@ -35,7 +35,7 @@ POSITIONS = 2048
 PATCHES = 2**25
 """Bytes of the parts of a tile that are held for exact sums."""
 LIKELY = 15
-"""Angles of half a circle that are tried for the search image where it does not matter."""
+"""Angles of half a circle that are tried for the rotated template where it does not matter."""
 STAGES = "transforms", "products", "exact scores"
 CROSS, BOX = generate_binary_structure(2, 1), generate_binary_structure(2, 2)
 
@@ -47,7 +47,7 @@ class _Bounded:
     Attributes
     ----------
     rect : (rows, columns)
-        Where its search images are scored.
+        Where its rotated templates are scored.
     values : (rank, n) float32
         Correlations of the basis over the local standard deviation, at the positions of `rect`.
     scale : (n,) float32
@@ -76,9 +76,9 @@ class BoundedTile:
         See engine.matching.workers.
     tile : int
     base : tuple of (height, width) arrays
-        Score and index maps of the search images that no part has, of both signs; changed in place.
+        Score and index maps of the rotated templates that no part has, of both signs; changed in place.
     likely : bool
-        Where the exact search image is not known, name a likely one instead of an arbitrary one.
+        Where the exact rotated template is not known, name a likely one instead of an arbitrary one.
     """
 
     def __init__(
@@ -143,7 +143,7 @@ class BoundedTile:
             np.maximum(low, lower[pair].reshape(shape), out=low)
 
     def _extremes(self, found: _Bounded) -> tuple[Floats, Floats, NDArray[np.int32]]:
-        """Return upper and lower bounds and the likely search image, (pairs, n) each; fill `found.close`."""
+        """Return upper and lower bounds and the likely rotated template, (pairs, n) each; fill `found.close`."""
         part, values = found.part, found.values
         pairs, n = len(self._score), values.shape[1]
         upper, lower = np.empty((pairs, n), np.float32), np.empty((pairs, n), np.float32)
@@ -216,7 +216,7 @@ class BoundedTile:
         self._evaluate(beside)
 
     def _evaluate(self, wanted: Sequence[NDArray[np.bool_]]) -> None:
-        """Score positions (y, x) of each sign exactly: the search images that can be the best ones there."""
+        """Score positions (y, x) of each sign exactly: the rotated templates that can be the best ones there."""
         for found in self._bounded:
             shape = found.rect[0].stop - found.rect[0].start, found.rect[1].stop - found.rect[1].start
             inside = [mask[found.rect].ravel() for mask in wanted]
@@ -235,7 +235,7 @@ class BoundedTile:
             self.evaluated += int(mask.sum())
 
     def _exact(self, found: _Bounded, some: NDArray[np.intp], shape: tuple[int, int], least: list[Floats]) -> None:
-        """Raise the exact scores at some positions of a part by its search images that can reach `least` there."""
+        """Raise the exact scores at some positions of a part by its rotated templates that can reach `least` there."""
         part, bank = found.part, self._search.bank
         y, x = np.divmod(some, shape[1])
         y, x = y + found.rect[0].start, x + found.rect[1].start
@@ -275,7 +275,7 @@ class BoundedTile:
             self._index[pair][y[which], x[which]] = index[pair][which]
 
     def maps(self) -> list[Any]:
-        """Return the maps: exact where known, else the middle of the bounds and the likely search image."""
+        """Return the maps: exact where known, else the middle of the bounds and the likely rotated template."""
         found: list[Any] = []
         for pair, known in enumerate(self._known):
             if self._bounded:
@@ -289,7 +289,7 @@ class BoundedTile:
 
 
 def _raise(score: Floats, index: NDArray[np.int32], at: NDArray[np.intp], best: Any, k: Any) -> None:
-    """Raise scores (n,) at some places; the smaller search image wins in a tie."""
+    """Raise scores (n,) at some places; the smaller rotated template wins in a tie."""
     held, holder = score[at], index[at]
     better = (best > held) | ((best == held) & (k < holder))
     score[at] = np.where(better, best, held)
@@ -297,7 +297,7 @@ def _raise(score: Floats, index: NDArray[np.int32], at: NDArray[np.intp], best: 
 
 
 def _likely(part: Compression, channels: Floats, best: Floats, sign: int) -> NDArray[np.int32]:
-    """Return the search image that is best by the basis, (n,), given what is best of each section (sections, n).
+    """Return the rotated template that is best by the basis, (n,), given what is best of each section (sections, n).
 
     Not all angles are tried, because this is only shown where no exact score is known.
     """

@@ -34,19 +34,19 @@ if TYPE_CHECKING:
 
 LOG = logging.getLogger(__name__)
 LEAST_IMAGES = 240
-"""Fewer search images under one mask are not worth a basis."""
+"""Fewer rotated templates under one mask are not worth a basis."""
 MOST_BYTES = 2**28
-"""Largest size of the search images under one mask; larger sets are searched in full."""
+"""Largest size of the rotated templates under one mask; larger sets are searched in full."""
 REDUCTION = 0.2
-"""ns for each position and search image: extremes of the scores of an angle."""
+"""ns for each position and rotated template: extremes of the scores of an angle."""
 EXACT = 1.5
 """Share of the positions that are scored exactly for each sign, times the square of the finest detail in map pixels.
 
 That is for noise; smooth micrographs have fewer local maxima."""
 BLOCKS = 2.5
-"""Blocks of search images that are scored at each of them."""
+"""Blocks of rotated templates that are scored at each of them."""
 GATHER = 36
-"""Search images that could be multiplied with a patch while it is brought from memory."""
+"""Rotated templates that could be multiplied with a patch while it is brought from memory."""
 PRODUCTS = 1.5
 """Times the operations of the products, which are not as fast as large ones."""
 OPTIMISTIC = 16, 16
@@ -69,8 +69,8 @@ class Wanted:
     floor : float
         The least score of a candidate: from there on local maxima are exact.
     maps : bool
-        Whether the maps are kept or shown: `auto` then searches in full, and a basis names a likely search image where
-        the exact one is not known, otherwise any.
+        Whether the maps are kept or shown: `auto` then searches in full, and a basis names a likely rotated template
+        where the exact one is not known, otherwise any.
     """
 
     kind: str = "full"
@@ -166,7 +166,7 @@ def _parts(
 
 @dataclass
 class _Found:
-    """What is known about the search images under a mask: ranks and channels, and their compressions once made.
+    """What is known about the rotated templates under a mask: ranks and channels, and their compressions once made.
 
     Whether these pay depends on the micrograph, and on nothing that was searched before.
     """
@@ -202,7 +202,7 @@ class _Model:
         return looking < LOOK * self._whole(images) and self.saves([(rows, *OPTIMISTIC) for rows in parts]) > 0
 
     def remade(self, images: int, parts: list[Compression]) -> float:
-        """Return what it takes to transform the other search images again for each tile of a search by parts."""
+        """Return what it takes to transform the other rotated templates again for each tile of a search by parts."""
         tile, tiles = self._tiles(max(part.rank for part in parts))
         return images * (tiles - 1) * cpu_cost(*tile) * self._transform
 
@@ -215,7 +215,7 @@ class _Model:
         return tile, math.prod(math.ceil(n / (f - b + 1)) for n, f, b in sides)
 
     def saves(self, parts: list[tuple[NDArray[np.int32], int, int]]) -> float:
-        """Return what a basis saves for parts: search images (sections, rotations), rank and channels; negative: no."""
+        """Return what a basis saves for parts: images (sections, rotations), rank and channels; negative: no."""
         full = self._full
         positions, pixels, ours = math.prod(full.positions), math.prod(self._box), 0.0
         for rows, rank, channels in parts:

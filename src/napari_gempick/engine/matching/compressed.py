@@ -3,13 +3,13 @@
 Each tile is done in one go, with a few positions of its neighbours around it:
 
 1. The basis is correlated with the tile. From it follow, for every position and both signs, an upper and a lower bound
-   of the largest score over all search images.
+   of the largest score over all rotated templates.
 2. A position can be a local maximum only if its upper bound reaches the floor and the lower bounds of its neighbours.
-   All that can be are scored exactly: the search images that can be the best one there, as sums over the box.
+   All that can be are scored exactly: the rotated templates that can be the best one there, as sums over the box.
 3. Those that are still not below any neighbour, by exact scores and bounds, have their neighbours scored exactly too.
 
-So the maps have the local maxima of the full search, with their scores and search images, and the exact scores beside
-them, from which positions are refined. Elsewhere they hold the middle of the bounds.
+So the maps have the local maxima of the full search, with their scores and rotated templates, and the exact scores
+beside them, from which positions are refined. Elsewhere they hold the middle of the bounds.
 """
 
 from __future__ import annotations
@@ -53,13 +53,13 @@ class CompressedSearch(Search):
     Parameters
     ----------
     parts : sequence of Compression
-        All search images of the other groups are correlated.
+        All rotated templates of the other groups are correlated.
     floor : float
         The least score of a candidate.
     share : (start, stop, of), optional
         Of the tiles: the maxima over all shares are the whole maps, byte for byte.
     likely : bool
-        Where the exact search image is not known, name a likely one instead of an arbitrary one.
+        Where the exact rotated template is not known, name a likely one instead of an arbitrary one.
     """
 
     halo = 2

@@ -1,18 +1,18 @@
-"""A basis for the search images under one mask, and what it leaves out.
+"""A basis for the rotated templates under one mask, and what it leaves out.
 
 The rotations of a section are transformed along psi: a rotation is then a factor exp(i m psi) of harmonic m. Of each
-harmonic the sections together have few images that matter. So a basis is transformed instead of the search images, and
-the scores of all of them follow from it by two small products: from the basis to the harmonics of each section, and
+harmonic the sections together have few images that matter. So a basis is transformed instead of the rotated templates,
+and the scores of all of them follow from it by two small products: from the basis to the harmonics of each section, and
 from the harmonics to its angles. Harmonics that are odd change their sign after half a turn: one product serves both
 halves of the circle.
 
-Norms are weighted. With weights W > 0 at each pixel u of the box, a search image T and a patch S of the micrograph,
+Norms are weighted. With weights W > 0 at each pixel u of the box, a rotated template T and a patch S of the micrograph,
 
     |sum_u T(u) S(u)| = |sum_u (T / sqrt W) (S sqrt W)| <= |T / sqrt W| |S sqrt W|            (Cauchy and Schwarz)
 
 With the mask over its sum as W, |T / sqrt W| = 1, and |S sqrt W| is the local standard deviation where the local mean
-is 0; no search image sees the mean, because its own sum is 0. Any other positive weights give an equally sound bound,
-so where a mask has zeros or rings, W is a little more than the mask.
+is 0; no rotated template sees the mean, because its own sum is 0. Any other positive weights give an equally sound
+bound, so where a mask has zeros or rings, W is a little more than the mask.
 """
 
 from __future__ import annotations
@@ -37,18 +37,18 @@ if TYPE_CHECKING:
     Mixing = list[tuple[int, int, int, Floats]]
 
 LEAST_WEIGHT = 0.01
-"""Of the largest weight: what counts for pixels that the mask leaves out, where search images may ring."""
+"""Of the largest weight: what counts for pixels that the mask leaves out, where rotated templates may ring."""
 RESIDUAL = 0.006
-"""Root mean square of what the basis leaves out of the search images, each of norm 1."""
+"""Root mean square of what the basis leaves out of the rotated templates, each of norm 1."""
 BLOCK = 8
 """Angles that are scored exactly together."""
 KEPT_BYTES = 2**28
-"""Of search images that are kept for exact sums."""
+"""Of rotated templates that are kept for exact sums."""
 
 
 @dataclass(frozen=True, eq=False)
 class Section:
-    """The search images of one section, and how far the basis is from them.
+    """The rotated templates of one section, and how far the basis is from them.
 
     Attributes
     ----------
@@ -57,7 +57,7 @@ class Section:
     number : int
         Which section of the part it is.
     across, along : float
-        Largest norm of what is wrong with its search images, orthogonal to the span of the basis and within it.
+        Largest norm of what is wrong with its rotated templates, orthogonal to the span of the basis and within it.
     """
 
     ks: NDArray[np.int32]
@@ -68,7 +68,7 @@ class Section:
 
 @dataclass(frozen=True, eq=False)
 class Compression:
-    """The basis of search images under one mask with equally many rotations. Serves as `Images`.
+    """The basis of rotated templates under one mask with equally many rotations. Serves as `Images`.
 
     Attributes
     ----------
@@ -133,7 +133,7 @@ class Compression:
         return np.minimum(np.arange(-(-n // BLOCK) * BLOCK), n - 1)
 
     def search_images(self, bank: Bank, section: Section, block: int) -> tuple[NDArray[np.int32], Floats]:
-        """Return the numbers of a block's search images (BLOCK,), ascending, and their pixels (BLOCK, pixels)."""
+        """Return the numbers of a block's rotated templates (BLOCK,), ascending, and their pixels (BLOCK, pixels)."""
         key = section.number, block
         if key not in self._made:
             rows = self._rows(len(self.even))
@@ -153,13 +153,13 @@ class Compression:
 
     @functools.cached_property
     def smallest(self) -> int:
-        """The smallest number of its search images."""
+        """The smallest number of its rotated templates."""
         return min(int(section.ks[0]) for section in self.sections)
 
 
 @dataclass(frozen=True, eq=False)
 class Harmonics:
-    """Search images under one mask with equally many rotations, transformed along psi.
+    """Rotated templates under one mask with equally many rotations, transformed along psi.
 
     Attributes
     ----------
@@ -168,11 +168,11 @@ class Harmonics:
     root : (pixels,) float64
         Roots of the weights.
     images : (sections, rotations, pixels) float32
-        The search images over these roots: each has norm 1.
+        The rotated templates over these roots: each has norm 1.
     waves : (harmonics, sections, pixels) complex64
         Their transforms.
     values : list of (sections,) float64
-        Of each harmonic, ascending: what each basis image takes from the sum of squares of the search images.
+        Of each harmonic, ascending: what each basis image takes from the sum of squares of the rotated templates.
     vectors : list of (sections, sections) complex128
         How the basis images are made of the sections' harmonics.
     """
@@ -213,7 +213,7 @@ class Harmonics:
 def harmonics_of(
     bank: Bank, group: int, ks: NDArray[np.int32], threads: int, check: Callable[[], None] = lambda: None
 ) -> Harmonics:
-    """Transform search images (sections, rotations) under one mask along psi; templates are made by some threads.
+    """Transform rotated templates (sections, rotations) under one mask along psi; templates are made by some threads.
 
     `check` is called often; what it raises ends the work.
     """
@@ -243,7 +243,7 @@ def harmonics_of(
 
 
 def by_rotations(bank: Bank, ks: Sequence[int]) -> list[NDArray[np.int32]]:
-    """Return search images as (sections, rotations), one array for each number of rotations."""
+    """Return rotated templates as (sections, rotations), one array for each number of rotations."""
     numbers = np.asarray(ks, np.int32)
     section = numbers // bank.index.n_rotations
     by_count: dict[int, list[NDArray[np.int32]]] = {}

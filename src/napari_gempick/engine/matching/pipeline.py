@@ -67,7 +67,7 @@ class Outcome:
     seconds : float
         Search time.
     scored : (n_bank,) int32, optional
-        How often each search image was scored here.
+        How often each rotated template was scored here.
     refine : PoseRefiner, optional
         Refines positions and angles of candidates, where the source asks for it.
     raw : (ny, nx) array, optional
@@ -106,7 +106,7 @@ class _Flight:
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a run is: micrographs finished of all, and the share of the current one's search images."""
+    """How far a run is: micrographs finished of all, and the share of the current one's rotated templates."""
 
     finished: int
     total: int

@@ -24,7 +24,7 @@ SPAN = 30
 
 @dataclass(frozen=True)
 class Refined:
-    """The best score in a window: position on the score map, sub-pixel position there, score and search image."""
+    """The best score in a window: position on the score map, sub-pixel position there, score and rotated template."""
 
     map_y: int
     map_x: int
@@ -35,7 +35,7 @@ class Refined:
 
 
 def refine(prepared: Prepared, bank: Bank, centre: tuple[int, int], reach: int, ks: Sequence[int]) -> Refined | None:
-    """Return the best of some search images within `reach` map pixels of a position; None where none is scored.
+    """Return the best of some rotated templates within `reach` map pixels of a position; None where none is scored.
 
     The scores are those of the definition (see engine.matching.workers), as sums over each
     window instead of by transforms.
@@ -70,7 +70,7 @@ def refine(prepared: Prepared, bank: Bank, centre: tuple[int, int], reach: int, 
 def leaders(
     prepared: Prepared, bank: Bank, centre: tuple[int, int], reach: int, ks: Sequence[int]
 ) -> list[tuple[float, int, int, int]]:
-    """Return score, map row, map column and k of each search image where it scores best, the best one first.
+    """Return score, map row, map column and k of each rotated template where it scores best, the best one first.
 
     Every other row and column within `reach` of the centre is evaluated, on a cropped grid all of them; parameters as
     `refine`.

@@ -1,4 +1,4 @@
-"""One micrograph against one bank: tiles, the queue of search images, and the maps that all workers raise."""
+"""One micrograph against one bank: tiles, the queue of rotated templates, and the maps that all workers raise."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ if TYPE_CHECKING:
 
 UNSCORED = np.float32(-2)
 SHARED_FROM = 12
-"""Masks that this many search images share have their local statistics kept, the others computed for each unit."""
+"""Masks that this many rotated templates share have their local statistics kept, the others computed for each unit."""
 Share = tuple[int, int, int]
 """(start, stop, of): the part of the bank from start / of to stop / of."""
 
 
 @dataclass(frozen=True)
 class Unit:
-    """Search images that meet a tile together.
+    """Rotated templates that meet a tile together.
 
     Attributes
     ----------
@@ -77,7 +77,7 @@ class Search:
     prepared : Prepared
         The micrograph on the searched grid.
     bank : Bank
-        Search images on the same grid.
+        Rotated templates on the same grid.
     tile_shape : callable, optional
         `tile_shape(key, choose)` returns the stored transform lengths of this problem (see device.plan.PlanStore).
     tiling : Tiling
@@ -92,7 +92,7 @@ class Search:
     Attributes
     ----------
     scored : (n_bank,) int32
-        How often each search image was scored: a proof of coverage.
+        How often each rotated template was scored: a proof of coverage.
 
     Raises
     ------
@@ -161,7 +161,7 @@ class Search:
         self.scored = np.zeros(len(bank.index), np.int32)
 
     def _cut(self, chosen: Sequence[list[int]], share: Share | None) -> tuple[Unit, ...]:
-        """Cut the bank, or a share of it, into units, given the search images of each mask."""
+        """Cut the bank, or a share of it, into units, given the rotated templates of each mask."""
         units: list[Unit] = []
         for group, ks in enumerate(chosen):
             count = len(ks)
@@ -171,7 +171,7 @@ class Search:
             ends = [len(ks) * i // max(count, 1) for i in range(count + 1)]
             shared = group in self.shared_groups
             units += [Unit(tuple(ks[a:b]), (group,), shared) for a, b in itertools.pairwise(ends) if b > a]
-        own = [unit for unit in units if not unit.shared]  # one search image each, alike side by side
+        own = [unit for unit in units if not unit.shared]  # one rotated template each, alike side by side
         size = min(self.tiling.own, max(2, len(own) // 16))
         joined = [own[first : first + size] for first in range(0, len(own), size)]
         units = [unit for unit in units if unit.shared] + [
@@ -242,7 +242,7 @@ class Search:
 
     @property
     def done(self) -> int:
-        """How many search images are done, as a progress."""
+        """How many rotated templates are done, as a progress."""
         return self._done // len(self.tiles)
 
     @property
@@ -321,7 +321,7 @@ class Search:
 
 
 def _part(units: list[Unit], share: Share) -> list[Unit]:
-    """Return the units that begin, counted in search images, in a share; shares that adjoin share no unit."""
+    """Return the units that begin, counted in rotated templates, in a share; shares that adjoin share no unit."""
     start, stop, parts = share
     total = sum(len(unit.ks) for unit in units)
     kept, before = [], 0

@@ -1,6 +1,6 @@
 """The exact masked NCC of one micrograph with a bank: overlap-save tiles, shared local statistics, a running maximum.
 
-For search image k with template T, mask M (N = sum M) and local standard deviation sS under the mask,
+For rotated template k with template T, mask M (N = sum M) and local standard deviation sS under the mask,
 
     NCC_k(v) = sum_u (T - mu) M (u) S(v + u - c) / (N sT sS(v))            (Roseman, Ultramicroscopy 2003, 94, 225)
 
@@ -42,10 +42,10 @@ if TYPE_CHECKING:
 
 @runtime_checkable
 class WholeTiles(Protocol):
-    """A search that scores all search images on a tile in one go (engine.matching.compressed)."""
+    """A search that scores all rotated templates on a tile in one go (engine.matching.compressed)."""
 
     def score_whole(self, item: Item, cache: TileCache, worker: Any, should_stop: Callable[[], bool]) -> None:
-        """Score all search images on the item's tile and put them into the maps; raises Stopped."""
+        """Score all rotated templates on the item's tile and put them into the maps; raises Stopped."""
 
 
 def consume(
@@ -301,7 +301,7 @@ class Running:
         Parameters
         ----------
         progress : callable, optional
-            `progress(done, total)` in search images, on the calling thread. Whatever it raises ends the search.
+            `progress(done, total)` in rotated templates, on the calling thread. Whatever it raises ends the search.
 
         Raises
         ------
@@ -337,7 +337,7 @@ def run_search(
     cancel: threading.Event | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> tuple[ScoreMap, ...]:
-    """Score every search image of `search` on the pool's devices; blocks until done; returns `search.result()`.
+    """Score every rotated template of `search` on the pool's devices; blocks until done; returns `search.result()`.
 
     Parameters and errors as Running and its `wait`.
     """

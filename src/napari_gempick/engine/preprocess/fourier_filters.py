@@ -52,7 +52,7 @@ def crop_spectrum(
     spectrum : (..., height, nx // 2 + 1) complex
         Half-spectra of images of `height` rows.
     shape : (my, mx)
-        Of the coarser grid. What lies exactly at its Nyquist frequency is dropped, for it has no sign there.
+        Of the coarser grid. What lies exactly at its Nyquist frequency is dropped, because it has no sign there.
 
     Returns
     -------
@@ -209,7 +209,7 @@ class Whitening:
     def of(cls, image: NDArray[np.float32], pixel_size: float, lowpass: float | None = None) -> Whitening:
         """Measure the spectrum of a micrograph: Hann-windowed tiles, half overlapping (Welch 1967).
 
-        Rings beyond `lowpass` (Å) count as the last one within, for nothing is left there to be whitened.
+        Rings beyond `lowpass` (Å) count as the last one within, because nothing is left there to be whitened.
         """
         side = min(_TILE, *image.shape)
         window = np.hanning(side)

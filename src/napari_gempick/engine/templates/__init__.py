@@ -1,1 +1,1 @@
-"""Templates and masks: sampling at any angle, the bank of search images, projections, averages."""
+"""Templates and masks: sampling at any angle, the bank of rotated templates, projections, averages."""

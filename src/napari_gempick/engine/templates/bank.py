@@ -1,4 +1,4 @@
-"""The bank of search images: every template of every view at every in-plane angle, under its rotated mask."""
+"""The bank of rotated templates: every template of every view at every in-plane angle, under its rotated mask."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class Section:
 
 @dataclass(frozen=True, eq=False)
 class MaskGroup:
-    """Search images whose rotated masks are equal, byte for byte.
+    """Rotated templates whose rotated masks are equal, byte for byte.
 
     Attributes
     ----------
@@ -95,7 +95,7 @@ class _Store:
 
 
 class Bank:
-    """Search images on one grid, made when asked for and kept while memory allows.
+    """Rotated templates on one grid, made when asked for and kept while memory allows.
 
     Parameters
     ----------
@@ -115,7 +115,7 @@ class Bank:
     memory : int
         Bytes of rotated templates and masks to keep.
     check : callable
-        Called for each search image while masks are turned; raises Cancelled to stop.
+        Called for each rotated template while masks are turned; raises Cancelled to stop.
 
     Attributes
     ----------
@@ -124,7 +124,7 @@ class Bank:
     groups : list of MaskGroup
         Distinct masks, in the order of their smallest k.
     compressions : dict
-        What engine.matching.choice has found about the search images.
+        What engine.matching.choice has found about the rotated templates.
     """
 
     def __init__(
@@ -252,7 +252,7 @@ class Bank:
         return self.mask(group).astype(np.float64) / self.groups[group].area
 
     def template(self, k: int) -> NDArray[np.float32]:
-        """Return (T - mu) M / (N sT) of search image k in the bank's box, (h, w) float32.
+        """Return (T - mu) M / (N sT) of rotated template k in the bank's box, (h, w) float32.
 
         Its correlation with the micrograph, divided by the local standard deviation, is the NCC (Roseman 2003).
 

@@ -21,6 +21,7 @@ from napari_gempick.io.reading import readable
 from napari_gempick.io.star import parse_tables, read_table, read_text, write_tables
 from napari_gempick.model.errors import InputError
 from napari_gempick.model.picks import Picks
+from napari_gempick.model.values import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -362,8 +363,8 @@ def _shifted(
             path,
         )
     note = (
-        f"{path}: the refined shifts ({labels[0]}, {labels[1]}) of {moved} particles were subtracted from their "
-        f"coordinates{assumed}; --no-shifts leaves them."
+        f"{path}: the refined shifts ({labels[0]}, {labels[1]}) were subtracted from the coordinates of "
+        f"{counted(moved, 'particle')}{assumed}; --no-shifts leaves them."
     )
     return x - by_x * scale, y - by_y * scale, (note,)
 

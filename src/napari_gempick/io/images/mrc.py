@@ -57,6 +57,8 @@ class RawImage:
         The file.
     notes : tuple of str
         Sentences for the user about how an odd file was read.
+    remark : str
+        What `write_mrc` was given as `note`, in a file of this program.
     """
 
     data: Pixels
@@ -65,6 +67,7 @@ class RawImage:
     volume: bool
     path: Path
     notes: tuple[str, ...] = ()
+    remark: str = ""
 
 
 @dataclass(frozen=True)
@@ -158,7 +161,7 @@ def open_mrc(path: Path, head: bytes, size: int, read: Callable[[int, int], NDAr
         return form.section(read(offset + number * form.section_bytes, form.section_bytes))
 
     pixels = _in_order(Pixels(form.shape, form.dtype, section), header)
-    return RawImage(pixels, _spacing(header), "MRC header", int(header["ispg"]) == 1, path, notes)
+    return RawImage(pixels, _spacing(header), "MRC header", int(header["ispg"]) == 1, path, notes, _remark(header))
 
 
 def write_mrc(
@@ -237,7 +240,7 @@ def _form(path: Path, header: np.void, order: _Order) -> _Form:
 
 
 def _header(path: Path, head: bytes) -> tuple[np.void, _Order]:
-    """Return the header and its byte order; the machine stamp is tried first, for many programs leave it wrong."""
+    """Return the header and its byte order: the machine stamp's, else the other, as many programs leave it wrong."""
     orders: list[_Order] = ["<", ">"]
     with contextlib.suppress(ValueError):  # no stamp: old files; the sizes and the mode tell
         orders.sort(key=byte_order_from_machine_stamp(head[212:216]).__ne__)
@@ -248,6 +251,11 @@ def _header(path: Path, head: bytes) -> tuple[np.void, _Order]:
         if known_mode and all(1 <= size <= _LONGEST_SIDE for size in sizes) and int(header["nsymbt"]) >= 0:
             return header, order
     raise InputError(f"{path} is neither an MRC nor a TIFF file; convert it to MRC.", path)
+
+
+def _remark(header: np.void) -> str:
+    first, second = (bytes(label).rstrip(b"\0 ") for label in header["label"][:2])
+    return second.decode("ascii", "replace") if first == LABEL else ""
 
 
 def _spacing(header: np.void) -> tuple[float, float, float]:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 MOST_SECTIONS = 60
 MOST_IMAGES = 720
-"""Search images that are shown as a stack."""
+"""Rotated templates that are shown as a stack."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -140,7 +140,7 @@ def turned(
 def rotated_stacks(
     settings: PickSettings, grid: Grid, views: list[View] | None = None
 ) -> tuple[dict[str, tuple[NDArray[np.float32], NDArray[np.float32]]], BankMaker]:
-    """Return the search images and masks of each view as they are correlated: (section, psi, y, x) float32.
+    """Return the rotated templates and masks of each view as they are correlated: (section, psi, y, x) float32.
 
     The views are those that the settings name, unless they are given.
 
@@ -169,7 +169,7 @@ def rotated_stacks(
 def stack_layers(
     name: str, images: NDArray[np.float32], masks: NDArray[np.float32], step: float, size: float
 ) -> list[tuple[NDArray[np.float32], dict[str, Any], str]]:
-    """Return the Image layers of the search images of a view and of their masks, the masks first.
+    """Return the Image layers of the rotated templates of a view and of their masks, the masks first.
 
     Parameters
     ----------
@@ -197,7 +197,7 @@ def stack_layers(
 
 
 def show_stacks(viewer: Viewer, controller: Controller) -> None:
-    """Add two layers for each view: its search images and their masks, exactly as they are correlated."""
+    """Add two layers for each view: its rotated templates and their masks, exactly as they are correlated."""
     state, loaded = controller.state, controller.loaded
 
     def work() -> Any:

@@ -1,4 +1,4 @@
-"""Functions of the manifest, also for scripts: templates from a map, search images of a layer, sample data."""
+"""Functions of the manifest, also for scripts: templates from a map, rotated templates of a layer, sample data."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ def rotated_stack(
     Raises
     ------
     GempickError
-        The templates or the mask cannot be used, or there would be more than 720 search images.
+        The templates or the mask cannot be used, or there would be more than 720 rotated templates.
     """
     images = np.asarray(template.data, np.float32)
     images = images[None] if images.ndim == 2 else images
@@ -131,8 +131,8 @@ def rotated_stack(
     count = len(rows) * int(np.ceil(360 / angle_step))
     if count > MOST_IMAGES:
         raise SettingsError(
-            f"{template.name} would have {count} search images; take fewer templates or a larger angle step, so that "
-            f"there are at most {MOST_IMAGES}."
+            f"{template.name} would have {count} rotated templates; take fewer templates or a larger angle step, so "
+            f"that there are at most {MOST_IMAGES}."
         )
     grid = Grid((images.shape[1], images.shape[2]), spacing)
     made, _ = rotated_stacks(settings, grid, [view_of(template.name, rows, shape, settings)])

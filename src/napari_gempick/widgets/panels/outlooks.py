@@ -91,7 +91,7 @@ class Outlooks:
         words, warnings = "", [made] if isinstance(made, str) else []
         if isinstance(made, Outlook):
             self._field.explain(f"auto: {made.step:.1f}°")
-            words = f"{counted(made.images, 'search image')} for each micrograph"
+            words = f"{counted(made.images, 'rotated template')} for each micrograph"
             machine = self._searches.machine
             if made.seconds is not None:
                 gpus = machine is None or machine["gpus"]

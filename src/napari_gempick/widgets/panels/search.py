@@ -155,7 +155,7 @@ class SearchPanel(Panel):
         self.summary.setText("running")
 
     def _words_of(self, run: Run) -> str:
-        """Say how far a run is: micrograph, search images, and the time that is left."""
+        """Say how far a run is: micrograph, rotated templates, and the time that is left."""
         searches, left, known = self._searches, self._searches.seconds_left(), self.outlooks.known
         if searches.cancelling:
             return "stopping"

@@ -9,7 +9,7 @@ import numpy as np
 from magicgui.widgets import Dialog
 
 from napari_gempick.io.names import free_path
-from napari_gempick.io.stack import write_mrc
+from napari_gempick.io.stack import AS_IN_MICROGRAPHS, write_mrc
 from napari_gempick.model.errors import InputError
 from napari_gempick.widgets.forms.editors import edit
 from napari_gempick.widgets.state.look import counted
@@ -39,7 +39,7 @@ def project(controller: Controller, path: Path, name: str, symmetry: str, angle_
             output,
             symmetry=symmetry,
             angle_step=angle_step,
-            contrast="opposite",
+            invert=True,
             progress=controller.background.stop_if_closed,
         )
 
@@ -71,7 +71,7 @@ def average_picks(controller: Controller, name: str, diameter: float, *, only_by
         if not places:
             raise InputError("There are no picks to average: click some particles with the tool Add.")
         made = average([image], [np.array(places)], box, progress=controller.background.stop_if_closed)
-        write_mrc(output, made.images[0], pixel_size)
+        write_mrc(output, made.images[0], pixel_size, note=AS_IN_MICROGRAPHS)
         return len(made.x)
 
     def take(count: int) -> None:

@@ -9,6 +9,7 @@ import scipy.fft
 
 from napari_gempick.device.cores import usable_cores
 from napari_gempick.engine.preprocess.fourier_filters import frequencies, transfer
+from napari_gempick.model.values import counted as counted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,11 +20,6 @@ VIEW_COLOURS = ("#2f9bff", "#ff9d2e", "#35c46a", "#e0529c", "#b58cff", "#c9c33a"
 """Blue and orange first: told apart by nearly everyone, and seen on grey."""
 ADDED_COLOUR = "#ffffff"
 _SAMPLED = 250_000
-
-
-def counted(number: int, what: str) -> str:
-    """Return a number of things in words: 1 pick, 2 picks."""
-    return f"{number:,} {what}{'' if number == 1 else 's'}"
 
 
 def written(name: str) -> str:
@@ -98,7 +94,7 @@ def smoothed(image: NDArray[Any], pixel_size: float, lowpass: float) -> NDArray[
 
 
 def shades(colours: Sequence[str], view: NDArray[np.int32], psi: NDArray[np.float64]) -> NDArray[np.float32]:
-    """Return a colour for each search image: its view's, lighter or darker with psi (period 180 degrees)."""
+    """Return a colour for each rotated template: its view's, lighter or darker with psi (period 180 degrees)."""
     base = np.stack([rgba(colour) for colour in colours])[view]
     light = 0.72 + 0.28 * np.cos(np.radians(2 * psi))
     base[:, :3] *= light[:, None].astype(np.float32)

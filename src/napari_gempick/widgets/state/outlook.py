@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from napari_gempick.widgets.state.state import State
 
 FFTS = {False: 1.3, True: 4.1}
-"""Cost of a search image on the CPU in plain inverse transforms of the map, with a mask that turns or does not; see
+"""Cost of a rotated template on the CPU in plain inverse transforms of the map, with a mask that turns or does not; see
 docs/performance.md."""
 FAR = 0.05
 """A typed pixel size that differs from the header by more than this share is worth a word."""
@@ -46,7 +46,7 @@ class Outlook:
     step : float
         The automatic angle step, degrees.
     images : int
-        Search images.
+        Rotated templates.
     work : float
         Plain inverse transforms that cost as much.
     seconds : float or None
@@ -104,7 +104,7 @@ def outlook(state: State, file: MicrographFile | None, loaded: Loaded | None, ra
 
 
 def _work(makers: BankMaker) -> tuple[int, float]:
-    """Return the number of search images, and what they cost in plain transforms."""
+    """Return the number of rotated templates, and what they cost in plain transforms."""
     searched = np.bincount(makers.index.view(np.flatnonzero(makers.index.searched()).astype(np.int32)))
     turning = [not view.mask.lower().startswith("circle") for view in makers.views]
     work = sum(int(n) * FFTS[turns] for n, turns in zip(searched, turning, strict=True))
@@ -118,7 +118,7 @@ def _pixels(grid: Grid) -> int:
 def _warnings(
     settings: PickSettings, views: list[View], file: MicrographFile | None, shape: tuple[int, int], pixel_size: float
 ) -> list[str]:
-    found = []
+    found = [note for view in views for note in view.notes]
     for view in views:
         sides = tuple(n * view.pixel_size / pixel_size for n in view.templates[0].shape)
         if sides[0] > shape[0] or sides[1] > shape[1]:
