@@ -28,7 +28,7 @@ def spoil(image, how, rng):
         image = image + np.linspace(0, 100, nx)
     elif how == "outlier":
         image = image.copy()
-        image[rng.integers(ny), rng.integers(nx)] = 600
+        image[rng.integers(ny), rng.integers(nx)] = 600 * image.std()  # beyond a thousand it is a defect
     elif how == "flat patch":
         image = image.copy()
         image[: ny // 3, : nx // 3] = 2.5
