@@ -31,6 +31,19 @@ def test_every_format_is_found_in_folders_by_the_micrographs_name(tmp_path: Path
         assert ([entry.name for entry in entries], whole) == (["grid 1/mic.01", "grid 2/mic.01"], True)
 
 
+@pytest.mark.parametrize("labels", ["rlnMicrographName", "rlnReferenceImage", "rlnImageName rlnAngleRot"])
+def test_lists_without_coordinates_are_left_out_of_a_folder(tmp_path: Path, some_picks: Picks, labels: str) -> None:
+    """RELION's folders hold lists of micrographs, class averages and images beside coordinates."""
+    lines = "".join(f"_{label} #{number}\n" for number, label in enumerate(labels.split(), start=1))
+    (tmp_path / "list.star").write_text(f"data_\n\nloop_\n{lines}1@a.mrc 2\n")
+    with pytest.raises(InputError, match="holds no coordinate files"):
+        find_files(tmp_path, PICK_FILES)
+    for name in ("csv", "star"):
+        FORMATS[name].write(tmp_path / f"mic{FORMATS[name].suffix}", some_picks, PicksInfo(1.5, 64))
+        (file,), _ = find_files(tmp_path, PICK_FILES)
+        assert file.path.name == f"mic{FORMATS[name].suffix}"
+
+
 def test_a_list_gives_the_micrographs_names(tmp_path: Path, some_picks: Picks, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     FORMATS["box"].write("c/m.box", some_picks, PicksInfo(box_size=64))

@@ -17,7 +17,14 @@ from napari_gempick.io.formats.base import stem_of
 from napari_gempick.io.formats.coordinate_set import CoordinateSet, ReadOptions
 from napari_gempick.io.formats.eman1 import write_boxes
 from napari_gempick.io.formats.eman2 import EMAN2, possible_names
-from napari_gempick.io.formats.relion import is_index, read_autopick_index, write_autopick, write_autopick_index
+from napari_gempick.io.formats.relion import (
+    COORDINATE_FILE,
+    X,
+    is_index,
+    read_autopick_index,
+    write_autopick,
+    write_autopick_index,
+)
 from napari_gempick.io.formats.table import write_table
 from napari_gempick.model.errors import InputError
 
@@ -29,6 +36,8 @@ if TYPE_CHECKING:
 
 
 _COMMON = (".txt", ".tab")
+_BEGINNING = 1 << 16
+"""Bytes of a file that hold its labels."""
 PICK_FILES = tuple(f"*{suffix}" for suffix in (*(s for s in SUFFIXES if s not in (".json", *_COMMON)), *_COMMON))
 """What to look for in a folder, the first that is there; plain .json files of other kinds are too frequent."""
 TRUTH_FILES = ("*_truth.csv", "*.csv", "*.star", "*.box")
@@ -151,10 +160,23 @@ def _in_folder(folder: Path, patterns: Sequence[str]) -> list[Path]:
             and not file.name.startswith(".")
             and file.name != "autopick.star"
             and not (file.parent / REPORT).exists()
+            and not _is_other_list(file)
         ]
         if files:
             return files
     raise InputError(f"{folder} holds no coordinate files ({', '.join(patterns)}); give another folder.", folder)
+
+
+def _is_other_list(file: Path) -> bool:
+    """Return whether a file is a list of RELION without coordinates, such as one of micrographs or class averages."""
+    if file.suffix.lower() != ".star":
+        return False
+    try:
+        with file.open("rb") as stream:
+            text = stream.read(_BEGINNING)
+    except OSError:  # whoever reads it says why
+        return False
+    return b"_rln" in text and not any(f"_{label}".encode() in text for label in (X, COORDINATE_FILE))
 
 
 def _listed(index: Path, name: str) -> Path:

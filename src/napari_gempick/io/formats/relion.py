@@ -41,7 +41,7 @@ X, Y, CLASS, SCORE, PSI = (
 )
 NCC, FALSE = "gempickNCC", "gempickProbabilityFalse"
 """With a learned score: the NCC, and the estimated probability that the pick is false."""
-_MICROGRAPH, _FILE = "rlnMicrographName", "rlnMicrographCoordinates"
+_MICROGRAPH, COORDINATE_FILE = "rlnMicrographName", "rlnMicrographCoordinates"
 _GROUP, _BOX, _PIXEL = "rlnOpticsGroup", "rlnImageSize", "rlnMicrographPixelSize"
 _MICROGRAPH_PIXELS = (_PIXEL, "rlnMicrographOriginalPixelSize")
 _IMAGE, _IMAGE_PIXEL = "rlnImageName", "rlnImagePixelSize"
@@ -124,7 +124,7 @@ def write_autopick_index(path: Path | str, rows: Iterable[tuple[Path | str, Path
         The file cannot be written.
     """
     pairs = [(Path(micrograph).as_posix(), Path(coordinates).as_posix()) for micrograph, coordinates in rows]
-    columns = {_MICROGRAPH: [micrograph for micrograph, _ in pairs], _FILE: [file for _, file in pairs]}
+    columns = {_MICROGRAPH: [micrograph for micrograph, _ in pairs], COORDINATE_FILE: [file for _, file in pairs]}
     write_tables(path, {"coordinate_files": columns})
 
 
@@ -136,8 +136,8 @@ def read_autopick_index(path: Path | str) -> list[tuple[str, str]]:
     InputError
         The file is missing, unreadable, or no such list.
     """
-    table = read_table(path, None, (_MICROGRAPH, _FILE))
-    return list(zip(table[_MICROGRAPH], table[_FILE], strict=True))
+    table = read_table(path, None, (_MICROGRAPH, COORDINATE_FILE))
+    return list(zip(table[_MICROGRAPH], table[COORDINATE_FILE], strict=True))
 
 
 def is_index(path: Path) -> bool:
@@ -151,7 +151,7 @@ def is_index(path: Path) -> bool:
     if path.suffix.lower() != ".star":
         return False
     with readable(path), path.open("rb") as stream:
-        return f"_{_FILE}".encode() in stream.read(_BEGINNING)
+        return f"_{COORDINATE_FILE}".encode() in stream.read(_BEGINNING)
 
 
 def write_particles(path: Path | str, sets: Sequence[tuple[Picks, PicksInfo]]) -> None:
@@ -246,7 +246,7 @@ def read_star(path: Path | str, first_class: int = 1, *, shifts: bool = True) ->
     table = _joined(path, {name: table for name, table in tables.items() if table.keys() >= {X, Y}})
     if table is None:
         remedy = "give a file with coordinates"
-        if any(_FILE in other for other in tables.values()):
+        if any(COORDINATE_FILE in other for other in tables.values()):
             remedy = "it lists coordinate files, so give one of these or their folder"
         raise InputError(f"{path} has no table with _rlnCoordinateX and _rlnCoordinateY; {remedy}.", path)
     of_group = _OfGroup(path, table, tables.get("optics", {}))
@@ -362,10 +362,8 @@ def _shifted(
             "micrographs; add _rlnMicrographOriginalPixelSize to data_optics, or leave the shifts with --no-shifts.",
             path,
         )
-    note = (
-        f"{path}: the refined shifts ({labels[0]}, {labels[1]}) were subtracted from the coordinates of "
-        f"{counted(moved, 'particle')}{assumed}; --no-shifts leaves them."
-    )
+    note = f"{path}: the refined shifts ({labels[0]}, {labels[1]}) were subtracted from the coordinates of "
+    note += f"{counted(moved, 'particle')}{assumed}; --no-shifts leaves them."
     return x - by_x * scale, y - by_y * scale, (note,)
 
 
