@@ -50,7 +50,7 @@ def command(
 ) -> int:
     """Pick particles in micrographs as they arrive in folders.
 
-    Each file is picked as soon as it is complete. The results are those of gempick pick, and whole at any moment;
+    Each file is picked as soon as it is complete. The results are those of gempick pick, and complete at any moment;
     started again with the same output folder, the command continues. Ctrl-C and SIGTERM end it after the current
     micrograph.
     """
