@@ -50,6 +50,7 @@ from qtpy.QtWidgets import QApplication, QWidget
 app = QApplication([])
 from napari_gempick.widgets.panels.search import command_line
 from napari_gempick.widgets.state.controller import Controller
+from napari_gempick.widgets.background.folder_watch import FolderWatch
 from napari_gempick.widgets.background.pick_counter import PickCounter
 from napari_gempick.widgets.background.fdr_estimator import FdrEstimator
 from napari_gempick.widgets.panels.export import ExportPanel
@@ -63,12 +64,13 @@ from napari_gempick.widgets.background.background_tasks import BackgroundTasks
 controller = Controller()
 searches, counter, estimates = SearchRunner(controller), PickCounter(controller), FdrEstimator(controller)
 from types import SimpleNamespace
+watch = FolderWatch(controller, searches)
 still = SimpleNamespace(connect=print)
 drawing, layers = SimpleNamespace(changed=still, view=""), SimpleNamespace(seen_changed=still, seen=None)
 area = SimpleNamespace(show=print, take=print, changed=still)
 layers.picks = SimpleNamespace(show_false=print)
 parts = [
-    MicrographsPanel(controller, searches, counter, print, print),
+    MicrographsPanel(controller, searches, counter, watch, print, print),
     TemplatesPanel(controller, drawing, print, print),
     SearchPanel(controller, searches),
     TunePanel(controller, counter, estimates, layers, area, QWidget(), print, print),
@@ -89,6 +91,7 @@ folder = SessionFolder(Path("session"))
 folder.save(controller.state, {}, None)
 folder.close()
 found["session"] = {name: getattr(read_session(folder.path)[0].settings(), name) for name in values}
+watch.close()
 searches.close()
 controller.close()
 print(json.dumps(found))

@@ -183,17 +183,23 @@ class WindowWorker:
         from napari_gempick.workflows.pick import pick_files
 
         settings, micrographs = _what(request)
+        folder = Path(request["folder"])
+
+        def notify(sentence: str) -> None:
+            if sentence not in _about_files(folder):
+                self._say(run=number, event="said", sentence=sentence)
+
         run = pick_files(
             settings,
             micrographs,
-            Path(request["folder"]),
+            folder,
             overwrite=True,
             keep_others=True,
             cancel=self._cancels.setdefault(number, threading.Event()),
             progress=lambda p: self._say(
                 run=number, event="progress", finished=p.finished, total=p.total, share=p.share
             ),
-            notify=lambda sentence: self._say(run=number, event="said", sentence=sentence),
+            notify=notify,
             stage=lambda text: self._say(run=number, event="stage", text=text),
             finished=lambda row: self._say(run=number, event="micrograph", row=row),
         )
@@ -205,6 +211,17 @@ def _what(request: dict[str, Any]) -> tuple[PickSettings, list[MicrographFile]]:
     from napari_gempick.results.run_rows import micrograph_of
 
     return make_settings(request["settings"]), [micrograph_of(row) for row in request["micrographs"]]
+
+
+def _about_files(folder: Path) -> list[str]:
+    """Return what a run says of the picks in its own files, which are not those that the window shows and exports."""
+    from napari_gempick.results.run_file import read_run
+    from napari_gempick.results.run_rows import run_notes
+
+    try:
+        return run_notes(read_run(folder))
+    except GempickError:  # there is none yet
+        return []
 
 
 def main() -> None:

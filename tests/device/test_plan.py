@@ -134,3 +134,14 @@ def test_dask_is_not_imported_and_can_be(tmp_path):
         "from dask.array.fft import fft_wrap\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("limits", "expected"), [({}, 8000), ({"memory.max": "max\n"}, 8000), ({"memory.max": "3000\n"}, 3000)]
+)
+def test_memory_is_that_of_the_computer_or_of_its_control_group(monkeypatch, tmp_path, limits, expected):
+    monkeypatch.setattr(cores, "_CGROUP", tmp_path)
+    monkeypatch.setattr(cores.os, "sysconf", {"SC_PAGE_SIZE": 4, "SC_PHYS_PAGES": 2000}.__getitem__)
+    for name, text in limits.items():
+        (tmp_path / name).write_text(text)
+    assert cores.usable_memory() == expected

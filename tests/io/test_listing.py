@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mrc_files import mrc_bytes
+from napari_gempick.io.images.mrc import write_mrc
 from napari_gempick.io.listing import MicrographFile, find_micrographs, without_collisions
 from napari_gempick.io.names import free_path
 from napari_gempick.io.star import write_tables
@@ -230,3 +231,20 @@ def test_the_first_free_path(tmp_path):
         assert path == tmp_path / expected
         path.touch()
     assert free_path(tmp_path, "side.mrc", taken=lambda path: not path.exists()) == tmp_path / "side.mrc"
+
+
+@pytest.mark.parametrize("marker", ["run.json", "session.json"])
+def test_images_in_a_folder_of_results_are_not_micrographs(tmp_path, marker):
+    """Maps, masks and templates beside run.json or session.json; folders of these names elsewhere hold micrographs."""
+    for name in (
+        "gempick/maps/a_ncc.mrc",
+        "gempick/masks/side.mrc",
+        "gempick/templates/average.mrc",
+        "maps/b.mrc",
+        "a.mrc",
+    ):
+        write_mrc(tmp_path / name, np.zeros((8, 8), np.float32), 2.0)
+    (tmp_path / "gempick" / marker).write_text("{}")
+    assert [file.output_stem for file in find_micrographs([tmp_path])] == ["a", "maps/b"]
+    named = find_micrographs([tmp_path / "gempick" / "templates"])
+    assert [file.output_stem for file in named] == ["average"], "a folder that is named itself"

@@ -104,10 +104,13 @@ def test_an_error_is_logged_and_every_message_is_one_line(tmp_path):
     assert "WARNING a\n    b\\rc\n" in text and text.endswith("ERROR test has ended: It is wrong.\n")
 
 
-def test_verbose_prints_the_same(data, tmp_path):
-    words = ["pick", data / "mics/mic0.mrc", "--templates", data / "side.mrcs", "--diameter", 120, "--angle-step", 0]
+def test_verbose_prints_the_same(few, data, tmp_path):
+    """Sentences for the user, here why a micrograph failed, are printed once."""
+    words = ["pick", few, "--templates", data / "side.mrcs", "--diameter", 120, "--angle-step", 0]
     command = [sys.executable, "-m", "napari_gempick", *words, "-o", tmp_path / "out", "--verbose"]
     done = subprocess.run(list(map(str, command)), capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == 1, done.stderr
     printed = [line[20:] for line in done.stderr.splitlines() if LINE.match(line)]
-    assert printed == read(tmp_path / "out") and len(printed) > 4
+    logged = read(tmp_path / "out")
+    assert printed == [line for line in logged if not line.startswith("WARNING")] and len(logged) > len(printed) > 4
+    assert done.stderr.count("torn.mrc is truncated") == 1

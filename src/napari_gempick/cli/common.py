@@ -81,7 +81,9 @@ def _printed(verbose: bool) -> Iterator[None]:
         return
     from napari_gempick.results.log_file import listening
 
-    with listening(logging.StreamHandler()):
+    handler = logging.StreamHandler()
+    handler.addFilter(lambda record: not hasattr(record, "told"))  # sentences for the user are printed anyway
+    with listening(handler):
         yield
 
 

@@ -1,4 +1,4 @@
-"""How many CPU threads this process may use without crowding out others."""
+"""How many CPU threads and how much memory this process may use without crowding out others."""
 
 from __future__ import annotations
 
@@ -36,3 +36,14 @@ def usable_cores() -> int:
         if text.isdigit() and int(text) > 0:
             limits.append(int(text))
     return max(1, min(limits))
+
+
+def usable_memory() -> int:
+    """Return the smaller of the computer's memory and the cgroup's limit, bytes; 0 where neither is known."""
+    limits = []
+    with contextlib.suppress(AttributeError, OSError, ValueError):  # not on Windows
+        limits.append(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+    for name in ("memory.max", "memory/memory.limit_in_bytes"):
+        with contextlib.suppress(OSError, ValueError):
+            limits.append(int((_CGROUP / name).read_text(encoding="ascii")))
+    return max(0, min(limits, default=0))

@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
 
 _SUFFIX = re.compile(r"\.(mrcs?(\.gz|\.bz2)?|tiff?)$", re.IGNORECASE)
+_RESULTS = {"run.json", "session.json"}
+_BESIDE_RESULTS = ("maps", "excluded", "excluded_edited", "excluded_shared", "masks", "templates", "particles")
+"""Folders beside one of these files hold images that are not micrographs."""
 _GLOB = re.compile(r"[*?\[]")
 _PLAIN_STEM = re.compile(r"_(PSD?|noDW|EVN|ODD|ctf|ctffind\d?|diag|diagnostic)$", re.IGNORECASE)
 """What RELION, MotionCor and CTFFIND add to a name: of power spectra, and sums of some frames or without weights."""
@@ -167,7 +170,10 @@ def _in_folder(folder: str, skipped: tuple[str, ...], notify: Callable[[str], No
 
 
 def walk(root: str, skipped: Sequence[str]) -> list[str]:
-    """Return the paths below an absolute folder that have the name of a micrograph; links are followed once."""
+    """Return the paths below an absolute folder that have the name of a micrograph; links are followed once.
+
+    Maps, masks, templates and particles in a folder of results are left out.
+    """
     skipped = _inside(root, skipped)
     found: list[str] = []
     seen: set[str] = set()
@@ -177,7 +183,8 @@ def walk(root: str, skipped: Sequence[str]) -> list[str]:
             folders.clear()
             continue
         seen.add(real)
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        beside = _BESIDE_RESULTS if _RESULTS & set(names) else ()
+        folders[:] = sorted(name for name in folders if not name.startswith(".") and name not in beside)
         found += [os.path.join(where, name) for name in names if _is_micrograph(name)]
     return found
 

@@ -21,6 +21,9 @@ LOG_FILE = "gempick.log"
 FORMAT = "%(asctime)s %(levelname)s %(message)s"
 ROOT = logging.getLogger("napari_gempick")
 
+TOLD = {"told": True}
+"""Marks a message that the user reads elsewhere."""
+
 _levels = threading.Lock()
 _handlers = 0
 
@@ -119,7 +122,7 @@ def logged(notify: Callable[[str], None], log: logging.Logger) -> Callable[[str]
     """Return what tells the user a sentence and logs it."""
 
     def tell(sentence: str) -> None:
-        log.warning("%s", sentence)
+        log.warning("%s", sentence, extra=TOLD)
         notify(sentence)
 
     return tell

@@ -7,8 +7,15 @@ from scipy import ndimage
 
 from helpers import Blobs, bank_of, search
 from napari_gempick.engine.preprocess.ctf import CtfTransfer
-from napari_gempick.engine.preprocess.defects import median
-from napari_gempick.engine.preprocess.fourier_filters import Averaging, Whitening, frequencies, product
+from napari_gempick.engine.preprocess.fourier_filters import (
+    Averaging,
+    Whitening,
+    crop_spectrum,
+    cropped_transform,
+    frequencies,
+    product,
+)
+from napari_gempick.engine.preprocess.grey_levels import median, mostly_beyond, standardised
 from napari_gempick.engine.preprocess.prepare import prepare, remove_gradient, remove_hot_pixels
 from napari_gempick.engine.templates.masks import ShapeMask
 from napari_gempick.model.ctf import Ctf
@@ -125,3 +132,25 @@ def test_the_quick_median_is_the_median(size, kind):
     elif kind == "outliers in step":  # where a sample is taken
         values[:: max(1, size // 2**16)] += 100
     assert median(values) == float(np.median(values))
+    for level in (0.25, 3e7):
+        away = np.abs((values.astype(np.float64) - level).astype(np.float32))
+        assert median(values, level) == pytest.approx(float(np.median(away)), abs=0 if level > 1 else 1e-7)
+        distances = np.quantile(away, [0.1, 0.45, 0.499, 0.501, 0.55, 0.9])
+        wanted = [2 * np.count_nonzero(away >= distance) > size for distance in distances]
+        assert [mostly_beyond(values, level, distance) for distance in distances] == wanted
+
+
+@pytest.mark.parametrize("shape", [(60, 64), (61, 63), (120, 45)])
+@pytest.mark.parametrize("cropped", [(30, 32), (31, 33), (17, 20)])
+def test_a_cropped_transform_is_the_cropped_part_of_the_transform(shape, cropped):
+    image = np.random.default_rng(5).standard_normal(shape).astype(np.float32)
+    wanted = crop_spectrum(scipy.fft.rfft2(image), shape[0], cropped)
+    assert np.array_equal(cropped_transform(image.copy(), cropped), wanted)
+
+
+def test_standardised_in_double_precision():
+    """Grey levels of 1e5 on unit noise, in blocks that do not divide the image."""
+    image = (1e5 + np.random.default_rng(4).standard_normal((1237, 411))).astype(np.float32)
+    wanted = (image.astype(np.float64) - image.mean(dtype=np.float64)) / image.std(dtype=np.float64)
+    found = standardised(image, float(np.median(image)))
+    assert found.dtype == np.float32 and np.abs(found - wanted).max() < 2e-6

@@ -26,7 +26,7 @@ def test_search_shows_layers_that_fit(picked, planted):
     assert set(points.features.columns) == {"score", "view", "psi", "template", "made"}
     assert layers.layer(NCC).contrast_limits == [-1, 1]
     for layer in (micrograph, index, points):
-        np.testing.assert_allclose(layer.scale, 0.2)
+        np.testing.assert_allclose(layer.scale, 2.0)
     x, y = (int(n) for n in planted["one"][0])
     assert str(index.features["view"][int(index.data[y, x])]) == "particle"
     assert picked.viewer.layers.selection.active is not None
@@ -195,7 +195,7 @@ def test_micrograph_without_a_pixel_size(dock, tmp_path, qtbot):
     assert dock.micrographs.pixel_size.native.text() == "unknown: type it"
     dock.micrographs.pixel_size.native.setValue(1.5)
     qtbot.waitUntil(lambda: dock.controller.loaded.pixel_size == 1.5)
-    np.testing.assert_allclose(dock.layers.layer(MICROGRAPH).scale, 0.15)
+    np.testing.assert_allclose(dock.layers.layer(MICROGRAPH).scale, 1.5)
 
 
 def test_what_cannot_be_closed_does_not_keep_the_others_open(hidden_viewer):

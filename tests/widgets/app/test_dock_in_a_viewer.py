@@ -34,5 +34,5 @@ def test_open_images_are_adopted_and_picks_lie_on_them(make_napari_viewer, data,
         str(tmp_path / "one_autopick.star")
     )
     assert kind == "points" and points.tolist() == [[70.0, 60.0]]
-    np.testing.assert_allclose(options["scale"], 0.2)
+    np.testing.assert_allclose(options["scale"], 2.0)
     dock.shut()

@@ -5,6 +5,9 @@ import shlex
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 from qtpy.QtWidgets import QApplication
 
 from napari_gempick import read_stack
@@ -12,7 +15,7 @@ from napari_gempick.cli import main
 from napari_gempick.cluster.export import export_job
 from napari_gempick.io.coordinates import read_coordinates
 from napari_gempick.io.images.mrc import write_mrc
-from napari_gempick.widgets.layers.excluded import ERASE, PAINT
+from napari_gempick.widgets.layers.excluded import ERASE, PAINT, ExcludedArea
 from napari_gempick.widgets.state.exporting import chosen_picks, shared_settings
 from napari_gempick.widgets.state.masks import Mask, MaskFiles
 from napari_gempick.workflows.retune import retune
@@ -167,6 +170,32 @@ def test_a_folder_that_is_opened_again_while_it_is_open_keeps_its_masks(searched
     assert path.exists() and seen(controller) == left
 
 
+def test_another_folder_of_results_has_the_masks_of_earlier_sessions(searched, tmp_path):
+    """Those of this session too; undo brings the earlier one back there, and other micrographs get none of them."""
+    controller, stem = searched.controller, searched.controller.stem
+    left_half(searched)
+    path = controller.folder.path
+    controller.open_folder(path)  # another session: the mask is a file now
+    searched.idle()
+    assert not controller.state.masks
+    earlier = (path / "excluded_edited" / f"{stem}.mrc.gz").read_bytes()
+    for number, edited in enumerate((False, True)):
+        if edited:
+            controller.exclude(Mask.of(np.ones((220, 240), bool), 2.0))
+            searched.idle()
+        new = tmp_path / f"new{number}"
+        assert controller.use_folder(new)
+        controller.save_now()
+        copy = new / "excluded_edited" / f"{stem}.mrc.gz"
+        assert (copy.read_bytes() == earlier) != edited, "what this session edited comes before it"
+        controller.undo() if edited else None
+        controller.save_now()
+        assert copy.read_bytes() == earlier
+        controller.open_folder(path)
+        searched.idle()
+    assert [file.name for file in (new / "excluded_edited").iterdir()] == [f"{stem}.mrc.gz"]
+
+
 def test_a_micrograph_of_the_same_name_in_another_folder_is_another(searched, tmp_path):
     controller = searched.controller
     path, stem = left_half(searched), controller.stem
@@ -219,3 +248,25 @@ def test_the_overlay_follows_the_eye_and_the_pixel_size(hand, searched_once, tmp
     left_half(hand)
     layer.visible = True
     assert area.shown and np.asarray(layer.data)[100, 20] == 1 and np.asarray(layer.data)[100, 200] == 0
+
+
+@given(data=st.data(), n=st.integers(1, 5), ny=st.integers(1, 40), nx=st.integers(1, 40))
+@settings(max_examples=60, deadline=None)
+def test_squares_that_are_painted_are_the_pixels_of_the_mask(data, n, ny, nx):
+    """Only rows of changed squares are touched; the rest keeps its finer outline, also in odd numbers of columns."""
+    coarse = (-(-ny // n), -(-nx // n))
+    before, painted, changed = (
+        data.draw(arrays(bool, shape, fill=st.just(value)))
+        for shape, value in (((ny, nx), False), (coarse, True), (coarse, False))
+    )
+    changed[0, 0] = True
+    area = ExcludedArea.__new__(ExcludedArea)
+    area._squares, area._packed = n, np.packbits(before, axis=1)
+    area._paint(changed, painted, (ny, nx))
+    expected = before.copy()
+    for y, x in np.ndindex(ny, nx):
+        if changed[y // n, x // n]:
+            expected[y, x] = painted[y // n, x // n]
+    mask = Mask.of_packed((ny, nx), area._packed, 1.0)
+    np.testing.assert_array_equal(mask.array(), expected)
+    assert mask == Mask.of(expected, 1.0), "masks with the same pixels are the same"

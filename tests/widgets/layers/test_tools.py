@@ -51,7 +51,7 @@ def test_no_tool_acts_while_a_mask_is_drawn_or_another_layer_paints(hand, search
     hand.open_searched(searched_once, tmp_path / "session")
     controller, tools, viewer = hand.controller, hand.dock.tools, hand.viewer
     viewer.reset_view()
-    labels = viewer.add_labels(np.zeros((220, 240), np.uint8), scale=(0.2, 0.2), units=("nm", "nm"))
+    labels = viewer.add_labels(np.zeros((220, 240), np.uint8), scale=(2.0, 2.0), units=("angstrom", "angstrom"))
     hand.click(hand.dock.tool_bar.buttons["erase"])
     labels.mode = "paint"
     hand.stroke(planted["one"][0], planted["one"][1])

@@ -25,7 +25,7 @@ def ball(tmp_path):
 
 def test_projections_of_a_ball_are_equal_discs(ball, tmp_path):
     ((images, options, kind),) = template_stack(ball, angle_step=60.0)
-    assert kind == "image" and options["scale"] == (1.0, 0.2, 0.2) and len(images) > 3
+    assert kind == "image" and options["scale"] == (1.0, 2.0, 2.0) and len(images) > 3
     y, x = np.indices(images.shape[1:]) - images.shape[1] // 2
     disc = np.exp(-(y**2 + x**2) / 18.0)
     for image in images:
@@ -43,7 +43,7 @@ def test_rotated_stacks_are_the_template_turned(tmp_path):
     template[14:19, 16:26] = 1.0  # a bar from the centre to the right
     layer = Image(template, name="bar", metadata={"gempick": {"pixel_size": 2.0}})
     (masks, options, _), (turned, more, _) = rotated_stack(layer, "circle", 56.0, angle_step=90.0)
-    assert options["name"] == "bar masks" and more["scale"] == (90.0, 0.2, 0.2)
+    assert options["name"] == "bar masks" and more["scale"] == (90.0, 2.0, 2.0)
     assert masks.shape == turned.shape == (4, *turned.shape[1:]) and masks.max() == 1.0
     c = turned.shape[1] // 2
     ends = [turned[k][c + dy, c + dx] for k, (dy, dx) in enumerate([(0, 7), (-7, 0), (0, -7), (7, 0)])]

@@ -8,7 +8,8 @@ from qtpy.QtCore import QPoint, Qt
 
 from napari_gempick.io.listing import find_micrographs
 from napari_gempick.io.star import write_tables
-from napari_gempick.widgets.state.curating import read_ctf_values, spread
+from napari_gempick.widgets.panels.template_actions import average_dialog
+from napari_gempick.widgets.state.curating import numbers_of, read_ctf_values, spread
 from napari_gempick.widgets.state.exporting import picks_by_micrograph
 
 
@@ -127,3 +128,24 @@ def test_a_micrograph_is_rejected_in_the_table_and_found_in_the_plot(hand, searc
     controller.undo()
     assert not controller.state.rejected
     assert np.isnan(window._numbers["one"].values["excluded"]) or window._numbers["one"].values["excluded"] == 0
+
+
+def test_false_picks_are_those_of_the_thresholds_that_they_were_estimated_at(searched):
+    """At other thresholds nothing is known of them, which is better than the number of the search."""
+    controller, counter = searched.controller, searched.counter
+
+    def known():
+        values = numbers_of(controller, counter.counts, counter.details, {})
+        return {stem: not np.isnan(one.values["false"]) for stem, one in values.items()}
+
+    assert known() == {"one": True, "two": True}
+    controller.set_scope(True)
+    controller.set_threshold(None, 0.6)
+    assert known() == {"one": controller.stem != "one", "two": controller.stem != "two"}
+    controller.undo()
+    assert known() == {"one": True, "two": True}
+
+
+@pytest.mark.parametrize(("by_hand", "seen", "asked"), [(3, 3, False), (0, 5, False), (3, 5, True)])
+def test_only_a_choice_is_asked_about(qapp, by_hand, seen, asked):
+    assert ("only" in average_dialog(None, 100.0, by_hand=by_hand, seen=seen).asdict()) == asked

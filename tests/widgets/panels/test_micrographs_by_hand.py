@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from qtpy.QtCore import Qt
 from qtpy.QtGui import QDesktopServices
+from qtpy.QtWidgets import QApplication
 
 from napari_gempick.io.stack import read_stack, write_mrc
 from napari_gempick.widgets.panels import export
@@ -12,6 +13,14 @@ from napari_gempick.widgets.panels import export
 def canvas_text(viewer):
     overlay = viewer.canvas.overlays["text"] if hasattr(viewer, "canvas") else viewer.text_overlay
     return overlay.text if overlay.visible else ""
+
+
+def overlays(viewer):
+    """What napari draws over the canvas, in old and new versions of it."""
+    canvas = viewer.window._qt_viewer.canvas
+    name = "_viewer_overlay_to_visual" if hasattr(canvas, "_viewer_overlay_to_visual") else "_overlay_to_visual"
+    for made in getattr(canvas, name).values():
+        yield from made
 
 
 @pytest.fixture
@@ -101,7 +110,9 @@ def test_a_drawing_stays_when_it_cannot_be_written(listed, data):
     row = hand.dock.templates.views["particle"]
     row.mask.native.setCurrentIndex(row.mask.native.findText("draw a mask..."))
     viewer.layers["Mask particle"].data = np.zeros((88, 88), np.uint8)
-    shapes = viewer.add_shapes([[20, 20], [20, 60], [60, 60], [60, 20]], scale=(0.2, 0.2), units=("nm", "nm"))
+    shapes = viewer.add_shapes(
+        [[20, 20], [20, 60], [60, 60], [60, 20]], scale=(2.0, 2.0), units=("angstrom", "angstrom")
+    )
     viewer.layers.selection.active = shapes
     masks = controller.folder.path / "masks"
     masks.write_text("in the way")
@@ -132,3 +143,21 @@ def test_nothing_explains_itself(hand, searched_once, tmp_path, monkeypatch):
     assert "no picks" in asked[0] and path.read_bytes() == before
     hand.choose(hand.dock.templates.add.menu(), "Average of picks")
     assert "no picks to average" in hand.said[-1][1]
+
+
+def test_the_scale_bar_is_in_angstroms_at_every_zoom(hand, data):
+    """A length that a person reads at once, never in kÅ, and not longer than the room it has."""
+    hand.controller.add_micrographs([data])
+    hand.until(lambda: hand.controller.loaded is not None and "Micrograph" in hand.viewer.layers)
+    QApplication.processEvents()
+    camera = hand.viewer.scene.camera if hasattr(hand.viewer, "scene") else hand.viewer.camera
+    bar = hand.viewer.canvas.overlays["scale_bar"] if hasattr(hand.viewer, "canvas") else hand.viewer.scale_bar
+    seen = []
+    for zoom, length in ((0.01, 500), (0.29, 500), (0.31, 200), (1.0, 100), (7.0, 20), (80.0, 1)):
+        camera.zoom = zoom
+        assert bar.length == length and bar.visible, zoom
+        (node,) = (one.node for one in overlays(hand.viewer) if type(one).__name__ == "VispyScaleBarOverlay")
+        seen.append(node.text.text)
+    assert [text if isinstance(text, str) else text[0] for text in seen] == [
+        "500 Å", "500 Å", "200 Å", "100 Å", "20 Å", "1 Å"
+    ]  # fmt: skip

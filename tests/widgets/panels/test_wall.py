@@ -68,3 +68,23 @@ def test_the_wall_follows_the_slider_and_a_click_opens_a_micrograph(hand, search
     hand.until(lambda: len(wall.marks["one"]) == 0)
     controller.reject_micrographs(["two"], True)
     hand.until(lambda: wall.stems == ["one"])
+
+
+def test_wall_and_curate_share_their_place_and_keep_their_room(hand, searched_once, tmp_path):
+    """Open together they are tabs: names stay whole, and the hidden one is up to date when it is seen again."""
+    hand.open_searched(searched_once, tmp_path / "session")
+    dock = hand.dock
+    hand.click(dock.tune.wall)
+    wall = dock.wall.widget
+    hand.until(lambda: len(wall.marks) == 2)
+    dock.micrographs.set_open(True)
+    hand.click(dock.micrographs.curate)
+    curate = dock.curate.widget
+    hand.until(lambda: curate.table.topLevelItemCount() == 2 and wall.visibleRegion().isEmpty())
+    assert not curate.visibleRegion().isEmpty()
+    header, names = curate.table.header(), curate.table.fontMetrics().horizontalAdvance("a_name_of_a_micrograph")
+    assert header.sectionSize(0) > names
+    hand.controller.set_threshold(None, 0.99)
+    hand.click(dock.tune.wall)
+    hand.until(lambda: not wall.visibleRegion().isEmpty() and [len(marks) for marks in wall.marks.values()] == [0, 0])
+    hand.idle()

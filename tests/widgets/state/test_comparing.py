@@ -36,7 +36,7 @@ def test_points_follow_the_threshold(compared, qtbot):
     assert len(colours) == 2
     assert {str(symbol) for symbol in layer.symbol} == {"disc", "square"}
     assert compared.viewer.layers.selection.active == compared.layers.layer("Picks")
-    np.testing.assert_allclose(layer.scale, 0.2)
+    np.testing.assert_allclose(layer.scale, 2.0)
     compared.controller.set_threshold(None, 0.1)
     here = len(compared.controller.choice) - 3
     assert here > 0

@@ -10,6 +10,8 @@ from helpers import Blobs
 from napari_gempick.cli import main
 from napari_gempick.io.coordinates import read_coordinates
 from napari_gempick.io.stack import write_mrc
+from napari_gempick.results.run_file import read_run
+from napari_gempick.results.run_rows import run_notes
 from napari_gempick.widgets.background.fdr_estimator import FdrEstimator
 from napari_gempick.widgets.panels.search import command_line
 from napari_gempick.widgets.panels.template_actions import average_picks, project
@@ -334,3 +336,14 @@ def test_earlier_sessions_are_read_for_an_empty_list_only(session, data, monkeyp
     session.controller.add_micrographs([data / "two.mrc"])
     session.idle()
     assert asked == [1] and len(session.controller.state.files) == 2
+
+
+def test_a_search_says_nothing_of_picks_that_nobody_sees(searched):
+    """Its own files hold the picks at the thresholds of the moment; the window shows and exports others."""
+    searched.controller.set_threshold(None, 0.11)
+    searched.idle()
+    searched.searches.start(searched.controller.state.files, maps=False)
+    searched.idle()
+    folder = searched.controller.folder.path
+    assert run_notes(read_run(folder)), "that most of these picks are false"
+    assert not [sentence for _, sentence in searched.said if sentence in run_notes(read_run(folder))]

@@ -133,7 +133,29 @@ def test_a_mask_takes_an_eighth_and_reads_the_same():
     assert shown.tolist() == [True, False, False, True, True]
 
 
-# only what changed
+# only what changed, once the slider rests
+
+
+def test_while_a_slider_moves_the_picks_of_other_micrographs_wait(many, monkeypatch):
+    """One move is counted at once; after further ones nothing is, until the slider rests."""
+    controller, counter, later, chosen = many.controller, many.counter, [], Counts()
+    real = CandidateSelection.choose
+
+    def choose(self, tune, edits):
+        chosen[tune.threshold("particle")] += 1
+        return real(self, tune, edits)
+
+    monkeypatch.setattr(CandidateSelection, "choose", choose)
+    monkeypatch.setattr(controller.background, "later", lambda seconds, call: later.append(call))
+    for threshold in (0.8, 0.1, 0.85, 0.6):
+        controller.set_threshold("particle", threshold)
+    many.wait(lambda: later)
+    assert chosen[0.1] + chosen[0.85] + chosen[0.6] == 0 and counter.busy
+    monkeypatch.setattr(counter, "_rests", 0.0)  # the slider rests
+    later.pop()()
+    many.idle()
+    assert chosen[0.6] >= MANY and chosen[0.1] + chosen[0.85] == 0
+    assert counter.counts == dict.fromkeys(counter.counts, 2) and len(counter.counts) == MANY
 
 
 def test_a_correction_counts_one_micrograph(many, monkeypatch):

@@ -16,6 +16,7 @@ import numpy as np
 from scipy import ndimage
 
 from napari_gempick.engine.preprocess.fourier_filters import random_phases
+from napari_gempick.engine.preprocess.grey_levels import median
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -48,8 +49,6 @@ PASSES = 3
 """What stands out may hide beside what stands out more."""
 SAMPLE = 2**20
 """About this many pixels, from evenly spaced rows, give the level and the noise."""
-BLOCK = 2**17
-"""Pixels that are worked on at a time, so that they stay in the cache."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,50 +80,6 @@ class Defects:
         return (
             f"{text} {'was' if only_one else 'were'} replaced by noise like that around {'it' if only_one else 'them'}."
         )
-
-
-def above(pixels: NDArray[np.float32], level: float, out: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
-    """Return pixels minus a level in single precision, however large the level; perhaps in `out`."""
-    if abs(level) < 2**24:
-        return np.subtract(pixels, np.float32(level), out=out)
-    return (pixels.astype(np.float64) - level).astype(np.float32)
-
-
-def median(values: NDArray[np.float32], level: float | None = None) -> float:
-    """Return the median of finite pixels, or of their distances from a level; all are compared, but few sorted."""
-    flat = values.ravel()
-    buffer = np.empty(BLOCK, np.float32)
-
-    def of(part: NDArray[np.float32], out: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
-        if level is None:
-            return part
-        part = above(part, level, out)
-        return np.abs(part, out=part)
-
-    if flat.size >= SAMPLE // 4:
-        low, high = np.quantile(of(flat[:: max(1, flat.size // 2**16)]), (0.49, 0.51), method="nearest")
-        first, between = (flat.size - 1) // 2, []
-        for start in range(0, flat.size, BLOCK):
-            part = flat[start : start + BLOCK]
-            part = of(part, buffer[: part.size])
-            inside = part >= low
-            first -= part.size - int(np.count_nonzero(inside))
-            inside &= part <= high
-            between.append(part[inside])
-        few = np.concatenate(between)
-        last = first + 1 - flat.size % 2
-        if first >= 0 and last < few.size:
-            return float(np.mean(np.partition(few, (first, last))[[first, last]]))
-    return float(np.median(of(flat)))
-
-
-def mostly_beyond(values: NDArray[np.float32], level: float, distance: float) -> bool:
-    """Return whether more than half of the pixels are at least as far from a level; then their median distance is."""
-    flat, buffer, count = values.ravel(), np.empty(BLOCK, np.float32), 0
-    for start in range(0, flat.size, BLOCK):
-        part = above(flat[start : start + BLOCK], level, buffer[: flat.size - start])
-        count += int(np.count_nonzero(np.abs(part, out=part) >= distance))
-    return 2 * count > flat.size
 
 
 def replace_defects(image: NDArray[np.float32], least: float = LEAST) -> tuple[NDArray[np.float32], Defects | None]:

@@ -16,7 +16,7 @@ import numpy as np
 import scipy.fft
 from scipy import ndimage
 
-from napari_gempick.engine.preprocess.defects import BLOCK, OUTLIER_SIGMA, above, median, mostly_beyond, replace_defects
+from napari_gempick.engine.preprocess.defects import OUTLIER_SIGMA, replace_defects
 from napari_gempick.engine.preprocess.fourier_filters import (
     RINGING,
     crop_spectrum,
@@ -26,6 +26,7 @@ from napari_gempick.engine.preprocess.fourier_filters import (
     pad_smoothly,
 )
 from napari_gempick.engine.preprocess.fourier_filters import transfer as radial
+from napari_gempick.engine.preprocess.grey_levels import above, median, mostly_beyond, standardised
 from napari_gempick.engine.tiles import FLOOR, ROUNDING
 
 if TYPE_CHECKING:
@@ -76,37 +77,9 @@ def normalise(image: NDArray[np.float32]) -> tuple[NDArray[np.float32], int]:
     farthest = float(max(-above(image.min(), level), above(image.max(), level)))
     far_from = farthest / OUTLIER_SIGMA / 1.4826
     if mostly_beyond(image, level, far_from) or not 0 < median(image, level) < far_from:
-        return _standardised(image, level), 0
+        return standardised(image, level), 0
     flat, far = replace_defects(above(image, level), OUTLIER_SIGMA)
-    return _standardised(flat, 0.0), 0 if far is None else int(np.count_nonzero(far.where))
-
-
-def _standardised(image: NDArray[np.float32], level: float) -> NDArray[np.float32]:
-    """Return an image, less a level, with zero mean and unit standard deviation.
-
-    That is done in double precision, by blocks that stay in the cache.
-    """
-    step = max(1, BLOCK // image.shape[1])
-    blocks = [image[start : start + step] for start in range(0, len(image), step)]
-    single, double = (np.empty((step, image.shape[1]), kind) for kind in (np.float32, np.float64))
-
-    def at(block: NDArray[np.float32]) -> NDArray[np.float32]:
-        return above(block, level, single[: len(block)])
-
-    def from_mean(block: NDArray[np.float32]) -> NDArray[np.float64]:
-        away: NDArray[np.float64] = np.subtract(at(block), mean, out=double[: len(block)], dtype=np.float64)
-        return away
-
-    mean = sum(float(at(block).sum(dtype=np.float64)) for block in blocks) / image.size
-    squares = 0.0
-    for block in blocks:
-        away = from_mean(block)
-        squares += float(np.square(away, out=away).sum())
-    sigma = math.sqrt(squares / image.size)
-    out = np.empty(image.shape, np.float32)
-    for number, block in enumerate(blocks):
-        np.divide(from_mean(block), sigma, out=out[number * step : (number + 1) * step], casting="same_kind")
-    return out
+    return standardised(flat, 0.0), 0 if far is None else int(np.count_nonzero(far.where))
 
 
 def _padded_length(n: int, multiple: int, margin: int) -> int:

@@ -28,6 +28,7 @@ from napari_gempick.widgets.app.viewing import Viewing
 from napari_gempick.widgets.background.background_tasks import BackgroundTasks
 from napari_gempick.widgets.background.bridge import Bridge
 from napari_gempick.widgets.background.fdr_estimator import FdrEstimator
+from napari_gempick.widgets.background.folder_watch import FolderWatch
 from napari_gempick.widgets.background.pick_counter import PickCounter
 from napari_gempick.widgets.background.search_runner import SearchRunner
 from napari_gempick.widgets.forms.forms import in_window_words
@@ -35,7 +36,7 @@ from napari_gempick.widgets.forms.parts import Panel, agreed, button, row
 from napari_gempick.widgets.layers.drawing import MaskDrawing
 from napari_gempick.widgets.layers.excluded import ExcludedArea
 from napari_gempick.widgets.layers.hover import Hover
-from napari_gempick.widgets.layers.layer_registry import camera_of
+from napari_gempick.widgets.layers.layer_registry import UNIT, camera_of
 from napari_gempick.widgets.layers.layers import INDEX, MICROGRAPH, NCC, PICKS, Layers
 from napari_gempick.widgets.layers.pictures import show_stacks
 from napari_gempick.widgets.layers.tools import PickTools
@@ -97,7 +98,10 @@ class Dock(QWidget):
             self.drawing.begins.connect(put_down)
         self.excluded.begins.connect(self.tools.put_down)
         self.tool_bar = ToolBar(controller, self.tools, self.excluded)
-        self.micrographs = MicrographsPanel(controller, self.searches, self.counter, self.add_sample, self.curate.show)
+        self.watch = FolderWatch(controller, self.searches)
+        self.micrographs = MicrographsPanel(
+            controller, self.searches, self.counter, self.watch, self.add_sample, self.curate.show
+        )
         self.templates = TemplatesPanel(
             controller, self.drawing, lambda: show_stacks(viewer, controller), self.searches
         )
@@ -136,6 +140,7 @@ class Dock(QWidget):
             self.compared,
             self.extraction,
             self.cluster,
+            self.watch,
             self.searches,
             controller,
             self.activity,
@@ -143,7 +148,7 @@ class Dock(QWidget):
         self.tune.set_open(False)
         self.export.set_open(False)
         self.search.set_open(False)
-        Affine(ndim=2, units=("nm", "nm"))  # reads the table of units, for a second, before anybody waits for a layer
+        Affine(ndim=2, units=(UNIT, UNIT))  # reads the table of units, for a second, before anybody waits for a layer
         QTimer.singleShot(0, self.searches.look_at_machine)
         app = QApplication.instance()
         if app is not None:
@@ -351,7 +356,7 @@ class Dock(QWidget):
             self.export.set_open(True)
             if self._is_typing():
                 return
-            self.micrographs.set_open(len(self.controller.state.files) > 1)
+            self.micrographs.set_open(len(self.controller.state.files) > 1 or self.watch.folder is not None)
             self.templates.set_open(False)
             run = self.searches.run
             self.search.set_open(run is not None and len(run.files) > 1)  # its progress and Cancel stay in sight

@@ -36,7 +36,8 @@ class SideWindow:
         if self.widget is None:
             self.widget = self._make()
         if self.widget.parentWidget() is None:
-            self._viewer.window.add_dock_widget(self.widget, name=self._title, area="bottom")
+            add = self._viewer.window.add_dock_widget
+            add(self.widget, name=self._title, area="bottom", tabify=True)  # side by side, neither has room
         frame = self.widget.parentWidget()
         assert frame is not None
         frame.show()

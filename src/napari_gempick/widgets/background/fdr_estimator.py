@@ -64,13 +64,18 @@ class FdrEstimator:
             self.changed.emit()
             return
         self._key, self._rates = key, None
-        controller.background.do(lambda: board.scores(tune), lambda scores: self._take(board, key, scores))
+
+        def work() -> list[FalseRate] | None:
+            scores = board.scores(tune)
+            return None if scores is None else scores.rates()
+
+        controller.background.do(work, lambda rates: self._take(board, key, rates))
         self.changed.emit()
 
-    def _take(self, board: CandidateSelection, key: object, scores: Scores | None) -> None:
-        if key == self._key and scores is not None:
-            self._rates = scores.rates()
-            self._last = board, self._rates
+    def _take(self, board: CandidateSelection, key: object, rates: list[FalseRate] | None) -> None:
+        if key == self._key and rates is not None:
+            self._rates = rates
+            self._last = board, rates
             self.changed.emit()
             self.estimated.emit()
             self._first_look()

@@ -1,9 +1,10 @@
-"""Counts the picks and candidates of every micrograph in the background; only what changed."""
+"""Counts the picks and candidates of every micrograph in the background; only what changed, once the slider rests."""
 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+import time
+from typing import TYPE_CHECKING
 
 import numpy as np
 from psygnal import Signal
@@ -20,16 +21,23 @@ if TYPE_CHECKING:
     from napari_gempick.io.listing import MicrographFile
     from napari_gempick.widgets.state.candidate_selection import CandidateSelection, Choice
     from napari_gempick.widgets.state.controller import Controller
-    from napari_gempick.widgets.state.masks import Mask
-    from napari_gempick.widgets.state.state import State, Tune
+    from napari_gempick.widgets.state.state import State
 
     _Histogram = dict[str, NDArray[np.intp]]
 
+    _Count = tuple[int | None, _Histogram, tuple[float, float]]
+
 BINS = np.linspace(-1, 1, 401)
+REST = 0.2
+"""Seconds without another change after which a moving slider rests."""
+SLICE, MOST = 0.05, 100
+"""Seconds and micrographs that are counted before the window gets the counts."""
 
 
 class PickCounter:
-    """Counts picks, a micrograph at a time, where a new state or result may have changed them.
+    """Counts picks, a few micrographs at a time, where a new state or result may have changed them.
+
+    While a slider moves, the picks of other micrographs wait: what is under the eye comes first.
 
     Parameters
     ----------
@@ -47,24 +55,50 @@ class PickCounter:
         self._total: _Histogram = {}
         self._files: dict[str, MicrographFile] = {}
         self._waiting: dict[str, None] = {}
+        self._in_order = True
+        self._moved = self._rests = 0.0
         self.busy = False
         controller.state_changed.connect(self._state_changed)
         controller.results_changed.connect(self._result_changed)
         controller.choice_changed.connect(self._choice_changed)
 
     def _state_changed(self, state: State, before: State) -> None:
+        new: list[str] = []
         if state.files != before.files:
+            known = self._files
             self._files = {file.output_stem: file for file in state.files}
             for stem in [stem for stem in {**self.counts, **self._histograms} if stem not in self._files]:
                 self._forget(stem)
+            new = [stem for stem, file in self._files.items() if known.get(stem) != file]
         other = any(state.values.get(name) != before.values.get(name) for name in BOARD_SETTINGS)
         if state.lesson != before.lesson:
             self._histograms, self._total = {}, {}
             other = True
-        if state.files != before.files or other:
+        if other or (new and state.lesson is not None):  # which all of them teach
             self.start()
-        elif _counting(state) != _counting(before):
-            self._count_soon(stem for stem in self._files if _counted_with(state, stem) != _counted_with(before, stem))
+            return
+        if state.files != before.files:
+            self._count_soon(new)
+        if changed := self._counted_otherwise(state, before):
+            self._wait_for_rest()
+            self._count_soon(changed)
+
+    def _counted_otherwise(self, state: State, before: State) -> list[str]:
+        """Return the micrographs that may have other picks now; there can be thousands, at every move of a slider."""
+        pairs = ((state.overrides, before.overrides), (state.edits, before.edits), (state.masks, before.masks))
+        own = {stem for now, then in pairs if now is not then for stem in {**now, **then}}
+        changed = [stem for stem in own if any(now.get(stem) != then.get(stem) for now, then in pairs)]
+        if state.tune != before.tune:
+            results = self._controller.results
+            changed += [stem for stem in self._files if stem in results and stem not in state.overrides]
+        return changed
+
+    def _wait_for_rest(self) -> None:
+        """Count later where one change follows another."""
+        now = time.monotonic()
+        if now - self._moved < REST:
+            self._rests = now + REST
+        self._moved = now
 
     def _result_changed(self, stem: str) -> None:
         self._keep(stem, {})
@@ -96,6 +130,8 @@ class PickCounter:
 
     def _keep(self, stem: str, views: _Histogram) -> None:
         """Put a micrograph's candidates into the sum instead of its earlier ones."""
+        if views is self._histograms.get(stem):
+            return
         earlier = self._histograms.pop(stem, {})
         if views:
             self._histograms[stem] = views
@@ -108,66 +144,73 @@ class PickCounter:
         self._count_soon(self._files)
 
     def _count_soon(self, stems: Iterable[str]) -> None:
-        """Count micrographs, those first whose candidates are in memory: reading the others may displace them."""
-        boards = self._controller.boards
-        order = sorted({**self._waiting, **dict.fromkeys(stems)}, key=lambda stem: stem in boards)
-        self._waiting = dict.fromkeys(order)  # taken from its end
-        self._begin()
-
-    def _begin(self) -> None:
+        self._waiting.update(dict.fromkeys(stems))
+        self._in_order = False
         if not self.busy:
             self.busy = True
             self._next()
 
     def _next(self) -> None:
-        """Count one micrograph on a thread, then the next."""
-        controller = self._controller
-        while self._waiting:
+        """Count some micrographs on a thread, then the next ones."""
+        controller, left = self._controller, self._rests - time.monotonic()
+        if left > 0:
+            controller.background.later(left, self._next)
+            return
+        todo = self._take_waiting()
+        if not todo:
+            self.busy = False
+            self.histogram_changed.emit()
+            return
+        state, folder, results = controller.state, controller.folder, dict(controller.results)
+        found: dict[str, _Count] = {}
+
+        def count() -> None:
+            ends = time.monotonic() + SLICE
+            for file in todo:
+                if time.monotonic() > ends:
+                    return
+                stem = file.output_stem
+                found[stem] = None, {}, (math.nan, math.nan)
+                try:
+                    board = None if folder is None else controller.boards.get(file, state, folder.path, results)
+                except GempickError:  # reported when the micrograph is shown
+                    continue
+                if board is not None:
+                    choice = board.choose(state.tune_of(stem), state.edits.get(stem, Edits()))
+                    histogram = self._histograms.get(stem) or _histogram_of(board)
+                    found[stem] = len(choice), histogram, _details(board, choice)
+
+        def counted(result: object = None) -> None:
+            later = [file.output_stem for file in reversed(todo) if file.output_stem not in found]
+            for stem, (number, histogram, details) in found.items():
+                if stem not in self._waiting and stem in self._files:
+                    self._keep(stem, histogram)
+                    self.details[stem] = details
+                    self._count(stem, number)
+            self._waiting.update(dict.fromkeys(later))
+            self._next()
+
+        controller.background.do(count, counted, counted)
+
+    def _take_waiting(self) -> list[MicrographFile]:
+        """Return micrographs to count, those first whose candidates are in memory: the others may displace them."""
+        controller, todo = self._controller, []
+        if not self._in_order:
+            self._waiting = dict.fromkeys(sorted(self._waiting, key=lambda stem: stem in controller.boards))
+            self._in_order = True
+        current = controller.stem if controller.choice is not None else None
+        while self._waiting and len(todo) < MOST:
             stem, _ = self._waiting.popitem()
             file, result = self._files.get(stem), controller.results.get(stem)
             if file is None or result is None or result.error or controller.folder is None:
                 self._forget(stem)
-                continue
-            if stem == controller.stem and controller.choice is not None and stem in self._histograms:
-                continue  # counted as it is shown
-            break
-        else:
-            self.busy = False
-            self.histogram_changed.emit()
-            return
-        state, folder, results = controller.state, controller.folder.path, dict(controller.results)
-
-        def count() -> tuple[int | None, _Histogram, tuple[float, float]]:
-            try:
-                board = controller.boards.get(file, state, folder, results)
-            except GempickError:  # reported when the micrograph is shown
-                board = None
-            if board is None:
-                return None, {}, (math.nan, math.nan)
-            choice = board.choose(state.tune_of(stem), state.edits.get(stem, Edits()))
-            return len(choice), self._histograms.get(stem) or _histogram_of(board), _details(board, choice)
-
-        def counted(found: tuple[int | None, _Histogram, tuple[float, float]]) -> None:
-            if stem not in self._waiting and stem in self._files:
-                self._keep(stem, found[1])
-                self.details[stem] = found[2]
-                self._count(stem, found[0])
-            self._next()
-
-        controller.background.do(count, counted, self._next)
+            elif stem != current or stem not in self._histograms:
+                todo.append(file)  # that one is counted as it is shown
+        return todo
 
     def histogram(self) -> dict[str, NDArray[np.intp]]:
         """Return the candidates of all micrographs in BINS of score, for each view."""
         return {name: counts for name, counts in self._total.items() if counts.any()}
-
-
-def _counting(state: State) -> tuple[Any, ...]:
-    """Return what choose picks, of all micrographs."""
-    return state.tune, state.overrides, state.edits, state.masks
-
-
-def _counted_with(state: State, stem: str) -> tuple[Tune, Edits | None, Mask | None]:
-    return state.tune_of(stem), state.edits.get(stem), state.masks.get(stem)
 
 
 def _details(board: CandidateSelection, choice: Choice) -> tuple[float, float]:

@@ -167,22 +167,22 @@ class SearchRunner:
         if self._controller.file is not None:
             self.start([self._controller.file], maps=False, preview=True)
 
-    def start(self, files: Sequence[MicrographFile], *, maps: bool | None, preview: bool = False, **more: Any) -> None:
-        """Search some micrographs; `maps` None keeps maps while they are not too large."""
+    def start(self, files: Sequence[MicrographFile], *, maps: bool | None, preview: bool = False, **more: Any) -> bool:
+        """Search some micrographs; `maps` None keeps maps while they are not too large. Returns whether it begins."""
         controller = self._controller
         if self.run is not None:
-            return
+            return False
         if controller.folder is None:
             controller.said.emit("Choose a folder for the results first.", "error")
-            return
+            return False
         try:
             if not controller.state.views:
                 controller.said.emit("Add templates first: a search needs at least one.", "info")
-                return
+                return False
             settings = shared_settings(controller, **more) if preview else controller.state.settings(**more)
         except GempickError as error:
             controller.said.emit(error.sentence, "error")
-            return
+            return False
         if maps is None:
             maps = len(files) * _map_bytes(controller) <= MOST_MAPS
         settings = settings.model_copy(update={"save_maps": maps})
@@ -198,6 +198,7 @@ class SearchRunner:
             preview=preview,
         )
         self.changed.emit()
+        return True
 
     def cancel(self) -> None:
         """Stop; what is finished stays."""

@@ -13,7 +13,7 @@ from scipy.ndimage import binary_fill_holes
 from napari_gempick.io.names import free_path
 from napari_gempick.io.stack import write_mrc
 from napari_gempick.model.errors import InputError
-from napari_gempick.widgets.layers.layer_registry import camera_of, fit_view
+from napari_gempick.widgets.layers.layer_registry import UNIT, camera_of, fit_view
 from napari_gempick.widgets.state.look import contrast_limits, counted
 
 if TYPE_CHECKING:
@@ -70,8 +70,7 @@ class MaskDrawing:
         for layer in self._before.visible:
             layer.visible = False
         image, self._pixel_size = made.view.templates[0], made.view.pixel_size
-        size = self._pixel_size / 10
-        place = {"scale": (size, size), "units": ("nm", "nm")}
+        place = {"scale": (self._pixel_size, self._pixel_size), "units": (UNIT, UNIT)}
         template = viewer.add_image(image, name=f"Template {view}", contrast_limits=contrast_limits(image), **place)
         drawn = (made.mask >= 0.5).astype(np.uint8)
         labels = viewer.add_labels(drawn, name=f"Mask {view}", opacity=0.4, **place)

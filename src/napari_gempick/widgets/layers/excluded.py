@@ -43,7 +43,8 @@ class ExcludedArea:
     def __init__(self, layers: Layers, controller: Controller) -> None:
         self._layers, self._controller = layers, controller
         self._board: Any = None
-        self._full = self._coarse = np.zeros((0, 0), bool)
+        self._packed, self._coarse = np.zeros((0, 0), np.uint8), np.zeros((0, 0), bool)
+        self._painted_last: Mask | None = None
         self._squares, self._wanted = 1, False
         controller.loaded_changed.connect(self._fill)
         layers.viewer.layers.events.removed.connect(self._removed)
@@ -137,17 +138,19 @@ class ExcludedArea:
         n = max(1, max(board.candidates.file_shape) // FINEST)
         move_to(layer, self._layers.place(n))
         size, _ = self._layers.scale
-        layer.translate = ((n - 1) / 2 * size,) * 2
+        corner = ((n - 1) / 2 * size,) * 2
+        if tuple(layer.translate) != corner:
+            layer.translate = corner
         if board is self._board:
             return
-        excluded, shape = board.excluded, board.candidates.file_shape
-        full = np.zeros(shape, bool) if excluded is None else excluded
-        known = self._board is not None and np.array_equal(full, self._full)
-        self._board, self._full, self._squares = board, full, n
+        known = self._painted_last is not None and self._mask() is self._painted_last
+        self._board, self._squares = board, n
         if known:
             return  # it was painted here
+        self._painted_last, self._packed = None, board.packed_excluded()
+        shape = board.candidates.file_shape
         rows, columns = (np.minimum(np.arange(-(-side // n)) * n + n // 2, side - 1) for side in shape)
-        self._coarse = full[np.ix_(rows, columns)]
+        self._coarse = np.unpackbits(self._packed[rows], axis=1, count=shape[1])[:, columns].view(np.bool_)
         layer.data = self._coarse.astype(np.uint8)
         layer.selected_label = 1
         layer.brush_size = max(4, round(board.diameter / board.candidates.pixel_size / n))
@@ -176,14 +179,30 @@ class ExcludedArea:
         changed = painted != self._coarse
         if not changed.any():
             return
-        n, (ny, nx) = self._squares, self._full.shape
+        self._paint(changed, painted, board.candidates.file_shape)
+        self._coarse = painted
+        shape, pixel_size = board.candidates.file_shape, board.candidates.pixel_size
+        self._painted_last = Mask.of_packed(shape, self._packed, pixel_size)
+        self._controller.exclude(self._painted_last)
+
+    def _paint(self, changed: NDArray[np.bool_], painted: NDArray[np.bool_], shape: tuple[int, int]) -> None:
+        """Carry what was painted on squares over to the pixels of the file; only rows that have changed are touched."""
+        n, (ny, nx) = self._squares, shape
+        rows, columns = (np.flatnonzero(changed.any(axis=axis)) for axis in (1, 0))
+        box = np.s_[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+        here = np.s_[rows[0] * n : min((rows[-1] + 1) * n, ny)]
+        pixels = np.unpackbits(self._packed[here], axis=1, count=nx).view(np.bool_)
+        part = pixels[:, columns[0] * n : (columns[-1] + 1) * n]
 
         def fine(squares: NDArray[np.bool_]) -> NDArray[np.bool_]:
-            return squares.repeat(n, axis=0).repeat(n, axis=1)[:ny, :nx]
+            return squares[box].repeat(n, axis=0).repeat(n, axis=1)[: part.shape[0], : part.shape[1]]
 
-        self._full = np.where(fine(changed), fine(painted), self._full)
-        self._coarse = painted
-        self._controller.exclude(Mask.of(self._full, board.candidates.pixel_size))
+        np.copyto(part, fine(painted), where=fine(changed))
+        self._packed[here] = np.packbits(pixels, axis=1)
+
+    def _mask(self) -> Mask | None:
+        """Return the mask of the micrograph that is shown, where it was edited."""
+        return self._controller.state.masks.get(self._controller.stem or "")
 
     def close(self) -> None:
         """Let go of the layer; it stays in the viewer."""

@@ -16,6 +16,12 @@ if TYPE_CHECKING:
 
     from napari_gempick.widgets.state.controller import Controller
 
+UNIT = "angstrom"
+"""Of all our layers."""
+_NICE = (1, 2, 5, 10, 20, 50, 100, 200, 500)
+"""Lengths of the scale bar, Å; longer ones would be written in kÅ."""
+_BAR = 150
+"""Pixels of the canvas that the scale bar takes at most, about."""
 MICROGRAPH, NCC, INDEX, PICKS = "Micrograph", "NCC", "Index", "Picks"
 
 
@@ -47,11 +53,11 @@ class LayerRegistry:
 
     @property
     def scale(self) -> tuple[float, str]:
-        """World units per pixel of the file, and the unit: nm, or pixels while their size is not known."""
+        """World units per pixel of the file, and the unit: Å, or pixels while their size is not known."""
         loaded = self._controller.loaded
         if loaded is None or loaded.pixel_size is None:
             return 1.0, "pixel"
-        return loaded.pixel_size / 10, "nm"
+        return loaded.pixel_size, UNIT
 
     def place(self, ratio: float = 1.0) -> dict[str, Any]:
         """Return scale and units for a layer whose pixels are `ratio` of the file's; all share pixel (0, 0)."""
@@ -74,10 +80,7 @@ def move_to(layer: Layer, place: dict[str, Any]) -> None:
     """Give a layer the scale and units of `Shelf.place`, where they differ."""
     if tuple(layer.scale) != place["scale"]:
         layer.scale = place["scale"]
-    if (
-        tuple(str(unit) for unit in layer.units)
-        != {"nm": ("nanometer",) * 2, "pixel": ("pixel",) * 2}[place["units"][0]]
-    ):
+    if tuple(str(unit) for unit in layer.units) != place["units"]:
         layer.units = place["units"]
 
 
@@ -100,7 +103,18 @@ def show_scale_bar(viewer: Viewer, unit: str) -> None:
     overlay = _overlay(viewer, "scale_bar")
     overlay.visible = True
     if not hasattr(viewer, "canvas"):
-        overlay.unit = unit if unit == "nm" else None
+        overlay.unit = unit if unit == UNIT else None
+    fit_scale_bar(viewer, unit)
+
+
+def fit_scale_bar(viewer: Viewer, unit: str) -> None:
+    """Give the scale bar a length that suits the zoom; napari would write 2000 Å as 2 kÅ and choose by that."""
+    room = _BAR / max(camera_of(viewer).zoom, 1e-9)
+    length = max((one for one in _NICE if one <= room), default=_NICE[0]) if unit == UNIT else None
+    overlay = _overlay(viewer, "scale_bar")
+    if overlay.length != length:
+        overlay.length = length
+        overlay.events.font_size()  # after this napari draws the bar anew, which it does not for a length
 
 
 def say_on_canvas(viewer: Viewer, sentence: str) -> None:

@@ -12,6 +12,8 @@ from napari_gempick.widgets.layers.layer_registry import (
     NCC,
     PICKS,
     LayerRegistry,
+    camera_of,
+    fit_scale_bar,
     move_to,
     say_on_canvas,
     show_scale_bar,
@@ -52,6 +54,7 @@ class Layers(LayerRegistry):
         self.lowpass: float | None = None
         self.maps = MapLayers(self, controller)
         controller.loaded_changed.connect(self._show)
+        camera_of(viewer).events.zoom.connect(self._zoomed)
         self.picks = PicksLayer(self, controller)
 
     def _show(self) -> None:
@@ -100,6 +103,10 @@ class Layers(LayerRegistry):
             self._shown_size = size
             show_scale_bar(self.viewer, self.scale[1])
             self.viewer.reset_view()
+
+    def _zoomed(self, event: Any = None) -> None:
+        if self.layer(MICROGRAPH) is not None:
+            fit_scale_bar(self.viewer, self.scale[1])
 
     def set_lowpass(self, lowpass: float | None) -> None:
         """Show the micrograph through a low-pass in Å; the search and the pictures of picks do not use it."""
@@ -150,5 +157,6 @@ class Layers(LayerRegistry):
     def close(self) -> None:
         """Let go of the layers; they stay in the viewer."""
         say_on_canvas(self.viewer, "")
+        camera_of(self.viewer).events.zoom.disconnect(self._zoomed)
         self.maps.close()
         self.picks.close()

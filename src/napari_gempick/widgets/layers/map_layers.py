@@ -49,7 +49,7 @@ class MapLayers:
             if layer is not None:
                 self._shelf.viewer.layers.remove(layer)
         image, loaded = self._shelf.layer(MICROGRAPH), self._controller.loaded
-        if image is not None and loaded is not None and loaded.image is not None:
+        if image is not None and loaded is not None and loaded.image is not None and not image.visible:
             image.visible = True
 
     def show(self) -> None:

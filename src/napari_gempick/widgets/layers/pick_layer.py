@@ -11,6 +11,7 @@ from superqt.utils import qdebounced
 
 from napari_gempick.model.picks import Picks
 from napari_gempick.widgets.layers.layer_registry import PICKS, move_to
+from napari_gempick.widgets.layers.point_swap import swap_points
 from napari_gempick.widgets.state.look import ADDED_COLOUR, rgba, shades_of_scores
 
 if TYPE_CHECKING:
@@ -116,20 +117,16 @@ class PicksLayer:
         if str(layer.current_symbol) != symbol:
             layer.current_symbol = symbol
             layer.symbol = symbol
-        with layer.events.set_data.blocker(), layer.events.data.blocker():
-            layer.data = data  # drawn once, when the colours are there too; told when the slider rests
-            if not layer.visible:
-                layer.set_view_slice()  # otherwise napari keeps the earlier numbers of points
-        layer.features = features
-        layer.border_color = colours
+        swap_points(layer, data, features, colours)
         self._tell_soon()
 
     def _tell(self) -> None:
-        """Tell napari and other plugins that the points have changed; at each move that takes a third of the time."""
+        """Tell napari and other plugins that the points have changed, when the slider rests."""
         layer = self._shelf.layer(PICKS)
         if layer is not None:
             self._own_change = True
             try:
+                layer.refresh(data_displayed=False, highlight=False)
                 numbers = tuple(range(len(layer.data)))
                 layer.events.data(value=layer.data, action="changed", data_indices=numbers, vertex_indices=((),))
             finally:

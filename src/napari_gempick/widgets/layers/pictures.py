@@ -12,6 +12,7 @@ from napari_gempick.engine.templates.sampling import ContinuousImage
 from napari_gempick.inputs.bank_maker import BankMaker
 from napari_gempick.inputs.views import View, choose_grid, read_views
 from napari_gempick.model.geometry import Extent, Grid
+from napari_gempick.widgets.layers.layer_registry import UNIT
 from napari_gempick.widgets.state.look import contrast_limits, rgba
 
 if TYPE_CHECKING:
@@ -178,7 +179,7 @@ def stack_layers(
     step : float
         Degrees between rotations; 0: they are not rotated.
     size : float
-        nm per pixel.
+        Å per pixel.
     """
     layers = []
     low, high = np.percentile(images, (0.5, 99.5)).tolist()
@@ -188,7 +189,7 @@ def stack_layers(
         options = {
             "name": f"{name} {kind}",
             "scale": (*(1.0,) * lead, step or 1.0, size, size),
-            "units": (*("pixel",) * lead, "degree" if step else "pixel", "nm", "nm"),
+            "units": (*("pixel",) * lead, "degree" if step else "pixel", UNIT, UNIT),
             "contrast_limits": limits,
         }
         layers.append((shown, options, "image"))
@@ -213,16 +214,16 @@ def show_stacks(viewer: Viewer, controller: Controller) -> None:
 
     def show(made: Any) -> None:
         stacks, step, grid = made
-        size = grid.map_pixel_size / 10
+        size = grid.map_pixel_size
         height = sum(images.shape[-2] + 8 for images, _ in stacks.values())
-        top = -height * size / 2 + grid.file_shape[0] * grid.pixel_size / 20
+        top = -height * size / 2 + grid.file_shape[0] * grid.pixel_size / 2
         for name, (images, masks) in stacks.items():
             width = images.shape[-1] * size
             for column, (data, options, _) in enumerate(stack_layers(name, images, masks, step, size), 1):
                 if options["name"] in viewer.layers:
                     viewer.layers.remove(options["name"])
                 lead = data.ndim - 2
-                viewer.add_image(data, **options, translate=(*(0.0,) * lead, top, -(width + 2) * column))
+                viewer.add_image(data, **options, translate=(*(0.0,) * lead, top, -(width + 20) * column))
             top += (images.shape[-2] + 8) * size
         viewer.reset_view()
 

@@ -22,6 +22,7 @@ from napari_gempick.model.geometry import Grid
 from napari_gempick.model.settings import make_settings
 from napari_gempick.simulation import simulate
 from napari_gempick.simulation.settings import VIEWS, make_simulate_settings
+from napari_gempick.widgets.layers.layer_registry import UNIT
 from napari_gempick.widgets.layers.pictures import MOST_IMAGES, rotated_stacks, stack_layers
 from napari_gempick.widgets.npe2.files import image_reader
 from napari_gempick.workflows.templates import project_files, project_map
@@ -106,7 +107,7 @@ def rotated_stack(
     angle_step : float
         Degrees.
     pixel_size : float, optional
-        Of the layer, Å; default that of its file, else its scale, which is in nm.
+        Of the layer, Å; default that of its file, else its scale; without a unit of length that is in Å.
 
     Returns
     -------
@@ -121,7 +122,7 @@ def rotated_stack(
     images = np.asarray(template.data, np.float32)
     images = images[None] if images.ndim == 2 else images
     known = template.metadata.get("gempick", {}).get("pixel_size")
-    spacing = float(pixel_size or known or 10 * template.scale[-1])
+    spacing = float(pixel_size or known or _spacing_of(template))
     shape = {"auto": "auto", "circle": f"circle:{size_x:g}"}.get(mask, f"{mask}:{size_x:g}x{size_y:g}")
     settings = make_settings(
         {"pixel_size": spacing, "template_pixel_size": spacing, "angle_step": angle_step, "mask": (shape,)}
@@ -136,12 +137,17 @@ def rotated_stack(
     grid = Grid((images.shape[1], images.shape[2]), spacing)
     made, _ = rotated_stacks(settings, grid, [view_of(template.name, rows, shape, settings)])
     ((turned, masks),) = made.values()
-    return [LayerDataTuple(layer) for layer in stack_layers(template.name, turned, masks, angle_step, spacing / 10)]
+    return [LayerDataTuple(layer) for layer in stack_layers(template.name, turned, masks, angle_step, spacing)]
+
+
+def _spacing_of(layer: Image) -> float:
+    """Return the pixel size of a layer, Å."""
+    unit = layer.units[-1]
+    return float(layer.scale[-1] * (1 * unit).to(UNIT).magnitude if unit.is_compatible_with(UNIT) else layer.scale[-1])
 
 
 def _stack(images: Any, name: str, spacing: float, path: Path | None) -> LayerDataTuple:
-    size = spacing / 10
-    options = {"name": name, "scale": (1.0, size, size), "units": ("pixel", "nm", "nm")}
+    options = {"name": name, "scale": (1.0, spacing, spacing), "units": ("pixel", UNIT, UNIT)}
     options["metadata"] = {"gempick": {"pixel_size": spacing, "path": None if path is None else str(path)}}
     return LayerDataTuple((images, options, "image"))
 

@@ -52,7 +52,7 @@ class CurateWindow(QWidget):
         self.table = QTreeWidget()
         self.table.setAccessibleName("Numbers of each micrograph")
         self.table.setHeaderLabels(["Micrograph", "", *(title for title, _ in COLUMNS.values())])
-        self.table.headerItem().setToolTip(5, "As the search estimated, at its thresholds")
+        self.table.headerItem().setToolTip(5, "As the search estimated; empty at other thresholds than its own")
         self.table.setRootIsDecorated(False)
         self.table.setUniformRowHeights(True)
         self.table.setSelectionMode(QAbstractItemView.SelectionMode.ExtendedSelection)
@@ -60,6 +60,7 @@ class CurateWindow(QWidget):
         self.table.sortByColumn(0, Qt.SortOrder.AscendingOrder)
         self.table.header().setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
         self.table.header().setStretchLastSection(False)
+        self.table.header().setMinimumSectionSize(62)
         for column in range(1, 2 + len(COLUMNS)):
             self.table.setColumnWidth(column, 62 if column == 1 else 78)
         self.table.itemSelectionChanged.connect(self._selection_changed)

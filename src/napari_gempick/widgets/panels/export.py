@@ -71,7 +71,7 @@ class ExportPanel(Panel):
         controller.folder_changed.connect(lambda: self._say_proof(""))
         controller.state_changed.connect(self._state_changed)
         controller.loaded_changed.connect(self._update)
-        self._update_soon = qthrottled(self._update, timeout=50, leading=False)
+        self._update_soon = qthrottled(self._update, timeout=250, leading=False)
         counter.counted.connect(lambda stem: self._update_soon())
         self._update()
 

@@ -72,6 +72,7 @@ class MicrographList(QTreeWidget):
         for column in (2, 3):
             self.headerItem().setTextAlignment(column, Qt.AlignmentFlag.AlignRight)
         self.setRootIsDecorated(False)
+        self.setTextElideMode(Qt.TextElideMode.ElideMiddle)
         self.setUniformRowHeights(True)
         self.setSelectionMode(QAbstractItemView.SelectionMode.ExtendedSelection)
         self.setAcceptDrops(True)

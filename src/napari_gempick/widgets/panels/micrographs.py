@@ -20,9 +20,11 @@ from napari_gempick.model.settings import PickSettings
 from napari_gempick.widgets.forms.forms import Form
 from napari_gempick.widgets.forms.parts import Panel, button, mark_next, row, url_of
 from napari_gempick.widgets.panels.micrograph_list import STATES, MicrographItem, MicrographList
+from napari_gempick.widgets.panels.watch_line import WatchLine
 
 if TYPE_CHECKING:
     from napari_gempick.io.listing import MicrographFile
+    from napari_gempick.widgets.background.folder_watch import FolderWatch
     from napari_gempick.widgets.background.pick_counter import PickCounter
     from napari_gempick.widgets.background.search_runner import SearchRunner
     from napari_gempick.widgets.state.controller import Controller
@@ -39,7 +41,13 @@ class MicrographsPanel(Panel):
     """Add, list, and go through micrographs."""
 
     def __init__(
-        self, controller: Controller, searches: SearchRunner, counter: PickCounter, sample: Any, curate: Any
+        self,
+        controller: Controller,
+        searches: SearchRunner,
+        counter: PickCounter,
+        watch: FolderWatch,
+        sample: Any,
+        curate: Any,
     ) -> None:
         super().__init__(1, "Micrographs", "Which images to pick from.")
         self._controller, self._searches, self._counter = controller, searches, counter
@@ -68,6 +76,8 @@ class MicrographsPanel(Panel):
                 more,
             )
         )
+        self.watch = WatchLine(controller, watch)
+        self.rows.addWidget(self.watch)
         self.rows.addWidget(self.list)
         self.previous = button("‹", "The micrograph before this one  ( [ )", lambda: self.step(-1))
         self.next = button("›", "The micrograph after this one  ( ] )", lambda: self.step(1))
@@ -91,11 +101,11 @@ class MicrographsPanel(Panel):
         self.list.currentItemChanged.connect(lambda item, _: self._go(item))
         self.list.header().sectionClicked.connect(lambda _: self._current_changed())
         searches.changed.connect(self._update)
-        counter.counted.connect(self._update_stem)
+        counter.counted.connect(self._show_count)
         self._shown: Any = None
         self._previewed = ""
         self._finished = 0
-        self._items: dict[str, QTreeWidgetItem] = {}
+        self._items: dict[str, MicrographItem] = {}
         self._files: dict[str, MicrographFile] = {}
         self._done: set[str] = set()
         self._update()
@@ -166,19 +176,30 @@ class MicrographsPanel(Panel):
         self._current_changed()
 
     def _fill_list(self) -> None:
-        self.list.clear()
-        self._items, self._done = {}, set()
-        self._files = {file.output_stem: file for file in self._controller.state.files}
-        for file in self._files.values():
-            item = MicrographItem(len(self._items), [file.output_stem, "", "", ""])
+        """Take off the list what has gone and add what has come; the other rows stay as they are, and selected."""
+        files = {file.output_stem: file for file in self._controller.state.files}
+        gone = [stem for stem, file in self._files.items() if files.get(stem) != file]
+        if len(gone) == len(self._items):
+            self.list.clear()
+            self._items, self._done = {}, set()
+        for stem in gone if self._items else ():
+            self.list.takeTopLevelItem(self.list.indexOfTopLevelItem(self._items.pop(stem)))
+            self._done.discard(stem)
+        self._files = files
+        new = []
+        for place, (stem, file) in enumerate(files.items()):
+            if stem in self._items:
+                self._items[stem].place = place
+                continue
+            item = MicrographItem(place, [stem, "", "", ""])
             item.setToolTip(0, str(file.path))
             for column in (2, 3):
                 item.setTextAlignment(column, Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
-            self._items[file.output_stem] = item
-            self._update_item(file.output_stem)  # while no list must draw it
-        self._shown = self._key()
+            self._items[stem] = item
+            new.append(item)
+            self._update_item(stem)  # while no list must draw it
         self._say_how_many()
-        self.list.addTopLevelItems(list(self._items.values()))
+        self.list.addTopLevelItems(new)
         self.list.sort()
         self.list.fit()
 
@@ -232,8 +253,7 @@ class MicrographsPanel(Panel):
             item.setText(1, words)
             item.setData(1, Qt.ItemDataRole.ForegroundRole, QColor(colour) if colour else None)
         item.setToolTip(1, reason or _TIPS.get(state, ""))
-        count = self._counter.counts.get(stem)
-        item.show(2, "" if count is None else str(count))
+        self._show_count(stem)
         result = self._controller.results.get(stem)
         if result is None or result.error:
             self._done.discard(stem)
@@ -241,6 +261,11 @@ class MicrographsPanel(Panel):
             self._done.add(stem)
         best = None if result is None else result.row.get("best_score")
         item.show(3, "" if best is None else f"{best:.2f}")
+
+    def _show_count(self, stem: str) -> None:
+        item, count = self._items.get(stem), self._counter.counts.get(stem)
+        if item is not None:
+            item.show(2, "" if count is None else str(count))
 
     def _loaded(self) -> None:
         """Show the pixel size and its source where a number may be typed."""

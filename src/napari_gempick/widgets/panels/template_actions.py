@@ -112,13 +112,12 @@ def average_dialog(parent: QWidget, diameter: float, *, by_hand: int, seen: int)
     tip = "Diameter of the particle; the box is 1.5 times as wide [Å]"
     size: dict[str, Any] = {"min": 10.0, "max": 5000.0, "step": 10.0, "digits": 0, "suffix": " Å", "tip": tip}
     only = edit(bool, by_hand > 0, name="only", label=f"Only the {by_hand} added by hand, not all {seen} seen")
-    only.enabled = 0 < by_hand < seen
     return _dialog(
         parent,
         "Average picks",
         edit(str, "average", name="name", label="Name of the view"),
         edit(float, diameter, name="diameter", label="Particle diameter", **size),
-        only,
+        *([only] if 0 < by_hand < seen else []),
     )
 
 

@@ -123,7 +123,7 @@ class TemplatesPanel(Panel):
         diameter = controller.state.values.get("diameter") or (200.0 if board is None else board.diameter)
         asked = ask(average_dialog(self, diameter, by_hand=by_hand, seen=seen))
         if asked is not None:
-            average_picks(controller, asked["name"], asked["diameter"], only_by_hand=asked["only"])
+            average_picks(controller, asked["name"], asked["diameter"], only_by_hand=asked.get("only", by_hand > 0))
 
     def _free_name(self, file: str) -> str:
         """Return side or top where the file's name contains it, else its stem."""

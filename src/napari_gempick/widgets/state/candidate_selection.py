@@ -114,6 +114,11 @@ class CandidateSelection:
             return None
         return np.unpackbits(self._excluded, axis=1, count=self.candidates.file_shape[1]).view(np.bool_)
 
+    def packed_excluded(self) -> NDArray[np.uint8]:
+        """Return a copy of `excluded`, its rows as bits: (ny, nx / 8 rounded up)."""
+        ny, nx = self.candidates.file_shape
+        return np.zeros((ny, -(-nx // 8)), np.uint8) if self._excluded is None else self._excluded.copy()
+
     @cached_property
     def nbytes(self) -> int:
         """Bytes that it takes in memory, about: what it works out takes twice as much again as the candidates."""

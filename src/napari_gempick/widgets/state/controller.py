@@ -14,18 +14,14 @@ from typing import TYPE_CHECKING, Any
 from psygnal import Signal
 
 from napari_gempick.io.candidates import read_candidates
-from napari_gempick.io.listing import MicrographFile, find_micrographs
 from napari_gempick.model.errors import GempickError, OutputError
 from napari_gempick.widgets.state.candidate_selection import CandidateSelection
-from napari_gempick.widgets.state.decisions import Decisions
 from napari_gempick.widgets.state.loading import BOARD_SETTINGS, CandidateCache, Loaded, load, load_maps
-from napari_gempick.widgets.state.look import counted
 from napari_gempick.widgets.state.masks import MaskFiles
-from napari_gempick.widgets.state.result import new_files
+from napari_gempick.widgets.state.micrograph_files import MicrographFiles
 from napari_gempick.widgets.state.saving import Saver, Snapshot
 from napari_gempick.widgets.state.session import (
     SessionFolder,
-    earlier_session,
     free_folder,
     is_results,
     is_session,
@@ -35,8 +31,6 @@ from napari_gempick.widgets.state.state import History, State
 from napari_gempick.widgets.state.threads import Background, Mailbox
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
     from napari_gempick.widgets.state.result import Result
     from napari_gempick.widgets.state.threads import Post
 
@@ -45,7 +39,7 @@ _READ_WITH = ("pixel_size", *BOARD_SETTINGS)
 """Settings that a micrograph and its candidates are read with."""
 
 
-class Controller(Decisions):
+class Controller(MicrographFiles):
     """The person's decisions, and what follows from them.
 
     Parameters
@@ -55,8 +49,6 @@ class Controller(Decisions):
 
     Attributes
     ----------
-    continues : callable
-        Asks whether to continue in the folder of an earlier session on the same micrographs.
     unreadable : dict of str to str
         Why micrographs could not be read, by stem.
     first_look : bool
@@ -70,22 +62,22 @@ class Controller(Decisions):
     folder_changed = Signal()
 
     def __init__(self, post: Post | None = None) -> None:
-        super().__init__()
         self.mailbox = Mailbox()
-        ways = post or self.mailbox.post, lambda sentence: self.said.emit(sentence, "error")
-        self.background = Background(*ways)
-        self.masks, self._left = MaskFiles(), dict[str, Path]()
-        self._saver = Saver(Background(*ways, threads=1), self.masks.write)
+        self._ways = post or self.mailbox.post, (lambda sentence: self.said.emit(sentence, "error"))
+        super().__init__(Background(*self._ways))
+        self.masks = MaskFiles()
+        self._saver = Saver(self.own_thread(), self.masks.write)
         self.results: dict[str, Result] = {}
         self.boards = CandidateCache(self.masks)
-        self.folder: SessionFolder | None = None
-        self.continues: Callable[[Path], bool] = lambda folder: False
         self.unreadable: dict[str, str] = {}
         self.first_look = False
         self.map_view = ""
         self._generation = 0
-        self._beside: Path | None = None
         self._noted: set[str] = set()
+
+    def own_thread(self) -> Background:
+        """Return a thread for work that keeps nothing else waiting; who asks for it closes it."""
+        return Background(*self._ways, threads=1)
 
     def _on_state_changed(self, before: State) -> None:
         state = self.state
@@ -119,60 +111,6 @@ class Controller(Decisions):
             self.masks.want(None if self.folder is None else self.folder.path, self.state.masks)
 
     # micrographs
-
-    def add_micrographs(self, inputs: Sequence[str | Path]) -> None:
-        """Add files, folders, globs or STAR lists; what is listed already stays as it is."""
-        skip = [self.folder.path] if self.folder is not None else []
-        own = None if self.folder is None else self.folder.path
-        begins = not self.state.files
-
-        def search() -> tuple[list[MicrographFile], list[str], Path | None]:
-            notes: list[str] = []
-            found = find_micrographs(list(inputs), skip=skip, notify=notes.append)
-            return found, notes, earlier_session(found, own) if begins else None
-
-        self.background.do(search, self._take_found)
-
-    def _take_found(self, result: tuple[list[MicrographFile], list[str], Path | None]) -> None:
-        found, notes, earlier = result
-        goes_on = not self.state.files and earlier is not None and self.continues(earlier)
-        if self.background.closed:  # while it was asked
-            return
-        if goes_on and earlier is not None and self.open_folder(earlier):
-            known = {file.path for file in self.state.files}
-            found = [file for file in found if file.path not in known]
-        if found:
-            self._add(found)
-        for note in notes:
-            self.said.emit(note, "info")
-
-    def _add(self, found: list[MicrographFile]) -> None:
-        added = new_files(found, self.state.files, self._left)
-        if not added:
-            self.said.emit("These micrographs are in the list already.", "info")
-            return
-        first, beside = len(self.state.files), added[0].path.parent
-        words = added[0].path.name if len(added) == 1 else counted(len(added), "micrograph")
-        elsewhere = not first and self._beside not in (None, beside)
-        state = replace(self.state, files=(*self.state.files, *added))
-        if elsewhere:  # micrographs of the same names are others
-            self.use_folder(free_folder(beside), quietly=True)
-            state = replace(state, masks={}, edits={}, overrides={}, rejected=frozenset())
-        self.do(f"add {words}", state)
-        if begins := self.folder is None:
-            self.use_folder(free_folder(beside), quietly=True)
-        if begins or elsewhere:
-            self._beside = beside  # a folder that the person chose stays
-        if first:
-            self.go(first)
-
-    def remove_micrographs(self, numbers: Sequence[int]) -> None:
-        """Remove micrographs from the list; their files and results stay."""
-        files = self.state.files
-        left = tuple(file for i, file in enumerate(files) if i not in set(numbers))
-        self._left |= {file.output_stem: file.path for file in files if file not in left}
-        if left != files:
-            self.do("remove micrographs", replace(self.state, files=left))
 
     def go(self, number: int) -> None:
         """Show another micrograph of the list."""
@@ -317,7 +255,13 @@ class Controller(Decisions):
                 return self.use_folder(free_folder(Path.home() / "gempick_results"))
             self.said.emit(error.sentence, "error")
             return False
+        before = None if self.folder is None else self.folder.path
         self._leave(folder)
+        if before is not None and not quietly:  # the person goes on with the same micrographs
+            try:
+                self.masks.carry(before, path, [file.output_stem for file in self.state.files])
+            except OutputError as error:
+                self.said.emit(error.sentence, "error")
         self._want_masks()
         left, self.results, self._beside, self.first_look = self.results, {}, None, False
         self.folder_changed.emit()
@@ -375,6 +319,14 @@ class Controller(Decisions):
         if stem == self.stem:
             self.reload()
         self.save()
+
+    def drop_result(self, stem: str) -> None:
+        """Forget what a search found, because the micrograph's file has become another one."""
+        if self.results.pop(stem, None) is not None:
+            self.results_changed.emit(stem)
+            if stem == self.stem:
+                self.reload()
+            self.save()
 
     def save(self) -> None:
         """Save the session soon, off the window's thread."""

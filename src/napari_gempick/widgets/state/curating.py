@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from napari_gempick.io.listing import MicrographFile
     from napari_gempick.widgets.state.controller import Controller
+    from napari_gempick.widgets.state.state import Tune
 
 COLUMNS = {
     "picks": ("Picks", 0),
@@ -75,13 +76,21 @@ def numbers_of(
             "picks": float(counts.get(stem, math.nan)),
             "mean": mean,
             "best": float(row.get("best_score") or math.nan),
-            "false": 100 * _false(row),
+            "false": 100 * _false(row) if _same_thresholds(row, controller.state.tune_of(stem)) else math.nan,
             "defocus": defocus,
             "fit": fit,
             "excluded": 100 * excluded,
         }
         found[stem] = Numbers(stem not in controller.state.rejected, values)
     return found
+
+
+def _same_thresholds(row: Mapping[str, Any], tune: Tune) -> bool:
+    """Return whether the thresholds are still those that a search estimated its false picks at."""
+    known = row.get("thresholds") or {}
+    return all(
+        value is None or math.isclose(value, tune.threshold(view), abs_tol=1e-4) for view, value in known.items()
+    )
 
 
 def _false(row: Mapping[str, object]) -> float:

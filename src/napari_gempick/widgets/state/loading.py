@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_gempick.device.cores import usable_memory
 from napari_gempick.inputs.preparation import find_missing, read_exclusion
 from napari_gempick.io.candidates import read_candidates
 from napari_gempick.io.images.micrograph import open_image, read_micrograph
@@ -31,8 +32,8 @@ if TYPE_CHECKING:
     from napari_gempick.widgets.state.result import Result
     from napari_gempick.widgets.state.state import State
 
-KEPT_BYTES = 2**30
-"""Candidates stay in memory up to this many bytes, those that were used last."""
+KEPT_BYTES = max(2**30, usable_memory() // 4)
+"""Candidates stay in memory up to this many bytes, a quarter of the computer's, those that were used last."""
 
 BOARD_SETTINGS = ("diameter", "exclude", "exclude_edited")
 """Settings of the search that choose picks among candidates; the diameter is the default of the border."""

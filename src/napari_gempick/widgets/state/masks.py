@@ -14,7 +14,7 @@ from napari_gempick.io.atomic import write_bytes
 from napari_gempick.io.images.mrc import write_mrc
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -40,7 +40,12 @@ class Mask:
     def of(cls, excluded: NDArray[np.bool_], pixel_size: float) -> Mask:
         """Return an array (ny, nx) packed."""
         ny, nx = excluded.shape
-        return cls((ny, nx), zlib.compress(np.packbits(excluded, axis=1).tobytes(), 1), pixel_size)
+        return cls.of_packed((ny, nx), np.packbits(excluded, axis=1), pixel_size)
+
+    @classmethod
+    def of_packed(cls, shape: tuple[int, int], bits: NDArray[np.uint8], pixel_size: float) -> Mask:
+        """Return the mask of an array (ny, nx) whose rows are bits already, by `numpy.packbits(..., axis=1)`."""
+        return cls(shape, zlib.compress(np.ascontiguousarray(bits), 1), pixel_size)
 
     def array(self) -> NDArray[np.bool_]:
         """Return it as an array (ny, nx)."""
@@ -70,6 +75,22 @@ class MaskFiles:
         """Take the files as they are from now on: what was written before is no longer taken back."""
         with self._lock:
             self._wanted, self._folder = (None, {}), None
+
+    def carry(self, old: Path, new: Path, stems: Iterable[str]) -> None:
+        """Copy masks of earlier sessions to another folder of results, as they were before this session edited them.
+
+        Raises
+        ------
+        OutputError
+            One cannot be written.
+        """
+        with self._lock:
+            before = self._before if old == self._folder else {}
+            for stem in stems:
+                path = old / EDITED / f"{stem}.mrc.gz"
+                content = before[stem] if stem in before else path.read_bytes() if path.exists() else None
+                if content is not None:
+                    write_bytes(new / EDITED / path.relative_to(old / EDITED), content)
 
     def is_current(self, stem: str, mask: Mask | None) -> bool:
         """Return whether a mask is what the person decided last."""

@@ -36,6 +36,10 @@ class Snapshot:
     current: str | None
 
 
+WAIT = 0.3
+"""Seconds that a snapshot waits for newer ones, which a moving slider makes."""
+
+
 class Saver:
     """Writes snapshots, the newest only: an older one is never written after it.
 
@@ -49,14 +53,22 @@ class Saver:
 
     def __init__(self, background: Background, also: Callable[[], None]) -> None:
         self._background, self._also = background, also
-        self._writing = threading.Lock()
+        self._writing, self._ending = threading.Lock(), threading.Event()
+        self._queued = False
         self._newest: tuple[int, Snapshot] | None = None
         self._written = 0
 
     def put(self, snapshot: Snapshot) -> None:
         """Write a snapshot soon; on the window's thread."""
         self._take(snapshot)
-        self._background.do(self._write)
+        if not self._queued:
+            self._queued = True
+            self._background.do(self._write_soon)
+
+    def _write_soon(self) -> None:
+        self._ending.wait(WAIT)
+        self._queued = False
+        self._write()
 
     def put_now(self, snapshot: Snapshot) -> None:
         """Write a snapshot, after the file that is being written.
@@ -83,4 +95,5 @@ class Saver:
 
     def close(self) -> None:
         """Wait for the file that is being written, and end the thread."""
+        self._ending.set()
         self._background.close()

@@ -1,46 +1,32 @@
-"""The session file: what a person did, saved beside the results while they work, and read when they come back.
-
-Every field is checked, with its type, before anything is made of it.
-"""
+"""The session file: what a person did, saved beside the results while they work, and read when they come back."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
 import os
-from functools import cache
-from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Annotated, Any, Literal
-
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
-    Field,
-    FiniteFloat,
-    TypeAdapter,
-    ValidationError,
-    create_model,
-    model_validator,
-)
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 from napari_gempick.device.locks import Busy, give_back, take
 from napari_gempick.io.atomic import write_text
-from napari_gempick.io.listing import MicrographFile
 from napari_gempick.io.names import free_path, is_below
 from napari_gempick.io.reading import readable
 from napari_gempick.model.errors import GempickError, InputError, OutputError
 from napari_gempick.model.score_maps import BankIndex
-from napari_gempick.model.settings import TUNED, PickSettings, make_settings
 from napari_gempick.results.folder import INDEX_FILE
 from napari_gempick.results.labels import SESSION_FILE
 from napari_gempick.results.run_file import RUN_FILE, read_run
 from napari_gempick.widgets.state.reopening import state_of_run
 from napari_gempick.widgets.state.result import Result, results_of
-from napari_gempick.widgets.state.state import BESIDE_THRESHOLDS, State, from_plain, to_plain
+from napari_gempick.widgets.state.session_format import VERSION, check_row, check_session
+from napari_gempick.widgets.state.state import State, from_plain, to_plain
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from napari_gempick.io.listing import MicrographFile
 
 
 FOLDER_NAME = "gempick"
@@ -63,6 +49,8 @@ class SessionFolder:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._listed: tuple[tuple[MicrographFile, ...], str] = (), "[]"
+        self._texts: dict[str, tuple[Result, str]] = {}
         try:
             path.mkdir(parents=True, exist_ok=True)
             self._lock = take(path / _LOCK)
@@ -83,17 +71,35 @@ class SessionFolder:
         OutputError
             It cannot be written.
         """
+        if state.files is not self._listed[0]:
+            self._listed = state.files, _json(to_plain(State(files=state.files))["files"])
+        decided = {name: _json(value) for name, value in to_plain(replace(state, files=())).items()}
+        self._texts = {stem: self._text_of(stem, result) for stem, result in results.items()}
         content = {
-            "session": VERSION,
-            "current": current,
-            "state": to_plain(state),
-            "results": {stem: dataclasses.asdict(result) for stem, result in results.items()},
+            "session": _json(VERSION),
+            "current": _json(current),
+            "state": _object({**decided, "files": self._listed[1]}),
+            "results": _object({stem: text for stem, (_, text) in self._texts.items()}),
         }
-        write_text(self.path / SESSION_FILE, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+        write_text(self.path / SESSION_FILE, _object(content) + "\n")
+
+    def _text_of(self, stem: str, result: Result) -> tuple[Result, str]:
+        """Return a result and its JSON, which is made once: there may be thousands, and the file is written often."""
+        known = self._texts.get(stem)
+        return known if known is not None and known[0] is result else (result, _json(dataclasses.asdict(result)))
 
     def close(self) -> None:
         """Let other windows open the folder."""
         give_back(self._lock)
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _object(parts: Mapping[str, str]) -> str:
+    """Return a JSON object, a member on each line; its values are JSON already."""
+    return "{\n" + ",\n".join(f"{_json(name)}: {text}" for name, text in parts.items()) + "\n}"
 
 
 def read_session(folder: Path) -> tuple[State, dict[str, Result], str | None]:
@@ -186,199 +192,3 @@ def earlier_session(found: Sequence[MicrographFile], own: Path | None) -> Path |
         if paths & {file.path for file in state.files}:
             return folder
     return None
-
-
-VERSION = 1
-
-
-def _below(name: str) -> str:
-    if not is_below(name):
-        raise ValueError(f"{name!r} leads out of the folder")
-    return name
-
-
-_Name = Annotated[str, AfterValidator(_below)]
-_Score = Annotated[FiniteFloat, Field(ge=-1, le=1)]
-_Length = Annotated[FiniteFloat, Field(ge=0)]
-_Count = Annotated[int, Field(ge=0, lt=2**31)]
-
-
-class _Plain(BaseModel):
-    model_config = ConfigDict(strict=True, extra="forbid")
-
-
-class _File(_Plain):
-    path: str
-    relative: _Name
-    whole_name: bool
-    pixel_size: Annotated[FiniteFloat, Field(gt=0)] | None = None
-
-    @model_validator(mode="after")
-    def _results_stay_below(self) -> _File:
-        _below(self.stem)
-        return self
-
-    @property
-    def stem(self) -> str:
-        return MicrographFile(Path(self.path), PurePosixPath(self.relative), self.whole_name).output_stem
-
-
-class _View(_Plain):
-    name: _Name
-    files: tuple[str, ...]
-    mask: str
-    colour: Annotated[str, Field(pattern=r"^#[0-9a-fA-F]{6}$")]
-
-
-def _typed(name: str) -> Any:
-    """Return the type of a setting with its limits, as JSON has it."""
-    field = PickSettings.model_fields[name]
-    return list[str] if field.annotation == tuple[str, ...] else Annotated[field.annotation, field]
-
-
-class _Thresholds(_Plain):
-    model_config = ConfigDict(allow_inf_nan=False)
-
-    thresholds: dict[str, _Score]
-
-    @model_validator(mode="after")
-    def _limits_can_be_read(self) -> _Thresholds:
-        _settings({name: getattr(self, name) for name in TUNED})
-        return self
-
-
-_others: Any = {name: (_typed(name), None) for name in BESIDE_THRESHOLDS}
-_Tune: Any = create_model("_Tune", __base__=_Thresholds, **_others)
-
-
-class _Added(_Plain):
-    x: FiniteFloat
-    y: FiniteFloat
-    view: str
-    score: float
-    psi: float
-    section: Annotated[int, Field(ge=-1, lt=2**31)]
-
-
-class _Edits(_Plain):
-    rejected: tuple[tuple[FiniteFloat, FiniteFloat], ...]
-    added: tuple[_Added, ...]
-
-
-def _known(values: dict[str, Any]) -> dict[str, Any]:
-    """Check the type of each setting; what contradicts another one is reported when it is used."""
-    for name, value in values.items():
-        if name not in PickSettings.model_fields:
-            raise ValueError(f"{name!r} is not a setting")
-        try:
-            _setting(name).validate_python(value)
-        except ValidationError as error:
-            raise ValueError(f"{name}: {_lower(error.errors()[0]['msg'])}") from None
-    return values
-
-
-@cache
-def _setting(name: str) -> TypeAdapter[Any]:
-    return TypeAdapter(_typed(name), config=ConfigDict(strict=True, allow_inf_nan=False))
-
-
-class _State(_Plain):
-    files: tuple[_File, ...]
-    views: tuple[_View, ...]
-    values: Annotated[dict[str, Any], AfterValidator(_known)]
-    tune: _Tune
-    overrides: dict[str, _Tune]
-    edits: dict[str, _Edits]
-    rejected: tuple[str, ...] = ()
-    teach: bool = False
-
-    @model_validator(mode="after")
-    def _names_differ(self) -> _State:
-        for what, names in (("views", [v.name for v in self.views]), ("micrographs", [f.stem for f in self.files])):
-            if len(set(names)) < len(names):
-                raise ValueError(f"two {what} have the same name")
-        return self
-
-
-class _Row(BaseModel):
-    model_config = ConfigDict(strict=True, extra="allow")
-    error: str | None = None
-    best_score: FiniteFloat | None = None
-
-
-def _row(row: dict[str, Any]) -> dict[str, Any]:
-    _Row.model_validate(row)
-    return row
-
-
-class _Bank(_Plain):
-    view_names: tuple[str, ...]
-    sections_per_view: tuple[_Count, ...]
-    angle_step: float
-    angle_range: float
-    folds: tuple[Annotated[int, Field(ge=1, le=360)], ...] = ()
-
-    @model_validator(mode="after")
-    def _fits(self) -> _Bank:
-        _settings({"angle_step": self.angle_step, "angle_range": self.angle_range})
-        if len(self.view_names) != len(self.sections_per_view) or len(self.folds) not in (0, len(self.view_names)):
-            raise ValueError("every view needs its number of sections")
-        return self
-
-
-class _Result(_Plain):
-    row: Annotated[dict[str, Any], AfterValidator(_row)]
-    bank: _Bank | None
-    diameter: _Length
-    digest: str
-    maps: bool
-
-
-class _Session(_Plain):
-    session: Literal[1]
-    current: str | None
-    state: _State
-    results: dict[_Name, _Result]
-
-
-def _settings(values: dict[str, Any]) -> None:
-    try:
-        make_settings(values)
-    except GempickError as error:
-        raise ValueError(error.sentence.removeprefix("Wrong settings: --").rstrip(".")) from None
-
-
-def check_session(text: bytes, path: Path) -> dict[str, Any]:
-    """Return the content of a session file, with every field of the right type.
-
-    Raises
-    ------
-    InputError
-        A field is missing, of another type or unknown, or a name leads out of the folder; the sentence names it.
-    """
-    try:
-        return _Session.model_validate_json(text).model_dump()
-    except ValidationError as error:
-        raise InputError(f"{path} cannot be read: {_first(error)}; correct or remove it.", path) from error
-
-
-def check_row(row: dict[str, Any], path: Path) -> None:
-    """Check what the window reads of a line of run.json; raises InputError as `check_session`."""
-    try:
-        _Row.model_validate(row)
-    except ValidationError as error:
-        raise InputError(
-            f"{path} cannot be read: micrograph {row.get('name')}, {_first(error)}; correct or remove it.", path
-        ) from error
-
-
-def _first(error: ValidationError) -> str:
-    """Return the first problem with the field that has it."""
-    problem = error.errors(include_url=False)[0]
-    where = ".".join(str(part) for part in problem["loc"])
-    what = _lower(problem["msg"].removeprefix("Value error, "))
-    return f"{where}: {what}" if where else what
-
-
-def _lower(text: str) -> str:
-    return text[:1].lower() + text[1:]

@@ -16,7 +16,7 @@ from napari_gempick.model.values import Named, named_texts
 from napari_gempick.widgets.state.look import VIEW_COLOURS
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from napari_gempick.widgets.state.masks import Mask
 
@@ -239,6 +239,11 @@ class History:
     def amend(self, state: State) -> None:
         """Replace this state by another one: what follows from the last step, and is undone with it."""
         self.state = state
+
+    def everywhere(self, change: Callable[[State], State]) -> None:
+        """Change this state and all to go back and forth to: what undo leaves as it is."""
+        self._past, self._future = ([(what, change(one)) for what, one in side] for side in (self._past, self._future))
+        self.state = change(self.state)
 
     @property
     def undoable(self) -> str:

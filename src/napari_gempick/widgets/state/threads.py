@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import queue
+import threading
 import traceback
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
@@ -53,6 +54,7 @@ class Background:
         self._post, self._failed = post, failed
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="gempick")
         self._given: set[Future[None]] = set()
+        self._timers: set[threading.Timer] = set()
         self.closed = False
 
     @property
@@ -104,6 +106,13 @@ class Background:
         if not self.closed:
             self._post(guarded)
 
+    def later(self, seconds: float, call: Callable[[], None]) -> None:
+        """Make a call on the window's thread after some time, unless it is closed by then."""
+        timer = threading.Timer(seconds, self.back, [call])
+        timer.name, timer.daemon = "gempick timer", True
+        self._timers = {one for one in self._timers if one.is_alive()} | {timer}
+        timer.start()
+
     def stop_if_closed(self, _: float = 0.0) -> None:
         """End the work that calls this, as its progress, once the window is closed.
 
@@ -118,4 +127,7 @@ class Background:
     def close(self) -> None:
         """Wait for what runs, drop what waits."""
         self.closed = True
+        for timer in self._timers:
+            timer.cancel()
+            timer.join()
         self._pool.shutdown(wait=True, cancel_futures=True)
