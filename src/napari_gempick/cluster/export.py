@@ -316,7 +316,7 @@ def _masks_in(folder: Path, micrographs: Sequence[MicrographFile]) -> list[Path]
 
 def _readme(job: Job, expected: Estimate) -> str:
     root = job.content["root"]
-    where = f"below {root} (root in {JOB_FILE}; `gempick job submit --root DIR` names it anew)" if root else "absolute"
+    where = f"below {root} (root in {JOB_FILE}; `gempick job submit --root DIR` changes it)" if root else "absolute"
     lines = [
         f"A picking job of {job.content['program']}.",
         "",
