@@ -106,6 +106,16 @@ def test_links_to_files_lead_somewhere(path):
             assert (path.parent / target).exists(), target
 
 
+@pytest.mark.parametrize("path", TEXTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_rows_and_items_are_lines_of_their_own(path):
+    text = re.sub(r"^```.*?^```$", "", path.read_text(), flags=re.MULTILINE | re.DOTALL)
+    assert not re.findall(r"^.*\S -$|^.*\. - \*\*.*$", text, flags=re.MULTILINE)
+    for table in re.findall(r"^\|.*\n\|[-|]+\n(?:\|.*\n)*.*", text, flags=re.MULTILINE):
+        heading, *rows, after = table.split("\n")
+        assert not after.strip(), f"after a table: {after}"
+        assert [row for row in rows if len(re.findall(r"(?<!\\)\|", row)) != heading.count("|")] == []
+
+
 def test_every_page_is_in_the_navigation():
     text = (ROOT / "mkdocs.yml").read_text()
     nav = yaml.safe_load(text)["nav"]

@@ -361,10 +361,10 @@ def test_a_flipped_import_is_refused_and_the_option_that_mends_it_is_named(work:
     assert Path("out/micrograph_001.box").exists()
     wrong = convert("micrograph_001.csv", "twice", *proving, "--flip-y", "--swap-xy")
     assert wrong.exit_code == 1 and "use --flip-y in place of --swap-xy --flip-y" in wrong.stderr
-    assert "leave out --swap-xy" in convert(truth, "twice", *proving, "--swap-xy").stderr
+    assert "omit --swap-xy" in convert(truth, "twice", *proving, "--swap-xy").stderr
     assert converted("micrograph_001.csv", "unproved", *proving, "--no-proof")["proof"] is None
     plain = converted("micrograph_001.csv", "plain.csv", "--to", "csv")["proof"]
-    assert plain["sentence"] == "not verifiable: there are no templates to look with, give --templates"
+    assert plain["sentence"] == "not verifiable: there are no templates to compare with; give --templates"
     lost = converted("micrograph_001.csv", "lost.csv", "--to", "csv", *templates)["proof"]
-    assert lost["sentence"] == "not verifiable: the micrographs are not at hand, give --micrographs"
+    assert lost["sentence"] == "not verifiable: the micrographs were not found; give --micrographs"
     assert not [path.name for path in work.iterdir() if path.name.startswith(".")]

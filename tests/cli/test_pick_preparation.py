@@ -135,7 +135,7 @@ def test_check_under_the_ctf(seen_through_lenses, gempick):
 def test_contrast_with_the_ctf_is_refused(seen_through_lenses, gempick):
     for contrast in ("same", "opposite"):
         done = gempick("pick", "mics", *TEMPLATES, "--ctf", "ctf.star", "--contrast", contrast, "-o", "out", check=2)
-        assert "leave out --contrast" in done.stderr
+        assert "omit --contrast" in done.stderr
     assert (
         "--phase-flipped needs"
         in gempick("pick", "mics", *TEMPLATES, "--phase-flipped", "dark", "-o", "out", check=2).stderr

@@ -201,7 +201,7 @@ def test_shapes_have_the_sizes_asked_for(tmp_path, monkeypatch, gempick):
         ("bright.mrc", {"contrast": "opposite"}, ""),
         ("bright.mrc", {"ctf": "ctf.star"}, ""),
         ("dark.mrc", {}, ""),
-        ("dark.mrc", {"contrast": "opposite"}, "leave out --contrast opposite"),
+        ("dark.mrc", {"contrast": "opposite"}, "omit --contrast opposite"),
         ("dark.mrc", {"ctf": "ctf.star"}, "without --invert"),
         ("foreign.mrc", {}, ""),
         ("foreign.mrc", {"contrast": "opposite"}, ""),

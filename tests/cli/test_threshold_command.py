@@ -120,7 +120,7 @@ def test_picks_of_little_worth_are_named(data, gempick, basic):
     )
     (row,) = run_of(data / "out")["micrographs"]
     assert row["picks"] > 15 and row["estimated_fdr"]["particle"] > 0.5
-    assert f"% of the {row['picks']} picks are estimated to be false" in done.stderr
+    assert f" % of the {row['picks']} picks are estimated to be false" in done.stderr
     again = gempick("retune", "out", "--threshold", "auto", check=0)
     assert "estimated to be false" not in again.stderr
 

@@ -82,7 +82,7 @@ def test_masks_and_maps_beside_the_micrographs_are_not_micrographs(data, gempick
         (("--until-idle", "30"), "such as 90s, 30m or 2h"),
         (("--overwrite", "--resume"), "cannot be combined"),
         (("--pool", "--threshold", "0.5"), "give --threshold auto"),
-        (("--ctf", "c.star", "--contrast", "same"), "leave out --contrast"),
+        (("--ctf", "c.star", "--contrast", "same"), "omit --contrast"),
         (("--threshold", "2"), "must lie between -1 and 1"),
     ],
 )

@@ -32,7 +32,7 @@ from napari_gempick.workflows.bench import PAPER, Workload, measure, scaling
     type=click.IntRange(0, MOST_THREADS),
     default=1,
     show_default=True,
-    help="CPU threads in all; 0: all cores.",
+    help="Total number of CPU threads; 0: all cores.",
 )
 @click.option(
     "--devices",

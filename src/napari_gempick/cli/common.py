@@ -155,7 +155,7 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print a mach
 
 def config_option(also: str = "") -> Callable[[Any], Any]:
     """Return the option --config; `also` names further kinds of files."""
-    text = f"Settings from a JSON file, such as the run.json of an earlier run{also}; options given here win."
+    text = f"Settings from a JSON file, such as the run.json of an earlier run{also}; options given here replace them."
     return click.option("--config", type=click.Path(path_type=Path), help=text)
 
 

@@ -73,8 +73,8 @@ def command(
     MICROGRAPHS are files, folders, globs or a STAR file; PICKS, the last argument, are coordinates of any kind (see
     gempick convert) or a folder of results. The command writes one stack, and a STAR file for RELION >= 3.1 with optics
     table, coordinates, class, score, psi and its prior, and CTF parameters where they are known. A particle is the
-    square that RELION cuts, with its background normalised: its pixel n // 2 is the pick without the digits after the
-    point, which are kept as shifts in the STAR file.
+    square that RELION cuts, with its background normalised: its pixel n // 2 is the position of the pick, truncated
+    to whole pixels; the rest is kept as shifts in the STAR file.
     """
     from napari_gempick.extraction.extract import Extraction, extract
 

@@ -64,7 +64,7 @@ def command(
         raise SettingsError("--overwrite and --resume cannot be combined; give only one.")
     settings = merged(make_settings, read_settings, config, given(options))
     if settings.ctf is not None and options["contrast"] is not None:
-        raise SettingsError("The CTF gives the sign of the templates; leave out --contrast, or --ctf.")
+        raise SettingsError("The CTF gives the sign of the templates; omit --contrast, or --ctf.")
     if pooled and None not in settings.thresholds.all:
         raise SettingsError("--pool chooses automatic thresholds; give --threshold auto, or leave it out.")
     notes: list[str] = []

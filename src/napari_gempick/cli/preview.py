@@ -29,7 +29,7 @@ LEFT_OUT = names_with(PickSettings, role=("format", "files"))
 @click.command("preview", cls=VariadicCommand)
 @click.argument("micrograph", metavar="MICROGRAPH", type=click.Path(path_type=Path))
 @settings_options(name for name in PickSettings.model_fields if name not in LEFT_OUT)
-@click.option("--compare", is_flag=True, help="Run the exact search too, and say how far both agree.")
+@click.option("--compare", is_flag=True, help="Also run the exact search, and say how well they agree.")
 @json_option
 @command_errors
 def command(micrograph: Path, compare: bool, as_json: bool, **options: Any) -> int:

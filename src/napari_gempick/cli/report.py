@@ -25,7 +25,7 @@ from napari_gempick.model.values import counted
 @json_option
 @command_errors
 def command(folder: Path, output: Path | None, particles: int, overwrite: bool, as_json: bool) -> None:
-    """Write a page for the lab notebook about DIR, the output of gempick pick.
+    """Write a report for your lab notebook about DIR, the output of gempick pick.
 
     report.html is one file with everything in it: settings, picks per micrograph, histograms of the scores with the
     thresholds, templates and mean images of each view, particles, and a micrograph with its picks.

@@ -39,7 +39,7 @@ from napari_gempick.workflows.retune import retune
 @json_option
 @command_errors
 def command(folder: Path, pooled: bool, teach: tuple[Path, ...], as_json: bool, **options: Any) -> int:
-    """Choose new picks from the candidates in DIR, the output of gempick pick: no correlation is computed.
+    """Choose new picks from the candidates in DIR, the output of gempick pick, without a new search.
 
     Settings that are not given stay as they were. The coordinate files, autopick.star and run.json are replaced.
     """

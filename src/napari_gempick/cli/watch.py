@@ -34,9 +34,9 @@ from napari_gempick.workflows.watch_settings import WatchSettings
 @settings_options()
 @config_option()
 @pool_option
-@click.option("--overwrite", is_flag=True, help="Remove the results that the output folder holds, and begin anew.")
+@click.option("--overwrite", is_flag=True, help="Remove the results that the output folder holds, and start again.")
 @click.option("--resume", is_flag=True, help="Keep the micrographs that are done, as this command always does.")
-@click.option("--json", "as_json", is_flag=True, help="Print events on stdout, a JSON object a line.")
+@click.option("--json", "as_json", is_flag=True, help="Print events on stdout, one JSON object per line.")
 @command_errors
 def command(
     folders: tuple[Path, ...],
@@ -50,7 +50,7 @@ def command(
 ) -> int:
     """Pick particles in micrographs as they arrive in folders.
 
-    Each file is picked as soon as it is complete. The results are those of gempick pick, and whole at any moment;
+    Each file is picked as soon as it is complete. The results are those of gempick pick, and complete at any moment;
     started again with the same output folder, the command continues. Ctrl-C and SIGTERM end it after the current
     micrograph.
     """
@@ -66,7 +66,7 @@ def command(
     watching = make_watch_settings({name: wanted.pop(name) for name in WatchSettings.model_fields if name in wanted})
     settings = merged(make_settings, read_settings, config, wanted)
     if settings.ctf is not None and options["contrast"] is not None:
-        raise SettingsError("The CTF gives the sign of the templates; leave out --contrast, or --ctf.")
+        raise SettingsError("The CTF gives the sign of the templates; omit --contrast, or --ctf.")
     if pooled and None not in settings.thresholds.all:
         raise SettingsError("--pool chooses automatic thresholds; give --threshold auto, or leave it out.")
     line = _StatusLine()

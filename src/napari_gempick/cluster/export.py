@@ -310,15 +310,13 @@ def _masks_in(folder: Path, micrographs: Sequence[MicrographFile]) -> list[Path]
     stems = {micrograph.path.name.split(".")[0] for micrograph in micrographs}
     found = sorted(path for path in folder.iterdir() if path.is_file() and path.name.split(".")[0] in stems)
     if not found:
-        raise InputError(
-            f"{folder} contains no exclusion mask named after a micrograph; add one, or leave out --exclude."
-        )
+        raise InputError(f"{folder} contains no exclusion mask named after a micrograph; add one, or omit --exclude.")
     return found
 
 
 def _readme(job: Job, expected: Estimate) -> str:
     root = job.content["root"]
-    where = f"below {root} (root in {JOB_FILE}; `gempick job submit --root DIR` names it anew)" if root else "absolute"
+    where = f"below {root} (root in {JOB_FILE}; `gempick job submit --root DIR` changes it)" if root else "absolute"
     lines = [
         f"A picking job of {job.content['program']}.",
         "",

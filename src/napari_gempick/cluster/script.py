@@ -103,7 +103,7 @@ def _site(name: str, text: str) -> Site:
     if match is None or "submit" not in values or not set(values) <= _KEYS:
         raise SettingsError(
             f"The site template {name}{SUFFIX} must begin with a comment {{# ... #}} that has a line `submit = ...` "
-            f"and knows {', '.join(sorted(_KEYS))} alone; see docs/cluster.md."
+            f"and contains only {', '.join(sorted(_KEYS))}; see docs/cluster.md."
         )
     return Site(
         name,

@@ -54,7 +54,7 @@ class ClusterSettings(Settings):
         label="Warning before the end",
     )
     partition: str = _resource("", "Partition or queue.")
-    account: str = _resource("", "Account or project that pays.")
+    account: str = _resource("", "Account or project to charge.")
     environment: tuple[str, ...] = declare(
         (),
         "Shell line that makes the program available, such as: module load openmpi.",

@@ -209,7 +209,7 @@ def _script_in_place(job: Job, site: Site) -> Job:
     if known.get("folder") and shlex.quote(known["folder"]) in text:
         raise SettingsError(
             f"{path} was edited and names the job's earlier folder {known['folder']}; correct it, or delete it to have "
-            "it written anew.",
+            "it written again.",
             path,
         )
     return job

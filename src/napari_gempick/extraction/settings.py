@@ -13,7 +13,7 @@ _shown = functools.partial(declare, group="Particles")
 
 
 class ExtractSettings(Settings):
-    """Settings of an extraction. Sizes are in pixels of the micrograph unless said, the voltage in kV, Cs in mm."""
+    """Settings of an extraction. Sizes are in pixels of the micrograph unless stated otherwise."""
 
     box: int = _shown(..., "Side of the square cut out of the micrograph.", unit="px", ge=8, le=4096)
     rescale: int | None = _shown(

@@ -171,7 +171,7 @@ def with_exclusion(
         excluded = find_exclusion(source.image, diameter / source.grid.pixel_size, source.replaced)
         write_mrc(path, excluded, source.grid.pixel_size)
         share = float(excluded.mean())
-        note = f"{100 * share:.0f} % of the micrograph are left out: padded borders, ice or carbon ({path})."
+        note = f"{100 * share:.0f} % of the micrograph is excluded: padded borders, ice or carbon ({path})."
         return replace(source, notes=(*source.notes, note)) if share >= 0.01 else source
 
     return loaded
@@ -258,7 +258,7 @@ def read_exclusion(
         stem = micrograph.path.name.split(".")[0]
         names = sorted(p for p in source.rglob("*") if p.name.split(".")[0] == stem and not p.name.startswith("."))
         if not names:
-            raise InputError(f"{source} has no exclusion mask called {stem}; add one, or leave out --exclude.", source)
+            raise InputError(f"{source} has no exclusion mask named {stem}; add one, or omit --exclude.", source)
         same = [path for path in names if path.relative_to(source).parent == Path(micrograph.output_stem).parent]
         source = (same or names)[0]
     mask = read_micrograph(source, 1.0).data

@@ -116,7 +116,7 @@ def _contrast_note(path: str, contrast: str, settings: PickSettings) -> str:
         remedy = "make them with `gempick templates project`, without --invert"
         return f"{says}, but --ctf needs protein-bright templates; {remedy}." if contrast == AS_IN_MICROGRAPHS else ""
     if settings.contrast == "opposite":
-        return f"{says}; leave out --contrast opposite." if contrast == AS_IN_MICROGRAPHS else ""
+        return f"{says}; omit --contrast opposite." if contrast == AS_IN_MICROGRAPHS else ""
     if contrast == PROTEIN_BRIGHT:
         return (
             f"{path} is protein-bright, as its header says; give --contrast opposite unless the particles of the "

@@ -135,7 +135,7 @@ class CtfTable:
         return InputError(
             f"{path}: the values for {name} cannot be right ({ctf.defocus_u:g} and {ctf.defocus_v:g} Å at "
             f"{ctf.angle:g} degrees, phase shift {ctf.phase_shift:g} degrees, {ctf.voltage:g} kV, Cs {ctf.cs:g} mm, "
-            f"amplitude contrast {ctf.amplitude_contrast:g}); correct that row, or leave out that micrograph.",
+            f"amplitude contrast {ctf.amplitude_contrast:g}); correct that row, or omit that micrograph.",
             path,
         )
 
@@ -160,7 +160,7 @@ class CtfTable:
         fitting = self._fitting(micrograph)
         if not fitting:
             raise InputError(
-                f"{self._path} has no row for {micrograph.name}; add one, or leave out that micrograph or --ctf.",
+                f"{self._path} has no row for {micrograph.name}; add one, or omit that micrograph or --ctf.",
                 micrograph,
             )
         own = micrograph.parts[:-1]

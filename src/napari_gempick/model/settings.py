@@ -48,7 +48,7 @@ class PickSettings(Settings):
 
     templates: tuple[str, ...] = _view(
         (),
-        "Template image or stack (MRC, MRCS, TIFF). NAME is the view: thresholds, colours and maps go by it. "
+        "Template image or stack (MRC, MRCS, TIFF). NAME is the view, which has its own threshold, colour and maps. "
         "The sections of a stack are the templates of one view; FILE[1,3,6-8] takes some of them, FILE[^2,5] leaves "
         "some out, 3@FILE takes the third. RELION's lists (class_averages.star, run_it025_model.star) are read too.",
         metavar="[NAME=]FILE",
@@ -140,7 +140,7 @@ class PickSettings(Settings):
         None,
         "STAR file with the defocus of each micrograph (RELION), or CTFFIND's text for one micrograph, or a folder of "
         "such texts named like the micrographs: protein-bright templates are multiplied by the CTF after rotation. "
-        "The CTF gives the sign, so leave out --contrast.",
+        "The CTF gives the sign, so omit --contrast.",
         metavar="STAR|TEXT|FOLDER",
         label="CTF",
         kind="path",
@@ -211,7 +211,7 @@ class PickSettings(Settings):
     )
     max_threshold: float | None = _tune(
         None,
-        "Drop picks above this score; their neighbours stay suppressed.",
+        "Drop picks above this score; picks within --min-distance of a dropped pick are not brought back.",
         label="Upper limit",
         empty="off",
         ge=-1,
@@ -281,7 +281,9 @@ class PickSettings(Settings):
         label="Method",
     )
     check_coordinates: Literal["sample", "all"] = _run(
-        "sample", "Micrographs in which they are checked: 20 of each size, then one in ten, or all.", role="run"
+        "sample",
+        "Micrographs whose coordinate files are checked: the first 20 of each size, then one in ten; or all.",
+        role="run",
     )
     save_maps: bool = declare(
         False, "Save score and index maps.", label="Keep score and index maps", group=None, role="files"
@@ -343,7 +345,7 @@ class PickSettings(Settings):
     def _consistent(self) -> PickSettings:
         automatic = None in self.thresholds.all
         if self.fdr is not None and not automatic:
-            raise ValueError("fdr chooses the threshold itself; leave out threshold, or say auto for a view")
+            raise ValueError("fdr chooses the threshold itself; omit threshold, or say auto for a view")
         if automatic and not self.decoys:
             raise ValueError("automatic thresholds need decoys: remove --no-decoys")
         if self.score == LEARNED and not self.decoys:
@@ -351,9 +353,9 @@ class PickSettings(Settings):
         if self.lowpass and self.highpass and self.highpass <= self.lowpass:
             raise ValueError(f"highpass {self.highpass:g} Å must be larger than lowpass {self.lowpass:g} Å")
         if self.per_view_maps and self.search == "compressed":
-            raise ValueError("per-view-maps needs the full search; leave out search, or say full")
+            raise ValueError("per-view-maps needs the full search; omit search, or say full")
         if self.ctf is not None and self.contrast != "same":
-            raise ValueError("the CTF gives the sign of the templates; leave out --contrast, or --ctf")
+            raise ValueError("the CTF gives the sign of the templates; omit --contrast, or --ctf")
         return self
 
     @property

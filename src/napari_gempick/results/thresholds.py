@@ -130,8 +130,8 @@ def doubtful(rows: Sequence[dict[str, Any]]) -> list[str]:
             found[name] += row["picks_per_view"][name]
             false[name] += rate * row["picks_per_view"][name]
     return [
-        f"About {false[name] / count:.0%} of the {count} picks{f' of view {name!r}' if len(found) > 1 else ''} are "
-        "estimated to be false; raise --threshold, or give --fdr 0.1, to keep the better ones."
+        f"About {100 * false[name] / count:.0f} % of the {count} picks{f' of view {name!r}' if len(found) > 1 else ''} "
+        "are estimated to be false; raise --threshold, or give --fdr 0.1, to keep the better ones."
         for name, count in found.items()
         if count >= FEW and false[name] > DOUBTFUL * count
     ]

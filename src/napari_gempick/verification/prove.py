@@ -186,7 +186,7 @@ class SetProof:
             evidence = self._evidence[number]
             seen.append((evidence, read_back(files, name, self._sets, number, evidence.shape)))
         if not seen:
-            return Proof("not verifiable", why="there are no picks, or their micrographs are not at hand")
+            return Proof("not verifiable", why="there are no picks, or their micrographs were not found")
         key = b"".join(b"" if found is None else _almost(found) for _, found in seen)
         if key not in self._known:
             box = self._sets[0][1].box_size

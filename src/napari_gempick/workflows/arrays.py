@@ -130,7 +130,7 @@ def pick(
     if settings.pixel_size is None:
         raise SettingsError("The pixel size of the array is unknown; give PickSettings(pixel_size=...) in Å.")
     if ctf is not None and settings.contrast != "same":
-        raise SettingsError("The CTF gives the sign of the templates; leave out the contrast, or the CTF.")
+        raise SettingsError("The CTF gives the sign of the templates; omit the contrast, or the CTF.")
     if ctf is None and settings.phase_flipped != "no":
         raise SettingsError("The setting phase_flipped needs the micrograph's CTF; give pick(..., ctf=...).")
     pixels = np.ascontiguousarray(image, dtype=np.float32)

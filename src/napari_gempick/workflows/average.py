@@ -234,7 +234,7 @@ def average_files(
     require_same_pixel(sizes)
     side = _box(box, diameter, sizes[0], [entry for _, entry, _ in found])
     if use_psi and any(np.isnan(one.psi).any() for one in chosen):
-        raise InputError(f"{picks} does not give psi for all of these picks; leave out --use-psi.", picks)
+        raise InputError(f"{picks} does not give psi for all of these picks; omit --use-psi.", picks)
 
     def images() -> Iterator[NDArray[np.float32]]:
         for (micrograph, _, _), size in zip(found, sizes, strict=True):

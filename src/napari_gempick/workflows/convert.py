@@ -342,7 +342,7 @@ class ConversionProof:
         if not self._conversion.proof:
             return
         if given is None and self._run_settings is None:
-            self.proof = Proof("not verifiable", why="there are no templates to look with, give --templates")
+            self.proof = Proof("not verifiable", why="there are no templates to compare with; give --templates")
             return
         try:
             # the pixel size of the run need not be that of the micrographs that the result refers to
@@ -377,7 +377,7 @@ class ConversionProof:
             seen.append((evidence, read_back(files, self._conversion.to.name, self._sets, number, evidence.shape)))
             box, pixel_size = info.box_size, evidence.pixel_size
         if pixel_size is None:
-            return Proof("not verifiable", why="the micrographs are not at hand, give --micrographs")
+            return Proof("not verifiable", why="the micrographs were not found; give --micrographs")
         return prover.prove(seen, box, pixel_size)
 
     def _micrograph(self, number: int) -> Path | None:
@@ -396,4 +396,4 @@ class ConversionProof:
         if done == Orientation() or found.orientation == Orientation():
             return f"{found.fix} (the coordinates fit when read {found.name})"
         options = done.then(found.orientation).options
-        return f"use {options} in place of {done.options}" if options else f"leave out {done.options}"
+        return f"use {options} in place of {done.options}" if options else f"omit {done.options}"

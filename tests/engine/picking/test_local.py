@@ -49,7 +49,7 @@ def test_limits_drop_picks_whose_neighbours_stay_suppressed(image):
     assert [(y, x) for y, x in zip(kept.map_y, kept.map_x, strict=True)] == [(50, 60)]
     assert len(select(picks, Selection([0.1], 20), image.shape)) == 2
     assert kept.local.shape == (1, 3)
-    with pytest.raises(SettingsError, match="pick again, or leave out --local-mean"):
+    with pytest.raises(SettingsError, match="pick again, or omit --local-mean"):
         select(picks_at((50, 60)), Selection([0.1], 20, local_limits=limits), image.shape)
 
 

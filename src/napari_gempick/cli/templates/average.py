@@ -48,7 +48,7 @@ _POSITIVE = click.FloatRange(min=0, min_open=True)
 @click.option(
     "--use-psi/--no-use-psi",
     default=False,
-    help="Keep to the angles of PICKS. Otherwise the average lies with its longer axis along x. [default: no]",
+    help="Keep the angles of PICKS. Otherwise the longer axis of the average is turned along x. [default: no]",
 )
 @click.option("--classes", type=click.IntRange(min=1, max=50), default=1, help="Number of averages. [default: 1]")
 @click.option("--iterations", type=click.IntRange(min=1), default=8, help="Rounds of alignment, at most. [default: 8]")

@@ -130,7 +130,7 @@ def select(
     if selection.local_limits:
         if picks.local is None:
             raise SettingsError(
-                "These candidates have no local mean, standard deviation and power; pick again, or leave out "
+                "These candidates have no local mean, standard deviation and power; pick again, or omit "
                 "--local-mean, --local-sigma and --power."
             )
         for column, (lowest, highest) in zip(picks.local.T, selection.local_limits, strict=True):

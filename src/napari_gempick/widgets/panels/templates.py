@@ -194,7 +194,7 @@ class _ViewRow(QFrame):
         self.picture.setAlignment(Qt.AlignmentFlag.AlignCenter)
         self.colour = tool("", "Colour of the view", self._ask_colour)
         self.colour.setFixedSize(22, 22)
-        tip = "Name of the view: thresholds, colours and maps go by it"
+        tip = "Name of the view: each view has its own thresholds, colour and maps"
         self.name = edit(str, spec.name, label="Name of the view", tip=tip)
         self.name.changed.connect(self._rename)
         self.count = QLabel("")

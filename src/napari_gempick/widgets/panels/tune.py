@@ -228,8 +228,8 @@ class TunePanel(Panel):
 
     def _show_estimate(self) -> None:
         share = self._estimates.false_share()
-        words = "" if share is None else "under 1 % false" if share < 0.01 else f"about {share:.0%} false"
-        self.false.setText(words.replace("%", " %").replace("  ", " "))
+        words = "" if share is None else "under 1 % false" if share < 0.01 else f"about {100 * share:.0f} % false"
+        self.false.setText(words)
         loaded = self._controller.loaded
         board = None if loaded is None else loaded.board
         self.automatic.setVisible(board is not None and board.candidates.decoys is not None)

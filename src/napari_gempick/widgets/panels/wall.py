@@ -57,7 +57,7 @@ class Wall(QWidget):
         self._reading = ""
         self._choosing, self._again = False, False
         self.words = QLabel("")
-        self.other = button("Choose again", "Choose the micrographs anew, by what is known of them now", self.choose)
+        self.other = button("Choose again", "Choose the micrographs again, by what is known of them now", self.choose)
         self.tiles = Tiles(self)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(4, 4, 4, 4)
