@@ -42,7 +42,7 @@ def test_order_does_not_matter(data, settings, picked, tmp_path):
     assert tree(tmp_path / "other") == tree(folder)
 
 
-@pytest.mark.parametrize(("which", "checked"), [("sample", [0, 2, 4]), ("all", [0, 1, 2, 3, 4])])
+@pytest.mark.parametrize(("which", "checked"), [("some", [0, 2, 4]), ("all", [0, 1, 2, 3, 4])])
 def test_coordinates_are_checked_in_a_sample(data, settings, picked, tmp_path, monkeypatch, which, checked):
     """The first one, then every second one; the last micrograph has no picks."""
     monkeypatch.setattr(prove, "FIRST", 1)

@@ -38,6 +38,7 @@ _DIAMETER: dict[str, Any] = {**_LENGTH, "step": 10, "empty": "from mask"}
 _OFF: dict[str, Any] = {**_LENGTH, "empty": "off"}
 _TURN: dict[str, Any] = {"unit": "degrees", "gt": 0, "le": 360}
 _THREADS: dict[str, Any] = {"ge": 0, "le": MOST_THREADS}
+_CHECK: dict[str, Any] = {"label": "Check in", "role": "run"}
 _FLOOR: dict[str, Any] = {"label": "Candidate floor", "role": "candidates", "ge": -1, "le": 1}
 _REACH: dict[str, Any] = {"unit": "Å", "ge": 0, "step": 10}
 _run = functools.partial(declare, group="Run")
@@ -280,11 +281,6 @@ class PickSettings(Settings):
         "maps have bounded errors elsewhere. auto: whichever is faster, but full where maps are saved.",
         label="Method",
     )
-    check_coordinates: Literal["sample", "all"] = _run(
-        "sample",
-        "Micrographs whose coordinate files are checked: the first 20 of each size, then one in ten; or all.",
-        role="run",
-    )
     save_maps: bool = declare(
         False, "Save score and index maps.", label="Keep score and index maps", group=None, role="files"
     )
@@ -306,6 +302,9 @@ class PickSettings(Settings):
     )
     candidate_floor: float = _run(
         0.1, "Keep candidates down to this score, or to the threshold where that is lower.", **_FLOOR
+    )
+    check_coordinates: Literal["some", "all"] = _run(
+        "some", "Micrographs whose files are checked. some: the first 20 of each size, then one in ten.", **_CHECK
     )
 
     @field_validator("lowpass", "highpass", "angle_step", mode="before")

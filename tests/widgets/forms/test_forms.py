@@ -195,7 +195,9 @@ def test_dialogs_ask_by_the_same_editors(qtbot):
     qtbot.addWidget(parent)
     assert projection_dialog(parent, "/maps/my=map.mrc").asdict() == {"name": "my_map", "symmetry": "C1", "step": 15.0}
     asked = average_dialog(parent, 180.0, by_hand=0, seen=9)
-    assert asked.asdict() == {"name": "average", "diameter": 180.0, "only": False} and not asked["only"].enabled
+    assert asked.asdict() == {"name": "average", "diameter": 180.0}  # there is nothing to choose
+    asked = average_dialog(parent, 180.0, by_hand=4, seen=9)
+    assert asked.asdict() == {"name": "average", "diameter": 180.0, "only": True}
 
 
 def test_no_editor_of_a_setting_is_made_by_hand():

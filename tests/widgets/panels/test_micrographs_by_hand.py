@@ -131,8 +131,8 @@ def test_nothing_explains_itself(hand, searched_once, tmp_path, monkeypatch):
     hand.open_searched(searched_once, tmp_path / "session")
     controller, part = hand.controller, hand.dock.export
     controller.set_threshold(None, 0.99)
-    hand.idle()
-    assert "0 picks of 2" in part.plan.text() and "Lower the thresholds" in part.plan.text()
+    hand.until(lambda: "0 picks of 2" in part.plan.text())
+    assert "Lower the thresholds" in part.plan.text()
     path = tmp_path / "session" / "one_autopick.star"
     before = path.read_bytes()
     asked = []
