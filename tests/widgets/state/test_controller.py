@@ -329,7 +329,7 @@ def test_a_folder_that_is_entered_has_not_been_looked_at(searched, tmp_path):
 def test_earlier_sessions_are_read_for_an_empty_list_only(session, data, monkeypatch):
     asked = []
     monkeypatch.setattr(
-        "napari_gempick.widgets.state.controller.earlier_session", lambda found, own: asked.append(len(found))
+        "napari_gempick.widgets.state.micrograph_files.earlier_session", lambda found, own: asked.append(len(found))
     )
     session.controller.add_micrographs([data / "one.mrc"])
     session.idle()
