@@ -57,6 +57,8 @@ class FolderWatch:
         self._came: dict[str, MicrographFile] = {}
         self._marks: dict[str, bool] = {}
         self._tried: object = None
+        self._changing: set[str] = set()
+        self._void: set[str] = set()
         self._session: object = None
         self._adding, self._was_cancelled = False, False
         controller.state_changed.connect(self._state_changed)
@@ -68,6 +70,7 @@ class FolderWatch:
         self.folder, self.arrived, self.incomplete, self._looks = folder, 0, 0, 0
         self._arrivals = Arrivals([folder], [], self._watching.seconds("settle"))
         self._came, self._marks, self._tried = {}, {}, None
+        self._changing, self._void = set(), set()
         self._session = self._controller.history
         self.changed.emit()
         self._look(self._arrivals)
@@ -126,7 +129,13 @@ class FolderWatch:
             for file in look.gone:
                 path = str(file.path)
                 if path in listed and path not in complete:  # it has changed, and is complete later
-                    controller.drop_result(controller.state.files[listed[path]].output_stem)
+                    stem = controller.state.files[listed[path]].output_stem
+                    controller.drop_result(stem)
+                    if self._is_searched(stem):
+                        self._void.add(stem)  # what comes of it is of the earlier file
+            if look.complete or look.gone:
+                self._tried = None
+            self._changing = (self._changing | {str(file.path) for file in look.gone}) - complete
             self._came.update((str(file.path), file) for file in look.complete)
             self.arrived, self.incomplete = len(self._came), 0 if self._arrivals is None else self._arrivals.waiting
             if other:
@@ -140,10 +149,19 @@ class FolderWatch:
         self.changed.emit()
         self._search()
 
+    def _is_searched(self, stem: str) -> bool:
+        run = self._searches.run
+        return stem in self._searches.arriving or (run is not None and stem in run.places)
+
     def _heard_of(self, stem: str) -> None:
-        """Look at a file that cannot be used at each poll: it may be written anew."""
+        """Look at a file that cannot be used at each poll: it may be written anew. Drop what is of an earlier file."""
         result = self._controller.results.get(stem)
         if self._arrivals is None:
+            return
+        self._tried = None
+        if result is not None and stem in self._void:
+            self._void.discard(stem)
+            self._controller.drop_result(stem)
             return
         for file in self._controller.state.files:
             if file.output_stem == stem and str(file.path) in self._came and result is not None:
@@ -156,12 +174,11 @@ class FolderWatch:
         wanted = self.folder is not None and self.searching and not self._adding
         if not wanted or searches.run is not None or not state.views or controller.folder is None:
             return
-        todo = [
-            file for file in state.kept if str(file.path) in self._came and file.output_stem not in controller.results
-        ]
-        if todo and self._tried != (state, todo):
-            begun = searches.start(todo, maps=None)
-            self._tried = None if begun else (state, todo)  # not again before something changes
+        found, ready = {*controller.results, *searches.arriving}, self._came.keys() - self._changing
+        todo = [file for file in state.kept if str(file.path) in ready and file.output_stem not in found]
+        if todo and self._tried != (trial := (state, todo, controller.folder.path)):
+            self._tried = trial  # not again before something changes, also where it fails
+            searches.start(todo, maps=None)
 
     def _state_changed(self, state: object, before: object) -> None:
         """Search with other settings or templates; stop where another session was opened."""
@@ -174,6 +191,7 @@ class FolderWatch:
         if self._searches.run is not None:
             self._was_cancelled = self._searches.cancelling
             return
+        self._void &= self._searches.arriving
         if self._was_cancelled:
             self._was_cancelled = False
             if self.searching:

@@ -88,6 +88,8 @@ class SearchRunner:
         self.finished, self.share, self.stage = 0, 0.0, ""
         self._begun: tuple[float, float] | None = None
         self.cancelling = False
+        self.arriving: set[str] = set()
+        """Micrographs whose results are being read."""
         self.machine: dict[str, Any] | None = None
         self._digest: tuple[State, str] | None = None
         controller.results_changed.connect(lambda stem: self.changed.emit())
@@ -258,7 +260,8 @@ class SearchRunner:
         """Read the views of this run from run.json, then hand the result on."""
         controller = self._controller
         self.finished, self.share = self.finished + 1, 0.0
-        path = run.folder
+        path, name = run.folder, str(row["name"])
+        self.arriving.add(name)
 
         def read() -> Result:
             written = read_run(path)
@@ -266,11 +269,12 @@ class SearchRunner:
 
         def take(result: Result) -> None:
             if controller.folder is not None and controller.folder.path == path:
-                controller.set_result(row["name"], result)
+                controller.set_result(name, result)
                 if self.run is not run or self.finished == len(run.files):
                     controller.relearn()
+            self.arriving.discard(name)
 
-        controller.background.do(read, take)
+        controller.background.do(read, take, lambda: self.arriving.discard(name))
 
     def _end(self, sentence: str) -> None:
         self.run, self.cancelling = None, False
