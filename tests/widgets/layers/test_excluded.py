@@ -156,6 +156,20 @@ def left_half(session):
     return session.controller.folder.path / "excluded_edited" / f"{session.controller.stem}.mrc.gz"
 
 
+def test_who_moves_on_before_a_mask_is_shown_gets_its_count_too(searched):
+    controller, stem = searched.controller, searched.controller.stem
+    assert searched.counter.counts[stem] == 3
+    controller.exclude(Mask.of(np.ones((220, 240), bool), 2.0))
+    controller.go(1 - controller.current)
+    searched.idle()
+    assert searched.counter.counts[stem] == 0
+    controller.go(1 - controller.current)
+    controller.undo()
+    controller.go(1 - controller.current)
+    searched.idle()
+    assert searched.counter.counts[stem] == 3
+
+
 def test_a_folder_that_is_opened_again_while_it_is_open_keeps_its_masks(searched):
     controller = searched.controller
     path = left_half(searched)
@@ -194,6 +208,22 @@ def test_another_folder_of_results_has_the_masks_of_earlier_sessions(searched, t
         controller.open_folder(path)
         searched.idle()
     assert [file.name for file in (new / "excluded_edited").iterdir()] == [f"{stem}.mrc.gz"]
+
+
+def test_masks_that_cannot_be_copied_are_named_and_the_others_come(searched, tmp_path):
+    controller = searched.controller
+    path = left_half(searched)
+    controller.open_folder(controller.folder.path)
+    searched.idle()
+    (damaged,) = (file.output_stem for file in controller.state.files if file.output_stem != controller.stem)
+    path.with_name(f"{damaged}.mrc.gz").mkdir()  # it cannot be read
+    said = []
+    controller.said.connect(lambda sentence, kind: said.append((kind, sentence)))
+    assert controller.use_folder(tmp_path / "new")
+    searched.idle()
+    assert [kind for kind, _ in said] == ["error"] and f"{damaged}.mrc.gz" in said[0][1]
+    assert [file.name for file in (tmp_path / "new/excluded_edited").iterdir()] == [path.name]
+    assert not controller.results, "those of the other folder"
 
 
 def test_a_micrograph_of_the_same_name_in_another_folder_is_another(searched, tmp_path):

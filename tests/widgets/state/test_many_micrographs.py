@@ -17,6 +17,7 @@ from napari_gempick.widgets.background.pick_counter import BINS
 from napari_gempick.widgets.state import loading, state
 from napari_gempick.widgets.state.candidate_selection import CandidateSelection
 from napari_gempick.widgets.state.loading import CandidateCache
+from napari_gempick.widgets.state.masks import Mask
 from napari_gempick.widgets.state.result import Result
 from napari_gempick.widgets.state.state import ViewSpec
 
@@ -172,6 +173,31 @@ def test_a_correction_counts_one_micrograph(many, monkeypatch):
     many.idle()
     assert chosen == {1: 1}
     assert many.counter.counts["m007"] == 2 and set(many.counter.counts.values()) == {2, 3}
+
+
+def test_thresholds_of_one_micrograph_count_that_one(many):
+    """Also when undo takes them back and another one is shown."""
+    controller = many.controller
+    controller.do("change the threshold", controller.state.with_tune("m007", thresholds={"particle": 0.95}))
+    many.idle()
+    assert many.counter.counts["m007"] == 0 and list(many.counter.counts.values()).count(3) == MANY - 1
+    controller.undo()
+    many.idle()
+    assert set(many.counter.counts.values()) == {3}
+
+
+def test_a_mask_that_undo_takes_back_counts_the_micrograph_that_has_it(many):
+    """It need not be the one that is shown."""
+    controller = many.controller
+    stem = controller.state.files[7].output_stem
+    assert stem != controller.stem
+    everywhere = Mask.of(np.ones((64, 200), bool), 2.0)
+    controller.do("exclude", replace(controller.state, masks={stem: everywhere}))
+    many.idle()
+    assert many.counter.counts[stem] == 0
+    controller.undo()
+    many.idle()
+    assert set(many.counter.counts.values()) == {3}
 
 
 def test_a_result_counts_one_micrograph_and_the_histogram_keeps_its_sum(many, reads):

@@ -55,12 +55,13 @@ class PickCounter:
         self._total: _Histogram = {}
         self._files: dict[str, MicrographFile] = {}
         self._waiting: dict[str, None] = {}
-        self._in_order = True
+        self._in_order, self._left_out = True, ""
         self._moved = self._rests = 0.0
         self.busy = False
         controller.state_changed.connect(self._state_changed)
         controller.results_changed.connect(self._result_changed)
         controller.choice_changed.connect(self._choice_changed)
+        controller.current_changed.connect(self._current_changed)
 
     def _state_changed(self, state: State, before: State) -> None:
         new: list[str] = []
@@ -104,6 +105,12 @@ class PickCounter:
         self._keep(stem, {})
         taught = self._controller.state.lesson is not None  # by all of them
         self._count_soon(self._files if taught else [stem])
+
+    def _current_changed(self) -> None:
+        """Count the micrograph that was shown, if its last change has perhaps not been shown."""
+        if self._left_out and self._left_out != self._controller.stem:
+            stem, self._left_out = self._left_out, ""
+            self._count_soon([stem])
 
     def _choice_changed(self) -> None:
         controller = self._controller
@@ -204,8 +211,10 @@ class PickCounter:
             file, result = self._files.get(stem), controller.results.get(stem)
             if file is None or result is None or result.error or controller.folder is None:
                 self._forget(stem)
-            elif stem != current or stem not in self._histograms:
-                todo.append(file)  # that one is counted as it is shown
+            elif stem == current and stem in self._histograms:
+                self._left_out = stem  # it is counted as it is shown
+            else:
+                todo.append(file)
         return todo
 
     def histogram(self) -> dict[str, NDArray[np.intp]]:

@@ -258,10 +258,8 @@ class Controller(MicrographFiles):
         before = None if self.folder is None else self.folder.path
         self._leave(folder)
         if before is not None and not quietly:  # the person goes on with the same micrographs
-            try:
-                self.masks.carry(before, path, [file.output_stem for file in self.state.files])
-            except OutputError as error:
-                self.said.emit(error.sentence, "error")
+            for sentence in self.masks.carry(before, path, [file.output_stem for file in self.state.files]):
+                self.said.emit(sentence, "error")
         self._want_masks()
         left, self.results, self._beside, self.first_look = self.results, {}, None, False
         self.folder_changed.emit()

@@ -12,6 +12,8 @@ import numpy as np
 from napari_gempick.inputs.preparation import EDITED
 from napari_gempick.io.atomic import write_bytes
 from napari_gempick.io.images.mrc import write_mrc
+from napari_gempick.io.reading import readable
+from napari_gempick.model.errors import GempickError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -76,21 +78,24 @@ class MaskFiles:
         with self._lock:
             self._wanted, self._folder = (None, {}), None
 
-    def carry(self, old: Path, new: Path, stems: Iterable[str]) -> None:
+    def carry(self, old: Path, new: Path, stems: Iterable[str]) -> list[str]:
         """Copy masks of earlier sessions to another folder of results, as they were before this session edited them.
 
-        Raises
-        ------
-        OutputError
-            One cannot be written.
+        Returns a sentence for each that cannot be read or written.
         """
+        failed = []
         with self._lock:
             before = self._before if old == self._folder else {}
             for stem in stems:
                 path = old / EDITED / f"{stem}.mrc.gz"
-                content = before[stem] if stem in before else path.read_bytes() if path.exists() else None
-                if content is not None:
-                    write_bytes(new / EDITED / path.relative_to(old / EDITED), content)
+                try:
+                    with readable(path):
+                        content = before[stem] if stem in before else path.read_bytes() if path.exists() else None
+                    if content is not None:
+                        write_bytes(new / EDITED / path.relative_to(old / EDITED), content)
+                except GempickError as error:
+                    failed.append(error.sentence)
+        return failed
 
     def is_current(self, stem: str, mask: Mask | None) -> bool:
         """Return whether a mask is what the person decided last."""
