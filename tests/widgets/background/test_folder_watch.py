@@ -137,6 +137,32 @@ def test_a_file_that_is_being_rewritten_is_searched_when_it_is_whole(watching):
     w.until(lambda: w.searches.begun == [["a"], ["a"]])
 
 
+def test_a_companion_that_leaves_the_list_is_not_an_action_of_the_person(watching):
+    """Undo takes back what the person did, and what arrives is searched as before."""
+    w = watching
+    w.come("a_noDW.mrc")
+    w.until(lambda: w.searches.begun == [["a_noDW"]])  # it waits for its micrograph at first
+    w.controller.set_value("angle_step", 20.0)
+
+    def listed():
+        return [file.output_stem for file in w.controller.state.files]
+
+    def give_up(state, before):
+        if not {"a_noDW"} & set(listed()):  # as the real searches do
+            w.searches.cancelling = True
+            w.searches.changed.emit()
+
+    w.controller.state_changed.connect(give_up)
+    w.come("a.mrc")
+    w.until(lambda: listed() == ["a"])
+    w.controller.state_changed.disconnect(give_up)
+    w.searches.end()
+    assert w.watch.searching and w.searches.begun == [["a_noDW"], ["a"]]
+    assert w.controller.undo() == "change angle step" and listed() == ["a"]
+    w.controller.redo()
+    assert listed() == ["a"]
+
+
 def test_a_result_on_its_way_is_waited_for(watching):
     w = watching
     w.come("a.mrc")

@@ -61,6 +61,7 @@ class FolderWatch:
         self._void: set[str] = set()
         self._session: object = None
         self._adding, self._was_cancelled = False, False
+        self._given_up: object = None
         controller.state_changed.connect(self._state_changed)
         controller.results_changed.connect(self._heard_of)
         searches.changed.connect(self._searches_changed)
@@ -139,7 +140,7 @@ class FolderWatch:
             self._came.update((str(file.path), file) for file in look.complete)
             self.arrived, self.incomplete = len(self._came), 0 if self._arrivals is None else self._arrivals.waiting
             if other:
-                controller.remove_micrographs(other)
+                controller.withdrawn(other)
             if look.complete:
                 controller.arrived(sorted(look.complete, key=lambda file: file.path), earlier)
             if controller.file is not None and str(controller.file.path) in complete & listed.keys():
@@ -188,8 +189,11 @@ class FolderWatch:
 
     def _searches_changed(self) -> None:
         """Go on when a search has ended; one that was cancelled is the last."""
-        if self._searches.run is not None:
-            self._was_cancelled = self._searches.cancelling
+        run, cancelling = self._searches.run, self._searches.cancelling
+        if run is not None:
+            if self._adding and cancelling and not self._was_cancelled:
+                self._given_up = run  # what it searches was not a micrograph after all; nobody has cancelled it
+            self._was_cancelled = cancelling and run is not self._given_up
             return
         self._void &= self._searches.arriving
         if self._was_cancelled:

@@ -121,11 +121,25 @@ class MicrographFiles(Decisions):
 
     def remove_micrographs(self, numbers: Sequence[int]) -> None:
         """Remove micrographs from the list; their files and results stay."""
-        files = self.state.files
-        left = tuple(file for i, file in enumerate(files) if i not in set(numbers))
-        self._left |= {file.output_stem: file.path for file in files if file not in left}
-        if left != files:
-            self.do("remove micrographs", replace(self.state, files=left))
+        if gone := self._leave_list(numbers):
+            self.do("remove micrographs", _without(gone, self.state))
+
+    def withdrawn(self, numbers: Sequence[int]) -> None:
+        """Remove micrographs that have proved to be other files: it is not an action of the person either."""
+        if gone := self._leave_list(numbers):
+            before = self.state
+            self.history.everywhere(lambda one: _without(gone, one))
+            self._on_state_changed(before)
+
+    def _leave_list(self, numbers: Sequence[int]) -> set[MicrographFile]:
+        """Return the micrographs of these numbers, whose names are taken from now on."""
+        gone = {file for i, file in enumerate(self.state.files) if i in set(numbers)}
+        self._left |= {file.output_stem: file.path for file in gone}
+        return gone
+
+
+def _without(gone: set[MicrographFile], state: State) -> State:
+    return replace(state, files=tuple(file for file in state.files if file not in gone))
 
 
 def _missing(added: Sequence[MicrographFile], state: State) -> list[MicrographFile]:
