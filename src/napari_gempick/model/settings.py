@@ -38,7 +38,7 @@ _DIAMETER: dict[str, Any] = {**_LENGTH, "step": 10, "empty": "from mask"}
 _OFF: dict[str, Any] = {**_LENGTH, "empty": "off"}
 _TURN: dict[str, Any] = {"unit": "degrees", "gt": 0, "le": 360}
 _THREADS: dict[str, Any] = {"ge": 0, "le": MOST_THREADS}
-_CHECK: dict[str, Any] = {"label": "Check in", "role": "run"}
+_CHECK: dict[str, Any] = {"label": "Check files", "role": "run"}
 _FLOOR: dict[str, Any] = {"label": "Candidate floor", "role": "candidates", "ge": -1, "le": 1}
 _REACH: dict[str, Any] = {"unit": "Å", "ge": 0, "step": 10}
 _run = functools.partial(declare, group="Run")
