@@ -163,6 +163,17 @@ def test_a_companion_that_leaves_the_list_is_not_an_action_of_the_person(watchin
     assert listed() == ["a"]
 
 
+def test_what_arrives_leaves_redo_as_it_is(watching):
+    w = watching
+    w.controller.set_value("angle_step", 20.0)
+    w.controller.undo()
+    w.come("a.mrc")
+    w.until(lambda: w.controller.state.files)
+    assert w.controller.redo() == "change angle step"
+    assert [file.output_stem for file in w.controller.state.files] == ["a"]
+    assert w.controller.state.values["angle_step"] == 20.0
+
+
 def test_a_result_on_its_way_is_waited_for(watching):
     w = watching
     w.come("a.mrc")
