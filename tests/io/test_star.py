@@ -8,7 +8,7 @@ from gemmi import cif
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from napari_gempick.io.star import numbers, quote, read_table, read_tables, write_tables
+from napari_gempick.io.star import loop_rows, numbers, quote, read_table, read_tables, write_tables
 from napari_gempick.model.errors import InputError
 
 if TYPE_CHECKING:
@@ -215,6 +215,13 @@ def test_quotes_are_such_that_relion_reads_them(value: str) -> None:
     inner = quoted[1:-1] if quoted[:1] in ("'", '"') else quoted
     assert inner == value
     assert cif.as_string(quoted) == value
+
+
+@pytest.mark.parametrize("odd", ["", "1\n2", "1 2", "e'", "data_1", "é"])
+def test_one_odd_value_among_numbers_is_quoted(odd: str) -> None:
+    columns = {"a": ["1.5", odd, "-2e-07"], "b": ["1", "2", "3"]}
+    wanted = [" ".join(map(quote, row)) for row in zip(*columns.values(), strict=True)]
+    assert loop_rows(columns) == "".join(f"{row}\n" for row in wanted)
 
 
 def test_the_layout_is_relions(tmp_path: Path) -> None:

@@ -104,6 +104,16 @@ def test_an_error_is_logged_and_every_message_is_one_line(tmp_path):
     assert "WARNING a\n    b\\rc\n" in text and text.endswith("ERROR test has ended: It is wrong.\n")
 
 
+@pytest.mark.parametrize("level", [logging.NOTSET, logging.DEBUG, logging.ERROR])
+def test_a_level_that_the_caller_chose_stays(tmp_path, level, monkeypatch):
+    monkeypatch.setattr(ROOT, "level", level)
+    with logged_in(tmp_path, "test"):
+        (tmp_path / "run.json").touch()
+        log_file.LOG.info("told")
+        assert ROOT.level == min(level or logging.INFO, logging.INFO)
+    assert ROOT.level == level and "INFO told" in (tmp_path / LOG_FILE).read_text()
+
+
 def test_verbose_prints_the_same(few, data, tmp_path):
     """Sentences for the user, here why a micrograph failed, are printed once."""
     words = ["pick", few, "--templates", data / "side.mrcs", "--diameter", 120, "--angle-step", 0]

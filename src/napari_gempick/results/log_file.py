@@ -25,7 +25,7 @@ TOLD = {"told": True}
 """Marks a message that the user reads elsewhere."""
 
 _levels = threading.Lock()
-_handlers = 0
+_handlers, _level = 0, logging.NOTSET
 
 
 class _LogFile(logging.FileHandler):
@@ -74,11 +74,13 @@ class _OneLine(logging.Formatter):
 @contextlib.contextmanager
 def listening(handler: logging.Handler) -> Iterator[None]:
     """Send the messages of this package, from INFO on, to a handler for a block."""
-    global _handlers
+    global _handlers, _level
     handler.setFormatter(_OneLine(FORMAT, "%Y-%m-%d %H:%M:%S"))
     with _levels:
+        if not _handlers:
+            _level = ROOT.level
+            ROOT.setLevel(min(ROOT.getEffectiveLevel(), logging.INFO))
         _handlers += 1
-        ROOT.setLevel(logging.INFO)
         ROOT.addHandler(handler)
     try:
         yield
@@ -87,7 +89,7 @@ def listening(handler: logging.Handler) -> Iterator[None]:
             ROOT.removeHandler(handler)
             _handlers -= 1
             if not _handlers:
-                ROOT.setLevel(logging.NOTSET)
+                ROOT.setLevel(_level)
         handler.close()
 
 

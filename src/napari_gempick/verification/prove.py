@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from napari_gempick.model.settings import PickSettings
 
 FIRST, EVERY = 20, 10
-"""Of the micrographs of a size in a run, these first ones are checked, and of the others one in so many."""
+"""Of each size, the first 20 micrographs of a run are checked, then one in 10."""
 MICROGRAPHS = 8
 """How many of a data set are checked, evenly spaced."""
 

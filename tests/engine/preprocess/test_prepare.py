@@ -13,6 +13,7 @@ from napari_gempick.engine.preprocess.fourier_filters import (
     crop_spectrum,
     cropped_transform,
     frequencies,
+    pad_smoothly,
     product,
 )
 from napari_gempick.engine.preprocess.grey_levels import median, mostly_beyond, standardised
@@ -146,6 +147,28 @@ def test_a_cropped_transform_is_the_cropped_part_of_the_transform(shape, cropped
     image = np.random.default_rng(5).standard_normal(shape).astype(np.float32)
     wanted = crop_spectrum(scipy.fft.rfft2(image), shape[0], cropped)
     assert np.array_equal(cropped_transform(image.copy(), cropped), wanted)
+
+
+def test_the_quick_median_sorts_few_pixels(monkeypatch):
+    values = np.random.default_rng(3).standard_normal(2**20).astype(np.float32)
+    middle = float(np.median(values))
+    monkeypatch.setattr(np, "median", None)
+    assert median(values) == middle
+
+
+@pytest.mark.parametrize("extra", [(9, 0), (0, 12), (9, 12), (40, 3)])
+def test_padding_mirrors_both_ends_and_fades_between(extra):
+    """Also where there are more new rows than old ones."""
+    image = np.random.default_rng(6).standard_normal((30, 32)).astype(np.float32)
+    padded = pad_smoothly(image, tuple(np.add(image.shape, extra)))
+    assert np.array_equal(padded[:30, :32], image)
+    for lines, n, new in ((padded[:, :32], 30, extra[0]), (padded.T, 32, extra[1])):
+        mirror = np.concatenate([np.arange(n), np.arange(n)[::-1]])
+        end, beginning = (lines[mirror[(n + k) % (2 * n)]] for k in (np.arange(new), np.arange(new) - new - n))
+        assert np.array_equal(lines[n : n + new // 3], end[: new // 3])
+        assert np.array_equal(lines[n + new - new // 3 :], beginning[new - new // 3 :])
+        assert (lines[n:] >= np.minimum(end, beginning) - 1e-6).all()
+        assert (lines[n:] <= np.maximum(end, beginning) + 1e-6).all()
 
 
 def test_standardised_in_double_precision():

@@ -100,7 +100,6 @@ class ReadAhead:
         self._loaders, self._stop, self._times, self._failure = iter(loaders), stop, times, failure
         self._taking, self._turn = threading.Lock(), threading.Condition()
         self._taken = self._handed = 0
-        self._at_end = False
         self.threads = [threading.Thread(target=self._work, daemon=True) for _ in range(readers)]
 
     def _work(self) -> None:
@@ -109,7 +108,7 @@ class ReadAhead:
                 return
 
     def _take(self) -> tuple[int, Callable[[], Source] | BaseException | None] | None:
-        """Return the next number and what reads that micrograph, or an error, or None after the last; None at the end.
+        """Return the next number and what reads that micrograph, an error, or None after the last; None when stopped.
 
         One thread at a time advances the loaders, which may block until there is more to do.
         """
@@ -117,14 +116,13 @@ class ReadAhead:
             if self._stop.is_set():
                 return None
         try:
-            if self._at_end or self._stop.is_set():
+            if self._stop.is_set():
                 return None
             found: Callable[[], Source] | BaseException | None
             try:
                 found = next(self._loaders, None)
             except BaseException as error:
                 found = self._recorded(error)
-            self._at_end = found is None
             self._taken += 1
             return self._taken - 1, found
         finally:

@@ -257,7 +257,7 @@ class Controller(MicrographFiles):
             return False
         before = None if self.folder is None else self.folder.path
         self._leave(folder)
-        if before is not None and not quietly:  # the person goes on with the same micrographs
+        if before is not None and not quietly:  # the micrographs stay the same
             for sentence in self.masks.carry(before, path, [file.output_stem for file in self.state.files]):
                 self.said.emit(sentence, "error")
         self._want_masks()

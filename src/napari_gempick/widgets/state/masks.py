@@ -74,7 +74,7 @@ class MaskFiles:
         self._wanted = folder, masks
 
     def forget(self) -> None:
-        """Take the files as they are from now on: what was written before is no longer taken back."""
+        """Keep the files as they are; undo no longer changes what was written so far."""
         with self._lock:
             self._wanted, self._folder = (None, {}), None
 

@@ -1,7 +1,8 @@
-"""The list of micrographs: what comes in, by hand or by itself, and what leaves it. No Qt, no napari."""
+"""The list of micrographs: files are added by hand or as they arrive, and removed. No Qt, no napari."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from napari_gempick.widgets.state.threads import Background
 
 
-class MicrographFiles(Decisions):
+class MicrographFiles(Decisions, ABC):
     """Adds micrographs to the list and removes them; the first ones choose the folder of the results.
 
     Parameters
@@ -43,17 +44,17 @@ class MicrographFiles(Decisions):
         self._left: dict[str, Path] = {}
         self._beside: Path | None = None
 
+    @abstractmethod
     def go(self, number: int) -> None:
         """Show another micrograph of the list."""
-        raise NotImplementedError
 
+    @abstractmethod
     def use_folder(self, path: Path, *, quietly: bool = False) -> bool:
         """Write results and the session to a folder from now on."""
-        raise NotImplementedError
 
+    @abstractmethod
     def open_folder(self, path: Path) -> bool:
         """Continue in a folder of results."""
-        raise NotImplementedError
 
     def add_micrographs(self, inputs: Sequence[str | Path]) -> None:
         """Add files, folders, globs or STAR lists; what is listed already stays as it is."""
@@ -69,7 +70,7 @@ class MicrographFiles(Decisions):
         self.background.do(search, lambda result: self._take_found(*result))
 
     def arrived(self, found: list[MicrographFile], earlier: Path | None) -> None:
-        """Add micrographs that have come by themselves: it is not an action of the person, and undo leaves them.
+        """Add micrographs that arrived in a watched folder; this is not a step of the person, and undo keeps them.
 
         Parameters
         ----------
