@@ -8,6 +8,7 @@ import pytest
 from psygnal import Signal
 
 from napari_gempick.io.images.mrc import write_mrc
+from napari_gempick.widgets.background import folder_watch
 from napari_gempick.widgets.background.folder_watch import FolderWatch
 from napari_gempick.widgets.background.search_runner import SearchRunner
 from napari_gempick.widgets.state.controller import Controller
@@ -161,6 +162,18 @@ def test_a_companion_that_leaves_the_list_is_not_an_action_of_the_person(watchin
     assert w.controller.undo() == "change angle step" and listed() == ["a"]
     w.controller.redo()
     assert listed() == ["a"]
+
+
+def test_a_file_that_failed_is_looked_at_at_each_poll(watching, monkeypatch):
+    monkeypatch.setattr(folder_watch, "ALL_FILES", 10**9)  # the others are not looked at again
+    w = watching
+    w.come("a.mrc")
+    w.until(lambda: w.searches.begun == [["a"]])
+    w.searches.find("a", error="It has no contrast.")
+    w.searches.end()
+    some_looks(w, 3)
+    w.come("a.mrc", 1.0)
+    w.until(lambda: w.searches.begun == [["a"], ["a"]])
 
 
 def test_what_arrives_leaves_redo_as_it_is(watching):
