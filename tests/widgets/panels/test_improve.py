@@ -39,21 +39,28 @@ def test_the_average_is_the_particle(searched, tmp_path, inverted):
         improve(controller.state, *known[1:], "particle")
 
 
-def test_replaced_with_undo_and_searched_again(hand, searched_once, tmp_path):
+def ask(hand):
+    """Click on *Improve* of the only view; returns the dialog that appears."""
+    hand.dock.templates.set_open(True)
+    hand.click(hand.dock.templates.views["particle"].improve)
+    hand.until(lambda: bool(hand.dock.window().findChildren(ImproveDialog)))
+    (dialog,) = hand.dock.window().findChildren(ImproveDialog)
+    assert dialog.isVisible()
+    return dialog
+
+
+def test_replaced_with_undo_and_searched_again(hand, searched_once, tmp_path, monkeypatch):
     """Two clicks from picks to new ones."""
     hand.open_searched(searched_once, tmp_path / "session")
-    controller = hand.controller
-    hand.dock.templates.set_open(True)
-    row = hand.dock.templates.views["particle"]
+    controller, searches = hand.controller, hand.dock.searches
     before = controller.state.views
-    hand.click(row.improve)
-    hand.until(lambda: bool(row.window().findChildren(ImproveDialog)))
-    (dialog,) = row.window().findChildren(ImproveDialog)
-    assert dialog.isVisible()
-    hand.dock.searches.preview()
-    assert not dialog.both.isEnabled() and "running" in dialog.both.toolTip()
-    hand.dock.searches.cancel()
-    hand.until(dialog.both.isEnabled)
+    dialog = ask(hand)
+    with monkeypatch.context() as patched:
+        patched.setattr(searches._process, "ask", lambda **_: None)  # or else it may have ended before it is looked at
+        searches.preview()
+        assert not dialog.both.isEnabled() and "running" in dialog.both.toolTip()
+        searches._heard({"event": "done", "run": searches.run.number})
+    assert dialog.both.isEnabled()
     dialog.both.click()
     assert controller.state.views[0].files[0].endswith("particle_improved.mrc")
     assert controller.state.views[0].mask == before[0].mask and hand.dock.searches.run is not None
@@ -62,6 +69,15 @@ def test_replaced_with_undo_and_searched_again(hand, searched_once, tmp_path):
     controller.undo()
     assert controller.state.views == before
     QApplication.processEvents()
+
+
+def test_the_dialog_ends_with_the_dock(hand, searched_once, tmp_path):
+    hand.open_searched(searched_once, tmp_path / "session")
+    dialog = ask(hand)
+    gone = []
+    dialog.destroyed.connect(lambda: gone.append(True))
+    hand.dock.shut()
+    hand.until(lambda: bool(gone))
 
 
 def test_an_average_that_comes_after_its_view_was_removed_is_not_shown(hand, searched_once, tmp_path):

@@ -12,6 +12,7 @@ from qtpy.QtCore import QEvent, Qt, QTimer
 from qtpy.QtWidgets import (
     QAbstractSpinBox,
     QApplication,
+    QDialog,
     QLineEdit,
     QScrollArea,
     QVBoxLayout,
@@ -370,7 +371,7 @@ class Dock(QWidget):
     def shut(self) -> None:
         """End searches and threads, and save."""
         self._shutter.shut()
-        for window in (self.curate, self.wall):
+        for window in (self.curate, self.wall, *self.findChildren(QDialog)):
             window.close()
 
     def closeEvent(self, event: Any) -> None:

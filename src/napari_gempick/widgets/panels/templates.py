@@ -267,7 +267,7 @@ class _ViewRow(QFrame):
             self._draw(spec)
 
     def _improve(self) -> None:
-        ask_improved(self.window(), self._controller, self._searches, self._spec.name)
+        ask_improved(self.parentWidget(), self._controller, self._searches, self._spec.name)
 
     def show_improve(self) -> None:
         """Offer a better template once this view, with one template, has picks."""

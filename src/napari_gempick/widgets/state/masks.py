@@ -87,10 +87,11 @@ class MaskFiles:
         with self._lock:
             before = self._before if old == self._folder else {}
             for stem in stems:
-                path = old / EDITED / f"{stem}.mrc.gz"
+                path, content = old / EDITED / f"{stem}.mrc.gz", before.get(stem)
                 try:
-                    with readable(path):
-                        content = before[stem] if stem in before else path.read_bytes() if path.exists() else None
+                    if stem not in before and path.exists():
+                        with readable(path):
+                            content = path.read_bytes()
                     if content is not None:
                         write_bytes(new / EDITED / path.relative_to(old / EDITED), content)
                 except GempickError as error:
