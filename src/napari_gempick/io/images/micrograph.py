@@ -369,6 +369,6 @@ def as_float32(
             )
         if n_bad:
             data[bad] = np.median(data[~bad])
-    if data.min() == data.max():
+    if (data[0] == data[0, 0]).all() and (data == data[0, 0]).all():
         raise InputError(f"{path} is constant: every pixel is {data.flat[0]:g}; there is nothing to pick.", path)
     return data, n_bad
