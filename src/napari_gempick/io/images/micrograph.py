@@ -358,7 +358,7 @@ def as_float32(
         data: NDArray[np.float32] = np.ascontiguousarray(micrograph.data, np.float32)
     if np.may_share_memory(data, micrograph.data):
         data = data.view()
-        data.flags.writeable = False
+        data.setflags(write=False)
     n_bad = 0
     if micrograph.data.dtype.kind == "f":
         n_bad = data.size - sum(int(np.count_nonzero(np.isfinite(row))) for row in data)
