@@ -248,21 +248,13 @@ class Squares:
         inside = grid.scored(bank.groups[group].extent)
         if min(span.stop - span.start for span in inside) < 1:
             return 0.0
-        weights = bank.twice_as_fine(group)
-        height, width = weights.shape
-        if height > 2 * my or width > 2 * mx:
+        if any(side > n for side, n in zip(bank.extent.box, self.shape, strict=True)):
             return math.inf
-        columns = np.zeros((height, 2 * mx), np.float32)
-        columns[:, np.arange(width) - 2 * bank.extent.left] = weights / weights.sum(dtype=np.float64)
-        conjugate = np.zeros((2 * my, mx + 1), np.complex64)
-        conjugate[np.arange(height) - 2 * bank.extent.top] = scipy.fft.rfft(columns)
-        conjugate = scipy.fft.fft(conjugate, axis=0, overwrite_x=True)
-        np.conjugate(conjugate, out=conjugate)
+        conjugate = bank.twice_as_fine(group, self.shape)
         low = crop_spectrum(conjugate, 2 * my, (my, mx))
         mean = np.square(scipy.fft.irfft2(self.image * low, s=(my, mx))[inside])
         seen = scipy.fft.irfft2(self._low() * low, s=(my, mx))[inside] / 4 - mean
-        conjugate *= self.squares
-        right = scipy.fft.irfft2(_folded(conjugate, (my, mx)), s=(my, mx))[inside] - mean
+        right = scipy.fft.irfft2(_folded(conjugate * self.squares, (my, mx)), s=(my, mx))[inside] - mean
         rounding = ROUNDING * float(np.linalg.norm(self.squares)) / (4 * my * mx)
         share = float(((np.abs(seen - right) + rounding) / np.maximum(right, FLOOR * FLOOR)).max())
         return share / 2 if share < 1 else math.inf
