@@ -4,11 +4,13 @@ import threading
 
 import numpy as np
 import pytest
+from napari.utils import progress
 from napari.utils.notifications import notification_manager
-from qtpy.QtCore import Qt
+from qtpy.QtCore import Qt, QTimer
 from qtpy.QtWidgets import QAbstractSpinBox, QApplication, QComboBox, QStyle, QStyleOptionComboBox
 
 from napari_gempick.io.stack import write_mrc
+from napari_gempick.widgets.app import activity
 from napari_gempick.widgets.app.shutter import Shutter
 from napari_gempick.widgets.layers.layers import INDEX, MICROGRAPH, NCC, PICKS
 
@@ -30,6 +32,25 @@ def test_search_shows_layers_that_fit(picked, planted):
     x, y = (int(n) for n in planted["one"][0])
     assert str(index.features["view"][int(index.data[y, x])]) == "particle"
     assert picked.viewer.layers.selection.active is not None
+
+
+def test_napari_bar_comes_between_events_and_goes_with_the_run(picked, qtbot, monkeypatch):
+    """To make or move a bar handles every waiting event, which must not happen inside a signal."""
+    monkeypatch.setattr(activity, "AFTER", 50)
+    handled = []
+    picked.controller.set_value("angle_step", 2.0)
+    QTimer.singleShot(0, lambda: handled.append("at the start"))
+    picked.searches.run_this()
+    assert not handled
+    qtbot.waitUntil(lambda: bool(progress._all_instances), timeout=20_000)
+    (bar,) = progress._all_instances
+    qtbot.waitUntil(lambda: bar.n > 0, timeout=20_000)
+    QTimer.singleShot(0, lambda: handled.append("later"))
+    picked.searches.share = 0.9
+    picked.searches.changed.emit()
+    assert "later" not in handled
+    picked.searches.cancel()
+    qtbot.waitUntil(lambda: not progress._all_instances, timeout=20_000)
 
 
 def test_coarse_maps_lie_on_the_micrograph(picked, qtbot, planted):
