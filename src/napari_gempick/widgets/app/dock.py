@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import napari
@@ -150,6 +151,7 @@ class Dock(QWidget):
         self.export.set_open(False)
         self.search.set_open(False)
         Affine(ndim=2, units=(UNIT, UNIT))  # reads the table of units, for a second, before anybody waits for a layer
+        controller.background.do(lambda: import_module("pandas"))  # which the first points wait for, a second too
         QTimer.singleShot(0, self.searches.look_at_machine)
         app = QApplication.instance()
         if app is not None:
