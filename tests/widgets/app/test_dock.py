@@ -11,8 +11,10 @@ from qtpy.QtWidgets import QAbstractSpinBox, QApplication, QComboBox, QStyle, QS
 
 from napari_gempick.io.stack import write_mrc
 from napari_gempick.widgets.app import activity
+from napari_gempick.widgets.app.messages import next_step
 from napari_gempick.widgets.app.shutter import Shutter
 from napari_gempick.widgets.layers.layers import INDEX, MICROGRAPH, NCC, PICKS
+from napari_gempick.widgets.panels.histogram import marks_of
 
 
 def places(layer):
@@ -32,6 +34,44 @@ def test_search_shows_layers_that_fit(picked, planted):
     x, y = (int(n) for n in planted["one"][0])
     assert str(index.features["view"][int(index.data[y, x])]) == "particle"
     assert picked.viewer.layers.selection.active is not None
+
+
+def test_what_is_left_to_do_is_marked(picked):
+    panel, controller = picked.search, picked.controller
+
+    def marked():
+        return [
+            one.text() for one in (panel.preview, panel.run_this, panel.run_all) if "background" in one.styleSheet()
+        ]
+
+    assert marked() == [] and next_step(controller).endswith("with the tools above. Part 5 exports them.")
+    controller.drop_result("two")
+    assert marked() == ["Run all"] and "search the other one with Run all" in next_step(controller)
+    controller.go(1)
+    assert marked() == ["Run this"]
+    controller.go(0)
+    controller.set_value("angle_step", 20.0)
+    assert marked() == ["Run this"]
+
+
+def test_status_bar_names_no_template_of_a_pick_made_by_hand(picked, qtbot):
+    points = picked.layers.layer(PICKS)
+    picked.controller.add_pick(20.0, 20.0)
+    status = [points.get_status(points.data_to_world(at), world=True)["value"] for at in points.data]
+    assert all("template: 1" in text for text in status[:-1])
+    assert "made: by hand" in status[-1] and "template" not in status[-1]
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "words"),
+    [
+        (-0.05, 0.35, ["0.0", "0.1", "0.2", "0.3"]),
+        (-0.31, 0.01, ["−0.2", "−0.1"]),
+        (-1, 1, ["−0.8", "−0.6", "−0.4", "−0.2", "0.0", "0.2", "0.4", "0.6", "0.8"]),
+    ],
+)
+def test_marks_of_the_histogram(low, high, words):
+    assert [text for _, text in marks_of(low, high)] == words
 
 
 def test_napari_bar_comes_between_events_and_goes_with_the_run(picked, qtbot, monkeypatch):

@@ -361,8 +361,9 @@ class Dock(QWidget):
                 return
             self.micrographs.set_open(len(self.controller.state.files) > 1 or self.watch.folder is not None)
             self.templates.set_open(False)
-            run = self.searches.run
-            self.search.set_open(run is not None and len(run.files) > 1)  # its progress and Cancel stay in sight
+            run, loaded = self.searches.run, self.controller.loaded
+            more = (run is not None and len(run.files) > 1) or (loaded is not None and loaded.preview)
+            self.search.set_open(more)  # its progress and Cancel stay in sight, and what comes after a preview
             self._scroll_soon(self.tune)
 
     def _is_typing(self) -> bool:

@@ -138,9 +138,9 @@ def _apart(a: QPointF, b: QPointF) -> float:
 
 
 def _range(values: list[float]) -> tuple[float, float]:
-    """Return what an axis shows: all values with a margin."""
+    """Return what an axis shows: all values with a margin, but nothing below 0 where no value is."""
     if not values:
         return 0.0, 1.0
     low, high = float(np.min(values)), float(np.max(values))
     margin = 0.05 * (high - low) or max(abs(low), 1.0) * 0.05
-    return low - margin, high + margin
+    return max(low - margin, 0.0) if low >= 0 else low - margin, high + margin
