@@ -13,6 +13,7 @@ from napari_gempick.io.stack import write_mrc
 from napari_gempick.widgets.app import activity
 from napari_gempick.widgets.app.messages import next_step
 from napari_gempick.widgets.app.shutter import Shutter
+from napari_gempick.widgets.forms.parts import Foldable
 from napari_gempick.widgets.layers.layers import INDEX, MICROGRAPH, NCC, PICKS
 from napari_gempick.widgets.panels.histogram import marks_of
 
@@ -301,14 +302,13 @@ def test_nothing_is_cut_off(dock, data):
     dock.viewer.window.resize(1280, 800)
     dock.viewer.window.show()
     QApplication.processEvents()
-    dock.search.set_open(True)
-    dock.search.advanced.set_open(True)
-    dock.tune.set_open(True)
+    for part in dock.findChildren(Foldable):
+        part.set_open(True)
     dock.tune.colours.native.setCurrentText("chance it is false")
     QApplication.processEvents()
     shown = [child for kind in (QAbstractSpinBox, QComboBox) for child in dock.findChildren(kind)]
     shown = [child for child in shown if child.isVisible()]
-    assert len(shown) > 20 and dock.width() < 400
+    assert len(shown) > 40 and dock.compare.unit in shown and dock.width() < 400
     for one in shown:
         if isinstance(one, QComboBox):
             option = QStyleOptionComboBox()
