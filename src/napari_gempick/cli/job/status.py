@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from napari_gempick.cli.common import EXIT_SOME_FAILED, command_errors, json_option, print_json, say
+from napari_gempick.model.values import figures
 
 if TYPE_CHECKING:
     from napari_gempick.cluster.status import Status
@@ -57,7 +58,7 @@ def _show(now: Status) -> None:
         for name in ("micrographs", "rotated templates / s", "last seen s ago"):
             table.add_column(name, justify="right")
         for rank in now.ranks:
-            rate = "-" if rank.images_per_second is None else f"{rank.images_per_second:.3g}"
+            rate = "-" if rank.images_per_second is None else figures(rank.images_per_second)
             seen = f"{rank.seconds_ago:.0f}"
             table.add_row(str(rank.rank), rank.host, rank.devices, str(rank.micrographs), rate, seen)
         Console(width=110).print(table)
