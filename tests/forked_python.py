@@ -13,7 +13,7 @@ import signal
 import socket
 import sys
 
-LOADED = ("napari_gempick.cluster.mpi.program", "napari_gempick.workflows.pick")
+LOADED = ("cluster.estimate", "cluster.export", "cluster.mpi.program", "extraction.extract", "workflows.preview")
 _sockets = []
 
 
@@ -66,7 +66,7 @@ def _serve(place):
         listening.bind(place)
         listening.listen(64)
         for name in LOADED:
-            __import__(name)
+            __import__(f"napari_gempick.{name}")
         signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # no zombies
         while sys.stdin not in select.select([listening, sys.stdin], [], [])[0]:
             asking, _ = listening.accept()

@@ -11,8 +11,10 @@ from unittest.mock import patch
 import numpy as np
 import pytest
 
+import forked_python
 from helpers import Blobs
 from napari_gempick.io.stack import write_mrc
+from napari_gempick.widgets.background import worker_process
 from napari_gempick.widgets.background.pick_counter import PickCounter
 from napari_gempick.widgets.background.search_runner import SearchRunner
 from napari_gempick.widgets.state.controller import Controller
@@ -70,6 +72,13 @@ class Session:
         self.folder = None if self.controller.folder is None else self.controller.folder.path
         self.searches.close()
         self.controller.close()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def searches_start_at_once():
+    """The process that searches is a fork of one that has loaded the package."""
+    with patch.object(worker_process, "PROGRAM", forked_python.words("-m", "napari_gempick.window_worker")):
+        yield
 
 
 @pytest.fixture(scope="session")
