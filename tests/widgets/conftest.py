@@ -1,6 +1,7 @@
 """A small data set, a controller without a window, and the dock in a viewer."""
 
 import contextlib
+import gc
 import os
 import shutil
 import sys
@@ -168,7 +169,9 @@ def own_viewer(**options):
     app.injection_store.namespace = _app._napari_names
     with patch.object(_app.NapariApplication, "get_app_model", return_value=app):
         made = napari.Viewer(**options)
+        gc.freeze()  # napari collects garbage whenever layers go; what is loaded need not be looked through each time
         yield made
+        gc.unfreeze()
         made.close()
     Application.destroy("gempick_tests")
     forget()
