@@ -3,6 +3,7 @@
 `words("-m", "mpi4py", ...)` stands for `[sys.executable, "-m", "mpi4py", ...]`, under mpiexec too. The fork has the
 environment, the folder and the streams of its caller, and dies with it. Its environment comes too late for what acts
 while Python starts or loads the package: such a program, and one that is sent signals, must be a process of its own.
+The most memory that it had, in KiB, goes into the file FORKED_MEMORY, if its environment has that name.
 """
 
 import contextlib
@@ -13,7 +14,7 @@ import signal
 import socket
 import sys
 
-LOADED = ("cluster.estimate", "cluster.export", "cluster.mpi.program", "extraction.extract", "workflows.preview")
+LOADED = ("cli", "cluster.estimate", "cluster.export", "cluster.mpi.program", "extraction.extract", "workflows.preview")
 _sockets = []
 
 
@@ -32,7 +33,8 @@ def _start():
 
     folder = tempfile.mkdtemp(prefix="gempick-")
     place = f"{folder}/socket"
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    path = [os.path.join(os.path.dirname(os.path.dirname(__file__)), "src"), os.environ.get("PYTHONPATH", "")]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(path)}
     server = subprocess.Popen([sys.executable, __file__, "--serve", place], stdin=subprocess.PIPE, env=environment)
 
     def end():
@@ -54,7 +56,10 @@ def _ask(place, arguments):
         told = json.dumps([dict(os.environ), os.getcwd(), arguments]).encode()
         socket.send_fds(server, [len(told).to_bytes(4)], streams)
         server.sendall(told)
-        status = int.from_bytes(server.recv(4), signed=True)
+        status, memory = json.loads(server.recv(100))
+    if "FORKED_MEMORY" in os.environ:
+        with open(os.environ["FORKED_MEMORY"], "w", encoding="ascii") as file:
+            file.write(str(memory))
     if status < 0:
         os.kill(os.getpid(), -status)
     sys.exit(status)
@@ -99,9 +104,9 @@ def _keep(asking):
     ended = os.pidfd_open(child)
     if ended not in select.select([ended, asking], [], [])[0]:
         os.kill(child, signal.SIGKILL)
-    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    _, status, usage = os.wait4(child, 0)
     with contextlib.suppress(OSError):
-        asking.sendall(status.to_bytes(4, signed=True))
+        asking.sendall(json.dumps([os.waitstatus_to_exitcode(status), usage.ru_maxrss]).encode())
     os._exit(0)
 
 
