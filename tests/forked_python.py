@@ -1,9 +1,10 @@
 """Python programs that start at once, as forks of a process that has the package loaded: to load it takes 2 s of CPU.
 
 `words("-m", "mpi4py", ...)` stands for `[sys.executable, "-m", "mpi4py", ...]`, under mpiexec too. The fork has the
-environment, the folder and the streams of its caller, and dies with it. Its environment comes too late for what acts
-while Python starts or loads the package: such a program, and one that is sent signals, must be a process of its own.
-The most memory that it had, in KiB, goes into the file FORKED_MEMORY, if its environment has that name.
+environment, the folder and the streams of its caller, gets its SIGINT and SIGTERM, and dies with it: wait for the end
+of its streams. Its environment comes too late for what acts while Python starts or loads the package, and its process
+is not the caller's: where that matters, run Python itself. The most memory that it had, in KiB, goes into the file
+FORKED_MEMORY, if its environment has that name.
 """
 
 import contextlib
@@ -13,71 +14,73 @@ import select
 import signal
 import socket
 import sys
+import time
 
 LOADED = ("cli", "cluster.estimate", "cluster.export", "cluster.mpi.program", "extraction.extract", "workflows.preview")
-_sockets = []
+_running = []
+"""The socket of the server, and the server: it ends when its standard input does."""
 
 
 def words(*arguments):
     """The words of a command that runs Python with arguments: `-m NAME` or a file, and what follows."""
-    if not _sockets:
-        _sockets.append(_start())
-    return [sys.executable, "-I", "-S", __file__, _sockets[0], *map(str, arguments)]
+    if not _running:
+        _running.extend(_start())
+    return [sys.executable, "-I", "-S", __file__, _running[0], *map(str, arguments)]
 
 
 def _start():
-    import atexit
-    import shutil
     import subprocess
     import tempfile
 
-    folder = tempfile.mkdtemp(prefix="gempick-")
-    place = f"{folder}/socket"
+    place = tempfile.mkdtemp(prefix="gempick-") + "/socket"
     path = [os.path.join(os.path.dirname(os.path.dirname(__file__)), "src"), os.environ.get("PYTHONPATH", "")]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(path)}
     server = subprocess.Popen([sys.executable, __file__, "--serve", place], stdin=subprocess.PIPE, env=environment)
-
-    def end():
-        server.stdin.close()
-        server.wait()
-        shutil.rmtree(folder)
-
-    atexit.register(end)
     while not os.path.exists(place):
+        time.sleep(0.05)
         assert server.poll() is None
-    return place
+    return place, server
 
 
 def _ask(place, arguments):
     """Run a program by the server of a socket; end as it ends."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     streams = [0, 1, 2] + ([int(os.environ["PMI_FD"])] if "PMI_FD" in os.environ else [])  # what MPI starts with
     with socket.socket(socket.AF_UNIX) as server:
         server.connect(place)
         told = json.dumps([dict(os.environ), os.getcwd(), arguments]).encode()
         socket.send_fds(server, [len(told).to_bytes(4)], streams)
         server.sendall(told)
-        status, memory = json.loads(server.recv(100))
+        answers = server.makefile()
+        child = int(answers.readline())
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, lambda number, _: os.kill(child, number))
+        status, memory = json.loads(answers.readline())
     if "FORKED_MEMORY" in os.environ:
         with open(os.environ["FORKED_MEMORY"], "w", encoding="ascii") as file:
             file.write(str(memory))
     if status < 0:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
         os.kill(os.getpid(), -status)
     sys.exit(status)
 
 
 def _serve(place):
     """Answer until the standard input closes; return in a fork, with what it shall run."""
+    for name in LOADED:
+        __import__(f"napari_gempick.{name}")
     with socket.socket(socket.AF_UNIX) as listening:
         listening.bind(place)
         listening.listen(64)
-        for name in LOADED:
-            __import__(f"napari_gempick.{name}")
         signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # no zombies
         while sys.stdin not in select.select([listening, sys.stdin], [], [])[0]:
             asking, _ = listening.accept()
             if os.fork() == 0:
                 return _keep(asking)
             asking.close()
+    os.remove(place)
+    os.rmdir(os.path.dirname(place))
     sys.exit()
 
 
@@ -101,12 +104,14 @@ def _keep(asking):
         return arguments
     for stream in streams:
         os.close(stream)
+    with contextlib.suppress(OSError):
+        asking.sendall(b"%d\n" % child)
     ended = os.pidfd_open(child)
     if ended not in select.select([ended, asking], [], [])[0]:
         os.kill(child, signal.SIGKILL)
     _, status, usage = os.wait4(child, 0)
     with contextlib.suppress(OSError):
-        asking.sendall(json.dumps([os.waitstatus_to_exitcode(status), usage.ru_maxrss]).encode())
+        asking.sendall(b"%s\n" % json.dumps([os.waitstatus_to_exitcode(status), usage.ru_maxrss]).encode())
     os._exit(0)
 
 

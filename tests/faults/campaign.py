@@ -39,7 +39,7 @@ class Campaign:
         self.folder = Path(folder)
         data = self.folder / "data"
         data.mkdir(parents=True)
-        write_data(data, count=4)
+        write_data(data, count=3)
         settings, files = make_settings(values_for(data)), find_micrographs([data / "mics"])
         pick_files(settings, files, self.folder / "workstation")
         self.wanted = tree(self.folder / "workstation")
