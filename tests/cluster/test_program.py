@@ -38,6 +38,38 @@ def test_any_number_of_ranks_gives_the_workstations_bytes(job, wanted, run, rank
     assert job_status(job).state == "complete"
 
 
+def test_a_rank_with_free_cores_reads_several_micrographs_at_a_time(job, wanted, run, tmp_path):
+    """As one with a GPU does; the bytes stay the same, and each micrograph is read once."""
+    (tmp_path / "sitecustomize.py").write_text(
+        "import os\n"
+        "if os.environ.get('GEMPICK_TEST_READERS'):\n"
+        "    import threading, time\n"
+        "    import napari_gempick.cluster.mpi.micrographs as worker\n"
+        "    from napari_gempick.engine.matching.workers import DevicePool\n"
+        "    read, inside = worker.loader, []\n"
+        "    def loader(micrograph, *args):\n"
+        "        if threading.current_thread() is threading.main_thread():\n"
+        "            return read(micrograph, *args)\n"
+        "        inside.append(micrograph)\n"
+        "        time.sleep(0.3)\n"
+        "        with open(os.environ['GEMPICK_TEST_READERS'], 'a') as file:\n"
+        "            file.write(f'{micrograph.path.name} {len(inside)}\\n')\n"
+        "        try:\n"
+        "            return read(micrograph, *args)\n"
+        "        finally:\n"
+        "            inside.remove(micrograph)\n"
+        "    worker.loader = loader\n"
+        "    DevicePool.readers = lambda self, threads: 3\n"
+    )
+    read = tmp_path / "read.txt"
+    paths = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
+    run(1, job, distribution="micrographs", env={"PYTHONPATH": paths, "GEMPICK_TEST_READERS": str(read)})
+    assert tree(job / "results") == wanted
+    lines = sorted(line.split() for line in read.read_text().splitlines())
+    assert [name for name, _ in lines] == [f"mic{number}.mrc" for number in range(5)]
+    assert max(int(inside) for _, inside in lines) > 1
+
+
 @pytest.mark.parametrize(("ranks", "distribution"), [(3, "templates"), (2, "micrographs")])
 def test_a_compressed_search_gives_the_workstations_bytes_too(data, run, tmp_path, ranks, distribution):
     values = {**values_for(data), "per_view_maps": False, "search": "compressed"}

@@ -295,9 +295,6 @@ def _landed(
     prepared, source, bank = flight.prepared, flight.source, flight.bank
     assert prepared is not None and source is not None and bank is not None
     merged = [functools.reduce(ScoreMap.merged, maps) for maps in zip(*found, strict=True)]
-    notes = source.notes
-    if prepared.outliers_replaced:
-        notes = (*notes, f"Pixels far outside that were replaced by noise: {prepared.outliers_replaced}.")
     inside = slice(prepared.margin, -prepared.margin or None)
     return Outcome(
         flight.number,
@@ -305,7 +302,7 @@ def _landed(
         tuple(maps[0] for maps in found) if per_view else (),
         merged[1] if len(merged) > 1 else None,
         prepared.image[inside, inside],
-        notes=notes,
+        notes=source.notes,
         seconds=sum(running.ended - running.begun for running in flight.searches),
         scored=np.sum(scored, axis=0, dtype=np.int32),
         refine=PoseRefiner(prepared, bank) if source.refine else None,
