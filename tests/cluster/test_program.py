@@ -12,6 +12,7 @@ from types import SimpleNamespace
 
 import pytest
 
+import forked_python
 from cluster_jobs import command, set_distribution, tree, values_for
 from napari_gempick.cluster import collect_job, export_job, job_status
 from napari_gempick.cluster.folder import open_job
@@ -215,7 +216,7 @@ def test_a_truncated_stack_is_refused_once(job, run):
 def test_separate_programs_are_refused(job, run):
     done = run(1, job, env={"SLURM_NTASKS": "4"}, check=0)
     assert "picked" in done.stderr
-    words = command(1, job)
+    words = command(1, job, python=forked_python.words)
     words[words.index("--ranks") + 1] = "4"
     alone = subprocess.run(words[3:], capture_output=True, text=True, check=False)
     assert alone.returncode == 2
