@@ -269,7 +269,7 @@ class BoundedTile:
                 exact *= scale[at, None]
                 for pair in range(len(score)):
                     place = exact.argmin(axis=1) if pair else exact.argmax(axis=1)
-                    best = np.take_along_axis(exact, place[:, None], axis=1)[:, 0]
+                    best = exact[np.arange(len(at)), place]
                     _raise(score[pair], index[pair], at, -best if pair else best, ks[place])
         for pair, which in enumerate(asked):
             self._score[pair][y[which], x[which]] = score[pair][which]
