@@ -1,6 +1,6 @@
 """Many micrographs in a pipeline: read and prepared, searched, and handed to the caller, who writes them.
 
-One thread, or more where devices leave cores free, reads and prepares micrographs, another gives them to the devices,
+One thread, or more where there are cores for it, reads and prepares micrographs, another gives them to the devices,
 and the caller's own waits for the end of each. The devices get the next micrograph as soon as they have begun the last
 piece of work on the one before, so they wait only for a stage that is slower than they are. Each thread that reads has
 one micrograph in memory, and there are four more: one that waits, two at the devices, and the caller's.
