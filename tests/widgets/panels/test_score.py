@@ -2,7 +2,8 @@
 
 from qtpy.QtCore import Qt
 
-from napari_gempick.widgets.panels.score import AskDialog, bars_of
+from napari_gempick.widgets.panels.ask import AskDialog
+from napari_gempick.widgets.panels.score import bars_of
 
 
 def test_the_score_is_chosen_taught_and_shown(picked, qtbot):

@@ -20,8 +20,9 @@ from qtpy.QtWidgets import (
 )
 from superqt.utils import qdebounced
 
+from napari_gempick.widgets.app.activity import Activity
 from napari_gempick.widgets.app.keys import Key, bind, bind_widget, keys_of_tools, show_keys
-from napari_gempick.widgets.app.messages import Activity, Messages, next_step
+from napari_gempick.widgets.app.messages import Messages, next_step
 from napari_gempick.widgets.app.shutter import Shutter
 from napari_gempick.widgets.app.side_window import SideWindow
 from napari_gempick.widgets.app.viewing import Viewing

@@ -1,22 +1,19 @@
-"""The line of messages, the last sentence and on a click all of them; and the bar in napari's activity dock."""
+"""The line of messages: the last sentence, and on a click all of them."""
 
 from __future__ import annotations
 
 import html
 import time
 from collections import deque
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from napari.utils import progress
 from qtpy.QtCore import Qt, QTimer
 from qtpy.QtWidgets import QDialog, QLabel, QTextBrowser, QVBoxLayout
 
 if TYPE_CHECKING:
     from qtpy.QtGui import QMouseEvent
 
-    from napari_gempick.widgets.background.search_runner import SearchRunner
     from napari_gempick.widgets.state.controller import Controller
-
 
 KEPT = 200
 LINES = 3
@@ -127,35 +124,3 @@ class Messages(QLabel):
         dialog.resize(560, 360)
         dialog.open()
         return dialog
-
-
-PARTS = 1000
-
-
-class Activity:
-    """Shows the current run as a bar.
-
-    Parameters
-    ----------
-    searches : SearchRunner
-    """
-
-    def __init__(self, searches: SearchRunner) -> None:
-        self._searches = searches
-        self._bar: Any = None
-        searches.changed.connect(self._update)
-
-    def _update(self) -> None:
-        run = self._searches.run
-        if run is None:
-            self.close()
-            return
-        if self._bar is None:
-            self._bar = progress(total=PARTS, desc="gempick search")
-        self._bar.update(round(PARTS * self._searches.progress) - self._bar.n)
-
-    def close(self) -> None:
-        """Take the bar away."""
-        bar, self._bar = self._bar, None
-        if bar is not None:
-            bar.close()

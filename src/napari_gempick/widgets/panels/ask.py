@@ -1,0 +1,131 @@
+"""The dialog that asks about the candidates whose labels help most: Y is a particle, N is not."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QDialog, QLabel, QVBoxLayout, QWidget
+
+from napari_gempick.io.images.micrograph import read_micrograph
+from napari_gempick.model.errors import InputError
+from napari_gempick.widgets.forms.parts import button, pixmap, row, small
+from napari_gempick.widgets.layers.pictures import cut_out
+from napari_gempick.widgets.state.asking import Question, questions
+from napari_gempick.widgets.state.look import contrast_limits, smoothed
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from qtpy.QtGui import QKeyEvent
+
+    from napari_gempick.widgets.state.controller import Controller
+    from napari_gempick.widgets.state.state import State
+
+    Asked = list[tuple[Question, NDArray[Any]]]
+
+SIDE = 300
+DIAMETERS = 2.5
+"""Width of a picture, particle diameters."""
+LOWPASSES = 4
+"""Low-passes in a diameter, where the search has none: particles are seen better so."""
+
+
+def ask_me(parent: QWidget, controller: Controller) -> None:
+    """Let corrections teach, choose the candidates in the background, then ask about them."""
+    folder = controller.folder
+    if folder is None:
+        return
+    controller.set_teach(True)
+    state, results, boards, path = controller.state, dict(controller.results), controller.boards, folder.path
+
+    def choose() -> Asked:
+        return with_pictures(questions(state, results, path, boards), state)
+
+    def ask(asked: Asked) -> None:
+        if controller.folder is not folder:
+            return
+        if asked:
+            AskDialog(parent, controller, asked).open()
+        else:
+            controller.said.emit("There are no candidates left to ask about. Search more micrographs first.", "info")
+
+    controller.background.do(choose, ask)
+
+
+def with_pictures(asked: list[Question], state: State) -> Asked:
+    """Return questions with their pictures, (n, n, 3) uint8, those of a micrograph together."""
+    made: Asked = []
+    files = {file.output_stem: file for file in state.files}
+    for stem in dict.fromkeys(one.stem for one in asked):
+        file, settings = files[stem], state.settings()
+        try:
+            micrograph = read_micrograph(file.path, settings.pixel_size, listed=file.pixel_size)
+        except InputError:  # the list says why; the others are asked about
+            continue
+        own = [one for one in asked if one.stem == stem]
+        lowpass = settings.lowpass or own[0].diameter * micrograph.pixel_size / LOWPASSES
+        image = smoothed(micrograph.data, micrograph.pixel_size, lowpass)
+        limits = contrast_limits(image)
+        for one in own:
+            size = max(8, round(DIAMETERS * one.diameter))
+            made.append((one, cut_out(image, one.pick.x, one.pick.y, size, SIDE, limits)))
+    return made
+
+
+class AskDialog(QDialog):
+    """One candidate after the other.
+
+    Parameters
+    ----------
+    parent : QWidget
+    controller : Controller
+    asked : list of (Question, picture)
+    """
+
+    def __init__(self, parent: QWidget, controller: Controller, asked: Asked) -> None:
+        super().__init__(parent)
+        self.setWindowTitle("Is there a particle in the middle?")
+        self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        self._controller, self._asked, self._folder = controller, asked, controller.folder
+        self.number = -1
+        self.picture = QLabel()
+        self.words = small("")
+        self.yes = button("Yes (Y)", "It is a particle", lambda: self.answer(True))
+        self.no = button("No (N)", "It is not a particle", lambda: self.answer(False))
+        self.skip = button("Skip (S)", "Skip this one", lambda: self.answer(None))
+        for pressed in (self.yes, self.no, self.skip):
+            pressed.setAutoDefault(False)
+        rows = QVBoxLayout(self)
+        rows.addWidget(self.picture, alignment=Qt.AlignmentFlag.AlignCenter)
+        rows.addWidget(self.words)
+        rows.addLayout(row(self.yes, self.no, self.skip))
+        self._show_next()
+
+    def _show_next(self) -> None:
+        if self.number + 1 == len(self._asked):
+            self.accept()
+            return
+        self.number += 1
+        one, picture = self._asked[self.number]
+        self.picture.setPixmap(pixmap(picture, SIDE))
+        self.words.setText(
+            f"{self.number + 1} of {len(self._asked)}: {one.stem}, {one.pick.view}, NCC {one.pick.score:.2f}, "
+            f"probably false: {one.false:.0%}".replace("%", " %")
+        )
+
+    def keyPressEvent(self, event: QKeyEvent) -> None:
+        answers = {Qt.Key.Key_Y: True, Qt.Key.Key_N: False, Qt.Key.Key_S: None}
+        if event.key() in answers:
+            self.answer(answers[event.key()])
+        else:
+            super().keyPressEvent(event)
+
+    def answer(self, good: bool | None) -> None:
+        """Label the candidate, or skip it (None), and show the next one; the last one closes the dialog."""
+        if self._controller.folder is not self._folder:
+            self.reject()  # they are candidates of other results
+            return
+        one, _ = self._asked[self.number]
+        if good is not None:
+            self._controller.judge(one.stem, one.pick, good)
+        self._show_next()
