@@ -15,7 +15,7 @@ from click.testing import CliRunner
 from cluster_jobs import SHAPE, tree, values_for
 from napari_gempick.cli import main
 from napari_gempick.cluster import cancel_job, collect_job, export_job, job_status, open_job, submit_job
-from napari_gempick.cluster.estimate import cost
+from napari_gempick.cluster.estimate import Estimate, cost
 from napari_gempick.cluster.mpi.node import gpus_of_rank, threads_of_rank
 from napari_gempick.cluster.script import config_folder, find_site, render, site_names
 from napari_gempick.cluster.settings import make_cluster
@@ -159,6 +159,12 @@ def test_the_estimate_is_shown(data, tmp_path):
     assert 0 < made.hours < made.core_hours
     assert made.map_bytes == 5 * 8 * SHAPE[0] * SHAPE[1] * 4  # maps, decoys, two views
     assert "core hours" in (tmp_path / "job" / "README.txt").read_text()
+
+
+def test_large_numbers_of_an_estimate_are_written_out():
+    sentences = " ".join(Estimate(900, 4140, 4, "one core", 1.114, 1153.4, 1.98, "micrographs", 3, 999_700).sentences())
+    assert "About 1,200 core hours and 120 minutes from start to end (1,110 ms for a rotated template" in sentences
+    assert "; 1,000 kB of templates" in sentences
 
 
 def test_without_micrographs_here_the_estimate_says_so(data, tmp_path):

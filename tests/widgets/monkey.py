@@ -15,12 +15,14 @@ from pathlib import Path
 import numpy as np
 from qtpy.QtCore import QPoint, Qt
 from qtpy.QtTest import QTest
-from qtpy.QtWidgets import QApplication
+from qtpy.QtWidgets import QApplication, QFileDialog
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from monkey_tools import Tools
+
 from helpers import Blobs
-from napari_gempick.io.atomic import TEMPORARY
+from napari_gempick.io.atomic import TEMPORARY, sweep
 from napari_gempick.io.candidates import read_candidates
 from napari_gempick.io.coordinates import read_coordinates
 from napari_gempick.io.stack import write_mrc
@@ -36,7 +38,7 @@ BROKEN = ("error of the program", "ended unexpectedly", "cannot be read", "canno
 """What a person must never read who does nothing wrong."""
 
 
-class Monkey:
+class Monkey(Tools):
     """Does things to a dock, and checks what must always hold.
 
     Parameters
@@ -258,10 +260,11 @@ class Monkey:
                 self.slide,
             ),
             *(self.automatic, self.scope, self.tune, self.undo, self.redo, self.reject, self.add_pick, self.key),
-            *(self.gallery, self.lowpass, self.fold, self.tool, self.reject_micrograph),
+            *(self.gallery, self.lowpass, self.fold, self.tool, self.tool, self.reject_micrograph),
+            *(self.ask, self.improve, self.watch, self.arrive, self.brush, self.stroke, self.stroke),
             *(self.export, self.delete_layer, self.close),
         ]
-        action = self.random.choice(actions)
+        action = self.answer if self.dialogs() else self.random.choice(actions)
         self.log.append(action.__name__)
         action()
         self.spin(self.random.choice((0, 0, 0, 0.002, 0.02)))
@@ -307,8 +310,9 @@ class Monkey:
                     read_candidates(path)
                 for path in session.glob("*_autopick.star"):
                     read_coordinates(path)
+        sweep(self.folder)  # as the next search does, where Cancel had to kill one
         left = [path for path in self.folder.rglob("*") if path.name.startswith(TEMPORARY)]
-        assert not left
+        assert not left, left
 
     def run(self, steps, often=250):
         """Go through steps; settle now and then."""
@@ -332,8 +336,9 @@ def plain(state):
     return repr(to_plain(state))
 
 
-def no_dialogs(patch):
-    """Answer dialogs: yes."""
+def no_dialogs(patch, folder):
+    """Answer dialogs: yes, and the folder with the micrographs."""
+    patch(QFileDialog, "getExistingDirectory", lambda *_: str(folder / "data"))
     for panel in (export, particles, viewing):
         patch(panel, "agreed", lambda *_: True)
 
@@ -347,8 +352,8 @@ def main():
     options = parser.parse_args()
     caught = []
     sys.excepthook = lambda *error: (caught.append(error), sys.__excepthook__(*error))
-    no_dialogs(setattr)
     folder = Path(tempfile.mkdtemp())
+    no_dialogs(setattr, folder)
     viewer = napari.Viewer(show=False)  # to draw takes most of the time
     monkey = Monkey(viewer, folder, options.seed)
     started = time.monotonic()

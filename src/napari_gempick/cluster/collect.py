@@ -14,7 +14,7 @@ from napari_gempick.inputs.bank_maker import BankMaker
 from napari_gempick.inputs.views import read_views
 from napari_gempick.io.atomic import atomic_path, write_text
 from napari_gempick.model.errors import OutputError, SettingsError
-from napari_gempick.model.values import counted
+from napari_gempick.model.values import counted, figures
 from napari_gempick.results.folder import INDEX_FILE, Results
 from napari_gempick.results.run_file import RUN_FILE
 from napari_gempick.results.run_rows import columns_of
@@ -185,7 +185,7 @@ def _report(job: Job, run: dict[str, Any], proof: dict[str, Any]) -> list[str]:
         lines += [f"Devices of several kinds took part ({kinds}): scores agree within 2e-4.", ""]
     lines += ["| rank | host | devices | micrographs | rotated templates per second |", "|---|---|---|---|---|"]
     for rank in now.ranks:
-        rate = "-" if rank.images_per_second is None else f"{rank.images_per_second:.3g}"
+        rate = "-" if rank.images_per_second is None else figures(rank.images_per_second)
         lines.append(f"| {rank.rank} | {rank.host} | {rank.devices} | {rank.micrographs} | {rate} |")
     failures = [row for row in run["micrographs"] if "error" in row]
     if failures:

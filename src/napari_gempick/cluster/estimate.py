@@ -31,7 +31,7 @@ from napari_gempick.inputs.sources import loader
 from napari_gempick.inputs.views import read_views
 from napari_gempick.io.listing import MicrographFile, as_micrographs
 from napari_gempick.model.errors import Cancelled, InputError
-from napari_gempick.model.values import counted
+from napari_gempick.model.values import counted, figures
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -104,8 +104,8 @@ class Estimate:
         maps = f", {size(self.map_bytes)} of maps" if self.map_bytes else ""
         return [
             f"{what}, by {self.distribution}.",
-            f"About {self.core_hours:.2g} {unit} and {_time(self.hours)} from start to end "
-            f"({1e3 * self.seconds:.3g} ms for a rotated template on {self.device}, measured here).",
+            f"About {figures(self.core_hours, 2)} {unit} and {_time(self.hours)} from start to end "
+            f"({figures(1e3 * self.seconds)} ms for a rotated template on {self.device}, measured here).",
             f"About {self.memory} GB of memory for each node; {size(self.input_bytes)} of templates and masks, "
             f"{size(self.result_bytes)} of picks{maps}.",
         ]
@@ -114,8 +114,8 @@ class Estimate:
 def _time(hours: float) -> str:
     """Return a time in words."""
     if hours >= 2:
-        return f"{hours:.3g} hours"
-    return f"{60 * hours:.2g} minutes" if hours >= 1 / 30 else counted(max(1, round(3600 * hours)), "second")
+        return f"{figures(hours)} hours"
+    return f"{figures(60 * hours, 2)} minutes" if hours >= 1 / 30 else counted(max(1, round(3600 * hours)), "second")
 
 
 def size(count: int | None) -> str:
@@ -123,9 +123,9 @@ def size(count: int | None) -> str:
     value = float(count or 0)
     for unit in ("bytes", "kB", "MB", "GB"):
         if value < 1000:
-            return f"{value:.3g} {unit}"
+            return f"{figures(value)} {unit}"
         value /= 1000
-    return f"{value:.3g} TB"
+    return f"{figures(value)} TB"
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,11 @@ def counted(number: int, what: str) -> str:
     return f"{number:,} {what}{'' if number == 1 else 's'}"
 
 
+def figures(value: float, count: int = 3) -> str:
+    """Return a number rounded to some significant figures, without an exponent: 0.05, 1.11, 1,110."""
+    return f"{float(f'{value:.{count}g}'):,.12g}"
+
+
 class Named(NamedTuple):
     """A text with the name of the view that it is for; None: for all views."""
 

@@ -4,13 +4,18 @@ import threading
 
 import numpy as np
 import pytest
+from napari.utils import progress
 from napari.utils.notifications import notification_manager
-from qtpy.QtCore import Qt
+from qtpy.QtCore import Qt, QTimer
 from qtpy.QtWidgets import QAbstractSpinBox, QApplication, QComboBox, QStyle, QStyleOptionComboBox
 
 from napari_gempick.io.stack import write_mrc
+from napari_gempick.widgets.app import activity
+from napari_gempick.widgets.app.messages import next_step
 from napari_gempick.widgets.app.shutter import Shutter
+from napari_gempick.widgets.forms.parts import Foldable
 from napari_gempick.widgets.layers.layers import INDEX, MICROGRAPH, NCC, PICKS
+from napari_gempick.widgets.panels.histogram import marks_of
 
 
 def places(layer):
@@ -30,6 +35,63 @@ def test_search_shows_layers_that_fit(picked, planted):
     x, y = (int(n) for n in planted["one"][0])
     assert str(index.features["view"][int(index.data[y, x])]) == "particle"
     assert picked.viewer.layers.selection.active is not None
+
+
+def test_what_is_left_to_do_is_marked(picked):
+    panel, controller = picked.search, picked.controller
+
+    def marked():
+        return [
+            one.text() for one in (panel.preview, panel.run_this, panel.run_all) if "background" in one.styleSheet()
+        ]
+
+    assert marked() == [] and next_step(controller).endswith("with the tools above. Part 5 exports them.")
+    controller.drop_result("two")
+    assert marked() == ["Run all"] and "search the other one with Run all" in next_step(controller)
+    controller.go(1)
+    assert marked() == ["Run this"]
+    controller.go(0)
+    controller.set_value("angle_step", 20.0)
+    assert marked() == ["Run this"]
+
+
+def test_status_bar_names_no_template_of_a_pick_made_by_hand(picked, qtbot):
+    points = picked.layers.layer(PICKS)
+    picked.controller.add_pick(20.0, 20.0)
+    status = [points.get_status(points.data_to_world(at), world=True)["value"] for at in points.data]
+    assert all("template: 1" in text for text in status[:-1])
+    assert "made: by hand" in status[-1] and "template" not in status[-1]
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "words"),
+    [
+        (-0.05, 0.35, ["0.0", "0.1", "0.2", "0.3"]),
+        (-0.31, 0.01, ["−0.2", "−0.1"]),
+        (-1, 1, ["−0.8", "−0.6", "−0.4", "−0.2", "0.0", "0.2", "0.4", "0.6", "0.8"]),
+    ],
+)
+def test_marks_of_the_histogram(low, high, words):
+    assert [text for _, text in marks_of(low, high)] == words
+
+
+def test_napari_bar_comes_between_events_and_goes_with_the_run(picked, qtbot, monkeypatch):
+    """To make or move a bar handles every waiting event, which must not happen inside a signal."""
+    monkeypatch.setattr(activity, "AFTER", 50)
+    handled = []
+    picked.controller.set_value("angle_step", 2.0)
+    QTimer.singleShot(0, lambda: handled.append("at the start"))
+    picked.searches.run_this()
+    assert not handled
+    qtbot.waitUntil(lambda: bool(progress._all_instances), timeout=20_000)
+    (bar,) = progress._all_instances
+    qtbot.waitUntil(lambda: bar.n > 0, timeout=20_000)
+    QTimer.singleShot(0, lambda: handled.append("later"))
+    picked.searches.share = 0.9
+    picked.searches.changed.emit()
+    assert "later" not in handled
+    picked.searches.cancel()
+    qtbot.waitUntil(lambda: not progress._all_instances, timeout=20_000)
 
 
 def test_coarse_maps_lie_on_the_micrograph(picked, qtbot, planted):
@@ -240,14 +302,13 @@ def test_nothing_is_cut_off(dock, data):
     dock.viewer.window.resize(1280, 800)
     dock.viewer.window.show()
     QApplication.processEvents()
-    dock.search.set_open(True)
-    dock.search.advanced.set_open(True)
-    dock.tune.set_open(True)
+    for part in dock.findChildren(Foldable):
+        part.set_open(True)
     dock.tune.colours.native.setCurrentText("chance it is false")
     QApplication.processEvents()
     shown = [child for kind in (QAbstractSpinBox, QComboBox) for child in dock.findChildren(kind)]
     shown = [child for child in shown if child.isVisible()]
-    assert len(shown) > 20 and dock.width() < 400
+    assert len(shown) > 40 and dock.compare.unit in shown and dock.width() < 400
     for one in shown:
         if isinstance(one, QComboBox):
             option = QStyleOptionComboBox()

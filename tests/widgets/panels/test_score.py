@@ -1,8 +1,9 @@
 """The choice of the score in the Tune panel, and what it has learned."""
 
 from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QLabel
 
-from napari_gempick.widgets.panels.ask import AskDialog
+from napari_gempick.widgets.panels.ask import DIAMETERS, SIDE, AskDialog
 from napari_gempick.widgets.panels.score import bars_of
 
 
@@ -55,6 +56,10 @@ def test_answers_by_key_label_candidates_of_all_micrographs(picked, qtbot):
     asked = [one for one, _ in dialog._asked]
     assert {one.stem for one in asked} == {"one", "two"} and len(asked) == 20
     assert dialog.words.text().startswith(f"1 of 20: {asked[0].stem}, particle, NCC ")
+    shown = [label.text() for label in dialog.findChildren(QLabel)]
+    assert "Is there a particle in the circle?" in shown, "not every window has a title bar"
+    at = dialog.picture.pixmap().toImage().pixelColor(SIDE // 2 + round(SIDE / DIAMETERS / 2), SIDE // 2)
+    assert at.red() - at.blue() > 60, "the circle of the diameter, yellow on grey"
     assert dialog.isModal(), "picks are not corrected elsewhere meanwhile"
     for key in (Qt.Key.Key_Y, Qt.Key.Key_N, Qt.Key.Key_S):
         qtbot.keyClick(dialog, key)

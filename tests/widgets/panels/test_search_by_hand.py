@@ -107,6 +107,7 @@ def test_a_preview_comes_first_and_is_called_so(ready):
     assert dock.tune.count.text() == f"{len(controller.choice)} picks (preview)" and len(controller.choice) == 3
     assert dock.micrographs._items["one"].text(1) == "preview" and not dock.counter.counts
     assert "preview" in dock.export.plan.text() and not dock.export.all.isEnabled()
+    assert panel.open and dock.tune.open, "what is pressed next is not folded away"
     assert "background" in panel.run_this.styleSheet() and "background" not in panel.preview.styleSheet()
     dock.tune.colours.native.setCurrentIndex(1)
     points = hand.viewer.layers["Picks"]

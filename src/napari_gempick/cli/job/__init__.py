@@ -18,6 +18,7 @@ from napari_gempick.cli.common import (
     print_picks,
     say,
 )
+from napari_gempick.model.values import figures
 
 if TYPE_CHECKING:
     from napari_gempick.cluster.status import Status
@@ -105,7 +106,7 @@ def _show_status(now: Status) -> None:
         for name in ("micrographs", "rotated templates / s", "last seen s ago"):
             table.add_column(name, justify="right")
         for rank in now.ranks:
-            rate = "-" if rank.images_per_second is None else f"{rank.images_per_second:.3g}"
+            rate = "-" if rank.images_per_second is None else figures(rank.images_per_second)
             seen = f"{rank.seconds_ago:.0f}"
             table.add_row(str(rank.rank), rank.host, rank.devices, str(rank.micrographs), rate, seen)
         Console(width=110).print(table)

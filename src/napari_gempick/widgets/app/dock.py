@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import napari
@@ -150,6 +151,7 @@ class Dock(QWidget):
         self.export.set_open(False)
         self.search.set_open(False)
         Affine(ndim=2, units=(UNIT, UNIT))  # reads the table of units, for a second, before anybody waits for a layer
+        controller.background.do(lambda: import_module("pandas"))  # which the first points wait for, a second too
         QTimer.singleShot(0, self.searches.look_at_machine)
         app = QApplication.instance()
         if app is not None:
@@ -359,8 +361,9 @@ class Dock(QWidget):
                 return
             self.micrographs.set_open(len(self.controller.state.files) > 1 or self.watch.folder is not None)
             self.templates.set_open(False)
-            run = self.searches.run
-            self.search.set_open(run is not None and len(run.files) > 1)  # its progress and Cancel stay in sight
+            run, loaded = self.searches.run, self.controller.loaded
+            more = (run is not None and len(run.files) > 1) or (loaded is not None and loaded.preview)
+            self.search.set_open(more)  # its progress and Cancel stay in sight, and what comes after a preview
             self._scroll_soon(self.tune)
 
     def _is_typing(self) -> bool:

@@ -23,7 +23,7 @@ _COLOURS = {"info": "", "warning": "#e08a00", "error": "#ff6b5a"}
 
 
 def next_step(controller: Controller) -> str:
-    """Return what a person who begins does next; empty once there are results."""
+    """Return what a person who begins does next."""
     state = controller.state
     if not state.files:
         return "Start in part 1: add micrographs, or drop them on the list."
@@ -32,8 +32,12 @@ def next_step(controller: Controller) -> str:
             "Next, part 2: add an image of each view of the particle. Or click ten particles with the tool Add, then "
             "choose Add view > Average of picks."
         )
-    if controller.results:
-        return ""
+    found = {stem for stem, result in controller.results.items() if not result.error}
+    if found:
+        left = sum(file.output_stem not in found for file in state.kept)
+        more = f"Then search the other {left:,} with Run all in part 3. " if left > 1 else ""
+        more = "Then search the other one with Run all in part 3. " if left == 1 else more
+        return f"Next, part 4: check the picks, and correct them with the tools above. {more}Part 5 exports them."
     if controller.loaded is not None and controller.loaded.preview:
         return "If the preview looks right, press Run this in part 3: only the picks of a search are kept."
     return "Next, part 3: Preview shows in seconds whether the templates and settings work. Then press Run this."

@@ -63,7 +63,7 @@ class Hover(QWidget):
         py, px = (float(value) for value in np.asarray(points.data)[number])
         score, psi, view = float(features["score"]), float(features["psi"]), str(features["view"])
         size = float(np.asarray(points.size).ravel()[number])
-        section = int(features["template"]) - 1
+        section = int(np.nan_to_num(features["template"])) - 1
         words = f"<b>{view}</b>" if view else "<b>by hand</b>"
         if np.isfinite(score):
             words += f"<br>score {score:.3f}<br>psi {psi:g}°, template {section + 1}"

@@ -146,11 +146,13 @@ class PicksLayer:
         picks = Picks.empty() if board is None else board.picks.take(self._rows)
         names = np.array(("",) if board is None else board.candidates.view_names, object)
         by_hand = np.array([(a.y, a.x) for a in added], float).reshape(-1, 2)
+        templates = np.concatenate([picks.section, [a.section for a in added]]).astype(int) + 1
         features = {
             "score": np.concatenate([picks.score.astype(float), [a.score for a in added]]).round(4),
             "view": [*names[picks.view], *(a.view for a in added)],
             "psi": np.concatenate([picks.psi, [a.psi for a in added]]).round(2),
-            "template": np.concatenate([picks.section, [a.section for a in added]]).astype(int) + 1,
+            # napari's status bar leaves out what is not a number
+            "template": templates if templates.all() else np.where(templates, templates.astype(object), math.nan),
             "made": ["found"] * len(picks) + ["by hand"] * len(added),
         }
         return np.concatenate([np.stack([picks.y, picks.x], axis=1), by_hand]), features, self._colours()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import Qt
+from qtpy.QtGui import QColor, QPainter, QPen
 from qtpy.QtWidgets import QDialog, QLabel, QVBoxLayout, QWidget
 
 from napari_gempick.io.images.micrograph import read_micrograph
@@ -16,7 +17,7 @@ from napari_gempick.widgets.state.look import contrast_limits, smoothed
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-    from qtpy.QtGui import QKeyEvent
+    from qtpy.QtGui import QKeyEvent, QPixmap
 
     from napari_gempick.widgets.state.controller import Controller
     from napari_gempick.widgets.state.state import State
@@ -26,7 +27,8 @@ if TYPE_CHECKING:
 SIDE = 300
 DIAMETERS = 2.5
 """Width of a picture, particle diameters."""
-LOWPASSES = 4
+CIRCLE = "#ffd24a"
+LOWPASSES = 6
 """Low-passes in a diameter, where the search has none: particles are seen better so."""
 
 
@@ -84,7 +86,7 @@ class AskDialog(QDialog):
 
     def __init__(self, parent: QWidget, controller: Controller, asked: Asked) -> None:
         super().__init__(parent)
-        self.setWindowTitle("Is there a particle in the middle?")
+        self.setWindowTitle("Ask me")
         self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
         self._controller, self._asked, self._folder = controller, asked, controller.folder
         self.number = -1
@@ -96,6 +98,7 @@ class AskDialog(QDialog):
         for pressed in (self.yes, self.no, self.skip):
             pressed.setAutoDefault(False)
         rows = QVBoxLayout(self)
+        rows.addWidget(QLabel("Is there a particle in the circle?"))
         rows.addWidget(self.picture, alignment=Qt.AlignmentFlag.AlignCenter)
         rows.addWidget(self.words)
         rows.addLayout(row(self.yes, self.no, self.skip))
@@ -107,7 +110,7 @@ class AskDialog(QDialog):
             return
         self.number += 1
         one, picture = self._asked[self.number]
-        self.picture.setPixmap(pixmap(picture, SIDE))
+        self.picture.setPixmap(with_circle(pixmap(picture, SIDE)))
         self.words.setText(
             f"{self.number + 1} of {len(self._asked)}: {one.stem}, {one.pick.view}, NCC {one.pick.score:.2f}, "
             f"probably false: {one.false:.0%}".replace("%", " %")
@@ -129,3 +132,14 @@ class AskDialog(QDialog):
         if good is not None:
             self._controller.judge(one.stem, one.pick, good)
         self._show_next()
+
+
+def with_circle(made: QPixmap) -> QPixmap:
+    """Return a picture with the circle of the particle's diameter in its middle."""
+    painter = QPainter(made)
+    painter.setRenderHint(QPainter.RenderHint.Antialiasing)
+    painter.setPen(QPen(QColor(CIRCLE), 1.5))
+    radius = made.deviceIndependentSize().width() / DIAMETERS / 2
+    painter.drawEllipse(made.rect().toRectF().center() / made.devicePixelRatio(), radius, radius)
+    painter.end()
+    return made

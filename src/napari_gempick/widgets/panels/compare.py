@@ -180,7 +180,10 @@ class ComparePanel(Fold):
         self.drawn = self._drawn.native
         label = QLabel("Tolerance")
         label.setBuddy(self.tolerance)
-        self.rows.addLayout(row(label, self.tolerance, self.unit, 1, self.drawn))
+        line = row(label, self.tolerance, self.unit, self.drawn)
+        line.setStretch(1, 3)  # editors ask for no room of their own
+        line.setStretch(2, 2)
+        self.rows.addLayout(line)
         self.legend = small("")
         self.words = small("")
         self.everything = small("")

@@ -104,12 +104,10 @@ class Histogram(QWidget):
         painter.setFont(font)
         painter.setPen(text)
         painter.setOpacity(0.7)
-        low, high = self._range
-        step = 0.1 if high - low <= 1.0 else 0.2
-        for mark in np.arange(np.ceil(low / step + 0.3), np.floor(high / step - 0.3) + 1) * step:
-            x = self._x(float(mark))
+        for mark, words in marks_of(*self._range):
+            x = self._x(mark)
             painter.drawLine(QPointF(x, floor), QPointF(x, floor + 3))
-            painter.drawText(QRectF(x - 20, floor + 1, 40, _FOOT), Qt.AlignmentFlag.AlignCenter, f"{mark:.1f}")
+            painter.drawText(QRectF(x - 20, floor + 1, 40, _FOOT), Qt.AlignmentFlag.AlignCenter, words)
         painter.setOpacity(1.0)
 
     def _curve(self, painter: QPainter, values: Any, top: float, floor: float, colour: QColor, filled: bool) -> None:
@@ -166,3 +164,10 @@ class Histogram(QWidget):
             self.released.emit()
         else:
             super().keyPressEvent(event)
+
+
+def marks_of(low: float, high: float) -> list[tuple[float, str]]:
+    """Return the scores below the axis, not too near to its ends, and what is written there."""
+    step = 0.1 if high - low <= 1.0 else 0.2
+    marks = np.arange(np.ceil(low / step + 0.3), np.floor(high / step - 0.3) + 1) * step + 0.0  # 0 has no sign
+    return [(float(mark), f"{mark:.1f}".replace("-", "−")) for mark in marks]

@@ -93,9 +93,9 @@ class ImproveDialog(QDialog):
         rows.addLayout(row(*pictures))
         rows.addWidget(
             small(
-                f"{counted(made.particles, 'particle')} of {counted(made.micrographs, 'micrograph')}, aligned; each "
-                f"correlates with the average of the others to {made.score:.2f} on average. The mask stays. Undo "
-                "brings the old template back."
+                f"{counted(made.particles, 'particle')} of {counted(made.micrographs, 'micrograph')}, aligned. "
+                f"The correlation of each with the average of the others is {made.score:.2f} on average. The mask "
+                "stays. Undo brings the old template back."
             )
         )
         self.both = primary("Replace and search again", AGAIN, self.replace_and_search)

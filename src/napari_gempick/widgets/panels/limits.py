@@ -102,7 +102,7 @@ class Limits(Fold):
         if len(values):
             ends = zip(np.nanmin(values, axis=0), np.nanmax(values, axis=0), strict=True)
             texts = [
-                f"{lower(field.label)} {low:.2f} … {high:.2f}".replace("-", "−")
+                f"{lower(field.label)} {low:.2f} to {high:.2f}".replace("-", "−")
                 for field, (low, high) in zip(self.ranges.values(), ends, strict=True)
             ]
         self.seen.setText(f"These picks: {', '.join(texts)}" if texts else "")

@@ -98,7 +98,7 @@ class Outlooks:
                 where = "here" if machine is None or gpus else f"on {machine['cpu']['threads']} cores"
                 words += f", about {duration(made.seconds)} {where}"
             if made.quick is not None:
-                words += f"; with a low-pass of {made.quick[0]:g} Å {duration(made.quick[1])}"
+                words += f", or {duration(made.quick[1])} with a low-pass of {made.quick[0]:g} Å"
             words += "."
             warnings = list(made.warnings)
         self._words.setText(words)

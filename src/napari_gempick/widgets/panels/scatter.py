@@ -10,6 +10,8 @@ from qtpy.QtCore import QPointF, QRect, QRectF, Qt, Signal
 from qtpy.QtGui import QColor, QPainter, QPen
 from qtpy.QtWidgets import QToolTip, QWidget
 
+from napari_gempick.model.values import figures
+
 if TYPE_CHECKING:
     from qtpy.QtGui import QMouseEvent
 
@@ -83,9 +85,9 @@ class Scatter(QWidget):
             x, y = x0 + share * (x1 - x0), y0 + share * (y1 - y0)
             at = self.place(x, y)
             below = QRectF(min(max(at.x() - 30, LEFT - 8), self.width() - 62), self.height() - FOOT + 1, 60, 14)
-            painter.drawText(below, Qt.AlignmentFlag.AlignCenter, f"{x:.3g}")
+            painter.drawText(below, Qt.AlignmentFlag.AlignCenter, figures(x))
             beside = QRectF(0, min(max(at.y() - 7, 0), self.height() - FOOT - 12), LEFT - 4, 14)
-            painter.drawText(beside, Qt.AlignmentFlag.AlignRight, f"{y:.3g}")
+            painter.drawText(beside, Qt.AlignmentFlag.AlignRight, figures(y))
         painter.drawText(
             QRectF(LEFT, self.height() - 15, inner.width(), 14),
             Qt.AlignmentFlag.AlignCenter,
@@ -116,7 +118,7 @@ class Scatter(QWidget):
             self.update()
             return
         near = self._near(event.position())
-        words = "" if near is None else f"{near[0]}: {near[1]:.3g}, {near[2]:.3g}"
+        words = "" if near is None else f"{near[0]}: {figures(near[1])}, {figures(near[2])}"
         QToolTip.showText(event.globalPosition().toPoint(), words, self, QRect())
 
     def mouseReleaseEvent(self, event: QMouseEvent) -> None:
@@ -136,9 +138,9 @@ def _apart(a: QPointF, b: QPointF) -> float:
 
 
 def _range(values: list[float]) -> tuple[float, float]:
-    """Return what an axis shows: all values with a margin."""
+    """Return what an axis shows: all values with a margin, but nothing below 0 where no value is."""
     if not values:
         return 0.0, 1.0
     low, high = float(np.min(values)), float(np.max(values))
     margin = 0.05 * (high - low) or max(abs(low), 1.0) * 0.05
-    return low - margin, high + margin
+    return max(low - margin, 0.0) if low >= 0 else low - margin, high + margin

@@ -93,6 +93,7 @@ class SearchPanel(Panel):
         self.rows.addWidget(self.folder)
         controller.state_changed.connect(self._state_changed)
         controller.folder_changed.connect(self._folder_changed)
+        controller.current_changed.connect(self._update)
         searches.changed.connect(self._update)
         searches.machine_known.connect(self._machine_known)
         self._folder_changed()
@@ -102,7 +103,7 @@ class SearchPanel(Panel):
         if state.values != before.values:
             for form in (self.form, self.devices_form, self.advanced):
                 form.show_values(state.values)
-        if (state.files, state.views) != (before.files, before.views):
+        if any(getattr(state, name) != getattr(before, name) for name in ("values", "files", "views", "rejected")):
             self._update()
 
     def _machine_known(self, machine: dict[str, Any]) -> None:
@@ -135,10 +136,8 @@ class SearchPanel(Panel):
         self.run_this.setEnabled(ready)
         self.run_all.setEnabled(ready)
         self.preview.setEnabled(ready)
-        loaded, known = self._controller.loaded, self._controller.results
-        looked = bool(known) or (loaded is not None and loaded.preview)
-        mark_next(self.preview, not looked)
-        mark_next(self.run_this, looked)
+        if run is None:
+            self._mark_next()
         self.cancel.setEnabled(run is not None and not searches.cancelling)
         self.bar.setVisible(run is not None)
         if run is None:
@@ -153,6 +152,17 @@ class SearchPanel(Panel):
         self.bar.setValue(round(1000 * searches.progress))
         self.bar.setFormat(self._words_of(run))
         self.summary.setText("running")
+
+    def _mark_next(self) -> None:
+        """Mark the button that most people press next: Preview, Run this, then Run all; none once all is searched."""
+        controller, searches = self._controller, self._searches
+        file, loaded = controller.file, controller.loaded
+        here = "" if file is None else searches.state_of(file)[0]
+        looked = bool(controller.results) or (loaded is not None and loaded.preview)
+        rest = here == "done" and any(searches.state_of(one)[0] != "done" for one in controller.state.kept)
+        mark_next(self.preview, not looked)
+        mark_next(self.run_this, looked and here != "done")
+        mark_next(self.run_all, rest)
 
     def _words_of(self, run: Run) -> str:
         """Say how far a run is: micrograph, rotated templates, and the time that is left."""

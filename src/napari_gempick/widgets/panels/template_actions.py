@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 
 BOX_OVER_DIAMETER = 1.5
+WIDTH = 360
 
 
 def project(controller: Controller, path: Path, name: str, symmetry: str, angle_step: float) -> None:
@@ -124,6 +125,7 @@ def average_dialog(parent: QWidget, diameter: float, *, by_hand: int, seen: int)
 def _dialog(parent: QWidget, title: str, *editors: Any) -> Dialog:
     made = Dialog(widgets=editors, parent=parent)
     made.native.setWindowTitle(title)
+    made.native.setMinimumWidth(WIDTH)  # of the name of a view, which is cut off otherwise
     return made
 
 
