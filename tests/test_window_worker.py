@@ -8,6 +8,7 @@ import time
 import numpy as np
 import pytest
 
+import forked_python
 from helpers import Blobs
 from napari_gempick.cluster.folder import open_job
 from napari_gempick.io.stack import write_mrc
@@ -15,7 +16,7 @@ from napari_gempick.io.stack import write_mrc
 
 @pytest.fixture
 def worker():
-    command = [sys.executable, "-m", "napari_gempick.window_worker"]
+    command = forked_python.words("-m", "napari_gempick.window_worker")
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
 
         def ask(**request):

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
+import forked_python
 from helpers import Blobs
 from napari_gempick.io.stack import write_mrc
 
@@ -52,8 +53,9 @@ def gempick(plan_cache):
     def run(*arguments, check=None, env=None, own_process=False):
         arguments = [str(argument) for argument in arguments]
         if own_process or env:
+            words = ["-m", "napari_gempick", *arguments]
+            command = [sys.executable, *words] if env else forked_python.words(*words)
             env = {**os.environ, "GEMPICK_CACHE": str(plan_cache), **(env or {})}
-            command = [sys.executable, "-m", "napari_gempick", *arguments]
             done = subprocess.run(command, capture_output=True, text=True, env=env, timeout=300)
             assert "Traceback" not in done.stderr, done.stderr
         else:

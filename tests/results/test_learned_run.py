@@ -8,6 +8,7 @@ import subprocess
 import numpy as np
 import pytest
 
+import forked_python
 from cluster_jobs import command, tree
 from napari_gempick.cluster.collect import collect_job
 from napari_gempick.cluster.export import export_job
@@ -92,7 +93,7 @@ def test_one_threshold_for_all(copy):
 def test_a_job_ends_with_the_same_bytes(data, settings, learned, tmp_path):
     chosen = settings.model_copy(update={"score": "learned"})
     export_job(chosen, find_micrographs([data / "mics"]), tmp_path / "job", make_cluster({"site": "mpirun"}))
-    subprocess.run(command(1, tmp_path / "job"), check=True, timeout=300)
+    subprocess.run(command(1, tmp_path / "job", python=forked_python.words), check=True, timeout=300)
     run = collect_job(tmp_path / "job")
     assert tree(tmp_path / "job" / "results") == tree(learned[0])
     assert run["learned"] == learned[1]["learned"]

@@ -4,10 +4,10 @@ import logging
 import os
 import re
 import subprocess
-import sys
 
 import pytest
 
+import forked_python
 from napari_gempick.io.listing import find_micrographs
 from napari_gempick.model.errors import SettingsError
 from napari_gempick.results import log_file
@@ -117,8 +117,8 @@ def test_a_level_that_the_caller_chose_stays(tmp_path, level, monkeypatch):
 def test_verbose_prints_the_same(few, data, tmp_path):
     """Sentences for the user, here why a micrograph failed, are printed once."""
     words = ["pick", few, "--templates", data / "side.mrcs", "--diameter", 120, "--angle-step", 0]
-    command = [sys.executable, "-m", "napari_gempick", *words, "-o", tmp_path / "out", "--verbose"]
-    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, timeout=120)
+    command = forked_python.words("-m", "napari_gempick", *words, "-o", tmp_path / "out", "--verbose")
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert done.returncode == 1, done.stderr
     printed = [line[20:] for line in done.stderr.splitlines() if LINE.match(line)]
     logged = read(tmp_path / "out")

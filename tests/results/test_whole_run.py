@@ -7,6 +7,7 @@ import subprocess
 import numpy as np
 import pytest
 
+import forked_python
 from cluster_jobs import command, tree
 from napari_gempick.cluster.collect import collect_job
 from napari_gempick.cluster.export import export_job
@@ -90,7 +91,7 @@ def test_a_job_ends_with_the_same_bytes(data, settings, picked, tmp_path):
     """The ranks choose by each micrograph; collecting chooses by all, and the job finds its files as it left them."""
     folder, _ = picked
     export_job(settings, find_micrographs([data / "mics"]), tmp_path / "job", make_cluster({"site": "mpirun"}))
-    subprocess.run(command(1, tmp_path / "job"), check=True, timeout=300)
+    subprocess.run(command(1, tmp_path / "job", python=forked_python.words), check=True, timeout=300)
     run, job = collect_job(tmp_path / "job"), open_job(tmp_path / "job")
     worker = Worker(job, RankLog(job.progress, 2, 0), alone=True)
     assert picks_of(run)[FEW] == 1
