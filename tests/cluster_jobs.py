@@ -62,9 +62,9 @@ def mpiexec():
     return found
 
 
-def command(ranks, folder, *arguments):
-    """The words that run a job."""
-    program = [sys.executable, "-m", "mpi4py", "-m", "napari_gempick.cluster.mpi", str(folder), "--ranks", str(ranks)]
+def command(ranks, folder, *arguments, python=lambda *words: [sys.executable, *words]):
+    """The words that run a job; `python=forked_python.words` for one that ends well and is not interrupted."""
+    program = python("-m", "mpi4py", "-m", "napari_gempick.cluster.mpi", str(folder), "--ranks", str(ranks))
     return [mpiexec(), "-n", str(ranks), *program, *arguments]
 
 

@@ -16,8 +16,8 @@ pytestmark = pytest.mark.realdata
 TOLERANCE, EDGE, IGNORE_RADIUS = 40, 110, 100
 
 
-def pick_klh(folder, out, *more):
-    micrographs = [str(folder / f"klh/klh_00{n}.mrc") for n in (1, 2)]
+def pick_klh(folder, out, *more, numbers=(1, 2)):
+    micrographs = [str(folder / f"klh/klh_00{n}.mrc") for n in numbers]
     arguments = ["--templates", f"side={folder}/klh/klh_side_average_4.4A.mrc"]
     arguments += ["--templates", f"top={folder}/klh/klh_top_average_4.4A.mrc"]
     arguments += ["--mask", "side=rectangle:405x405", "--mask", "top=circle:370", "--angle-step", "6"]
@@ -74,19 +74,16 @@ def test_klh_cropped_grid_finds_what_the_full_grid_finds(real_data, tmp_path):
     2.8 px lie between.
     """
     soft = ("--lowpass", "10", "--mask-edge", "10", "--angle-step", "12")
-    pick_klh(real_data, tmp_path / "coarse", *soft)
-    pick_klh(real_data, tmp_path / "full", *soft, "--grid", "full")
-    found = close = total = 0
-    for name in ("klh_001", "klh_002"):
-        both = [read_coordinates(tmp_path / which / f"{name}_autopick.star").picks for which in ("coarse", "full")]
-        distance = np.hypot(both[0].x[:, None] - both[1].x, both[0].y[:, None] - both[1].y)
-        turned = np.abs(np.abs(both[0].psi[:, None] - both[1].psi) - 180) <= 12
-        twofold = turned & (np.abs(both[0].score[:, None] - both[1].score) < 0.01) & (distance <= 3)
-        for axis in (0, 1):
-            found += int(((distance <= 9 / 4) | twofold).any(axis=axis).sum())
-            close += int((distance.min(axis=axis) <= 0.6).sum())
-            total += distance.shape[1 - axis]
-    assert total > 90 and found >= 0.98 * total and close >= 0.85 * total
+    pick_klh(real_data, tmp_path / "coarse", *soft, numbers=(1,))
+    pick_klh(real_data, tmp_path / "full", *soft, "--grid", "full", numbers=(1,))
+    both = [read_coordinates(tmp_path / which / "klh_001_autopick.star").picks for which in ("coarse", "full")]
+    distance = np.hypot(both[0].x[:, None] - both[1].x, both[0].y[:, None] - both[1].y)
+    turned = np.abs(np.abs(both[0].psi[:, None] - both[1].psi) - 180) <= 12
+    twofold = turned & (np.abs(both[0].score[:, None] - both[1].score) < 0.01) & (distance <= 3)
+    total = sum(distance.shape)
+    found = sum(int(((distance <= 9 / 4) | twofold).any(axis=axis).sum()) for axis in (0, 1))
+    close = sum(int((distance.min(axis=axis) <= 0.6).sum()) for axis in (0, 1))
+    assert total > 40 and found >= 0.98 * total and close >= 0.85 * total
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,6 @@ import os
 import re
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -13,6 +12,7 @@ import mrcfile
 import numpy as np
 import pytest
 
+import forked_python
 from napari_gempick.io.coordinates import read_candidates, read_coordinates
 from napari_gempick.io.stack import write_mrc
 
@@ -112,17 +112,20 @@ def test_resume_does_only_what_is_missing(data, gempick, basic, contents):
 
 
 def test_killed_at_any_moment_leaves_no_half_file(data, gempick, basic, contents, plan_cache):
-    gempick("pick", *ALL, *basic, "--save-maps", "-o", "whole", check=0)
-    whole = contents(data / "whole")
-    command = [sys.executable, "-m", "napari_gempick", "pick", *ALL, *basic, "--save-maps", "-o", "out"]
     env = {**os.environ, "GEMPICK_CACHE": str(plan_cache)}
-    for wait in (0.5, 0.7, 0.9, 1.1, 1.3, 1.6):
-        process = subprocess.Popen(
-            [*command, "--overwrite"], env=env, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL
-        )
-        time.sleep(wait)
+
+    def start(*more):
+        words = forked_python.words("-m", "napari_gempick", "pick", *ALL, *basic, "--save-maps", "-o", *more)
+        return subprocess.Popen(words, env=env, stderr=subprocess.DEVNULL, stdout=subprocess.PIPE)
+
+    begun = time.monotonic()
+    start("whole").communicate()
+    whole, took = contents(data / "whole"), time.monotonic() - begun
+    for share in (0.15, 0.3, 0.45, 0.6, 0.75, 0.9):
+        process = start("out", "--overwrite")
+        time.sleep(share * took)
         process.send_signal(signal.SIGKILL)
-        process.wait()
+        process.communicate()
         for name, content in contents(data / "out").items() if (data / "out").exists() else ():
             if (
                 not any(part.startswith((".tmp-", ".gempick.lock")) for part in name.split("/"))

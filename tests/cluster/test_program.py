@@ -12,6 +12,7 @@ from types import SimpleNamespace
 
 import pytest
 
+import forked_python
 from cluster_jobs import command, set_distribution, tree, values_for
 from napari_gempick.cluster import collect_job, export_job, job_status
 from napari_gempick.cluster.folder import open_job
@@ -35,6 +36,38 @@ def test_any_number_of_ranks_gives_the_workstations_bytes(job, wanted, run, rank
     assert proof["pairs_counted"] == proof["pairs_expected"] == 5 * 37
     assert proof["every_pair_once"]
     assert job_status(job).state == "complete"
+
+
+def test_a_rank_with_free_cores_reads_several_micrographs_at_a_time(job, wanted, run, tmp_path):
+    """As one with a GPU does; the bytes stay the same, and each micrograph is read once."""
+    (tmp_path / "sitecustomize.py").write_text(
+        "import os\n"
+        "if os.environ.get('GEMPICK_TEST_READERS'):\n"
+        "    import threading, time\n"
+        "    import napari_gempick.cluster.mpi.micrographs as worker\n"
+        "    from napari_gempick.engine.matching.workers import DevicePool\n"
+        "    read, inside = worker.loader, []\n"
+        "    def loader(micrograph, *args):\n"
+        "        if threading.current_thread() is threading.main_thread():\n"
+        "            return read(micrograph, *args)\n"
+        "        inside.append(micrograph)\n"
+        "        time.sleep(0.3)\n"
+        "        with open(os.environ['GEMPICK_TEST_READERS'], 'a') as file:\n"
+        "            file.write(f'{micrograph.path.name} {len(inside)}\\n')\n"
+        "        try:\n"
+        "            return read(micrograph, *args)\n"
+        "        finally:\n"
+        "            inside.remove(micrograph)\n"
+        "    worker.loader = loader\n"
+        "    DevicePool.readers = lambda self, threads: 3\n"
+    )
+    read = tmp_path / "read.txt"
+    paths = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
+    run(1, job, distribution="micrographs", env={"PYTHONPATH": paths, "GEMPICK_TEST_READERS": str(read)})
+    assert tree(job / "results") == wanted
+    lines = sorted(line.split() for line in read.read_text().splitlines())
+    assert [name for name, _ in lines] == [f"mic{number}.mrc" for number in range(5)]
+    assert max(int(inside) for _, inside in lines) > 1
 
 
 @pytest.mark.parametrize(("ranks", "distribution"), [(3, "templates"), (2, "micrographs")])
@@ -183,7 +216,7 @@ def test_a_truncated_stack_is_refused_once(job, run):
 def test_separate_programs_are_refused(job, run):
     done = run(1, job, env={"SLURM_NTASKS": "4"}, check=0)
     assert "picked" in done.stderr
-    words = command(1, job)
+    words = command(1, job, python=forked_python.words)
     words[words.index("--ranks") + 1] = "4"
     alone = subprocess.run(words[3:], capture_output=True, text=True, check=False)
     assert alone.returncode == 2

@@ -17,6 +17,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+import forked_python
 from cluster_jobs import mpiexec, set_distribution, tree, values_for, write_data
 from faults.points import EXCEPTIONS, HARMLESS, all_cases
 from napari_gempick.cluster import export_job, job_status, open_job
@@ -38,7 +39,7 @@ class Campaign:
         self.folder = Path(folder)
         data = self.folder / "data"
         data.mkdir(parents=True)
-        write_data(data, count=4)
+        write_data(data, count=3)
         settings, files = make_settings(values_for(data)), find_micrographs([data / "mics"])
         pick_files(settings, files, self.folder / "workstation")
         self.wanted = tree(self.folder / "workstation")
@@ -71,7 +72,8 @@ class Campaign:
     def _world(self, ranks, steps, place):
         """Run steps until one of them ends the world; return how many were run."""
         (place / "steps.json").write_text(json.dumps(steps))
-        words = [mpiexec(), "-n", str(ranks), sys.executable, "-m", "mpi4py", Path(__file__).parent / "world.py"]
+        python = forked_python.words("-m", "mpi4py", Path(__file__).with_name("world.py"))
+        words = [mpiexec(), "-n", str(ranks), *python]
         environment = {**os.environ, "OMP_NUM_THREADS": "1"}
         process = subprocess.Popen(
             [*words, place / "steps.json", place],

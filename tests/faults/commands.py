@@ -15,6 +15,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+import forked_python
 from faults.signals import main
 from helpers import Blobs
 from napari_gempick.io.stack import write_mrc
@@ -42,20 +43,10 @@ def make_data(folder):
     write_mrc(folder / "template.mrc", Blobs.image((88, 88), 2.0, [(44, 44)]), 2.0)
 
 
-PICK = (
-    "pick",
-    "mics",
-    "--templates",
-    "p=template.mrc",
-    "--mask",
-    "circle:130",
-    "--angle-step",
-    "2",
-    "--save-maps",
-    "-o",
-)
+SEARCH = ("mics", "--templates", "p=template.mrc", "--mask", "circle:130", "--angle-step", "6", "--save-maps")
+PICK = ("pick", *SEARCH, "-o")
 EXTRACT = ("extract", "mics", "picks", "--box", "64", "--normalize", "-o")
-AUTO = (*PICK[:-3], "6", "--threshold", "auto", "-o")
+AUTO = (*PICK[:-2], "--threshold", "auto", "-o")
 SOON = ("--poll", "0.1s", "--settle", "0.1s", "--until-idle", "0.3s", "--refresh", "0.1s", "--json", "-o")
 WATCH = ("watch", *AUTO[1:-1], *SOON)
 COMMANDS = {"pick": (PICK, "out"), "watch": (WATCH, "out"), "extract": (EXTRACT, "out/p.mrcs")}
@@ -77,7 +68,7 @@ def files(folder):
 
 
 def start(folder, words, where, *more):
-    command = [sys.executable, "-m", "napari_gempick", *words, where, *more]
+    command = forked_python.words("-m", "napari_gempick", *words, where, *more)
     return subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 

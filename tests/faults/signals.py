@@ -18,6 +18,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+import forked_python
 from cluster_jobs import command, set_distribution, tree
 from faults.campaign import LONGEST, Campaign
 
@@ -81,7 +82,7 @@ def one(campaign, name, target, distribution, after):
     half = {path for path, content in found.items() if content != campaign.wanted.get(path)}
     if half:
         wrong.append(f"half files: {sorted(half)}")
-    done = subprocess.run(command(1, job), **quiet, timeout=60, check=False)
+    done = subprocess.run(command(1, job, python=forked_python.words), **quiet, timeout=60, check=False)
     if done.returncode != 0:
         wrong.append(f"the next run ended with {done.returncode}: {done.stderr[-300:]}")
     if tree(job / "results") != campaign.wanted:

@@ -14,10 +14,8 @@ from pathlib import Path
 
 from mpi4py import MPI
 
-sys.modules["dask"] = None  # pyfftw would load it, which takes a third of the start, and worlds start often
-
-from napari_gempick.cluster.mpi import program  # noqa: E402
-from napari_gempick.cluster.mpi.rank import Rank  # noqa: E402
+from napari_gempick.cluster.mpi import program
+from napari_gempick.cluster.mpi.rank import Rank
 
 SENTENCE = "injected here"
 

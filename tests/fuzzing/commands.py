@@ -8,15 +8,14 @@ import os
 import random
 import shlex
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
-import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+import forked_python
 from fuzzing import mutations
 from fuzzing.checks import Garbage, want
 from fuzzing.world import PICK
@@ -27,8 +26,8 @@ from napari_gempick.io.star import read_tables
 from napari_gempick.model.errors import GempickError
 
 SECONDS = 60.0
-MEMORY = 1300 * 2**20
-"""Resident, of the whole process."""
+MEMORY = 1300 * 2**10
+"""KiB resident, of the whole process."""
 _SPECIAL = 0.06
 _RUN = ("results", "side.mrc", "mics")
 
@@ -197,30 +196,25 @@ def _run(command: Command, world: Path, work: Path) -> tuple[int, str, str]:
         "GEMPICK_CACHE": str(world / "cache"),
         "XDG_CONFIG_HOME": str(work.parent / "config"),
         "MPLCONFIGDIR": str(world / "cache/matplotlib"),
-        "PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[2] / "src"), os.environ.get("PYTHONPATH", "")]),
     }
-    words = [sys.executable, "-m", "napari_gempick", *shlex.split(command.words)]
-    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as error:
-        begun = time.monotonic()
+    words = forked_python.words("-m", "napari_gempick", *shlex.split(command.words))
+    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as error, tempfile.NamedTemporaryFile() as memory:
+        environment["FORKED_MEMORY"] = memory.name
         process = subprocess.Popen(
             words, cwd=work, env=environment, stdin=subprocess.DEVNULL, stdout=out, stderr=error, start_new_session=True
         )
-        usage = None
-        while process.returncode is None:
-            pid, status, usage = os.wait4(process.pid, os.WNOHANG)
-            if pid:
-                process.returncode = os.waitstatus_to_exitcode(status)
-            elif time.monotonic() - begun > SECONDS:
-                os.killpg(process.pid, signal.SIGKILL)
-                time.sleep(0.1)
-            else:
-                time.sleep(0.02)
+        try:
+            process.wait(SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
         texts = []
         for stream in (out, error):
             stream.seek(0)
             texts.append(stream.read().decode(errors="replace"))
-    if usage is not None and usage.ru_maxrss * (1024 if sys.platform != "darwin" else 1) > MEMORY:
-        return -1, texts[0], f"{usage.ru_maxrss / 1024:.0f} MiB of memory. {texts[1]}"
+        most = int(memory.read() or 0)
+    if most > MEMORY:
+        return -1, texts[0], f"{most / 1024:.0f} MiB of memory. {texts[1]}"
     return process.returncode, texts[0], texts[1]
 
 

@@ -166,12 +166,14 @@ def test_a_file_that_was_done_and_changes_is_void(folder, how):
     else:
         (folder / ".new").write_bytes(other)
         (folder / ".new").rename(folder / "a.mrc")
-    assert not watched.arrivals.holds(watched.files["a"], unchanged=True)
+    first = watched.files["a"]
+    assert not watched.arrivals.holds(first, unchanged=True)
     watched.look(1)
     assert list(watched.files) == ["a"], "seen where all files are looked at"
     watched.look(1, everywhere=True)
     assert watched.files == {}
     assert watched.look(SETTLE + 1) == ["a"]
+    assert watched.files["a"] == first and not watched.arrivals.holds(first), "what is made of the first file is void"
 
 
 def test_what_was_done_stays_when_its_file_is_removed(folder):

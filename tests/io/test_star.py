@@ -3,12 +3,13 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
 from gemmi import cif
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from napari_gempick.io.star import loop_rows, numbers, quote, read_table, read_tables, write_tables
+from napari_gempick.io.star import formatted, loop_rows, numbers, quote, read_table, read_tables, write_tables
 from napari_gempick.model.errors import InputError
 
 if TYPE_CHECKING:
@@ -228,3 +229,14 @@ def test_the_layout_is_relions(tmp_path: Path) -> None:
     write_tables(tmp_path / "t.star", {"general": {"rlnA": "1"}, "": {"rlnX": ["1", "2"], "rlnName": ["a b", "c"]}})
     text = '\ndata_general\n\n_rlnA 1\n\ndata_\n\nloop_\n_rlnX #1\n_rlnName #2\n1 "a b"\n2 c\n\n'
     assert (tmp_path / "t.star").read_text() == text
+
+
+@given(
+    values=st.lists(st.floats(width=32) | st.sampled_from([0.0, -0.0, 1.5]), max_size=30),
+    kind=st.sampled_from([np.float32, np.float64]),
+    form=st.sampled_from(["%r", "%.9g", "%.6g"]),
+)
+def test_numbers_are_formatted_one_by_one_or_each_value_once(values: list[float], kind: type, form: str) -> None:
+    """Also 0.0 beside -0.0, and values that are not numbers."""
+    for column in (np.array(values, kind), np.array(values * 5, kind)):
+        assert formatted(form, column) == [form % value for value in column.tolist()]

@@ -1,6 +1,7 @@
 """A small data set, a controller without a window, and the dock in a viewer."""
 
 import contextlib
+import gc
 import os
 import shutil
 import sys
@@ -11,8 +12,10 @@ from unittest.mock import patch
 import numpy as np
 import pytest
 
+import forked_python
 from helpers import Blobs
 from napari_gempick.io.stack import write_mrc
+from napari_gempick.widgets.background import worker_process
 from napari_gempick.widgets.background.pick_counter import PickCounter
 from napari_gempick.widgets.background.search_runner import SearchRunner
 from napari_gempick.widgets.state.controller import Controller
@@ -70,6 +73,13 @@ class Session:
         self.folder = None if self.controller.folder is None else self.controller.folder.path
         self.searches.close()
         self.controller.close()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def searches_start_at_once():
+    """The process that searches is a fork of one that has loaded the package."""
+    with patch.object(worker_process, "PROGRAM", forked_python.words("-m", "napari_gempick.window_worker")):
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -159,7 +169,9 @@ def own_viewer(**options):
     app.injection_store.namespace = _app._napari_names
     with patch.object(_app.NapariApplication, "get_app_model", return_value=app):
         made = napari.Viewer(**options)
+        gc.freeze()  # napari collects garbage whenever layers go; what is loaded need not be looked through each time
         yield made
+        gc.unfreeze()
         made.close()
     Application.destroy("gempick_tests")
     forget()

@@ -15,7 +15,7 @@ import click
 
 
 class LazyGroup(click.Group):
-    """Commands by name; each is `command` in the module of its name.
+    """Commands by name; each is a command of the group, or `command` in the module of its name.
 
     Parameters
     ----------
@@ -37,7 +37,7 @@ class LazyGroup(click.Group):
         """Import a command; None where there is none of that name."""
         if cmd_name not in self.summaries:
             return None
-        command = import_module(f"{self._package}.{cmd_name}").command
+        command = self.commands.get(cmd_name) or import_module(f"{self._package}.{cmd_name}").command
         assert isinstance(command, click.Command)
         return command
 

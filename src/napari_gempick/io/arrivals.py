@@ -234,9 +234,12 @@ class Arrivals:
                 found.complete.append(file)
 
     def holds(self, micrograph: MicrographFile, *, unchanged: bool = False) -> bool:
-        """Return whether a micrograph that was complete is still what it was; `unchanged` looks at the file."""
+        """Return whether a micrograph that was complete is still what it was; `unchanged` looks at the file.
+
+        One that has changed and is complete again is another one, also where it equals the first.
+        """
         path = str(micrograph.path)
-        return self._files.get(path) == micrograph and not (unchanged and self._has_changed(path, self._seen[path]))
+        return self._files.get(path) is micrograph and not (unchanged and self._has_changed(path, self._seen[path]))
 
     def mark(self, micrograph: MicrographFile, *, failed: bool) -> None:
         """Note whether a micrograph cannot be used before its file changes; such files are checked at each poll."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from napari_gempick.io.names import check_name
-from napari_gempick.io.star import numbers, parse_numbers, read_tables, write_tables
+from napari_gempick.io.star import formatted, numbers, parse_numbers, read_tables, write_tables
 from napari_gempick.model.errors import InputError
 from napari_gempick.model.picks import Picks
 
@@ -103,13 +103,11 @@ def write_candidates(path: Path | str, candidates: Candidates) -> None:
 
 def _columns(picks: Picks) -> dict[str, list[str]]:
     picks = replace(picks, section=picks.section + _FIRST_CLASS)
-    rows = {
-        label: [form % value for value in getattr(picks, field).tolist()] for field, (label, form) in _COLUMNS.items()
-    }
+    rows = {label: formatted(form, getattr(picks, field)) for field, (label, form) in _COLUMNS.items()}
     if picks.local is not None:
-        rows |= {label: [f"{v:.6g}" for v in picks.local[:, i].tolist()] for i, label in enumerate(_LOCAL)}
+        rows |= {label: formatted("%.6g", column) for label, column in zip(_LOCAL, picks.local.T.copy(), strict=True)}
     if picks.refined_score is not None:
-        rows[_REFINED] = ["none" if v != v else f"{v:.9g}" for v in picks.refined_score.tolist()]
+        rows[_REFINED] = [text.replace("nan", "none") for text in formatted("%.9g", picks.refined_score)]
     return rows
 
 

@@ -11,7 +11,7 @@ import itertools
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -349,7 +349,17 @@ def _are_plain(column: Sequence[str]) -> bool:
 def loop_rows(columns: Columns) -> str:
     """Return the rows of a loop, a line each."""
     quoted = [column if _are_plain(column) else [quote(value) for value in column] for column in columns.values()]
-    return "".join(" ".join(row) + "\n" for row in zip(*quoted, strict=True))
+    return "\n".join([*map(" ".join, zip(*quoted, strict=True)), ""])
+
+
+def formatted(form: str, values: NDArray[Any]) -> list[str]:
+    """Return numbers (n,) as texts, each by `form % value`; values that occur often are formatted once."""
+    bits = values.view(f"i{values.dtype.itemsize}")  # tell 0.0 from -0.0
+    few, place = np.unique(bits, return_inverse=True)
+    if 2 * len(few) < len(values):
+        texts = np.array([form % value for value in few.view(values.dtype).tolist()], object)
+        return list(texts[place].tolist())
+    return ("\n".join([form] * len(values)) % tuple(values.tolist())).split("\n") if len(values) else []
 
 
 def _loop(first: Columns, more: Iterable[Columns]) -> str:

@@ -113,3 +113,14 @@ class BankIndex:
         """Return psi in degrees of each k; 0 for k = -1."""
         k = np.asarray(k)
         return np.where(k < 0, 0.0, (k % self.n_rotations) * float(self.angle_step))
+
+
+def highest_near(score: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the highest of each score and its eight neighbours, (ny, nx)."""
+    highest = score
+    for _ in range(2):
+        along, highest = highest, highest.copy(order="K")
+        np.maximum(highest[1:], along[:-1], out=highest[1:])
+        np.maximum(highest[:-1], along[1:], out=highest[:-1])
+        highest = highest.T
+    return highest

@@ -14,8 +14,9 @@ import scipy.fft
 from scipy import ndimage
 
 from napari_gempick.engine.preprocess.ctf import CtfTransfer
+from napari_gempick.engine.preprocess.defects import OUTLIER_SIGMA, replace_defects
 from napari_gempick.engine.preprocess.fourier_filters import random_phases
-from napari_gempick.engine.preprocess.prepare import normalise
+from napari_gempick.engine.preprocess.grey_levels import Standard
 from napari_gempick.engine.templates.masks import ShapeMask, automatic_weights, framed, parse_shape
 from napari_gempick.engine.templates.sampling import rotation_matrix
 from napari_gempick.inputs.preparation import Preparation
@@ -40,7 +41,8 @@ if TYPE_CHECKING:
 
 def noise_like(image: NDArray[np.float32], seed: int = 0) -> NDArray[np.float32]:
     """Return noise of the same size and power spectrum as a micrograph, (y, x) float32: its phases are random."""
-    return random_phases(normalise(image)[0], seed)
+    cleaned, _ = replace_defects(image, OUTLIER_SIGMA)
+    return random_phases(Standard.of(cleaned).applied(cleaned), seed)
 
 
 def average_of_picks(

@@ -108,6 +108,8 @@ def test_readers_leave_the_cores_to_the_devices(plans, monkeypatch):
     gpu, cpu = SimpleNamespace(cores=0), CpuDevice(3, plans)
     assert [DevicePool([gpu]).readers(threads) for threads in (0, 1, 2, 9)] == [4, 1, 2, 4]
     assert [DevicePool([cpu, gpu]).readers(threads) for threads in (0, 3, 5)] == [4, 1, 2]
+    many = CpuDevice(16, plans)
+    assert [DevicePool([many]).readers(threads) for threads in (1, 7, 8, 16, 64)] == [1, 1, 2, 4, 4]
 
 
 def test_a_programming_error_in_a_loader_is_raised(bank, plans):

@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.ndimage import maximum_filter
 
 from napari_gempick.engine.picking.peaks import Selection, find_candidates, select, suppress
 from napari_gempick.model.geometry import Grid
-from napari_gempick.model.score_maps import BankIndex, ScoreMap
+from napari_gempick.model.score_maps import BankIndex, ScoreMap, highest_near
 
 BANK = BankIndex(("side", "top"), (1, 2), 90.0, 360.0)
 
@@ -112,3 +113,10 @@ def test_nothing_is_nothing():
     assert len(picks_of(np.full((20, 20), -1, np.float32))) == 0
     unscored = ScoreMap(np.full((9, 9), -1, np.float32), np.full((9, 9), -1, np.int32), Grid((9, 9), 1.0), BANK)
     assert len(find_candidates(unscored, -1.0)) == 0
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 9), (8, 1), (30, 41)])
+def test_the_highest_of_the_eight_neighbours(shape):
+    score = np.round(np.random.default_rng(1).standard_normal(shape), 1).astype(np.float32)
+    for one in (score, np.asfortranarray(score), score[::-1]):
+        assert np.array_equal(highest_near(one), maximum_filter(one, size=3, mode="nearest"))

@@ -16,7 +16,7 @@ from napari_gempick.engine.preprocess.fourier_filters import (
     pad_smoothly,
     product,
 )
-from napari_gempick.engine.preprocess.grey_levels import median, mostly_beyond, standardised
+from napari_gempick.engine.preprocess.grey_levels import Standard, above, median
 from napari_gempick.engine.preprocess.prepare import prepare, remove_gradient, remove_hot_pixels
 from napari_gempick.engine.templates.masks import ShapeMask
 from napari_gempick.model.ctf import Ctf
@@ -136,17 +136,31 @@ def test_the_quick_median_is_the_median(size, kind):
     for level in (0.25, 3e7):
         away = np.abs((values.astype(np.float64) - level).astype(np.float32))
         assert median(values, level) == pytest.approx(float(np.median(away)), abs=0 if level > 1 else 1e-7)
-        distances = np.quantile(away, [0.1, 0.45, 0.499, 0.501, 0.55, 0.9])
-        wanted = [2 * np.count_nonzero(away >= distance) > size for distance in distances]
-        assert [mostly_beyond(values, level, distance) for distance in distances] == wanted
 
 
 @pytest.mark.parametrize("shape", [(60, 64), (61, 63), (120, 45)])
 @pytest.mark.parametrize("cropped", [(30, 32), (31, 33), (17, 20)])
-def test_a_cropped_transform_is_the_cropped_part_of_the_transform(shape, cropped):
-    image = np.random.default_rng(5).standard_normal(shape).astype(np.float32)
-    wanted = crop_spectrum(scipy.fft.rfft2(image), shape[0], cropped)
-    assert np.array_equal(cropped_transform(image.copy(), cropped), wanted)
+@pytest.mark.parametrize("extra", [(0, 0), (40, 31), (130, 70)])
+def test_a_cropped_transform_is_the_cropped_part_of_the_transform(shape, cropped, extra):
+    """Of the padded image, transformed by rows in single precision."""
+    image = (7 + np.random.default_rng(5).standard_normal(shape)).astype(np.float32)
+    padded = tuple(np.add(shape, extra))
+    for standard in (None, Standard.of(image)):
+        plain = image if standard is None else standard.applied(image)
+        wanted = crop_spectrum(scipy.fft.rfft2(pad_smoothly(plain, padded)), padded[0], cropped)
+        assert np.array_equal(cropped_transform(image, padded, cropped, standard), wanted)
+
+
+def test_a_slope_leaves_and_the_mean_stays():
+    """Also where the blocks that it is fitted to do not fill the image."""
+    noise = np.random.default_rng(8).standard_normal((300, 517))
+    v, u = np.mgrid[-1:1:300j, -1:1:517j]
+    slope = 3 * u - 5 * v + 2 * u * v + 4 * v * v - u * u
+    flat = remove_gradient((100 + noise + slope).astype(np.float32), 2)
+    assert flat.mean() == pytest.approx(100 + noise.mean() + slope.mean(), abs=1e-3)
+    assert np.abs(flat - flat.mean() - noise + noise.mean()).max() < 0.03
+    plane = remove_gradient((100 + noise + slope).astype(np.float32), 1).astype(float) - 100 - noise
+    assert abs(np.vdot(plane - plane.mean(), u)) < 300 and np.vdot(plane, v * v - (v * v).mean()) > 1e4
 
 
 def test_the_quick_median_sorts_few_pixels(monkeypatch):
@@ -175,5 +189,14 @@ def test_standardised_in_double_precision():
     """Grey levels of 1e5 on unit noise, in blocks that do not divide the image."""
     image = (1e5 + np.random.default_rng(4).standard_normal((1237, 411))).astype(np.float32)
     wanted = (image.astype(np.float64) - image.mean(dtype=np.float64)) / image.std(dtype=np.float64)
-    found = standardised(image, float(np.median(image)))
+    found = Standard.of(image).applied(image)
     assert found.dtype == np.float32 and np.abs(found - wanted).max() < 2e-6
+
+
+@pytest.mark.parametrize("level", [0.0, 1e5, 3e7])
+def test_a_level_is_taken_off_in_double_precision(level):
+    image = (level + 1000 * np.random.default_rng(4).standard_normal((50, 41))).astype(np.float32)
+    wanted = (image.astype(np.float64) - level).astype(np.float32)
+    into = np.empty_like(image)
+    assert np.array_equal(above(image, level), wanted) and np.array_equal(above(image, level, into), wanted)
+    assert np.array_equal(into, wanted)

@@ -77,6 +77,7 @@ class Rank:
         self._lock: FileLock | None = None
         self._held: deque[MicrographFile] = deque()
         self._issued = self._finished = 0
+        self._ahead = 1
 
     def say(self, sentence: str) -> None:
         """Print a sentence for whoever reads the job's output."""
@@ -233,8 +234,8 @@ class Rank:
         }
 
     def _wait_turn(self) -> None:
-        """Wait until at most one micrograph is unfinished, so that one is read ahead."""
-        while self._finished < self._issued - 1 and not self.stop.is_set():
+        """Wait until few micrographs are unfinished: those that are read ahead, and one in hand."""
+        while self._finished < self._issued - self._ahead and not self.stop.is_set():
             time.sleep(0.005)
 
     def waiting(
@@ -303,10 +304,12 @@ class Rank:
                 self.worker.keep(micrograph)
             return done
 
+        self._ahead = self.pool.readers(self.threads)
         outcomes = search_all(
             self.waiting(ask, self.worker.read, is_kept),
             self.worker.makers,
             self.pool,
+            readers=self._ahead,
             failure=self.failure,
             **self.search_settings(),
         )

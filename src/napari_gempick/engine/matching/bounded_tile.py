@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy.ndimage import binary_dilation, generate_binary_structure, maximum_filter, minimum_filter
+from scipy.ndimage import binary_dilation, generate_binary_structure
 
 from napari_gempick.engine.tiles import TOLERANCE
+from napari_gempick.model.score_maps import highest_near
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -201,16 +202,16 @@ class BoundedTile:
         near[rows, columns] = True
         wanted = []
         for upper, lower in zip(self._upper, self._lower, strict=True):
-            around = maximum_filter(lower, size=3, mode="constant", cval=-np.inf)
+            around = highest_near(lower)
             wanted.append(near & (upper >= np.maximum(around, floor)) & (upper > -2))
         self._evaluate(wanted)
         beside = []
         for pair, (there, known) in enumerate(zip(wanted, self._known, strict=True)):
             least = np.where(known, self._score[pair], self._lower[pair])
-            peaks = there & (self._score[pair] + SLACK >= maximum_filter(least, size=3, mode="constant", cval=-np.inf))
+            peaks = there & (self._score[pair] + SLACK >= highest_near(least))
             peaks &= self._score[pair] + SLACK >= floor
-            least = minimum_filter(np.where(peaks, self._score[pair], np.inf), size=3, mode="constant", cval=np.inf)
-            needed = self._upper[pair] + SLACK >= least  # may be higher than a peak
+            lowest = -highest_near(np.where(peaks, -self._score[pair], np.float32(-np.inf)))
+            needed = self._upper[pair] + SLACK >= lowest  # may be higher than a peak
             needed |= binary_dilation(peaks, CROSS if pair else BOX)  # positions and angles are refined by these
             beside.append(needed & ~known & (self._upper[pair] > -2))
         self._evaluate(beside)
@@ -268,7 +269,7 @@ class BoundedTile:
                 exact *= scale[at, None]
                 for pair in range(len(score)):
                     place = exact.argmin(axis=1) if pair else exact.argmax(axis=1)
-                    best = np.take_along_axis(exact, place[:, None], axis=1)[:, 0]
+                    best = exact[np.arange(len(at)), place]
                     _raise(score[pair], index[pair], at, -best if pair else best, ks[place])
         for pair, which in enumerate(asked):
             self._score[pair][y[which], x[which]] = score[pair][which]

@@ -1,6 +1,6 @@
 """Many micrographs in a pipeline: read and prepared, searched, and handed to the caller, who writes them.
 
-One thread, or more where devices leave cores free, reads and prepares micrographs, another gives them to the devices,
+One thread, or more where there are cores for it, reads and prepares micrographs, another gives them to the devices,
 and the caller's own waits for the end of each. The devices get the next micrograph as soon as they have begun the last
 piece of work on the one before, so they wait only for a stage that is slower than they are. Each thread that reads has
 one micrograph in memory, and there are four more: one that waits, two at the devices, and the caller's.
@@ -295,9 +295,6 @@ def _landed(
     prepared, source, bank = flight.prepared, flight.source, flight.bank
     assert prepared is not None and source is not None and bank is not None
     merged = [functools.reduce(ScoreMap.merged, maps) for maps in zip(*found, strict=True)]
-    notes = source.notes
-    if prepared.outliers_replaced:
-        notes = (*notes, f"Pixels far outside that were replaced by noise: {prepared.outliers_replaced}.")
     inside = slice(prepared.margin, -prepared.margin or None)
     return Outcome(
         flight.number,
@@ -305,7 +302,7 @@ def _landed(
         tuple(maps[0] for maps in found) if per_view else (),
         merged[1] if len(merged) > 1 else None,
         prepared.image[inside, inside],
-        notes=notes,
+        notes=source.notes,
         seconds=sum(running.ended - running.begun for running in flight.searches),
         scored=np.sum(scored, axis=0, dtype=np.int32),
         refine=PoseRefiner(prepared, bank) if source.refine else None,

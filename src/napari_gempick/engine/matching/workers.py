@@ -207,9 +207,14 @@ class DevicePool:
         return self.busy / (threads * (self.span[1] - self.span[0])) if self.busy else 0.0
 
     def readers(self, threads: int) -> int:
-        """Return how many threads may read micrographs: those of `threads` (0: all cores) that the devices leave."""
-        left = (threads or usable_cores()) - sum(device.cores for device in self.devices)
-        return max(1, min(MOST_READERS, left))
+        """Return how many threads may read micrographs, of `threads` in all (0: all cores).
+
+        They are those that the devices leave, or one for every four: many cores search a micrograph faster than one
+        thread prepares the next one.
+        """
+        threads = threads or usable_cores()
+        left = threads - sum(device.cores for device in self.devices)
+        return max(1, min(MOST_READERS, max(left, threads // 4)))
 
     @property
     def tiling(self) -> Tiling:

@@ -288,10 +288,10 @@ def closed(where: Areas, radius: float) -> Areas:
 
 def opened(where: Areas, radius: float) -> Areas:
     """Return the union of all discs of a radius that fit; beyond its border the micrograph continues."""
+    if not where.any() or where.all():
+        return where
     pad = math.ceil(radius) + 1
     wide = np.pad(where, pad, mode="edge")
-    if not where.any():
-        return where
     core = distance_to(~wide) > radius
     opening: Areas = (distance_to(core) <= radius)[pad:-pad, pad:-pad]
     return opening

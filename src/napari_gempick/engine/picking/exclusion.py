@@ -45,6 +45,8 @@ MARGIN = 0.125
 """Diameters; what is left out around everything found."""
 REPEATED, USUAL = 0.4, 0.8
 """Change from one row (or column) to the next over the usual change: of copies, and from where on there are none."""
+LINES = 1024
+"""Pixels of a row (or column) that are compared with the next one, about."""
 LEAST_REPEATED = 5
 """Rows or columns that make a padded border."""
 
@@ -83,8 +85,8 @@ def padded_borders(image: NDArray[np.float32]) -> tuple[int, int, int, int]:
     Programs that align frames fill the borders with copies of the last row or column, which look like streaks.
     """
     found = []
-    for axis in (0, 1):
-        change = np.abs(np.diff(image, axis=axis)).mean(axis=1 - axis)
+    for across in (image, image.T):
+        change = np.abs(np.diff(across[:, :: max(1, across.shape[1] // LINES)], axis=0)).mean(axis=1)
         usual = np.median(change)
         found += [_repeated(side / usual) if usual > 0 else 0 for side in (change, change[::-1])]
     return found[0], found[1], found[2], found[3]
@@ -104,8 +106,7 @@ def _repeated(change: NDArray[np.floating]) -> int:
 def _foreign(image: NDArray[np.float32], diameter: float) -> NDArray[np.bool_]:
     n = max(1, round(diameter / CELLS))
     height, width = (size // n for size in image.shape)
-    blocks = image[: height * n, : width * n].reshape(height, n, width, n)
-    binned = blocks.mean((1, 3), dtype=np.float64)
+    binned, within = _binned(image, n)
     size = diameter / n
     large, smooth = level_areas(binned, size)
     level = binned - smooth.plane
@@ -114,8 +115,7 @@ def _foreign(image: NDArray[np.float32], diameter: float) -> NDArray[np.bool_]:
     if usual == 0:
         return np.zeros(image.shape, bool)
     small, around = _objects(level, ~large, smooth.sigma, usual, size)
-    within = blocks.var((1, 3), dtype=np.float64) if n > 1 else None
-    texture, powers = texture_areas(binned, within, large | around, size)
+    texture, powers = texture_areas(binned, within if n > 1 else None, large | around, size)
     large |= texture
     rest = distance_to(small | large) > RIM * size
     rough = _rough(_deviation(level, rest, size / 4), rest, usual)
@@ -127,6 +127,20 @@ def _foreign(image: NDArray[np.float32], diameter: float) -> NDArray[np.bool_]:
     full = np.repeat(np.repeat(found, n, axis=0), n, axis=1)
     whole: NDArray[np.bool_] = np.pad(full, [(0, image.shape[0] - height * n), (0, image.shape[1] - width * n)], "edge")
     return whole
+
+
+def _binned(image: NDArray[np.float32], n: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the means and the variances of blocks of n x n pixels, (ny // n, nx // n) float64."""
+    height, width = (size // n for size in image.shape)
+    mean, square = np.empty((2, height, width))
+    for row in range(height):
+        strip = image[row * n : (row + 1) * n, : width * n].astype(np.float64)
+        level = strip.mean()
+        strip -= level
+        mean[row] = strip.sum(axis=0).reshape(width, n).sum(axis=1) / n**2
+        square[row] = np.square(strip, out=strip).sum(axis=0).reshape(width, n).sum(axis=1) / n**2 - mean[row] ** 2
+        mean[row] += level
+    return mean, np.maximum(square, 0)
 
 
 def _deviation(level: NDArray[np.float64], where: NDArray[np.bool_], width: float) -> NDArray[np.float64]:

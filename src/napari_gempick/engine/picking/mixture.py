@@ -33,6 +33,8 @@ WIDTHS = np.array([0.4, 0.6, 0.9, 1.3])
 """Standard deviations of the particles' scores over that of the decoys."""
 KNOWN, MOST_KNOWN = 2.0, 20.0
 """Decoys that the spread of a bin counts for, at least and at most: decoys are not quite like noise picks."""
+LEAST_WEIGHT = 1e-9
+"""Less probable explanations count for nothing."""
 FLAT = 0.02
 """Share of a micrograph's prior that the other micrographs do not decide."""
 
@@ -107,13 +109,12 @@ class Mixture:
         log += np.log(SPARED)[:, None] + 1.5 * np.log(1 - TAKEN)[:, None, None] + self._prior
         posterior = np.exp(log - log.max())
         posterior /= posterior.sum()
-        false = np.zeros(BELOW + BINS)
-        true = np.zeros(BELOW + BINS)
-        for number, taken in enumerate(TAKEN):
-            particles = taken * places * self._shapes[None]
-            true += (posterior[number][..., None] * particles).sum(axis=(0, 1))
-            noise_picks = (1 - taken) * SPARED[:, None, None] * expected
-            false += (posterior[number][..., None] * noise_picks / (particles + noise_picks + 1e-12)).sum(axis=(0, 1))
+        taken_by, spared_by, shape = np.nonzero(posterior > LEAST_WEIGHT)
+        weight = posterior[taken_by, spared_by, shape, None]
+        particles = TAKEN[taken_by, None] * places * self._shapes[shape]
+        noise_picks = ((1 - TAKEN[taken_by]) * SPARED[spared_by])[:, None] * expected
+        true = (weight * particles).sum(axis=0)
+        false = (weight * noise_picks / (particles + noise_picks + 1e-12)).sum(axis=0) / weight.sum()
         below = slice(0, BELOW)
         false[below] = np.maximum(false[below], 1 - true[below] / np.maximum(found[below], 1e-9))
         rising = isotonic_regression(false, weights=found + 0.01, increasing=False)

@@ -15,7 +15,16 @@ import numpy as np
 from scipy.ndimage import gaussian_filter1d
 from scipy.special import pdtrc
 
-from napari_gempick.engine.picking.false_rate import GRID, LEAST_TAIL, Excess, FalseRate, Shape, Tail, false_rate
+from napari_gempick.engine.picking.false_rate import (
+    CHANCE,
+    GRID,
+    LEAST_TAIL,
+    Excess,
+    FalseRate,
+    Shape,
+    Tail,
+    false_rate,
+)
 from napari_gempick.engine.picking.mixture import Mixture
 
 if TYPE_CHECKING:
@@ -55,11 +64,10 @@ class Scores:
 
     def contrast_looks_wrong(self) -> bool:
         """Return whether the inverted contrast finds twice as many particles as the one that was searched."""
-        here, there = (
-            false_rate(np.concatenate(one), np.concatenate(other)).particles
-            for one, other in ((self.picks, self.decoys), (self.decoys, self.picks))
-        )
-        return there > 2 * here
+        picks, decoys = np.concatenate(self.picks), np.concatenate(self.decoys)
+        if Tail(picks).smallest_chance(-np.sort(-decoys.astype(np.float64))) >= CHANCE:
+            return False
+        return false_rate(decoys, picks).particles > 2 * false_rate(picks, decoys).particles
 
 
 def pool(parts: Sequence[Scores]) -> Scores:

@@ -16,7 +16,7 @@ import numpy as np
 from scipy import ndimage
 
 from napari_gempick.engine.preprocess.fourier_filters import random_phases
-from napari_gempick.engine.preprocess.grey_levels import median
+from napari_gempick.engine.preprocess.grey_levels import median, sampled
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -47,8 +47,6 @@ TAIL = 4.75
 """A hot pixel differs from its neighbours by this multiple of the 97 % quantile of such differences."""
 PASSES = 3
 """What stands out may hide beside what stands out more."""
-SAMPLE = 2**20
-"""About this many pixels, from evenly spaced rows, give the level and the noise."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,7 +106,8 @@ def replace_defects(image: NDArray[np.float32], least: float = LEAST) -> tuple[N
 def find_defects(image: NDArray[np.float32], least: float = LEAST) -> Defects | None:
     """Return the defects of a micrograph, None where there are none; see replace_defects."""
     constant = constant_lines(image) if least <= LEAST else [np.zeros(n, bool) for n in image.shape]
-    some = image[np.flatnonzero(~constant[0])[:: max(1, image.size // SAMPLE)]][:, ~constant[1]]
+    some = sampled(image[~constant[0]] if constant[0].any() else image)
+    some = some[:, ~constant[1]] if constant[1].any() else some
     centre, sigma = _level(some)
     if sigma == 0:
         return None
@@ -190,8 +189,10 @@ def constant_lines(image: NDArray[np.float32]) -> list[Flags]:
         inner = image if not found[1 - axis].any() else np.compress(~found[1 - axis], image, axis=1 - axis)
         if inner.shape[1 - axis] < LINE_LENGTH:
             continue
-        flat = (inner.min(axis=1 - axis) == inner.max(axis=1 - axis)) | found[axis]
         lines = inner if axis == 0 else inner.T
+        flat = (lines[:, :: max(1, lines.shape[1] // LINE_LENGTH)] == lines[:, :1]).all(axis=1)
+        flat[flat] = (lines[flat] == lines[flat, :1]).all(axis=1)
+        flat |= found[axis]
         for start, stop in _runs(flat):
             beside = [
                 (lines[i], lines[at, 0]) for i, at in ((start - 1, start), (stop, stop - 1)) if 0 <= i < len(lines)

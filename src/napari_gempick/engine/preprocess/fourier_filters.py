@@ -6,7 +6,7 @@ Filters of micrograph and templates alike, in the micrograph's frame: averaging,
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 import scipy.fft
@@ -14,9 +14,13 @@ import scipy.fft
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from napari_gempick.engine.preprocess.grey_levels import Standard
+
 
 LOWPASS_START = 0.8
 HIGHPASS_START, HIGHPASS_END = 0.8, 1.2
+ROWS = 32
+"""Rows of a micrograph that are transformed at a time."""
 RINGING = 8
 """Pixels of a cropped grid around a mask's support, and around the micrograph, that its ringing may reach."""
 
@@ -107,6 +111,27 @@ def transfer(frequency: NDArray[np.float32], lowpass: float | None, highpass: fl
     return amplitude
 
 
+class _Continuation(NamedTuple):
+    """How rows go on beyond the last one: mirrored ones of the end that fade into mirrored ones of the beginning."""
+
+    after: NDArray[np.intp]
+    before: NDArray[np.intp]
+    weight: NDArray[np.float32]
+
+    @classmethod
+    def of(cls, n: int, extra: int) -> _Continuation:
+        """Return that of n rows by `extra` more."""
+        place = np.clip(3 * (np.arange(extra) + 1) / (extra + 1) - 1, 0, 1)
+        weight = (0.5 * (1 - np.cos(np.pi * place))).astype(np.float32)[:, None]
+        mirrored = np.pad(np.arange(n), extra, mode="symmetric")
+        return cls(mirrored[n + extra :], mirrored[:extra], weight)
+
+    def between(self, after: NDArray[np.float32], before: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the new rows, from the mirrored ones of the end and of the beginning."""
+        rows: NDArray[np.float32] = after * (1 - self.weight) + before * self.weight
+        return rows
+
+
 def pad_smoothly(image: NDArray[np.float32], shape: tuple[int, int]) -> NDArray[np.float32]:
     """Return the (y, x) image at the origin of a larger array that is continuous across the periodic edges.
 
@@ -116,25 +141,52 @@ def pad_smoothly(image: NDArray[np.float32], shape: tuple[int, int]) -> NDArray[
     padded = np.empty(shape, image.dtype)
     padded[: image.shape[0], : image.shape[1]] = image
     for along, n in ((padded[:, : image.shape[1]], image.shape[0]), (padded.T, image.shape[1])):
-        extra = len(along) - n
-        if extra == 0:
-            continue
-        mirrored = np.pad(np.arange(n), extra, mode="symmetric")
-        before, after = along[mirrored[:extra]], along[mirrored[n + extra :]]
-        place = np.clip(3 * (np.arange(extra) + 1) / (extra + 1) - 1, 0, 1)
-        weight = (0.5 * (1 - np.cos(np.pi * place))).astype(image.dtype)[:, None]
-        along[n:] = after * (1 - weight) + before * weight
+        if extra := len(along) - n:
+            more = _Continuation.of(n, extra)
+            along[n:] = more.between(along[more.after], along[more.before])
     return padded
 
 
-def cropped_transform(image: NDArray[np.float32], shape: tuple[int, int]) -> NDArray[np.complexfloating[Any, Any]]:
-    """Return `crop_spectrum` of the half-spectrum of an image (y, x), which may be overwritten.
+def cropped_transform(
+    image: NDArray[np.float32],
+    padded: tuple[int, int],
+    shape: tuple[int, int],
+    standard: Standard | None = None,
+) -> NDArray[np.complexfloating[Any, Any]]:
+    """Return `crop_spectrum` of the half-spectrum of an image that is padded smoothly.
 
-    The columns that are not kept are not transformed.
+    Rows are transformed some at a time, which stay in the cache, and only the columns that are kept.
+
+    Parameters
+    ----------
+    image : (ny, nx) float32
+    padded : (py, px)
+        See pad_smoothly.
+    shape : (my, mx)
+        Of the coarser grid.
+    standard : Standard, optional
+        Gives the image zero mean and unit standard deviation.
     """
-    height, columns = image.shape[0], shape[1] // 2 + 1
-    along_x = scipy.fft.rfft(image, axis=1, overwrite_x=True)[:, :columns]
-    return crop_spectrum(scipy.fft.fft(along_x, axis=0), height, shape)
+    write = np.copyto if standard is None else standard.write
+    (ny, nx), (py, px), columns = image.shape, padded, shape[1] // 2 + 1
+    along_x = np.empty((py, columns), np.complex64)
+    space = np.empty((ROWS, px), np.float32)
+    below, beside = _Continuation.of(ny, py - ny), _Continuation.of(nx, px - nx)
+    end = [np.empty((py - ny, nx), np.float32) for _ in range(2)]
+    for rows, which in zip(end, (below.after, below.before), strict=True):
+        write(rows, image[which])
+    more = below.between(*end)
+    for start in [*range(0, ny, ROWS), *range(ny, py, ROWS)]:
+        stop = min(start + ROWS, ny if start < ny else py)
+        block = space[: stop - start]
+        if start < ny:
+            write(block[:, :nx], image[start:stop])
+        else:
+            block[:, :nx] = more[start - ny : stop - ny]
+        if px > nx:
+            block.T[nx:] = beside.between(block.T[beside.after], block.T[beside.before])
+        along_x[start:stop] = scipy.fft.rfft(block, axis=1)[:, :columns]
+    return crop_spectrum(scipy.fft.fft(along_x, axis=0, overwrite_x=True), py, shape)
 
 
 def random_phases(image: NDArray[np.float32], seed: int) -> NDArray[np.float32]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,13 +15,17 @@ BLOCK = 2**17
 """Pixels that are worked on at a time, so that they stay in the cache."""
 LARGE = 2**18
 """Pixels from which on a median is found between two quantiles of a sample."""
+SAMPLE = 2**20
+"""About this many pixels, from evenly spaced rows, give a level or the noise."""
 
 
 def above(pixels: NDArray[np.float32], level: float, out: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
     """Return pixels minus a level in single precision, however large the level; perhaps in `out`."""
     if abs(level) < 2**24:
         return np.subtract(pixels, np.float32(level), out=out)
-    return (pixels.astype(np.float64) - level).astype(np.float32)
+    return np.subtract(
+        pixels, level, out=np.empty_like(pixels) if out is None else out, dtype=np.float64, casting="same_kind"
+    )
 
 
 def median(values: NDArray[np.float32], level: float | None = None) -> float:
@@ -51,38 +56,55 @@ def median(values: NDArray[np.float32], level: float | None = None) -> float:
     return float(np.median(of(flat)))
 
 
-def mostly_beyond(values: NDArray[np.float32], level: float, distance: float) -> bool:
-    """Return whether more than half of the pixels are at least as far from a level; then their median distance is."""
-    flat, buffer, count = values.ravel(), np.empty(BLOCK, np.float32), 0
-    for start in range(0, flat.size, BLOCK):
-        part = above(flat[start : start + BLOCK], level, buffer[: flat.size - start])
-        count += int(np.count_nonzero(np.abs(part, out=part) >= distance))
-    return 2 * count > flat.size
+@dataclass(frozen=True)
+class Standard:
+    """What gives an image zero mean and unit standard deviation.
 
-
-def standardised(image: NDArray[np.float32], level: float) -> NDArray[np.float32]:
-    """Return an image, less a level, with zero mean and unit standard deviation.
-
-    That is done in double precision, by blocks that stay in the cache.
+    Attributes
+    ----------
+    level : float
+        About the median; taken off first, so that grey levels of 1e5 on unit noise lose nothing.
+    mean, sigma : float
+        Of what is left.
     """
-    step = max(1, BLOCK // image.shape[1])
-    blocks = [image[start : start + step] for start in range(0, len(image), step)]
-    single, double = (np.empty((step, image.shape[1]), kind) for kind in (np.float32, np.float64))
 
-    def at(block: NDArray[np.float32]) -> NDArray[np.float32]:
-        return above(block, level, single[: len(block)])
+    level: float
+    mean: float
+    sigma: float
 
-    def from_mean(block: NDArray[np.float32]) -> NDArray[np.float64]:
-        away: NDArray[np.float64] = np.subtract(at(block), mean, out=double[: len(block)], dtype=np.float64)
-        return away
+    @classmethod
+    def of(cls, image: NDArray[np.float32]) -> Standard:
+        """Measure an image (ny, nx), which is not constant."""
+        level = median(sampled(image))
+        total = squares = 0.0
+        for rows in row_blocks(*image.shape):
+            shifted = above(image[rows], level).astype(np.float64)
+            total += float(shifted.sum())
+            squares += float(np.square(shifted, out=shifted).sum())
+        mean = total / image.size
+        return cls(level, mean, math.sqrt(squares / image.size - mean * mean))
 
-    mean = sum(float(at(block).sum(dtype=np.float64)) for block in blocks) / image.size
-    squares = 0.0
-    for block in blocks:
-        away = from_mean(block)
-        squares += float(np.square(away, out=away).sum())
-    sigma = math.sqrt(squares / image.size)
-    out = np.empty(image.shape, np.float32)
-    for number, block in enumerate(blocks):
-        np.divide(from_mean(block), sigma, out=out[number * step : (number + 1) * step], casting="same_kind")
-    return out
+    def applied(self, image: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the image (ny, nx) with zero mean and unit standard deviation."""
+        out = np.empty_like(image)
+        self.write(out, image)
+        return out
+
+    def write(self, out: NDArray[np.float32], image: NDArray[np.float32]) -> None:
+        """Write the pixels (ny, nx) of the image, or of a part of it, into `out`."""
+        mean, factor = np.float32(self.mean), np.float32(1 / self.sigma)
+        for rows in row_blocks(*image.shape):
+            into = above(image[rows], self.level, out[rows])
+            into -= mean
+            into *= factor
+
+
+def sampled(image: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return about SAMPLE pixels of an image (ny, nx), in whole rows; their distance is odd, as few patterns' is."""
+    return image[:: image.size // SAMPLE | 1]
+
+
+def row_blocks(ny: int, nx: int) -> list[slice]:
+    """Return blocks of rows of an image that stay in the cache."""
+    step = max(1, BLOCK // nx)
+    return [slice(start, min(start + step, ny)) for start in range(0, ny, step)]

@@ -1,4 +1,4 @@
-"""A micrograph made ready for the search: outliers, offset and scale, filters, Fourier crop.
+"""A micrograph made ready for the search: offset and scale, filters, Fourier crop.
 
 On a cropped grid the local squares are checked: what the Fourier crop leaves out of them is measured under real masks.
 A squared image has twice the band of the image. A cropped grid holds the lower half of it, which is enough where the
@@ -16,7 +16,6 @@ import numpy as np
 import scipy.fft
 from scipy import ndimage
 
-from napari_gempick.engine.preprocess.defects import OUTLIER_SIGMA, replace_defects
 from napari_gempick.engine.preprocess.fourier_filters import (
     RINGING,
     crop_spectrum,
@@ -26,7 +25,7 @@ from napari_gempick.engine.preprocess.fourier_filters import (
     pad_smoothly,
 )
 from napari_gempick.engine.preprocess.fourier_filters import transfer as radial
-from napari_gempick.engine.preprocess.grey_levels import above, median, mostly_beyond, standardised
+from napari_gempick.engine.preprocess.grey_levels import Standard, row_blocks, sampled
 from napari_gempick.engine.tiles import FLOOR, ROUNDING
 
 if TYPE_CHECKING:
@@ -49,8 +48,6 @@ class Prepared:
         Zero mean, unit standard deviation before filtering; the NCC does not depend on either.
     grid : Grid
         Where its pixels lie on the micrograph.
-    outliers_replaced : int
-        Pixels of defects beyond 1e3 robust standard deviations that were left until here.
     square_correction : float32 of the image's shape, optional
         On a cropped grid: to be added to the squared image, so that sums of squares are the finest grid's.
     margin : int
@@ -61,25 +58,9 @@ class Prepared:
 
     image: NDArray[np.float32]
     grid: Grid
-    outliers_replaced: int
     square_correction: NDArray[np.float32] | None = None
     margin: int = 0
     squares: Squares | None = None
-
-
-def normalise(image: NDArray[np.float32]) -> tuple[NDArray[np.float32], int]:
-    """Return the image with zero mean and unit standard deviation, and how many outliers were replaced.
-
-    Offsets are removed in double precision, so that grey levels of 1e5 on unit noise lose nothing. Outliers are defects
-    (see engine.preprocess.defects) further than 1e3 robust standard deviations from the median.
-    """
-    level = median(image)
-    farthest = float(max(-above(image.min(), level), above(image.max(), level)))
-    far_from = farthest / OUTLIER_SIGMA / 1.4826
-    if mostly_beyond(image, level, far_from) or not 0 < median(image, level) < far_from:
-        return standardised(image, level), 0
-    flat, far = replace_defects(above(image, level), OUTLIER_SIGMA)
-    return standardised(flat, 0.0), 0 if far is None else int(np.count_nonzero(far.where))
 
 
 def _padded_length(n: int, multiple: int, margin: int) -> int:
@@ -103,7 +84,7 @@ def prepare(
     Parameters
     ----------
     micrograph : (ny, nx) float32
-        Finite, not constant.
+        Finite, not constant, without outliers beyond 1e3 standard deviations (engine.preprocess.defects).
     grid : Grid
         The searched grid. A ratio above 1 crops the spectrum: exact for everything below the new Nyquist frequency.
     lowpass, highpass : float, optional
@@ -116,21 +97,27 @@ def prepare(
     Prepared
         With no filter and ratio 1, the normalised pixels themselves.
     """
-    image, replaced = normalise(micrograph)
     ratio = grid.ratio
+    image, standard = micrograph, None
+    if ratio > 1 and highpass is None:
+        few = sampled(image)  # scores do not depend on it
+        standard = Standard.of(few if few.min() < few.max() else image)
+    else:
+        image = Standard.of(image).applied(image)
+    if highpass is not None:
+        image = remove_gradient(image, 2)
     if lowpass is None and highpass is None and transfer is None and ratio == 1:
-        return Prepared(image, grid, replaced)
+        return Prepared(image, grid)
     margin = max(MIN_MARGIN, math.ceil(max(12 * (lowpass or 0), 2 * (highpass or 0)) / grid.pixel_size))
     if transfer is not None:
         margin += math.ceil(transfer.reach(lowpass or 2 * grid.map_pixel_size) / grid.pixel_size)
     ny, nx = (_padded_length(n, ratio.numerator, margin) for n in image.shape)
     my, mx = (int(n / ratio) for n in (ny, nx))
-    if highpass is not None:
-        image = remove_gradient(image, 2)
-    padded = pad_smoothly(image, (ny, nx))
+    if ratio == 1:
+        spectrum = scipy.fft.rfft2(pad_smoothly(image, (ny, nx)), overwrite_x=True)
+    else:
+        spectrum = cropped_transform(image, (ny, nx), (my, mx), standard)
     del image
-    spectrum = scipy.fft.rfft2(padded, overwrite_x=True) if ratio == 1 else cropped_transform(padded, (my, mx))
-    del padded
     spectrum *= radial(frequencies((my, mx), grid.map_pixel_size), lowpass, highpass)
     if transfer is not None:
         spectrum *= transfer((my, mx), grid.map_pixel_size)
@@ -140,9 +127,7 @@ def prepare(
     correction = None if squares is None else squares.correction()
     margin = 0 if ratio == 1 else RINGING
     window = np.ix_(*(np.arange(-margin, n + margin) % full for n, full in zip(grid.shape, (my, mx), strict=True)))
-    return Prepared(
-        filtered[window], grid, replaced, None if correction is None else correction[window], margin, squares
-    )
+    return Prepared(filtered[window], grid, None if correction is None else correction[window], margin, squares)
 
 
 def remove_hot_pixels(image: NDArray[np.float32], limit: float) -> tuple[NDArray[np.float32], int]:
@@ -173,18 +158,25 @@ def remove_gradient(image: NDArray[np.float32], order: int) -> NDArray[np.float3
     centres = [(np.arange(count) * size + (size - 1) / 2) for count in (rows, columns)]
     powers = [(i, j) for i in range(order + 1) for j in range(order + 1 - i) if i + j > 0]
 
-    def terms(y: NDArray[np.float64], x: NDArray[np.float64]) -> list[NDArray[np.float64]]:
-        v, u = (2 * y / image.shape[0] - 1)[:, None], (2 * x / image.shape[1] - 1)[None, :]
-        return [v**i * u**j for i, j in powers]
+    def of(at: NDArray[np.float64], n: int) -> NDArray[np.float64]:
+        """Return the powers 0 to `order` of places along a side, from -1 to 1, (order + 1, len(at))."""
+        found: NDArray[np.float64] = (2 * at / n - 1) ** np.arange(order + 1)[:, None]
+        return found
 
-    basis = [np.broadcast_to(term, blocks.shape).ravel() for term in terms(*centres)]
-    means = np.array([term.mean() for term in basis])
-    weights = np.linalg.lstsq(np.stack(basis, axis=1) - means, blocks.ravel() - blocks.mean(), rcond=None)[0]
-    slope = np.zeros(image.shape, np.float64)
-    full = terms(np.arange(image.shape[0], dtype=float), np.arange(image.shape[1], dtype=float))
-    for weight, term in zip(weights, full, strict=True):
-        slope += weight * (term - term.mean())
-    return np.asarray(image - slope, np.float32)
+    v, u = (of(at, n) for at, n in zip(centres, image.shape, strict=True))
+    basis = np.array([np.outer(v[i], u[j]).ravel() for i, j in powers]).T
+    basis -= basis.mean(axis=0)
+    weights = np.linalg.lstsq(basis, blocks.ravel() - blocks.mean(), rcond=None)[0]
+    v, u = (of(np.arange(n, dtype=float), n) for n in image.shape)
+    for_each_row = np.zeros((order + 1, image.shape[0]))
+    for weight, (i, j) in zip(weights, powers, strict=True):
+        for_each_row[j] += weight * v[i]
+        for_each_row[0] -= weight * v[i].mean() * u[j].mean()
+    out = np.empty_like(image)
+    for rows in row_blocks(*image.shape):
+        slope = sum(row[rows, None] * power for row, power in zip(for_each_row, u, strict=True))
+        np.subtract(image[rows], slope, out=out[rows], casting="same_kind")
+    return out
 
 
 if TYPE_CHECKING:
@@ -256,21 +248,13 @@ class Squares:
         inside = grid.scored(bank.groups[group].extent)
         if min(span.stop - span.start for span in inside) < 1:
             return 0.0
-        weights = bank.twice_as_fine(group)
-        height, width = weights.shape
-        if height > 2 * my or width > 2 * mx:
+        if any(side > n for side, n in zip(bank.extent.box, self.shape, strict=True)):
             return math.inf
-        columns = np.zeros((height, 2 * mx), np.float32)
-        columns[:, np.arange(width) - 2 * bank.extent.left] = weights / weights.sum(dtype=np.float64)
-        conjugate = np.zeros((2 * my, mx + 1), np.complex64)
-        conjugate[np.arange(height) - 2 * bank.extent.top] = scipy.fft.rfft(columns)
-        conjugate = scipy.fft.fft(conjugate, axis=0, overwrite_x=True)
-        np.conjugate(conjugate, out=conjugate)
+        conjugate = bank.twice_as_fine(group, self.shape)
         low = crop_spectrum(conjugate, 2 * my, (my, mx))
         mean = np.square(scipy.fft.irfft2(self.image * low, s=(my, mx))[inside])
         seen = scipy.fft.irfft2(self._low() * low, s=(my, mx))[inside] / 4 - mean
-        conjugate *= self.squares
-        right = scipy.fft.irfft2(_folded(conjugate, (my, mx)), s=(my, mx))[inside] - mean
+        right = scipy.fft.irfft2(_folded(conjugate * self.squares, (my, mx)), s=(my, mx))[inside] - mean
         rounding = ROUNDING * float(np.linalg.norm(self.squares)) / (4 * my * mx)
         share = float(((np.abs(seen - right) + rounding) / np.maximum(right, FLOOR * FLOOR)).max())
         return share / 2 if share < 1 else math.inf

@@ -76,10 +76,10 @@ class _Store:
 
     def __init__(self, limit: int) -> None:
         self._limit, self._held = limit, 0
-        self._arrays: OrderedDict[int, NDArray[np.float32]] = OrderedDict()
+        self._arrays: OrderedDict[Hashable, NDArray[Any]] = OrderedDict()
         self._lock = threading.Lock()
 
-    def get(self, key: int, make: Callable[[], NDArray[np.float32]]) -> NDArray[np.float32]:
+    def get(self, key: Hashable, make: Callable[[], NDArray[Any]]) -> NDArray[Any]:
         with self._lock:
             if key in self._arrays:
                 self._arrays.move_to_end(key)
@@ -239,13 +239,32 @@ class Bank:
         """Return the weights of a group in the bank's box, (h, w) float32."""
         return self._masks.get(group, lambda: self._crop(self._fine_mask(group)))
 
-    def twice_as_fine(self, group: int) -> NDArray[np.float32]:
-        """Return the weights of a group on a grid twice as fine as the searched one, in the bank's box, (2 h, 2 w)."""
-        fine, shape = self._fine_mask(group), tuple(2 * side for side in self.extent.box)
-        if fine.shape == shape:
-            return fine
-        spectrum = crop_spectrum(scipy.fft.rfft2(fine), fine.shape[0], (shape[0], shape[1]))
-        return np.asarray(scipy.fft.irfft2(spectrum, s=shape) * (shape[0] * shape[1] / fine.size), np.float32)
+    def twice_as_fine(self, group: int, shape: tuple[int, int]) -> NDArray[np.complex64]:
+        """Return the conjugate half-spectrum of a group's weights over their sum, on a grid twice as fine.
+
+        Parameters
+        ----------
+        group : int
+        shape : (my, mx)
+            Of the searched grid with its padding; it holds the bank's box.
+
+        Returns
+        -------
+        (2 my, mx + 1) complex64
+        """
+        return self._masks.get((group, shape), lambda: self._twice_as_fine(group, *shape))
+
+    def _twice_as_fine(self, group: int, my: int, mx: int) -> NDArray[np.complex64]:
+        weights, (height, width) = self._fine_mask(group), (2 * side for side in self.extent.box)
+        if weights.shape != (height, width):
+            cropped = crop_spectrum(scipy.fft.rfft2(weights), weights.shape[0], (height, width))
+            weights = np.asarray(scipy.fft.irfft2(cropped, s=(height, width)), np.float32)
+        columns = np.zeros((height, 2 * mx), np.float32)
+        columns[:, np.arange(width) - 2 * self.extent.left] = weights / weights.sum(dtype=np.float64)
+        spectrum = np.zeros((2 * my, mx + 1), np.complex64)
+        spectrum[np.arange(height) - 2 * self.extent.top] = scipy.fft.rfft(columns)
+        conjugate: NDArray[np.complex64] = np.conj(scipy.fft.fft(spectrum, axis=0, overwrite_x=True))
+        return conjugate
 
     def mean_weights(self, group: int) -> NDArray[np.float64]:
         """Return a group's weights over their sum: its correlation with the micrograph is the local mean, (h, w)."""

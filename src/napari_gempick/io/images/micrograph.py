@@ -332,7 +332,7 @@ def require_pixel_size(micrograph: Micrograph) -> float:
 def as_float32(
     micrograph: Micrograph, bad_pixels: Literal["error", "replace"] = "error"
 ) -> tuple[NDArray[np.float32], int]:
-    """Copy the pixels to single precision and check that there is something to search.
+    """Return the pixels in single precision, and check that there is something to search.
 
     Parameters
     ----------
@@ -344,7 +344,7 @@ def as_float32(
     Returns
     -------
     data : (y, x) float32
-        C-contiguous, native byte order, a new array.
+        C-contiguous, native byte order; read-only where these are the pixels of the file as they are.
     n_replaced : int
         How many pixels were replaced.
 
@@ -355,11 +355,13 @@ def as_float32(
     """
     path = micrograph.path
     with np.errstate(over="ignore"):  # float64 beyond single precision becomes infinite, which is counted below
-        data: NDArray[np.float32] = np.array(micrograph.data, dtype=np.float32, order="C")
+        data: NDArray[np.float32] = np.ascontiguousarray(micrograph.data, np.float32)
+    if np.may_share_memory(data, micrograph.data):
+        data = data.view()
+        data.setflags(write=False)
     n_bad = 0
     if micrograph.data.dtype.kind == "f":
-        bad = ~np.isfinite(data)
-        n_bad = int(np.count_nonzero(bad))
+        n_bad = data.size - sum(int(np.count_nonzero(np.isfinite(row))) for row in data)
         if n_bad == data.size:
             raise InputError(f"{path} has only NaN or infinite pixels; there is nothing to pick, leave it out.", path)
         if n_bad and bad_pixels == "error":
@@ -368,7 +370,8 @@ def as_float32(
                 f"{path} has {n_bad} NaN or infinite {pixels}; replace them or use --bad-pixels replace.", path
             )
         if n_bad:
-            data[bad] = np.median(data[~bad])
-    if data.min() == data.max():
+            good = np.isfinite(data)
+            data = np.where(good, data, np.median(data[good]))
+    if (data[0] == data[0, 0]).all() and (data == data[0, 0]).all():
         raise InputError(f"{path} is constant: every pixel is {data.flat[0]:g}; there is nothing to pick.", path)
     return data, n_bad

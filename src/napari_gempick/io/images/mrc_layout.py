@@ -54,15 +54,12 @@ def are_unsigned(header: np.void, data: NDArray[np.uint8], *, whole: bool) -> st
     whole : bool
         `data` are all pixels of the file.
     """
-    pairs = np.bincount(data[: len(data) // 2 * 2].view(np.uint16), minlength=2**16).reshape(256, 256)
-    counts = pairs.sum(axis=0) + pairs.sum(axis=1)
-    counts[data[len(data) // 2 * 2 :]] += 1
-    if not counts[128:].any():
+    if data.max(initial=0) < 128:
         return ""
     known = statistics_of(header)
     said = 0
     if known is not None:
-        ranges = [_range(counts), _range(np.roll(counts, 128), -128)]
+        ranges = [(float(one.min()), float(one.max())) for one in (data, data.view(np.int8))]
         fits = [all(abs(a - b) <= 0.5 for a, b in zip(known[:2], one, strict=True)) for one in ranges]
         if whole and fits[0] != fits[1]:
             return "the header's minimum and maximum are those of unsigned bytes" if fits[0] else ""
@@ -71,7 +68,8 @@ def are_unsigned(header: np.void, data: NDArray[np.uint8], *, whole: bool) -> st
         said = (int(claims[0]) - int(claims[1])) or (int(inside[0]) - int(inside[1]))
     flags = _imod_flags(header)
     marked = 0 if flags is None else -1 if flags & _SIGNED else 1
-    seen = _seen(counts)
+    counts = [np.bincount(data[start : start + 2**20], minlength=256) for start in range(0, len(data), 2**20)]
+    seen = _seen(np.sum(counts, axis=0))
     votes = said + marked + seen
     unsigned = (votes or seen or marked) > 0
     if not unsigned:
@@ -95,11 +93,6 @@ def _imod_flags(header: np.void) -> int | None:
 def _word(header: np.void, number: int) -> int:
     """Return a 32-bit word of the header, counted from 0, as a signed integer."""
     return int(np.frombuffer(header.tobytes(), header.dtype["nx"], 1, 4 * number)[0])
-
-
-def _range(counts: NDArray[np.intp], first: int = 0) -> tuple[float, float]:
-    found = np.flatnonzero(counts)
-    return float(found[0] + first), float(found[-1] + first)
 
 
 def _seen(counts: NDArray[np.intp]) -> int:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+PROGRAM = [sys.executable, "-m", "napari_gempick.window_worker"]
 PATIENCE = 0.7
 """Seconds for a cancelled search to stop by itself, before its process is ended."""
 
@@ -47,7 +48,7 @@ class SearchProcess:
 
     def _start(self) -> None:
         process = subprocess.Popen(
-            [sys.executable, "-m", "napari_gempick.window_worker"],
+            PROGRAM,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-_Layer = tuple[Any, dict[str, Any], str]
 _Size = Annotated[float, {"min": 1.0, "max": 9999.0, "step": 5.0}]
 _Spacing = Annotated[Optional[float], {"min": 0.0, "max": 100.0, "step": 0.1, "nullable": True}]  # noqa: UP045
 _Map = Annotated[Path, {"mode": "r", "filter": "Maps (*.mrc *.map *.ccp4)"}]

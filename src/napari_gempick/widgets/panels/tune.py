@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QButtonGroup, QGridLayout, QLabel, QLineEdit, QRadioButton
+from qtpy.QtWidgets import QButtonGroup, QGridLayout, QLabel, QLineEdit, QPushButton, QRadioButton, QWidget
 from superqt import QDoubleSlider, QLabeledDoubleSlider
 from superqt.utils import qdebounced, signals_blocked
 
@@ -15,8 +15,8 @@ from napari_gempick.model.settings import PickSettings
 from napari_gempick.widgets.background.pick_counter import BINS
 from napari_gempick.widgets.forms.editors import WheelGuard, edit
 from napari_gempick.widgets.forms.forms import Form, tip_of
-from napari_gempick.widgets.forms.parts import GAP, Panel, button, mark_next, row, small, tab_through, tool
-from napari_gempick.widgets.panels.excluded import ExcludedLine
+from napari_gempick.widgets.forms.parts import CHECKED, GAP, Panel, button, mark_next, row, small, tab_through, tool
+from napari_gempick.widgets.layers.excluded import ERASE, PAINT
 from napari_gempick.widgets.panels.gallery import Gallery
 from napari_gempick.widgets.panels.histogram import Histogram
 from napari_gempick.widgets.panels.limits import Limits
@@ -30,6 +30,41 @@ if TYPE_CHECKING:
     from napari_gempick.widgets.layers.hover import Hover
     from napari_gempick.widgets.layers.layers import Layers
     from napari_gempick.widgets.state.controller import Controller
+
+
+_TIP = "Show where no picks may lie on this micrograph: what was found there, and what you paint"
+BRUSHES = {
+    PAINT: ("Brush", "Paint over what is to be left out; the picks there go at once"),
+    ERASE: ("Eraser", "Take excluded area away; the picks there come back"),
+}
+
+
+class ExcludedLine(QWidget):
+    """A tick for the overlay, a brush, and an eraser.
+
+    Parameters
+    ----------
+    area : ExcludedArea
+    """
+
+    def __init__(self, area: ExcludedArea) -> None:
+        super().__init__()
+        self._area = area
+        self.shown = edit(bool, False, label="Excluded area", tip=_TIP)
+        self.shown.changed.connect(area.show)
+        self.buttons: dict[str, QPushButton] = {}
+        for kind, (name, tip) in BRUSHES.items():
+            made = self.buttons[kind] = button(name, tip, lambda kind=kind: area.take(kind))
+            made.setCheckable(True)
+            made.setStyleSheet(CHECKED)
+        line = row(self.shown.native, *self.buttons.values(), wide=0)
+        self.setLayout(line)
+        area.changed.connect(self._show)
+
+    def _show(self) -> None:
+        self.shown.show_value(self._area.shown)
+        for kind, made in self.buttons.items():
+            made.setChecked(kind == self._area.tool)
 
 
 _COLOURS = [("view", "view"), ("score", "score"), ("chance it is false", "false")]

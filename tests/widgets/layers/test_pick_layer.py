@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from napari.layers import Points
 
-from napari_gempick.widgets.layers.point_swap import swap_points
+from napari_gempick.widgets.layers.pick_layer import swap_points
 
 KEPT = {"size": 40.0, "symbol": "cross", "face_color": "transparent", "border_width": 0.06}
 
