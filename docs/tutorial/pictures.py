@@ -58,7 +58,8 @@ def main() -> None:
 
         more = dock.search.advanced
         window.click(more.heading)
-        dock.scroll.ensureWidgetVisible(more)
+        dock.scroll.ensureWidgetVisible(more.fields["check_coordinates"].native)  # the last one
+        window.spin(0.3)
         window.click(more.fields["per_view_maps"].native, 8)
         assert controller.state.values["per_view_maps"]
         window.picture(PICTURES / "more_settings.png")
