@@ -54,6 +54,7 @@ def main() -> None:
         window.spin(1.0)
         controller.change_view("side", mask="rectangle:405x405")
         controller.change_view("top", mask="circle:370")
+        window.until(lambda: " on " in dock.search.cost.text())  # how long it will take
         window.picture(PICTURES / "2_templates.png")
 
         more = dock.search.advanced
