@@ -31,21 +31,20 @@ def through_a_cluster(window: Window, pictures: Path) -> None:
         window.click(widget)
     dialog = part.dialog
     window.until(lambda: "rotated templates" in dialog.estimate.text())
-    if slurm_answers():
-        window.type(dialog.fields["nodes"].native, "2")
-        window.type(dialog.fields["tasks_per_node"].native, "2")
-        window.type(dialog.fields["walltime"].native, "00:30:00")
-        window.type(dialog.fields["partition"].native, "debug")
-        # the addresses of MPICH's UCX transport may be too long for srun's pmi2
-        window.click(dialog.lines["environment"])
-        window.input("type", "--delay", "20", "export MPIR_CVAR_CH4_NETMOD=ofi FI_PROVIDER=tcp")
-    else:
+    window.type(dialog.fields["nodes"].native, "2")
+    window.type(dialog.fields["tasks_per_node"].native, "2")
+    window.type(dialog.fields["walltime"].native, "00:30:00")
+    window.type(dialog.fields["partition"].native, "debug")
+    # the addresses of MPICH's UCX transport may be too long for srun's pmi2
+    window.click(dialog.lines["environment"])
+    window.input("type", "--delay", "20", "export MPIR_CVAR_CH4_NETMOD=ofi FI_PROVIDER=tcp")
+    window.click(dialog.maps)
+    window.picture(pictures / "13_cluster.png", dialog)
+    if not slurm_answers():
         print("no Slurm answers: the job runs on this computer, without a scheduler")
         dialog.site.setCurrentIndex(dialog.site.findData("mpirun"))
         dialog.site.activated.emit(dialog.site.currentIndex())
-        window.type(dialog.fields["tasks_per_node"].native, "2")
-    window.click(dialog.maps)
-    window.picture(pictures / "13_cluster.png", dialog)
+        window.type(dialog.fields["nodes"].native, "1")
     window.click(dialog.submit)
     window.until(lambda: part.folder is not None)
     dock.scroll.ensureWidgetVisible(part.forget)

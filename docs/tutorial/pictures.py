@@ -54,11 +54,13 @@ def main() -> None:
         window.spin(1.0)
         controller.change_view("side", mask="rectangle:405x405")
         controller.change_view("top", mask="circle:370")
+        window.until(lambda: " on " in dock.search.cost.text())  # how long it will take
         window.picture(PICTURES / "2_templates.png")
 
         more = dock.search.advanced
         window.click(more.heading)
-        dock.scroll.ensureWidgetVisible(more)
+        dock.scroll.ensureWidgetVisible(more.fields["check_coordinates"].native)  # the last one
+        window.spin(0.3)
         window.click(more.fields["per_view_maps"].native, 8)
         assert controller.state.values["per_view_maps"]
         window.picture(PICTURES / "more_settings.png")

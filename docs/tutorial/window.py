@@ -15,6 +15,7 @@ from qtpy.QtWidgets import QApplication, QWidget
 from superqt import QDoubleSlider
 
 from napari_gempick.widgets.app.dock import open_dock
+from napari_gempick.widgets.layers.layer_registry import camera_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -107,8 +108,9 @@ class Window:
         main = QApplication.topLevelWidgets()
         widgets = [w for top in main for w in top.findChildren(QWidget) if "CanvasBackend" in type(w).__name__]
         size, _ = self.dock.layers.scale
-        cy, cx = self.viewer.camera.center[-2:]
-        zoom = self.viewer.camera.zoom
+        camera = camera_of(self.viewer)
+        cy, cx = camera.center[-2:]
+        zoom = camera.zoom
         return self.place(
             widgets[0],
             widgets[0].width() / 2 + (x * size - cx) * zoom,

@@ -288,7 +288,8 @@ class Monkey(Tools):
         assert (controller.stem in listed) if controller.state.files else controller.stem is None
         layer = dock.layers.layer("Picks")
         if controller.choice is not None and layer is not None and controller.is_shown:
-            assert len(layer.data) == len(controller.choice) >= len(controller.edits().added)
+            counts = len(layer.data), len(controller.choice), len(controller.edits().added)
+            assert counts[0] == counts[1] >= counts[2], counts
         assert not dock.drawing.view or dock.drawing.view in dock.templates.views
 
     def settle(self):

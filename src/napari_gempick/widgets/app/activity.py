@@ -31,33 +31,37 @@ class Activity:
     def __init__(self, searches: SearchRunner) -> None:
         self._searches = searches
         self._bar: Any = None
-        self._timer = QTimer()
-        self._timer.setSingleShot(True)
-        self._timer.timeout.connect(self._look)
+        self._waits = False
         searches.changed.connect(self._follow)
 
     def _follow(self) -> None:
         if self._searches.run is None:
             self.close()
-        elif self._bar is None and not self._timer.isActive():
-            self._timer.start(AFTER)
+        elif self._bar is None and not self._waits:
+            self._look_in(AFTER)
+
+    def _look_in(self, milliseconds: int) -> None:
+        self._waits = True
+        QTimer.singleShot(milliseconds, self._look)
 
     def _look(self) -> None:
-        run = self._searches.run
-        if run is None:
-            return
-        bar, done = self._bar or progress(total=PARTS, desc="gempick search"), round(PARTS * self._searches.progress)
-        if done != bar.n:
-            bar.update(done - bar.n)
-        if self._searches.run is run:
+        run, bar = self._searches.run, self._bar
+        if run is not None:
+            bar = bar or progress(total=PARTS, desc="gempick search")
+            done = round(PARTS * self._searches.progress)
+            if done != bar.n:
+                bar.update(done - bar.n)
+        self._waits = False
+        if run is not None and self._searches.run is run:
             self._bar = bar
-            self._timer.start(EVERY)
-        else:  # it has ended while napari handled events
+            self._look_in(EVERY)
+            return
+        if bar is not None:  # the run has ended while napari handled events
             bar.close()
+        self._follow()
 
     def close(self) -> None:
         """Take the bar away."""
-        self._timer.stop()
         bar, self._bar = self._bar, None
         if bar is not None:
             bar.close()
