@@ -127,7 +127,7 @@ def test_decoys_keep_the_level_and_the_spread_of_their_ncc():
 def test_never_much_worse_than_the_ncc(particles, ncc, power):
     """120 micrographs, five of which teach at a time."""
     lost = []
-    for seed in range(10):
+    for seed in range(20):
         rng = np.random.default_rng(seed)
         made = [planted(rng, particles, 600, ncc, power) for _ in range(6)]
         weights = teach([lesson for lesson, _ in made[:5]])

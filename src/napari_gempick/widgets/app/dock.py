@@ -10,15 +10,7 @@ import numpy as np
 from napari.utils.notifications import show_error
 from napari.utils.transforms import Affine
 from qtpy.QtCore import QEvent, Qt, QTimer
-from qtpy.QtWidgets import (
-    QAbstractSpinBox,
-    QApplication,
-    QDialog,
-    QLineEdit,
-    QScrollArea,
-    QVBoxLayout,
-    QWidget,
-)
+from qtpy.QtWidgets import QAbstractSpinBox, QApplication, QDialog, QLineEdit, QScrollArea, QVBoxLayout, QWidget
 from superqt.utils import qdebounced
 
 from napari_gempick.widgets.app.activity import Activity
