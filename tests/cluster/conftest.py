@@ -60,7 +60,7 @@ def run():
         if distribution is not None:
             set_distribution(folder, distribution)
         environment = {**os.environ, "OMP_NUM_THREADS": "1", **(env or {})}
-        quick = {} if check else {"python": forked_python.words}
+        quick = {} if check or "PYTHONPATH" in (env or {}) else {"python": forked_python.words}
         done = subprocess.run(
             command(ranks, folder, *arguments, **quick),
             capture_output=True,
