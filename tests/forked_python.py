@@ -1,10 +1,10 @@
 """Python programs that start at once, as forks of a process that has the package loaded: to load it takes 2 s of CPU.
 
 `words("-m", "mpi4py", ...)` stands for `[sys.executable, "-m", "mpi4py", ...]`, under mpiexec too. The fork has the
-environment, the folder and the streams of its caller, gets its SIGINT and SIGTERM, and dies with it: wait for the end
-of its streams. Its environment comes too late for what acts while Python starts or loads the package, and its process
-is not the caller's: where that matters, run Python itself. The most memory that it had, in KiB, goes into the file
-FORKED_MEMORY, if its environment has that name.
+environment, the folder and the streams of its caller, gets its SIGINT and SIGTERM, and dies soon after it: wait for
+the end of its streams. Its environment comes too late for what acts while Python starts or loads the package, and its
+process is not the caller's: where that matters, run Python itself. The most memory that it had, in KiB, goes into the
+file FORKED_MEMORY, if its environment has that name.
 """
 
 import contextlib

@@ -4,6 +4,7 @@
 the status of each step, what it printed to STEP-RANK.txt, and STEP-RANK.fired when it met its exception.
 """
 
+import fcntl
 import importlib
 import inspect
 import json
@@ -82,6 +83,8 @@ class Fault:
 def main():
     steps, folder = json.loads(Path(sys.argv[1]).read_text()), Path(sys.argv[2])
     comm, real = MPI.COMM_WORLD, sys.stderr
+    alive = (folder / "alive").open("w")
+    fcntl.flock(alive, fcntl.LOCK_SH)
     for step in steps:
         name = folder / f"{step['step']}-{comm.rank}"
         fault = None
