@@ -289,7 +289,8 @@ class Monkey(Tools):
         layer = dock.layers.layer("Picks")
         if controller.choice is not None and layer is not None and controller.is_shown:
             counts = len(layer.data), len(controller.choice), len(controller.edits().added)
-            assert counts[0] == counts[1] >= counts[2], counts
+            assert counts[0] == counts[1], counts
+            assert counts[1] >= counts[2] or controller.background.busy, counts
         assert not dock.drawing.view or dock.drawing.view in dock.templates.views
 
     def settle(self):

@@ -63,6 +63,14 @@ def test_status_bar_names_no_template_of_a_pick_made_by_hand(picked, qtbot):
     assert "made: by hand" in status[-1] and "template" not in status[-1]
 
 
+def test_picks_made_by_hand_stay_while_the_next_micrograph_is_read(picked):
+    picked.controller.add_pick(20.0, 20.0)
+    points, count = picked.layers.layer(PICKS), len(picked.controller.choice)
+    picked.controller.go(1)  # it is read on another thread, and shown by the next event
+    picked.tune.crosses.native.click()
+    assert picked.controller.loaded.stem == "one" and len(points.data) == len(picked.controller.choice) == count
+
+
 @pytest.mark.parametrize(
     ("low", "high", "words"),
     [

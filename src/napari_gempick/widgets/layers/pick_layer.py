@@ -67,7 +67,10 @@ class PicksLayer:
         selected = self._selected(layer, board)
         self._board = board
         self._rows = np.zeros(0, np.intp) if choice is None else np.flatnonzero(choice.shown)
-        self._added = controller.edits().added if controller.is_shown else ()
+        if choice is not None:
+            self._added = choice.added  # also while the next micrograph is on its way
+        else:
+            self._added = controller.edits().added if controller.is_shown else ()
         data, features, colours = self._points()
         size = self._size_unsearched() if board is None else board.diameter / board.candidates.pixel_size
         metadata = {"gempick": self._metadata(() if board is None else board.candidates.view_names, size)}
