@@ -8,6 +8,7 @@ share is large compared with the noise: the local variance comes out wrong, even
 
 from __future__ import annotations
 
+import functools
 import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -68,6 +69,14 @@ def _padded_length(n: int, multiple: int, margin: int) -> int:
     return multiple * int(scipy.fft.next_fast_len(math.ceil((n + margin) / multiple), real=True))
 
 
+@functools.lru_cache(maxsize=1)
+def _radial(
+    shape: tuple[int, int], pixel_size: float, lowpass: float | None, highpass: float | None
+) -> NDArray[np.float32]:
+    """Return the amplitudes of both filters on a half-spectrum: micrographs of one size share them."""
+    return radial(frequencies(shape, pixel_size), lowpass, highpass)
+
+
 def prepare(
     micrograph: NDArray[np.float32],
     grid: Grid,
@@ -118,7 +127,7 @@ def prepare(
     else:
         spectrum = cropped_transform(image, (ny, nx), (my, mx), standard)
     del image
-    spectrum *= radial(frequencies((my, mx), grid.map_pixel_size), lowpass, highpass)
+    spectrum *= _radial((my, mx), grid.map_pixel_size, lowpass, highpass)
     if transfer is not None:
         spectrum *= transfer((my, mx), grid.map_pixel_size)
     spectrum *= np.float32(my * mx / (ny * nx))
@@ -226,11 +235,12 @@ class Squares:
 
         So sums of squares under a mask without high frequencies are those of the finest grid.
         """
-        square: NDArray[np.float32] = scipy.fft.irfft2(self._low(), s=self.shape, overwrite_x=True)
+        square: NDArray[np.float32] = scipy.fft.irfft2(self._low, s=self.shape)
         square *= np.float32(0.25)
         square -= self.plain
         return square
 
+    @functools.cached_property
     def _low(self) -> Spectrum:
         return crop_spectrum(self.squares, 2 * self.shape[0], self.shape)
 
@@ -253,7 +263,7 @@ class Squares:
         conjugate = bank.twice_as_fine(group, self.shape)
         low = crop_spectrum(conjugate, 2 * my, (my, mx))
         mean = np.square(scipy.fft.irfft2(self.image * low, s=(my, mx))[inside])
-        seen = scipy.fft.irfft2(self._low() * low, s=(my, mx))[inside] / 4 - mean
+        seen = scipy.fft.irfft2(self._low * low, s=(my, mx))[inside] / 4 - mean
         right = scipy.fft.irfft2(_folded(conjugate * self.squares, (my, mx)), s=(my, mx))[inside] - mean
         rounding = ROUNDING * float(np.linalg.norm(self.squares)) / (4 * my * mx)
         share = float(((np.abs(seen - right) + rounding) / np.maximum(right, FLOOR * FLOOR)).max())
