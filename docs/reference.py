@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-from mkdocs.structure.files import File
 
 from napari_gempick.cli import main
 from napari_gempick.cli.common import SettingOption
@@ -45,6 +44,8 @@ def on_config(config: MkDocsConfig) -> None:
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add the pages (called by MkDocs)."""
+    from mkdocs.structure.files import File  # the pages are printed and tested without MkDocs too
+
     for name, text in pages().items():
         files.append(File.generated(config, address(name), content=text))
     return files
