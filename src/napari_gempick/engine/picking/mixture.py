@@ -111,10 +111,11 @@ class Mixture:
         posterior /= posterior.sum()
         taken_by, spared_by, shape = np.nonzero(posterior > LEAST_WEIGHT)
         weight = posterior[taken_by, spared_by, shape, None]
+        weight /= weight.sum()
         particles = TAKEN[taken_by, None] * places * self._shapes[shape]
         noise_picks = ((1 - TAKEN[taken_by]) * SPARED[spared_by])[:, None] * expected
         true = (weight * particles).sum(axis=0)
-        false = (weight * noise_picks / (particles + noise_picks + 1e-12)).sum(axis=0) / weight.sum()
+        false = (weight * noise_picks / (particles + noise_picks + 1e-12)).sum(axis=0)
         below = slice(0, BELOW)
         false[below] = np.maximum(false[below], 1 - true[below] / np.maximum(found[below], 1e-9))
         rising = isotonic_regression(false, weights=found + 0.01, increasing=False)

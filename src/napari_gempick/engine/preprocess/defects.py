@@ -106,7 +106,7 @@ def replace_defects(image: NDArray[np.float32], least: float = LEAST) -> tuple[N
 def find_defects(image: NDArray[np.float32], least: float = LEAST) -> Defects | None:
     """Return the defects of a micrograph, None where there are none; see replace_defects."""
     constant = constant_lines(image) if least <= LEAST else [np.zeros(n, bool) for n in image.shape]
-    some = sampled(image[~constant[0]] if constant[0].any() else image)
+    some = sampled(image, ~constant[0])
     some = some[:, ~constant[1]] if constant[1].any() else some
     centre, sigma = _level(some)
     if sigma == 0:

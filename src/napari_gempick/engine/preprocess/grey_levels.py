@@ -99,9 +99,13 @@ class Standard:
             into *= factor
 
 
-def sampled(image: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return about SAMPLE pixels of an image (ny, nx), in whole rows; their distance is odd, as few patterns' is."""
-    return image[:: image.size // SAMPLE | 1]
+def sampled(image: NDArray[np.float32], usable: NDArray[np.bool_] | None = None) -> NDArray[np.float32]:
+    """Return about SAMPLE pixels of an image (ny, nx), in whole rows, of those that are usable (ny,).
+
+    The distance between the rows is odd: patterns of the detector often repeat after a power of two.
+    """
+    step = image.size // SAMPLE | 1
+    return image[::step] if usable is None else image[np.flatnonzero(usable)[::step]]
 
 
 def row_blocks(ny: int, nx: int) -> list[slice]:

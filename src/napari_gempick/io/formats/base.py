@@ -12,6 +12,7 @@ import numpy as np
 from napari_gempick.io.formats.coordinate_set import ReadOptions
 from napari_gempick.io.images.frames import carried
 from napari_gempick.io.reading import parsing
+from napari_gempick.io.star import formatted
 from napari_gempick.model.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -216,7 +217,7 @@ def shape_of(shape: Shape | None, program: str, path: Path | str) -> Shape:
 
 def fixed(values: NDArray[np.float64]) -> list[str]:
     """Three decimals, and never a negative zero."""
-    return [f"{value:.3f}" for value in (np.round(values, 3) + 0.0).tolist()]
+    return formatted("%.3f", np.round(values, 3) + 0.0)
 
 
 def turned(psi: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -226,7 +227,7 @@ def turned(psi: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def exact(values: NDArray[np.float32]) -> list[str]:
     """Nine digits, from which single precision comes back to the last bit."""
-    return [f"{value:.9g}" for value in values.tolist()]
+    return formatted("%.9g", values)
 
 
 def whole(values: NDArray[np.float64]) -> NDArray[np.int64]:

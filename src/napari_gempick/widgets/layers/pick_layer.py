@@ -154,7 +154,7 @@ class PicksLayer:
             "score": np.concatenate([picks.score.astype(float), [a.score for a in added]]).round(4),
             "view": [*names[picks.view], *(a.view for a in added)],
             "psi": np.concatenate([picks.psi, [a.psi for a in added]]).round(2),
-            # napari's status bar leaves out what is not a number
+            # napari's status bar omits NaN
             "template": templates if templates.all() else np.where(templates, templates.astype(object), math.nan),
             "made": ["found"] * len(picks) + ["by hand"] * len(added),
         }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import Qt
+from qtpy.QtCore import QPointF, Qt
 from qtpy.QtGui import QColor, QPainter, QPen
 from qtpy.QtWidgets import QDialog, QLabel, QVBoxLayout, QWidget
 
@@ -139,7 +139,7 @@ def with_circle(made: QPixmap) -> QPixmap:
     painter = QPainter(made)
     painter.setRenderHint(QPainter.RenderHint.Antialiasing)
     painter.setPen(QPen(QColor(CIRCLE), 1.5))
-    radius = made.deviceIndependentSize().width() / DIAMETERS / 2
-    painter.drawEllipse(made.rect().toRectF().center() / made.devicePixelRatio(), radius, radius)
+    side = made.width() / made.devicePixelRatio()
+    painter.drawEllipse(QPointF(side / 2, side / 2), side / DIAMETERS / 2, side / DIAMETERS / 2)
     painter.end()
     return made
