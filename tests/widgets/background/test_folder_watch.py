@@ -71,6 +71,19 @@ def watching(tmp_path):
     controller.close()
 
 
+def first_search(w):
+    """Let a.mrc arrive, and wait for its search."""
+    w.come("a.mrc")
+    w.until(lambda: w.searches.begun == [["a"]])
+
+
+def first_search_unread(w):
+    """The same until the search has ended, but its result is still being read."""
+    first_search(w)
+    w.searches.arriving.add("a")
+    w.searches.end()
+
+
 def some_looks(w, number=30):
     """Wait until the folder was looked at some times more."""
     since = w.looks()
@@ -79,8 +92,7 @@ def some_looks(w, number=30):
 
 def test_a_search_that_fails_is_tried_again_only_when_something_changes(watching):
     w = watching
-    w.come("a.mrc")
-    w.until(lambda: w.searches.begun == [["a"]])
+    first_search(w)
     w.searches.end()  # a template cannot be read, for example
     some_looks(w)
     assert w.searches.begun == [["a"]]
@@ -96,8 +108,7 @@ def test_a_search_that_fails_is_tried_again_only_when_something_changes(watching
 
 def test_results_of_a_file_that_changed_during_its_search_are_dropped(watching):
     w = watching
-    w.come("a.mrc")
-    w.until(lambda: w.searches.begun == [["a"]])
+    first_search(w)
     w.come("a.mrc", 1.0)
     some_looks(w)  # also after the new file is complete
     w.searches.find("a")
@@ -111,10 +122,7 @@ def test_results_of_a_file_that_changed_during_its_search_are_dropped(watching):
 
 def test_so_are_results_that_are_still_read_when_the_file_changes(watching):
     w = watching
-    w.come("a.mrc")
-    w.until(lambda: w.searches.begun == [["a"]])
-    w.searches.arriving.add("a")
-    w.searches.end()
+    first_search_unread(w)
     w.come("a.mrc", 1.0)
     some_looks(w)
     w.searches.find("a")
@@ -124,8 +132,7 @@ def test_so_are_results_that_are_still_read_when_the_file_changes(watching):
 
 def test_a_file_that_is_being_rewritten_is_searched_when_it_is_whole(watching):
     w = watching
-    w.come("a.mrc")
-    w.until(lambda: w.searches.begun == [["a"]])
+    first_search(w)
     w.searches.find("a")
     w.searches.end()
     path = w.watch.folder / "a.mrc"
@@ -167,8 +174,7 @@ def test_a_companion_that_leaves_the_list_is_not_an_action_of_the_person(watchin
 def test_a_file_that_failed_is_looked_at_at_each_poll(watching, monkeypatch):
     monkeypatch.setattr(folder_watch, "ALL_FILES", 10**9)  # the others are not looked at again
     w = watching
-    w.come("a.mrc")
-    w.until(lambda: w.searches.begun == [["a"]])
+    first_search(w)
     w.searches.find("a", error="It has no contrast.")
     w.searches.end()
     some_looks(w, 3)
@@ -189,10 +195,7 @@ def test_what_arrives_leaves_redo_as_it_is(watching):
 
 def test_a_result_on_its_way_is_waited_for(watching):
     w = watching
-    w.come("a.mrc")
-    w.until(lambda: w.searches.begun == [["a"]])
-    w.searches.arriving.add("a")
-    w.searches.end()
+    first_search_unread(w)
     some_looks(w, 3)
     assert w.searches.begun == [["a"]], "it is being read"
     w.searches.find("a")
