@@ -105,3 +105,11 @@ def test_whether_there_are_particles_shows_by_the_learned_score_or_the_ncc(rich)
     assert RunEvidence([replace(unclear, ncc=clear), *others]).rates(0)[0].found
     assert not RunEvidence([unclear, *rich]).rates(0)[0].found
     assert pool([replace(unclear, ncc=clear), *others]).ncc is not None and pool([unclear, *others]).ncc is None
+
+
+@pytest.mark.parametrize(("picks", "decoys", "wrong"), [(0, 0, False), (40, 0, False), (40, 40, False), (0, 40, True)])
+def test_the_contrast_looks_wrong_where_the_other_one_finds_more(picks, decoys, wrong):
+    rng = np.random.default_rng(8)
+    there = [rng.normal(0.6, 0.05, number) for number in (picks, decoys)]
+    both = [np.concatenate([found, noise(rng)]) for found in there]
+    assert Scores((both[0],), (both[1],)).contrast_looks_wrong() == wrong

@@ -6,7 +6,7 @@ import scipy.fft
 from scipy import ndimage
 
 from napari_gempick.engine.picking.exclusion import find_exclusion
-from napari_gempick.engine.preprocess.defects import find_defects, replace_defects
+from napari_gempick.engine.preprocess.defects import constant_lines, find_defects, replace_defects
 
 SIDE = 400
 Y, X = np.mgrid[:SIDE, :SIDE]
@@ -82,6 +82,17 @@ def test_constant_borders_are_bad_rows_and_columns(value, width):
     assert found.sentence().startswith("40 bad rows and 95 bad columns were replaced")
     assert np.array_equal(cleaned[~where], image[~where])
     assert not find_exclusion(cleaned, 30).any() and np.array_equal(find_exclusion(cleaned, 30, found.where), where)
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+def test_lines_that_are_equal_in_places_are_not_constant(axis):
+    """Wherever they are looked at first: each of these rows differs from its first pixel somewhere else."""
+    image = noise()
+    image[:SIDE] = np.where(np.arange(SIDE)[:, None] == np.arange(SIDE), image, 30)
+    image[200:] = noise()[200:]
+    image = image if axis == 0 else image.T
+    differs = (image != image[:, :1]).any(axis=1) if axis == 0 else (image != image[:1]).any(axis=0)
+    assert differs[:200].all() and not constant_lines(image)[axis].any()
 
 
 def test_dark_defects_have_their_own_name():

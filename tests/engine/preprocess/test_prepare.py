@@ -16,7 +16,7 @@ from napari_gempick.engine.preprocess.fourier_filters import (
     pad_smoothly,
     product,
 )
-from napari_gempick.engine.preprocess.grey_levels import Standard, above, median
+from napari_gempick.engine.preprocess.grey_levels import SAMPLE, Standard, above, median, sampled
 from napari_gempick.engine.preprocess.prepare import prepare, remove_gradient, remove_hot_pixels
 from napari_gempick.engine.templates.masks import ShapeMask
 from napari_gempick.model.ctf import Ctf
@@ -200,3 +200,14 @@ def test_a_level_is_taken_off_in_double_precision(level):
     into = np.empty_like(image)
     assert np.array_equal(above(image, level), wanted) and np.array_equal(above(image, level, into), wanted)
     assert np.array_equal(into, wanted)
+
+
+def test_a_sample_has_whole_rows_that_can_be_used():
+    image = np.arange(4096, dtype=np.float32)[:, None] + np.zeros((1, 4096), np.float32)
+    usable = np.arange(4096) % 3 > 0
+    for found, wanted in ((sampled(image), np.ones(4096, bool)), (sampled(image, usable), usable)):
+        rows = found[:, 0].astype(int)
+        assert found.shape[1] == 4096 and wanted[rows].all()
+        assert SAMPLE / 2 < found.size < SAMPLE
+        assert np.ptp(rows) > 4000 and (rows % 2).mean() == pytest.approx(0.5, abs=0.05), "of no period of two"
+    assert sampled(image[:5, :7], usable[:5]).shape == (3, 7)

@@ -117,6 +117,23 @@ def test_sums_of_squares_on_the_cropped_grid():
     assert abs(plain - expected) > 1e-3 * expected
 
 
+@pytest.mark.parametrize("spacing", [3.0, 4.0])
+def test_the_spectrum_of_a_mask_on_a_finer_grid(spacing):
+    """It is the conjugate one of a lopsided mask, of sum 1, at its place beside the middle of the box."""
+    y, x = np.mgrid[:48, :48] - 24
+    mask = np.clip(8 - np.hypot(y - 5, x + 7), 0, 1).astype(np.float32)
+    bank = bank_of(
+        [np.random.default_rng(0).standard_normal((48, 48))], [mask], spacing=spacing, lowpass=12, oversampling=4
+    )
+    found = np.fft.irfft2(np.conj(bank.twice_as_fine(0, (40, 50))), s=(80, 100))
+    fine = spacing / 2
+    v, u = np.fft.fftfreq(80, 1 / 80)[:, None] * fine, np.fft.fftfreq(100, 1 / 100) * fine
+    assert found.sum() == pytest.approx(1, abs=1e-5)
+    assert ((found * v).sum(), (found * u).sum()) == (pytest.approx(5, abs=0.2), pytest.approx(-7, abs=0.2))
+    assert found[np.hypot(v - 5, u + 7) < 5].mean() == pytest.approx(fine**2 / mask.sum(), rel=0.05)
+    assert bank.twice_as_fine(0, (40, 50)) is bank.twice_as_fine(0, (40, 50)), "made once"
+
+
 def test_no_filter_leaves_the_pixels():
     image = np.random.default_rng(0).standard_normal((50, 41)).astype(np.float32) * 5 + 1e5
     prepared = prepare(image, Grid(image.shape, 1.0))

@@ -195,12 +195,16 @@ def test_colour_is_refused(tmp_path: Path) -> None:
         read_micrograph(tmp_path / "m.tif")
 
 
-def test_as_float32_is_a_new_contiguous_array(write_raw: Writer, pattern: np.ndarray) -> None:
-    micrograph = read_micrograph(write_raw("m.mrc", pattern, order=">"))
+@pytest.mark.parametrize(("order", "shared"), [(">", False), ("<", True)])
+def test_as_float32_never_lets_the_pixels_of_the_file_be_changed(
+    write_raw: Writer, pattern: np.ndarray, order: str, shared: bool
+) -> None:
+    """They are copied, or read-only where they are single precision already."""
+    micrograph = read_micrograph(write_raw("m.mrc", pattern, order=order))
     data, n_replaced = as_float32(micrograph)
     assert (data.dtype, n_replaced) == (np.float32, 0)
-    assert data.flags.c_contiguous and data.flags.owndata
-    data[0, 0] = 1  # not the read-only map of the file
+    assert data.flags.c_contiguous and np.may_share_memory(data, micrograph.data) == shared
+    assert data.flags["WRITEABLE"] != shared
 
 
 def test_bad_pixels(write_raw: Writer, pattern: np.ndarray) -> None:
