@@ -59,7 +59,11 @@ def test_next_micrograph_and_all_of_them(compared, qtbot):
 
 def test_tolerance_in_both_units(compared, qtbot):
     compare, comparison = compared.compare, compared.comparison
-    assert compare.tolerance.text() == f"auto: {comparison.diameter_px() / 2:.0f} px"
+    radius = comparison.diameter_px() / 2
+    assert compare.tolerance.text() == f"auto: {2 * radius:.0f} Å"
+    compare.unit.setCurrentText("px")
+    qtbot.waitUntil(lambda: compare.tolerance.text() == f"auto: {radius:.0f} px")
+    compare.unit.setCurrentText("Å")
     compare.tolerance.setValue(0.1)  # Å, where pixels are 2 Å
     qtbot.waitUntil(lambda: kinds(compared)["matched"] == 0)
     assert comparison.tolerance_px() == pytest.approx(0.05)

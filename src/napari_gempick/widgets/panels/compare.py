@@ -227,7 +227,7 @@ class ComparePanel(Fold):
         for widget in (self.sets, self.remove, self.tolerance, self.unit, self.drawn, self.legend, self.words):
             widget.setEnabled(shown is not None)
         self._drawn.show_value(shown is not None and comparison.drawn)
-        self._tolerance.explain(f"auto: {comparison.tolerance_px():.0f} px")
+        self._tolerance.explain(f"auto: {comparison.automatic_tolerance()}")
         self.legend.setText(_legend() if shown is not None else "")
         matching = comparison.matchings.get(shown or "")
         self.words.setText("" if matching is None else sentences(counts([matching])))

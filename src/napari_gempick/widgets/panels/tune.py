@@ -157,7 +157,7 @@ class TunePanel(Panel):
         self.crosses = edit(bool, False, label="crosses", tip="Crosses instead of circles")
         self.crosses.changed.connect(lambda on: layers.picks.show_as(crosses=on))
         self.rows.addLayout(row("Colour by", self.colours.native, self.crosses.native, wide=1))
-        self.rows.addWidget(small("Candidates near the threshold; solid frames are picks, X rejects."))
+        self.rows.addWidget(small("Near the threshold: solid frames are picks; X rejects."))
         self.gallery = Gallery(controller, layers, go_to)
         self.rows.addWidget(self.gallery)
         self.rows.addWidget(hover)

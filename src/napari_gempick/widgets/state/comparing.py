@@ -137,6 +137,13 @@ class Comparison:
             return value / loaded.pixel_size
         return value
 
+    def automatic_tolerance(self) -> str:
+        """Return the tolerance where none is typed, in the chosen unit if the pixel size is known."""
+        pixels, loaded = self.diameter_px() / 2, self._controller.loaded
+        if self.tolerance.unit == "Å" and loaded is not None and loaded.pixel_size:
+            return f"{pixels * loaded.pixel_size:.0f} Å"
+        return f"{pixels:.0f} px"
+
     # work
 
     def _forget(self) -> None:
