@@ -204,7 +204,7 @@ def test_as_float32_never_lets_the_pixels_of_the_file_be_changed(
     data, n_replaced = as_float32(micrograph)
     assert (data.dtype, n_replaced) == (np.float32, 0)
     assert data.flags.c_contiguous and np.may_share_memory(data, micrograph.data) == shared
-    assert data.flags["WRITEABLE"] != shared
+    assert data.flags.writeable != shared
 
 
 def test_bad_pixels(write_raw: Writer, pattern: np.ndarray) -> None:
