@@ -17,7 +17,6 @@ from napari_gempick.io.candidates import read_candidates
 from napari_gempick.model.errors import GempickError, OutputError, SettingsError
 from napari_gempick.model.values import LEARNED
 from napari_gempick.results.folder import Results
-from napari_gempick.results.learned_score import learn
 from napari_gempick.results.run_file import read_run, settings_of
 from napari_gempick.results.run_rows import micrograph_of
 from napari_gempick.results.thresholds import NOTHING, decide, few_found, is_automatic
@@ -145,6 +144,8 @@ def choose_by_run(
         return found if learned is None else learned.apply(micrograph, found, results.diameter)
 
     if learning and stored is None and done:
+        from napari_gempick.results.learned_score import learn  # SciPy's optimisers are slow to import
+
         learned = learn(results, done, candidates_of)
         results.learned = learned.describe()
 

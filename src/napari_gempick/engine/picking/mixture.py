@@ -10,7 +10,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy.optimize import isotonic_regression
 from scipy.special import ndtr
 
 if TYPE_CHECKING:
@@ -95,6 +94,8 @@ class Mixture:
 
     def _solve(self, picks: Floats, noise: Callable[[Floats], Floats], decoys: int) -> tuple[Floats, Floats]:
         """Return the weights of taken share, spared share and shape, of sum 1, and the probability in each bin."""
+        from scipy.optimize import isotonic_regression  # slow to import: here, so that the search need not wait for it
+
         found = np.histogram(picks, self._edges)[0].astype(np.float64)
         expected = np.maximum(-np.diff(noise(self._edges)), 1e-6)
         size = 1 / (1 / (expected + KNOWN) + 1 / MOST_KNOWN)

@@ -10,7 +10,6 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.spatial import cKDTree
 
 from napari_gempick.model.errors import SettingsError
 from napari_gempick.model.picks import Picks
@@ -200,6 +199,8 @@ class Thinner:
         expected = 0.5 * self._n**2 * min(1.0, np.pi * self._squared / float(extent[0] * extent[1]))
         if expected > MOST_PAIRS:
             return
+        from scipy.spatial import cKDTree  # slow to import: here, so that the search need not wait for it
+
         pairs = cKDTree(self._points).query_pairs(min_distance, output_type="ndarray")
         apart = self._points[pairs[:, 0]] - self._points[pairs[:, 1]]
         pairs = pairs[(apart * apart).sum(axis=1) < self._squared]

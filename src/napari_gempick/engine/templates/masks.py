@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from scipy import ndimage
-from scipy.spatial import ConvexHull, QhullError
 
 from napari_gempick.engine.templates.sampling import ContinuousImage, rotation_matrix
 from napari_gempick.model.errors import SettingsError
@@ -226,6 +225,8 @@ def outline(template: NDArray[np.float32]) -> NDArray[np.float32]:
 
 def _hull(inside: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Return the pixels (h, w) of the convex hull."""
+    from scipy.spatial import ConvexHull, QhullError  # here, because few masks need it and it is slow to import
+
     points = np.argwhere(inside & ~ndimage.binary_erosion(inside))
     if min(np.ptp(points, axis=0)) == 0:
         return inside
