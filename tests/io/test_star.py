@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import re
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -9,7 +10,16 @@ from gemmi import cif
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from napari_gempick.io.star import formatted, loop_rows, numbers, quote, read_table, read_tables, write_tables
+from napari_gempick.io.star import (
+    formatted,
+    loop_rows,
+    numbers,
+    parse_tables,
+    quote,
+    read_table,
+    read_tables,
+    write_tables,
+)
 from napari_gempick.model.errors import InputError
 
 if TYPE_CHECKING:
@@ -157,6 +167,45 @@ def test_letters_in_any_of_the_usual_encodings(tmp_path: Path, encoding: str, li
 def test_text_fields_of_cif(tmp_path: Path) -> None:
     text = "data_\nloop_\n_a\n_b\n1 \n;two\nlines\n;\n2 x\n"
     assert read_table(written(tmp_path, text)) == {"a": ["1", "2"], "b": ["two\nlines", "x"]}
+
+
+_VALUES = st.sampled_from(
+    ["1", "-2.5e3", "é", "a'b", "'two words'", "data_x", "loop_", "_label", "_x.mrc", "x;", "a#b"]
+)
+_GAPS = st.text(" \t\f\v", min_size=1, max_size=3)
+
+
+@given(st.integers(1, 5), st.lists(st.lists(_VALUES, max_size=5), max_size=6), st.data())
+def test_rows_that_are_taken_at_once_are_those_of_line_by_line(
+    n: int, rows: list[list[str]], data: st.DataObject
+) -> None:
+    """A comment between any two rows has each read by itself. Most rows have the right length here."""
+    rows = [row if data.draw(st.integers(0, 9)) == 0 else (row * n or ["0"] * n)[:n] for row in rows]
+    lines = [data.draw(_GAPS).join(row) + data.draw(st.sampled_from(["", " ", "\t"])) for row in rows]
+    head = "data_\n\nloop_\n" + "".join(f"_c{number} #{number}\n" for number in range(n))
+    tail = data.draw(st.sampled_from(["", "\n", " \ndata_b\n_d 1\n", "\nloop_\n_d\n_e\n_f\n1 2 3\n4 5 6\n"]))
+
+    def outcome(between: str) -> object:
+        try:
+            return parse_tables(head + "".join(f"{line}\n{between}" for line in lines) + tail, "x.star")
+        except InputError as error:
+            return re.sub(r"line \d+", "", error.sentence)
+
+    assert outcome("") == outcome("# comment\n")
+
+
+def test_what_looks_like_one_more_row() -> None:
+    tables = parse_tables("data_\nloop_\n_a\n1\n2\ndata_b\n_c 3\n", "x.star")
+    assert tables == {"": {"a": ["1", "2"]}, "b": {"c": ["3"]}}
+    with pytest.raises(InputError, match="line 8: 1 value, but the table has 3 columns"):
+        parse_tables("data_\nloop_\n_a\n_b\n_c\n1 2 3\n4 5 6\n7 # 9\n", "x.star")
+
+
+def test_a_text_field_after_rows_that_could_be_taken_at_once() -> None:
+    rows = "1 2 3\n4 5 6\n7 8\n;nine\n;\n10 11 12\n"
+    assert parse_tables(f"data_\nloop_\n_a\n_b\n_c\n{rows}", "x.star")[""]["c"] == ["3", "6", "nine", "12"]
+    with pytest.raises(InputError, match=r"line 8: 4 values, but the table has 3 columns"):
+        parse_tables(f"data_\nloop_\n_a\n_b\n_c\n{rows.replace('7 8', '7 8 9')}", "x.star")
 
 
 def test_not_text_missing_and_folder(tmp_path: Path) -> None:

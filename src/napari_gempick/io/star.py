@@ -160,7 +160,7 @@ def numbers(table: Table, label: str, path: Path | str) -> NDArray[np.float64]:
 def parse_numbers(values: Sequence[str], name: str, path: Path | str) -> NDArray[np.float64]:
     """Return text as (n,) float64; errors as `numbers`."""
     try:
-        return np.array(values, dtype=np.float64)
+        return np.fromiter(map(float, values), np.float64, len(values))
     except ValueError as error:
         for row, value in enumerate(values, 1):
             try:
@@ -214,11 +214,18 @@ class _Parser:
         self._table: Table | None = None
         self._labels: list[str] | None = None
         self._rows: list[list[str]] = []
+        self._after_first: list[list[str]] = []  # columns of rows that were taken at once, after the first one
         self._plain = False
+        self._lines: list[str] = []
+        self._next = 0
+        self._changes = self._counts = np.empty(0, np.intp)
 
     def parse(self, text: str) -> dict[str, Table]:
         self._plain = text.isascii() and not ("'" in text or '"' in text)
-        for number, line, tokens in self._logical_lines(text.split("\n")):
+        self._lines = text.split("\n")
+        self._counts = _values_per_line(text)
+        self._changes = np.flatnonzero(np.diff(self._counts)) + 1
+        for number, line, tokens in self._logical_lines():
             if self._rows and len(tokens) == len(self._rows[0]) > 2:  # what nearly every line is
                 self._rows.append(tokens)
                 continue
@@ -238,6 +245,8 @@ class _Parser:
                     values = "1 value" if len(tokens) == 1 else f"{len(tokens)} values"
                     raise self._error(number, f"{values}, but the table has {len(self._labels)} columns")
                 self._rows.append(tokens)
+                if len(self._rows) == 1:
+                    self._take_rows()
             elif len(tokens) == 2 and _is_label(line, tokens):
                 self._end_loop()
                 self._set(tokens[0], [tokens[1]], number)
@@ -246,20 +255,35 @@ class _Parser:
         self._end_loop()
         return self._tables
 
-    def _logical_lines(self, lines: list[str]) -> Iterator[tuple[int, str, list[str]]]:
+    def _take_rows(self) -> None:
+        """Take the rows that follow the first one all at once, where nothing but white space separates their values."""
+        assert self._labels is not None
+        n, start = len(self._labels), self._next
+        after = np.searchsorted(self._changes, start, side="right")
+        stop = int(self._changes[after]) if after < len(self._changes) else len(self._lines)
+        if n < 3 or start == len(self._lines) or self._counts[start] != n:
+            return
+        rows = "\n".join(["", *self._lines[start : stop + 1]])  # a text field may follow the last one
+        if not rows.isascii() or any(sign in rows for sign in ("#", "'", '"', "\n;")):
+            return
+        values = "\n".join(self._lines[start:stop]).split()
+        self._after_first, self._next = [values[column::n] for column in range(n)], stop
+
+    def _logical_lines(self) -> Iterator[tuple[int, str, list[str]]]:
         """Yield (number, stripped line, tokens) of every line with something on it; a text field joins its lines."""
-        number = 0
-        while number < len(lines):
-            line, first = lines[number].strip(" \t\f\v"), number + 1
-            number += 1
+        lines = self._lines
+        while self._next < len(lines):
+            line, first = lines[self._next].strip(" \t\f\v"), self._next + 1
+            self._next += 1
             tokens = self._split(line, first)
-            while number < len(lines) and lines[number].startswith(";") and self._table is not None:
+            while self._next < len(lines) and lines[self._next].startswith(";") and self._table is not None:
+                number = self._next
                 end = next((n for n in range(number + 1, len(lines)) if lines[n].startswith(";")), None)
                 if end is None:
                     raise self._error(number + 1, "a text field without an end")
                 field = "\n".join([lines[number][1:], *lines[number + 1 : end]])
                 tokens += [field, *self._split(lines[end][1:], end + 1)]
-                number = end + 1
+                self._next = end + 1
             if tokens:
                 yield first, line, tokens
 
@@ -296,9 +320,14 @@ class _Parser:
     def _end_loop(self) -> None:
         if self._labels and self._table is not None:
             columns = zip(*self._rows, strict=True) if self._rows else [()] * len(self._labels)
+            if self._after_first:
+                columns = [
+                    (first, *values, *others)
+                    for (first, *others), values in zip(columns, self._after_first, strict=True)
+                ]
             for label, values in zip(self._labels, columns, strict=True):
                 self._table[label] = _shared(values)
-        self._labels, self._rows = None, []
+        self._labels, self._rows, self._after_first = None, [], []
 
     def _free_name(self, name: str) -> str:
         self._blocks[name] = count = self._blocks.get(name, 0) + 1
@@ -317,16 +346,21 @@ def _is_label(line: str, tokens: list[str]) -> bool:
 
 
 def _shared(values: Iterable[str]) -> list[str]:
-    """Return the values; in columns that repeat themselves equal neighbours are one object, to save memory."""
+    """Return the values; in columns that repeat themselves equal values are one object, to save memory."""
     values = list(values)
     if len(set(values[:_LOOK])) > _LOOK / 2:
         return values
-    last = ""
-    out = []
-    for value in values:
-        last = last if value == last else value
-        out.append(last)
-    return out
+    known: dict[str, str] = {}
+    return list(map(known.setdefault, values, values))
+
+
+def _values_per_line(text: str) -> NDArray[np.intp]:
+    """Return how many values, with white space between them, each line of a text holds, (n,)."""
+    characters = np.frombuffer(b"\n" + text.encode(), np.uint8)
+    space = characters <= ord(" ")
+    starts = np.flatnonzero(space[:-1] & ~space[1:])
+    ends = np.flatnonzero(characters == ord("\n"))
+    return np.diff(np.searchsorted(starts, [*ends, len(text)]))
 
 
 def _pairs(columns: Columns) -> str:
