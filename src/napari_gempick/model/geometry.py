@@ -40,7 +40,7 @@ class Grid:
     @property
     def oversampling(self) -> int:
         """How many times finer than the map templates and masks are multiplied: the file's grid for ratios up to 4."""
-        return self.ratio.numerator if self.ratio.denominator == 1 and self.ratio <= 4 else 3
+        return self.ratio.numerator if self.ratio.denominator == 1 and self.ratio.numerator <= 4 else 3
 
     def scored(self, extent: Extent) -> tuple[slice, slice]:
         """Return the rows and columns of the map at which a support lies inside the micrograph; they may be empty.
@@ -48,11 +48,12 @@ class Grid:
         `extent` is the support's on the grid on which templates and masks are multiplied. A map position is scored
         where the same position of that grid would be.
         """
-        found = []
+        found, finer = [], self.oversampling
+        above, below = self.ratio.numerator, self.ratio.denominator
         reaches = ((extent.top, extent.bottom), (extent.left, extent.right))
         for n, (before, after) in zip(self.file_shape, reaches, strict=True):
-            start = math.ceil(Fraction(before, self.oversampling))
-            stop = math.floor((n - 1) / self.ratio - Fraction(after, self.oversampling)) + 1
+            start = -(-before // finer)
+            stop = ((n - 1) * below * finer - after * above) // (above * finer) + 1
             found.append(slice(start, max(start, stop)))
         return found[0], found[1]
 
