@@ -35,6 +35,8 @@ POSITIONS = 2048
 """That go through the products together."""
 PATCHES = 2**25
 """Bytes of the parts of a tile that are held for exact sums."""
+AT_ONCE = 64
+"""Parts of a tile that are copied together, so that they stay in the cache."""
 LIKELY = 15
 """Angles of half a circle that are tried for the rotated template where it does not matter."""
 STAGES = "transforms", "products", "exact scores"
@@ -240,10 +242,7 @@ class BoundedTile:
         part, bank = found.part, self._search.bank
         y, x = np.divmod(some, shape[1])
         y, x = y + found.rect[0].start, x + found.rect[1].start
-        windows = np.lib.stride_tricks.sliding_window_view(self._block, bank.extent.box)
-        patches = windows[y, x].reshape(len(some), -1)
-        if patches.dtype != np.float32:
-            patches = (patches - patches.mean(axis=1, keepdims=True)).astype(np.float32)
+        patches = _patches(self._block, y, x, bank.extent.box)
         scale = found.scale[some]
         score = [maps[y, x] for maps in self._score]
         index = [maps[y, x] for maps in self._index]
@@ -287,6 +286,19 @@ class BoundedTile:
             else:
                 found += [self._score[pair], self._index[pair]]
         return found
+
+
+def _patches(block: NDArray[Any], y: NDArray[np.intp], x: NDArray[np.intp], box: tuple[int, int]) -> Floats:
+    """Return the boxes of a tile with their corners at (y, x), (n, pixels); without their means in double precision."""
+    windows = np.lib.stride_tricks.sliding_window_view(block, box)
+    patches = np.empty((len(y), box[0] * box[1]), np.float32)
+    for first in range(0, len(y), AT_ONCE):
+        some = slice(first, first + AT_ONCE)
+        few = windows[y[some], x[some]].reshape(-1, patches.shape[1])
+        if few.dtype != np.float32:
+            few -= few.mean(axis=1, keepdims=True)
+        patches[some] = few
+    return patches
 
 
 def _raise(score: Floats, index: NDArray[np.int32], at: NDArray[np.intp], best: Any, k: Any) -> None:
