@@ -94,6 +94,12 @@ def test_another_star_file_is_refused(tmp_path: Path, candidates: Candidates) ->
         read_candidates(path)
 
 
+def test_decoys_are_left_out_where_nobody_wants_them(tmp_path: Path, candidates: Candidates) -> None:
+    write_candidates(tmp_path / "mic.star", replace(candidates, decoys=candidates.picks))
+    assert read_candidates(tmp_path / "mic.star").decoys is not None
+    assert_equal(candidates, read_candidates(tmp_path / "mic.star", decoys=False))
+
+
 def test_forty_thousand_are_fast(tmp_path: Path, candidates: Candidates) -> None:
     n = 40_000
     random = np.random.default_rng(0)

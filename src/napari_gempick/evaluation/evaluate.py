@@ -189,7 +189,7 @@ def _view_names(entry: Entry) -> Sequence[str]:
     sections, _, candidates = _results(entry)
     if sections or candidates is None or (entry.found.picks.section < 0).all():
         return sections
-    stored = read_candidates(candidates)
+    stored = read_candidates(candidates, decoys=False)
     names = {
         s: stored.view_names[v] for s, v in zip(stored.picks.section.tolist(), stored.picks.view.tolist(), strict=True)
     }

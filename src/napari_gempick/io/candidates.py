@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from napari_gempick.io.names import check_name
-from napari_gempick.io.star import formatted, numbers, parse_numbers, read_tables, write_tables
+from napari_gempick.io.star import formatted, numbers, parse_numbers, parse_tables, read_text, write_tables
 from napari_gempick.model.errors import InputError
 from napari_gempick.model.picks import Picks
 
@@ -140,15 +140,16 @@ def _picks(rows: Table, path: Path | str, limits: Mapping[str, tuple[float, floa
     return replace(picks, section=picks.section - _FIRST_CLASS, local=local, refined_score=refined)
 
 
-def read_candidates(path: Path | str) -> Candidates:
-    """Read candidates/STEM.star.
+def read_candidates(path: Path | str, *, decoys: bool = True) -> Candidates:
+    """Read candidates/STEM.star; without its decoys, if these are not wanted, in half the time.
 
     Raises
     ------
     InputError
         The file is missing, damaged, or no candidate file.
     """
-    tables = read_tables(path)
+    text = read_text(path, "STAR")
+    tables = parse_tables(text if decoys else text.partition(f"\ndata_{_DECOYS}\n")[0], path)
     try:
         general = tables[_GENERAL]
         file_shape = _whole(general, "gempickFileSizeY", path), _whole(general, "gempickFileSizeX", path)

@@ -158,7 +158,7 @@ def _read(
     histograms = np.zeros((2, n_views, len(_BINS) - 1), np.int64)
     for number, row in enumerate(rows):
         try:
-            stored = read_candidates(folder / "candidates" / f"{row['name']}.star").picks
+            stored = read_candidates(folder / "candidates" / f"{row['name']}.star", decoys=False).picks
             picks = read_coordinates(folder / f"{row['name']}_autopick.star").picks
         except InputError as error:
             raise InputError(f"{folder / RUN_FILE} lists {row['name']}, but {error.sentence}", error.path) from error

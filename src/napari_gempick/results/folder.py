@@ -200,8 +200,7 @@ class Results:
 
         `image` and `refine` as engine.picking.peaks.find_peaks.
         """
-        settings, grid = self._settings, scores.grid
-        names = scores.bank.view_names
+        settings, grid, names = self._settings, scores.grid, scores.bank.view_names
         floor = candidate_floor(settings, names)
         shape = (int(scores.score.shape[0]), int(scores.score.shape[1]))
         size = self._diameter / grid.map_pixel_size
@@ -227,12 +226,13 @@ class Results:
         proof: MicrographProof | None = None,
         rates: Sequence[FalseRate] | None = None,
         leave: Collection[str] = (),
+        scores: Scores | None = None,
     ) -> dict[str, Any]:
         """Choose picks among a micrograph's candidates and write them, the STAR file last; return the run.json line.
 
         With a `proof`, a file gets its name only when it does not prove wrong; `wrong` in the line names such formats.
         Automatic thresholds follow from `rates`, those of the whole run; before these are known, from this micrograph.
-        Formats in `leave` are not written.
+        Formats in `leave` are not written. Where `scores` are known already, candidates need no decoys.
 
         Raises
         ------
@@ -246,7 +246,7 @@ class Results:
         names, settings, shape = candidates.view_names, self._settings, candidates.file_shape
         self.check_floor(micrograph, candidates)
         excluded = read_exclusion(settings, self.folder, micrograph, shape)
-        scores = self.scores(candidates, excluded)
+        scores = self.scores(candidates, excluded) if scores is None else scores
         waiting = rates is None and (settings.score == LEARNED or is_automatic(settings, names))  # for the others
         if scores is not None:
             rates = rates or scores.rates()

@@ -137,10 +137,10 @@ def choose_by_run(
 
     learned: LearnedScore | None = None
 
-    def candidates_of(micrograph: MicrographFile) -> Candidates:
+    def candidates_of(micrograph: MicrographFile, *, decoys: bool = True) -> Candidates:
         if stored is not None:
             return stored[micrograph.output_stem]
-        found = read_candidates(results.candidates(micrograph))
+        found = read_candidates(results.candidates(micrograph), decoys=decoys or learned is not None)
         return found if learned is None else learned.apply(micrograph, found, results.diameter)
 
     if learning and stored is None and done:
@@ -165,14 +165,15 @@ def choose_by_run(
         except GempickError as error:
             fail(micrograph, error)
     evidence = RunEvidence([scores for _, scores in known])
-    for number, (micrograph, _) in enumerate(known):
+    for number, (micrograph, scores) in enumerate(known):
         check()
         name, before = micrograph.output_stem, rows[micrograph.output_stem]
         try:
-            candidates, rates, wrong = candidates_of(micrograph), evidence.rates(number), before.get("wrong", [])
+            candidates, wrong = candidates_of(micrograph, decoys=False), before.get("wrong", [])
+            rates = evidence.rates(number)
             first = prove is not None and not before["picks"] and min(decide(settings, view_names, rates)) < NOTHING
             proof = prove(micrograph, candidates.pixel_size) if first and prove is not None else None
-            row = results.write_picks(micrograph, candidates, proof, rates, wrong)
+            row = results.write_picks(micrograph, candidates, proof, rates, wrong, scores)
         except OutputError:
             raise
         except GempickError as error:
