@@ -10,6 +10,7 @@ import functools
 import json
 import logging
 import os
+import re
 import signal
 import sys
 import threading
@@ -20,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from napari_gempick.model.declaration import declarations
-from napari_gempick.model.errors import Cancelled, GempickError
+from napari_gempick.model.errors import Cancelled, GempickError, SettingsError
 from napari_gempick.model.settings import PickSettings
 from napari_gempick.model.values import Named
 
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
     from pydantic import BaseModel
 
+    from napari_gempick.io.formats import Format
     from napari_gempick.model.declaration import Declared
 
 
@@ -165,6 +167,12 @@ pool_option = click.option(
     is_flag=True,
     help="With --threshold auto: one threshold for each view, from the scores of all micrographs together.",
 )
+no_shifts_option = click.option(
+    "--no-shifts",
+    is_flag=True,
+    help="Leave the coordinates of refined particles as they are; otherwise rlnOriginXAngst and rlnOriginYAngst are "
+    "subtracted, as RELION does when it extracts again.",
+)
 
 
 class SettingOption(click.Option):
@@ -210,6 +218,49 @@ def settings_options(
 def given(values: dict[str, Any]) -> dict[str, Any]:
     """Return the settings that were given on the command line."""
     return {name: value for name, value in values.items() if value is not None and value != ()}
+
+
+def run_settings(
+    options: dict[str, Any], config: Path | None, *, overwrite: bool, resume: bool, pooled: bool
+) -> PickSettings:
+    """Return the settings of a run, from its options and the file of --config.
+
+    Raises
+    ------
+    SettingsError
+        A setting is wrong, or options contradict each other.
+    """
+    from napari_gempick.model.settings import make_settings
+    from napari_gempick.results.run_file import merged, read_settings
+
+    if overwrite and resume:
+        raise SettingsError("--overwrite and --resume cannot be combined; give only one.")
+    settings = merged(make_settings, read_settings, config, given(options))
+    if settings.ctf is not None and options["contrast"] is not None:
+        raise SettingsError("The CTF gives the sign of the templates; omit --contrast, or --ctf.")
+    if pooled and None not in settings.thresholds.all:
+        raise SettingsError("--pool chooses automatic thresholds; give --threshold auto, or leave it out.")
+    return settings
+
+
+def parse_shape(context: click.Context, option: click.Parameter, value: str | None) -> tuple[int, int] | None:
+    """Read NY,NX."""
+    if value is None:
+        return None
+    found = re.fullmatch(r"([1-9]\d*),([1-9]\d*)", value)
+    if found is None:
+        raise click.BadParameter(f"{value!r} is not NY,NX, rows and columns, such as 4096,5760.", context, option)
+    return int(found[1]), int(found[2])
+
+
+def parse_format(context: click.Context, option: click.Parameter, value: str | None) -> Format | None:
+    """Read the name of a coordinate format."""
+    from napari_gempick.io.formats import format_named
+
+    try:
+        return None if value is None else format_named(value)
+    except SettingsError as error:
+        raise click.BadParameter(error.sentence, context, option) from error
 
 
 class VariadicCommand(click.Command):

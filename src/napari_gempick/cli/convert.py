@@ -15,11 +15,13 @@ from napari_gempick.cli.common import (
     command_errors,
     given,
     json_option,
+    no_shifts_option,
+    parse_format,
+    parse_shape,
     print_json,
     say,
     settings_options,
 )
-from napari_gempick.cli.options import NO_SHIFTS, parse_format, parse_shape
 from napari_gempick.io.formats import FORMATS
 from napari_gempick.model.errors import ProofError
 from napari_gempick.model.values import counted
@@ -86,7 +88,7 @@ _PROVING = ("templates", "template_pixel_size", "mask", "diameter", "contrast")
 @click.option("--box", type=click.IntRange(min=1), metavar="PX", help="Box size of OUT. [px of OUT; default: as in IN]")
 @settings_options(_PROVING)
 @click.option("--no-proof", is_flag=True, help="Do not check whether the result points at the particles.")
-@click.option("--no-shifts", is_flag=True, help=NO_SHIFTS)
+@no_shifts_option
 @click.option(
     "--filament-spacing",
     type=click.FloatRange(min=0, min_open=True),

@@ -9,19 +9,26 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from napari_gempick.cli.common import EXIT_SOME_FAILED, command_errors, json_option, print_json, say
-from napari_gempick.cli.options import parse_format, parse_shape
+from napari_gempick.cli.common import (
+    EXIT_SOME_FAILED,
+    command_errors,
+    json_option,
+    parse_format,
+    parse_shape,
+    print_json,
+    say,
+)
 from napari_gempick.evaluation import compare, metrics
 from napari_gempick.evaluation.evaluate import (
     OUTPUTS,
     Evaluated,
     evaluate_set,
     recall_rows,
-    refuse_existing,
     some,
     write_report,
 )
 from napari_gempick.evaluation.matching import Rules
+from napari_gempick.io.atomic import refuse_existing
 from napari_gempick.io.coordinates import TRUTH_FILES, read_entries
 from napari_gempick.model.errors import SettingsError
 from napari_gempick.model.values import Named, counted
@@ -143,7 +150,7 @@ def command(
         compare_and_print(_named(paths), tolerance, export_to, export_format, overwrite=overwrite, as_json=as_json)
         return 0
     if output is not None:
-        refuse_existing(output, overwrite)
+        refuse_existing((output / name for name in OUTPUTS), overwrite, "another folder")
     rules = Rules(tolerance, edge, tolerance if ignore_radius is None else ignore_radius)
     truths = read_entries(Path(paths[-1]), TRUTH_FILES).entries
     sets = {}

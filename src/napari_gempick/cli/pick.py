@@ -13,12 +13,12 @@ from napari_gempick.cli.common import (
     command_errors,
     config_option,
     exit_status,
-    given,
     interruptible,
     json_option,
     pool_option,
     print_json,
     print_picks,
+    run_settings,
     say,
     settings_options,
 )
@@ -53,20 +53,11 @@ def command(
     run.json. Scores are normalised cross-correlations between -1 and 1.
     """
     from napari_gempick.io.listing import find_micrographs
-    from napari_gempick.model.errors import SettingsError
-    from napari_gempick.model.settings import make_settings
-    from napari_gempick.results.run_file import merged, read_settings
     from napari_gempick.results.whole_run import own_folders
     from napari_gempick.workflows.pick import pick_files
     from napari_gempick.workflows.retune import retune
 
-    if overwrite and resume:
-        raise SettingsError("--overwrite and --resume cannot be combined; give only one.")
-    settings = merged(make_settings, read_settings, config, given(options))
-    if settings.ctf is not None and options["contrast"] is not None:
-        raise SettingsError("The CTF gives the sign of the templates; omit --contrast, or --ctf.")
-    if pooled and None not in settings.thresholds.all:
-        raise SettingsError("--pool chooses automatic thresholds; give --threshold auto, or leave it out.")
+    settings = run_settings(options, config, overwrite=overwrite, resume=resume, pooled=pooled)
     notes: list[str] = []
     files = find_micrographs(micrographs, skip=own_folders(output), notify=notes.append)
     for note in notes:

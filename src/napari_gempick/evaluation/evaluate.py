@@ -21,7 +21,7 @@ from napari_gempick.io.atomic import write_text
 from napari_gempick.io.coordinates import PICK_FILES, REPORT, Entry, pair, read_candidates, read_entries
 from napari_gempick.io.images.frames import from_bottom
 from napari_gempick.io.images.micrograph import open_image
-from napari_gempick.model.errors import InputError, OutputError, SettingsError
+from napari_gempick.model.errors import InputError, SettingsError
 from napari_gempick.results.run_file import NoResults, read_run
 from napari_gempick.results.run_rows import FROM_BOTTOM
 
@@ -251,14 +251,6 @@ def settled(entry: Entry, micrograph: Path | None = None, size: tuple[int, int] 
 
 
 OUTPUTS = (REPORT, "matches.csv", "pr.csv", "roc.csv", "pr.png", "roc.png")
-
-
-def refuse_existing(output: Path, overwrite: bool) -> None:
-    """Raise OutputError where a file of a report is there already, unless it may be replaced."""
-    for name in OUTPUTS:
-        if (output / name).exists() and not overwrite:
-            path = output / name
-            raise OutputError(f"{path} exists already; add --overwrite or choose another folder.", path)
 
 
 def write_report(output: Path, result: dict[str, Any], sets: dict[str, Evaluated]) -> None:

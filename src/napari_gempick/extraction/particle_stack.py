@@ -18,7 +18,7 @@ from mrcfile.dtypes import HEADER_DTYPE
 from mrcfile.utils import machine_stamp_from_byte_order
 from pydantic import BaseModel, ConfigDict, NonNegativeFloat, NonNegativeInt
 
-from napari_gempick.io.atomic import atomic_path
+from napari_gempick.io.atomic import atomic_path, refuse_existing
 from napari_gempick.io.images.mrc import LABEL
 from napari_gempick.io.images.mrc_layout import HEADER_BYTES
 from napari_gempick.io.reading import checked, readable
@@ -74,9 +74,8 @@ class ParticleStack:
         self._side, self._dtype = side, np.dtype(dtype)
         self._folder = path.with_name(path.name + _PARTIAL)
         self.done: list[dict[str, Any]] = []
-        for file in (self.path, self.star):
-            if file.exists() and not overwrite and not (file == self.path and resume and self._half_finished()):
-                raise OutputError(f"{file} exists already; add --overwrite or choose another name.", file)
+        taken_back = self.path.exists() and resume and not overwrite and self._take_back_images()
+        refuse_existing([self.star] if taken_back else [self.path, self.star], overwrite)
         if self._folder.exists() and not (resume or overwrite):
             raise OutputError(
                 f"{self._folder} is what an interrupted extraction left; add --resume to continue it, or --overwrite "
@@ -99,10 +98,10 @@ class ParticleStack:
                 f"Cannot write {path}: {error.strerror or error}; choose another folder.", path
             ) from error
 
-    def _half_finished(self) -> bool:
-        """Return whether an earlier run ended after it gave the images their name, before the STAR file got its own.
+    def _take_back_images(self) -> bool:
+        """Move the images back where an earlier run ended between naming them and naming the STAR file.
 
-        The images then go back, so that the end is made again.
+        So the end is made again. Return whether it did.
         """
         images = self._folder / _IMAGES
         if self.star.exists() or images.exists() or not (self._folder / _JOURNAL).exists():

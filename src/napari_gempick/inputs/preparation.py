@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from napari_gempick.engine.matching.read_ahead import Source
     from napari_gempick.engine.preprocess.fourier_filters import Transfer
-    from napari_gempick.io.growing_ctf import GrowingCtf
+    from napari_gempick.io.ctf import GrowingCtf
     from napari_gempick.io.listing import MicrographFile
     from napari_gempick.model.ctf import Ctf
     from napari_gempick.model.settings import PickSettings

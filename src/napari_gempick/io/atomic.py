@@ -173,8 +173,8 @@ def beside(path: Path, ending: str, suffix: str | None = None) -> Path:
     return path.with_name(f"{path.stem}{ending}{path.suffix if suffix is None else suffix}")
 
 
-def refuse_existing(paths: Iterable[Path], overwrite: bool) -> None:
-    """Refuse to replace files.
+def refuse_existing(paths: Iterable[Path], overwrite: bool, instead: str = "another name") -> None:
+    """Refuse to replace files; the error advises to choose `instead`.
 
     Raises
     ------
@@ -183,4 +183,4 @@ def refuse_existing(paths: Iterable[Path], overwrite: bool) -> None:
     """
     for path in paths:
         if path.exists() and not overwrite:
-            raise OutputError(f"{path} exists already; add --overwrite or choose another name.", path)
+            raise OutputError(f"{path} exists already; add --overwrite or choose {instead}.", path)

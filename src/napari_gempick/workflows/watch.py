@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_gempick.io.arrivals import Arrivals
-from napari_gempick.io.growing_ctf import GrowingCtf
+from napari_gempick.io.ctf import GrowingCtf
 from napari_gempick.model.errors import Cancelled, GempickError, InputError, OutputError, SettingsError
 from napari_gempick.results.log_file import logged, logged_in
 from napari_gempick.results.run_rows import micrograph_of, table_of
