@@ -16,7 +16,10 @@ from click.testing import CliRunner
 from napari_gempick.cli import main
 from napari_gempick.extraction.extract import Extraction, extract
 from napari_gempick.extraction.settings import make_extract_settings
-from napari_gempick.io.coordinates import read_coordinates, write_autopick, write_csv
+from napari_gempick.io.coordinates import read_coordinates
+from napari_gempick.io.formats import PicksInfo
+from napari_gempick.io.formats.relion import write_autopick
+from napari_gempick.io.formats.table import write_table
 from napari_gempick.io.stack import write_mrc
 from napari_gempick.io.star import write_tables
 from napari_gempick.model.errors import Cancelled
@@ -168,7 +171,7 @@ def test_the_edge_is_a_choice(work: Path) -> None:
     x, y = np.array([5.0, 75.0, 149.0, 200.0]), np.array([60.0, 60.0, 119.0, 60.0])
     whole = np.zeros(4, np.int32)
     picks = Picks(x, y, whole, whole, np.ones(4, "f4"), whole, whole, whole, np.full(4, np.nan))
-    write_csv("mic.csv", picks)
+    write_table("mic.csv", picks, PicksInfo())
     report = run("mics/grid2/mic.mrc", "mic.csv", "--box", "32", "-o", "p.mrcs")
     assert (report["particles"], report["at_edge"], report["outside"]) == (1, 2, 1)
     padded = run("mics/grid2/mic.mrc", "mic.csv", "--box", "32", "--edge", "pad", "--no-normalize", "-o", "q.mrcs")

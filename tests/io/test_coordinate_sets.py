@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from napari_gempick.io.coordinates import PICK_FILES, find_files, read_entries, write_autopick_index
+from napari_gempick.io.coordinates import PICK_FILES, find_files, read_entries
 from napari_gempick.io.formats import FORMATS, PicksInfo
 from napari_gempick.io.formats.base import stem_of
+from napari_gempick.io.formats.relion import write_autopick_index
 from napari_gempick.model.errors import InputError
 
 if TYPE_CHECKING:

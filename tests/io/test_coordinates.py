@@ -10,14 +10,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from napari_gempick.io.coordinates import (
-    read_autopick_index,
-    read_coordinates,
-    write_autopick,
-    write_autopick_index,
-    write_box,
-    write_csv,
-)
+from napari_gempick.io.coordinates import read_coordinates
+from napari_gempick.io.formats import PicksInfo
+from napari_gempick.io.formats.eman1 import write_boxes
+from napari_gempick.io.formats.relion import read_autopick_index, write_autopick, write_autopick_index
+from napari_gempick.io.formats.table import write_table
 from napari_gempick.io.star import read_table
 from napari_gempick.model.errors import InputError, OutputError, SettingsError
 from napari_gempick.model.picks import Picks
@@ -104,7 +101,7 @@ def test_autopick_round_trip(tmp_path: Path, given_picks: Picks) -> None:
 @given(picks())
 def test_csv_round_trip(tmp_path: Path, given_picks: Picks) -> None:
     names = ("side, long", 'the "top"', "ü")
-    write_csv(tmp_path / "m.csv", given_picks, names)
+    write_table(tmp_path / "m.csv", given_picks, PicksInfo(view_names=names))
     read = read_coordinates(tmp_path / "m.csv")
     np.testing.assert_allclose(read.picks.x, given_picks.x, atol=5.1e-4)
     np.testing.assert_array_equal(read.picks.score, given_picks.score)
@@ -116,14 +113,14 @@ def test_csv_round_trip(tmp_path: Path, given_picks: Picks) -> None:
 def test_box_corners_are_whole_and_the_centre_is_pixel_half_the_size(
     tmp_path: Path, some_picks: Picks, box_size: int
 ) -> None:
-    write_box(tmp_path / "m.box", some_picks, box_size)
+    write_boxes(tmp_path / "m.box", some_picks, PicksInfo(box_size=box_size))
     rows = [line.split() for line in (tmp_path / "m.box").read_text().splitlines()]
     assert rows[0] == [str(10 - 50), str(20 - 50), str(box_size), str(box_size)]
     read = read_coordinates(tmp_path / "m.box").picks
     assert read.x.tolist() == [10, 300, 8]
     assert read.y.tolist() == [20, 0, 4095]
     with pytest.raises(SettingsError, match="need a box size"):
-        write_box(tmp_path / "m.box", some_picks, None)
+        write_boxes(tmp_path / "m.box", some_picks, PicksInfo(box_size=None))
 
 
 def test_box_files_of_other_programs(tmp_path: Path) -> None:
@@ -196,7 +193,7 @@ def test_hand_picks_are_written_as_relion_writes_them(tmp_path: Path) -> None:
     table = read_table(tmp_path / "m.star")
     assert (table["rlnAutopickFigureOfMerit"], table["rlnAnglePsi"]) == (["-999"], ["-999.000"])
     assert table["rlnClassNumber"] == ["0"]
-    write_csv(tmp_path / "m.csv", read.picks, read.view_names)
+    write_table(tmp_path / "m.csv", read.picks, PicksInfo(view_names=read.view_names))
     assert (tmp_path / "m.csv").read_text() == "x,y,score,view,psi,template\n1.000,2.000,,particle,,\n"
 
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from napari_gempick.io.coordinates import common_ending
 from napari_gempick.io.formats.base import stem_of
 from napari_gempick.io.reading import parsing, readable
-from napari_gempick.io.star import read_tables, read_text
+from napari_gempick.io.star import number_or_nan, read_tables, read_text
 from napari_gempick.model.ctf import Ctf
 from napari_gempick.model.errors import GempickError, InputError
 
@@ -98,12 +98,12 @@ class CtfTable:
         if rows is None:
             raise InputError(f"{path} has no table with {', '.join(sorted(needed))}; give micrographs_ctf.star.", path)
         optics = tables.get("optics", {})
-        values = {key: [_number(text) for text in rows[label]] for key, label in _DEFOCUS.items()}
+        values = {key: [number_or_nan(text) for text in rows[label]] for key, label in _DEFOCUS.items()}
         for key, label in _OPTICS.items():
             if label in rows:
-                values[key] = [_number(text) for text in rows[label]]
+                values[key] = [number_or_nan(text) for text in rows[label]]
             elif label in optics and _GROUP in optics and _GROUP in rows:
-                of_group = dict(zip(optics[_GROUP], (_number(text) for text in optics[label]), strict=True))
+                of_group = dict(zip(optics[_GROUP], (number_or_nan(text) for text in optics[label]), strict=True))
                 missing = set(rows[_GROUP]) - of_group.keys()
                 if missing:
                     raise InputError(f"{path} has no optics group {min(missing)}; correct its first table.", path)
@@ -111,7 +111,7 @@ class CtfTable:
             else:
                 raise InputError(f"{path} has no {label}, neither in its rows nor for optics groups; add it.", path)
         if _PHASE in rows:
-            values["phase_shift"] = [_number(text) for text in rows[_PHASE]]
+            values["phase_shift"] = [number_or_nan(text) for text in rows[_PHASE]]
         seen: set[str] = set()
         for number, name in enumerate(rows[_NAME]):
             if name in seen:
@@ -170,13 +170,6 @@ class CtfTable:
         if isinstance(found, InputError):
             raise InputError(found.sentence, micrograph)
         return found
-
-
-def _number(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        return math.nan
 
 
 _HEAD = re.compile(rb"\s*# Output from CTFFind\b", re.IGNORECASE)

@@ -150,8 +150,8 @@ def _overlay(report: RunReport) -> str:
     )
 
 
-def _svg(content: Iterable[str], height: float = _HEIGHT) -> str:
-    return f"<svg viewBox='0 0 {_WIDTH} {height:g}' role='img'>{''.join(content)}</svg>"
+def _svg(content: Iterable[str]) -> str:
+    return f"<svg viewBox='0 0 {_WIDTH} {_HEIGHT}' role='img'>{''.join(content)}</svg>"
 
 
 def _text(x: float, y: float, text: str, anchor: str = "middle", style: str = "") -> str:

@@ -15,7 +15,8 @@ from napari_gempick.engine.picking.peaks import Selection, find_peaks, select
 from napari_gempick.inputs.preparation import edited_remarks, found_mask, read_exclusion
 from napari_gempick.io.atomic import write_text
 from napari_gempick.io.candidates import Candidates, read_candidates, write_candidates
-from napari_gempick.io.coordinates import FORMATS, PicksInfo, write_autopick_index
+from napari_gempick.io.formats import FORMATS, PicksInfo
+from napari_gempick.io.formats.relion import write_autopick_index
 from napari_gempick.io.images.frames import from_bottom
 from napari_gempick.io.images.mrc import write_mrc
 from napari_gempick.io.micrograph_names import Known, shown

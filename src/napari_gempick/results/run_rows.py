@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_gempick.io.coordinates import FORMATS
+from napari_gempick.io.formats import FORMATS
 from napari_gempick.io.formats.base import ASSUMED
 from napari_gempick.io.formats.relion import PARTICLES
 from napari_gempick.io.images.frames import note

@@ -211,7 +211,7 @@ class Picking:
         cancel: threading.Event | None = None,
         notes: Sequence[str] = (),
         notify: Callable[[str], None],
-        stage: Callable[[str], None],
+        stage: Callable[[str], None] = lambda text: None,
         ctf: GrowingCtf | None = None,
         devices: Sequence[Device] | None = None,
     ) -> None:

@@ -1,6 +1,6 @@
 """The MPI program: `mpiexec -n RANKS python -m mpi4py -m napari_gempick.cluster.mpi JOBDIR`.
 
-Each rank computes on threads of its own while its main thread talks to the others (see conductor). A rank that dies
+Each rank computes on threads of its own while its main thread talks to the others (see progress). A rank that dies
 ends the job; what is finished stays, and the next submission continues from there.
 """
 

@@ -168,7 +168,7 @@ class Together:
             raise InputError(facts["error"])
         shape = (int(facts["shape"][0]), int(facts["shape"][1]))
         pixels = None if source is None else source.image
-        image = self._exchange(scheduler.array_of(node, pixels, shape, "float32"))
+        image = self._exchange(scheduler.array_of(node, pixels, shape))
         if source is not None:
             return source
         grid = choose_grid(settings, shape, facts["pixel"])
