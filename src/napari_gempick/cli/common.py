@@ -306,7 +306,7 @@ class VariadicCommand(click.Command):
 
 
 class ProgressPrinter:
-    """Progress with time left: a bar on a terminal, otherwise a plain line every few seconds; all on stderr."""
+    """Progress with time left, for a `with` block: a bar on a terminal, else a line every 10 s; all on stderr."""
 
     EVERY_SECONDS = 10.0
 
@@ -340,8 +340,10 @@ class ProgressPrinter:
             left = (now - self._start) * (1 - share) / share
             say(f"{what or self._label}: {100 * share:.0f} %, {left:.0f} s left")
 
-    def close(self) -> None:
-        """Remove the bar."""
+    def __enter__(self) -> ProgressPrinter:
+        return self
+
+    def __exit__(self, *_: object) -> None:
         if self._bar is not None:
             self._bar.stop()
 

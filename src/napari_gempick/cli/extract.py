@@ -94,12 +94,8 @@ def command(
         overwrite,
         shifts=not no_shifts,
     )
-    printer = ProgressPrinter("Extracting")
-    try:
-        with interruptible() as cancel:
-            report = extract(what, cancel=cancel, progress=printer.update)
-    finally:
-        printer.close()
+    with ProgressPrinter("Extracting") as printer, interruptible() as cancel:
+        report = extract(what, cancel=cancel, progress=printer.update)
     for sentence in (*(one["error"] for one in report["failed"]), *report["notes"]):
         say(sentence)
     if as_json:

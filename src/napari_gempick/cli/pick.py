@@ -62,29 +62,25 @@ def command(
     files = find_micrographs(micrographs, skip=own_folders(output), notify=notes.append)
     for note in notes:
         say(note)
-    printer = ProgressPrinter("Picking")
+    with ProgressPrinter("Picking") as printer, interruptible() as cancel:
 
-    def show(progress: Progress) -> None:
-        what = f"Picking {min(progress.finished + 1, progress.total)} of {progress.total}"
-        printer.update((progress.finished + progress.share) / progress.total, what)
+        def show(progress: Progress) -> None:
+            what = f"Picking {min(progress.finished + 1, progress.total)} of {progress.total}"
+            printer.update((progress.finished + progress.share) / progress.total, what)
 
-    try:
-        with interruptible() as cancel:
-            run = pick_files(
-                settings,
-                files,
-                output,
-                overwrite=overwrite,
-                resume=resume,
-                cancel=cancel,
-                progress=show,
-                notes=notes,
-                notify=say,
-            )
-            if pooled:
-                run = retune(output, {}, say, pooled=True)
-    finally:
-        printer.close()
+        run = pick_files(
+            settings,
+            files,
+            output,
+            overwrite=overwrite,
+            resume=resume,
+            cancel=cancel,
+            progress=show,
+            notes=notes,
+            notify=say,
+        )
+        if pooled:
+            run = retune(output, {}, say, pooled=True)
     for hint in run["hints"]:
         say(hint)
     if as_json:

@@ -33,11 +33,8 @@ def command(folder: Path, output: Path | None, particles: int, overwrite: bool, 
     """
     from napari_gempick.report.gather import report
 
-    printer = ProgressPrinter("Report")
-    try:
+    with ProgressPrinter("Report") as printer:
         made = report(folder, output, particles=particles, overwrite=overwrite, progress=printer.update)
-    finally:
-        printer.close()
     for sentence in made["notes"]:
         say(sentence)
     if as_json:

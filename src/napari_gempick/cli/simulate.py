@@ -58,14 +58,11 @@ def command(output: Path, overwrite: bool, as_json: bool, **options: Any) -> Non
     files += [f"{kind}_{view}.mrc" for kind in ("template", "mask") for view in VIEWS]
     files += [MAP_FILE, CTF_FILE, SETTINGS_FILE]
     refuse_existing((output / file for file in files), overwrite, "another folder")
-    progress = ProgressPrinter("Simulating")
     micrographs = []
-    try:
+    with ProgressPrinter("Simulating") as progress:
         for index, name in enumerate(names):
             micrographs.append(_write_micrograph(output, name, settings, index))
             progress.update((index + 1) / len(names))
-    finally:
-        progress.close()
     for view in VIEWS:
         write_mrc(output / f"template_{view}.mrc", simulate.template(view, settings), settings.template_spacing)
         write_mrc(output / f"mask_{view}.mrc", simulate.mask(view, settings), settings.template_spacing)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -22,6 +21,7 @@ from napari_gempick.io.images.mrc import write_mrc
 from napari_gempick.io.micrograph_names import Known, shown
 from napari_gempick.model.declaration import names_with
 from napari_gempick.model.errors import GempickError, OutputError, ProofError, SettingsError
+from napari_gempick.model.geometry import box_over_diameter
 from napari_gempick.model.settings import PickSettings
 from napari_gempick.model.values import AUTO, LEARNED
 from napari_gempick.results.run_file import RUN_FILE, read_run
@@ -65,7 +65,6 @@ POOLED, CHOSEN = "pooled", ("threshold", "fdr")
 """In run.json after `--pool`: the settings, of those named, that chose the numbers which stand in their place."""
 INDEX_FILE = "autopick.star"
 FRAME = "x and y count pixels from 0; row 0 is the first row of the micrograph's file, unless y_from_last_row says so"
-BOX_OVER_DIAMETER = 1.5
 
 
 class Results:
@@ -394,8 +393,3 @@ class Results:
         }
         write_text(self.folder / RUN_FILE, json.dumps(run, indent=1, ensure_ascii=False) + "\n")
         return run
-
-
-def box_over_diameter(diameter: float, pixel_size: float) -> int:
-    """Return the box size of a particle in pixels: 1.5 diameters (Å), even; `pixel_size` in Å."""
-    return 2 * math.ceil(BOX_OVER_DIAMETER * diameter / pixel_size / 2)

@@ -19,8 +19,8 @@ from napari_gempick.io.formats.relion import says_from_bottom
 from napari_gempick.io.images.frames import from_bottom
 from napari_gempick.io.images.micrograph import read_micrograph, require_pixel_size
 from napari_gempick.model.errors import GempickError, ProofError
+from napari_gempick.model.geometry import BOX_OVER_DIAMETER
 from napari_gempick.model.picks import Places
-from napari_gempick.results.folder import BOX_OVER_DIAMETER
 from napari_gempick.verification.coordinate_check import ENOUGH, Evidence, Proof, prove
 from napari_gempick.verification.parsers import read_plainly
 
