@@ -20,8 +20,8 @@ from napari_gempick.evaluation.metrics import better_reading, score_curve
 from napari_gempick.io.atomic import write_text
 from napari_gempick.io.candidates import read_candidates
 from napari_gempick.io.coordinates import PICK_FILES, REPORT, Entry, pair, read_entries
-from napari_gempick.io.images.frames import from_bottom
 from napari_gempick.io.images.micrograph import open_image
+from napari_gempick.io.images.row_order import from_bottom
 from napari_gempick.model.errors import InputError, SettingsError
 from napari_gempick.results.run_file import NoResults, read_run
 from napari_gempick.results.run_rows import FROM_BOTTOM

@@ -18,8 +18,8 @@ from napari_gempick.extraction.particle_stack import ParticleStack, is_finished
 from napari_gempick.extraction.particle_star import ParticleRows
 from napari_gempick.io.formats.coordinate_set import ReadOptions
 from napari_gempick.io.formats.relion import PARTICLES
-from napari_gempick.io.images.frames import FLIP, from_bottom
 from napari_gempick.io.images.micrograph import open_image, read_micrograph, require_pixel_size
+from napari_gempick.io.images.row_order import FLIP, from_bottom
 from napari_gempick.io.micrograph_names import MicrographTable, shown
 from napari_gempick.io.star import read_table
 from napari_gempick.model.errors import Cancelled, GempickError, InputError, OutputError, SettingsError

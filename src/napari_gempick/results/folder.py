@@ -16,8 +16,8 @@ from napari_gempick.io.atomic import write_text
 from napari_gempick.io.candidates import Candidates, read_candidates, write_candidates
 from napari_gempick.io.formats import FORMATS, PicksInfo
 from napari_gempick.io.formats.relion import write_autopick_index
-from napari_gempick.io.images.frames import from_bottom
 from napari_gempick.io.images.mrc import write_mrc
+from napari_gempick.io.images.row_order import from_bottom
 from napari_gempick.io.micrograph_names import Known, shown
 from napari_gempick.model.declaration import names_with
 from napari_gempick.model.errors import GempickError, OutputError, ProofError, SettingsError
@@ -310,7 +310,7 @@ class Results:
         return known
 
     def from_bottom(self, micrograph: MicrographFile) -> list[str]:
-        """Return the formats whose files count y from the last row of this micrograph (io.images.frames)."""
+        """Return the formats whose files count y from the last row of this micrograph (io.images.row_order)."""
         return [name for name in formats_of(self._settings) if from_bottom(name, micrograph.path)]
 
     def check_floor(self, micrograph: MicrographFile, candidates: Candidates) -> None:

@@ -10,8 +10,8 @@ import numpy as np
 from napari_gempick.io.formats import FORMATS
 from napari_gempick.io.formats.base import ASSUMED
 from napari_gempick.io.formats.relion import PARTICLES
-from napari_gempick.io.images.frames import note
 from napari_gempick.io.images.micrograph import LIST, plausible
+from napari_gempick.io.images.row_order import note
 from napari_gempick.io.listing import MicrographFile
 from napari_gempick.io.micrograph_names import MicrographTable
 from napari_gempick.model.errors import SettingsError

@@ -16,8 +16,8 @@ from napari_gempick.inputs.views import read_views
 from napari_gempick.io.atomic import staged
 from napari_gempick.io.formats import FORMATS, format_of
 from napari_gempick.io.formats.relion import says_from_bottom
-from napari_gempick.io.images.frames import from_bottom
 from napari_gempick.io.images.micrograph import read_micrograph, require_pixel_size
+from napari_gempick.io.images.row_order import from_bottom
 from napari_gempick.model.errors import GempickError, ProofError
 from napari_gempick.model.geometry import BOX_OVER_DIAMETER
 from napari_gempick.model.picks import Places

@@ -16,8 +16,8 @@ from napari_gempick.io.atomic import beside, refuse_existing
 from napari_gempick.io.coordinates import PICK_FILES, TRUTH_FILES, common_ending, read_entries
 from napari_gempick.io.formats.eman2 import EMAN2, possible_names
 from napari_gempick.io.formats.relion import PARTICLES
-from napari_gempick.io.images.frames import FLIP, from_bottom
 from napari_gempick.io.images.micrograph import as_float32, read_micrograph, require_pixel_size
+from napari_gempick.io.images.row_order import FLIP, from_bottom
 from napari_gempick.io.listing import MicrographFile, as_micrographs
 from napari_gempick.io.micrograph_names import shown
 from napari_gempick.io.stack import AS_IN_MICROGRAPHS, write_mrc

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from napari_gempick.io.formats import PicksInfo, format_named
-from napari_gempick.io.images.frames import from_bottom, note
+from napari_gempick.io.images.row_order import from_bottom, note
 from napari_gempick.io.micrograph_names import shown
 from napari_gempick.model.errors import ProofError
 from napari_gempick.results.coordinate_files import OutputFiles

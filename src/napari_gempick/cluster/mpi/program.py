@@ -1,6 +1,6 @@
 """The MPI program: `mpiexec -n RANKS python -m mpi4py -m napari_gempick.cluster.mpi JOBDIR`.
 
-Each rank computes on threads of its own while its main thread talks to the others (see progress). A rank that dies
+Each rank computes on threads of its own while its main thread talks to the others (see communication). A rank that dies
 ends the job; what is finished stays, and the next submission continues from there.
 """
 
@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any
 
 from napari_gempick.cluster.folder import open_job
 from napari_gempick.cluster.mpi import scheduler
+from napari_gempick.cluster.mpi.communication import Conductor, wait
 from napari_gempick.cluster.mpi.micrographs import unforeseen
 from napari_gempick.cluster.mpi.node import check_world, devices_of_rank, own_cores, visible_gpus
-from napari_gempick.cluster.mpi.progress import Conductor, wait
 from napari_gempick.cluster.mpi.rank import Rank, Unforeseen
 from napari_gempick.device.plan import library_versions
 from napari_gempick.model.errors import DeviceError, GempickError, InputError

@@ -13,6 +13,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from napari_gempick.cluster.mpi import scheduler
+from napari_gempick.cluster.mpi.communication import Conductor
 from napari_gempick.cluster.mpi.micrographs import Worker, unforeseen
 from napari_gempick.cluster.mpi.node import (
     GPU_WEIGHT,
@@ -22,9 +23,8 @@ from napari_gempick.cluster.mpi.node import (
     own_cores,
     visible_gpus,
 )
-from napari_gempick.cluster.mpi.progress import Conductor
 from napari_gempick.cluster.mpi.scheduler import GO_ON, LEAVE, NO_MORE, STOP
-from napari_gempick.cluster.mpi.together import Together
+from napari_gempick.cluster.mpi.shared_search import SharedSearch
 from napari_gempick.cluster.records import RankLog, last_attempt
 from napari_gempick.device.discover import open_devices
 from napari_gempick.device.tiling import CPU_TILING
@@ -187,7 +187,7 @@ class Rank:
 
     def run(self) -> None:
         """Work until nothing is left; raises what ended this rank's work, when something did."""
-        work = Together(self).run if self.in_step else self._one_by_one
+        work = SharedSearch(self).run if self.in_step else self._one_by_one
         thread = threading.Thread(target=self._guarded, args=(work,), daemon=True)
         thread.start()
         try:

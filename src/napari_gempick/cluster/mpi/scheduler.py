@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_gempick.cluster.mpi.progress import wait
+from napari_gempick.cluster.mpi.communication import wait
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from napari_gempick.io.formats.coordinate_set import ReadOptions
-from napari_gempick.io.images.frames import carried
+from napari_gempick.io.images.row_order import carried
 from napari_gempick.io.reading import parsing
 from napari_gempick.io.star import formatted
 from napari_gempick.model.errors import SettingsError
@@ -151,7 +151,7 @@ class Format:
         Raises
         ------
         SettingsError
-            The format or its row order (io.images.frames) needs something that `info` does not have.
+            The format or its row order (io.images.row_order) needs something that `info` does not have.
         OutputError
             The file cannot be written.
         """

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_gempick.io.images.frames import carried
+from napari_gempick.io.images.row_order import carried
 from napari_gempick.io.names import check_name
 from napari_gempick.io.star import parse_numbers
 from napari_gempick.model.errors import InputError, SettingsError
@@ -123,7 +123,7 @@ class CoordinateSet:
         Parameters
         ----------
         micrograph : str or Path
-            Its name with the suffix, which tells whether the program turns it upside down (io.images.frames).
+            Its name with the suffix, which tells whether the program turns it upside down (io.images.row_order).
         shape : (ny, nx) or None
             Of the grid that the coordinates refer to, px.
         path : str or Path

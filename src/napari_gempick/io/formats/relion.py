@@ -16,7 +16,7 @@ import numpy as np
 
 from napari_gempick.io.formats.base import ASSUMED, CTF, GROUP_NAME, Format, exact, fixed, lost, turned, unknown_as
 from napari_gempick.io.formats.coordinate_set import NO_VIEW, UNKNOWN, CoordinateSet, assemble, column, some_column
-from napari_gempick.io.images.frames import FLIP, from_bottom
+from napari_gempick.io.images.row_order import FLIP, from_bottom
 from napari_gempick.io.reading import readable
 from napari_gempick.io.star import parse_tables, read_table, read_text, write_tables
 from napari_gempick.model.errors import InputError

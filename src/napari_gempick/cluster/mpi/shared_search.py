@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from napari_gempick.io.listing import MicrographFile
 
 
-class Together:
+class SharedSearch:
     """The work of one rank on micrographs that all ranks search.
 
     Parameters
