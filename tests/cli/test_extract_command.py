@@ -116,7 +116,7 @@ def test_any_number_of_threads_and_any_interruption_give_the_same_bytes(work: Pa
     assert Path("t4/p.mrcs").read_bytes() == Path("t1/p.mrcs").read_bytes()
     assert Path("t4/p.star").read_text() == Path("t1/p.star").read_text().replace("@t1/", "@t4/")
     assert sorted(path.name for path in Path("t4").iterdir()) == ["p.mrcs", "p.star"]
-    assert "exists already" in run("mics", "picks", *options, "-o", "t4/p.mrcs", status=2)["error"]
+    assert "already exists" in run("mics", "picks", *options, "-o", "t4/p.mrcs", status=2)["error"]
 
 
 MICROGRAPHS = """
@@ -272,7 +272,7 @@ def test_resuming_what_is_finished_is_no_error(work: Path) -> None:
     before = Path("p.mrcs").stat().st_mtime_ns
     again = run("mics", "picks", "--box", "33", "-o", "p.mrcs", "--resume")
     assert (again["particles"], again["micrographs"]) == (report["particles"], 3)
-    assert "complete already" in again["notes"][0] and Path("p.mrcs").stat().st_mtime_ns == before
+    assert "already complete" in again["notes"][0] and Path("p.mrcs").stat().st_mtime_ns == before
     assert (
         "boxes of 33 x 33 pixels and not of 35"
         in run("mics", "picks", "--box", "35", "-o", "p.mrcs", "--resume", status=2)["error"]

@@ -161,7 +161,7 @@ def test_ranks_that_do_not_see_each_other_are_refused(make):
     job = make(launcher_option=("--mpi=none",))
     number = submit_job(job).job_id
     until(lambda: not in_queue(number), job)
-    assert output(job).count("4 MPI ranks were promised but MPI knows 1") >= 1
+    assert output(job).count("4 MPI ranks were expected, but MPI reports 1") >= 1
     assert not (job / "results").exists()
 
 

@@ -217,10 +217,10 @@ def test_truth_tables(tmp_path: Path, delimiter: str) -> None:
         ("t.csv", "1,2\n3,4\n", "no header"),
         ("t.csv", "x,y\n1,2\n3\n", "row 2 has 1 values, but the header has 2"),
         ("t.csv", "x,y\n1,two\n", "the column y in row 1 is 'two'"),
-        ("t.csv", "x,y\n1,\n", "row 1 has no possible position"),
-        ("t.csv", "x,y\n1,1e300\n", "row 1 has no possible position"),
+        ("t.csv", "x,y\n1,\n", "row 1 has an impossible position"),
+        ("t.csv", "x,y\n1,1e300\n", "row 1 has an impossible position"),
         ("t.star", "data_\nloop_\n_rlnMicrographName\na\n", "no table with _rlnCoordinateX"),
-        ("t.star", "data_\nloop_\n_rlnCoordinateX\n_rlnCoordinateY\n1 nan\n", "row 1 has no possible"),
+        ("t.star", "data_\nloop_\n_rlnCoordinateX\n_rlnCoordinateY\n1 nan\n", "row 1 has an impossible"),
         ("t.xyz", "{}", r"no suffix of a coordinate format \(.*\.box.*\.csv.*\.star"),
     ],
 )

@@ -1,6 +1,6 @@
 """What the sub-commands share: errors as sentences, JSON output, options made from the settings, progress.
 
-Ctrl-C and SIGTERM while a command works: what is in hand is finished or given up, and a second one ends at once.
+Ctrl-C or SIGTERM ends a command after the current piece of work, or cancels that; a second one ends it at once.
 """
 
 from __future__ import annotations
@@ -139,7 +139,7 @@ def _false_picks(row: dict[str, Any]) -> str:
 
 
 def _proof_sentences(rows: list[dict[str, Any]]) -> Iterator[str]:
-    """Say how the coordinates of a run were proved, by the first format of each micrograph that is least sure."""
+    """Say how the coordinates of a run were checked: for each micrograph, by its least certain format."""
     proofs = [sorted(row["proof"].values(), key=lambda text: text.startswith("verified"))[0]
               for row in rows if row.get("proof")]  # fmt: skip
     verified = [text for text in proofs if text.startswith("verified")]

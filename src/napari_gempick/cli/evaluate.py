@@ -60,7 +60,7 @@ if TYPE_CHECKING:
     "--ignore-radius",
     type=click.FloatRange(min=0),
     metavar="PX",
-    help="Picks and particles this near to a particle whose view is `ignore` are not counted. [px; default: the "
+    help="Picks and particles within this distance of one whose view is `ignore` are not counted. [px; default: the "
     "tolerance]",
 )
 @click.option(
@@ -92,7 +92,7 @@ if TYPE_CHECKING:
     "--compare",
     "compared",
     is_flag=True,
-    help="All arguments are sets of picks: compare every two of them, without a ground truth.",
+    help="All arguments are sets of picks: compare each pair of them, without a ground truth.",
 )
 @click.option(
     "--export",
@@ -139,7 +139,7 @@ def command(
     score would give. Picking has no true negatives, so the ROC curve shows recall against the false positives per
     micrograph, and against the false positives over all picks at the lowest threshold.
 
-    With --compare there is no truth, and every two sets are compared: what both have, and what only one has.
+    With --compare there is no ground truth: each pair of sets is compared, what both have and what only one has.
     """
     if len(paths) < 2:
         raise click.UsageError("Give picks and, as the last argument, the truth; or two sets of picks with --compare.")

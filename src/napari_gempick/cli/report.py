@@ -19,7 +19,11 @@ from napari_gempick.model.values import counted
     help="Folder for report.html and particle_sheet.png. [default: DIR]",
 )
 @click.option(
-    "--particles", type=click.IntRange(1, 200), default=24, show_default=True, help="Pictures of particles per view."
+    "--particles",
+    type=click.IntRange(1, 200),
+    default=24,
+    show_default=True,
+    help="Particles shown for each view.",
 )
 @click.option("--overwrite", is_flag=True, help="Replace an earlier report.")
 @json_option

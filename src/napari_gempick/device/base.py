@@ -56,7 +56,7 @@ class TileWorker(Protocol):
     """Where its arrays live."""
 
     def do(self, make: Callable[[], Result]) -> Result:
-        """Return what `make` computes on the device's arrays; it may be called again after lack of memory."""
+        """Return what `make` computes on the device's arrays; it may be called again when memory ran out."""
 
     def spectrum(self, block: Array, precision: str) -> Array:
         """Return the spectrum of a tile, an array of the device (fy, fx); halves or whole ones, as the device likes."""

@@ -147,7 +147,8 @@ class PlanStore:
         except Exception as error:  # a damaged file makes JSON and these lines raise nearly anything
             reason = getattr(error, "reason", None) or error or type(error).__name__
             raise SettingsError(
-                f"The plan file {self.path} cannot be read ({reason}); delete it and it is made again.", self.path
+                f"The plan file {self.path} cannot be read ({reason}); delete it, and the next run makes it again.",
+                self.path,
             ) from error
         self._tiles.update(tiles)
         if wisdom and wisdom != self._wisdom and pyfftw is not None:

@@ -131,7 +131,9 @@ def recall_rows(truths: Sequence[Entry], recall_on: str | None) -> list[NDArray[
         rows.append(np.array([cell == value for cell in cells], np.bool_))
         values.update(cells)
     if values and value not in values:
-        raise SettingsError(f"--recall-on {recall_on}: no truth has this value; there are {some(sorted(values))}.")
+        raise SettingsError(
+            f"--recall-on {recall_on}: no particle of the ground truth has this value, only {some(sorted(values))}."
+        )
     return rows
 
 

@@ -79,7 +79,7 @@ class ParticleStack:
         if self._folder.exists() and not (resume or overwrite):
             raise OutputError(
                 f"{self._folder} is what an interrupted extraction left; add --resume to continue it, or --overwrite "
-                "to begin again.",
+                "to start again.",
                 self._folder,
             )
         self._stats = _Stats()
@@ -127,20 +127,20 @@ class ParticleStack:
         head, *entries = (_line(journal, line) for line in lines)
         if head.get("plan") != plan:
             raise SettingsError(
-                f"{journal} says that other settings or micrographs were begun with; add --overwrite to begin again.",
+                f"{journal} is of an extraction with other settings or micrographs; add --overwrite to start again.",
                 journal,
             )
         images, rows = self._folder / _IMAGES, self._folder / _ROWS
         kept = lines[:1]
         size = HEADER_BYTES, 0
         for line, entry in zip(lines[1:], entries, strict=True):
-            checked(_Entry, entry, journal, "add --overwrite to begin again")
+            checked(_Entry, entry, journal, "add --overwrite to start again")
             pixels, count = entry["images"] - HEADER_BYTES, entry["stats"]["count"]
             each = self._side**2
             if pixels != count * each * self._dtype.itemsize or entry["stats"]["pixels"] != count * each:
-                raise InputError(f"{journal} is damaged; add --overwrite to begin again.", journal)
+                raise InputError(f"{journal} is damaged; add --overwrite to start again.", journal)
             if entry["images"] < size[0] or entry["rows"] < size[1]:
-                raise InputError(f"{journal} is damaged; add --overwrite to begin again.", journal)
+                raise InputError(f"{journal} is damaged; add --overwrite to start again.", journal)
             if entry["images"] > images.stat().st_size or entry["rows"] > rows.stat().st_size:
                 break
             size = entry["images"], entry["rows"]
@@ -272,7 +272,7 @@ def _line(journal: Path, line: bytes) -> dict[str, Any]:
         entry = json.loads(line)
         if isinstance(entry, dict):
             return entry
-    raise InputError(f"{journal} is damaged; add --overwrite to begin again.", journal)
+    raise InputError(f"{journal} is damaged; add --overwrite to start again.", journal)
 
 
 class _Stats:

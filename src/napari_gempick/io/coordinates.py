@@ -31,7 +31,7 @@ PICK_FILES = tuple(f"*{suffix}" for suffix in (*(s for s in SUFFIXES if s not in
 """What to look for in a folder, the first that is there; plain .json files of other kinds are too frequent."""
 TRUTH_FILES = ("*_truth.csv", "*.csv", "*.star", "*.box")
 REPORT = "evaluation.json"
-"""A folder that holds it holds tables of an evaluation, no coordinates."""
+"""A folder that holds this file holds tables of an evaluation, not coordinates."""
 
 
 @dataclass(frozen=True)

@@ -219,7 +219,8 @@ def read_ctffind(path: Path) -> tuple[PurePath, Ctf]:
         raise InputError(f"{path} holds CTFFIND's rotational averages; give the file without {_AVERAGE}.", path)
     if image is None or len(rows) != 1 or int(image[2]) != 1:
         raise InputError(
-            f"{path} has {len(rows)} rows of CTFFIND where one is expected; run it on each micrograph alone.", path
+            f"{path} has {len(rows)} rows of CTFFIND where one is expected; run CTFFIND on each micrograph separately.",
+            path,
         )
     lens = {name: pattern.search(comments) for name, pattern in _LENS.items()}
     try:

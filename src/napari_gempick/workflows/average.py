@@ -204,7 +204,7 @@ def average_files(
     Raises
     ------
     GempickError
-        Micrographs or picks cannot be used or do not fit together, or a file exists already.
+        Micrographs or picks cannot be used or do not fit together, or a file already exists.
 
     Examples
     --------

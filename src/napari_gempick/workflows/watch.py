@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 LOG = logging.getLogger(__name__)
 LONGEST_REST = 60.0
-"""Seconds between two looks at most, unless more are asked for; on slow file systems a look may take long."""
+"""The most seconds between two looks at the folders, unless more are requested; slow file systems take long."""
 ALL_FILES = 12
 """Polls after which finished files are checked as well."""
 

@@ -188,7 +188,7 @@ def test_views_of_other_names(tmp_path, truth, places):
         (("truth", "empty"), "empty holds no coordinate files"),
         (("out", "truth", "--shape", "100"), "NY,NX"),
         (("out", "truth", "--edge", "nan"), "finite"),
-        (("out", "bad/a_truth.csv"), "row 1 has no possible position"),
+        (("out", "bad/a_truth.csv"), "row 1 has an impossible position"),
     ],
 )
 def test_errors_are_sentences(tmp_path, results, truth, monkeypatch, arguments, words):

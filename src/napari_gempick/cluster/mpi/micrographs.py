@@ -178,6 +178,6 @@ class Worker:
 def unforeseen(error: BaseException, what: str) -> str:
     """Return a sentence about an exception that no reader or writer has turned into one."""
     if isinstance(error, MemoryError):
-        return f"{what}: the memory is not enough; ask for more, or use fewer ranks on a node."
+        return f"{what}: there is not enough memory; request more, or use fewer ranks per node."
     text = " ".join(str(error).split()) or "no reason given"
     return f"{what} ({type(error).__name__}: {text}); submit the job again, and report it if that does not help."

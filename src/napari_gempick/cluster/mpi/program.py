@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 GOOD, SOME_FAILED, NOTHING_DONE = 0, 1, 2
 AGAIN = 1.0
-"""Seconds after which a second SIGTERM or SIGINT is one that was meant: a launcher may pass the first one on twice."""
+"""A second SIGTERM or SIGINT counts only after this many seconds: a launcher may pass the first one on twice."""
 SIGNALS = ("SIGTERM", "SIGINT", "SIGUSR1", "SIGUSR2", "SIGXCPU")
 
 

@@ -154,7 +154,7 @@ class Rank:
         self.job.check_writable()
         self._lock = self.job.claim()
         if self._lock is None:
-            self.say("The file system has no locks: make sure that no other run of this job is at work.")
+            self.say("The file system has no locks: make sure that no other run of this job is in progress.")
         self.job.sweep()
 
     @property

@@ -249,7 +249,7 @@ def assemble(
             wrong = int(np.count_nonzero(~good))
             more = f" (and {wrong - 1} more)" if wrong > 1 else ""
             raise InputError(
-                f"{path}: row {row + 1} has no possible {what} ({values[row]:g}){more}; fix or remove that row.", path
+                f"{path}: row {row + 1} has an impossible {what} ({values[row]:g}){more}; fix or remove that row.", path
             )
     for names, whose in ((micrographs or (), "micrograph"), (view_names, "view")):
         for name in dict.fromkeys(names):

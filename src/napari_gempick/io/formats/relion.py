@@ -134,7 +134,7 @@ def read_autopick_index(path: Path | str) -> list[tuple[str, str]]:
     Raises
     ------
     InputError
-        The file is missing, unreadable, or no such list.
+        The file is missing, unreadable, or not such a list.
     """
     table = read_table(path, None, (_MICROGRAPH, COORDINATE_FILE))
     return list(zip(table[_MICROGRAPH], table[COORDINATE_FILE], strict=True))
