@@ -81,15 +81,10 @@ class Results:
     """
 
     def __init__(self, folder: Path, settings: PickSettings, diameter: float, *, growing: bool = False) -> None:
-        self.folder, self._settings, self._diameter = folder, settings, diameter
+        self.folder, self._settings, self.diameter = folder, settings, diameter
         self._scores: dict[str, Scores] = {}
         self.learned: dict[str, Any] | None = None
         self.table = None if growing else table_of(settings)
-
-    @property
-    def diameter(self) -> float:
-        """The particle's, Å."""
-        return self._diameter
 
     def _path(self, micrograph: MicrographFile, suffix: str, below: str = "") -> Path:
         return self.folder / below / f"{micrograph.output_stem}{suffix}"
@@ -204,7 +199,7 @@ class Results:
         names = scores.bank.view_names
         floor = candidate_floor(settings, names)
         shape = (int(scores.score.shape[0]), int(scores.score.shape[1]))
-        size = self._diameter / grid.map_pixel_size
+        size = self.diameter / grid.map_pixel_size
         usual = settings.candidate_floor
         found, decoys = find_peaks(scores, inverted, floor, image=image, size=size, refine=refine, usual_floor=usual)
         candidates = Candidates(
@@ -328,7 +323,7 @@ class Results:
 
     def _selection(self, candidates: Candidates) -> Selection:
         return selection_for(
-            self._settings, candidates.view_names, self._diameter, candidates.pixel_size, candidates.map_pixel_size
+            self._settings, candidates.view_names, self.diameter, candidates.pixel_size, candidates.map_pixel_size
         )
 
     def distance(self, candidates: Candidates) -> float:
@@ -357,7 +352,7 @@ class Results:
 
     def box_size(self, pixel_size: float) -> int:
         """Return the box size in pixels of the micrograph."""
-        return box_over_diameter(self._diameter, pixel_size)
+        return box_over_diameter(self.diameter, pixel_size)
 
     def _write_maps(
         self, micrograph: MicrographFile, which: str, maps: ScoreMap, kinds: tuple[str, str] = ("ncc", "index")
@@ -386,7 +381,7 @@ class Results:
         run = {
             "program": f"napari-gempick {__version__}",
             "settings": json.loads(self._settings.model_dump_json()),
-            "diameter": self._diameter,
+            "diameter": self.diameter,
             "frame": FRAME,
             **extra,
             **({} if self.learned is None else {"learned": self.learned}),
