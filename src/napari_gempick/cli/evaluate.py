@@ -198,7 +198,7 @@ def _named(texts: Iterable[str]) -> dict[str, Path]:
 
 
 def _report(one: Evaluated, psi_modulo: float) -> dict[str, Any]:
-    """Return what there is to say about a set of picks; say at once what a person must not miss."""
+    """Return the report about a set of picks; print its notes and warnings at once."""
     matchings = list(one.matchings.values())
     views = metrics.summarise_views(matchings, list(dict.fromkeys((360.0, psi_modulo))))
     known, right = sum(view.view_known for view in views), sum(view.view_right for view in views)
@@ -253,7 +253,7 @@ def _one_sided(view: metrics.ViewSummary, comparable: bool) -> dict[str, Any]:
 
 
 def _without_nan(value: Any) -> Any:
-    """Return the value with None for numbers that JSON does not have."""
+    """Return the value with None in place of NaN and infinity, which JSON does not have."""
     if isinstance(value, dict):
         return {key: _without_nan(item) for key, item in value.items()}
     if isinstance(value, list):

@@ -149,7 +149,7 @@ class Device(Protocol):
     tiling: Tiling
     """Which tiles suit it."""
     keeps_maps: bool
-    """Whether a worker holds its maps until the end, as GPUs do, or raises those of the search at once."""
+    """Whether a worker holds its maps until the end, as GPUs do, or updates those of the search at once."""
 
     def worker(self, fft_shape: tuple[int, int]) -> TileWorker:
         """Return a worker for the calling thread.

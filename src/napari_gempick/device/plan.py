@@ -51,12 +51,12 @@ if TYPE_CHECKING:
 
 LOG = logging.getLogger(__name__)
 PATIENCE = 60.0
-"""Seconds to wait for a process that makes a plan; on a broken network file system the lock never comes."""
+"""Seconds to wait for a process that makes a plan; on a broken network file system the lock is never granted."""
 METHOD = "1"
 """Counts changes of tile shapes and transforms: a stored plan of another number is not used."""
 
 _FORMAT = 2
-"""Of plan files; with another number they have other names."""
+"""Version of plan files, a part of their names."""
 _PRECISIONS = 3
 """FFTW's wisdom is of double, single and long double precision."""
 _LONGEST_SIDE = 1_000_000

@@ -1,4 +1,4 @@
-"""Pictures of precision-recall and ROC curves; colours that all can tell."""
+"""Plots of precision-recall and ROC curves, in colours that everyone can tell apart."""
 
 from __future__ import annotations
 

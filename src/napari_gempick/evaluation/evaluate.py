@@ -160,7 +160,7 @@ def _item(names: Sequence[str], number: int) -> str:
 
 
 def forget_runs() -> None:
-    """Read run.json files anew from now on."""
+    """Read run.json files again from now on."""
     _run.cache_clear()
 
 

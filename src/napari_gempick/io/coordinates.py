@@ -28,7 +28,7 @@ _COMMON = (".txt", ".tab")
 _BEGINNING = 1 << 16
 """Bytes of a file that hold its labels."""
 PICK_FILES = tuple(f"*{suffix}" for suffix in (*(s for s in SUFFIXES if s not in (".json", *_COMMON)), *_COMMON))
-"""What to look for in a folder, the first that is there; plain .json files of other kinds are too frequent."""
+"""What to look for in a folder, the first that is there; plain .json files of other kinds are too common."""
 TRUTH_FILES = ("*_truth.csv", "*.csv", "*.star", "*.box")
 REPORT = "evaluation.json"
 """A folder that holds this file holds tables of an evaluation, not coordinates."""

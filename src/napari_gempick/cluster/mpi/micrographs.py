@@ -162,7 +162,7 @@ class Worker:
         return row
 
     def todo(self) -> Iterator[int]:
-        """Yield the numbers of micrographs that are not done; those that are, go into the log."""
+        """Yield the numbers of micrographs that are not done; those that are done go into the log."""
         for number, micrograph in enumerate(self.job.micrographs):
             if self.is_done(micrograph):
                 self.keep(micrograph)

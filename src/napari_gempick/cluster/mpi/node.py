@@ -1,4 +1,4 @@
-"""What one rank has: its GPUs and cores among those of its node, and the plan that it shares with its kind."""
+"""What one rank has: its GPUs and cores among those of its node, and the plan that it shares with ranks of its kind."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 ASK, ANSWER = 1, 2
 NO_MORE = -1
 GO_ON, STOP, LEAVE = 0, 1, 2
-"""What a rank says when it asks: another one, all are to end, this rank ends alone."""
+"""What a rank says when it asks: another one, all are to end, only this rank ends."""
 
 
 class HandOut:

@@ -152,7 +152,7 @@ class SharedSearch:
             self._rank.stop.set()
 
     def _read_on_node(self, micrograph: MicrographFile) -> Source:
-        """Read a micrograph at the node's first rank, for all; each rank alone where filters hang on it."""
+        """Read a micrograph at the node's first rank, for all; at each rank where filters depend on it."""
         worker, node, settings = self._rank.worker, self._rank.node, self._rank.job.settings
         if settings.ctf is not None or settings.whiten or settings.averaging:
             return worker.read(micrograph)

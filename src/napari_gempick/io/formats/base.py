@@ -236,7 +236,7 @@ def whole(values: NDArray[np.float64]) -> NDArray[np.int64]:
 
 
 def unknown_as(value: float, numbers: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Put a program's value for unknown scores in the place of NaN."""
+    """Replace NaN by a program's value for unknown scores."""
     return np.where(np.isnan(numbers), np.float32(value), numbers)
 
 

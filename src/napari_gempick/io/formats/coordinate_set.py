@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 NO_VIEW = "particle"
-"""The view of particles that a file tells no views of."""
+"""The view of particles whose file does not name views."""
 UNKNOWN = -999.0
 """RELION's value for a hand-picked particle's score and angle."""
 _FARTHEST, _MOST = 1e9, 1e7
