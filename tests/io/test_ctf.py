@@ -162,7 +162,7 @@ def test_one_file_of_another_name_belongs_to_its_input(tmp_path):
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        (("micrographs: 1", "micrographs: 2"), "run it on each micrograph alone"),
+        (("micrographs: 1", "micrographs: 2"), "run CTFFIND on each micrograph separately"),
         (("1.000000 8984.5", "#"), "0 rows"),
         (("acceleration", "some"), "does not say the voltage"),
         (("8984.5", "many"), "not a number"),
