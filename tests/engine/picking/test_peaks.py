@@ -1,12 +1,22 @@
 """Peaks: local maxima, the order of the rules, suppression against brute force, sub-pixel positions, local limits."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.ndimage import maximum_filter
 
-from napari_gempick.engine.picking.peaks import Selection, Thinner, find_candidates, select, suppress, with_local
+from napari_gempick.engine.picking.peaks import (
+    Selection,
+    Thinner,
+    _lowest,
+    find_candidates,
+    select,
+    suppress,
+    with_local,
+)
 from napari_gempick.model.errors import SettingsError
 from napari_gempick.model.geometry import Grid
 from napari_gempick.model.picks import Picks
@@ -185,6 +195,16 @@ def test_limits_drop_picks_whose_neighbours_stay_suppressed(image):
     assert kept.local.shape == (1, 3)
     with pytest.raises(SettingsError, match="pick again, or omit --local-mean"):
         select(picks_at((50, 60)), Selection([0.1], 20, local_limits=limits), image.shape)
+
+
+def test_poses_are_refined_down_to_the_best_decoys_of_a_view_or_of_all_where_it_has_few():
+    views = np.repeat([0, 1], (8, 4)).astype(np.int32)
+    decoys = replace(picks_at(*((5, 20 * i) for i in range(12))), score=np.linspace(0.5, 0.39, 12), view=views)
+    assert _lowest(decoys, 0) == pytest.approx(np.quantile(decoys.score[:8], 0.75))
+    assert _lowest(decoys, 1) == pytest.approx(np.quantile(decoys.score, 0.75))
+    many = replace(picks_at(*((5, i) for i in range(1000))), score=np.linspace(0.5, 0.1, 1000))
+    assert _lowest(many, 0) == pytest.approx(many.score[199], abs=1e-3), "the best 200"
+    assert _lowest(None, 0) == _lowest(Picks.empty(), 0) == -1
 
 
 @pytest.mark.parametrize("text", ["1", "a,b", "2,1", "1,2,3"])
