@@ -23,7 +23,6 @@ from napari_gempick.io.listing import MicrographFile
 from napari_gempick.workflows.export import Chosen, export_picks
 
 NX, NY = 260, 250
-FLIPPING = {"star": "_autopick.star", "box": ".box", "eman2": "_info.json", "cbox": ".cbox"}
 
 
 @pytest.fixture
