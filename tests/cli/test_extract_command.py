@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import mrcfile
@@ -105,12 +106,17 @@ def test_any_number_of_threads_and_any_interruption_give_the_same_bytes(work: Pa
     values = {"box": 40, "rescale": 32, "normalize": True, "dust": 4.0, "invert": True, "dtype": "float16"}
     what = Extraction(["mics"], Path("picks"), Path("t4/p.mrcs"), make_extract_settings(values), threads=1)
     with pytest.raises(Cancelled):
-        extract(what, cancel=stop, progress=lambda share, text: stop.set())
+        extract(what, cancel=stop, progress=lambda share, text: share > 0.3 and stop.set())
     assert not Path("t4/p.mrcs").exists()
     with Path("t4/p.mrcs.partial/images.mrcs").open("ab") as stream:
         stream.write(b"half a particle")
     assert "--resume to continue" in run("mics", "picks", *options, "-o", "t4/p.mrcs", status=2)["error"]
     assert "other settings" in run("mics", "picks", "--box", "32", "-o", "t4/p.mrcs", "--resume", status=2)["error"]
+    first = Path(f"picks/{NAMES[0]}_autopick.star")
+    before = first.read_bytes()
+    write_autopick(first, replace(picks_of(0), psi=picks_of(0).psi + 1), pixel_size=1.5)
+    assert "not those that" in run("mics", "picks", *options, "-o", "t4/p.mrcs", "--resume", status=2)["error"]
+    first.write_bytes(before)
     report = run("mics", "picks", *options, "-o", "t4/p.mrcs", "--resume")
     assert report["particles"] == 21
     assert Path("t4/p.mrcs").read_bytes() == Path("t1/p.mrcs").read_bytes()
