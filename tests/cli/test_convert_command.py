@@ -172,6 +172,11 @@ def test_picks_outside_are_counted_and_the_cause_is_guessed(work: Path) -> None:
     assert report["notes"][-1].endswith("Exchanging x and y (--swap-xy) leaves 0.")
     right = converted("swapped.csv", "right.star", "--to", "star", "--shape", "300,400", "--swap-xy")
     assert (right["outside"], read_coordinates("right.star").picks.y.tolist()) == (0, x.tolist())
+    write_table(
+        "edge.csv", picks_at(np.array([-0.5, 399.4, 399.5, 20.0]), np.array([299.4, -0.4, 9.0, 299.5])), PicksInfo()
+    )
+    report = converted("edge.csv", "edge.star", "--to", "star", "--shape", "300,400")
+    assert report["outside"] == 2 and "--swap-xy) leaves" not in report["notes"][-1]
 
 
 def picks_at(x, y) -> Picks:
