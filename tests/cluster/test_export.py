@@ -154,6 +154,7 @@ def test_a_folder_with_files_is_left_alone(data, tmp_path):
 
 def test_the_estimate_is_shown(data, tmp_path):
     made = export(data, tmp_path / "job", {"nodes": 2, "cpus_per_task": 4}).estimate
+    assert made.input_bytes == sum((data / f"{name}.mrcs").stat().st_size for name in ("side", "top"))
     assert (made.micrographs, made.search_images, made.ranks) == (5, 37, 2)
     assert made.core_hours >= 5 * 37 * made.seconds / 3600
     assert 0 < made.hours < made.core_hours
