@@ -1,5 +1,6 @@
-"""Small jobs for the tests: five micrographs and 37 templates, and mpiexec."""
+"""Small jobs for the tests: five micrographs and 37 templates, mpiexec, and lanes of cryoSPARC's."""
 
+import json
 import os
 import shutil
 import sys
@@ -16,6 +17,17 @@ SHAPE = (150, 166)
 PLANTED = {(48.3, 52.7): 0.0, (110.2, 60.1): 60.0, (60.0, 104.4): 120.0}
 RUN_FILES = ("run.json", "gempick.log", "autopick.star", "report.md")
 """Files that name folders, devices or times."""
+
+LANE = {
+    "name": "lane",
+    "worker_bin_path": "/opt/cs/bin/cryosparcw",
+    "send_cmd_tpl": "{{ command }}",
+    "qsub_cmd_tpl": "sbatch {{ script_path_abs }}",
+    "qstat_cmd_tpl": "squeue -j {{ cluster_job_id }}",
+    "qdel_cmd_tpl": "scancel {{ cluster_job_id }}",
+    "qinfo_cmd_tpl": "sinfo",
+}
+"""cluster_info.json as an installation of cryoSPARC writes it."""
 
 
 def write_data(folder, size=SHAPE, count=5):
@@ -70,3 +82,11 @@ def command(ranks, folder, *arguments, python=lambda *words: [sys.executable, *w
 
 def set_distribution(folder, distribution):
     open_job(folder).rewritten(distribution=distribution)
+
+
+def write_lane(folder, script, **info):
+    """Write the two files of a lane into a folder, and return it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "cluster_info.json").write_text(json.dumps({**LANE, **info}))
+    (folder / "cluster_script.sh").write_text(script)
+    return folder

@@ -14,7 +14,9 @@ import yaml
 from click.testing import CliRunner
 
 from napari_gempick.cli import COMMANDS, main
-from napari_gempick.io.coordinates import write_autopick, write_csv
+from napari_gempick.io.formats import PicksInfo
+from napari_gempick.io.formats.relion import write_autopick
+from napari_gempick.io.formats.table import write_table
 from napari_gempick.io.star import read_tables
 from napari_gempick.model.picks import Picks
 from napari_gempick.model.settings import PickSettings
@@ -156,7 +158,7 @@ def test_columns_of_coordinate_files_are_documented(tmp_path):
     write_autopick(tmp_path / "a.star", picks, box_size=10, pixel_size=1.0)
     (table,) = read_tables(tmp_path / "a.star").values()
     assert [label for label in table if not re.search(rf"\b{label}\b", text)] == []
-    write_csv(tmp_path / "a.csv", picks)
+    write_table(tmp_path / "a.csv", picks, PicksInfo())
     assert (tmp_path / "a.csv").read_text().splitlines()[0].replace(",", ", ") in text.replace(" (its name)", "")
 
 

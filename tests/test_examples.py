@@ -87,7 +87,7 @@ def test_a_format_that_the_name_does_not_tell_is_asked_for(tmp_path):
     with pytest.raises(gp.GempickError, match=r"does not say in which format.*gempicker"):
         gp.write_picks(tmp_path / "picks.txt", gp.Picks.empty())
     path = gp.write_picks(tmp_path / "picks.csv", gp.Picks.empty(), pixel_size=1.0)
-    with pytest.raises(gp.GempickError, match="exists already"):
+    with pytest.raises(gp.GempickError, match="already exists"):
         gp.write_picks(path, gp.Picks.empty(), pixel_size=1.0)
 
 

@@ -1,4 +1,4 @@
-"""The command `gempick`, which is `python -m napari_gempick` too; an interrupt ends it with one sentence, always."""
+"""The command `gempick`, also `python -m napari_gempick`; an interrupt always ends it with one sentence."""
 
 import os
 import signal
@@ -15,9 +15,9 @@ def _stop(number: int, _frame: FrameType | None) -> NoReturn:
 
 
 def main() -> NoReturn:
-    """Run the command; the exit status is 130 after Ctrl-C and 143 after SIGTERM, while modules are loaded too.
+    """Run the command; the exit status is 130 after Ctrl-C and 143 after SIGTERM, even while modules are being loaded.
 
-    A library may make an exception of its own of an interrupt, as extension modules do; it is one all the same.
+    A library may turn an interrupt into an exception of its own, as extension modules do; it still counts as one.
     """
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _stop)

@@ -11,14 +11,10 @@ import pytest
 from click.testing import CliRunner, Result
 
 from napari_gempick.cli import main
-from napari_gempick.io.coordinates import (
-    read_autopick_index,
-    read_coordinates,
-    write_autopick,
-    write_autopick_index,
-    write_csv,
-)
-from napari_gempick.io.formats import FORMATS
+from napari_gempick.io.coordinates import read_coordinates
+from napari_gempick.io.formats import FORMATS, PicksInfo
+from napari_gempick.io.formats.relion import read_autopick_index, write_autopick, write_autopick_index
+from napari_gempick.io.formats.table import write_table
 from napari_gempick.io.stack import write_mrc
 from napari_gempick.model.picks import Picks
 
@@ -169,13 +165,18 @@ def test_a_factor_is_a_positive_number(work: Path, factor: str) -> None:
 
 def test_picks_outside_are_counted_and_the_cause_is_guessed(work: Path) -> None:
     x = np.array([10.0, 250.0, 295.0])
-    write_csv("swapped.csv", picks_at(x, np.array([390.0, 350.0, 320.0])))
+    write_table("swapped.csv", picks_at(x, np.array([390.0, 350.0, 320.0])), PicksInfo())
     report = converted("swapped.csv", "out.star", "--to", "star", "--shape", "300,400")
     assert report["outside"] == 3
     assert report["notes"][-1].startswith("Outside their micrographs lie 3 of 3 picks; check --bin")
     assert report["notes"][-1].endswith("Exchanging x and y (--swap-xy) leaves 0.")
     right = converted("swapped.csv", "right.star", "--to", "star", "--shape", "300,400", "--swap-xy")
     assert (right["outside"], read_coordinates("right.star").picks.y.tolist()) == (0, x.tolist())
+    write_table(
+        "edge.csv", picks_at(np.array([-0.5, 399.4, 399.5, 20.0]), np.array([299.4, -0.4, 9.0, 299.5])), PicksInfo()
+    )
+    report = converted("edge.csv", "edge.star", "--to", "star", "--shape", "300,400")
+    assert report["outside"] == 2 and "--swap-xy) leaves" not in report["notes"][-1]
 
 
 def picks_at(x, y) -> Picks:
@@ -197,20 +198,20 @@ def test_unmatched_micrographs_are_an_error_unless_allowed(work: Path) -> None:
 
 
 def test_a_table_maps_names(work: Path) -> None:
-    write_csv("a.csv", some_picks(5))
+    write_table("a.csv", some_picks(5), PicksInfo())
     Path("table.csv").write_text("name,micrograph\na,mics/grid2/other.mrc\n")
     converted("a.csv", "out", "--to", "star", "--name-table", "table.csv")
     assert read_autopick_index("out/autopick.star") == [("mics/grid2/other.mrc", "out/other_autopick.star")]
     converted("a.csv", "both", "--to", "star", "--name-table", "table.csv", "--micrographs", "mics")
     assert read_autopick_index("both/autopick.star") == [("mics/grid2/other.mrc", "both/grid2/other_autopick.star")]
-    write_csv("b.csv", some_picks(5))
+    write_table("b.csv", some_picks(5), PicksInfo())
     assert "1 of 2 micrographs are not in table.csv: b.mrc" in refused(
         "a.csv", "b.csv", "out2", "--to", "star", "--name-table", "table.csv"
     )
 
 
 def test_ambiguous_names_are_refused(work: Path) -> None:
-    write_csv("mic.csv", some_picks(5))
+    write_table("mic.csv", some_picks(5), PicksInfo())
     assert "can mean mics/grid 1/mic.mrc as well as mics/grid2/mic.mrc" in refused(
         "mic.csv", "out", "--to", "star", "--micrographs", "mics"
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import mrcfile
@@ -16,7 +17,10 @@ from click.testing import CliRunner
 from napari_gempick.cli import main
 from napari_gempick.extraction.extract import Extraction, extract
 from napari_gempick.extraction.settings import make_extract_settings
-from napari_gempick.io.coordinates import read_coordinates, write_autopick, write_csv
+from napari_gempick.io.coordinates import read_coordinates
+from napari_gempick.io.formats import PicksInfo
+from napari_gempick.io.formats.relion import write_autopick
+from napari_gempick.io.formats.table import write_table
 from napari_gempick.io.stack import write_mrc
 from napari_gempick.io.star import write_tables
 from napari_gempick.model.errors import Cancelled
@@ -102,18 +106,23 @@ def test_any_number_of_threads_and_any_interruption_give_the_same_bytes(work: Pa
     values = {"box": 40, "rescale": 32, "normalize": True, "dust": 4.0, "invert": True, "dtype": "float16"}
     what = Extraction(["mics"], Path("picks"), Path("t4/p.mrcs"), make_extract_settings(values), threads=1)
     with pytest.raises(Cancelled):
-        extract(what, cancel=stop, progress=lambda share, text: stop.set())
+        extract(what, cancel=stop, progress=lambda share, text: share > 0.3 and stop.set())
     assert not Path("t4/p.mrcs").exists()
     with Path("t4/p.mrcs.partial/images.mrcs").open("ab") as stream:
         stream.write(b"half a particle")
     assert "--resume to continue" in run("mics", "picks", *options, "-o", "t4/p.mrcs", status=2)["error"]
     assert "other settings" in run("mics", "picks", "--box", "32", "-o", "t4/p.mrcs", "--resume", status=2)["error"]
+    first = Path(f"picks/{NAMES[0]}_autopick.star")
+    before = first.read_bytes()
+    write_autopick(first, replace(picks_of(0), psi=picks_of(0).psi + 1), pixel_size=1.5)
+    assert "not those that" in run("mics", "picks", *options, "-o", "t4/p.mrcs", "--resume", status=2)["error"]
+    first.write_bytes(before)
     report = run("mics", "picks", *options, "-o", "t4/p.mrcs", "--resume")
     assert report["particles"] == 21
     assert Path("t4/p.mrcs").read_bytes() == Path("t1/p.mrcs").read_bytes()
     assert Path("t4/p.star").read_text() == Path("t1/p.star").read_text().replace("@t1/", "@t4/")
     assert sorted(path.name for path in Path("t4").iterdir()) == ["p.mrcs", "p.star"]
-    assert "exists already" in run("mics", "picks", *options, "-o", "t4/p.mrcs", status=2)["error"]
+    assert "already exists" in run("mics", "picks", *options, "-o", "t4/p.mrcs", status=2)["error"]
 
 
 MICROGRAPHS = """
@@ -168,7 +177,7 @@ def test_the_edge_is_a_choice(work: Path) -> None:
     x, y = np.array([5.0, 75.0, 149.0, 200.0]), np.array([60.0, 60.0, 119.0, 60.0])
     whole = np.zeros(4, np.int32)
     picks = Picks(x, y, whole, whole, np.ones(4, "f4"), whole, whole, whole, np.full(4, np.nan))
-    write_csv("mic.csv", picks)
+    write_table("mic.csv", picks, PicksInfo())
     report = run("mics/grid2/mic.mrc", "mic.csv", "--box", "32", "-o", "p.mrcs")
     assert (report["particles"], report["at_edge"], report["outside"]) == (1, 2, 1)
     padded = run("mics/grid2/mic.mrc", "mic.csv", "--box", "32", "--edge", "pad", "--no-normalize", "-o", "q.mrcs")
@@ -269,7 +278,7 @@ def test_resuming_what_is_finished_is_no_error(work: Path) -> None:
     before = Path("p.mrcs").stat().st_mtime_ns
     again = run("mics", "picks", "--box", "33", "-o", "p.mrcs", "--resume")
     assert (again["particles"], again["micrographs"]) == (report["particles"], 3)
-    assert "complete already" in again["notes"][0] and Path("p.mrcs").stat().st_mtime_ns == before
+    assert "already complete" in again["notes"][0] and Path("p.mrcs").stat().st_mtime_ns == before
     assert (
         "boxes of 33 x 33 pixels and not of 35"
         in run("mics", "picks", "--box", "35", "-o", "p.mrcs", "--resume", status=2)["error"]

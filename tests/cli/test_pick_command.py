@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 
 import forked_python
-from napari_gempick.io.coordinates import read_candidates, read_coordinates
+from napari_gempick.io.candidates import read_candidates
+from napari_gempick.io.coordinates import read_coordinates
 from napari_gempick.io.stack import write_mrc
 
 ALL = ("grid1", "grid2")

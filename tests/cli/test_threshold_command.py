@@ -99,7 +99,10 @@ def test_local_statistics_are_written_and_limit(data, gempick, basic):
     assert header.endswith("box_size,local_mean,local_sigma,power") and len(rows) == 4
     powers = sorted(float(row.split(",")[-1]) for row in rows)
     candidates = read_candidates(data / "out" / "candidates" / "mic.star")
-    assert candidates.picks.local.shape == (len(candidates.picks), 3) and candidates.decoys.local is not None
+    assert candidates.picks.local.shape == (len(candidates.picks), 3) and candidates.decoys.local.shape == (
+        len(candidates.decoys),
+        3,
+    )
     gempick("retune", "out", "--power", f"{(powers[1] + powers[2]) / 2},", check=0)
     assert run_of(data / "out")["micrographs"][0]["picks"] == 2
 

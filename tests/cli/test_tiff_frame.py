@@ -18,12 +18,11 @@ from helpers import Blobs
 from napari_gempick.io.coordinates import read_coordinates
 from napari_gempick.io.formats import FORMATS
 from napari_gempick.io.formats.coordinate_set import ReadOptions
-from napari_gempick.io.images.frames import TIFF_ROWS, is_tiff
+from napari_gempick.io.images.row_order import TIFF_ROWS, is_tiff
 from napari_gempick.io.listing import MicrographFile
 from napari_gempick.workflows.export import Chosen, export_picks
 
 NX, NY = 260, 250
-FLIPPING = {"star": "_autopick.star", "box": ".box", "eman2": "_info.json", "cbox": ".cbox"}
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from cluster_jobs import SHAPE, tree, values_for
+from cluster_jobs import SHAPE, tree, values_for, write_lane
 from napari_gempick.cli import main
 from napari_gempick.cluster import cancel_job, collect_job, export_job, job_status, open_job, submit_job
 from napari_gempick.cluster.estimate import Estimate, cost
@@ -154,6 +154,7 @@ def test_a_folder_with_files_is_left_alone(data, tmp_path):
 
 def test_the_estimate_is_shown(data, tmp_path):
     made = export(data, tmp_path / "job", {"nodes": 2, "cpus_per_task": 4}).estimate
+    assert made.input_bytes == sum((data / f"{name}.mrcs").stat().st_size for name in ("side", "top"))
     assert (made.micrographs, made.search_images, made.ranks) == (5, 37, 2)
     assert made.core_hours >= 5 * 37 * made.seconds / 3600
     assert 0 < made.hours < made.core_hours
@@ -270,19 +271,11 @@ CRYOSPARC = """#!/bin/bash
 
 
 def test_cryosparc_cluster_folders_are_taken_as_they_are(exported, tmp_path):
-    lane = tmp_path / "lane"
-    lane.mkdir()
-    info = {
-        "name": "lane",
-        "worker_bin_path": "/opt/cryosparc_worker/bin/cryosparcw",
-        "send_cmd_tpl": "{{ command }}",
+    commands = {
         "qsub_cmd_tpl": "echo Submitted batch job 17 {{ script_path_abs }}",
-        "qstat_cmd_tpl": "squeue -j {{ cluster_job_id }}",
         "qdel_cmd_tpl": "echo {{ cluster_job_id }}",
-        "qinfo_cmd_tpl": "sinfo",
     }
-    (lane / "cluster_info.json").write_text(json.dumps(info))
-    (lane / "cluster_script.sh").write_text(CRYOSPARC)
+    lane = write_lane(tmp_path / "lane", CRYOSPARC, **commands)
     moved = Path(shutil.copytree(exported, tmp_path / "a job"))
     content = json.loads((moved / "job.json").read_text())
     content["cluster"] |= {"site": str(lane), "cpus_per_task": 8, "memory": 4}

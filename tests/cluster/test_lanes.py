@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from cluster_jobs import mpiexec, tree
+from cluster_jobs import mpiexec, tree, write_lane
 from napari_gempick.cli import main
 from napari_gempick.cluster import cancel_job, job_status, open_job, submit_job
 from napari_gempick.cluster.script import find_site, render, shortfalls
@@ -20,15 +20,6 @@ from napari_gempick.cluster.settings import make_cluster
 from napari_gempick.cluster.site import Site, read_lane
 from napari_gempick.model.errors import SettingsError
 
-INFO = {
-    "name": "lane",
-    "worker_bin_path": "/opt/cs/bin/cryosparcw",
-    "send_cmd_tpl": "{{ command }}",
-    "qsub_cmd_tpl": "sbatch {{ script_path_abs }}",
-    "qstat_cmd_tpl": "squeue -j {{ cluster_job_id }}",
-    "qdel_cmd_tpl": "scancel {{ cluster_job_id }}",
-    "qinfo_cmd_tpl": "sinfo",
-}
 NAMED_IN_COMMENTS = """#!/usr/bin/env bash
 #### a lane
 ## {{ run_cmd }}            - what is run
@@ -49,19 +40,12 @@ done
 """
 
 
-def make_lane(folder, script, **info):
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "cluster_info.json").write_text(json.dumps({**INFO, **info}))
-    (folder / "cluster_script.sh").write_text(script)
-    return folder
-
-
 @pytest.fixture
 def placed(exported, tmp_path):
     """A copy of the job folder at a place whose name a shell would stumble over, for a lane."""
 
     def go(script, cluster=None, **info):
-        lane = make_lane(tmp_path / "lane", script, **info)
+        lane = write_lane(tmp_path / "lane", script, **info)
         folder = tmp_path / "a 'job'; é" if not (tmp_path / "a 'job'; é").exists() else tmp_path / "another"
         shutil.copytree(exported, folder)
         (folder / "submit.sh").unlink()
@@ -186,7 +170,7 @@ def test_a_lane_that_asks_for_less_than_the_job_uses(text, found):
 
 
 def test_export_says_what_a_lane_lacks(data, tmp_path, monkeypatch):
-    lane = make_lane(tmp_path / "lane", "#SBATCH -n 1\n{{ run_cmd }}\n")
+    lane = write_lane(tmp_path / "lane", "#SBATCH -n 1\n{{ run_cmd }}\n")
     monkeypatch.chdir(tmp_path)
     words = [
         "job",
@@ -289,13 +273,13 @@ def test_a_folder_that_job_json_names_is_shown_before_its_commands_run(placed, t
     cancel_job(folder, site=str(tmp_path / "lane"))
     assert (tmp_path / "cancelled").exists()
     cancel_job(folder)  # the lane is known from now on
-    make_lane(tmp_path / "lane", "{{ run_cmd }}\n", qdel_cmd_tpl="rm -r x")
+    write_lane(tmp_path / "lane", "{{ run_cmd }}\n", qdel_cmd_tpl="rm -r x")
     with pytest.raises(SettingsError, match="`rm -r x`"):  # until it changes
         cancel_job(folder)
 
 
 def test_a_folder_that_is_called_like_a_site_is_not_taken_for_it(tmp_path, monkeypatch):
-    make_lane(tmp_path / "slurm", "{{ run_cmd }}\n")
+    write_lane(tmp_path / "slurm", "{{ run_cmd }}\n")
     monkeypatch.chdir(tmp_path)
     assert find_site("slurm").lane is None
     assert find_site("./slurm").lane == tmp_path / "slurm"

@@ -220,7 +220,7 @@ def test_separate_programs_are_refused(job, run):
     words[words.index("--ranks") + 1] = "4"
     alone = subprocess.run(words[3:], capture_output=True, text=True, check=False)
     assert alone.returncode == 2
-    assert "4 MPI ranks were promised but MPI knows 1" in alone.stderr
+    assert "4 MPI ranks were expected, but MPI reports 1" in alone.stderr
     del words[words.index("--ranks") :]
     promised = subprocess.run(
         words[3:], capture_output=True, text=True, check=False, env={**os.environ, "SLURM_NTASKS": "4"}

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
-from cluster_jobs import tree, values_for
+from cluster_jobs import tree, values_for, write_lane
 from napari_gempick.cluster import cancel_job, collect_job, export_job, job_status, submit_job
 from napari_gempick.cluster.settings import make_cluster
 from napari_gempick.io.listing import find_micrographs
@@ -161,7 +161,7 @@ def test_ranks_that_do_not_see_each_other_are_refused(make):
     job = make(launcher_option=("--mpi=none",))
     number = submit_job(job).job_id
     until(lambda: not in_queue(number), job)
-    assert output(job).count("4 MPI ranks were promised but MPI knows 1") >= 1
+    assert output(job).count("4 MPI ranks were expected, but MPI reports 1") >= 1
     assert not (job / "results").exists()
 
 
@@ -183,18 +183,8 @@ def make_lane(tmp_path, make, monkeypatch):
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "configuration"))
 
     def go(script, **cluster):
-        lane = tmp_path / "lane"
-        lane.mkdir()
-        info = {
-            "name": "lane",
-            "worker_bin_path": "/opt/cryosparc_worker/bin/cryosparcw",
-            "send_cmd_tpl": "env A=1 {{ command }}",
-            "qsub_cmd_tpl": "sbatch {{ script_path_abs }}",
-            "qstat_cmd_tpl": "squeue -j {{ cluster_job_id }}",
-            "qdel_cmd_tpl": "scancel {{ cluster_job_id }}",
-        }
-        (lane / "cluster_info.json").write_text(json.dumps(info))
-        (lane / "cluster_script.sh").write_text("#!/usr/bin/env bash\n" + script)
+        script = "#!/usr/bin/env bash\n" + script
+        lane = write_lane(tmp_path / "lane", script, send_cmd_tpl="env A=1 {{ command }}")
         return make(site=str(lane), **{"nodes": 1, **cluster})
 
     return go

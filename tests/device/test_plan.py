@@ -51,7 +51,7 @@ def test_tile_shape_is_chosen_once(tmp_path):
 def test_damaged_plan_is_one_sentence(tmp_path, content):
     path = tmp_path / "plan.json"
     path.write_text(content)
-    with pytest.raises(SettingsError, match="delete it and it is made again"):
+    with pytest.raises(SettingsError, match="delete it, and the next run makes it again"):
         PlanStore(path)
 
 

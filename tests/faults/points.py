@@ -41,7 +41,7 @@ BOTH = (
     f"{MPI}.micrographs:finish_micrograph",
     f"{CLUSTER}.folder:Job.write_record",
     f"{CLUSTER}.records:RankLog.write",
-    f"{MPI}.progress:Conductor.call",
+    f"{MPI}.communication:Conductor.call",
     f"{MPI}.rank:Rank.finish",
     f"{MPI}.rank:Rank._wait_turn",
     f"{MPI}.micrographs:Worker.close",
@@ -60,7 +60,7 @@ BY_TEMPLATES = (
     f"{MPI}.scheduler:InStep.next_number",
     f"{MPI}.scheduler:text_of",
     f"{MPI}.scheduler:array_of",
-    f"{MPI}.together:choose_grid",
+    f"{MPI}.shared_search:choose_grid",
     f"{MPI}.scheduler:any_of",
     f"{MPI}.scheduler:first_sentence",
     f"{MPI}.reduce:pack",
@@ -114,7 +114,7 @@ FOUR = (
     ("napari_gempick.engine.matching.pipeline:make_search", "templates"),
     (f"{MPI}.reduce:tree", "templates"),
 )
-ALIKE = {f"{MPI}.progress:Conductor.call", f"{MPI}.rank:Rank._wait_turn", f"{MPI}.program:wait"}
+ALIKE = {f"{MPI}.communication:Conductor.call", f"{MPI}.rank:Rank._wait_turn", f"{MPI}.program:wait"}
 """Points that both distributions treat alike: here they are met with one of them."""
 
 

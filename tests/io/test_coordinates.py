@@ -1,3 +1,5 @@
+"""Files of coordinates, in columns as programs write them; folders and lists of files in any format."""
+
 from __future__ import annotations
 
 import os
@@ -10,14 +12,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from napari_gempick.io.coordinates import (
-    read_autopick_index,
-    read_coordinates,
-    write_autopick,
-    write_autopick_index,
-    write_box,
-    write_csv,
-)
+from napari_gempick.io.coordinates import PICK_FILES, find_files, read_coordinates, read_entries
+from napari_gempick.io.formats import FORMATS, PicksInfo
+from napari_gempick.io.formats.base import stem_of
+from napari_gempick.io.formats.eman1 import write_boxes
+from napari_gempick.io.formats.relion import read_autopick_index, write_autopick, write_autopick_index
+from napari_gempick.io.formats.table import write_table
 from napari_gempick.io.star import read_table
 from napari_gempick.model.errors import InputError, OutputError, SettingsError
 from napari_gempick.model.picks import Picks
@@ -104,7 +104,7 @@ def test_autopick_round_trip(tmp_path: Path, given_picks: Picks) -> None:
 @given(picks())
 def test_csv_round_trip(tmp_path: Path, given_picks: Picks) -> None:
     names = ("side, long", 'the "top"', "ü")
-    write_csv(tmp_path / "m.csv", given_picks, names)
+    write_table(tmp_path / "m.csv", given_picks, PicksInfo(view_names=names))
     read = read_coordinates(tmp_path / "m.csv")
     np.testing.assert_allclose(read.picks.x, given_picks.x, atol=5.1e-4)
     np.testing.assert_array_equal(read.picks.score, given_picks.score)
@@ -116,14 +116,14 @@ def test_csv_round_trip(tmp_path: Path, given_picks: Picks) -> None:
 def test_box_corners_are_whole_and_the_centre_is_pixel_half_the_size(
     tmp_path: Path, some_picks: Picks, box_size: int
 ) -> None:
-    write_box(tmp_path / "m.box", some_picks, box_size)
+    write_boxes(tmp_path / "m.box", some_picks, PicksInfo(box_size=box_size))
     rows = [line.split() for line in (tmp_path / "m.box").read_text().splitlines()]
     assert rows[0] == [str(10 - 50), str(20 - 50), str(box_size), str(box_size)]
     read = read_coordinates(tmp_path / "m.box").picks
     assert read.x.tolist() == [10, 300, 8]
     assert read.y.tolist() == [20, 0, 4095]
     with pytest.raises(SettingsError, match="need a box size"):
-        write_box(tmp_path / "m.box", some_picks, None)
+        write_boxes(tmp_path / "m.box", some_picks, PicksInfo(box_size=None))
 
 
 def test_box_files_of_other_programs(tmp_path: Path) -> None:
@@ -196,7 +196,7 @@ def test_hand_picks_are_written_as_relion_writes_them(tmp_path: Path) -> None:
     table = read_table(tmp_path / "m.star")
     assert (table["rlnAutopickFigureOfMerit"], table["rlnAnglePsi"]) == (["-999"], ["-999.000"])
     assert table["rlnClassNumber"] == ["0"]
-    write_csv(tmp_path / "m.csv", read.picks, read.view_names)
+    write_table(tmp_path / "m.csv", read.picks, PicksInfo(view_names=read.view_names))
     assert (tmp_path / "m.csv").read_text() == "x,y,score,view,psi,template\n1.000,2.000,,particle,,\n"
 
 
@@ -220,10 +220,10 @@ def test_truth_tables(tmp_path: Path, delimiter: str) -> None:
         ("t.csv", "1,2\n3,4\n", "no header"),
         ("t.csv", "x,y\n1,2\n3\n", "row 2 has 1 values, but the header has 2"),
         ("t.csv", "x,y\n1,two\n", "the column y in row 1 is 'two'"),
-        ("t.csv", "x,y\n1,\n", "row 1 has no possible position"),
-        ("t.csv", "x,y\n1,1e300\n", "row 1 has no possible position"),
+        ("t.csv", "x,y\n1,\n", "row 1 has an impossible position"),
+        ("t.csv", "x,y\n1,1e300\n", "row 1 has an impossible position"),
         ("t.star", "data_\nloop_\n_rlnMicrographName\na\n", "no table with _rlnCoordinateX"),
-        ("t.star", "data_\nloop_\n_rlnCoordinateX\n_rlnCoordinateY\n1 nan\n", "row 1 has no possible"),
+        ("t.star", "data_\nloop_\n_rlnCoordinateX\n_rlnCoordinateY\n1 nan\n", "row 1 has an impossible"),
         ("t.xyz", "{}", r"no suffix of a coordinate format \(.*\.box.*\.csv.*\.star"),
     ],
 )
@@ -255,3 +255,54 @@ def test_real_truth(real_data: Path) -> None:
     assert set(truth.view_names) >= {"side", "top"}
     side = truth.picks.view == truth.view_names.index("side")
     assert np.isfinite(truth.picks.psi[side]).all()
+
+
+@pytest.mark.parametrize("name", [name for name, made in FORMATS.items() if made.holds != "data set"])
+def test_every_format_is_found_in_folders_by_the_micrographs_name(tmp_path: Path, some_picks: Picks, name: str) -> None:
+    made = FORMATS[name]
+    for stem in ("grid 1/mic.01", "grid 2/mic.01"):
+        made.write(tmp_path / f"{stem}{made.suffix}", some_picks, PicksInfo(1.5, 64, (), "", (4096, 4096)))
+    (tmp_path / "run.json").write_text("{}")
+    files, several = find_files(tmp_path, PICK_FILES)
+    assert ([stem_of(file.path.name) for file in files], several) == (["mic.01", "mic.01"], True)
+    if not made.needs_shape:
+        entries, whole, *_ = read_entries(tmp_path, PICK_FILES)
+        assert ([entry.name for entry in entries], whole) == (["grid 1/mic.01", "grid 2/mic.01"], True)
+
+
+@pytest.mark.parametrize("labels", ["rlnMicrographName", "rlnReferenceImage", "rlnImageName rlnAngleRot"])
+def test_lists_without_coordinates_are_left_out_of_a_folder(tmp_path: Path, some_picks: Picks, labels: str) -> None:
+    """RELION's folders hold lists of micrographs, class averages and images beside coordinates."""
+    lines = "".join(f"_{label} #{number}\n" for number, label in enumerate(labels.split(), start=1))
+    (tmp_path / "list.star").write_text(f"data_\n\nloop_\n{lines}1@a.mrc 2\n")
+    with pytest.raises(InputError, match="holds no coordinate files"):
+        find_files(tmp_path, PICK_FILES)
+    for name in ("csv", "star"):
+        FORMATS[name].write(tmp_path / f"mic{FORMATS[name].suffix}", some_picks, PicksInfo(1.5, 64))
+        (file,), _ = find_files(tmp_path, PICK_FILES)
+        assert file.path.name == f"mic{FORMATS[name].suffix}"
+
+
+def test_a_list_gives_the_micrographs_names(tmp_path: Path, some_picks: Picks, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    FORMATS["box"].write("c/m.box", some_picks, PicksInfo(box_size=64))
+    write_autopick_index("autopick.star", [("a b/m.mrc", "c/m.box"), ("gone.mrc", "c/gone.box")])
+    found = read_entries(tmp_path / "autopick.star", PICK_FILES)
+    assert ([entry.name for entry in found.entries], found.whole) == (["a b/m"], True)
+    assert found.missing == [f"{tmp_path}/autopick.star lists c/gone.box, which does not exist; it was left out."]
+    write_autopick_index("none.star", [("gone.mrc", "c/gone.box")])
+    with pytest.raises(InputError, match=r"lists c/gone\.box, which does not exist; run from RELION's project folder"):
+        read_entries(tmp_path / "none.star", PICK_FILES)
+    write_autopick_index("autopick.star", [("a b/m.mrc", "c/m.box")])
+    (file,), several = find_files(tmp_path / "autopick.star", PICK_FILES)
+    assert (file.micrograph, str(file.name), several) == ("a b/m.mrc", "a b/m.mrc", True)
+    (entry,), *_ = read_entries(tmp_path / "autopick.star", PICK_FILES)
+    assert entry.name == "a b/m"
+
+
+def test_a_data_set_is_split_by_its_names(tmp_path: Path, some_picks: Picks) -> None:
+    info = [PicksInfo(None, 64, (), name, (100, 100)) for name in ("x/m.mrc", "y/m.mrc")]
+    FORMATS["cs"].write_set(tmp_path / "p.cs", [(some_picks, info[0]), (some_picks.take(np.array([1])), info[1])])
+    entries, whole, *_ = read_entries(tmp_path / "p.cs", PICK_FILES)
+    assert [(entry.name, len(entry.found.picks)) for entry in entries] == [("x/m", 3), ("y/m", 1)]
+    assert whole

@@ -26,7 +26,7 @@ from napari_gempick.results.run_file import merged, read_settings
 @pytest.mark.parametrize(
     ("name", "text", "words"),
     [
-        ("csv", "x,y,score\n1,2,1e39\n", "row 1 has no possible score"),
+        ("csv", "x,y,score\n1,2,1e39\n", "row 1 has an impossible score"),
         ("csv", 'x,y,view\n1,2,"a\tb"\n', "the view's name"),
         ("box", "0\t0\t24\t24\t-1\n9000000\t0\t24\t24\t-2\n", "over 100000 points"),
     ],
@@ -68,7 +68,7 @@ def test_values_that_no_template_has(tmp_path):
     data = np.ones((8, 8), np.float32)
     data[0, 0] = 3e38
     write_mrc(tmp_path / "t.mrc", data, 4.0)
-    with pytest.raises(InputError, match="3e\\+38, which cannot be"):
+    with pytest.raises(InputError, match="3e\\+38, which is impossible"):
         read_stack(tmp_path / "t.mrc")
 
 

@@ -58,6 +58,16 @@ def test_the_images_of_a_list_in_its_order(
     np.testing.assert_array_equal(read_stack(f"{star}[2,4]").data, [IMAGES[0], IMAGES[0]])
 
 
+def test_a_share_that_cannot_be_one_is_unknown(project: Path) -> None:
+    names = [f"000001@{STACK}", f"000003@{STACK}", "one.mrc"]
+    shares = ["1.5", "0.25", "-0.1"]
+    assert read_stack(written(project / "m.star", "rlnReferenceImage", names, rlnClassDistribution=shares)).shares == (
+        None,
+        0.25,
+        None,
+    )
+
+
 def test_empty_classes_of_a_list(project: Path) -> None:
     star = written(project / "m.star", "rlnReferenceImage", [f"{n:06d}@{STACK}" for n in range(1, 6)], "model_classes")
     stack = read_stack(star)

@@ -17,6 +17,7 @@ from napari_gempick.cluster.records import RankLog
 from napari_gempick.cluster.settings import make_cluster
 from napari_gempick.io.images.mrc import write_mrc
 from napari_gempick.io.listing import find_micrographs
+from napari_gempick.results.folder import Results
 from napari_gempick.verification import prove
 from napari_gempick.workflows.pick import pick_files
 from napari_gempick.workflows.retune import retune
@@ -62,6 +63,17 @@ def test_a_resumed_run_ends_with_the_same_bytes(data, settings, picked, tmp_path
     assert tree(tmp_path / "run", ("run.json",)) != {}
     pick_files(settings, files, tmp_path / "run", resume=True)
     assert tree(tmp_path / "run") == tree(folder)
+
+
+def test_files_that_have_vanished_are_noticed(settings, picked, tmp_path):
+    folder, run = picked
+    place = shutil.copytree(folder, tmp_path / "run")
+    results = Results(place, settings, run["diameter"])
+    assert results.missing(run["micrographs"]) == []
+    gone = [place / "candidates" / "mic1.star", place / "mic3_autopick.star"]
+    for path in gone:
+        path.unlink()
+    assert results.missing(run["micrographs"]) == gone
 
 
 def test_retuning_to_the_same_thresholds_changes_nothing(picked, tmp_path):

@@ -13,8 +13,8 @@ from helpers import Blobs
 from napari_gempick.inputs.views import read_views
 from napari_gempick.io.coordinates import read_coordinates
 from napari_gempick.io.formats import FORMATS, PicksInfo
-from napari_gempick.io.images.frames import from_bottom
 from napari_gempick.io.images.micrograph import read_micrograph
+from napari_gempick.io.images.row_order import from_bottom
 from napari_gempick.io.stack import read_stack, write_mrc
 from napari_gempick.model.errors import InputError, ProofError
 from napari_gempick.model.geometry import Orientation

@@ -34,7 +34,7 @@ class LazyGroup(click.Group):
         return list(self.summaries)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Import a command; None where there is none of that name."""
+        """Import a command; None if none has that name."""
         if cmd_name not in self.summaries:
             return None
         command = self.commands.get(cmd_name) or import_module(f"{self._package}.{cmd_name}").command

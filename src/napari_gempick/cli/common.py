@@ -1,6 +1,6 @@
 """What the sub-commands share: errors as sentences, JSON output, options made from the settings, progress.
 
-Ctrl-C and SIGTERM while a command works: what is in hand is finished or given up, and a second one ends at once.
+Ctrl-C or SIGTERM ends a command after the current piece of work, or cancels that; a second one ends it at once.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import functools
 import json
 import logging
 import os
+import re
 import signal
 import sys
 import threading
@@ -20,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from napari_gempick.model.declaration import declarations
-from napari_gempick.model.errors import Cancelled, GempickError
+from napari_gempick.model.errors import Cancelled, GempickError, SettingsError
 from napari_gempick.model.settings import PickSettings
 from napari_gempick.model.values import Named
 
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
     from pydantic import BaseModel
 
+    from napari_gempick.io.formats import Format
     from napari_gempick.model.declaration import Declared
 
 
@@ -137,7 +139,7 @@ def _false_picks(row: dict[str, Any]) -> str:
 
 
 def _proof_sentences(rows: list[dict[str, Any]]) -> Iterator[str]:
-    """Say how the coordinates of a run were proved, by the first format of each micrograph that is least sure."""
+    """Say how the coordinates of a run were checked: for each micrograph, by its least certain format."""
     proofs = [sorted(row["proof"].values(), key=lambda text: text.startswith("verified"))[0]
               for row in rows if row.get("proof")]  # fmt: skip
     verified = [text for text in proofs if text.startswith("verified")]
@@ -164,6 +166,12 @@ pool_option = click.option(
     "pooled",
     is_flag=True,
     help="With --threshold auto: one threshold for each view, from the scores of all micrographs together.",
+)
+no_shifts_option = click.option(
+    "--no-shifts",
+    is_flag=True,
+    help="Leave the coordinates of refined particles as they are; otherwise rlnOriginXAngst and rlnOriginYAngst are "
+    "subtracted, as RELION does when it extracts again.",
 )
 
 
@@ -212,6 +220,49 @@ def given(values: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value is not None and value != ()}
 
 
+def run_settings(
+    options: dict[str, Any], config: Path | None, *, overwrite: bool, resume: bool, pooled: bool
+) -> PickSettings:
+    """Return the settings of a run, from its options and the file of --config.
+
+    Raises
+    ------
+    SettingsError
+        A setting is wrong, or options contradict each other.
+    """
+    from napari_gempick.model.settings import make_settings
+    from napari_gempick.results.run_file import merged, read_settings
+
+    if overwrite and resume:
+        raise SettingsError("--overwrite and --resume cannot be combined; give only one.")
+    settings = merged(make_settings, read_settings, config, given(options))
+    if settings.ctf is not None and options["contrast"] is not None:
+        raise SettingsError("The CTF gives the sign of the templates; omit --contrast, or --ctf.")
+    if pooled and None not in settings.thresholds.all:
+        raise SettingsError("--pool chooses automatic thresholds; give --threshold auto, or leave it out.")
+    return settings
+
+
+def parse_shape(context: click.Context, option: click.Parameter, value: str | None) -> tuple[int, int] | None:
+    """Read NY,NX."""
+    if value is None:
+        return None
+    found = re.fullmatch(r"([1-9]\d*),([1-9]\d*)", value)
+    if found is None:
+        raise click.BadParameter(f"{value!r} is not NY,NX, rows and columns, such as 4096,5760.", context, option)
+    return int(found[1]), int(found[2])
+
+
+def parse_format(context: click.Context, option: click.Parameter, value: str | None) -> Format | None:
+    """Read the name of a coordinate format."""
+    from napari_gempick.io.formats import format_named
+
+    try:
+        return None if value is None else format_named(value)
+    except SettingsError as error:
+        raise click.BadParameter(error.sentence, context, option) from error
+
+
 class VariadicCommand(click.Command):
     """Lets one `--threshold`, `--mask`, `--in-plane-symmetry` or `--templates` be followed by several NAME=VALUE.
 
@@ -255,7 +306,7 @@ class VariadicCommand(click.Command):
 
 
 class ProgressPrinter:
-    """Progress with time left: a bar on a terminal, otherwise a plain line every few seconds; all on stderr."""
+    """Progress with time left, for a `with` block: a bar on a terminal, else a line every 10 s; all on stderr."""
 
     EVERY_SECONDS = 10.0
 
@@ -289,8 +340,10 @@ class ProgressPrinter:
             left = (now - self._start) * (1 - share) / share
             say(f"{what or self._label}: {100 * share:.0f} %, {left:.0f} s left")
 
-    def close(self) -> None:
-        """Remove the bar."""
+    def __enter__(self) -> ProgressPrinter:
+        return self
+
+    def __exit__(self, *_: object) -> None:
         if self._bar is not None:
             self._bar.stop()
 

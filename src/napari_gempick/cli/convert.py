@@ -15,11 +15,13 @@ from napari_gempick.cli.common import (
     command_errors,
     given,
     json_option,
+    no_shifts_option,
+    parse_format,
+    parse_shape,
     print_json,
     say,
     settings_options,
 )
-from napari_gempick.cli.options import NO_SHIFTS, parse_format, parse_shape
 from napari_gempick.io.formats import FORMATS
 from napari_gempick.model.errors import ProofError
 from napari_gempick.model.values import counted
@@ -60,12 +62,12 @@ _PROVING = ("templates", "template_pixel_size", "mask", "diameter", "contrast")
     callback=_factor,
     default="1",
     metavar="FACTOR",
-    help="Multiply coordinates and box size, as for picks on micrographs binned by FACTOR that are to fit the full "
-    "ones; 1/2 goes the other way. [default: 1]",
+    help="Multiply coordinates and box size, as for picks on micrographs binned by FACTOR that should fit the "
+    "unbinned ones; 1/2 goes the other way. [default: 1]",
 )
-@click.option("--swap-xy", is_flag=True, help="Exchange x and y, after --bin. psi goes with it.")
-@click.option("--flip-x", is_flag=True, help="x' = nx - 1 - x, after --swap-xy. psi goes with it.")
-@click.option("--flip-y", is_flag=True, help="y' = ny - 1 - y, after --swap-xy. psi goes with it.")
+@click.option("--swap-xy", is_flag=True, help="Exchange x and y, after --bin; psi changes with them.")
+@click.option("--flip-x", is_flag=True, help="x' = nx - 1 - x, after --swap-xy; psi changes with it.")
+@click.option("--flip-y", is_flag=True, help="y' = ny - 1 - y, after --swap-xy; psi changes with it.")
 @click.option(
     "--shape",
     callback=parse_shape,
@@ -81,12 +83,12 @@ _PROVING = ("templates", "template_pixel_size", "mask", "diameter", "contrast")
     "--name-table",
     type=click.Path(path_type=Path, dir_okay=False),
     metavar="CSV",
-    help="Columns name (as IN calls a micrograph, or its stem) and micrograph (its path).",
+    help="Table with the columns name (the micrograph's name in IN, or its stem) and micrograph (its path).",
 )
 @click.option("--box", type=click.IntRange(min=1), metavar="PX", help="Box size of OUT. [px of OUT; default: as in IN]")
 @settings_options(_PROVING)
 @click.option("--no-proof", is_flag=True, help="Do not check whether the result points at the particles.")
-@click.option("--no-shifts", is_flag=True, help=NO_SHIFTS)
+@no_shifts_option
 @click.option(
     "--filament-spacing",
     type=click.FloatRange(min=0, min_open=True),
@@ -121,8 +123,8 @@ def command(
     and box sizes survive as far as the format can hold them; the program lists what the format cannot store.
 
     Where micrographs and templates are known, from a folder of results or from --micrographs and --templates, gempick
-    reads the result back and averages the particles that it points at. A result that is flipped, exchanged, shifted by
-    half a box or on the wrong grid is not written, and gempick names the option that fixes it.
+    reads the result back and averages the particles that it points at. A result that is flipped, has x and y
+    exchanged, is shifted by half a box or is on the wrong grid is not written; gempick names the option that fixes it.
     """
     from napari_gempick.io.formats.coordinate_set import ReadOptions
     from napari_gempick.model.geometry import Orientation
@@ -154,7 +156,7 @@ def command(
 
 def _lines(report: dict[str, Any]) -> list[str]:
     """Return the report for a person."""
-    outside = "not known (no size of a micrograph)" if report["outside"] is None else report["outside"]
+    outside = "unknown (no micrograph size is known)" if report["outside"] is None else report["outside"]
     unmatched = len(report["unmatched"])
     return [
         f"{counted(report['picks_in'], 'pick')} read, {report['picks_out']:,} written for "

@@ -9,19 +9,26 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from napari_gempick.cli.common import EXIT_SOME_FAILED, command_errors, json_option, print_json, say
-from napari_gempick.cli.options import parse_format, parse_shape
+from napari_gempick.cli.common import (
+    EXIT_SOME_FAILED,
+    command_errors,
+    json_option,
+    parse_format,
+    parse_shape,
+    print_json,
+    say,
+)
 from napari_gempick.evaluation import compare, metrics
 from napari_gempick.evaluation.evaluate import (
     OUTPUTS,
     Evaluated,
     evaluate_set,
     recall_rows,
-    refuse_existing,
     some,
     write_report,
 )
 from napari_gempick.evaluation.matching import Rules
+from napari_gempick.io.atomic import refuse_existing
 from napari_gempick.io.coordinates import TRUTH_FILES, read_entries
 from napari_gempick.model.errors import SettingsError
 from napari_gempick.model.values import Named, counted
@@ -53,7 +60,7 @@ if TYPE_CHECKING:
     "--ignore-radius",
     type=click.FloatRange(min=0),
     metavar="PX",
-    help="Picks and particles this near to a particle whose view is `ignore` are not counted. [px; default: the "
+    help="Picks and particles within this distance of one whose view is `ignore` are not counted. [px; default: the "
     "tolerance]",
 )
 @click.option(
@@ -85,7 +92,7 @@ if TYPE_CHECKING:
     "--compare",
     "compared",
     is_flag=True,
-    help="All arguments are sets of picks: compare every two of them, without a ground truth.",
+    help="All arguments are sets of picks: compare each pair of them, without a ground truth.",
 )
 @click.option(
     "--export",
@@ -132,7 +139,7 @@ def command(
     score would give. Picking has no true negatives, so the ROC curve shows recall against the false positives per
     micrograph, and against the false positives over all picks at the lowest threshold.
 
-    With --compare there is no truth, and every two sets are compared: what both have, and what only one has.
+    With --compare there is no ground truth: each pair of sets is compared, what both have and what only one has.
     """
     if len(paths) < 2:
         raise click.UsageError("Give picks and, as the last argument, the truth; or two sets of picks with --compare.")
@@ -143,7 +150,7 @@ def command(
         compare_and_print(_named(paths), tolerance, export_to, export_format, overwrite=overwrite, as_json=as_json)
         return 0
     if output is not None:
-        refuse_existing(output, overwrite)
+        refuse_existing((output / name for name in OUTPUTS), overwrite, "another folder")
     rules = Rules(tolerance, edge, tolerance if ignore_radius is None else ignore_radius)
     truths = read_entries(Path(paths[-1]), TRUTH_FILES).entries
     sets = {}
@@ -191,7 +198,7 @@ def _named(texts: Iterable[str]) -> dict[str, Path]:
 
 
 def _report(one: Evaluated, psi_modulo: float) -> dict[str, Any]:
-    """Return what there is to say about a set of picks; say at once what a person must not miss."""
+    """Return the report about a set of picks; print its notes and warnings at once."""
     matchings = list(one.matchings.values())
     views = metrics.summarise_views(matchings, list(dict.fromkeys((360.0, psi_modulo))))
     known, right = sum(view.view_known for view in views), sum(view.view_right for view in views)
@@ -246,7 +253,7 @@ def _one_sided(view: metrics.ViewSummary, comparable: bool) -> dict[str, Any]:
 
 
 def _without_nan(value: Any) -> Any:
-    """Return the value with None for numbers that JSON does not have."""
+    """Return the value with None in place of NaN and infinity, which JSON does not have."""
     if isinstance(value, dict):
         return {key: _without_nan(item) for key, item in value.items()}
     if isinstance(value, list):

@@ -14,11 +14,11 @@ from napari_gempick.cli.common import (
     given,
     interruptible,
     json_option,
+    no_shifts_option,
     print_json,
     say,
     settings_options,
 )
-from napari_gempick.cli.options import NO_SHIFTS
 from napari_gempick.extraction.settings import ExtractSettings, make_extract_settings
 from napari_gempick.model.settings import MOST_THREADS
 from napari_gempick.model.values import counted
@@ -49,7 +49,7 @@ from napari_gempick.model.values import counted
 @click.option(
     "--threads", type=click.IntRange(0, MOST_THREADS), default=0, help="CPU threads; 0: all cores. [default: 0]"
 )
-@click.option("--no-shifts", is_flag=True, help=NO_SHIFTS)
+@no_shifts_option
 @click.option("--allow-unmatched", is_flag=True, help="Leave out picks of micrographs that are not given.")
 @click.option("--resume", is_flag=True, help="Continue an extraction that was interrupted.")
 @click.option("--overwrite", is_flag=True, help="Replace files.")
@@ -94,12 +94,8 @@ def command(
         overwrite,
         shifts=not no_shifts,
     )
-    printer = ProgressPrinter("Extracting")
-    try:
-        with interruptible() as cancel:
-            report = extract(what, cancel=cancel, progress=printer.update)
-    finally:
-        printer.close()
+    with ProgressPrinter("Extracting") as printer, interruptible() as cancel:
+        report = extract(what, cancel=cancel, progress=printer.update)
     for sentence in (*(one["error"] for one in report["failed"]), *report["notes"]):
         say(sentence)
     if as_json:

@@ -13,12 +13,12 @@ from napari_gempick.cli.common import (
     command_errors,
     config_option,
     exit_status,
-    given,
     interruptible,
     json_option,
     pool_option,
     print_json,
     print_picks,
+    run_settings,
     say,
     settings_options,
 )
@@ -53,47 +53,34 @@ def command(
     run.json. Scores are normalised cross-correlations between -1 and 1.
     """
     from napari_gempick.io.listing import find_micrographs
-    from napari_gempick.model.errors import SettingsError
-    from napari_gempick.model.settings import make_settings
-    from napari_gempick.results.run_file import merged, read_settings
     from napari_gempick.results.whole_run import own_folders
     from napari_gempick.workflows.pick import pick_files
     from napari_gempick.workflows.retune import retune
 
-    if overwrite and resume:
-        raise SettingsError("--overwrite and --resume cannot be combined; give only one.")
-    settings = merged(make_settings, read_settings, config, given(options))
-    if settings.ctf is not None and options["contrast"] is not None:
-        raise SettingsError("The CTF gives the sign of the templates; omit --contrast, or --ctf.")
-    if pooled and None not in settings.thresholds.all:
-        raise SettingsError("--pool chooses automatic thresholds; give --threshold auto, or leave it out.")
+    settings = run_settings(options, config, overwrite=overwrite, resume=resume, pooled=pooled)
     notes: list[str] = []
     files = find_micrographs(micrographs, skip=own_folders(output), notify=notes.append)
     for note in notes:
         say(note)
-    printer = ProgressPrinter("Picking")
+    with ProgressPrinter("Picking") as printer, interruptible() as cancel:
 
-    def show(progress: Progress) -> None:
-        what = f"Picking {min(progress.finished + 1, progress.total)} of {progress.total}"
-        printer.update((progress.finished + progress.share) / progress.total, what)
+        def show(progress: Progress) -> None:
+            what = f"Picking {min(progress.finished + 1, progress.total)} of {progress.total}"
+            printer.update((progress.finished + progress.share) / progress.total, what)
 
-    try:
-        with interruptible() as cancel:
-            run = pick_files(
-                settings,
-                files,
-                output,
-                overwrite=overwrite,
-                resume=resume,
-                cancel=cancel,
-                progress=show,
-                notes=notes,
-                notify=say,
-            )
-            if pooled:
-                run = retune(output, {}, say, pooled=True)
-    finally:
-        printer.close()
+        run = pick_files(
+            settings,
+            files,
+            output,
+            overwrite=overwrite,
+            resume=resume,
+            cancel=cancel,
+            progress=show,
+            notes=notes,
+            notify=say,
+        )
+        if pooled:
+            run = retune(output, {}, say, pooled=True)
     for hint in run["hints"]:
         say(hint)
     if as_json:

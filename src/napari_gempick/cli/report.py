@@ -19,7 +19,11 @@ from napari_gempick.model.values import counted
     help="Folder for report.html and particle_sheet.png. [default: DIR]",
 )
 @click.option(
-    "--particles", type=click.IntRange(1, 200), default=24, show_default=True, help="Pictures of particles per view."
+    "--particles",
+    type=click.IntRange(1, 200),
+    default=24,
+    show_default=True,
+    help="Particles shown for each view.",
 )
 @click.option("--overwrite", is_flag=True, help="Replace an earlier report.")
 @json_option
@@ -33,11 +37,8 @@ def command(folder: Path, output: Path | None, particles: int, overwrite: bool, 
     """
     from napari_gempick.report.gather import report
 
-    printer = ProgressPrinter("Report")
-    try:
+    with ProgressPrinter("Report") as printer:
         made = report(folder, output, particles=particles, overwrite=overwrite, progress=printer.update)
-    finally:
-        printer.close()
     for sentence in made["notes"]:
         say(sentence)
     if as_json:

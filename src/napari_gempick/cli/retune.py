@@ -33,8 +33,8 @@ from napari_gempick.workflows.retune import retune
     multiple=True,
     type=click.Path(path_type=Path),
     metavar="LABELS",
-    help="With --score learned: what a person judged. CSV with the columns micrograph, x, y and label (good or bad), a "
-    "saved session of the window, or corrected picks.",
+    help="With --score learned: labels that a person gave. CSV with the columns micrograph, x, y and label (good or "
+    "bad), a saved session of the window, or corrected picks.",
 )
 @json_option
 @command_errors

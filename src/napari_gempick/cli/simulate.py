@@ -18,7 +18,6 @@ from napari_gempick.cli.common import (
     say,
     settings_options,
 )
-from napari_gempick.model.errors import OutputError
 from napari_gempick.simulation.settings import VIEWS, SimulateSettings, make_simulate_settings
 
 if TYPE_CHECKING:
@@ -48,22 +47,22 @@ def command(output: Path, overwrite: bool, as_json: bool, **options: Any) -> Non
     mask_side.mrc and mask_top.mrc, micrographs_ctf.star (the defocus, as RELION lists it), and simulation.json with all
     settings.
     """
-    from napari_gempick.io.atomic import write_text
+    from napari_gempick.io.atomic import refuse_existing, write_text
     from napari_gempick.io.stack import write_mrc
     from napari_gempick.simulation import simulate
     from napari_gempick.simulation.scene import klh
 
     settings = make_simulate_settings(given(options))
     names = [f"micrograph_{index + 1:03d}" for index in range(settings.count)]
-    _refuse_existing(output, names, overwrite)
-    progress = ProgressPrinter("Simulating")
+    files = [f"{name}{end}" for name in names for end in (".mrc", "_truth.csv")]
+    files += [f"{kind}_{view}.mrc" for kind in ("template", "mask") for view in VIEWS]
+    files += [MAP_FILE, CTF_FILE, SETTINGS_FILE]
+    refuse_existing((output / file for file in files), overwrite, "another folder")
     micrographs = []
-    try:
+    with ProgressPrinter("Simulating") as progress:
         for index, name in enumerate(names):
             micrographs.append(_write_micrograph(output, name, settings, index))
             progress.update((index + 1) / len(names))
-    finally:
-        progress.close()
     for view in VIEWS:
         write_mrc(output / f"template_{view}.mrc", simulate.template(view, settings), settings.template_spacing)
         write_mrc(output / f"mask_{view}.mrc", simulate.mask(view, settings), settings.template_spacing)
@@ -82,15 +81,6 @@ def command(output: Path, overwrite: bool, as_json: bool, **options: Any) -> Non
         print_json({"output": str(output), **record})
     else:
         say(f"Micrographs with {settings.particles} particles each: {len(names)}, in {output}.")
-
-
-def _refuse_existing(output: Path, names: list[str], overwrite: bool) -> None:
-    files = [f"{name}{end}" for name in names for end in (".mrc", "_truth.csv")]
-    files += [f"{kind}_{view}.mrc" for kind in ("template", "mask") for view in VIEWS]
-    for file in (*files, MAP_FILE, CTF_FILE, SETTINGS_FILE):
-        if (output / file).exists() and not overwrite:
-            path = output / file
-            raise OutputError(f"{path} exists already; add --overwrite or choose another folder.", path)
 
 
 def _write_micrograph(output: Path, name: str, settings: SimulateSettings, index: int) -> dict[str, Any]:

@@ -20,11 +20,12 @@ from napari_gempick.cli.common import (
     given,
     interruptible,
     pool_option,
+    run_settings,
     say,
     settings_options,
 )
 from napari_gempick.model.values import counted
-from napari_gempick.workflows.watch_settings import WatchSettings
+from napari_gempick.workflows.watch_settings import WatchSettings, make_watch_settings
 
 
 @click.command("watch", cls=VariadicCommand)
@@ -54,21 +55,10 @@ def command(
     started again with the same output folder, the command continues. Ctrl-C and SIGTERM end it after the current
     micrograph.
     """
-    from napari_gempick.model.errors import SettingsError
-    from napari_gempick.model.settings import make_settings
-    from napari_gempick.results.run_file import merged, read_settings
     from napari_gempick.workflows.watch import watch_folders
-    from napari_gempick.workflows.watch_settings import make_watch_settings
 
-    if overwrite and resume:
-        raise SettingsError("--overwrite and --resume cannot be combined; give only one.")
-    wanted = given(options)
-    watching = make_watch_settings({name: wanted.pop(name) for name in WatchSettings.model_fields if name in wanted})
-    settings = merged(make_settings, read_settings, config, wanted)
-    if settings.ctf is not None and options["contrast"] is not None:
-        raise SettingsError("The CTF gives the sign of the templates; omit --contrast, or --ctf.")
-    if pooled and None not in settings.thresholds.all:
-        raise SettingsError("--pool chooses automatic thresholds; give --threshold auto, or leave it out.")
+    watching = make_watch_settings(given({name: options.pop(name) for name in WatchSettings.model_fields}))
+    settings = run_settings(options, config, overwrite=overwrite, resume=resume, pooled=pooled)
     line = _StatusLine()
 
     def tell(event: str, facts: dict[str, Any]) -> None:

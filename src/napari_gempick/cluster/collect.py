@@ -163,7 +163,7 @@ def _copy(job: Job, records: dict[str, dict[str, Any]], target: Path) -> None:
                     shutil.copyfile(job.results / name, temporary)
                 except FileNotFoundError as error:
                     raise OutputError(
-                        f"{job.results / name} is missing, which records/{stem}.json lists; submit the job again."
+                        f"{job.results / name} is missing, although records/{stem}.json lists it; submit the job again."
                     ) from error
 
 

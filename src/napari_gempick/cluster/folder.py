@@ -215,7 +215,7 @@ class Job:
             return take(self.folder / ".lock")
         except Busy:
             raise SettingsError(
-                f"Another run of this job is at work in {self.folder}; wait for it, or cancel it.", self.folder
+                f"Another run of this job is in progress in {self.folder}; wait for it, or cancel it.", self.folder
             ) from None
 
     def sweep(self) -> None:

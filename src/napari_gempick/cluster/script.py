@@ -12,7 +12,7 @@ A site template is a Jinja2 file NAME.sh.j2. It begins with a comment that says 
     #}
 
 Every value that a template prints is quoted for the shell, but for `command`, `environment` and `directives`, which are
-shell text; a variable that is not known is an error.
+shell text; an undefined variable is an error.
 
 Check a script for a scheduler: the job is started once, no directive is lost, the resources are enough.
 """
@@ -125,7 +125,7 @@ def write_script(job: Job, site: Site | None = None, place: Path | None = None) 
     Raises
     ------
     SettingsError
-        The template has an error, asks for a variable that is not known, or does not start the job exactly once.
+        The template has an error, uses a variable that is not defined, or does not start the job exactly once.
     """
     site = site or find_site(job.cluster.site)
     placed = replace(job, folder=place or job.folder)
@@ -229,7 +229,7 @@ def check_script(site: str, marked: str, marker: str, text: str) -> None:
         raise SettingsError(f"{script} never starts the job: it {where}; put {{{{ run_cmd }}}} into a line of its own.")
     if len(runs.lines) > 1:
         several = "; ".join(shown(number) for number in runs.lines)
-        raise SettingsError(f"{script} starts the job {len(runs.lines)} times ({several}); leave one of them.")
+        raise SettingsError(f"{script} starts the job {len(runs.lines)} times ({several}); keep only one of them.")
     if runs.in_loop:
         raise SettingsError(f"{script} starts the job in a loop ({shown(runs.in_loop[0])}); take it out of the loop.")
 

@@ -48,7 +48,7 @@ class ClusterSettings(Settings):
     walltime: str = _resource("24:00:00", "Longest run: HH:MM:SS or D-HH:MM:SS.", label="Longest run")
     warning: int = _more(
         120,
-        "Tell the job this long before the walltime that it must end; it then finishes the current micrograph.",
+        "How long before the walltime the job is told to end; it then finishes the current micrograph.",
         unit="s",
         ge=0,
         label="Warning before the end",

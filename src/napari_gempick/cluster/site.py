@@ -104,7 +104,7 @@ class Site:
         Raises
         ------
         SettingsError
-            The template needs a shell, or asks for something that is not known.
+            The template needs a shell, or uses a name that is not defined.
         """
         words, stdin = [], None
         split = self._split(template)
@@ -161,7 +161,7 @@ def fill(text: str, name: str, values: dict[str, Any], *, quoted: bool = False, 
     Raises
     ------
     SettingsError
-        The template has an error, or asks for something that is not known.
+        The template has an error, or uses a name that is not defined.
     """
 
     def quote(value: Any) -> Any:
@@ -181,7 +181,7 @@ def fill(text: str, name: str, values: dict[str, Any], *, quoted: bool = False, 
         return environment.from_string(text).render(values)
     except jinja2.UndefinedError as error:
         raise SettingsError(
-            f"The template of site {name!r} asks for something that is not known ({error.message}); give it with "
+            f"The template of site {name!r} uses a name that is not defined ({error.message}); give it with "
             "--variable NAME=VALUE."
         ) from error
     except (jinja2.TemplateError, TypeError, ValueError, ArithmeticError) as error:

@@ -28,7 +28,7 @@ ASK_AFTER = 5.0
 _LOGS = re.compile(r".*\.(?:out|err|log|[oe]\d+)")
 """Names of logs that schedulers write into the job folder where a script does not say where to."""
 QUIET = 2.0
-"""A job is called silent after this many times its usual time between events, and a minute."""
+"""A job is called silent after this many times its usual time between events, plus a minute."""
 
 
 @dataclass(frozen=True)

@@ -56,7 +56,7 @@ class TileWorker(Protocol):
     """Where its arrays live."""
 
     def do(self, make: Callable[[], Result]) -> Result:
-        """Return what `make` computes on the device's arrays; it may be called again after lack of memory."""
+        """Return what `make` computes on the device's arrays; it may be called again when memory ran out."""
 
     def spectrum(self, block: Array, precision: str) -> Array:
         """Return the spectrum of a tile, an array of the device (fy, fx); halves or whole ones, as the device likes."""
@@ -149,7 +149,7 @@ class Device(Protocol):
     tiling: Tiling
     """Which tiles suit it."""
     keeps_maps: bool
-    """Whether a worker holds its maps until the end, as GPUs do, or raises those of the search at once."""
+    """Whether a worker holds its maps until the end, as GPUs do, or updates those of the search at once."""
 
     def worker(self, fft_shape: tuple[int, int]) -> TileWorker:
         """Return a worker for the calling thread.

@@ -22,7 +22,7 @@ _before = 1
 
 @functools.cache
 def _functions() -> tuple[Any, Any] | None:
-    """Return what reads and sets the number of threads of NumPy's OpenBLAS, None where NumPy has another library."""
+    """Return the functions that read and set the threads of NumPy's OpenBLAS, None where NumPy has another library."""
     package = Path(np.__file__).parent
     for folder in (package.with_name("numpy.libs"), package / ".dylibs"):
         for path in sorted(folder.glob("*openblas*")):

@@ -219,10 +219,10 @@ def _stored(rate: float) -> int:
     return min(1_000_000, max(1, round(rate)))
 
 
-def _fastest(work: Callable[[], Any], times: int = 15) -> float:
-    """Return the seconds of the fastest of some calls."""
+def _fastest(work: Callable[[], Any]) -> float:
+    """Return the seconds of the fastest of 15 calls."""
     found = []
-    for _ in range(times):
+    for _ in range(15):
         started = time.perf_counter()
         work()
         found.append(time.perf_counter() - started)

@@ -139,7 +139,7 @@ def cpu_tile(shape: tuple[int, int], precision: str, plans: PlanStore) -> TileFF
     return ScipyTile(shape, precision) if pyfftw is None else FftwTile(shape, precision, plans)
 
 
-def full_size_inverse(size: int, plans: PlanStore, repeats: int = 7) -> float:
+def full_size_inverse(size: int, plans: PlanStore) -> float:
     """Return the median seconds of one plain (size, size) float32 inverse transform, FFTW_MEASURE, one thread."""
     length = scipy.fft.next_fast_len(size, real=True)
     half = np.ones((length, length // 2 + 1), np.complex64)
@@ -159,7 +159,7 @@ def full_size_inverse(size: int, plans: PlanStore, repeats: int = 7) -> float:
         source[:] = half
         run = plan.execute
     times = []
-    for _ in range(repeats):
+    for _ in range(7):
         started = time.perf_counter()
         run()
         times.append(time.perf_counter() - started)

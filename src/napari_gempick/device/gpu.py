@@ -308,7 +308,7 @@ class GpuDevice:
         return kept[key]
 
     def give_up(self) -> bool:
-        """After lack of memory: give up what is kept and halve the chunk; False when nothing is left to give up."""
+        """When memory ran out: give up what is kept and halve the chunk; False when nothing is left to give up."""
         if self.chunk <= 2 and not any(self._residents.values()):
             return False
         self._residents.clear()

@@ -51,12 +51,12 @@ if TYPE_CHECKING:
 
 LOG = logging.getLogger(__name__)
 PATIENCE = 60.0
-"""Seconds to wait for a process that makes a plan; on a broken network file system the lock never comes."""
+"""Seconds to wait for a process that makes a plan; on a broken network file system the lock is never granted."""
 METHOD = "1"
 """Counts changes of tile shapes and transforms: a stored plan of another number is not used."""
 
 _FORMAT = 2
-"""Of plan files; with another number they have other names."""
+"""Version of plan files, a part of their names."""
 _PRECISIONS = 3
 """FFTW's wisdom is of double, single and long double precision."""
 _LONGEST_SIDE = 1_000_000
@@ -147,7 +147,8 @@ class PlanStore:
         except Exception as error:  # a damaged file makes JSON and these lines raise nearly anything
             reason = getattr(error, "reason", None) or error or type(error).__name__
             raise SettingsError(
-                f"The plan file {self.path} cannot be read ({reason}); delete it and it is made again.", self.path
+                f"The plan file {self.path} cannot be read ({reason}); delete it, and the next run makes it again.",
+                self.path,
             ) from error
         self._tiles.update(tiles)
         if wisdom and wisdom != self._wisdom and pyfftw is not None:

@@ -1,1 +1,1 @@
-"""Arrays in, arrays out: preparation, rotated templates, correlation, peaks, evaluation."""
+"""Arrays in, arrays out: preprocessing, rotated templates, matching, peaks and thresholds."""

@@ -18,10 +18,11 @@ import numpy as np
 from napari_gempick.evaluation.matching import Matching, Particles, Rules, match
 from napari_gempick.evaluation.metrics import better_reading, score_curve
 from napari_gempick.io.atomic import write_text
-from napari_gempick.io.coordinates import PICK_FILES, REPORT, Entry, pair, read_candidates, read_entries
-from napari_gempick.io.images.frames import from_bottom
+from napari_gempick.io.candidates import read_candidates
+from napari_gempick.io.coordinates import PICK_FILES, REPORT, Entry, pair, read_entries
 from napari_gempick.io.images.micrograph import open_image
-from napari_gempick.model.errors import InputError, OutputError, SettingsError
+from napari_gempick.io.images.row_order import from_bottom
+from napari_gempick.model.errors import InputError, SettingsError
 from napari_gempick.results.run_file import NoResults, read_run
 from napari_gempick.results.run_rows import FROM_BOTTOM
 
@@ -130,7 +131,9 @@ def recall_rows(truths: Sequence[Entry], recall_on: str | None) -> list[NDArray[
         rows.append(np.array([cell == value for cell in cells], np.bool_))
         values.update(cells)
     if values and value not in values:
-        raise SettingsError(f"--recall-on {recall_on}: no truth has this value; there are {some(sorted(values))}.")
+        raise SettingsError(
+            f"--recall-on {recall_on}: no particle of the ground truth has this value, only {some(sorted(values))}."
+        )
     return rows
 
 
@@ -157,7 +160,7 @@ def _item(names: Sequence[str], number: int) -> str:
 
 
 def forget_runs() -> None:
-    """Read run.json files anew from now on."""
+    """Read run.json files again from now on."""
     _run.cache_clear()
 
 
@@ -251,14 +254,6 @@ def settled(entry: Entry, micrograph: Path | None = None, size: tuple[int, int] 
 
 
 OUTPUTS = (REPORT, "matches.csv", "pr.csv", "roc.csv", "pr.png", "roc.png")
-
-
-def refuse_existing(output: Path, overwrite: bool) -> None:
-    """Raise OutputError where a file of a report is there already, unless it may be replaced."""
-    for name in OUTPUTS:
-        if (output / name).exists() and not overwrite:
-            path = output / name
-            raise OutputError(f"{path} exists already; add --overwrite or choose another folder.", path)
 
 
 def write_report(output: Path, result: dict[str, Any], sets: dict[str, Evaluated]) -> None:

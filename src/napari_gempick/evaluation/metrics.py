@@ -301,7 +301,7 @@ def _readings(micrographs: Sequence[Reading], tolerance: float) -> dict[str, Cal
         how = f"on a grid {scale:g} times as coarse" if scale > 1 else f"on a grid {1 / scale:g} times as fine"
         readings[how] = changed(Orientation(scale))
     shift = _diagonal_shift(micrographs, tolerance)
-    how = f"shifted by {-shift:.0f} px in x and y (as by half a box: corners in place of centres?)"
+    how = f"shifted by {-shift:.0f} px in x and y (half a box: corners instead of centres?)"
     return {**readings, how: lambda one: replace(one[0], x=one[0].x + shift, y=one[0].y + shift)}
 
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     Floats: TypeAlias = NDArray[np.float32]
 
 BACKGROUND_RADIUS = 0.375
-"""Of the side of the box: outside this circle is background."""
+"""Radius over the side of the box: the background lies outside this circle."""
 _DUST_NEIGHBOURS = 5
 
 

@@ -18,8 +18,8 @@ from napari_gempick.extraction.particle_stack import ParticleStack, is_finished
 from napari_gempick.extraction.particle_star import ParticleRows
 from napari_gempick.io.formats.coordinate_set import ReadOptions
 from napari_gempick.io.formats.relion import PARTICLES
-from napari_gempick.io.images.frames import FLIP, from_bottom
 from napari_gempick.io.images.micrograph import open_image, read_micrograph, require_pixel_size
+from napari_gempick.io.images.row_order import FLIP, from_bottom
 from napari_gempick.io.micrograph_names import MicrographTable, shown
 from napari_gempick.io.star import read_table
 from napari_gempick.model.errors import Cancelled, GempickError, InputError, OutputError, SettingsError
@@ -133,7 +133,7 @@ def extract(
 
 
 def _finished(what: Extraction) -> dict[str, Any]:
-    """Return the report of an extraction that was complete already.
+    """Return the report of an extraction that was already complete.
 
     Raises
     ------
@@ -159,7 +159,7 @@ def _finished(what: Extraction) -> dict[str, Any]:
         "optics_groups": len(read_table(what.output.with_suffix(".star"), "optics").get("rlnOpticsGroup", ())),
         "unmatched": [],
         "failed": [],
-        "notes": [f"{what.output} is complete already; nothing was done."],
+        "notes": [f"{what.output} is already complete; nothing was done."],
     }
 
 
@@ -177,7 +177,7 @@ class _Extractor:
     def __init__(self, what: Extraction) -> None:
         self._what, self._settings = what, what.settings
         if what.output.suffix.lower() != ".mrcs":
-            raise SettingsError(f"{what.output}: give the output a name that ends in .mrcs, as RELION wants.")
+            raise SettingsError(f"{what.output}: give the output a name that ends in .mrcs, as RELION requires.")
         options = ReadOptions(shifts=what.shifts)
         self._reader = PartReader(None, Orientation(), None, list(what.micrographs), None, options)
         assert self._reader.micrographs is not None
@@ -250,8 +250,8 @@ class _Extractor:
             if number <= len(done):
                 if done[number - 1]["digest"] != _digest(part):
                     raise SettingsError(
-                        f"The picks of {part.target.name} are not those that the extraction was begun with; add "
-                        "--overwrite to begin again."
+                        f"The picks of {part.target.name} are not those that the extraction began with; add "
+                        "--overwrite to start again."
                     )
                 yield _Piece(part, None)
                 continue

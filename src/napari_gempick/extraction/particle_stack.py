@@ -18,7 +18,7 @@ from mrcfile.dtypes import HEADER_DTYPE
 from mrcfile.utils import machine_stamp_from_byte_order
 from pydantic import BaseModel, ConfigDict, NonNegativeFloat, NonNegativeInt
 
-from napari_gempick.io.atomic import atomic_path
+from napari_gempick.io.atomic import atomic_path, refuse_existing
 from napari_gempick.io.images.mrc import LABEL
 from napari_gempick.io.images.mrc_layout import HEADER_BYTES
 from napari_gempick.io.reading import checked, readable
@@ -74,13 +74,12 @@ class ParticleStack:
         self._side, self._dtype = side, np.dtype(dtype)
         self._folder = path.with_name(path.name + _PARTIAL)
         self.done: list[dict[str, Any]] = []
-        for file in (self.path, self.star):
-            if file.exists() and not overwrite and not (file == self.path and resume and self._half_finished()):
-                raise OutputError(f"{file} exists already; add --overwrite or choose another name.", file)
+        taken_back = self.path.exists() and resume and not overwrite and self._take_back_images()
+        refuse_existing([self.star] if taken_back else [self.path, self.star], overwrite)
         if self._folder.exists() and not (resume or overwrite):
             raise OutputError(
                 f"{self._folder} is what an interrupted extraction left; add --resume to continue it, or --overwrite "
-                "to begin again.",
+                "to start again.",
                 self._folder,
             )
         self._stats = _Stats()
@@ -99,10 +98,10 @@ class ParticleStack:
                 f"Cannot write {path}: {error.strerror or error}; choose another folder.", path
             ) from error
 
-    def _half_finished(self) -> bool:
-        """Return whether an earlier run ended after it gave the images their name, before the STAR file got its own.
+    def _take_back_images(self) -> bool:
+        """Move the images back where an earlier run ended between naming them and naming the STAR file.
 
-        The images then go back, so that the end is made again.
+        So the end is made again. Return whether it did.
         """
         images = self._folder / _IMAGES
         if self.star.exists() or images.exists() or not (self._folder / _JOURNAL).exists():
@@ -128,20 +127,20 @@ class ParticleStack:
         head, *entries = (_line(journal, line) for line in lines)
         if head.get("plan") != plan:
             raise SettingsError(
-                f"{journal} says that other settings or micrographs were begun with; add --overwrite to begin again.",
+                f"{journal} is of an extraction with other settings or micrographs; add --overwrite to start again.",
                 journal,
             )
         images, rows = self._folder / _IMAGES, self._folder / _ROWS
         kept = lines[:1]
         size = HEADER_BYTES, 0
         for line, entry in zip(lines[1:], entries, strict=True):
-            checked(_Entry, entry, journal, "add --overwrite to begin again")
+            checked(_Entry, entry, journal, "add --overwrite to start again")
             pixels, count = entry["images"] - HEADER_BYTES, entry["stats"]["count"]
             each = self._side**2
             if pixels != count * each * self._dtype.itemsize or entry["stats"]["pixels"] != count * each:
-                raise InputError(f"{journal} is damaged; add --overwrite to begin again.", journal)
+                raise InputError(f"{journal} is damaged; add --overwrite to start again.", journal)
             if entry["images"] < size[0] or entry["rows"] < size[1]:
-                raise InputError(f"{journal} is damaged; add --overwrite to begin again.", journal)
+                raise InputError(f"{journal} is damaged; add --overwrite to start again.", journal)
             if entry["images"] > images.stat().st_size or entry["rows"] > rows.stat().st_size:
                 break
             size = entry["images"], entry["rows"]
@@ -273,7 +272,7 @@ def _line(journal: Path, line: bytes) -> dict[str, Any]:
         entry = json.loads(line)
         if isinstance(entry, dict):
             return entry
-    raise InputError(f"{journal} is damaged; add --overwrite to begin again.", journal)
+    raise InputError(f"{journal} is damaged; add --overwrite to start again.", journal)
 
 
 class _Stats:

@@ -1,4 +1,4 @@
-"""Every parameter of an extraction of particles, declared once: the command line reads this."""
+"""Every parameter of particle extraction, declared once: the command line and the window read this."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class ExtractSettings(Settings):
         group=None,
     )
     invert: bool = _shown(
-        False, "Change the sign of the pixels, as RELION wants particles bright.", label="Invert contrast"
+        False, "Change the sign of the pixels, as RELION expects bright particles.", label="Invert contrast"
     )
     dust: float | None = declare(
         None,
@@ -55,7 +55,7 @@ class ExtractSettings(Settings):
     )
     edge: Literal["skip", "pad"] = declare(
         "skip",
-        "Boxes that reach beyond the micrograph: skip leaves the particle out, pad repeats the micrograph's edge.",
+        "Boxes that extend beyond the micrograph: skip leaves the particle out, pad repeats the micrograph's edge.",
         group=None,
     )
     dtype: Literal["float32", "float16"] = _shown(

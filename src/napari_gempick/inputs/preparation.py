@@ -19,9 +19,9 @@ from napari_gempick.engine.preprocess.fourier_filters import Averaging, Whitenin
 from napari_gempick.engine.preprocess.prepare import remove_gradient, remove_hot_pixels
 from napari_gempick.inputs.views import read_image
 from napari_gempick.io.ctf import CtfTable
-from napari_gempick.io.images.frames import is_tiff
 from napari_gempick.io.images.micrograph import read_micrograph
 from napari_gempick.io.images.mrc import write_mrc
+from napari_gempick.io.images.row_order import is_tiff
 from napari_gempick.model.errors import InputError, SettingsError
 from napari_gempick.model.values import AUTO
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from napari_gempick.engine.matching.read_ahead import Source
     from napari_gempick.engine.preprocess.fourier_filters import Transfer
-    from napari_gempick.io.growing_ctf import GrowingCtf
+    from napari_gempick.io.ctf import GrowingCtf
     from napari_gempick.io.listing import MicrographFile
     from napari_gempick.model.ctf import Ctf
     from napari_gempick.model.settings import PickSettings

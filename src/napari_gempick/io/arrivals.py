@@ -185,7 +185,11 @@ class Arrivals:
         seen = self._seen[path]
         if seen.state in ("waiting", "companion") or not self._has_changed(path, seen):
             return
+        self._wait_again(path, found)
+
+    def _wait_again(self, path: str, found: Look) -> None:
         self._drop(path, found)
+        seen = self._seen[path]
         seen.state, seen.since = "waiting", None
         self._waiting.add(path)
 
@@ -249,11 +253,8 @@ class Arrivals:
 
     def forget(self, micrograph: MicrographFile) -> Look:
         """Take a file for new that has changed or vanished; return as `look` what follows for others."""
-        found, path = Look(), str(micrograph.path)
-        self._drop(path, found)
-        seen = self._seen[path]
-        seen.state, seen.since = "waiting", None
-        self._waiting.add(path)
+        found = Look()
+        self._wait_again(str(micrograph.path), found)
         return found
 
     def notes(self) -> list[str]:

@@ -119,7 +119,7 @@ def sweep(folder: Path) -> None:
 
 
 def write_text(path: Path | str, text: str) -> None:
-    """Write UTF-8 text atomically, lines ending in a line feed; names that are no UTF-8 keep their bytes."""
+    """Write UTF-8 text atomically, lines ending in a line feed; names that are not UTF-8 keep their bytes."""
     with atomic_path(path) as temporary:
         temporary.write_text(text, encoding="utf-8", errors="surrogateescape", newline="\n")
 
@@ -134,7 +134,7 @@ def write_bytes(path: Path | str, content: bytes) -> None:
 def staged(paths: Sequence[Path]) -> Iterator[list[Path]]:
     """Yield a temporary path for each file; rename all when the block ends well, else leave everything as it was.
 
-    A file that is there already is copied to its temporary path first, for some formats keep a part of it.
+    A file that already exists is copied to its temporary path first, because some formats keep a part of it.
 
     Raises
     ------
@@ -173,8 +173,8 @@ def beside(path: Path, ending: str, suffix: str | None = None) -> Path:
     return path.with_name(f"{path.stem}{ending}{path.suffix if suffix is None else suffix}")
 
 
-def refuse_existing(paths: Iterable[Path], overwrite: bool) -> None:
-    """Refuse to replace files.
+def refuse_existing(paths: Iterable[Path], overwrite: bool, instead: str = "another name") -> None:
+    """Refuse to replace files; the error advises to choose `instead`.
 
     Raises
     ------
@@ -183,4 +183,4 @@ def refuse_existing(paths: Iterable[Path], overwrite: bool) -> None:
     """
     for path in paths:
         if path.exists() and not overwrite:
-            raise OutputError(f"{path} exists already; add --overwrite or choose another name.", path)
+            raise OutputError(f"{path} already exists; add --overwrite or choose {instead}.", path)

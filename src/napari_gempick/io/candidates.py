@@ -121,8 +121,8 @@ def _picks(rows: Table, path: Path | str, limits: Mapping[str, tuple[float, floa
         if len(wrong):
             label, row = _COLUMNS[field][0], int(wrong[0])
             raise InputError(
-                f"{path}: _{label} in row {row + 1} is {values[row]:g}, which cannot be ({len(wrong)} such rows); pick "
-                "that micrograph again.",
+                f"{path}: _{label} in row {row + 1} is {values[row]:g}, which is impossible ({len(wrong)} such rows); "
+                "pick that micrograph again.",
                 path,
             )
     picks = Picks(**{field: values.astype(getattr(empty, field).dtype) for field, values in columns.items()})
@@ -135,7 +135,7 @@ def _picks(rows: Table, path: Path | str, limits: Mapping[str, tuple[float, floa
         refined = parse_numbers(known, f"_{_REFINED}", path).astype(np.float32)
         if (np.abs(refined) > limits["score"][1]).any():
             raise InputError(
-                f"{path}: _{_REFINED} holds a score beyond 1, which cannot be; pick that micrograph again.", path
+                f"{path}: _{_REFINED} holds a score beyond 1, which is impossible; pick that micrograph again.", path
             )
     return replace(picks, section=picks.section - _FIRST_CLASS, local=local, refined_score=refined)
 
@@ -146,7 +146,7 @@ def read_candidates(path: Path | str, *, decoys: bool = True) -> Candidates:
     Raises
     ------
     InputError
-        The file is missing, damaged, or no candidate file.
+        The file is missing, damaged, or not a candidate file.
     """
     text = read_text(path, "STAR")
     tables = parse_tables(text if decoys else text.partition(f"\ndata_{_DECOYS}\n")[0], path)
@@ -193,14 +193,14 @@ def read_candidates(path: Path | str, *, decoys: bool = True) -> Candidates:
 def _value(table: Table, label: str, path: Path | str) -> float:
     value = float(numbers(table, label, path)[0])
     if not math.isfinite(value):
-        raise InputError(f"{path}: _{label} is {value:g}, which cannot be; pick that micrograph again.", path)
+        raise InputError(f"{path}: _{label} is {value:g}, which is impossible; pick that micrograph again.", path)
     return value
 
 
 def _size(table: Table, label: str, path: Path | str) -> float:
     value = _value(table, label, path)
     if not 0 < value < _MOST:
-        raise InputError(f"{path}: _{label} is {value:g}, which cannot be; pick that micrograph again.", path)
+        raise InputError(f"{path}: _{label} is {value:g}, which is impossible; pick that micrograph again.", path)
     return value
 
 

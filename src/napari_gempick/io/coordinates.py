@@ -1,6 +1,6 @@
-"""Coordinates in one place: the registry of formats, files of one micrograph, and sets of many micrographs.
+"""Read coordinates: of a file, and of many micrographs, which come from a file, a folder or RELION's list.
 
-A set comes from a file, a folder or RELION's list; here is decided which coordinates belong to which micrograph.
+This module decides which coordinates belong to which micrograph. The formats themselves are in `io.formats`.
 """
 
 from __future__ import annotations
@@ -11,38 +11,27 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, NamedTuple
 
-from napari_gempick.io.candidates import Candidates, read_candidates, write_candidates
-from napari_gempick.io.formats import FORMATS, SUFFIXES, Format, PicksInfo, format_named, format_of
+from napari_gempick.io.formats import SUFFIXES, format_named, format_of
 from napari_gempick.io.formats.base import stem_of
 from napari_gempick.io.formats.coordinate_set import CoordinateSet, ReadOptions
-from napari_gempick.io.formats.eman1 import write_boxes
 from napari_gempick.io.formats.eman2 import EMAN2, possible_names
-from napari_gempick.io.formats.relion import (
-    COORDINATE_FILE,
-    X,
-    is_index,
-    read_autopick_index,
-    write_autopick,
-    write_autopick_index,
-)
-from napari_gempick.io.formats.table import write_table
+from napari_gempick.io.formats.relion import COORDINATE_FILE, X, is_index, read_autopick_index
 from napari_gempick.model.errors import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from napari_gempick.model.geometry import Shape
-    from napari_gempick.model.picks import Picks
 
 
 _COMMON = (".txt", ".tab")
 _BEGINNING = 1 << 16
 """Bytes of a file that hold its labels."""
 PICK_FILES = tuple(f"*{suffix}" for suffix in (*(s for s in SUFFIXES if s not in (".json", *_COMMON)), *_COMMON))
-"""What to look for in a folder, the first that is there; plain .json files of other kinds are too frequent."""
+"""What to look for in a folder, the first that is there; plain .json files of other kinds are too common."""
 TRUTH_FILES = ("*_truth.csv", "*.csv", "*.star", "*.box")
 REPORT = "evaluation.json"
-"""A folder that holds it holds tables of an evaluation, no coordinates."""
+"""A folder that holds this file holds tables of an evaluation, not coordinates."""
 
 
 @dataclass(frozen=True)
@@ -235,33 +224,6 @@ def _refuse_tie(entry: Entry, others: Sequence[Entry], closeness: Sequence[tuple
             "give picks and truth the same folders.",
             entry.path,
         )
-
-
-__all__ = [
-    "FORMATS",
-    "Candidates",
-    "CoordinateSet",
-    "Format",
-    "PicksInfo",
-    "read_autopick_index",
-    "read_candidates",
-    "read_coordinates",
-    "write_autopick",
-    "write_autopick_index",
-    "write_box",
-    "write_candidates",
-    "write_csv",
-]
-
-
-def write_csv(path: Path | str, picks: Picks, view_names: Sequence[str] = ()) -> None:
-    """Write a table of picks without a box size; see formats.table.write_table."""
-    write_table(path, picks, PicksInfo(view_names=tuple(view_names)))
-
-
-def write_box(path: Path | str, picks: Picks, box_size: int | None) -> None:
-    """Write EMAN1 boxes; see formats.eman1.write_boxes."""
-    write_boxes(path, picks, PicksInfo(box_size=box_size))
 
 
 def read_coordinates(

@@ -3,25 +3,27 @@
 CTFFIND writes its text beside the diagnostic image: comment lines, then a row for the micrograph. The columns are
 number, defocus 1 and 2 (Å), azimuth of astigmatism (degrees), additional phase shift (radians), cross correlation,
 resolution of the fit (Å), and from version 5 on tilt axis, tilt and thickness; voltage, Cs and amplitude contrast stand
-in the comments (headers of versions 4.1 and 5.0).
+in the comments (headers of versions 4.1 and 5.0). Both may come as micrographs do: a STAR file that grows, or a folder
+that fills with texts.
 """
 
 from __future__ import annotations
 
+import contextlib
 import math
 import re
 from pathlib import Path, PurePath
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from napari_gempick.io.coordinates import common_ending
 from napari_gempick.io.formats.base import stem_of
 from napari_gempick.io.reading import parsing, readable
-from napari_gempick.io.star import read_tables, read_text
+from napari_gempick.io.star import number_or_nan, read_tables, read_text
 from napari_gempick.model.ctf import Ctf
-from napari_gempick.model.errors import InputError
+from napari_gempick.model.errors import GempickError, InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
 
 _NAME, _GROUP = "rlnMicrographName", "rlnOpticsGroup"
@@ -96,12 +98,12 @@ class CtfTable:
         if rows is None:
             raise InputError(f"{path} has no table with {', '.join(sorted(needed))}; give micrographs_ctf.star.", path)
         optics = tables.get("optics", {})
-        values = {key: [_number(text) for text in rows[label]] for key, label in _DEFOCUS.items()}
+        values = {key: [number_or_nan(text) for text in rows[label]] for key, label in _DEFOCUS.items()}
         for key, label in _OPTICS.items():
             if label in rows:
-                values[key] = [_number(text) for text in rows[label]]
+                values[key] = [number_or_nan(text) for text in rows[label]]
             elif label in optics and _GROUP in optics and _GROUP in rows:
-                of_group = dict(zip(optics[_GROUP], (_number(text) for text in optics[label]), strict=True))
+                of_group = dict(zip(optics[_GROUP], (number_or_nan(text) for text in optics[label]), strict=True))
                 missing = set(rows[_GROUP]) - of_group.keys()
                 if missing:
                     raise InputError(f"{path} has no optics group {min(missing)}; correct its first table.", path)
@@ -109,7 +111,7 @@ class CtfTable:
             else:
                 raise InputError(f"{path} has no {label}, neither in its rows nor for optics groups; add it.", path)
         if _PHASE in rows:
-            values["phase_shift"] = [_number(text) for text in rows[_PHASE]]
+            values["phase_shift"] = [number_or_nan(text) for text in rows[_PHASE]]
         seen: set[str] = set()
         for number, name in enumerate(rows[_NAME]):
             if name in seen:
@@ -170,13 +172,6 @@ class CtfTable:
         return found
 
 
-def _number(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        return math.nan
-
-
 _HEAD = re.compile(rb"\s*# Output from CTFFind\b", re.IGNORECASE)
 _INPUT = re.compile(r"Input file:\s*(.+?)\s*;\s*Number of micrographs:\s*(\d+)")
 _LENS = {
@@ -224,7 +219,8 @@ def read_ctffind(path: Path) -> tuple[PurePath, Ctf]:
         raise InputError(f"{path} holds CTFFIND's rotational averages; give the file without {_AVERAGE}.", path)
     if image is None or len(rows) != 1 or int(image[2]) != 1:
         raise InputError(
-            f"{path} has {len(rows)} rows of CTFFIND where one is expected; run it on each micrograph alone.", path
+            f"{path} has {len(rows)} rows of CTFFIND where one is expected; run CTFFIND on each micrograph separately.",
+            path,
         )
     lens = {name: pattern.search(comments) for name, pattern in _LENS.items()}
     try:
@@ -236,3 +232,91 @@ def read_ctffind(path: Path) -> tuple[PurePath, Ctf]:
     if missing:
         raise InputError(f"{path} does not say the {missing[0]}; run CTFFIND again, or give a STAR file.", path)
     return PurePath(image[1]), Ctf(u, v, angle, phase_shift=math.degrees(shift), **values)
+
+
+_Stamp = tuple[int, int, int]
+"""Size, time of the last change, and number of a file."""
+
+
+class GrowingCtf:
+    """The CTF parameters of micrographs, as far as they are known by now.
+
+    The file or folder need not exist yet. What somebody is just writing is not believed: a STAR file that changes while
+    it is read; one that ends within a line, and texts of CTFFIND, before they have settled.
+
+    Parameters
+    ----------
+    path : Path
+        As for CtfTable.
+    settle : float
+        Seconds without a change after which a file is not being written.
+    beside : callable, optional
+        Reads what else is wanted from the file; `also` is what it returned.
+    """
+
+    def __init__(self, path: Path, settle: float, beside: Callable[[], Any] = lambda: None) -> None:
+        self._path, self._settle, self._beside = path, settle, beside
+        self.also: Any = None
+        self._table: CtfTable | None = None
+        self._seen: dict[Path, tuple[_Stamp, float]] = {}
+        self._read: dict[Path, _Stamp] = {}
+        self.problem = f"{path} does not exist yet"
+
+    def update(self, time: float) -> bool:
+        """Read again what has changed; return whether anything was read.
+
+        Parameters
+        ----------
+        time : float
+            Seconds on a clock that only goes forward.
+        """
+        try:
+            folder = self._path.is_dir()
+            now = {path: _stamp(path) for path in (find_ctffind(self._path) if folder else [self._path])}
+            before, self._seen = self._seen, {}
+            for path, one in now.items():
+                known = before.get(path)
+                self._seen[path] = known if known is not None and known[0] == one else (one, time)
+            if folder or not _ends_with_a_line(self._path):
+                now = {path: one for path, one in now.items() if time - self._seen[path][1] >= self._settle}
+            if now == self._read or not now:
+                return False
+            texts = list(now) if folder else None
+            table, also = CtfTable(self._path, texts), self._beside()
+            if now != {path: _stamp(path) for path in now}:
+                return False
+        except (GempickError, OSError) as error:
+            if not isinstance(error, FileNotFoundError):
+                self.problem = str(error)
+            return False
+        self._table, self.also, self._read, self.problem = table, also, now, ""
+        return True
+
+    def has(self, micrograph: Path) -> bool:
+        """Return whether a row or file is about a micrograph of this stem by now."""
+        return self._table is not None and self._table.has(micrograph)
+
+    def of(self, micrograph: Path) -> Ctf:
+        """Return the parameters of a micrograph, see CtfTable.
+
+        Raises
+        ------
+        InputError
+            There are none by now, or they cannot be right.
+        """
+        if self._table is None:
+            raise InputError(f"{self._path} has no row for {micrograph.name} yet.", micrograph)
+        return self._table.of(micrograph)
+
+
+def _stamp(path: Path) -> _Stamp:
+    found = path.stat()
+    return found.st_size, found.st_mtime_ns, found.st_ino
+
+
+def _ends_with_a_line(path: Path) -> bool:
+    """Return whether a file ends with a line feed; else its last number may be cut."""
+    with contextlib.suppress(OSError), path.open("rb") as stream:
+        stream.seek(-1, 2)
+        return stream.read() == b"\n"
+    return False

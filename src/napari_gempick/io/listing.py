@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from napari_gempick.io.images.micrograph import has_sections
 from napari_gempick.io.reading import parsing
-from napari_gempick.io.star import read_tables
+from napari_gempick.io.star import number_or_nan, read_tables
 from napari_gempick.model.errors import InputError
 
 if TYPE_CHECKING:
@@ -327,22 +327,15 @@ def listed_sizes(tables: Mapping[str, Table], table: Table) -> list[float | None
 def _columns(table: Table, rows: int, *, old: bool) -> list[float | None]:
     """Return what the columns of one table give; magnifications of particles are those of their boxes."""
     if _SIZE in table:
-        return [_number(text) for text in table[_SIZE]]
+        return [number_or_nan(text) for text in table[_SIZE]]
     if old and _DETECTOR in table and _MAGNIFICATION in table:
         pairs = zip(table[_DETECTOR], table[_MAGNIFICATION], strict=True)
-        return [_over(1e4 * _number(detector), _number(magnification)) for detector, magnification in pairs]
+        return [_over(1e4 * number_or_nan(detector), number_or_nan(magnification)) for detector, magnification in pairs]
     return [None] * rows
 
 
 def _over(length: float, magnification: float) -> float:
     return float(f"{length / magnification:.6g}") if magnification else float("nan")
-
-
-def _number(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        return float("nan")
 
 
 def with_free_stem(file: MicrographFile, taken: set[str]) -> MicrographFile:

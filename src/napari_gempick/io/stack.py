@@ -341,7 +341,7 @@ def _finite(image: RawImage, chosen: Sequence[int]) -> NDArray[np.float32]:
         most = float(np.abs(data[place]).max())
         if most > _LARGEST:
             raise InputError(
-                f"{image.path}: section {number + 1} has values up to {most:g}, which cannot be; repair or remove it.",
+                f"{image.path}: section {number + 1} has values up to {most:g}, which is impossible; fix or remove it.",
                 image.path,
             )
     return data

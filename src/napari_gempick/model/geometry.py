@@ -11,6 +11,12 @@ import numpy as np
 
 MAX_RATIO_NUMERATOR = 24
 """Largest numerator of a grid ratio: the micrograph is padded to a multiple of it before the Fourier crop."""
+BOX_OVER_DIAMETER = 1.5
+
+
+def box_over_diameter(diameter: float, pixel_size: float) -> int:
+    """Return the box size of a particle in pixels: 1.5 diameters (Å), even; `pixel_size` in Å."""
+    return 2 * math.ceil(BOX_OVER_DIAMETER * diameter / pixel_size / 2)
 
 
 @dataclass(frozen=True)

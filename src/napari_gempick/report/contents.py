@@ -56,6 +56,16 @@ class ViewReport:
         """For a person."""
         return "-" if self.threshold is None else f"{round(self.threshold, 3):g}"
 
+    @property
+    def template_text(self) -> str:
+        """What stands below the picture of the template."""
+        return f"template 1 of {self.sections}" if self.sections > 1 else "template"
+
+    @property
+    def mean_text(self) -> str:
+        """What stands below the mean image."""
+        return f"mean of {self.averaged}, turned by psi" if self.averaged else "no particles"
+
 
 @dataclass(frozen=True, eq=False)
 class RunReport:

@@ -19,7 +19,7 @@ from napari_gempick.io.formats import SUFFIXES, format_of
 from napari_gempick.io.formats.base import stem_of
 from napari_gempick.io.formats.coordinate_set import NO_VIEW, ReadOptions
 from napari_gempick.io.formats.relion import STAR, write_autopick_index
-from napari_gempick.io.images.frames import from_bottom
+from napari_gempick.io.images.row_order import from_bottom
 from napari_gempick.io.micrograph_names import Known, Micrographs, named, read_name_table, shown, stems_below
 from napari_gempick.io.names import reduced
 from napari_gempick.model.errors import GempickError, InputError, OutputError, SettingsError

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -15,12 +14,14 @@ from napari_gempick.engine.picking.peaks import Selection, find_peaks, select
 from napari_gempick.inputs.preparation import edited_remarks, found_mask, read_exclusion
 from napari_gempick.io.atomic import write_text
 from napari_gempick.io.candidates import Candidates, read_candidates, write_candidates
-from napari_gempick.io.coordinates import FORMATS, PicksInfo, write_autopick_index
-from napari_gempick.io.images.frames import from_bottom
+from napari_gempick.io.formats import FORMATS, PicksInfo
+from napari_gempick.io.formats.relion import write_autopick_index
 from napari_gempick.io.images.mrc import write_mrc
+from napari_gempick.io.images.row_order import from_bottom
 from napari_gempick.io.micrograph_names import Known, shown
 from napari_gempick.model.declaration import names_with
 from napari_gempick.model.errors import GempickError, OutputError, ProofError, SettingsError
+from napari_gempick.model.geometry import box_over_diameter
 from napari_gempick.model.settings import PickSettings
 from napari_gempick.model.values import AUTO, LEARNED
 from napari_gempick.results.run_file import RUN_FILE, read_run
@@ -64,7 +65,6 @@ POOLED, CHOSEN = "pooled", ("threshold", "fdr")
 """In run.json after `--pool`: the settings, of those named, that chose the numbers which stand in their place."""
 INDEX_FILE = "autopick.star"
 FRAME = "x and y count pixels from 0; row 0 is the first row of the micrograph's file, unless y_from_last_row says so"
-BOX_OVER_DIAMETER = 1.5
 
 
 class Results:
@@ -81,15 +81,10 @@ class Results:
     """
 
     def __init__(self, folder: Path, settings: PickSettings, diameter: float, *, growing: bool = False) -> None:
-        self.folder, self._settings, self._diameter = folder, settings, diameter
+        self.folder, self._settings, self.diameter = folder, settings, diameter
         self._scores: dict[str, Scores] = {}
         self.learned: dict[str, Any] | None = None
         self.table = None if growing else table_of(settings)
-
-    @property
-    def diameter(self) -> float:
-        """The particle's, Å."""
-        return self._diameter
 
     def _path(self, micrograph: MicrographFile, suffix: str, below: str = "") -> Path:
         return self.folder / below / f"{micrograph.output_stem}{suffix}"
@@ -203,7 +198,7 @@ class Results:
         settings, grid, names = self._settings, scores.grid, scores.bank.view_names
         floor = candidate_floor(settings, names)
         shape = (int(scores.score.shape[0]), int(scores.score.shape[1]))
-        size = self._diameter / grid.map_pixel_size
+        size = self.diameter / grid.map_pixel_size
         usual = settings.candidate_floor
         found, decoys = find_peaks(scores, inverted, floor, image=image, size=size, refine=refine, usual_floor=usual)
         candidates = Candidates(
@@ -310,7 +305,7 @@ class Results:
         return known
 
     def from_bottom(self, micrograph: MicrographFile) -> list[str]:
-        """Return the formats whose files count y from the last row of this micrograph (io.images.frames)."""
+        """Return the formats whose files count y from the last row of this micrograph (io.images.row_order)."""
         return [name for name in formats_of(self._settings) if from_bottom(name, micrograph.path)]
 
     def check_floor(self, micrograph: MicrographFile, candidates: Candidates) -> None:
@@ -328,7 +323,7 @@ class Results:
 
     def _selection(self, candidates: Candidates) -> Selection:
         return selection_for(
-            self._settings, candidates.view_names, self._diameter, candidates.pixel_size, candidates.map_pixel_size
+            self._settings, candidates.view_names, self.diameter, candidates.pixel_size, candidates.map_pixel_size
         )
 
     def distance(self, candidates: Candidates) -> float:
@@ -357,7 +352,7 @@ class Results:
 
     def box_size(self, pixel_size: float) -> int:
         """Return the box size in pixels of the micrograph."""
-        return box_over_diameter(self._diameter, pixel_size)
+        return box_over_diameter(self.diameter, pixel_size)
 
     def _write_maps(
         self, micrograph: MicrographFile, which: str, maps: ScoreMap, kinds: tuple[str, str] = ("ncc", "index")
@@ -386,15 +381,10 @@ class Results:
         run = {
             "program": f"napari-gempick {__version__}",
             "settings": json.loads(self._settings.model_dump_json()),
-            "diameter": self._diameter,
+            "diameter": self.diameter,
             "frame": FRAME,
             **extra,
             **({} if self.learned is None else {"learned": self.learned}),
         }
         write_text(self.folder / RUN_FILE, json.dumps(run, indent=1, ensure_ascii=False) + "\n")
         return run
-
-
-def box_over_diameter(diameter: float, pixel_size: float) -> int:
-    """Return the box size of a particle in pixels: 1.5 diameters (Å), even; `pixel_size` in Å."""
-    return 2 * math.ceil(BOX_OVER_DIAMETER * diameter / pixel_size / 2)

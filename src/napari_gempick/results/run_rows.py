@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_gempick.io.coordinates import FORMATS
+from napari_gempick.io.formats import FORMATS
 from napari_gempick.io.formats.base import ASSUMED
 from napari_gempick.io.formats.relion import PARTICLES
-from napari_gempick.io.images.frames import note
 from napari_gempick.io.images.micrograph import LIST, plausible
+from napari_gempick.io.images.row_order import row_order_note
 from napari_gempick.io.listing import MicrographFile
 from napari_gempick.io.micrograph_names import MicrographTable
 from napari_gempick.model.errors import SettingsError
@@ -34,7 +34,7 @@ FROM_BOTTOM = "y_from_last_row"
 def run_notes(run: dict[str, Any]) -> list[str]:
     """Return what the user must know about a run: row order and assumptions of its files, and doubtful picks."""
     names = dict.fromkeys(name for row in run["micrographs"] for name in row.get(FROM_BOTTOM, []))
-    notes = [note(list(names))] if names else []
+    notes = [row_order_note(list(names))] if names else []
     settings = run["settings"]
     if PARTICLES.name in ",".join(settings["format"]) and not (settings.get("ctf") or "").lower().endswith(".star"):
         assumed = ", ".join(text for _, text in ASSUMED.values())

@@ -42,7 +42,7 @@ def alone_in(folder: Path) -> Iterator[None]:
     Raises
     ------
     SettingsError
-        Another run is at work there.
+        Another run is in progress there.
     """
     made = not folder.exists()
     with contextlib.suppress(OSError):  # who writes there says what is wrong

@@ -16,11 +16,11 @@ from napari_gempick.inputs.views import read_views
 from napari_gempick.io.atomic import staged
 from napari_gempick.io.formats import FORMATS, format_of
 from napari_gempick.io.formats.relion import says_from_bottom
-from napari_gempick.io.images.frames import from_bottom
 from napari_gempick.io.images.micrograph import read_micrograph, require_pixel_size
+from napari_gempick.io.images.row_order import from_bottom
 from napari_gempick.model.errors import GempickError, ProofError
+from napari_gempick.model.geometry import BOX_OVER_DIAMETER
 from napari_gempick.model.picks import Places
-from napari_gempick.results.folder import BOX_OVER_DIAMETER
 from napari_gempick.verification.coordinate_check import ENOUGH, Evidence, Proof, prove
 from napari_gempick.verification.parsers import read_plainly
 

@@ -21,9 +21,9 @@ from napari_gempick.inputs.views import View, choose_grid, view_of
 from napari_gempick.io.atomic import refuse_existing
 from napari_gempick.io.formats import PicksInfo, format_for, format_named
 from napari_gempick.model.errors import InputError, SettingsError
+from napari_gempick.model.geometry import box_over_diameter
 from napari_gempick.model.settings import PickSettings
 from napari_gempick.model.values import AUTO
-from napari_gempick.results.folder import box_over_diameter
 from napari_gempick.results.thresholds import candidate_floor, decide, scores_of, selection_for
 
 if TYPE_CHECKING:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -17,13 +16,14 @@ from napari_gempick.io.atomic import beside, refuse_existing
 from napari_gempick.io.coordinates import PICK_FILES, TRUTH_FILES, common_ending, read_entries
 from napari_gempick.io.formats.eman2 import EMAN2, possible_names
 from napari_gempick.io.formats.relion import PARTICLES
-from napari_gempick.io.images.frames import FLIP, from_bottom
 from napari_gempick.io.images.micrograph import as_float32, read_micrograph, require_pixel_size
+from napari_gempick.io.images.row_order import FLIP, from_bottom
 from napari_gempick.io.listing import MicrographFile, as_micrographs
 from napari_gempick.io.micrograph_names import shown
 from napari_gempick.io.stack import AS_IN_MICROGRAPHS, write_mrc
 from napari_gempick.io.star import write_tables
 from napari_gempick.model.errors import InputError, SettingsError
+from napari_gempick.model.geometry import box_over_diameter
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from napari_gempick.io.coordinates import Entry
     from napari_gempick.model.picks import Picks
 
-BOX_OVER_DIAMETER = 1.5
 MOST = 1000
 """Particles that are averaged unless told otherwise: more make no better template."""
 FEW = 0.05
@@ -205,7 +204,7 @@ def average_files(
     Raises
     ------
     GempickError
-        Micrographs or picks cannot be used or do not fit together, or a file exists already.
+        Micrographs or picks cannot be used or do not fit together, or a file already exists.
 
     Examples
     --------
@@ -350,7 +349,7 @@ def _box(box: int | None, diameter: float | None, pixel_size: float, entries: Se
     if box is not None:
         return box
     if diameter is not None:
-        return 2 * math.ceil(BOX_OVER_DIAMETER * diameter / pixel_size / 2)
+        return box_over_diameter(diameter, pixel_size)
     sizes = [size for entry in entries if (size := entry.found.common("box_size"))]
     if not sizes:
         raise SettingsError("The size of the particles is unknown; give --box in pixels or --diameter in Å.")

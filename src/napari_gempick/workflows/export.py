@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from napari_gempick.io.formats import PicksInfo, format_named
-from napari_gempick.io.images.frames import from_bottom, note
+from napari_gempick.io.images.row_order import from_bottom, row_order_note
 from napari_gempick.io.micrograph_names import shown
 from napari_gempick.model.errors import ProofError
 from napari_gempick.results.coordinate_files import OutputFiles
@@ -60,7 +60,7 @@ class Written:
     proofs : dict of str to Proof
         By format.
     wrong : dict of str to str
-        Formats that were not written, for their coordinates prove wrong, and the sentence of each.
+        Formats that were not written, because their coordinates are wrong, and the sentence of each.
     frame : str
         The sentence about files that count y from the last row of TIFF micrographs; "" where none does.
     """
@@ -121,7 +121,7 @@ def export_picks(
             wrong[name] = error.sentence
     written = [name for name in formats if name not in wrong]
     turned = [name for name in written if any(from_bottom(name, c.file.path) for c in chosen)]
-    return Written(paths, {} if proof is None else proof.proofs, wrong, note(turned) if turned else "")
+    return Written(paths, {} if proof is None else proof.proofs, wrong, row_order_note(turned) if turned else "")
 
 
 def _files(folder: Path, chosen: Sequence[Chosen], name: str) -> OutputFiles:

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
     from napari_gempick.device.base import Device
     from napari_gempick.engine.matching.read_ahead import Source
-    from napari_gempick.io.growing_ctf import GrowingCtf
+    from napari_gempick.io.ctf import GrowingCtf
     from napari_gempick.model.settings import PickSettings
 
 
@@ -211,7 +211,7 @@ class Picking:
         cancel: threading.Event | None = None,
         notes: Sequence[str] = (),
         notify: Callable[[str], None],
-        stage: Callable[[str], None],
+        stage: Callable[[str], None] = lambda text: None,
         ctf: GrowingCtf | None = None,
         devices: Sequence[Device] | None = None,
     ) -> None:

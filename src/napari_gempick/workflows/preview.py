@@ -104,7 +104,6 @@ def preview(
     tile_shape: ShapeChooser | None = None,
     ctf: Ctf | None = None,
     excluded: NDArray[np.bool_] | None = None,
-    visible: tuple[float, float, float, float] | None = None,
     cancel: threading.Event | None = None,
 ) -> Iterator[Preview]:
     """Pick a micrograph quickly; yield the picks several times, more of them refined each time.
@@ -121,8 +120,6 @@ def preview(
         See engine.matching.pipeline.search_all.
     ctf : Ctf, optional
     excluded : (ny, nx) bool, optional
-    visible : (y0, x0, y1, x1), optional
-        Pixels of the file on screen: candidates there are refined first.
 
     Raises
     ------
@@ -166,11 +163,6 @@ def preview(
     near = found.take(found.score >= (thresholds - np.where(automatic, 0, SLACK))[found.view])
     near = near.take(suppress(near.map_y, near.map_x, 0.9 * selection.min_distance)[:MOST])
     thresholds[automatic] = -1  # those of the coarse search have done their part: coarse scores are higher
-    order = np.arange(len(near))
-    if visible is not None:
-        y0, x0, y1, x1 = visible
-        order = np.argsort(~((near.y >= y0) & (near.y <= y1) & (near.x >= x0) & (near.x <= x1)), kind="stable")
-    near = near.take(order)
     inside = slice(prepared.margin, -prepared.margin or None)
     searched = prepared.image[inside, inside] if settings.local_limits() else None
     bank = fine(grid) if source.bank is None else source.bank()

@@ -140,7 +140,7 @@ def check_files(
     Raises
     ------
     GempickError
-        The settings or files cannot be used, or a file exists already.
+        The settings or files cannot be used, or a file already exists.
     """
     views = read_views(settings)
     if len({view.pixel_size for view in views}) > 1 or any(len({t.shape for t in v.templates}) > 1 for v in views):

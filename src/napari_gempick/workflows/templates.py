@@ -48,7 +48,7 @@ if TYPE_CHECKING:
 
 ANGLE_STEP = 15.0
 POOR_FIT = 0.5
-"""A map that correlates less with itself, turned by its symmetry, is said to lack it."""
+"""A map that correlates less with itself, turned by its symmetry, is reported as not having it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -204,7 +204,7 @@ def project_files(
     Raises
     ------
     GempickError
-        The map or the options cannot be used, or a file exists already.
+        The map or the options cannot be used, or a file already exists.
 
     Examples
     --------
@@ -327,7 +327,7 @@ def rotate_files(
     Raises
     ------
     GempickError
-        The templates cannot be used, a file exists already, or a view has more than 20,000 rotated templates.
+        The templates cannot be used, a file already exists, or a view has more than 20,000 rotated templates.
     """
     views = read_views(settings)
     if micrograph is None:

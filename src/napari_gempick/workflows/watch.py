@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_gempick.io.arrivals import Arrivals
-from napari_gempick.io.growing_ctf import GrowingCtf
+from napari_gempick.io.ctf import GrowingCtf
 from napari_gempick.model.errors import Cancelled, GempickError, InputError, OutputError, SettingsError
 from napari_gempick.results.log_file import logged, logged_in
 from napari_gempick.results.run_rows import micrograph_of, table_of
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 LOG = logging.getLogger(__name__)
 LONGEST_REST = 60.0
-"""Seconds between two looks at most, unless more are asked for; on slow file systems a look may take long."""
+"""The most seconds between two looks at the folders, unless more are requested; slow file systems take long."""
 ALL_FILES = 12
 """Polls after which finished files are checked as well."""
 
@@ -52,7 +52,6 @@ def watch_folders(
     stop: threading.Event | None = None,
     tell: Callable[[str, dict[str, Any]], None] = lambda event, facts: None,
     notify: Callable[[str], None] = lambda sentence: None,
-    stage: Callable[[str], None] = lambda text: None,
     status: Callable[[str], None] = lambda text: None,
 ) -> dict[str, Any]:
     """Pick micrographs into `output` as they arrive, and return what run.json says at the end.
@@ -77,7 +76,7 @@ def watch_folders(
     tell : callable
         Receives events, each a word and facts that JSON can hold: "watching", "found", "done" (with the line of
         run.json), "failed", "refreshed", "idle", "ended".
-    notify, stage
+    notify : callable
         See pick_files.
     status : callable
         Receives the numbers of micrographs done and to be done, in a few words.
@@ -98,7 +97,7 @@ def watch_folders(
     watch = None
     try:
         with alone_in(output), logged_in(output, "watch"):
-            watch = _Watch(settings, folders, output, watching, overwrite, stop, tell, notify, stage, status)
+            watch = _Watch(settings, folders, output, watching, overwrite, stop, tell, notify, status)
             watch.pick()
         if pooled:
             watch.record.written = retune(output, {}, notify, pooled=True)
@@ -124,7 +123,6 @@ class _Watch:
         stop: threading.Event | None,
         tell: Callable[[str, dict[str, Any]], None],
         notify: Callable[[str], None],
-        stage: Callable[[str], None],
         status: Callable[[str], None],
     ) -> None:
         self._settings, self._folders, self._output, self._watching = settings, folders, output, watching
@@ -134,9 +132,7 @@ class _Watch:
             self._ctf = GrowingCtf(
                 Path(settings.ctf), watching.seconds("settle"), functools.partial(table_of, settings)
             )
-        self._work = Picking(
-            settings, output, overwrite=overwrite, resume=True, notify=notify, stage=stage, ctf=self._ctf
-        )
+        self._work = Picking(settings, output, overwrite=overwrite, resume=True, notify=notify, ctf=self._ctf)
         self._results, self._names = self._work.results, self._work.makers.index.view_names
         if overwrite:
             for path in left_over(output, ()):

@@ -1,4 +1,4 @@
-"""Every parameter of watching folders, declared once: the command line reads this."""
+"""Every parameter of watching folders, declared once: the command line and the window read this."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from evaluations import some_picks, write_run, write_truth
-from napari_gempick.io.coordinates import write_autopick
+from napari_gempick.io.formats.relion import write_autopick
 
 if TYPE_CHECKING:
     from pathlib import Path

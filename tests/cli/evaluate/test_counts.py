@@ -11,14 +11,11 @@ import pytest
 import tifffile
 
 from evaluations import SHAPE, VIEWS, evaluate, evaluated, some_picks, write_run, write_truth
-from napari_gempick.io.coordinates import (
-    Candidates,
-    write_autopick,
-    write_autopick_index,
-    write_box,
-    write_candidates,
-    write_csv,
-)
+from napari_gempick.io.candidates import Candidates, write_candidates
+from napari_gempick.io.formats import PicksInfo
+from napari_gempick.io.formats.eman1 import write_boxes
+from napari_gempick.io.formats.relion import write_autopick, write_autopick_index
+from napari_gempick.io.formats.table import write_table
 
 
 def test_a_folder_of_results(results, truth):
@@ -78,8 +75,8 @@ def test_the_index_of_relion(results, truth, monkeypatch):
 
 
 def test_one_file_of_each_kind(tmp_path, results, truth, places):
-    write_box(tmp_path / "a.box", some_picks(places), 90)
-    write_csv(tmp_path / "a.csv", some_picks(places), VIEWS)
+    write_boxes(tmp_path / "a.box", some_picks(places), PicksInfo(box_size=90))
+    write_table(tmp_path / "a.csv", some_picks(places), PicksInfo(view_names=VIEWS))
     (tmp_path / "all.star").write_text(
         "data_particles\nloop_\n_rlnMicrographName\n_rlnCoordinateX\n_rlnCoordinateY\n"
         + "".join(f"mics/{name}.mrc {x} {y}\n" for name in "abc" for x, y in places)
@@ -131,7 +128,7 @@ def test_edge_and_ignore_radius(tmp_path, places):
     inner = int(((places >= 120) & (places <= np.array(SHAPE[::-1]) - 1 - 120)).all(axis=1).sum())
     truth = write_truth(tmp_path / "a_truth.csv", np.concatenate((places, marks)), view=views)
     picks = tmp_path / "a.csv"
-    write_csv(picks, some_picks(np.concatenate((places, marks))))
+    write_table(picks, some_picks(np.concatenate((places, marks))), PicksInfo())
     assert evaluated(picks, truth)["precision"] == 1  # the tolerance is the radius by default
     assert evaluated(picks, truth, "--ignore-radius", "0.5")["precision"] == 1
     assert evaluated(picks, truth, "--ignore-radius", "150")["truth"] == 20 - near < 20
@@ -156,12 +153,12 @@ def test_recall_on_a_column(results, truth):
 def test_a_flip_is_noticed(tmp_path, truth, places):
     flipped = places.copy()
     flipped[:, 1] = SHAPE[0] - 1 - places[:, 1]
-    write_csv(tmp_path / "a.csv", some_picks(flipped))
+    write_table(tmp_path / "a.csv", some_picks(flipped), PicksInfo())
     result = evaluate(tmp_path / "a.csv", truth, "--shape", "1000,1400", "--json")
     (warning,) = json.loads(result.stdout)["sets"][0]["warnings"]
     assert "flipped in y" in warning and "20 picks match instead of" in warning
     assert warning in result.stderr
-    write_csv(tmp_path / "a.csv", some_picks(places[:, ::-1]))
+    write_table(tmp_path / "a.csv", some_picks(places[:, ::-1]), PicksInfo())
     assert "x and y exchanged" in evaluate(tmp_path / "a.csv", truth).stderr
 
 
@@ -176,7 +173,7 @@ def test_a_run_json_of_another_program_is_left_alone(tmp_path, results, truth):
 
 
 def test_views_of_other_names(tmp_path, truth, places):
-    write_csv(tmp_path / "a.csv", some_picks(places), ("average",))
+    write_table(tmp_path / "a.csv", some_picks(places), PicksInfo(view_names=("average",)))
     found = evaluated(tmp_path / "a.csv", truth)
     assert found["right_view"] is None
     assert found["sets"][0]["notes"] == ["Views are not compared: the picks have average, the truth has side, top."]
@@ -191,7 +188,7 @@ def test_views_of_other_names(tmp_path, truth, places):
         (("truth", "empty"), "empty holds no coordinate files"),
         (("out", "truth", "--shape", "100"), "NY,NX"),
         (("out", "truth", "--edge", "nan"), "finite"),
-        (("out", "bad/a_truth.csv"), "row 1 has no possible position"),
+        (("out", "bad/a_truth.csv"), "row 1 has an impossible position"),
     ],
 )
 def test_errors_are_sentences(tmp_path, results, truth, monkeypatch, arguments, words):

@@ -10,12 +10,11 @@ import numpy as np
 import pytest
 
 from evaluations import VIEWS, evaluate, evaluated, some_picks
-from napari_gempick.io.coordinates import (
-    read_coordinates,
-    write_autopick,
-    write_box,
-    write_csv,
-)
+from napari_gempick.io.coordinates import read_coordinates
+from napari_gempick.io.formats import PicksInfo
+from napari_gempick.io.formats.eman1 import write_boxes
+from napari_gempick.io.formats.relion import write_autopick
+from napari_gempick.io.formats.table import write_table
 from napari_gempick.model.picks import Picks
 
 if TYPE_CHECKING:
@@ -25,7 +24,7 @@ OUTPUTS = {"evaluation.json", "matches.csv", "pr.csv", "roc.csv", "pr.png", "roc
 
 
 def test_several_sets_and_all_files(tmp_path, results, truth, places):
-    write_csv(tmp_path / "other" / "a.csv", some_picks(places[:8]), ())
+    write_table(tmp_path / "other" / "a.csv", some_picks(places[:8]), PicksInfo())
     arguments = (results, f"hand={tmp_path / 'other'}", truth, "-o", tmp_path / "report")
     result = evaluate(*arguments)
     assert result.exit_code == 0, result.stderr
@@ -37,7 +36,7 @@ def test_several_sets_and_all_files(tmp_path, results, truth, places):
     assert [one["name"] for one in written["sets"]] == ["out", "hand"]
     assert "precision" not in written and written["sets"][1]["precision"] == 1
     assert evaluate(*arguments).exit_code == 2
-    assert "exists already; add --overwrite" in evaluate(*arguments).stderr
+    assert "already exists; add --overwrite" in evaluate(*arguments).stderr
     first = {name: (tmp_path / "report" / name).read_bytes() for name in OUTPUTS}
     assert evaluate(*arguments, "--overwrite").exit_code == 0
     assert {name: (tmp_path / "report" / name).read_bytes() for name in OUTPUTS} == first
@@ -73,7 +72,7 @@ def test_tables_of_matches_and_curves(tmp_path, results, truth, places):
 
 
 def test_picks_without_scores(tmp_path, truth, places):
-    write_box(tmp_path / "a.box", some_picks(places[:10]), 90)
+    write_boxes(tmp_path / "a.box", some_picks(places[:10]), PicksInfo(box_size=90))
     assert evaluate(tmp_path / "a.box", truth, "-o", tmp_path / "report").exit_code == 0
     lines = (tmp_path / "report" / "pr.csv").read_text().splitlines()
     assert len(lines) == 2 and lines[1].startswith("a,,1,0.5,")
@@ -98,11 +97,15 @@ def test_a_report_among_the_truth_is_no_truth(truth, results):
 @pytest.fixture
 def three(tmp_path, places) -> Path:
     """Sets one, two and three of the same micrograph: 20, 15 (shifted by 3 px, 2 of its own) and 10 picks."""
-    write_csv(tmp_path / "one" / "a.csv", some_picks(places), VIEWS)
+    write_table(tmp_path / "one" / "a.csv", some_picks(places), PicksInfo(view_names=VIEWS))
     own = np.array([[700.0, 20.0], [720.0, 950.0]])
-    write_csv(tmp_path / "two" / "a.csv", some_picks(np.concatenate((places[5:] + np.array([3, 0]), own))), VIEWS)
-    write_csv(tmp_path / "three_picks" / "a.csv", some_picks(places[10:]), VIEWS)
-    write_csv(tmp_path / "three_picks" / "b.csv", some_picks(places[:4]), VIEWS)
+    write_table(
+        tmp_path / "two" / "a.csv",
+        some_picks(np.concatenate((places[5:] + np.array([3, 0]), own))),
+        PicksInfo(view_names=VIEWS),
+    )
+    write_table(tmp_path / "three_picks" / "a.csv", some_picks(places[10:]), PicksInfo(view_names=VIEWS))
+    write_table(tmp_path / "three_picks" / "b.csv", some_picks(places[:4]), PicksInfo(view_names=VIEWS))
     return tmp_path
 
 
@@ -124,7 +127,7 @@ def test_sets_against_each_other(three, places):
     assert shown[3].split() == ["one", "two", "15", "5", "2", "3.00"]
     again = evaluate(three / "one", three / "two", "--compare", "--export", three / "out")
     assert again.exit_code == 2 and "exist" in again.stderr
-    write_csv(three / "four" / "z.csv", some_picks(places), VIEWS)
+    write_table(three / "four" / "z.csv", some_picks(places), PicksInfo(view_names=VIEWS))
     assert "no micrograph in common" in evaluate(three / "one", three / "four", "--compare").stderr
 
 

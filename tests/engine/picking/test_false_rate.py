@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binom
 
-from napari_gempick.engine.picking.false_rate import GRID, Excess, Tail, false_rate
+from napari_gempick.engine.picking.false_rate import GRID, THRESHOLDS, Excess, Tail, false_rate
 from napari_gempick.engine.picking.run_evidence import Scores
 
 
@@ -115,6 +115,19 @@ def test_the_chance_of_scores_beside_counted_decoys_is_binomial():
     counted = int((decoys >= 0.35).sum())
     assert counted > 60
     assert Tail(decoys).chance(scores)[-1] == pytest.approx(binom.sf(89, 90 + counted, 0.5))
+
+
+def test_the_smallest_chance_counts_many_thresholds_only_below_the_highest_decoy():
+    tail = Tail(np.linspace(0.5, 0.1, 400))
+    below, above = np.full(200, 0.35), np.full(3, 0.9)
+    assert 1e-4 < tail.chance(below).min() == pytest.approx(tail.smallest_chance(below) / THRESHOLDS)
+    assert tail.smallest_chance(above) == tail.chance(above).min()
+    assert tail.smallest_chance(np.zeros(0)) == 1
+
+
+def test_a_score_on_the_grid_reaches_its_own_step():
+    rate = false_rate(GRID[100:160], np.linspace(0.3, 0.1, 400))
+    assert rate.reaching[99] == 0 < rate.reaching[100]
 
 
 def test_a_view_without_decoys_borrows_those_of_the_others():

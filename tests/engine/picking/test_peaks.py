@@ -1,4 +1,6 @@
-"""Peaks: local maxima, the order of the rules, suppression against brute force, sub-pixel positions."""
+"""Peaks: local maxima, the order of the rules, suppression against brute force, sub-pixel positions, local limits."""
+
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -6,9 +8,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.ndimage import maximum_filter
 
-from napari_gempick.engine.picking.peaks import Selection, find_candidates, select, suppress
+from napari_gempick.engine.picking.peaks import (
+    Selection,
+    Thinner,
+    _lowest,
+    find_candidates,
+    select,
+    suppress,
+    with_local,
+)
+from napari_gempick.model.errors import SettingsError
 from napari_gempick.model.geometry import Grid
+from napari_gempick.model.picks import Picks
 from napari_gempick.model.score_maps import BankIndex, ScoreMap, highest_near
+from napari_gempick.model.settings import make_settings
 
 BANK = BankIndex(("side", "top"), (1, 2), 90.0, 360.0)
 
@@ -42,6 +55,24 @@ def test_suppression_is_the_greedy_rule(points, distance):
         if all((yi - points[j][0]) ** 2 + (xi - points[j][1]) ** 2 >= distance**2 for j in kept):
             kept.append(i)
     assert suppress(y, x, distance).tolist() == kept
+
+
+@given(st.integers(0, 400), st.floats(0, 60), st.integers(0, 2**32 - 1), st.floats(0, 1))
+def test_thinner_keeps_what_suppress_keeps(n, distance, seed, share):
+    random = np.random.default_rng(seed)
+    y, x = random.integers(0, 100, (2, n)).astype(np.int32)
+    active = random.random(n) < share
+    wanted = np.flatnonzero(active)[suppress(y[active], x[active], distance)]
+    np.testing.assert_array_equal(np.flatnonzero(Thinner(y, x, distance).keep(active)), wanted)
+
+
+@pytest.mark.parametrize("distance", [3, 20, 90])
+def test_thinner_is_the_same_without_stored_neighbours(monkeypatch, distance):
+    y, x = np.random.default_rng(3).integers(0, 100, (2, 500)).astype(np.int32)
+    active = np.arange(500) % 3 > 0
+    stored = Thinner(y, x, distance).keep(active)
+    monkeypatch.setattr("napari_gempick.engine.picking.peaks.MOST_PAIRS", -1)
+    np.testing.assert_array_equal(Thinner(y, x, distance).keep(active), stored)
 
 
 @given(seed=st.integers(0, 10**6), levels=st.integers(2, 200))
@@ -120,3 +151,63 @@ def test_the_highest_of_the_eight_neighbours(shape):
     score = np.round(np.random.default_rng(1).standard_normal(shape), 1).astype(np.float32)
     for one in (score, np.asfortranarray(score), score[::-1]):
         assert np.array_equal(highest_near(one), maximum_filter(one, size=3, mode="nearest"))
+
+
+def picks_at(*positions, score=0.5):
+    y, x = np.array(positions).T
+    n = len(y)
+    zero = np.zeros(n, np.int32)
+    return Picks(x * 1.0, y * 1.0, x.astype(np.int32), y.astype(np.int32), np.full(n, score, np.float32), zero, zero,
+                 zero, np.zeros(n))  # fmt: skip
+
+
+@pytest.fixture
+def image():
+    made = np.random.default_rng(0).standard_normal((200, 220)).astype(np.float32)
+    made[90:131, 90:131] = 3 * made[90:131, 90:131] - 8
+    return made
+
+
+def local_of(image, picks):
+    """Together with others, which change nothing."""
+    return with_local(image, 24, picks_at((20, 30)), picks)[1].local
+
+
+def test_values_against_the_definition(image):
+    picks = picks_at((50, 60), (110, 110), (2, 3), (199, 219))
+    half = round(24 * np.sqrt(np.pi) / 4)
+    found = local_of(image, picks)
+    for row, (y, x) in zip(found, ((50, 60), (110, 110), (2, 3), (199, 219)), strict=True):
+        near = image[max(0, y - half) : y + half + 1, max(0, x - half) : x + half + 1].astype(np.float64)
+        mean, sigma = (near.mean() - image.mean()) / image.std(), near.std() / image.std()
+        assert row == pytest.approx([mean, sigma, (0.5 * sigma) ** 2], abs=1e-4)
+    assert np.allclose(local_of(5 * image + 70, picks), found, atol=1e-4), "gain and offset do not matter"
+
+
+def test_limits_drop_picks_whose_neighbours_stay_suppressed(image):
+    picks = picks_at((50, 60), (110, 110), (110, 118))
+    picks = Picks(**{**picks.__dict__, "score": np.array([0.5, 0.9, 0.4], np.float32)}).take(np.array([1, 0, 2]))
+    (picks,) = with_local(image, 24, picks)
+    limits = make_settings({"local_mean": "-1,"}).local_limits()
+    kept = select(picks, Selection([0.1], 20, local_limits=limits), image.shape)
+    assert [(y, x) for y, x in zip(kept.map_y, kept.map_x, strict=True)] == [(50, 60)]
+    assert len(select(picks, Selection([0.1], 20), image.shape)) == 2
+    assert kept.local.shape == (1, 3)
+    with pytest.raises(SettingsError, match="pick again, or omit --local-mean"):
+        select(picks_at((50, 60)), Selection([0.1], 20, local_limits=limits), image.shape)
+
+
+def test_poses_are_refined_down_to_the_best_decoys_of_a_view_or_of_all_where_it_has_few():
+    views = np.repeat([0, 1], (8, 4)).astype(np.int32)
+    decoys = replace(picks_at(*((5, 20 * i) for i in range(12))), score=np.linspace(0.5, 0.39, 12), view=views)
+    assert _lowest(decoys, 0) == pytest.approx(np.quantile(decoys.score[:8], 0.75))
+    assert _lowest(decoys, 1) == pytest.approx(np.quantile(decoys.score, 0.75))
+    many = replace(picks_at(*((5, i) for i in range(1000))), score=np.linspace(0.5, 0.1, 1000))
+    assert _lowest(many, 0) == pytest.approx(many.score[199], abs=1e-3), "the best 200"
+    assert _lowest(None, 0) == _lowest(Picks.empty(), 0) == -1
+
+
+@pytest.mark.parametrize("text", ["1", "a,b", "2,1", "1,2,3"])
+def test_wrong_limits(text):
+    with pytest.raises(SettingsError, match="--power"):
+        make_settings({"power": text})

@@ -90,7 +90,6 @@ def test_a_run_of_one_is_that_micrograph():
     (rate,) = RunEvidence([one]).rates(0)
     assert isinstance(rate.shape, Shape)
     assert rate.best_threshold() == one.rates()[0].best_threshold()
-    assert RunEvidence([]) is not None
 
 
 def test_whether_there_are_particles_shows_by_the_learned_score_or_the_ncc(rich):

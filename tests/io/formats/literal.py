@@ -6,12 +6,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_gempick.io.coordinates import CoordinateSet, read_coordinates
+from napari_gempick.io.coordinates import read_coordinates
 from napari_gempick.io.formats import FORMATS, PicksInfo, format_of
 from napari_gempick.model.picks import Picks
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from napari_gempick.io.formats.coordinate_set import CoordinateSet
 
 TWO = Picks(
     x=np.array([132.0, 10.25]),

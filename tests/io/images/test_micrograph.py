@@ -178,6 +178,13 @@ def test_tiff(tmp_path: Path, pattern: np.ndarray, dtype: str, options: dict[str
         read_micrograph(path)
 
 
+def test_the_pixel_sizes_of_a_tiff_are_those_of_x_and_y(tmp_path: Path, pattern: np.ndarray) -> None:
+    resolution = ((200_000_000, 3), (100_000_000, 3))
+    tifffile.imwrite(tmp_path / "m.tif", pattern, resolution=resolution, resolutionunit=3)
+    with pytest.raises(InputError, match=r"unequal pixel sizes, 1\.5 x 3 Å"):
+        read_micrograph(tmp_path / "m.tif")
+
+
 def test_imagej_pixel_size(tmp_path: Path, pattern: np.ndarray) -> None:
     for unit, per_angstrom in (("nm", 0.1), ("micron", 1e-4), ("Angstrom", 1.0), ("\\u00B5m", 1e-4)):
         resolution = (1 / (1.25 * per_angstrom),) * 2

@@ -1,4 +1,4 @@
-"""gempick job: a data set as an MPI job. Here are the commands for a job folder that exists; `export` writes it."""
+"""gempick job: a data set as an MPI job. These commands work on an existing job folder; `export` writes one."""
 
 from __future__ import annotations
 
@@ -42,8 +42,8 @@ def command() -> None:
 @click.option("--root", help="Path of the micrographs' root on the cluster; remembered for later submissions.")
 @click.option(
     "--site",
-    help="The job's site, if it is a folder that was not yet named on this machine: its commands run here. Or "
-    "another site, from now on.",
+    help="The job's site, if it is a folder that has not been named on this machine yet (its commands run here); or "
+    "another site to use from now on.",
 )
 @json_option
 @command_errors
@@ -64,7 +64,7 @@ def submit(folder: Path, root: str | None, site: str | None, as_json: bool) -> i
 
 @command.command("status")
 @click.argument("folder", metavar="JOBDIR", type=click.Path(path_type=Path))
-@click.option("--site", help="The job's site, if it is a folder that was not yet named on this machine.")
+@click.option("--site", help="The job's site, if it is a folder that has not been named on this machine yet.")
 @json_option
 @command_errors
 def status(folder: Path, site: str | None, as_json: bool) -> int:
@@ -139,7 +139,7 @@ def collect(folder: Path, output: Path | None, as_json: bool) -> int:
 
 @command.command("cancel")
 @click.argument("folder", metavar="JOBDIR", type=click.Path(path_type=Path))
-@click.option("--site", help="The job's site, if it is a folder that was not yet named on this machine.")
+@click.option("--site", help="The job's site, if it is a folder that has not been named on this machine yet.")
 @command_errors
 def cancel(folder: Path, site: str | None) -> int:
     """End the job that was submitted last; what is finished stays, and it can be submitted again."""

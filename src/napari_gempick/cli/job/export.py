@@ -64,7 +64,7 @@ def command(
     missing = [str(file.path) for file in files if not file.path.exists()]
     if missing:
         more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
-        say(f"{missing[0]}{more} does not exist here; unless it does on the cluster, the job will say that it failed.")
+        say(f"{missing[0]}{more} does not exist here; if it is missing on the cluster too, it will count as failed.")
     for sentence in (*made.left_out, *made.remarks):
         say(sentence)
     status = EXIT_SOME_FAILED if made.left_out else 0

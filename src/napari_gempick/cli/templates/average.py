@@ -74,12 +74,9 @@ def command(paths: tuple[str, ...], output: Path, as_json: bool, **options: Any)
 
     if len(paths) < 2:
         raise click.UsageError("Give micrographs and, as the last argument, the picks.")
-    printer = ProgressPrinter("Averaging")
-    try:
+    with ProgressPrinter("Averaging") as printer:
         micrographs = find_micrographs(paths[:-1])
         made = average_files(micrographs, Path(paths[-1]), output, progress=printer.update, **given(options))
-    finally:
-        printer.close()
     for sentence in (*made["notes"], *made["missing"]):
         say(sentence)
     status = EXIT_SOME_FAILED if made["missing"] else 0

@@ -57,14 +57,11 @@ def command(
     from napari_gempick.model.settings import make_settings
     from napari_gempick.workflows.template_bias import check_files
 
-    printer = ProgressPrinter("Checking")
-    try:
+    with ProgressPrinter("Checking") as printer:
         made = check_files(
             make_settings(given(options)), micrograph, folder=output, particles=particles, seed=seed,
             overwrite=overwrite, progress=printer.update,
         )  # fmt: skip
-    finally:
-        printer.close()
     for note in made["notes"]:
         say(note)
     if as_json:

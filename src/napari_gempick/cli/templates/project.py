@@ -71,8 +71,7 @@ def command(volume: Path, output: Path, named: tuple[str, ...], overwrite: bool,
 
     if options["angle_step"] is not None and options["views"] is not None:
         raise click.UsageError("--angle-step and --views cannot be combined; give only one.")
-    printer = ProgressPrinter("Projecting")
-    try:
+    with ProgressPrinter("Projecting") as printer:
         made = project_files(
             volume,
             output,
@@ -81,8 +80,6 @@ def command(volume: Path, output: Path, named: tuple[str, ...], overwrite: bool,
             progress=printer.update,
             **options,
         )
-    finally:
-        printer.close()
     for note in made["notes"]:
         say(note)
     if as_json:

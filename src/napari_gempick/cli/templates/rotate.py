@@ -42,13 +42,10 @@ def command(output: Path, micrograph: Path | None, overwrite: bool, as_json: boo
     from napari_gempick.model.settings import make_settings
     from napari_gempick.workflows.templates import rotate_files
 
-    printer = ProgressPrinter("Rotating")
-    try:
+    with ProgressPrinter("Rotating") as printer:
         made = rotate_files(
             make_settings(given(options)), output, micrograph=micrograph, overwrite=overwrite, progress=printer.update
         )
-    finally:
-        printer.close()
     for note in made["notes"]:
         say(note)
     if as_json:

@@ -162,7 +162,7 @@ class Worker:
         return row
 
     def todo(self) -> Iterator[int]:
-        """Yield the numbers of micrographs that are not done; those that are, go into the log."""
+        """Yield the numbers of micrographs that are not done; those that are done go into the log."""
         for number, micrograph in enumerate(self.job.micrographs):
             if self.is_done(micrograph):
                 self.keep(micrograph)
@@ -178,6 +178,6 @@ class Worker:
 def unforeseen(error: BaseException, what: str) -> str:
     """Return a sentence about an exception that no reader or writer has turned into one."""
     if isinstance(error, MemoryError):
-        return f"{what}: the memory is not enough; ask for more, or use fewer ranks on a node."
+        return f"{what}: there is not enough memory; request more, or use fewer ranks per node."
     text = " ".join(str(error).split()) or "no reason given"
     return f"{what} ({type(error).__name__}: {text}); submit the job again, and report it if that does not help."

@@ -1,4 +1,4 @@
-"""What one rank has: its GPUs and cores among those of its node, and the plan that it shares with its kind."""
+"""What one rank has: its GPUs and cores among those of its node, and the plan that it shares with ranks of its kind."""
 
 from __future__ import annotations
 
@@ -43,10 +43,10 @@ def check_world(size: int, promised: int | None) -> None:
         alone = (
             "the ranks were started as separate programs that do not see each other; "
             if size == 1
-            else "the launcher started another number than the script asks for; "
+            else "the launcher started a different number of ranks than the script requests; "
         )
         raise SettingsError(
-            f"{promised} MPI ranks were promised but MPI knows {size}: {alone}use srun with the --mpi that fits "
+            f"{promised} MPI ranks were expected, but MPI reports {size}: {alone}use srun with the --mpi that fits "
             "mpi4py's MPI library (--mpi=pmi2 for MPICH, --mpi=pmix for Open MPI), or that library's own mpiexec."
         )
 
@@ -118,7 +118,7 @@ def devices_of_rank(job: Job, rank: int, facts: Sequence[Any]) -> tuple[str, int
     Raises
     ------
     DeviceError
-        GPUs were asked for and this rank sees none.
+        GPUs were requested, but this rank sees none.
     """
     limited = any(os.environ.get(name, "").isdigit() for name in ("SLURM_CPUS_PER_TASK", "OMP_NUM_THREADS"))
     share = usable_cores() if limited else min(usable_cores(), threads_of_rank([f[1] for f in facts], rank))
@@ -130,7 +130,7 @@ def devices_of_rank(job: Job, rank: int, facts: Sequence[Any]) -> tuple[str, int
     chosen = gpus_of_rank([f[0] for f in facts], rank)
     if not chosen:
         raise DeviceError(
-            f"{job.cluster.gpus_per_node} GPUs a node were asked for and this rank sees none; check the scheduler's "
+            f"{job.cluster.gpus_per_node} GPUs per node were requested, but this rank sees none; check the scheduler's "
             "GPU options, or export the job with --gpus-per-node 0."
         )
     return ",".join(f"cuda:{number}" for number in chosen), threads

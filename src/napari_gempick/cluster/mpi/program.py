@@ -1,6 +1,6 @@
 """The MPI program: `mpiexec -n RANKS python -m mpi4py -m napari_gempick.cluster.mpi JOBDIR`.
 
-Each rank computes on threads of its own while its main thread talks to the others (see conductor). A rank that dies
+Each rank computes on threads of its own while its main thread talks to the others (see communication). A rank that dies
 ends the job; what is finished stays, and the next submission continues from there.
 """
 
@@ -16,23 +16,21 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from napari_gempick.cluster.folder import open_job
-from napari_gempick.cluster.mpi import scheduler
+from napari_gempick.cluster.mpi.communication import Conductor, wait
 from napari_gempick.cluster.mpi.micrographs import unforeseen
 from napari_gempick.cluster.mpi.node import check_world, devices_of_rank, own_cores, visible_gpus
-from napari_gempick.cluster.mpi.progress import Conductor, wait
-from napari_gempick.cluster.mpi.rank import Rank, Unforeseen
+from napari_gempick.cluster.mpi.rank import Rank, Unforeseen, agree
 from napari_gempick.device.plan import library_versions
-from napari_gempick.model.errors import DeviceError, GempickError, InputError
+from napari_gempick.model.errors import DeviceError, GempickError
 from napari_gempick.model.values import counted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from napari_gempick.cluster.folder import Job
 
 GOOD, SOME_FAILED, NOTHING_DONE = 0, 1, 2
 AGAIN = 1.0
-"""Seconds after which a second SIGTERM or SIGINT is one that was meant: a launcher may pass the first one on twice."""
+"""A second SIGTERM or SIGINT counts only after this many seconds: a launcher may pass the first one on twice."""
 SIGNALS = ("SIGTERM", "SIGINT", "SIGUSR1", "SIGUSR2", "SIGXCPU")
 
 
@@ -69,7 +67,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(comm: Any, options: argparse.Namespace) -> int:
     """Open the job at every rank and work; return the exit status, the same at each."""
     check_world(comm.size, options.ranks)
-    rank = Rank(comm, _open_everywhere(comm, options.folder, options.root))
+    failure = f"Rank {comm.rank} cannot open {options.folder}"
+    rank = Rank(comm, agree(comm, Conductor(), lambda: open_job(options.folder, options.root), failure))
     try:
         if options.check:
             return _check(rank)
@@ -81,21 +80,6 @@ def _run(comm: Any, options: argparse.Namespace) -> int:
         return _finish_job(rank)
     finally:
         rank.release()
-
-
-def _open_everywhere(comm: Any, folder: str, root: str | None) -> Job:
-    """Read the job folder at every rank; when one cannot, none continues."""
-    job, sentence = None, ""
-    try:
-        job = open_job(folder, root)
-    except GempickError as error:
-        sentence = f" {error.sentence}"
-    except Exception as error:
-        sentence = f"!{unforeseen(error, f'Rank {comm.rank} cannot open {folder}')}"
-    sentence = Conductor().finish(scheduler.first_sentence(comm, sentence))
-    if job is None or sentence:
-        raise (Unforeseen if sentence[0] == "!" else InputError)(sentence[1:])
-    return job
 
 
 def _on_signal(rank: Rank, number: int, frame: Any) -> None:

@@ -10,9 +10,10 @@ import threading
 import time
 import traceback
 from collections import deque
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from napari_gempick.cluster.mpi import scheduler
+from napari_gempick.cluster.mpi.communication import Conductor
 from napari_gempick.cluster.mpi.micrographs import Worker, unforeseen
 from napari_gempick.cluster.mpi.node import (
     GPU_WEIGHT,
@@ -22,11 +23,11 @@ from napari_gempick.cluster.mpi.node import (
     own_cores,
     visible_gpus,
 )
-from napari_gempick.cluster.mpi.progress import Conductor
 from napari_gempick.cluster.mpi.scheduler import GO_ON, LEAVE, NO_MORE, STOP
-from napari_gempick.cluster.mpi.together import Together
+from napari_gempick.cluster.mpi.shared_search import SharedSearch
 from napari_gempick.cluster.records import RankLog, last_attempt
 from napari_gempick.device.discover import open_devices
+from napari_gempick.device.locks import give_back
 from napari_gempick.device.tiling import CPU_TILING
 from napari_gempick.engine.matching.choice import FULL, Wanted, make_search
 from napari_gempick.engine.matching.pipeline import search_all
@@ -44,9 +45,50 @@ if TYPE_CHECKING:
     from napari_gempick.engine.matching.read_ahead import Source
     from napari_gempick.io.listing import MicrographFile
 
+T = TypeVar("T")
+
 
 class Unforeseen(GempickError):
     """What no reader or writer has turned into a sentence of its own; the job ends with exit status 1."""
+
+
+def agree(
+    comm: Any,
+    conductor: Conductor,
+    act: Callable[[], T],
+    what: str,
+    note: Callable[[BaseException], None] = lambda error: None,
+) -> T:
+    """Do something at every rank; when it fails at one, all end with its sentence.
+
+    Parameters
+    ----------
+    comm : MPI.Comm
+    conductor : Conductor
+    act : callable
+        What to do at this rank.
+    what : str
+        How the sentence about an error that nobody foresaw begins.
+    note : callable
+        Receives such an error.
+
+    Raises
+    ------
+    GempickError
+        Of this rank, or of the lowest one that failed.
+    """
+    mine = ""
+    try:
+        found = act()
+    except GempickError as error:
+        mine = f" {error.sentence}"
+    except Exception as error:
+        note(error)
+        mine = f"!{unforeseen(error, what)}"
+    sentence = conductor.finish(scheduler.first_sentence(comm, mine))
+    if sentence:
+        raise (Unforeseen if sentence[0] == "!" else InputError)(sentence[1:])
+    return found
 
 
 PLAN_SHAPES = 3
@@ -85,25 +127,8 @@ class Rank:
             print(sentence, file=sys.stderr, flush=True)
 
     def agree(self, act: Callable[[], Any]) -> Any:
-        """Do something at every rank; when it fails at one, all end with its sentence.
-
-        Raises
-        ------
-        GempickError
-            Of this rank, or of the lowest one that failed.
-        """
-        found, mine = None, ""
-        try:
-            found = act()
-        except GempickError as error:
-            mine = f" {error.sentence}"
-        except Exception as error:
-            self.note(error)
-            mine = f"!{unforeseen(error, self.what('cannot begin'))}"
-        sentence = self.conductor.finish(scheduler.first_sentence(self.comm, mine))
-        if sentence:
-            raise (Unforeseen if sentence[0] == "!" else InputError)(sentence[1:])
-        return found
+        """Do something at every rank, see `agree`."""
+        return agree(self.comm, self.conductor, act, self.what("cannot begin"), self.note)
 
     def what(self, happened: str) -> str:
         """Return the beginning of a sentence about this rank."""
@@ -154,7 +179,7 @@ class Rank:
         self.job.check_writable()
         self._lock = self.job.claim()
         if self._lock is None:
-            self.say("The file system has no locks: make sure that no other run of this job is at work.")
+            self.say("The file system has no locks: make sure that no other run of this job is in progress.")
         self.job.sweep()
 
     @property
@@ -187,7 +212,7 @@ class Rank:
 
     def run(self) -> None:
         """Work until nothing is left; raises what ended this rank's work, when something did."""
-        work = Together(self).run if self.in_step else self._one_by_one
+        work = SharedSearch(self).run if self.in_step else self._one_by_one
         thread = threading.Thread(target=self._guarded, args=(work,), daemon=True)
         thread.start()
         try:
@@ -207,8 +232,7 @@ class Rank:
 
     def release(self) -> None:
         """Let another run of the job begin."""
-        if self._lock is not None:
-            self._lock.release()
+        give_back(self._lock)
 
     def stop_for(self, reason: str) -> None:
         """End after the micrograph in hand."""

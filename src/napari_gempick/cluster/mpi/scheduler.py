@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_gempick.cluster.mpi.progress import wait
+from napari_gempick.cluster.mpi.communication import wait
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 ASK, ANSWER = 1, 2
 NO_MORE = -1
 GO_ON, STOP, LEAVE = 0, 1, 2
-"""What a rank says when it asks: another one, all are to end, this rank ends alone."""
+"""What a rank says when it asks: another one, all are to end, only this rank ends."""
 
 
 class HandOut:
@@ -122,9 +122,9 @@ def text_of(comm: Any, text: str, root: int = 0) -> Generator[bool, None, str]:
     return data.tobytes().decode("utf-8", "surrogateescape")
 
 
-def array_of(comm: Any, array: Any, shape: tuple[int, ...], dtype: str) -> Generator[bool, None, Any]:
-    """Return the array of rank 0 at every rank; `array` is used at rank 0 alone."""
-    data = np.ascontiguousarray(array, dtype) if comm.rank == 0 else np.empty(shape, dtype)
+def array_of(comm: Any, array: Any, shape: tuple[int, ...]) -> Generator[bool, None, Any]:
+    """Return the float32 array of rank 0 at every rank; only rank 0 uses `array`."""
+    data = np.ascontiguousarray(array, np.float32) if comm.rank == 0 else np.empty(shape, np.float32)
     yield from wait(comm.Ibcast(data, 0))
     return data
 

@@ -30,7 +30,7 @@ FEATURES = ("ncc", "local mean", "local sigma", "power", "neighbour")
 """What `features` returns, in this order."""
 LEAST_POWER = 1e-6
 NEIGHBOURS = 24
-"""Nearest candidates among which the nearest better one is looked for."""
+"""Number of nearest candidates that are searched for a better one."""
 CLEAR, DOUBTFUL = 0.05, 0.4
 """Share of false ones among the candidates that teach; the second where fewer than LEAST pass the first."""
 LEAST = 15

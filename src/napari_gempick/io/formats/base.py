@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from napari_gempick.io.formats.coordinate_set import ReadOptions
-from napari_gempick.io.images.frames import carried
+from napari_gempick.io.images.row_order import carried
 from napari_gempick.io.reading import parsing
 from napari_gempick.io.star import formatted
 from napari_gempick.model.errors import SettingsError
@@ -151,7 +151,7 @@ class Format:
         Raises
         ------
         SettingsError
-            The format or its row order (io.images.frames) needs something that `info` does not have.
+            The format or its row order (io.images.row_order) needs something that `info` does not have.
         OutputError
             The file cannot be written.
         """
@@ -236,7 +236,7 @@ def whole(values: NDArray[np.float64]) -> NDArray[np.int64]:
 
 
 def unknown_as(value: float, numbers: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Put a program's value for unknown scores in the place of NaN."""
+    """Replace NaN by a program's value for unknown scores."""
     return np.where(np.isnan(numbers), np.float32(value), numbers)
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_gempick.io.images.frames import carried
+from napari_gempick.io.images.row_order import carried
 from napari_gempick.io.names import check_name
 from napari_gempick.io.star import parse_numbers
 from napari_gempick.model.errors import InputError, SettingsError
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 NO_VIEW = "particle"
-"""The view of particles that a file tells no views of."""
+"""The view of particles whose file does not name views."""
 UNKNOWN = -999.0
 """RELION's value for a hand-picked particle's score and angle."""
 _FARTHEST, _MOST = 1e9, 1e7
@@ -123,7 +123,7 @@ class CoordinateSet:
         Parameters
         ----------
         micrograph : str or Path
-            Its name with the suffix, which tells whether the program turns it upside down (io.images.frames).
+            Its name with the suffix, which tells whether the program turns it upside down (io.images.row_order).
         shape : (ny, nx) or None
             Of the grid that the coordinates refer to, px.
         path : str or Path
@@ -249,7 +249,7 @@ def assemble(
             wrong = int(np.count_nonzero(~good))
             more = f" (and {wrong - 1} more)" if wrong > 1 else ""
             raise InputError(
-                f"{path}: row {row + 1} has no possible {what} ({values[row]:g}){more}; fix or remove that row.", path
+                f"{path}: row {row + 1} has an impossible {what} ({values[row]:g}){more}; fix or remove that row.", path
             )
     for names, whose in ((micrographs or (), "micrograph"), (view_names, "view")):
         for name in dict.fromkeys(names):

@@ -57,7 +57,7 @@ def read_exposures(path: Path | str) -> list[Exposure]:
     Raises
     ------
     InputError
-        The file is missing, unreadable, or no such table.
+        The file is missing, unreadable, or not such a table.
     """
     rows = _load(path)
     _require(path, rows, ("uid", _EXPOSURE_PATH, _EXPOSURE_SHAPE), "table of micrographs; export the exposures")
@@ -304,7 +304,9 @@ def _check_shapes(path: Path | str, shapes: NDArray[np.float64]) -> None:
     wrong = ~((shapes >= 1) & (shapes <= _LARGEST)).all(axis=1)
     if wrong.any():
         ny, nx = shapes[int(np.argmax(wrong))]
-        raise InputError(f"{path} has a micrograph of {nx:g} x {ny:g} pixels, which cannot be; export it again.", path)
+        raise InputError(
+            f"{path} has a micrograph of {nx:g} x {ny:g} pixels, which is impossible; export it again.", path
+        )
 
 
 def _six_digits(value: float) -> float:

@@ -73,7 +73,7 @@ def read_gempicker(path: Path | str, shape: Shape | None) -> CoordinateSet:
     SettingsError
         The shape is missing.
     InputError
-        The file is missing, unreadable, or no such table.
+        The file is missing, unreadable, or not such a table.
     """
     _, nx = shape_of(shape, _PROGRAM, path)
     rows = [line.split() for line in read_text(path, "gEMpicker").splitlines() if line.strip()]

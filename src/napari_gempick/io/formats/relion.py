@@ -16,7 +16,7 @@ import numpy as np
 
 from napari_gempick.io.formats.base import ASSUMED, CTF, GROUP_NAME, Format, exact, fixed, lost, turned, unknown_as
 from napari_gempick.io.formats.coordinate_set import NO_VIEW, UNKNOWN, CoordinateSet, assemble, column, some_column
-from napari_gempick.io.images.frames import FLIP, from_bottom
+from napari_gempick.io.images.row_order import FLIP, from_bottom
 from napari_gempick.io.reading import readable
 from napari_gempick.io.star import parse_tables, read_table, read_text, write_tables
 from napari_gempick.model.errors import InputError
@@ -134,7 +134,7 @@ def read_autopick_index(path: Path | str) -> list[tuple[str, str]]:
     Raises
     ------
     InputError
-        The file is missing, unreadable, or no such list.
+        The file is missing, unreadable, or not such a list.
     """
     table = read_table(path, None, (_MICROGRAPH, COORDINATE_FILE))
     return list(zip(table[_MICROGRAPH], table[COORDINATE_FILE], strict=True))

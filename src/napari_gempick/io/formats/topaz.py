@@ -56,7 +56,7 @@ def read_topaz(path: Path | str) -> CoordinateSet:
     Raises
     ------
     InputError
-        The file is missing, unreadable, or no such table.
+        The file is missing, unreadable, or not such a table.
     """
     table = columns_of(path, read_text(path, "Topaz"), "\t")
     missing = [label for label in (_NAME, _X, _Y) if label not in table]

@@ -11,8 +11,8 @@ from napari_gempick.io.coordinates import CoordinateSet, read_coordinates
 from napari_gempick.io.formats import FORMATS, PicksInfo
 from napari_gempick.io.formats.base import stem_of
 from napari_gempick.io.formats.coordinate_set import NO_VIEW
-from napari_gempick.io.images.frames import from_bottom
 from napari_gempick.io.images.micrograph import header_pixel_size, open_image
+from napari_gempick.io.images.row_order import from_bottom
 from napari_gempick.model.errors import GempickError, InputError
 from napari_gempick.model.picks import Picks
 from napari_gempick.widgets.state.look import VIEW_COLOURS, contrast_limits

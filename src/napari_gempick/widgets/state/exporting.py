@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import shutil
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -11,8 +10,8 @@ from napari_gempick.engine.picking.run_evidence import RunEvidence
 from napari_gempick.inputs.preparation import EDITED, edited_mask, find_edited
 from napari_gempick.io.atomic import write_bytes
 from napari_gempick.model.errors import GempickError, InputError
+from napari_gempick.model.geometry import box_over_diameter
 from napari_gempick.model.settings import LEARNED
-from napari_gempick.results.folder import BOX_OVER_DIAMETER
 from napari_gempick.results.thresholds import probability_false
 from napari_gempick.widgets.state.state import Edits
 from napari_gempick.widgets.state.teaching import searched
@@ -78,7 +77,7 @@ def picks_by_micrograph(
         picks = board.result(board.choose(state.tune_of(stem), state.edits.get(stem, Edits())))
         if false is not None:
             picks = replace(picks, false=false.of(stem, picks))
-        box = 2 * math.ceil(BOX_OVER_DIAMETER * board.diameter / candidates.pixel_size / 2)
+        box = box_over_diameter(board.diameter, candidates.pixel_size)
         yield Chosen(file, picks, candidates.view_names, candidates.file_shape, candidates.pixel_size, box)
 
 

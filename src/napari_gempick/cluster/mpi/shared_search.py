@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from napari_gempick.io.listing import MicrographFile
 
 
-class Together:
+class SharedSearch:
     """The work of one rank on micrographs that all ranks search.
 
     Parameters
@@ -152,7 +152,7 @@ class Together:
             self._rank.stop.set()
 
     def _read_on_node(self, micrograph: MicrographFile) -> Source:
-        """Read a micrograph at the node's first rank, for all; each rank alone where filters hang on it."""
+        """Read a micrograph at the node's first rank, for all; at each rank where filters depend on it."""
         worker, node, settings = self._rank.worker, self._rank.node, self._rank.job.settings
         if settings.ctf is not None or settings.whiten or settings.averaging:
             return worker.read(micrograph)
@@ -168,7 +168,7 @@ class Together:
             raise InputError(facts["error"])
         shape = (int(facts["shape"][0]), int(facts["shape"][1]))
         pixels = None if source is None else source.image
-        image = self._exchange(scheduler.array_of(node, pixels, shape, "float32"))
+        image = self._exchange(scheduler.array_of(node, pixels, shape))
         if source is not None:
             return source
         grid = choose_grid(settings, shape, facts["pixel"])

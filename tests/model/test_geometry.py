@@ -1,4 +1,4 @@
-"""Flipped, exchanged and scaled coordinates describe the flipped, exchanged and scaled image."""
+"""Coordinates that are flipped, exchanged and scaled describe the image that is; sizes of grids and boxes."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import itertools
 import numpy as np
 import pytest
 
-from napari_gempick.model.geometry import Orientation
+from napari_gempick.model.geometry import Orientation, box_over_diameter
 from napari_gempick.model.picks import Picks
 
 SHAPE = (61, 90)
@@ -74,11 +74,11 @@ def test_a_change_and_its_inverse_are_nothing(swap, flip_x, flip_y) -> None:
     np.testing.assert_allclose(twice.psi, PICKS.psi)
 
 
-def test_scaling_shares_pixel_0(some_picks: Picks) -> None:
-    scaled = Orientation(4.0).apply(some_picks)
-    np.testing.assert_array_equal(scaled.x, some_picks.x * 4)
-    np.testing.assert_array_equal(scaled.psi, some_picks.psi)
-    assert scaled.map_x.tolist() == [41, 1200, 30]
+def test_scaling_shares_pixel_0() -> None:
+    scaled = Orientation(4.0).apply(PICKS)
+    np.testing.assert_array_equal(scaled.x, PICKS.x * 4)
+    np.testing.assert_array_equal(scaled.psi, PICKS.psi)
+    assert scaled.map_x.tolist() == [121, 240]
     assert (Orientation(4.0).shape_before((4098, 4096)), Orientation(4.0).shape_after((1024, 1024))) == (
         (1024, 1024),
         (4096, 4096),
@@ -90,3 +90,13 @@ def test_only_flips_need_the_size() -> None:
         False,
         True,
     ]
+
+
+def test_binning_drops_incomplete_pixels() -> None:
+    doubled, third = Orientation(2.0), Orientation(1 / 3, swap=True)
+    assert (doubled.shape_after((51, 50)), doubled.shape_before((103, 102))) == ((102, 100), (51, 51))
+    assert (third.shape_after((102, 99)), third.shape_before((33, 34))) == ((33, 34), (102, 99))
+
+
+def test_a_box_is_even_and_holds_one_and_a_half_diameters() -> None:
+    assert [box_over_diameter(diameter, 2.0) for diameter in (40.0, 41.0, 43.0)] == [30, 32, 34]

@@ -23,7 +23,7 @@ LONGEST_SLEEP = 0.005
 
 
 class Conductor:
-    """Runs generators in turn; each yields whether it got on."""
+    """Runs generators in turn; each yields whether it made progress."""
 
     def __init__(self) -> None:
         self._new: queue.SimpleQueue[tuple[Steps, Future[Any]]] = queue.SimpleQueue()

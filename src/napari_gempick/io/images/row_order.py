@@ -108,7 +108,7 @@ def carried(picks: Picks, format: str, micrograph: str | Path, shape: Shape | No
     return FLIP.apply(picks, shape)
 
 
-def note(formats: list[str]) -> str:
+def row_order_note(formats: list[str]) -> str:
     """Return the sentence for the user about files that count y from the bottom; `formats` names them."""
     return (
         f"TIFF micrographs: y counts from the last row in the {', '.join(formats)} files, because the programs "
