@@ -269,10 +269,10 @@ def _sums_from_corner(values: NDArray[np.floating]) -> NDArray[np.float64]:
     return np.cumsum(sums, axis=1, out=sums)
 
 
-BEST_DECOYS = 200
-"""A candidate below these is hardly worth a threshold, and its pose stays as it was searched."""
-LEAST_SHARE, MOST_SHARE = 0.05, 0.25
-"""Limits of the share of the decoys of a view that these are."""
+BEST_DECOYS, BEST_SHARE = 20, 0.25
+"""Poses are refined down to the score that so many decoys of a view reach, or so large a share of them if that is less."""
+MOST_FALSE = 0.75
+"""And further down, as long as there are no more decoys than this share of the candidates."""
 LEAST = 5
 """Decoys of a view that tell this; with fewer, those of all views do."""
 
@@ -299,9 +299,9 @@ def find_peaks(
     size : float
         The particle's diameter, map pixels.
     refine : PoseRefiner, optional
-        Refines position and psi of the candidates that score higher than three quarters of the decoys or more, and of
-        all where there are none. No threshold decides this, because another one may be chosen later. Scores, which
-        thresholds are compared with, are the map's, of candidates as of decoys.
+        Refines position and psi of the candidates that are worth it (see BEST_DECOYS), and of all where there are no
+        decoys. No threshold decides this, because another one may be chosen later. Scores, which thresholds are
+        compared with, are the map's, of candidates as of decoys.
     usual_floor : float
         Decoys that score lower do not count in this: `floor` is lower only because a threshold is.
     """
@@ -310,16 +310,18 @@ def find_peaks(
     found, other = sets[0], sets[1] if len(sets) > 1 else None
     if refine is not None:
         counted = None if other is None else other.take(other.score >= usual_floor)
-        lowest = np.array([_lowest(counted, view) for view in range(len(scores.bank.view_names))])
+        lowest = np.array([_lowest(found, counted, view) for view in range(len(scores.bank.view_names))])
         found = refine(found, found.score >= lowest[found.view], scores)
     return found, other
 
 
-def _lowest(decoys: Picks | None, view: int) -> float:
+def _lowest(found: Picks, decoys: Picks | None, view: int) -> float:
     """Return the score down to which poses of a view are refined."""
     if decoys is None or not len(decoys):
         return -1.0
-    own = decoys.score[decoys.view == view]
-    own = own if len(own) >= LEAST else decoys.score
-    share = min(MOST_SHARE, max(LEAST_SHARE, BEST_DECOYS / len(own)))
-    return float(np.quantile(own, 1 - share))
+    alone = np.count_nonzero(decoys.view == view) >= LEAST
+    own, others = (np.sort(one.score[one.view == view] if alone else one.score)[::-1] for one in (found, decoys))
+    number = np.arange(1, len(others) + 1)
+    best = number <= max(1.0, min(BEST_DECOYS, BEST_SHARE * len(others)))
+    better = np.searchsorted(-own, -others, side="right")
+    return float(others[np.flatnonzero(best | (number <= MOST_FALSE * better))[-1]])
