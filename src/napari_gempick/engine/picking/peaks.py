@@ -270,9 +270,11 @@ def _sums_from_corner(values: NDArray[np.floating]) -> NDArray[np.float64]:
 
 
 BEST_DECOYS, BEST_SHARE = 20, 0.25
-"""Poses are refined down to the score that so many decoys of a view reach, or so large a share of them if that is less."""
+"""Poses are refined down to the score that so many decoys of a view reach, or this share of them if it is less."""
 MOST_FALSE = 0.75
 """And further down, as long as there are no more decoys than this share of the candidates."""
+APART = 0.25
+"""Diameters from a better candidate below which a pose is not refined: no two picks are so near."""
 LEAST = 5
 """Decoys of a view that tell this; with fewer, those of all views do."""
 
@@ -311,7 +313,10 @@ def find_peaks(
     if refine is not None:
         counted = None if other is None else other.take(other.score >= usual_floor)
         lowest = np.array([_lowest(found, counted, view) for view in range(len(scores.bank.view_names))])
-        found = refine(found, found.score >= lowest[found.view], scores)
+        high = np.flatnonzero(found.score >= lowest[found.view])
+        wanted = np.zeros(len(found), bool)
+        wanted[high[suppress(found.map_y[high], found.map_x[high], APART * size)]] = True
+        found = refine(found, wanted, scores)
     return found, other
 
 
