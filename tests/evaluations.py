@@ -19,11 +19,11 @@ SHAPE = (1000, 1400)
 VIEWS = ("side", "top")
 
 
-def evaluate(*arguments: object, tolerance: float = 20) -> Result:
+def evaluate(*arguments: object, tolerance: object = 20) -> Result:
     return CliRunner().invoke(main, ["evaluate", *map(str, arguments), "--tolerance", str(tolerance)])
 
 
-def evaluated(*arguments: object, **options: float) -> dict:
+def evaluated(*arguments: object, **options: object) -> dict:
     result = evaluate(*arguments, "--json", **options)
     assert result.exit_code == 0, result.stderr
     return json.loads(result.stdout)

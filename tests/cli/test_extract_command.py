@@ -95,6 +95,21 @@ def test_particles_can_be_slices_to_the_bit_and_the_star_file_says_which(work: P
     np.testing.assert_allclose(back.picks.y, picks_of(1).y, atol=6e-4)
 
 
+def test_a_box_in_angstrom_is_an_even_number_of_pixels(work: Path) -> None:
+    mics = ("mics", "picks")
+    assert run(*mics, "--box", "46A", "--rescale", "12px", "-o", "a.mrcs")["particles"] > 0  # 30.7 px
+    with mrcfile.open("a.mrcs") as stack:
+        assert stack.data.shape[1:] == (12, 12)
+    optics = starfile.read("a.star")["optics"]
+    assert float(optics["rlnImagePixelSize"].iloc[0]) == pytest.approx(1.5 * 30 / 12)
+    run(*mics, "--box", "46A", "--pixel-size", "2", "-o", "b.mrcs")  # the files say 1.5
+    with mrcfile.open("b.mrcs") as stack:
+        assert stack.data.shape[1:] == (24, 24)  # 23 px
+    write_autopick(f"picks/{NAMES[0]}_autopick.star", picks_of(0), pixel_size=1.6)
+    result = CliRunner().invoke(main, ["extract", *mics, "--box", "46A", "-o", "c.mrcs"])
+    assert result.exit_code == 2 and "give --pixel-size, or px" in result.stderr
+
+
 def test_any_number_of_threads_and_any_interruption_give_the_same_bytes(work: Path, monkeypatch) -> None:
     monkeypatch.setattr("napari_gempick.extraction.extract._CHUNK_BYTES", 4 * 4 * 40 * 40)
     options = ("--box", "40", "--rescale", "32", "--normalize", "--dust", "4", "--invert", "--dtype", "float16")

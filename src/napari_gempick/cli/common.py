@@ -9,6 +9,7 @@ import contextlib
 import functools
 import json
 import logging
+import math
 import os
 import re
 import signal
@@ -23,7 +24,7 @@ import click
 from napari_gempick.model.declaration import declarations
 from napari_gempick.model.errors import Cancelled, GempickError, SettingsError
 from napari_gempick.model.settings import PickSettings
-from napari_gempick.model.values import Named
+from napari_gempick.model.values import Length, Named
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -175,6 +176,30 @@ no_shifts_option = click.option(
 )
 
 
+class LengthType(click.ParamType):  # type: ignore[type-arg]
+    """A length in one unit, or with its own: px or Å.
+
+    Less than `least` is refused, and this itself if `open`. With `whole`, whole numbers are int.
+    """
+
+    name = "length"
+
+    def __init__(self, unit: str, least: float = -math.inf, *, open: bool = False, whole: bool = False) -> None:
+        self._unit, self._least, self._open, self._whole = unit, least, open, whole
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Length:
+        """See click.ParamType."""
+        try:
+            length = value if isinstance(value, Length) else Length.read(str(value), self._unit)
+        except ValueError as error:
+            self.fail(f"{error}.", param, ctx)
+        if length.value < self._least or (self._open and length.value == self._least):
+            how = "more than" if self._open else "at least"
+            self.fail(f"{value} is too small; give {how} {self._least:g}.", param, ctx)
+        whole = self._whole and length.value.is_integer()
+        return length._replace(value=int(length.value)) if whole else length
+
+
 class SettingOption(click.Option):
     """The option of a setting; `declared` is what the setting declares about itself."""
 
@@ -196,8 +221,10 @@ def _option(one: Declared, *, show_default: bool = True) -> Callable[[Any], Any]
         return make(f"{one.flag}/--no-{one.flag[2:]}", one.name, default=None, help=help_text)
     if one.many:
         return make(one.flag, one.name, multiple=True, metavar=str(one.metavar), help=help_text)
-    number = one.type in (int, float) and one.metavar is None
-    kind = click.Choice(one.choices) if one.choices else one.type if number else str
+    number: Any = one.type if one.type in (int, float) and one.metavar is None else None
+    if number and one.unit in ("px", "Å") and not one.name.endswith("pixel_size"):
+        number = LengthType(one.unit, whole=one.type is int)
+    kind = click.Choice(one.choices) if one.choices else number or str
     return make(one.flag, one.name, type=kind, default=None, metavar=one.metavar, help=help_text)
 
 
@@ -215,9 +242,17 @@ def settings_options(
     return decorate
 
 
-def given(values: dict[str, Any]) -> dict[str, Any]:
-    """Return the settings that were given on the command line."""
-    return {name: value for name, value in values.items() if value is not None and value != ()}
+def given(values: dict[str, Any], pixel_size: float | None = None) -> dict[str, Any]:
+    """Return the settings that were given on the command line, lengths in their own unit.
+
+    Raises
+    ------
+    SettingsError
+        A length has the other unit, and there is neither a `pixel_size` (Å) nor a setting of this name.
+    """
+    size = values.get("pixel_size") or pixel_size
+    there = {name: value for name, value in values.items() if value is not None and value != ()}
+    return {name: value.used(size) if isinstance(value, Length) else value for name, value in there.items()}
 
 
 def run_settings(

@@ -11,6 +11,7 @@ import click
 
 from napari_gempick.cli.common import (
     EXIT_SOME_FAILED,
+    LengthType,
     command_errors,
     json_option,
     parse_format,
@@ -22,6 +23,7 @@ from napari_gempick.evaluation import compare, metrics
 from napari_gempick.evaluation.evaluate import (
     OUTPUTS,
     Evaluated,
+    common_pixel_size,
     evaluate_set,
     recall_rows,
     some,
@@ -31,7 +33,7 @@ from napari_gempick.evaluation.matching import Rules
 from napari_gempick.io.atomic import refuse_existing
 from napari_gempick.io.coordinates import TRUTH_FILES, read_entries
 from napari_gempick.model.errors import SettingsError
-from napari_gempick.model.values import Named, counted
+from napari_gempick.model.values import Length, Named, counted
 from napari_gempick.results.folder import INDEX_FILE
 
 if TYPE_CHECKING:
@@ -44,24 +46,30 @@ if TYPE_CHECKING:
 @click.argument("paths", nargs=-1, required=True, metavar="[NAME=]PICKS... TRUTH")
 @click.option(
     "--tolerance",
-    type=click.FloatRange(min=0, min_open=True),
+    type=LengthType("px", 0, open=True),
     required=True,
     metavar="PX",
-    help="Largest distance between a pick and the particle it finds. [px of the micrograph]",
+    help="Largest distance between a pick and the particle it finds. [px of the micrograph, or Å as in 80A]",
 )
 @click.option(
     "--edge",
-    type=click.FloatRange(min=0),
-    default=0.0,
+    type=LengthType("px", 0),
+    default="0",
     metavar="PX",
-    help="Picks and particles nearer than this to the edge of the micrograph are not counted. [px; default: 0]",
+    help="Picks and particles nearer than this to the edge of the micrograph are not counted. [px or Å; default: 0]",
 )
 @click.option(
     "--ignore-radius",
-    type=click.FloatRange(min=0),
+    type=LengthType("px", 0),
     metavar="PX",
-    help="Picks and particles within this distance of one whose view is `ignore` are not counted. [px; default: the "
-    "tolerance]",
+    help="Picks and particles within this distance of one whose view is `ignore` are not counted. [px or Å; default: "
+    "the tolerance]",
+)
+@click.option(
+    "--pixel-size",
+    type=click.FloatRange(min=0, min_open=True),
+    help="Pixel size of the micrographs, for lengths in Å. [Å; default: from the results, or a micrograph beside the "
+    "truth]",
 )
 @click.option(
     "--recall-on",
@@ -114,9 +122,6 @@ if TYPE_CHECKING:
 @command_errors
 def command(
     paths: tuple[str, ...],
-    tolerance: float,
-    edge: float,
-    ignore_radius: float | None,
     recall_on: str | None,
     psi_modulo: float,
     shape: tuple[int, int] | None,
@@ -126,6 +131,7 @@ def command(
     export_format: Format,
     overwrite: bool,
     as_json: bool,
+    **lengths: Any,
 ) -> int:
     """Compare picks with a ground truth (known particle positions), or with one another.
 
@@ -143,15 +149,18 @@ def command(
     """
     if len(paths) < 2:
         raise click.UsageError("Give picks and, as the last argument, the truth; or two sets of picks with --compare.")
-    numbers = (tolerance, edge, ignore_radius or 0.0, psi_modulo)
-    if not all(math.isfinite(number) for number in numbers):
-        raise SettingsError("--tolerance, --edge, --ignore-radius and --psi-modulo must be finite numbers.")
+    if not math.isfinite(psi_modulo):
+        raise SettingsError("--psi-modulo must be a finite number.")
+    listed = compare.sets_of(_named(paths if compared else paths[:-1]))
+    if not compared:
+        listed["truth"] = Path(paths[-1]), TRUTH_FILES
+    tolerance, edge, ignore_radius = _in_pixels(lengths, listed.values())
     if compared:
-        compare_and_print(_named(paths), tolerance, export_to, export_format, overwrite=overwrite, as_json=as_json)
+        compare_and_print(listed, tolerance, export_to, export_format, overwrite=overwrite, as_json=as_json)
         return 0
     if output is not None:
         refuse_existing((output / name for name in OUTPUTS), overwrite, "another folder")
-    rules = Rules(tolerance, edge, tolerance if ignore_radius is None else ignore_radius)
+    rules = Rules(tolerance, edge, ignore_radius)
     truths = read_entries(Path(paths[-1]), TRUTH_FILES).entries
     sets = {}
     for name, path in _named(paths[:-1]).items():
@@ -172,13 +181,22 @@ def command(
         write_report(output, result, sets)
         say(f"Wrote {', '.join(OUTPUTS)} to {output}.")
     if export_to is not None:
-        listed = {**compare.sets_of(_named(paths[:-1])), "truth": (Path(paths[-1]), TRUTH_FILES)}
         export(listed, compare.compare_sets(listed, tolerance), export_to, export_format, overwrite=overwrite)
     if as_json:
         print_json(result)
     else:
         click.echo("\n".join(_tables(result)))
     return EXIT_SOME_FAILED if any(one.missing for one in sets.values()) else 0
+
+
+def _in_pixels(given: dict[str, Any], sets: Iterable[tuple[Path, Sequence[str]]]) -> tuple[float, float, float]:
+    """Return tolerance, edge and ignore radius in px; the sets tell the pixel size where it is needed."""
+    lengths: list[Length] = [given[name] or given["tolerance"] for name in ("tolerance", "edge", "ignore_radius")]
+    size = given["pixel_size"]
+    if size is None and any(length.unit != "px" and length.value for length in lengths):
+        size = common_pixel_size(sets)
+    tolerance, edge, ignore_radius = (length.used(size) if length.value else 0.0 for length in lengths)
+    return tolerance, edge, ignore_radius
 
 
 def _named(texts: Iterable[str]) -> dict[str, Path]:
@@ -294,10 +312,9 @@ def _angles(view: dict[str, Any]) -> dict[str, float]:
 
 
 def compare_and_print(
-    named: dict[str, Path], tolerance: float, folder: Path | None, to: Format, *, overwrite: bool, as_json: bool
+    sets: dict[str, Any], tolerance: float, folder: Path | None, to: Format, *, overwrite: bool, as_json: bool
 ) -> None:
     """Compare sets with one another and print it."""
-    sets = compare.sets_of(named)
     micrographs = compare.compare_sets(sets, tolerance)
     result = compare.comparison(list(sets), micrographs)
     if folder is not None:

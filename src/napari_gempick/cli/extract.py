@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -19,9 +19,15 @@ from napari_gempick.cli.common import (
     say,
     settings_options,
 )
+from napari_gempick.evaluation.evaluate import common_pixel_size
 from napari_gempick.extraction.settings import ExtractSettings, make_extract_settings
+from napari_gempick.io.coordinates import PICK_FILES
+from napari_gempick.io.listing import find_micrographs
 from napari_gempick.model.settings import MOST_THREADS
 from napari_gempick.model.values import counted
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 
 @click.command("extract")
@@ -80,7 +86,7 @@ def command(
 
     if len(paths) < 2:
         raise click.UsageError("Give micrographs and, as the last argument, picks.")
-    settings = make_extract_settings(given(options))
+    settings = make_extract_settings(_in_pixels(options, paths, pixel_size))
     what = Extraction(
         paths[:-1],
         Path(paths[-1]),
@@ -109,3 +115,19 @@ def command(
                    f"left out at the edge: {report['at_edge']}")  # fmt: skip
         click.echo(f"for RELION: {report['star']}")
     return EXIT_SOME_FAILED if report["failed"] else 0
+
+
+def _in_pixels(options: dict[str, Any], paths: Sequence[str], pixel_size: float | None) -> dict[str, Any]:
+    """Return the settings that were given; sides that were given in Å become even numbers of pixels.
+
+    Raises
+    ------
+    GempickError
+        The pixel size is needed and unknown, or picks and micrographs tell different ones, or cannot be read.
+    """
+    sides = {name: options[name] for name in ("box", "rescale") if options[name] is not None}
+    in_angstrom = [name for name, side in sides.items() if side.unit != "px"]
+    if in_angstrom and pixel_size is None:
+        pixel_size = common_pixel_size([(Path(paths[-1]), PICK_FILES)], find_micrographs(paths[:-1]))
+    settings = given(options, pixel_size)
+    return settings | {name: 2 * round(settings[name] / 2) for name in in_angstrom}

@@ -20,7 +20,7 @@ from napari_gempick.evaluation.metrics import better_reading, score_curve
 from napari_gempick.io.atomic import write_text
 from napari_gempick.io.candidates import read_candidates
 from napari_gempick.io.coordinates import PICK_FILES, REPORT, Entry, pair, read_entries
-from napari_gempick.io.images.micrograph import open_image
+from napari_gempick.io.images.micrograph import header_pixel_size, open_image
 from napari_gempick.io.images.row_order import from_bottom
 from napari_gempick.model.errors import InputError, SettingsError
 from napari_gempick.results.run_file import NoResults, read_run
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from numpy.typing import NDArray
+
+    from napari_gempick.io.listing import MicrographFile
 
 
 _MICROGRAPHS = (".mrc", ".tif", ".tiff", ".mrcs", ".mrc.gz", ".mrc.bz2")
@@ -213,6 +215,51 @@ def entry_size(entry: Entry | None, truth: Entry | None = None) -> tuple[int, in
     if path is None and entry is not None and entry.micrograph and Path(entry.micrograph).is_file():
         path = Path(entry.micrograph)
     return None if path is None else _size(path)
+
+
+def common_pixel_size(sets: Iterable[tuple[Path, Sequence[str]]], micrographs: Iterable[MicrographFile] = ()) -> float:
+    """Return the pixel size (Å) of sets of coordinates, each a path and patterns of files, and of micrographs.
+
+    It is what the results say, or the coordinates, or a micrograph beside them; of micrographs, their list or header.
+
+    Raises
+    ------
+    SettingsError
+        It is unknown, or not the same for all.
+    InputError
+        A file cannot be read.
+    """
+    forget_runs()
+    entries = (entry for path, patterns in sets for entry in read_entries(path, patterns).entries)
+    known = [(_pixel_size(entry), entry.path) for entry in entries]
+    known += [(one.pixel_size or _header_pixel_size(one.path), one.path) for one in micrographs]
+    sizes: dict[float, Path] = {}
+    for size, path in known:
+        if size:
+            sizes.setdefault(float(f"{size:.5g}"), path)
+    if not sizes:
+        raise SettingsError("No file gives the pixel size, which lengths in Å need; give --pixel-size, or px.")
+    if len(sizes) > 1:
+        (one, first), (other, second) = list(sizes.items())[:2]
+        raise SettingsError(
+            f"{first} has a pixel size of {one:g} Å and {second} one of {other:g} Å; give --pixel-size, or px."
+        )
+    return next(iter(sizes))
+
+
+def _pixel_size(entry: Entry) -> float | None:
+    _, row, candidates = _results(entry)
+    size: float | None = row.get("pixel_size") or entry.found.common("pixel_size")
+    if size is None and candidates is not None:
+        size = read_candidates(candidates, decoys=False).pixel_size
+    beside = _beside(entry)
+    if size is None and beside is not None:
+        size = _header_pixel_size(beside)
+    return size
+
+
+def _header_pixel_size(path: Path) -> float | None:
+    return header_pixel_size(open_image(path, single=True))
 
 
 def _size(path: Path) -> tuple[int, int]:

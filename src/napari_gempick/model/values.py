@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from fractions import Fraction
@@ -168,6 +169,44 @@ def read_grid(text: str) -> Fraction | None:
     if ratio < 1:
         raise ValueError(f"{text!r}: the ratio must be at least 1")
     return ratio.limit_denominator(64)
+
+
+class Length(NamedTuple):
+    """A length as it was given, in px of the micrograph's file or in Å, and the unit in which it is used."""
+
+    value: float
+    unit: str
+    wanted: str
+
+    @classmethod
+    def read(cls, text: str, wanted: str) -> Length:
+        """Read a number in the wanted unit, or one that carries its unit, such as 45px, 80A or 80Å."""
+        found = re.fullmatch(r"(\S+?)\s*(px|[AÅ\u212b]?)", text.strip(), re.IGNORECASE)
+        try:
+            value = float(found[1] if found else text)
+        except ValueError:
+            value = math.nan
+        if not math.isfinite(value):
+            raise ValueError(f"{text!r}: write a number in {wanted}, or one with its unit, such as 45px or 80A")
+        unit = found[2].lower() if found else ""
+        return cls(value, ("px" if unit == "px" else "Å") if unit else wanted, wanted)
+
+    def __str__(self) -> str:
+        return f"{self.value:g}{self.unit}"
+
+    def used(self, pixel_size: float | None) -> float:
+        """Return it in the unit in which it is used.
+
+        Raises
+        ------
+        SettingsError
+            It was given in the other unit, and the pixel size (Å) is unknown.
+        """
+        if self.unit == self.wanted:
+            return self.value
+        if pixel_size is None:
+            raise SettingsError(f"{self} needs the pixel size; give --pixel-size, or the length in {self.wanted}.")
+        return self.value * pixel_size if self.wanted == "Å" else self.value / pixel_size
 
 
 _SECONDS = {"s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}

@@ -31,6 +31,25 @@ def test_a_folder_of_results(results, truth):
     assert only["per_micrograph"][1]["recall"] == 1
 
 
+def test_lengths_in_angstrom_take_the_pixel_size_of_the_files(results, truth):
+    in_px = evaluated(results, truth, "--edge", "30", "--ignore-radius", "5px", tolerance="4.9px")
+    in_angstrom = evaluated(results, truth, "--edge", "60A", "--ignore-radius", "10Å", tolerance="9.8A")
+    assert (in_px["tolerance_px"], in_px["edge_px"], in_px["ignore_radius_px"]) == (4.9, 30, 5)
+    assert in_angstrom == in_px and in_px["matched"] == 10
+    assert evaluated(results, truth, "--pixel-size", "1", tolerance="5.1A")["matched"] == 29
+    assert evaluated(results, results, "--compare", tolerance="9.8A")["tolerance_px"] == 4.9
+
+
+def test_lengths_in_angstrom_need_one_pixel_size(results, truth, places):
+    result = evaluate(truth, truth, tolerance="80A")
+    assert result.exit_code == 2
+    assert "No file gives the pixel size, which lengths in Å need; give --pixel-size, or px." in result.stderr
+    write_autopick(results / "b_autopick.star", some_picks(places), pixel_size=3.0)
+    result = evaluate(results, truth, tolerance="80A")
+    assert result.exit_code == 2
+    assert "a_autopick.star has a pixel size of 2 Å" in result.stderr and "one of 3 Å; give" in result.stderr
+
+
 def test_views_come_from_run_json_by_section(results, truth):
     found = evaluated(results, truth)
     assert found["right_view"] == 1
@@ -187,7 +206,7 @@ def test_views_of_other_names(tmp_path, truth, places):
         (("out", "nowhere.csv"), "nowhere.csv does not exist"),
         (("truth", "empty"), "empty holds no coordinate files"),
         (("out", "truth", "--shape", "100"), "NY,NX"),
-        (("out", "truth", "--edge", "nan"), "finite"),
+        (("out", "truth", "--edge", "nan"), "'nan': write a number in px"),
         (("out", "bad/a_truth.csv"), "row 1 has an impossible position"),
     ],
 )
