@@ -21,6 +21,7 @@ from napari_gempick.widgets.app.side_window import SideWindow
 from napari_gempick.widgets.app.viewing import Viewing
 from napari_gempick.widgets.background.background_tasks import BackgroundTasks
 from napari_gempick.widgets.background.bridge import Bridge
+from napari_gempick.widgets.background.false_shares import FalseShares
 from napari_gempick.widgets.background.fdr_estimator import FdrEstimator
 from napari_gempick.widgets.background.folder_watch import FolderWatch
 from napari_gempick.widgets.background.pick_counter import PickCounter
@@ -80,8 +81,11 @@ class Dock(QWidget):
         self.counter = PickCounter(controller)
         self.messages = Messages()
         self.ctf = CtfValues(controller)
-        self.curate = SideWindow(viewer, "Curate micrographs", lambda: CurateWindow(controller, self.counter, self.ctf))
-        self.wall = SideWindow(viewer, "Threshold wall", lambda: Wall(controller, self.counter, self.ctf))
+        estimates = FdrEstimator(controller)
+        parts = controller, self.counter, self.ctf
+        false = FalseShares(controller, self.counter, estimates)
+        self.curate = SideWindow(viewer, "Curate micrographs", lambda: CurateWindow(*parts, false))
+        self.wall = SideWindow(viewer, "Threshold wall", lambda: Wall(*parts))
         controller.said.connect(self._say)
         controller.continues = self._continues
         self.layers = Layers(viewer, controller)
@@ -101,7 +105,6 @@ class Dock(QWidget):
         )
         self.search = SearchPanel(controller, self.searches)
         self.hover = Hover(controller, self.layers, self._template_of)
-        estimates = FdrEstimator(controller)
         shown = self.layers, self.excluded, self.hover
         self.tune = TunePanel(controller, self.counter, estimates, *shown, self.go_to, self.wall.show)
         self.comparison = Comparison(controller)

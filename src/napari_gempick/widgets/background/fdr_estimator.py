@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import weakref
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from psygnal import Signal
@@ -14,6 +14,8 @@ from napari_gempick.model.errors import GempickError
 from napari_gempick.results.thresholds import probability_false
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
     from napari_gempick.engine.picking.false_rate import FalseRate
@@ -96,13 +98,9 @@ class FdrEstimator:
             return None
         views = board.picks.view[: len(controller.choice.shown)][controller.choice.shown]
         counts = np.bincount(views, minlength=len(self._rates))
-        if not counts.sum():
-            return None
         tune = controller.tune()
-        rates = [
-            rate.at(tune.threshold(name)) for name, rate in zip(board.candidates.view_names, self._rates, strict=True)
-        ]
-        return float(np.average(rates, weights=counts))
+        thresholds = [tune.threshold(name) for name in board.candidates.view_names]
+        return share_of(self._rates, thresholds, counts.tolist())
 
     def false_of(self, board: CandidateSelection, rows: NDArray[np.intp]) -> NDArray[np.float32] | None:
         """Return the estimated chance that each of these candidates is false, (n,) 0 to 1; None before an estimate.
@@ -164,7 +162,7 @@ class FdrEstimator:
                     board = controller.boards.get(file, state, folder.path, results) if folder else here
                 except GempickError:
                     continue  # reported when the micrograph is shown
-                scores = None if board is None else self._scores_of(file.output_stem, board, state)
+                scores = None if board is None else self.scores_of(file.output_stem, board, state)
                 if scores is not None and board is not None and board.candidates.view_names == names:
                     parts[file.output_stem] = scores
             if not parts or (alone and stem not in parts):
@@ -197,14 +195,31 @@ class FdrEstimator:
 
         controller.background.do(work, take)
 
-    def _scores_of(self, stem: str, board: CandidateSelection, state: State) -> Scores | None:
-        """Return a micrograph's scores, from memory if they are there; on a thread."""
+    def scores_of(self, stem: str, board: CandidateSelection, state: State) -> Scores | None:
+        """Return the scores of a micrograph's candidates, from memory if they are there; on a thread."""
         tune = state.tune_of(stem)
         key = (weakref.ref(board), tune.limits())  # keeps no candidates in memory
         known = self._kept.get(stem)
         if known is None or known[0] != key:
             known = self._kept[stem] = key, board.scores(tune)
         return known[1]
+
+
+class _Rate(Protocol):
+    def at(self, threshold: float) -> float: ...
+
+
+def share_of(rates: Sequence[_Rate], thresholds: Sequence[float], counts: Sequence[int]) -> float | None:
+    """Return the estimated share of false picks, 0 to 1, over all views; None without picks.
+
+    Parameters
+    ----------
+    rates, thresholds, counts : sequences
+        Of each view; `counts` are numbers of picks.
+    """
+    total = sum(counts)
+    false = sum(rate.at(lowest) * n for rate, lowest, n in zip(rates, thresholds, counts, strict=True) if n)
+    return false / total if total else None
 
 
 def _down(score: float) -> float:
