@@ -11,11 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mrc_files import mrc_bytes
+from napari_gempick.inputs.views import files_of_views
+from napari_gempick.io.atomic import beside
 from napari_gempick.io.images.mrc import write_mrc
 from napari_gempick.io.listing import MicrographFile, find_micrographs, without_collisions
-from napari_gempick.io.names import free_path
+from napari_gempick.io.names import free_path, split_suffix
 from napari_gempick.io.star import write_tables
 from napari_gempick.model.errors import InputError
+from napari_gempick.model.settings import make_settings
 
 
 @pytest.fixture
@@ -231,6 +234,29 @@ def test_the_first_free_path(tmp_path):
         assert path == tmp_path / expected
         path.touch()
     assert free_path(tmp_path, "side.mrc", taken=lambda path: not path.exists()) == tmp_path / "side.mrc"
+
+
+@pytest.mark.parametrize(
+    ("name", "stem", "suffix"),
+    [
+        ("map_3.54A.mrc", "map_3.54A", ".mrc"),
+        ("map_3.54A", "map_3.54A", ""),
+        ("May08_03.05.02.tif", "May08_03.05.02", ".tif"),
+        ("m.1.MRC.gz", "m.1", ".MRC.gz"),
+        ("side.mrcs", "side", ".mrcs"),
+        ("side.gz", "side", ".gz"),
+        (".mrc", ".mrc", ""),
+    ],
+)
+def test_only_known_suffixes_are_cut_off(name, stem, suffix):
+    assert split_suffix(name) == (stem, suffix)
+    assert beside(Path("out") / name, "_mask") == Path("out") / f"{stem}_mask{suffix}"
+    assert beside(Path("out") / name, "", ".star") == Path("out") / f"{stem}.star"
+
+
+def test_a_view_without_a_name_is_called_after_its_file():
+    settings = make_settings({"templates": ["maps/map_3.54A.mrcs[1,2]", "C:\\maps\\side.mrc", "top=map_3.5A.mrc"]})
+    assert list(files_of_views(settings)) == ["map_3.54A", "side", "top"]
 
 
 @pytest.mark.parametrize("marker", ["run.json", "session.json"])

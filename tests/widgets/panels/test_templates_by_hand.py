@@ -21,27 +21,27 @@ def test_two_files_at_once_and_a_view_renamed(started, data, monkeypatch):
     """Rows stay with their views: a picture that comes late finds its row, or is dropped."""
     hand, panel = started, started.dock.templates
     files = []
-    for name in ("side_view", "top_view", "third"):
+    for name in ("side_view", "top_view", "third_3.54A"):
         files.append(data.parent / f"{name}.mrc")
         files[-1].write_bytes((data.parent / "particle.mrc").read_bytes())
     hand.pick_files(monkeypatch, *files)
     hand.choose(panel.add.menu(), "Images or stacks")
     hand.idle()
-    assert list(panel.views) == ["side", "top", "third"]
+    assert list(panel.views) == ["side", "top", "third_3.54A"]
     assert all(row.picture.pixmap() and not row.picture.pixmap().isNull() for row in panel.views.values())
     row = panel.views["top"]
     hand.controller.set_threshold("top", 0.31)
     hand.type(row.name.native, "end on")
     hand.idle()
-    assert [view.name for view in hand.controller.state.views] == ["side", "end on", "third"]
+    assert [view.name for view in hand.controller.state.views] == ["side", "end on", "third_3.54A"]
     assert panel.views["end on"] is row and row.name.native.text() == "end on"
     assert hand.controller.state.tune.threshold("end on") == 0.31
     assert hand.controller.state.tune.threshold("top") == 0.31, "what was searched as top is picked as before"
     hand.controller.remove_view("side")
-    hand.controller.remove_view("third")
+    hand.controller.remove_view("third_3.54A")
     hand.controller.undo()
     hand.idle()
-    assert list(panel.views) == ["end on", "third"]
+    assert list(panel.views) == ["end on", "third_3.54A"]
     assert [panel._box.indexOf(row) for row in panel.views.values()] == [0, 1]
     assert not [sentence for kind, sentence in hand.said if kind == "error"]
 
