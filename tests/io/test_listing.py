@@ -162,7 +162,12 @@ def test_output_stems_are_always_unique(names: list[tuple[str, str]]) -> None:
 
 
 def test_companions_and_files_of_several_sections_are_left_out_of_folders(tmp_path: Path) -> None:
-    one, several = mrc_bytes(np.zeros((4, 4), "f4")), mrc_bytes(np.zeros((4, 4, 4), "f4"), ispg=1)
+    several = mrc_bytes(np.zeros((4, 4, 4), "f4"), ispg=1)
+    small, wide = (mrc_bytes(np.zeros(shape, "f4")) for shape in ((4, 4), (4, 5)))
+    one = mrc_bytes(np.zeros((16, 17), "f4"))
+    (tmp_path / "average.mrc").write_bytes(small)
+    (tmp_path / "wide.mrc").write_bytes(wide)
+    (tmp_path / "five.mrc").write_bytes(mrc_bytes(np.zeros((5, 5), "f4")))
     for name in ("a.mrc", "a_noDW.mrc", "a_PS.mrc", "a_EVN.mrc", "a_ODD.mrc", "b_noDW.mrc", "c_ctf.mrc", "d_DW.mrc"):
         (tmp_path / name).write_bytes(one)
     (tmp_path / "sub").mkdir()
@@ -172,14 +177,15 @@ def test_companions_and_files_of_several_sections_are_left_out_of_folders(tmp_pa
     (tmp_path / "damaged.mrc").write_bytes(several[:500])
     said: list[str] = []
     found = [file.output_stem for file in find_micrographs([tmp_path], notify=said.append)]
-    assert found == ["a", "b_noDW", "c_ctf", "d_DW", "damaged", "sub/a_PS"]
+    assert found == ["a", "b_noDW", "c_ctf", "d_DW", "damaged", "five", "sub/a_PS", "wide"]
     assert said == [
         f"{tmp_path}: files written beside a micrograph are left out (a_EVN.mrc, a_ODD.mrc, a_PS.mrc and 1 more); "
         "name a file to pick it.",
         f"{tmp_path}: files of several sections are left out (map.mrc, movie.mrc.gz); name a file to pick it.",
+        f"{tmp_path}: small square images like class averages are left out (average.mrc); name a file to pick it.",
     ]
     said.clear()
-    assert stems(tmp_path / "a_PS.mrc", tmp_path / "map.mrc") == ["a_PS", "map"]
+    assert stems(tmp_path / "a_PS.mrc", tmp_path / "average.mrc", tmp_path / "map.mrc") == ["a_PS", "average", "map"]
     assert stems(f"{tmp_path}/a_*.mrc") == ["a_EVN", "a_ODD", "a_PS", "a_noDW"]
     write_tables(tmp_path / "l.star", {"micrographs": {"rlnMicrographName": [str(tmp_path / "a_noDW.mrc")]}})
     assert stems(tmp_path / "l.star") == ["a_noDW"] and said == []
