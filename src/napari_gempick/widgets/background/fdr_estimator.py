@@ -80,15 +80,16 @@ class FdrEstimator:
             self._last = board, rates
             self.changed.emit()
             self.estimated.emit()
-            self._first_look()
+            self._first_look(board)
 
-    def _first_look(self) -> None:
-        """Choose the thresholds when the first results of a search are seen."""
-        controller = self._controller
-        if controller.first_look:
-            controller.first_look = False
-            if not controller.state.tune.thresholds:
-                self._choose(None, follow=True)
+    def _first_look(self, board: CandidateSelection) -> None:
+        """Choose the thresholds when the first results of a search, or those of another score, are seen."""
+        controller, learned = self._controller, board.picks.ncc is not None
+        look = controller.first_look
+        if look is not None and learned == (controller.state.lesson is not None):
+            controller.first_look = None
+            if controller.state.tune.thresholds == look:
+                self._choose(None, first=True)
 
     def false_share(self) -> float | None:
         """Return the estimated share of false picks among those found, 0 to 1; None where it is unknown."""
@@ -143,7 +144,7 @@ class FdrEstimator:
             (state.values.get("exclude"), state.values.get("exclude_edited"), state.masks, state.lesson),
         )
 
-    def _choose(self, rate: float | None, *, follow: bool = False) -> None:
+    def _choose(self, rate: float | None, *, follow: bool = False, first: bool = False) -> None:
         controller = self._controller
         loaded = controller.loaded
         if loaded is None or loaded.board is None:
@@ -151,7 +152,7 @@ class FdrEstimator:
         self._asked += 1
         asked, basis, before = self._asked, self._basis(), controller.tune().thresholds
         state, folder, results = controller.state, controller.folder, dict(controller.results)
-        alone, stem = controller.only_current, controller.stem
+        alone, stem = controller.only_current and not first, controller.stem
         files = [file for file in state.kept if file.output_stem in results and not results[file.output_stem].error]
         names, here = loaded.board.candidates.view_names, loaded.board
 
@@ -172,7 +173,8 @@ class FdrEstimator:
             return [one.best_threshold() if rate is None else one.threshold_for(rate) for one in rates]
 
         def take(chosen: list[float | None] | None) -> None:
-            if asked != self._asked or controller.tune().thresholds != before:
+            moved = controller.tune().thresholds != before or controller.state.score != state.score
+            if asked != self._asked or moved:
                 return  # something else was wanted meanwhile
             if chosen is None:
                 controller.said.emit("The search kept no decoys, so no threshold can be chosen; run it again.", "info")
@@ -188,10 +190,10 @@ class FdrEstimator:
                 self._followed = (*basis[:-2], rate, basis[-1])
                 controller.set_thresholds({**found, **dict.fromkeys(nothing, 1.0)}, rate, follow=follow)
                 return
-            if nothing and not follow:
+            if nothing and not first:
                 controller.said.emit(f"No score of {words} is above what chance gives; its threshold stays.", "info")
             if found:
-                controller.set_thresholds(found, follow=follow)
+                (controller.set_first_thresholds if first else controller.set_thresholds)(found)
 
         controller.background.do(work, take)
 
