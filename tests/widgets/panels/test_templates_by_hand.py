@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from qtpy.QtCore import Qt
+from qtpy.QtCore import Qt, QTimer
 from scipy.ndimage import binary_fill_holes
 from scipy.spatial import ConvexHull
 
@@ -118,3 +118,21 @@ def test_automatic_masks_of_noisy_averages_have_no_notches(sigma):
         hull = ConvexHull(np.argwhere(mask)).volume
         assert mask[48, 48] and abs(2 * np.sqrt(mask.sum() / np.pi) - 64) < 12
         assert (binary_fill_holes(mask) == mask).all() and mask.sum() > 0.9 * hull
+
+
+def test_layers_come_one_in_each_turn_of_the_event_loop(hand, searched_once, tmp_path):
+    """To make one takes napari a tenth of a second and more, and the window answers in between."""
+    turn, made, clock = [0], [], QTimer()
+    clock.timeout.connect(lambda: turn.__setitem__(0, turn[0] + 1))
+    inserted = hand.viewer.layers.events.inserted
+    note = inserted.connect(lambda event: made.append((event.value.name, turn[0])))
+    clock.start(0)
+    hand.open_searched(searched_once, tmp_path / "session")
+    hand.dock.templates.set_open(True)
+    hand.click(hand.dock.templates.stacks)
+    hand.until(lambda: len(made) == 6)
+    inserted.disconnect(note)
+    assert [name for name, _ in made] == [
+        *("Micrograph", "Picks", "NCC", "Index", "particle masks", "particle templates")
+    ]
+    assert len({turn for _, turn in made}) == len(made)

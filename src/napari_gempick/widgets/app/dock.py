@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import napari
 import numpy as np
 from napari.utils.notifications import show_error
-from napari.utils.transforms import Affine
 from qtpy.QtCore import QEvent, Qt, QTimer
 from qtpy.QtWidgets import QAbstractSpinBox, QApplication, QDialog, QLineEdit, QScrollArea, QVBoxLayout, QWidget
 from superqt.utils import qdebounced
@@ -19,6 +17,7 @@ from napari_gempick.widgets.app.messages import Messages, next_step
 from napari_gempick.widgets.app.shutter import Shutter
 from napari_gempick.widgets.app.side_window import SideWindow
 from napari_gempick.widgets.app.viewing import Viewing
+from napari_gempick.widgets.app.warm_up import warm_up
 from napari_gempick.widgets.background.background_tasks import BackgroundTasks
 from napari_gempick.widgets.background.bridge import Bridge
 from napari_gempick.widgets.background.false_shares import FalseShares
@@ -31,7 +30,7 @@ from napari_gempick.widgets.forms.parts import Panel, agreed, button, row
 from napari_gempick.widgets.layers.drawing import MaskDrawing
 from napari_gempick.widgets.layers.excluded import ExcludedArea
 from napari_gempick.widgets.layers.hover import Hover
-from napari_gempick.widgets.layers.layer_registry import UNIT, camera_of
+from napari_gempick.widgets.layers.layer_registry import camera_of
 from napari_gempick.widgets.layers.layers import INDEX, MICROGRAPH, NCC, PICKS, Layers
 from napari_gempick.widgets.layers.pictures import show_stacks
 from napari_gempick.widgets.layers.tools import PickTools
@@ -101,7 +100,7 @@ class Dock(QWidget):
             controller, self.searches, self.counter, self.watch, self.add_sample, self.curate.show
         )
         self.templates = TemplatesPanel(
-            controller, self.drawing, lambda: show_stacks(viewer, controller), self.searches
+            controller, self.drawing, lambda: show_stacks(viewer, controller, self.layers.turns), self.searches
         )
         self.search = SearchPanel(controller, self.searches)
         self.hover = Hover(controller, self.layers, self._template_of)
@@ -145,8 +144,7 @@ class Dock(QWidget):
         self.tune.set_open(False)
         self.export.set_open(False)
         self.search.set_open(False)
-        Affine(ndim=2, units=(UNIT, UNIT))  # reads the table of units, for a second, before anybody waits for a layer
-        controller.background.do(lambda: import_module("pandas"))  # which the first points wait for, a second too
+        warm_up(controller.background, self.layers.turns)
         QTimer.singleShot(0, self.searches.look_at_machine)
         app = QApplication.instance()
         if app is not None:
