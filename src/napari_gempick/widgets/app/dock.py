@@ -337,12 +337,14 @@ class Dock(QWidget):
             self._scroll_soon(self.search)
 
     def _scroll_to(self, part: Panel) -> None:
-        """Bring a part into sight, its end first."""
+        """Bring a part into sight, its end first; what is to be pressed after a preview stays in sight."""
         inside, bar, height = self.scroll.widget(), self.scroll.verticalScrollBar(), self.scroll.viewport().height()
         inside.resize(inside.width(), max(height, inside.sizeHint().height()))  # what has just unfolded takes its room
         inside.layout().activate()
         bottom = part.mapTo(inside, part.rect().bottomLeft()).y()
-        top = part.mapTo(inside, part.rect().topLeft()).y()
+        loaded = self.controller.loaded
+        first: QWidget = self.search.run_this if loaded is not None and loaded.preview else part
+        top = first.mapTo(inside, first.rect().topLeft()).y()
         bar.setValue(max(bar.value(), min(top, bottom - height)))
 
     def _unfold_tune(self) -> None:
