@@ -33,19 +33,19 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class _Curve:
-    """The estimated rate of false picks of one view at each threshold, in a few bytes: there are thousands."""
+    """The estimated share of false picks of one view at each threshold, in a few bytes: there are thousands."""
 
     negative: NDArray[np.float32]
-    rate: NDArray[np.float32]
+    share: NDArray[np.float32]
 
     @classmethod
     def of(cls, rate: FalseRate) -> _Curve:
-        return cls(-rate.scores.astype(np.float32), rate.rate.astype(np.float32))
+        return cls(-rate.scores.astype(np.float32), rate.shares.astype(np.float32))
 
-    def at(self, threshold: float) -> float:
-        """Return the rate of the picks that reach a threshold; 0 without picks."""
+    def share_at(self, threshold: float) -> float:
+        """Return the share of false ones among the picks that reach a threshold; 0 without picks."""
         n = int(np.searchsorted(self.negative, -np.float32(threshold), side="right"))
-        return float(self.rate[n - 1]) if n else 0.0
+        return float(self.share[n - 1]) if n else 0.0
 
 
 @dataclass(eq=False)
