@@ -27,6 +27,13 @@ def test_the_score_is_chosen_taught_and_shown(picked, qtbot):
     assert score.teach.native.isChecked()
 
 
+def test_a_score_is_learned_after_a_view_was_renamed(picked, qtbot):
+    """Candidates keep the names of their search."""
+    picked.controller.change_view("particle", name="blob")
+    picked.tune.score.form.fields["score"].native.setCurrentText("learned")
+    qtbot.waitUntil(lambda: picked.controller.loaded.board.picks.ncc is not None, timeout=20_000)
+
+
 def test_each_score_has_thresholds_of_its_own(picked, qtbot, tmp_path):
     """The first look at a score starts from its automatic threshold; after that it is what it was left at."""
     controller, choice, slider = picked.controller, picked.tune.score.form.fields["score"].native, picked.tune.sliders
