@@ -26,7 +26,7 @@ from napari_gempick.widgets.background.folder_watch import FolderWatch
 from napari_gempick.widgets.background.pick_counter import PickCounter
 from napari_gempick.widgets.background.search_runner import SearchRunner
 from napari_gempick.widgets.forms.forms import in_window_words
-from napari_gempick.widgets.forms.parts import Panel, agreed, button, row
+from napari_gempick.widgets.forms.parts import GAP, Panel, agreed, button, row
 from napari_gempick.widgets.layers.drawing import MaskDrawing
 from napari_gempick.widgets.layers.excluded import ExcludedArea
 from napari_gempick.widgets.layers.hover import Hover
@@ -345,7 +345,7 @@ class Dock(QWidget):
         loaded = self.controller.loaded
         first: QWidget = self.search.run_this if loaded is not None and loaded.preview else part
         top = first.mapTo(inside, first.rect().topLeft()).y()
-        bar.setValue(max(bar.value(), min(top, bottom - height)))
+        bar.setValue(max(bar.value(), min(top - GAP, bottom - height)))
 
     def _unfold_tune(self) -> None:
         if self.controller.choice is not None and not self._had_picks:
