@@ -97,12 +97,12 @@ def test_masks_and_exclusion_masks_are_copied(data, tmp_path):
     write_mrc(tmp_path / "disc.mrc", (np.hypot(x, y) < 16).astype(np.float32), 4.0)
     for number in range(5):
         write_mrc(tmp_path / "ice" / f"mic{number}.mrc", np.zeros(SHAPE, np.float32), 4.0)
-    write_mrc(tmp_path / "ice" / "another.mrc", np.zeros(SHAPE, np.float32), 4.0)
+    write_mrc(tmp_path / "ice" / "mic0.2.mrc", np.zeros(SHAPE, np.float32), 4.0)
     mask = ("auto", f"side={tmp_path / 'disc.mrc'}")
     job = export(data, tmp_path / "job", mask=mask, exclude=str(tmp_path / "ice")).job
     names = set(job.content["files"])
     assert {"mask/2/disc.mrc", "exclude/0/ice/mic4.mrc"} <= names
-    assert "exclude/0/ice/another.mrc" not in names
+    assert "exclude/0/ice/mic0.2.mrc" not in names
     assert job.settings.mask == ("auto", f"side={job.folder / 'mask/2/disc.mrc'}")
     assert job.settings.exclude == str(job.folder / "exclude/0/ice")
 

@@ -268,3 +268,18 @@ def test_a_companion_is_taken_when_the_micrograph_beside_it_goes_before_it_was_c
     (folder / "x.mrc").unlink()
     assert watched.settled() == ["x_noDW"]
     assert [file.stem for file in find_micrographs([folder])] == ["x_noDW"]
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_an_average_is_left_out_whenever_it_arrives(folder, first):
+    """As in a listing of the folder; it counts as a micrograph until one arrives beside which it is small."""
+    watched, image = Watched(folder), mrc_bytes(np.zeros((16, 17), "f4"))
+    for name, content in [("average.mrc", mrc_bytes(np.zeros((4, 4), "f4"))), ("a.mrc", image)][:: 1 if first else -1]:
+        (folder / name).write_bytes(content)
+        watched.settled()
+    assert list(watched.files) == ["a"] == [file.output_stem for file in find_micrographs([folder])]
+    assert ("average" in watched.taken) == first
+    assert ["average.mrc" in note for note in watched.arrivals.notes()] == [True]
+    (folder / "average.mrc").write_bytes(image)
+    watched.look(everywhere=True)
+    assert watched.settled() == ["average"]

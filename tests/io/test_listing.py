@@ -11,11 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mrc_files import mrc_bytes
+from napari_gempick.inputs.views import files_of_views
+from napari_gempick.io.atomic import beside
 from napari_gempick.io.images.mrc import write_mrc
 from napari_gempick.io.listing import MicrographFile, find_micrographs, without_collisions
-from napari_gempick.io.names import free_path
+from napari_gempick.io.names import free_path, split_suffix
 from napari_gempick.io.star import write_tables
 from napari_gempick.model.errors import InputError
+from napari_gempick.model.settings import make_settings
 
 
 @pytest.fixture
@@ -159,7 +162,12 @@ def test_output_stems_are_always_unique(names: list[tuple[str, str]]) -> None:
 
 
 def test_companions_and_files_of_several_sections_are_left_out_of_folders(tmp_path: Path) -> None:
-    one, several = mrc_bytes(np.zeros((4, 4), "f4")), mrc_bytes(np.zeros((4, 4, 4), "f4"), ispg=1)
+    several = mrc_bytes(np.zeros((4, 4, 4), "f4"), ispg=1)
+    small, wide = (mrc_bytes(np.zeros(shape, "f4")) for shape in ((4, 4), (4, 5)))
+    one = mrc_bytes(np.zeros((16, 17), "f4"))
+    (tmp_path / "average.mrc").write_bytes(small)
+    (tmp_path / "wide.mrc").write_bytes(wide)
+    (tmp_path / "five.mrc").write_bytes(mrc_bytes(np.zeros((5, 5), "f4")))
     for name in ("a.mrc", "a_noDW.mrc", "a_PS.mrc", "a_EVN.mrc", "a_ODD.mrc", "b_noDW.mrc", "c_ctf.mrc", "d_DW.mrc"):
         (tmp_path / name).write_bytes(one)
     (tmp_path / "sub").mkdir()
@@ -169,14 +177,15 @@ def test_companions_and_files_of_several_sections_are_left_out_of_folders(tmp_pa
     (tmp_path / "damaged.mrc").write_bytes(several[:500])
     said: list[str] = []
     found = [file.output_stem for file in find_micrographs([tmp_path], notify=said.append)]
-    assert found == ["a", "b_noDW", "c_ctf", "d_DW", "damaged", "sub/a_PS"]
+    assert found == ["a", "b_noDW", "c_ctf", "d_DW", "damaged", "five", "sub/a_PS", "wide"]
     assert said == [
         f"{tmp_path}: files written beside a micrograph are left out (a_EVN.mrc, a_ODD.mrc, a_PS.mrc and 1 more); "
         "name a file to pick it.",
         f"{tmp_path}: files of several sections are left out (map.mrc, movie.mrc.gz); name a file to pick it.",
+        f"{tmp_path}: small square images like class averages are left out (average.mrc); name a file to pick it.",
     ]
     said.clear()
-    assert stems(tmp_path / "a_PS.mrc", tmp_path / "map.mrc") == ["a_PS", "map"]
+    assert stems(tmp_path / "a_PS.mrc", tmp_path / "average.mrc", tmp_path / "map.mrc") == ["a_PS", "average", "map"]
     assert stems(f"{tmp_path}/a_*.mrc") == ["a_EVN", "a_ODD", "a_PS", "a_noDW"]
     write_tables(tmp_path / "l.star", {"micrographs": {"rlnMicrographName": [str(tmp_path / "a_noDW.mrc")]}})
     assert stems(tmp_path / "l.star") == ["a_noDW"] and said == []
@@ -231,6 +240,29 @@ def test_the_first_free_path(tmp_path):
         assert path == tmp_path / expected
         path.touch()
     assert free_path(tmp_path, "side.mrc", taken=lambda path: not path.exists()) == tmp_path / "side.mrc"
+
+
+@pytest.mark.parametrize(
+    ("name", "stem", "suffix"),
+    [
+        ("map_3.54A.mrc", "map_3.54A", ".mrc"),
+        ("map_3.54A", "map_3.54A", ""),
+        ("May08_03.05.02.tif", "May08_03.05.02", ".tif"),
+        ("m.1.MRC.gz", "m.1", ".MRC.gz"),
+        ("side.mrcs", "side", ".mrcs"),
+        ("side.gz", "side", ".gz"),
+        (".mrc", ".mrc", ""),
+    ],
+)
+def test_only_known_suffixes_are_cut_off(name, stem, suffix):
+    assert split_suffix(name) == (stem, suffix)
+    assert beside(Path("out") / name, "_mask") == Path("out") / f"{stem}_mask{suffix}"
+    assert beside(Path("out") / name, "", ".star") == Path("out") / f"{stem}.star"
+
+
+def test_a_view_without_a_name_is_called_after_its_file():
+    settings = make_settings({"templates": ["maps/map_3.54A.mrcs[1,2]", "C:\\maps\\side.mrc", "top=map_3.5A.mrc"]})
+    assert list(files_of_views(settings)) == ["map_3.54A", "side", "top"]
 
 
 @pytest.mark.parametrize("marker", ["run.json", "session.json"])

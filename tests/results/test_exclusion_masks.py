@@ -52,6 +52,14 @@ def test_a_mask_that_was_edited_comes_first(tmp_path, there, given, row):
     assert (found is None) if row is None else (np.flatnonzero(found.any(axis=1)) == [row]).all()
 
 
+def test_a_mask_in_a_folder_has_the_whole_name_of_its_micrograph(tmp_path):
+    for row, name in enumerate(("May08_03.05.02", "May08_03.13.02")):
+        mask(tmp_path / f"masks/{name}.mrc.gz", row)
+    micrograph = MicrographFile(Path("/absent/May08_03.13.02.tif"), PurePosixPath("May08_03.13.02.tif"))
+    found = read_exclusion(make_settings({"exclude": str(tmp_path / "masks")}), tmp_path, micrograph, SHAPE)
+    assert np.flatnonzero(found.any(axis=1)) == [1]
+
+
 def test_edited_masks_are_not_missed_in_silence(tmp_path):
     micrograph = MicrographFile(Path("/absent/m.mrc"), PurePosixPath("m.mrc"))
     settings = make_settings({"exclude_edited": str(tmp_path / "gone")})

@@ -39,7 +39,7 @@ from napari_gempick.inputs.views import read_views
 from napari_gempick.io.atomic import TEMPORARY, write_text
 from napari_gempick.io.ctf import find_ctffind
 from napari_gempick.io.listing import MicrographFile, as_micrographs
-from napari_gempick.io.names import check_micrograph_name, check_name
+from napari_gempick.io.names import check_micrograph_name, check_name, split_suffix
 from napari_gempick.io.template_list import copied_list, is_list, read_list
 from napari_gempick.model.errors import GempickError, InputError, OutputError, SettingsError
 from napari_gempick.results.run_rows import formats_of
@@ -307,8 +307,8 @@ def _files_in(folder: Path, name: str, settings: PickSettings, micrographs: Sequ
 
 def _masks_in(folder: Path, micrographs: Sequence[MicrographFile]) -> list[Path]:
     """Return the files of a folder of exclusion masks that belong to the micrographs."""
-    stems = {micrograph.path.name.split(".")[0] for micrograph in micrographs}
-    found = sorted(path for path in folder.iterdir() if path.is_file() and path.name.split(".")[0] in stems)
+    stems = {split_suffix(micrograph.path.name)[0] for micrograph in micrographs}
+    found = sorted(path for path in folder.iterdir() if path.is_file() and split_suffix(path.name)[0] in stems)
     if not found:
         raise InputError(f"{folder} contains no exclusion mask named after a micrograph; add one, or omit --exclude.")
     return found

@@ -22,6 +22,7 @@ from napari_gempick.io.ctf import CtfTable
 from napari_gempick.io.images.micrograph import read_micrograph
 from napari_gempick.io.images.mrc import write_mrc
 from napari_gempick.io.images.row_order import is_tiff
+from napari_gempick.io.names import split_suffix
 from napari_gempick.model.errors import InputError, SettingsError
 from napari_gempick.model.values import AUTO
 
@@ -255,8 +256,8 @@ def read_exclusion(
     else:
         source = Path(exclude)
     if source.is_dir():
-        stem = micrograph.path.name.split(".")[0]
-        names = sorted(p for p in source.rglob("*") if p.name.split(".")[0] == stem and not p.name.startswith("."))
+        stem = split_suffix(micrograph.path.name)[0]
+        names = sorted(p for p in source.rglob("*") if split_suffix(p.name)[0] == stem and not p.name.startswith("."))
         if not names:
             raise InputError(f"{source} has no exclusion mask named {stem}; add one, or omit --exclude.", source)
         same = [path for path in names if path.relative_to(source).parent == Path(micrograph.output_stem).parent]

@@ -9,6 +9,7 @@ import numpy as np
 
 from napari_gempick.engine.templates.masks import parse_shape
 from napari_gempick.io.images.micrograph import as_float32, read_micrograph, require_pixel_size
+from napari_gempick.io.names import split_suffix
 from napari_gempick.io.stack import AS_IN_MICROGRAPHS, PROTEIN_BRIGHT, read_mask, read_stack, split_sections
 from napari_gempick.model.errors import InputError, SettingsError
 from napari_gempick.model.geometry import Grid, coarsest_ratio
@@ -62,7 +63,7 @@ def files_of_views(settings: PickSettings) -> dict[str, list[str]]:
     for text in settings.templates:
         name, path = Named.read(text)
         file = str(split_sections(path)[0]).replace("\\", "/").rsplit("/", 1)[-1]  # also of a run under Windows
-        files.setdefault(name or file.split(".")[0], []).append(path)
+        files.setdefault(name or split_suffix(file)[0], []).append(path)
     return files
 
 

@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from napari_gempick.io.images.micrograph import PACKED, has_sections, open_image
+from napari_gempick.io.images.micrograph import PACKED, has_sections, open_image, sides_of
 from napari_gempick.io.images.mrc import header_of
 from napari_gempick.io.images.mrc_layout import HEADER_BYTES
+from napari_gempick.io.images.particle_images import is_particle, may_be_particle
 from napari_gempick.io.images.tiff import MAGIC, pages_of
 from napari_gempick.io.listing import (
     MicrographFile,
@@ -52,7 +53,7 @@ class _Seen:
     stamp: _Stamp | None = None
     since: float | None = None
     complete: bool | None = None
-    state: Literal["waiting", "taken", "failed", "left out", "companion"] = "waiting"
+    state: Literal["waiting", "taken", "failed", "left out", "companion", "particle"] = "waiting"
 
 
 @dataclass
@@ -67,7 +68,7 @@ class Look:
         Complete before, but no longer what they were: the file has changed, has become a companion, or has another name
         now; results of that name are void. Where it is to be picked again, it is in `complete` then, now or later.
     left_out : list of str
-        Paths of companions and of files with several sections.
+        Paths of companions, files with several sections and images of particles.
     seconds : float
         How long it took to list the folders.
     """
@@ -103,6 +104,8 @@ class Arrivals:
         self._seen: dict[str, _Seen] = {}
         self._waiting: set[str] = set()
         self._failed: set[str] = set()
+        self._small: dict[str, tuple[int, int]] = {}
+        self._largest: dict[int, int] = {}
         self._stems: set[str] = set()
         self._companions: dict[str, set[str]] = {}
         self._groups: dict[str, dict[str, MicrographFile]] = {}
@@ -174,6 +177,7 @@ class Arrivals:
         """Forget that a file was complete."""
         self._waiting.discard(path)
         self._failed.discard(path)
+        self._small.pop(path, None)
         if path in self._files:
             group = self._groups[_group(self._files[path])]
             del group[path]
@@ -218,11 +222,29 @@ class Arrivals:
             seen.state = "left out"
             found.left_out.append(path)
             return
+        if self._is_particle(path, seen, found):
+            return
         seen.state = "taken"
         file = MicrographFile(Path(path), relative_to(path, self._base))
         group = self._groups.setdefault(_group(file), {})
         group[path] = file
         self._rename(group, found)
+
+    def _is_particle(self, path: str, seen: _Seen, found: Look) -> bool:
+        """Leave a file out that is small beside others of its folder; leave out those beside which it is large."""
+        sides = sides_of(path)
+        if sides is None:
+            return False
+        if may_be_particle(sides):
+            self._small[path] = sides
+        self._largest[seen.root] = largest = max(min(sides), self._largest.get(seen.root, 0))
+        for other, its in list(self._small.items()):
+            known = self._seen.get(other)
+            if known is not None and known.root == seen.root and is_particle(its, largest):
+                self._drop(other, found)
+                known.state = "particle"
+                found.left_out.append(other)
+        return seen.state == "particle"
 
     def _rename(self, group: dict[str, MicrographFile], found: Look) -> None:
         """Give the files that might share a name those that a listing gives them; they are to be picked again."""
@@ -263,7 +285,7 @@ class Arrivals:
         for number, folder in enumerate(self._given):
             kinds = [
                 [path for path, seen in self._seen.items() if seen.root == number and seen.state == state]
-                for state in ("companion", "left out")
+                for state in ("companion", "left out", "particle")
             ]
             sentences += left_out(folder, *kinds)
         return sentences

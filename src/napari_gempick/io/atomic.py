@@ -16,6 +16,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from napari_gempick.io.names import split_suffix
 from napari_gempick.model.errors import OutputError
 
 if TYPE_CHECKING:
@@ -169,8 +170,9 @@ def staged(paths: Sequence[Path]) -> Iterator[list[Path]]:
 
 
 def beside(path: Path, ending: str, suffix: str | None = None) -> Path:
-    """Return the path with an ending after its stem, and another suffix where one is given."""
-    return path.with_name(f"{path.stem}{ending}{path.suffix if suffix is None else suffix}")
+    """Return the path of an image with an ending after its stem, and another suffix where one is given."""
+    stem, own = split_suffix(path.name)
+    return path.with_name(f"{stem}{ending}{own if suffix is None else suffix}")
 
 
 def refuse_existing(paths: Iterable[Path], overwrite: bool, instead: str = "another name") -> None:

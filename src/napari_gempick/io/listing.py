@@ -15,6 +15,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from napari_gempick.io.images.micrograph import has_sections
+from napari_gempick.io.images.particle_images import particle_images
 from napari_gempick.io.reading import parsing
 from napari_gempick.io.star import number_or_nan, read_tables
 from napari_gempick.model.errors import InputError
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 
 
 _SUFFIX = re.compile(r"\.(mrcs?(\.gz|\.bz2)?|tiff?)$", re.IGNORECASE)
+BY_NAME = "name a file to pick it"
+"""How a file that was left out is picked after all."""
 _RESULTS = {"run.json", "session.json"}
 _BESIDE_RESULTS = ("maps", "excluded", "excluded_edited", "excluded_shared", "masks", "templates", "particles")
 """Folders beside one of these files hold images that are not micrographs."""
@@ -82,7 +85,8 @@ def find_micrographs(
 ) -> list[MicrographFile]:
     """List micrographs in the order given, sorted within a folder or a glob, each file once.
 
-    Folders hold more than micrographs: MRC files of several sections (volumes, stacks, movies), and what RELION,
+    Folders hold more than micrographs: MRC files of several sections (volumes, stacks, movies), small square images (up
+    to 512 pixels a side) beside an image with sides four times as long (class averages, templates), and what RELION,
     MotionCor and CTFFIND write beside a micrograph (STEM_noDW, STEM_PS, STEM_EVN, ...) are left out of them. Such a
     file is a micrograph if it is named itself, and a companion also if the folder has no plain STEM.
 
@@ -158,9 +162,10 @@ def _in_folder(folder: str, skipped: tuple[str, ...], notify: Callable[[str], No
     stems = {stem_of_path(path) for path in found}
     companions = {path for path in found if (plain := plain_stem(path)) and plain in stems}
     several = {path for path in found if path not in companions and has_sections(path)}
-    for sentence in left_out(folder, companions, several):
+    particles = particle_images([path for path in found if path not in companions | several])
+    for sentence in left_out(folder, companions, several, particles):
         notify(sentence)
-    found = [path for path in found if path not in companions | several]
+    found = [path for path in found if path not in companions | several | particles]
     if not found:
         raise InputError(
             f"{folder} has no micrographs (.mrc, .tif, .mrc.gz, .mrc.bz2) in it; name another folder.", folder
@@ -196,14 +201,21 @@ def plain_stem(path: str) -> str:
     return "" if plain == stem else plain
 
 
-def left_out(folder: str, companions: Collection[str], several: Collection[str]) -> Iterator[str]:
+def left_out(
+    folder: str, companions: Collection[str], several: Collection[str], particles: Collection[str]
+) -> Iterator[str]:
     """Yield a sentence for each kind of files in a folder that are not taken for micrographs."""
     root = os.path.abspath(folder)
-    for paths, what in ((companions, "written beside a micrograph"), (several, "of several sections")):
+    kinds = (
+        "files written beside a micrograph",
+        "files of several sections",
+        "small square images like class averages",
+    )
+    for paths, what in zip((companions, several, particles), kinds, strict=True):
         if paths:
             shown = ", ".join(os.path.relpath(path, root) for path in sorted(paths, key=by_parts)[:3])
             more = f" and {len(paths) - 3} more" if len(paths) > 3 else ""
-            yield f"{folder}: files {what} are left out ({shown}{more}); name a file to pick it."
+            yield f"{folder}: {what} are left out ({shown}{more}); {BY_NAME}."
 
 
 def _matching(pattern: str, skipped: tuple[str, ...]) -> Iterator[tuple[str, str]]:

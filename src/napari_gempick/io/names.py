@@ -6,6 +6,7 @@ Names in JSON records, as pydantic checks them.
 from __future__ import annotations
 
 import os
+import re
 import unicodedata
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Annotated
@@ -21,6 +22,19 @@ _LONGEST = 255
 """Bytes of a name on the usual file systems."""
 _ROOM = 24
 """What the names of results and their temporary files add to a micrograph's stem."""
+
+
+_SUFFIX = re.compile(r"(\.(mrcs?|map|ccp4|rec|tiff?|eer|png|star))?(\.(gz|bz2))?$", re.IGNORECASE)
+
+
+def split_suffix(name: str) -> tuple[str, str]:
+    """Return the name of a file of images without its suffix, and the suffix.
+
+    Only known suffixes count: particle_3.54A.mrc is particle_3.54A and .mrc, particle_3.54A has none.
+    """
+    found = _SUFFIX.search(name)
+    at = found.start() if found else 0
+    return (name[:at], name[at:]) if at else (name, "")
 
 
 def check_name(name: str, what: str = "The name") -> None:

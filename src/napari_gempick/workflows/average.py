@@ -214,7 +214,7 @@ def average_files(
     ('top.mrc', (1, 128, 128))
     """
     listed, picks, output = as_micrographs(micrographs), Path(picks), Path(output)
-    star = output.with_suffix(".star")
+    star = beside(output, "", ".star")
     refuse_existing([output, beside(output, "_mask"), star], overwrite)
     entries, _, notes, missing = read_entries(picks, TRUTH_FILES if _only_tables(picks) else PICK_FILES)
     pairs = [(micrograph, _entry_of(micrograph, entries)) for micrograph in listed]

@@ -213,7 +213,7 @@ def project_files(
     (2, 3)
     """
     named, output = dict(named or {}), Path(output)
-    star = output.with_suffix(".star")
+    star = beside(output, "", ".star")
     files = {name: beside(output, f"_{name}", ".mrc") for name in named}
     mask_files = {name: beside(file, "_mask") for name, file in files.items()}
     refuse_existing([output, beside(output, "_mask"), star, *files.values(), *mask_files.values()], overwrite)

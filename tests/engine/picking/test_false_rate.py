@@ -38,6 +38,20 @@ def test_estimate_is_near_the_truth(particles, height):
     assert np.mean(losses) < 0.03
 
 
+def test_what_is_true_at_a_high_threshold_is_true_at_a_low_one():
+    """Twice as many decoys as false picks, as on a crowded micrograph, do not make particles false."""
+    rng = np.random.default_rng(0)
+    true, false = rng.normal(0.7, 0.03, 20), noise(rng, 100)
+    rate = false_rate(np.concatenate([true, false]), noise(rng, 200))
+    for threshold in (0.5, 0.25, 0.2, 0.12):
+        wrong = (false >= threshold).sum()
+        assert rate.share_at(threshold) == pytest.approx(wrong / (20 + wrong), abs=0.08)
+        assert rate.share_at(threshold) <= rate.at(threshold)
+    assert rate.at(0.12) == 1 and rate.share_at(0.99) == 0
+    without = false_rate(false, noise(rng, 100))
+    assert without.share_at(0.12) == pytest.approx(without.at(0.12), abs=0.05), "noise stays noise"
+
+
 def test_noise_alone_is_not_picked():
     found = 0
     for seed in range(200):

@@ -5,11 +5,13 @@ import json
 import numpy as np
 import pytest
 from qtpy.QtCore import QPoint, Qt
+from qtpy.QtWidgets import QLineEdit
 
 from napari_gempick.io.listing import find_micrographs
 from napari_gempick.io.star import write_tables
 from napari_gempick.widgets.panels.template_actions import average_dialog
-from napari_gempick.widgets.state.curating import numbers_of, read_ctf_values, spread
+from napari_gempick.widgets.state import loading
+from napari_gempick.widgets.state.curating import read_ctf_values, spread
 from napari_gempick.widgets.state.exporting import picks_by_micrograph
 
 
@@ -86,6 +88,29 @@ def test_numbers_are_shown_when_they_are_seen(hand, searched_once, tmp_path, mon
     assert window._items["one"].text(2) == "3"
 
 
+def test_false_picks_follow_the_thresholds(hand, searched_once, tmp_path, monkeypatch):
+    """The table says what the figure beside the slider says, of all micrographs, and reads no file for it."""
+    hand.open_searched(searched_once, tmp_path / "session")
+    controller, dock = hand.controller, hand.dock
+    hand.click(dock.micrographs.curate)
+    window, said, read = dock.curate.widget, [], []
+    monkeypatch.setattr(loading, "read_candidates", lambda path: read.append(path))
+    for text in ("0.4", "0.14", "1"):
+        hand.type(dock.tune.sliders["particle"].slider.findChild(QLineEdit), text)
+        hand.idle()
+        said.append({})
+        for number, stem in enumerate(("one", "two")):
+            controller.go(number)
+            hand.until(lambda: controller.is_shown and controller.choice is not None)
+            hand.idle()
+            share = dock.tune._estimates.false_share()
+            said[-1][stem] = "" if share is None else f"{100 * share:.1f}"
+            hand.until(lambda stem=stem: window._items[stem].text(5) == said[-1][stem])
+            assert share is None or share < 0.01 or dock.tune.false.text() == f"about {100 * share:.0f} % false"
+    assert said[2] == {"one": "", "two": ""} and all(float(share) > 5 for share in said[1].values())
+    assert not read
+
+
 def test_nothing_is_searched_or_written_while_all_are_rejected(hand, searched_once, tmp_path):
     hand.open_searched(searched_once, tmp_path / "session")
     hand.controller.reject_micrographs(["one", "two"], True)
@@ -128,22 +153,6 @@ def test_a_micrograph_is_rejected_in_the_table_and_found_in_the_plot(hand, searc
     controller.undo()
     assert not controller.state.rejected
     assert np.isnan(window._numbers["one"].values["excluded"]) or window._numbers["one"].values["excluded"] == 0
-
-
-def test_false_picks_are_those_of_the_thresholds_that_they_were_estimated_at(searched):
-    """At other thresholds nothing is known of them, which is better than the number of the search."""
-    controller, counter = searched.controller, searched.counter
-
-    def known():
-        values = numbers_of(controller, counter.counts, counter.details, {})
-        return {stem: not np.isnan(one.values["false"]) for stem, one in values.items()}
-
-    assert known() == {"one": True, "two": True}
-    controller.set_scope(True)
-    controller.set_threshold(None, 0.6)
-    assert known() == {"one": controller.stem != "one", "two": controller.stem != "two"}
-    controller.undo()
-    assert known() == {"one": True, "two": True}
 
 
 @pytest.mark.parametrize(("by_hand", "seen", "asked"), [(3, 3, False), (0, 5, False), (3, 5, True)])

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from qtpy.QtCore import Qt
 from qtpy.QtGui import QDesktopServices
-from qtpy.QtWidgets import QApplication
+from qtpy.QtWidgets import QApplication, QPushButton
 
 from napari_gempick.io.stack import read_stack, write_mrc
 from napari_gempick.widgets.panels import export
@@ -24,12 +24,17 @@ def overlays(viewer):
 
 
 @pytest.fixture
-def listed(hand, data):
-    """Two micrographs, one that is not an image, and a volume named itself."""
+def listed(hand, data, monkeypatch):
+    """Two micrographs, one that is not an image, and a volume named itself; the folder has a class average too."""
     (data / "broken.mrc").write_bytes(b"not an image")
     write_mrc(data / "volume.mrc", np.zeros((4, 20, 20), np.float32), 2.0)
-    hand.controller.add_micrographs([data])
+    write_mrc(data / "average.mrc", np.zeros((48, 48), np.float32), 2.0)
+    hand.pick_files(monkeypatch, data)
+    buttons = hand.dock.micrographs.findChildren(QPushButton)
+    hand.click(next(button for button in buttons if button.text() == "Add folder..."))
     hand.until(lambda: len(hand.controller.state.files) == 3)
+    said = " ".join(sentence for _, _, sentence in hand.dock.messages.kept)
+    assert "like class averages are left out (average.mrc); Add files takes them." in said
     hand.controller.add_micrographs([data / "volume.mrc"])
     hand.until(lambda: len(hand.controller.state.files) == 4 and hand.controller.loaded is not None)
     hand.idle()

@@ -1,7 +1,7 @@
 """The choice of the score in the Tune panel, and what it has learned."""
 
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QLabel
+from qtpy.QtWidgets import QLabel, QLineEdit
 
 from napari_gempick.widgets.panels.ask import DIAMETERS, SIDE, AskDialog
 from napari_gempick.widgets.panels.score import bars_of
@@ -25,6 +25,67 @@ def test_the_score_is_chosen_taught_and_shown(picked, qtbot):
     controller.redo()
     qtbot.waitUntil(lambda: score.bars.isVisibleTo(score), timeout=20_000)
     assert score.teach.native.isChecked()
+
+
+def test_a_score_is_learned_after_a_view_was_renamed(picked, qtbot):
+    """Candidates keep the names of their search."""
+    picked.controller.change_view("particle", name="blob")
+    picked.tune.score.form.fields["score"].native.setCurrentText("learned")
+    qtbot.waitUntil(lambda: picked.controller.loaded.board.picks.ncc is not None, timeout=20_000)
+
+
+def test_each_score_has_thresholds_of_its_own(picked, qtbot, tmp_path):
+    """The first look at a score starts from its automatic threshold; after that it is what it was left at."""
+    controller, choice, slider = picked.controller, picked.tune.score.form.fields["score"].native, picked.tune.sliders
+
+    def typed(text):
+        line = slider["particle"].slider.findChild(QLineEdit)
+        line.setText(text)
+        qtbot.keyClick(line, Qt.Key.Key_Return)
+
+    def now(score, threshold=None):
+        def settled():
+            board = controller.loaded.board
+            assert (board.picks.ncc is not None) == (score == "learned") and not controller.background.busy
+            seen = {slider["particle"].slider.value(), controller.tune().threshold("particle")}
+            assert threshold is None or {round(one, 4) for one in seen} == {threshold}
+
+        qtbot.waitUntil(settled, timeout=20_000)
+        qtbot.wait(20)
+        settled()
+        return controller.tune().threshold("particle")
+
+    controller.set_scope(True)  # the micrograph that is shown has thresholds of its own
+    typed("0.35")
+    controller.only_current = False
+    controller.go(1)
+    qtbot.waitUntil(lambda: controller.is_shown and controller.choice is not None)
+    typed("0.33")
+    steps = len(controller.history._past)
+    choice.setCurrentText("learned")
+    first = now("learned")
+    assert len(controller.history._past) == steps + 1
+    qtbot.mouseClick(picked.tune.automatic, Qt.MouseButton.LeftButton)
+    assert now("learned") == first != 0.33, "that is the automatic one"
+    assert controller.state.tune_of("one").threshold("particle") == first
+    typed("0.77")
+    choice.setCurrentText("NCC")
+    now("ncc", 0.33)
+    assert controller.state.tune_of("one").threshold("particle") == 0.35
+    choice.setCurrentText("learned")
+    now("learned", 0.77)
+    for threshold in (0.33, 0.77, round(first, 4)):
+        controller.undo()
+        now("ncc" if threshold == 0.33 else "learned", threshold)
+    controller.undo()
+    now("ncc", 0.33)
+    controller.redo()
+    now("learned", round(first, 4))
+    controller.change_view("particle", name="blob")
+    assert controller.state.aside["ncc"]["one"] == {"particle": 0.35, "blob": 0.35}
+    controller.save_now()
+    known = controller.state.aside
+    assert controller.open_folder(tmp_path / "session") and controller.state.aside == known
 
 
 def test_results_without_decoys_have_the_ncc_only(picked, qtbot):

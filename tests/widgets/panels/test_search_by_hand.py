@@ -109,6 +109,8 @@ def test_a_preview_comes_first_and_is_called_so(ready):
     assert "preview" in dock.export.plan.text() and not dock.export.all.isEnabled()
     assert panel.open and dock.tune.open, "what is pressed next is not folded away"
     assert "background" in panel.run_this.styleSheet() and "background" not in panel.preview.styleSheet()
+    hand.qtbot.wait(100)
+    assert panel.run_this.visibleRegion().boundingRect().height() == panel.run_this.height(), "the next one is in sight"
     dock.tune.colours.native.setCurrentIndex(1)
     points = hand.viewer.layers["Picks"]
     scores, colours = points.features["score"].to_numpy(), np.asarray(points.border_color)

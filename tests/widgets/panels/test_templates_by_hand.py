@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from qtpy.QtCore import Qt
+from qtpy.QtCore import Qt, QTimer
 from scipy.ndimage import binary_fill_holes
 from scipy.spatial import ConvexHull
 
@@ -21,27 +21,27 @@ def test_two_files_at_once_and_a_view_renamed(started, data, monkeypatch):
     """Rows stay with their views: a picture that comes late finds its row, or is dropped."""
     hand, panel = started, started.dock.templates
     files = []
-    for name in ("side_view", "top_view", "third"):
+    for name in ("side_view", "top_view", "third_3.54A"):
         files.append(data.parent / f"{name}.mrc")
         files[-1].write_bytes((data.parent / "particle.mrc").read_bytes())
     hand.pick_files(monkeypatch, *files)
     hand.choose(panel.add.menu(), "Images or stacks")
     hand.idle()
-    assert list(panel.views) == ["side", "top", "third"]
+    assert list(panel.views) == ["side", "top", "third_3.54A"]
     assert all(row.picture.pixmap() and not row.picture.pixmap().isNull() for row in panel.views.values())
     row = panel.views["top"]
     hand.controller.set_threshold("top", 0.31)
     hand.type(row.name.native, "end on")
     hand.idle()
-    assert [view.name for view in hand.controller.state.views] == ["side", "end on", "third"]
+    assert [view.name for view in hand.controller.state.views] == ["side", "end on", "third_3.54A"]
     assert panel.views["end on"] is row and row.name.native.text() == "end on"
     assert hand.controller.state.tune.threshold("end on") == 0.31
     assert hand.controller.state.tune.threshold("top") == 0.31, "what was searched as top is picked as before"
     hand.controller.remove_view("side")
-    hand.controller.remove_view("third")
+    hand.controller.remove_view("third_3.54A")
     hand.controller.undo()
     hand.idle()
-    assert list(panel.views) == ["end on", "third"]
+    assert list(panel.views) == ["end on", "third_3.54A"]
     assert [panel._box.indexOf(row) for row in panel.views.values()] == [0, 1]
     assert not [sentence for kind, sentence in hand.said if kind == "error"]
 
@@ -118,3 +118,21 @@ def test_automatic_masks_of_noisy_averages_have_no_notches(sigma):
         hull = ConvexHull(np.argwhere(mask)).volume
         assert mask[48, 48] and abs(2 * np.sqrt(mask.sum() / np.pi) - 64) < 12
         assert (binary_fill_holes(mask) == mask).all() and mask.sum() > 0.9 * hull
+
+
+def test_layers_come_one_in_each_turn_of_the_event_loop(hand, searched_once, tmp_path):
+    """To make one takes napari a tenth of a second and more, and the window answers in between."""
+    turn, made, clock = [0], [], QTimer()
+    clock.timeout.connect(lambda: turn.__setitem__(0, turn[0] + 1))
+    inserted = hand.viewer.layers.events.inserted
+    note = inserted.connect(lambda event: made.append((event.value.name, turn[0])))
+    clock.start(0)
+    hand.open_searched(searched_once, tmp_path / "session")
+    hand.dock.templates.set_open(True)
+    hand.click(hand.dock.templates.stacks)
+    hand.until(lambda: len(made) == 6)
+    inserted.disconnect(note)
+    assert [name for name, _ in made] == [
+        *("Micrograph", "Picks", "NCC", "Index", "particle masks", "particle templates")
+    ]
+    assert len({turn for _, turn in made}) == len(made)

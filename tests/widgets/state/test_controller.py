@@ -322,8 +322,8 @@ def test_a_folder_that_is_entered_has_not_been_looked_at(searched, tmp_path):
         lambda: controller.use_folder(tmp_path / "new"),
         lambda: controller.open_folder(tmp_path / "session"),
     ):
-        controller.first_look = True
-        assert enter() and not controller.first_look
+        controller.first_look = {}
+        assert enter() and controller.first_look is None
 
 
 def test_earlier_sessions_are_read_for_an_empty_list_only(session, data, monkeypatch):

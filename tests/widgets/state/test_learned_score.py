@@ -1,6 +1,7 @@
 """The learned score in the window: the same picks as the command's, at once on all micrographs, and back."""
 
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -230,3 +231,21 @@ def test_what_other_micrographs_teach_is_shown(opened):
     opened.idle()
     assert "mic2" in controller.results
     assert_same(controller.loaded.board.picks, boards(opened)["mic0"].picks)
+
+
+def test_micrographs_searched_for_other_views_are_exported_too(opened, monkeypatch):
+    """A view was added after some were searched: each is judged by those of the same views."""
+    controller, get = opened.controller, opened.controller.boards.get
+    controller.set_value("score", "learned")
+    opened.idle()
+
+    def with_a_view_more(file, *rest):
+        board = get(file, *rest)
+        more = replace(board.candidates, view_names=(*board.candidates.view_names, "another"))
+        return board.with_candidates(more) if file.stem == "mic0" else board
+
+    monkeypatch.setattr(controller.boards, "get", with_a_view_more)
+    state = controller.state
+    chosen, problems = chosen_picks(state, controller.results, controller.folder.path, state.files, controller.boards)
+    assert len(chosen) == 3 and not problems
+    assert all(len(one.picks) and np.isfinite(one.picks.false).all() for one in chosen)

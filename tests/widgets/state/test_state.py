@@ -39,9 +39,9 @@ def test_settings_of_a_state_make_the_same_state():
 @pytest.mark.parametrize(
     ("text", "name"),
     [
-        ("{}", "averages"),
-        ("{}[1,3]", "averages"),
-        ("2@{}", "averages"),
+        ("{}", "averages.first"),
+        ("{}[1,3]", "averages.first"),
+        ("2@{}", "averages.first"),
         ("side={}[^1]", "side"),
         ("side=2@{}", "side"),
     ],

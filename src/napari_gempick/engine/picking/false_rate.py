@@ -219,6 +219,21 @@ class FalseRate:
         n = self.count(threshold)
         return float(self.rate[n - 1]) if n else 0.0
 
+    @cached_property
+    def shares(self) -> Floats:
+        """As `rate`, but picks that are true at a higher threshold, by a standard deviation, are true at a lower one.
+
+        Decoys can outnumber all false picks, on a crowded micrograph; `rate` then says that all picks are false.
+        """
+        numbers, false = np.arange(1, len(self.scores) + 1), self.expected
+        surely = np.maximum.accumulate(np.maximum(0.0, numbers - false - np.sqrt(2 * false)))
+        return np.minimum(self.rate, 1 - surely / numbers)
+
+    def share_at(self, threshold: float) -> float:
+        """Return the share of false picks, as `shares`, of those that reach a threshold; 0 without picks."""
+        n = self.count(threshold)
+        return float(self.shares[n - 1]) if n else 0.0
+
     @property
     def found(self) -> bool:
         """Whether there are more high scores than chance explains."""

@@ -91,15 +91,34 @@ def open_image(path: Path | str, *, single: bool = False) -> RawImage:
 
 def has_sections(path: Path | str) -> bool:
     """Return whether an MRC file says that it has several sections; False for what cannot be read, and for TIFF."""
+    shape = _mrc_shape(path)
+    return shape is not None and shape[0] > 1
+
+
+def sides_of(path: Path | str) -> tuple[int, int] | None:
+    """Return the pixels (ny, nx) of an image by its header; None for what cannot be read."""
+    shape = _mrc_shape(path)
+    if shape is None:
+        try:
+            shape = open_image(path).data.shape
+        except InputError:
+            return None
+    return shape[1], shape[2]
+
+
+def _mrc_shape(path: Path | str) -> tuple[int, int, int] | None:
+    """Return the shape (z, y, x) of an MRC file by its header; None for what cannot be read, and for TIFF."""
     try:
         head, _ = _head(Path(path))
         with parsing(path, "an MRC file"):
             if head.startswith(PACKED):
                 with _unpacking(Path(path)) as stream:
                     head = stream.read(HEADER_BYTES)
-            return len(head) == HEADER_BYTES and head[:4] not in MAGIC and header_of(Path(path), head)[1]
+            if len(head) == HEADER_BYTES and head[:4] not in MAGIC:
+                return header_of(Path(path), head)[1]
     except InputError:
-        return False
+        pass
+    return None
 
 
 def header_pixel_size(image: RawImage, *, option: str = "--pixel-size", axes: int = 2) -> float | None:

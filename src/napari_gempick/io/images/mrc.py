@@ -102,11 +102,11 @@ class _Form:
             return raw[: len(raw) // self.dtype.itemsize * self.dtype.itemsize].view(self.dtype).astype(np.float64)
 
 
-def header_of(path: Path, head: bytes) -> tuple[int, bool]:
-    """Return how many bytes a file has by its header, and whether it has several sections; errors as `open_mrc`."""
+def header_of(path: Path, head: bytes) -> tuple[int, tuple[int, int, int]]:
+    """Return how many bytes a file has by its header, and its shape (z, y, x); errors as `open_mrc`."""
     header, order = _header(path, head)
     form = _form(path, header, order)
-    return HEADER_BYTES + int(header["nsymbt"]) + form.shape[0] * form.section_bytes, form.shape[0] > 1
+    return HEADER_BYTES + int(header["nsymbt"]) + form.shape[0] * form.section_bytes, form.shape
 
 
 def open_mrc(path: Path, head: bytes, size: int, read: Callable[[int, int], NDArray[np.uint8]]) -> RawImage:

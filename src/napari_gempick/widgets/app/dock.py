@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import napari
 import numpy as np
 from napari.utils.notifications import show_error
-from napari.utils.transforms import Affine
 from qtpy.QtCore import QEvent, Qt, QTimer
 from qtpy.QtWidgets import QAbstractSpinBox, QApplication, QDialog, QLineEdit, QScrollArea, QVBoxLayout, QWidget
 from superqt.utils import qdebounced
@@ -19,18 +17,20 @@ from napari_gempick.widgets.app.messages import Messages, next_step
 from napari_gempick.widgets.app.shutter import Shutter
 from napari_gempick.widgets.app.side_window import SideWindow
 from napari_gempick.widgets.app.viewing import Viewing
+from napari_gempick.widgets.app.warm_up import warm_up
 from napari_gempick.widgets.background.background_tasks import BackgroundTasks
 from napari_gempick.widgets.background.bridge import Bridge
+from napari_gempick.widgets.background.false_shares import FalseShares
 from napari_gempick.widgets.background.fdr_estimator import FdrEstimator
 from napari_gempick.widgets.background.folder_watch import FolderWatch
 from napari_gempick.widgets.background.pick_counter import PickCounter
 from napari_gempick.widgets.background.search_runner import SearchRunner
 from napari_gempick.widgets.forms.forms import in_window_words
-from napari_gempick.widgets.forms.parts import Panel, agreed, button, row
+from napari_gempick.widgets.forms.parts import GAP, Panel, agreed, button, row
 from napari_gempick.widgets.layers.drawing import MaskDrawing
 from napari_gempick.widgets.layers.excluded import ExcludedArea
 from napari_gempick.widgets.layers.hover import Hover
-from napari_gempick.widgets.layers.layer_registry import UNIT, camera_of
+from napari_gempick.widgets.layers.layer_registry import camera_of
 from napari_gempick.widgets.layers.layers import INDEX, MICROGRAPH, NCC, PICKS, Layers
 from napari_gempick.widgets.layers.pictures import show_stacks
 from napari_gempick.widgets.layers.tools import PickTools
@@ -80,8 +80,11 @@ class Dock(QWidget):
         self.counter = PickCounter(controller)
         self.messages = Messages()
         self.ctf = CtfValues(controller)
-        self.curate = SideWindow(viewer, "Curate micrographs", lambda: CurateWindow(controller, self.counter, self.ctf))
-        self.wall = SideWindow(viewer, "Threshold wall", lambda: Wall(controller, self.counter, self.ctf))
+        estimates = FdrEstimator(controller)
+        parts = controller, self.counter, self.ctf
+        false = FalseShares(controller, self.counter, estimates)
+        self.curate = SideWindow(viewer, "Curate micrographs", lambda: CurateWindow(*parts, false))
+        self.wall = SideWindow(viewer, "Threshold wall", lambda: Wall(*parts))
         controller.said.connect(self._say)
         controller.continues = self._continues
         self.layers = Layers(viewer, controller)
@@ -97,11 +100,10 @@ class Dock(QWidget):
             controller, self.searches, self.counter, self.watch, self.add_sample, self.curate.show
         )
         self.templates = TemplatesPanel(
-            controller, self.drawing, lambda: show_stacks(viewer, controller), self.searches
+            controller, self.drawing, lambda: show_stacks(viewer, controller, self.layers.turns), self.searches
         )
         self.search = SearchPanel(controller, self.searches)
         self.hover = Hover(controller, self.layers, self._template_of)
-        estimates = FdrEstimator(controller)
         shown = self.layers, self.excluded, self.hover
         self.tune = TunePanel(controller, self.counter, estimates, *shown, self.go_to, self.wall.show)
         self.comparison = Comparison(controller)
@@ -142,8 +144,7 @@ class Dock(QWidget):
         self.tune.set_open(False)
         self.export.set_open(False)
         self.search.set_open(False)
-        Affine(ndim=2, units=(UNIT, UNIT))  # reads the table of units, for a second, before anybody waits for a layer
-        controller.background.do(lambda: import_module("pandas"))  # which the first points wait for, a second too
+        warm_up(controller.background, self.layers.turns)
         QTimer.singleShot(0, self.searches.look_at_machine)
         app = QApplication.instance()
         if app is not None:
@@ -336,13 +337,15 @@ class Dock(QWidget):
             self._scroll_soon(self.search)
 
     def _scroll_to(self, part: Panel) -> None:
-        """Bring a part into sight, its end first."""
+        """Bring a part into sight, its end first; what is to be pressed after a preview stays in sight."""
         inside, bar, height = self.scroll.widget(), self.scroll.verticalScrollBar(), self.scroll.viewport().height()
         inside.resize(inside.width(), max(height, inside.sizeHint().height()))  # what has just unfolded takes its room
         inside.layout().activate()
         bottom = part.mapTo(inside, part.rect().bottomLeft()).y()
-        top = part.mapTo(inside, part.rect().topLeft()).y()
-        bar.setValue(max(bar.value(), min(top, bottom - height)))
+        loaded = self.controller.loaded
+        first: QWidget = self.search.run_this if loaded is not None and loaded.preview else part
+        top = first.mapTo(inside, first.rect().topLeft()).y()
+        bar.setValue(max(bar.value(), min(top - GAP, bottom - height)))
 
     def _unfold_tune(self) -> None:
         if self.controller.choice is not None and not self._had_picks:

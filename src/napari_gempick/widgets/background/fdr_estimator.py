@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import weakref
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from psygnal import Signal
@@ -14,6 +14,8 @@ from napari_gempick.model.errors import GempickError
 from napari_gempick.results.thresholds import probability_false
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
     from napari_gempick.engine.picking.false_rate import FalseRate
@@ -78,15 +80,16 @@ class FdrEstimator:
             self._last = board, rates
             self.changed.emit()
             self.estimated.emit()
-            self._first_look()
+            self._first_look(board)
 
-    def _first_look(self) -> None:
-        """Choose the thresholds when the first results of a search are seen."""
-        controller = self._controller
-        if controller.first_look:
-            controller.first_look = False
-            if not controller.state.tune.thresholds:
-                self._choose(None, follow=True)
+    def _first_look(self, board: CandidateSelection) -> None:
+        """Choose the thresholds when the first results of a search, or those of another score, are seen."""
+        controller, learned = self._controller, board.picks.ncc is not None
+        look = controller.first_look
+        if look is not None and learned == (controller.state.lesson is not None):
+            controller.first_look = None
+            if controller.state.tune.thresholds == look:
+                self._choose(None, first=True)
 
     def false_share(self) -> float | None:
         """Return the estimated share of false picks among those found, 0 to 1; None where it is unknown."""
@@ -96,13 +99,9 @@ class FdrEstimator:
             return None
         views = board.picks.view[: len(controller.choice.shown)][controller.choice.shown]
         counts = np.bincount(views, minlength=len(self._rates))
-        if not counts.sum():
-            return None
         tune = controller.tune()
-        rates = [
-            rate.at(tune.threshold(name)) for name, rate in zip(board.candidates.view_names, self._rates, strict=True)
-        ]
-        return float(np.average(rates, weights=counts))
+        thresholds = [tune.threshold(name) for name in board.candidates.view_names]
+        return share_of(self._rates, thresholds, counts.tolist())
 
     def false_of(self, board: CandidateSelection, rows: NDArray[np.intp]) -> NDArray[np.float32] | None:
         """Return the estimated chance that each of these candidates is false, (n,) 0 to 1; None before an estimate.
@@ -145,7 +144,7 @@ class FdrEstimator:
             (state.values.get("exclude"), state.values.get("exclude_edited"), state.masks, state.lesson),
         )
 
-    def _choose(self, rate: float | None, *, follow: bool = False) -> None:
+    def _choose(self, rate: float | None, *, follow: bool = False, first: bool = False) -> None:
         controller = self._controller
         loaded = controller.loaded
         if loaded is None or loaded.board is None:
@@ -153,7 +152,7 @@ class FdrEstimator:
         self._asked += 1
         asked, basis, before = self._asked, self._basis(), controller.tune().thresholds
         state, folder, results = controller.state, controller.folder, dict(controller.results)
-        alone, stem = controller.only_current, controller.stem
+        alone, stem = controller.only_current and not first, controller.stem
         files = [file for file in state.kept if file.output_stem in results and not results[file.output_stem].error]
         names, here = loaded.board.candidates.view_names, loaded.board
 
@@ -164,7 +163,7 @@ class FdrEstimator:
                     board = controller.boards.get(file, state, folder.path, results) if folder else here
                 except GempickError:
                     continue  # reported when the micrograph is shown
-                scores = None if board is None else self._scores_of(file.output_stem, board, state)
+                scores = None if board is None else self.scores_of(file.output_stem, board, state)
                 if scores is not None and board is not None and board.candidates.view_names == names:
                     parts[file.output_stem] = scores
             if not parts or (alone and stem not in parts):
@@ -174,7 +173,8 @@ class FdrEstimator:
             return [one.best_threshold() if rate is None else one.threshold_for(rate) for one in rates]
 
         def take(chosen: list[float | None] | None) -> None:
-            if asked != self._asked or controller.tune().thresholds != before:
+            moved = controller.tune().thresholds != before or controller.state.score != state.score
+            if asked != self._asked or moved:
                 return  # something else was wanted meanwhile
             if chosen is None:
                 controller.said.emit("The search kept no decoys, so no threshold can be chosen; run it again.", "info")
@@ -190,21 +190,38 @@ class FdrEstimator:
                 self._followed = (*basis[:-2], rate, basis[-1])
                 controller.set_thresholds({**found, **dict.fromkeys(nothing, 1.0)}, rate, follow=follow)
                 return
-            if nothing and not follow:
+            if nothing and not first:
                 controller.said.emit(f"No score of {words} is above what chance gives; its threshold stays.", "info")
             if found:
-                controller.set_thresholds(found, follow=follow)
+                (controller.set_first_thresholds if first else controller.set_thresholds)(found)
 
         controller.background.do(work, take)
 
-    def _scores_of(self, stem: str, board: CandidateSelection, state: State) -> Scores | None:
-        """Return a micrograph's scores, from memory if they are there; on a thread."""
+    def scores_of(self, stem: str, board: CandidateSelection, state: State) -> Scores | None:
+        """Return the scores of a micrograph's candidates, from memory if they are there; on a thread."""
         tune = state.tune_of(stem)
         key = (weakref.ref(board), tune.limits())  # keeps no candidates in memory
         known = self._kept.get(stem)
         if known is None or known[0] != key:
             known = self._kept[stem] = key, board.scores(tune)
         return known[1]
+
+
+class _Rate(Protocol):
+    def share_at(self, threshold: float) -> float: ...
+
+
+def share_of(rates: Sequence[_Rate], thresholds: Sequence[float], counts: Sequence[int]) -> float | None:
+    """Return the estimated share of false picks, 0 to 1, over all views; None without picks.
+
+    Parameters
+    ----------
+    rates, thresholds, counts : sequences
+        Of each view; `counts` are numbers of picks.
+    """
+    total = sum(counts)
+    false = sum(rate.share_at(lowest) * n for rate, lowest, n in zip(rates, thresholds, counts, strict=True) if n)
+    return false / total if total else None
 
 
 def _down(score: float) -> float:

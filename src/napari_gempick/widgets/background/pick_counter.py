@@ -10,6 +10,7 @@ import numpy as np
 from psygnal import Signal
 
 from napari_gempick.model.errors import GempickError
+from napari_gempick.widgets.state.curating import Details
 from napari_gempick.widgets.state.loading import BOARD_SETTINGS
 from napari_gempick.widgets.state.state import Edits
 
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
     _Histogram = dict[str, NDArray[np.intp]]
 
-    _Count = tuple[int | None, _Histogram, tuple[float, float]]
+    _Count = tuple[int | None, _Histogram, Details]
 
 BINS = np.linspace(-1, 1, 401)
 REST = 0.2
@@ -50,7 +51,7 @@ class PickCounter:
     def __init__(self, controller: Controller) -> None:
         self._controller = controller
         self.counts: dict[str, int] = {}
-        self.details: dict[str, tuple[float, float]] = {}
+        self.details: dict[str, Details] = {}
         self._histograms: dict[str, _Histogram] = {}
         self._total: _Histogram = {}
         self._files: dict[str, MicrographFile] = {}
@@ -177,7 +178,7 @@ class PickCounter:
                 if time.monotonic() > ends:
                     return
                 stem = file.output_stem
-                found[stem] = None, {}, (math.nan, math.nan)
+                found[stem] = None, {}, Details()
                 try:
                     board = None if folder is None else controller.boards.get(file, state, folder.path, results)
                 except GempickError:  # reported when the micrograph is shown
@@ -222,10 +223,12 @@ class PickCounter:
         return {name: counts for name, counts in self._total.items() if counts.any()}
 
 
-def _details(board: CandidateSelection, choice: Choice) -> tuple[float, float]:
-    """Return the mean score of the picks that were found, and the share of the area where none may lie."""
-    scores = board.picks.score[: len(choice.shown)][choice.shown]
-    return float(scores.mean()) if len(scores) else math.nan, board.excluded_share
+def _details(board: CandidateSelection, choice: Choice) -> Details:
+    n = len(choice.shown)
+    scores = board.picks.score[:n][choice.shown]
+    views = np.bincount(board.picks.view[:n][choice.shown], minlength=len(board.candidates.view_names))
+    mean = float(scores.mean()) if len(scores) else math.nan
+    return Details(mean, board.excluded_share, tuple(views.tolist()))
 
 
 def _histogram_of(board: CandidateSelection) -> _Histogram:

@@ -12,6 +12,7 @@ from magicgui.widgets.bases import ValuedContainerWidget
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QFileDialog, QGridLayout, QLabel, QMenu
 
+from napari_gempick.io.listing import BY_NAME
 from napari_gempick.model.declaration import declarations
 from napari_gempick.model.errors import GempickError
 from napari_gempick.model.settings import PickSettings
@@ -149,7 +150,8 @@ def _labels() -> dict[str, str]:
 
 
 def in_window_words(text: str) -> str:
-    """Return a sentence with the names of fields in place of those of options."""
+    """Return a sentence with the names of fields and buttons in place of those of options."""
+    text = text.replace(BY_NAME, "Add files takes them")
     return re.sub(r"--[a-z][a-z-]*", lambda found: _labels().get(found.group(), found.group()), text)
 
 

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_gempick.widgets.layers.turns import Turns
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -32,12 +34,18 @@ class LayerRegistry:
     ----------
     viewer : napari.Viewer
     controller : Controller
+
+    Attributes
+    ----------
+    turns : Turns
+        Layers are made in them, one in each.
     """
 
     def __init__(self, viewer: Viewer, controller: Controller) -> None:
         self.viewer, self._controller = viewer, controller
         self._made: dict[str, Layer] = {}
         self.on_made: Any = lambda layer: None
+        self.turns = Turns()
 
     def layer(self, name: str) -> Layer | None:
         """Return one of our layers; None where it was never made, or was deleted."""

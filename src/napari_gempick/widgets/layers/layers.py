@@ -101,7 +101,7 @@ class Layers(LayerRegistry):
         size = (place["scale"][0], *loaded.image.shape)
         if size != self._shown_size:  # micrographs of one size keep the view that the person has chosen
             self._shown_size = size
-            show_scale_bar(self.viewer, self.scale[1])
+            self.turns.put("scale bar", lambda: show_scale_bar(self.viewer, self.scale[1]))
             self.viewer.reset_view()
 
     def _zoomed(self, event: Any = None) -> None:
@@ -156,6 +156,7 @@ class Layers(LayerRegistry):
 
     def close(self) -> None:
         """Let go of the layers; they stay in the viewer."""
+        self.turns.close()
         say_on_canvas(self.viewer, "")
         camera_of(self.viewer).events.zoom.disconnect(self._zoomed)
         self.maps.close()

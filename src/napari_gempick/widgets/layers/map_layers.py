@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from napari.utils.colormaps import Colormap, DirectLabelColormap
 from psygnal import Signal
-from qtpy.QtCore import QTimer
 
 from napari_gempick.widgets.layers.layer_registry import INDEX, MICROGRAPH, NCC, PICKS, move_to
 from napari_gempick.widgets.state.look import score_colours, shades
@@ -33,17 +31,13 @@ class MapLayers:
     def __init__(self, shelf: LayerRegistry, controller: Controller) -> None:
         self._shelf, self._controller = shelf, controller
         self._window = (-1.0, 1.0)
-        self._waiting: list[Any] = []
-        self._next_map = QTimer()
-        self._next_map.setSingleShot(True)
-        self._next_map.setInterval(15)
-        self._next_map.timeout.connect(self._show_next)
         controller.maps_changed.connect(self.show)
 
     def hide(self) -> None:
         """Take maps of another micrograph away from sight; without maps the layers go."""
         if self._controller.reads_maps:
             return
+        self._shelf.turns.drop(NCC, INDEX)
         for name in (NCC, INDEX):
             layer = self._shelf.layer(name)
             if layer is not None:
@@ -60,14 +54,8 @@ class MapLayers:
             return
         pair = loaded.maps.get(self._controller.map_view) or loaded.maps.get("")
         if pair is not None:
-            self._waiting = [lambda: self._show_ncc(pair), lambda: self._show_index(loaded, pair)]
-            self._next_map.start()
-
-    def _show_next(self) -> None:
-        if self._waiting:
-            self._waiting.pop(0)()
-        if self._waiting:
-            self._next_map.start()
+            self._shelf.turns.put(NCC, lambda: self._show_ncc(pair))
+            self._shelf.turns.put(INDEX, lambda: self._show_index(loaded, pair))
 
     def _show_ncc(self, pair: MapPair) -> None:
         layer, place = self._shelf.layer(NCC), self._shelf.place(pair.ratio)
@@ -147,8 +135,6 @@ class MapLayers:
 
     def close(self) -> None:
         """Let go of the layers; they stay in the viewer."""
-        with contextlib.suppress(RuntimeError):  # Qt may be gone already
-            self._next_map.stop()
         layer = self._shelf.layer(NCC)
         if layer is not None:
             layer.events.contrast_limits.disconnect(self._window_moved)

@@ -49,8 +49,15 @@ class PicksLayer:
         self._board: Any = None
         self._own_change = False
         self._tell_soon = qdebounced(self._tell, timeout=_SETTLE_MS)
-        controller.choice_changed.connect(self._fill_points)
+        controller.choice_changed.connect(self._show)
         controller.state_changed.connect(self._state_changed)
+
+    def _show(self) -> None:
+        """Show the picks; the first time when the micrograph has been drawn."""
+        if self._shelf.layer(PICKS) is None:
+            self._shelf.turns.put(PICKS, self._fill_points)
+        else:
+            self._fill_points()
 
     def _fill_points(self) -> None:
         """Give the Points layer the picks of the current micrograph, and make it where it is missing.

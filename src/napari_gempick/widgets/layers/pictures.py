@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_gempick.model.settings import PickSettings
+    from napari_gempick.widgets.layers.turns import Turns
     from napari_gempick.widgets.state.controller import Controller
     from napari_gempick.widgets.state.state import State, ViewSpec
 
@@ -196,7 +198,7 @@ def stack_layers(
     return layers
 
 
-def show_stacks(viewer: Viewer, controller: Controller) -> None:
+def show_stacks(viewer: Viewer, controller: Controller, turns: Turns) -> None:
     """Add two layers for each view: its rotated templates and their masks, exactly as they are correlated."""
     state, loaded = controller.state, controller.loaded
 
@@ -210,21 +212,26 @@ def show_stacks(viewer: Viewer, controller: Controller) -> None:
             view = read_views(settings)[0]
             grid = Grid(view.templates[0].shape, view.pixel_size)
         stacks, makers = rotated_stacks(settings, grid)
-        return stacks, makers.index.angle_step, grid
-
-    def show(made: Any) -> None:
-        stacks, step, grid = made
-        size = grid.map_pixel_size
+        size, found = grid.map_pixel_size, []
         height = sum(images.shape[-2] + 8 for images, _ in stacks.values())
         top = -height * size / 2 + grid.file_shape[0] * grid.pixel_size / 2
         for name, (images, masks) in stacks.items():
             width = images.shape[-1] * size
-            for column, (data, options, _) in enumerate(stack_layers(name, images, masks, step, size), 1):
-                if options["name"] in viewer.layers:
-                    viewer.layers.remove(options["name"])
+            layers = stack_layers(name, images, masks, makers.index.angle_step, size)
+            for column, (data, options, _) in enumerate(layers, 1):
                 lead = data.ndim - 2
-                viewer.add_image(data, **options, translate=(*(0.0,) * lead, top, -(width + 20) * column))
+                found.append((data, {**options, "translate": (*(0.0,) * lead, top, -(width + 20) * column)}))
             top += (images.shape[-2] + 8) * size
-        viewer.reset_view()
+        return found
+
+    def add(data: Any, options: dict[str, Any]) -> None:
+        if options["name"] in viewer.layers:
+            viewer.layers.remove(options["name"])
+        viewer.add_image(data, **options)
+
+    def show(made: Any) -> None:
+        for data, options in made:
+            turns.put(options["name"], partial(add, data, options))
+        turns.put("all stacks", viewer.reset_view)
 
     controller.background.do(work, show)

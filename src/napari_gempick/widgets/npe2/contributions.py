@@ -16,6 +16,7 @@ from napari.types import LayerDataTuple
 from platformdirs import user_cache_path
 
 from napari_gempick.inputs.views import view_of
+from napari_gempick.io.names import split_suffix
 from napari_gempick.io.stack import read_map, read_stack, write_mrc
 from napari_gempick.model.errors import InputError, SettingsError
 from napari_gempick.model.geometry import Grid
@@ -81,7 +82,7 @@ def template_stack(
             raise InputError(f"{map_file} has no pixel size in its header; write it there.", Path(map_file))
         made = project_map(volume, size, **options)
         images, spacing = made.images, made.pixel_size
-    name = f"{Path(map_file).name.split('.')[0]} projections"
+    name = f"{split_suffix(Path(map_file).name)[0]} projections"
     return [_stack(images, name, float(spacing or 1.0), output)]
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import Qt
+from qtpy.QtCore import QPoint, Qt
 from qtpy.QtGui import QColor
 from qtpy.QtWidgets import (
     QAbstractItemView,
@@ -27,10 +28,16 @@ from napari_gempick.widgets.panels.scatter import REJECTED, Scatter
 from napari_gempick.widgets.state.curating import COLUMNS, SPREAD, numbers_of, spread_of
 
 if TYPE_CHECKING:
+    from napari_gempick.widgets.background.false_shares import FalseShares
     from napari_gempick.widgets.background.pick_counter import PickCounter
     from napari_gempick.widgets.state.controller import Controller
     from napari_gempick.widgets.state.curating import CtfValues, Numbers
 
+_KEYS = list(COLUMNS)
+_FEW = 20
+"""Lines up to this number find their places in the order one by one."""
+_MS, _SHARE = 150, 5
+"""Milliseconds between two looks at the numbers; where they take long, this many times as long as one."""
 _NAMES = [(title, name) for name, (title, _) in COLUMNS.items()]
 
 
@@ -42,17 +49,19 @@ class CurateWindow(QWidget):
     controller : Controller
     counter : PickCounter
     ctf : CtfValues
+    false : FalseShares
     """
 
-    def __init__(self, controller: Controller, counter: PickCounter, ctf: CtfValues) -> None:
+    def __init__(self, controller: Controller, counter: PickCounter, ctf: CtfValues, false: FalseShares) -> None:
         super().__init__()
+        self._false = false
         self._controller, self._counter, self._ctf = controller, counter, ctf
         self._numbers: dict[str, Numbers] = {}
         self._spread: set[str] | None = None
         self.table = QTreeWidget()
         self.table.setAccessibleName("Numbers of each micrograph")
         self.table.setHeaderLabels(["Micrograph", "", *(title for title, _ in COLUMNS.values())])
-        self.table.headerItem().setToolTip(5, "As the search estimated; empty at other thresholds than its own")
+        self.table.headerItem().setToolTip(5, "Estimated share of false picks at the present thresholds")
         self.table.setRootIsDecorated(False)
         self.table.setUniformRowHeights(True)
         self.table.setSelectionMode(QAbstractItemView.SelectionMode.ExtendedSelection)
@@ -118,16 +127,41 @@ class CurateWindow(QWidget):
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(parts)
         self._items: dict[str, _Line] = {}
-        self._show_soon = qthrottled(self.show_numbers, timeout=150, leading=False)
+        self._show_soon = qthrottled(self._show, timeout=_MS, leading=False)
         ctf.changed.connect(self._ctf_read)
-        counter.counted.connect(lambda stem: self._show_soon())
-        counter.histogram_changed.connect(self._show_soon)
-        controller.results_changed.connect(lambda stem: self._show_soon())
-        controller.state_changed.connect(lambda state, before: self._show_soon())
+        self._estimate_soon = qthrottled(self._estimate, timeout=_MS, leading=False)
+        self.table.verticalScrollBar().valueChanged.connect(lambda _: self._estimate_soon())
+        false.changed.connect(self._show_soon)
+        for signal in (
+            counter.counted,
+            counter.histogram_changed,
+            controller.results_changed,
+            controller.state_changed,
+        ):
+            signal.connect(self._changed)
 
     def showEvent(self, event: Any) -> None:
         super().showEvent(event)
         self.show_numbers()
+        self._estimate_soon()
+
+    def _changed(self, *_: Any) -> None:
+        self._show_soon()
+        self._estimate_soon()
+
+    def _estimate(self) -> None:
+        """Have shares of false picks estimated, those first that are in sight."""
+        if self.isVisible():
+            first = self.table.indexAt(QPoint(1, 1)).row()
+            last = self.table.indexAt(QPoint(1, self.table.viewport().height() - 1)).row()
+            items = [self.table.topLevelItem(place) for place in range(self.table.topLevelItemCount())]
+            seen = items[max(0, first) : last + 1 if last >= 0 else None]
+            self._false.want(list(dict.fromkeys(item.text(0) for item in (*seen, *items))))
+
+    def _show(self) -> None:
+        begun = time.perf_counter()
+        self.show_numbers()
+        self._show_soon.setTimeout(max(_MS, round(1e3 * _SHARE * (time.perf_counter() - begun))))
 
     def show_numbers(self) -> None:
         """Show what is known now, while the window is seen."""
@@ -135,21 +169,26 @@ class CurateWindow(QWidget):
             return
         controller = self._controller
         self._ctf.read()
-        self._numbers = numbers_of(controller, self._counter.counts, self._counter.details, self._ctf.values)
-        others = set(self._items) != set(self._numbers)
-        if others or any(self._items[stem].differs(numbers) for stem, numbers in self._numbers.items()):
+        known = self._counter.counts, self._counter.details, self._ctf.values, self._false.shares
+        self._numbers = numbers_of(controller, *known)
+        others = self._items.keys() != self._numbers.keys()
+        changed = [stem for stem, numbers in self._numbers.items() if others or self._items[stem].differs(numbers)]
+        at_once = others or len(changed) > _FEW
+        if at_once:
             self.table.setSortingEnabled(False)
-            with signals_blocked(self.table):
-                if others:
-                    if self._spread is not None and not self._spread & set(self._numbers):
-                        self._set_spread(None)  # of another session
-                    self.table.clear()
-                    self._items = {stem: _Line(stem) for stem in self._numbers}
-                    self.table.addTopLevelItems(list(self._items.values()))
-                for stem, numbers in self._numbers.items():
-                    self._items[stem].show(numbers)
-            self.table.setSortingEnabled(True)
-        self._filter()
+        with signals_blocked(self.table):
+            if others:
+                if self._spread is not None and not self._spread & set(self._numbers):
+                    self._set_spread(None)  # of another session
+                self.table.clear()
+                self._items = {stem: _Line(stem) for stem in self._numbers}
+                self.table.addTopLevelItems(list(self._items.values()))
+            for stem in changed:
+                self._items[stem].show(self._numbers[stem])
+        if at_once:
+            self.table.setSortingEnabled(True)  # which sorts all
+        if changed or others:
+            self._filter()
 
     def _ask_star(self) -> None:
         file, _ = QFileDialog.getOpenFileName(self, "STAR file of micrographs", "", "STAR files (*.star)")
@@ -244,33 +283,30 @@ class _Line(QTreeWidgetItem):
 
     def __init__(self, stem: str) -> None:
         super().__init__([stem])
-        self._values: tuple[float, ...] = ()
+        self._shown: Numbers | None = None
         for column in range(2, 2 + len(COLUMNS)):
             self.setTextAlignment(column, Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
 
     def differs(self, numbers: Numbers) -> bool:
         """Return whether something else is known than what is shown."""
-        return repr(_sortable(numbers)) != repr(self._values)
+        return numbers != self._shown
 
     def show(self, numbers: Numbers) -> None:
         """Show what is known."""
-        if not self.differs(numbers):
-            return
-        self._values = _sortable(numbers)
+        self._shown = numbers
         self.setText(1, "" if numbers.kept else "rejected")
         self.setForeground(1, QColor(REJECTED))
         for column, (name, (_, digits)) in enumerate(COLUMNS.items(), 2):
             value = numbers.values[name]
-            self.setText(column, "" if math.isnan(value) else f"{value:.{digits}f}")
+            text = "" if math.isnan(value) else f"{value:.{digits}f}"
+            if text != self.text(column):
+                self.setText(column, text)
 
     def __lt__(self, other: QTreeWidgetItem) -> bool:
         column = self.treeWidget().sortColumn()
-        if column == 0 or not isinstance(other, _Line):
+        if column == 0 or not isinstance(other, _Line) or self._shown is None or other._shown is None:
             return self.text(0) < other.text(0)
-        mine, theirs = self._values[column], other._values[column]
+        if column == 1:
+            return self._shown.kept > other._shown.kept
+        mine, theirs = self._shown.values[_KEYS[column - 2]], other._shown.values[_KEYS[column - 2]]
         return (math.isnan(mine), mine) < (math.isnan(theirs), theirs)
-
-
-def _sortable(numbers: Numbers) -> tuple[float, ...]:
-    """Return what each column sorts by; the first one, of names, is not used."""
-    return (0.0, 0.0 if numbers.kept else 1.0, *(numbers.values[name] for name in COLUMNS))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from magicgui.widgets import Dialog
 
-from napari_gempick.io.names import free_path
+from napari_gempick.io.names import free_path, split_suffix
 from napari_gempick.io.stack import AS_IN_MICROGRAPHS, write_mrc
 from napari_gempick.model.errors import InputError
 from napari_gempick.widgets.forms.editors import edit
@@ -102,7 +102,7 @@ def projection_dialog(parent: QWidget, path: str) -> Dialog:
     return _dialog(
         parent,
         "Project a map",
-        edit(str, Path(path).name.split(".")[0].replace("=", "_"), name="name", label="Name of the view"),
+        edit(str, split_suffix(Path(path).name)[0].replace("=", "_"), name="name", label="Name of the view"),
         edit(str, "C1", name="symmetry", label="Symmetry", tip=tip),
         edit(float, 15.0, name="step", label="Angle step", **step),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_gempick.engine.templates.masks import parse_shape
+from napari_gempick.io.names import split_suffix
 from napari_gempick.model.declaration import declarations, names_with
 from napari_gempick.model.errors import GempickError
 from napari_gempick.model.settings import PickSettings
@@ -127,8 +129,8 @@ class TemplatesPanel(Panel):
 
     def _free_name(self, file: str) -> str:
         """Return side or top where the file's name contains it, else its stem."""
-        stem = Path(file).name.lstrip(".").split(".")[0]
-        words = stem.lower().replace("-", "_").split("_")
+        stem = split_suffix(Path(file).name.lstrip("."))[0]
+        words = re.split(r"[-_.]", stem.lower())
         name = next((word for word in ("side", "top", "front", "tilted") if word in words), stem.replace("=", "_"))
         taken = {view.name for view in self._controller.state.views}
         return name if name not in taken else stem if stem not in taken else f"{stem}_{len(taken) + 1}"

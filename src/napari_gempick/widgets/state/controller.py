@@ -31,6 +31,8 @@ from napari_gempick.widgets.state.state import History, State
 from napari_gempick.widgets.state.threads import Background, Mailbox
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from napari_gempick.widgets.state.result import Result
     from napari_gempick.widgets.state.threads import Post
 
@@ -51,8 +53,9 @@ class Controller(MicrographFiles):
     ----------
     unreadable : dict of str to str
         Why micrographs could not be read, by stem.
-    first_look : bool
-        There are results for the first time, and nobody has moved a threshold: it is to be chosen from the scores.
+    first_look : mapping of str to float, or None
+        There are results for the first time, or of another score: thresholds are to be chosen from the scores, unless
+        these have been moved.
     """
 
     current_changed = Signal()
@@ -70,7 +73,7 @@ class Controller(MicrographFiles):
         self.results: dict[str, Result] = {}
         self.boards = CandidateCache(self.masks)
         self.unreadable: dict[str, str] = {}
-        self.first_look = False
+        self.first_look: Mapping[str, float] | None = None
         self.map_view = ""
         self._generation = 0
         self._noted: set[str] = set()
@@ -89,6 +92,9 @@ class Controller(MicrographFiles):
             self.current = stems.index(stem) if stem in stems else min(self.current or 0, len(stems) - 1)
             self.current = None if self.current < 0 else self.current
             self.unreadable = {stem: why for stem, why in self.unreadable.items() if stem in stems}
+        if state.score != before.score:
+            known = state.score in before.aside or state.tune.fdr is not None
+            self.first_look = None if known else state.tune.thresholds
         self._want_masks()
         self.state_changed.emit(state, before)
         moved = state.files != before.files and (self.loaded is None or self.stem != self.loaded.stem)
@@ -261,7 +267,7 @@ class Controller(MicrographFiles):
             for sentence in self.masks.carry(before, path, [file.output_stem for file in self.state.files]):
                 self.said.emit(sentence, "error")
         self._want_masks()
-        left, self.results, self._beside, self.first_look = self.results, {}, None, False
+        left, self.results, self._beside, self.first_look = self.results, {}, None, None
         self.folder_changed.emit()
         for stem in left:
             self.results_changed.emit(stem)
@@ -299,7 +305,7 @@ class Controller(MicrographFiles):
         self._want_masks()
         self._beside = state.files[0].path.parent if state.files else None
         changed = dict.fromkeys([*self.results, *results])
-        self.results, self.first_look = results, False
+        self.results, self.first_look = results, None
         stems = [file.output_stem for file in state.files]
         self.current = stems.index(current) if current in stems else (0 if stems else None)
         self.folder_changed.emit()
@@ -312,7 +318,8 @@ class Controller(MicrographFiles):
     def set_result(self, stem: str, result: Result) -> None:
         """Take what a search found; the current micrograph is shown anew."""
         self.results[stem] = result
-        self.first_look = self.first_look or not (result.error or self.state.tune.thresholds or self.state.tune.fdr)
+        if self.first_look is None and not (result.error or self.state.tune.thresholds or self.state.tune.fdr):
+            self.first_look = {}
         self.results_changed.emit(stem)
         if stem == self.stem:
             self.reload()

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from psygnal import Signal
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
 
     from napari_gempick.io.listing import MicrographFile
     from napari_gempick.widgets.state.controller import Controller
-    from napari_gempick.widgets.state.state import Tune
 
 COLUMNS = {
     "picks": ("Picks", 0),
@@ -49,11 +49,30 @@ class Numbers:
     values: Mapping[str, float]
 
 
+class Details(NamedTuple):
+    """What else is known of the picks of a micrograph.
+
+    Attributes
+    ----------
+    mean : float
+        Score of those that were found; NaN without any.
+    excluded : float
+        Share of the area where none may lie, 0 to 1; NaN before a search.
+    by_view : tuple of int
+        How many were found of each view of the search.
+    """
+
+    mean: float = math.nan
+    excluded: float = math.nan
+    by_view: tuple[int, ...] = ()
+
+
 def numbers_of(
     controller: Controller,
     counts: Mapping[str, int],
-    details: Mapping[str, tuple[float, float]],
+    details: Mapping[str, Details],
     ctf: Mapping[str, tuple[float, float]],
+    shares: Mapping[str, float] = MappingProxyType({}),
 ) -> dict[str, Numbers]:
     """Return a line for each micrograph of the list, by its stem.
 
@@ -64,43 +83,31 @@ def numbers_of(
         Of the PickCounter.
     ctf : mapping
         Defocus and fit, of `read_ctf_values`.
+    shares : mapping
+        Of FalseShares.
     """
     found = {}
     for file in controller.state.files:
         stem = file.output_stem
         result = controller.results.get(stem)
         row = {} if result is None or result.error else result.row
-        mean, excluded = details.get(stem, (math.nan, math.nan))
+        mean, excluded = details[stem][:2] if stem in details else (math.nan, math.nan)
         defocus, fit = ctf.get(stem, (math.nan, math.nan))
         values = {
             "picks": float(counts.get(stem, math.nan)),
             "mean": mean,
             "best": float(row.get("best_score") or math.nan),
-            "false": 100 * _false(row) if _same_thresholds(row, controller.state.tune_of(stem)) else math.nan,
+            "false": _percent(shares.get(stem, math.nan)),
             "defocus": defocus,
             "fit": fit,
-            "excluded": 100 * excluded,
+            "excluded": _percent(excluded),
         }
         found[stem] = Numbers(stem not in controller.state.rejected, values)
     return found
 
 
-def _same_thresholds(row: Mapping[str, Any], tune: Tune) -> bool:
-    """Return whether the thresholds are still those that a search estimated its false picks at."""
-    known = row.get("thresholds") or {}
-    return all(
-        value is None or math.isclose(value, tune.threshold(view), abs_tol=1e-4) for view, value in known.items()
-    )
-
-
-def _false(row: Mapping[str, object]) -> float:
-    """Return the share of false picks that the search estimated, over all views; NaN where it did not."""
-    rates, picks = row.get("estimated_fdr"), row.get("picks_per_view")
-    if not isinstance(rates, dict) or not isinstance(picks, dict):
-        return math.nan
-    known = [(float(rate), int(picks.get(view, 0))) for view, rate in rates.items() if rate is not None]
-    total = sum(count for _, count in known)
-    return sum(rate * count for rate, count in known) / total if total else math.nan
+def _percent(share: float) -> float:
+    return math.nan if math.isnan(share) else 100 * share  # one NaN: lines that say the same are equal
 
 
 def read_ctf_values(star: Path, files: Sequence[MicrographFile]) -> dict[str, tuple[float, float]]:

@@ -141,7 +141,12 @@ class Decisions:
         state = replace(self.state, views=views)
         if new != name:
             overrides = {stem: _with_threshold_of(tune, name, new) for stem, tune in state.overrides.items()}
-            state = replace(state, tune=_with_threshold_of(state.tune, name, new), overrides=overrides)
+            aside = {
+                score: {stem: _also_as(new, name, known) for stem, known in thresholds.items()}
+                for score, thresholds in state.aside.items()
+            }
+            tune = _with_threshold_of(state.tune, name, new)
+            state = replace(state, tune=tune, overrides=overrides, aside=aside)
         self.do(f"change templates {name}", state)
 
     def remove_view(self, name: str) -> None:
@@ -170,13 +175,15 @@ class Decisions:
         values = {key: old for key, old in self.state.values.items() if key != name}
         if value is not None:
             values[name] = value
-        self.do(f"change {name.replace('_', ' ')}", replace(self.state, values=values), gesture=f"value {name}")
+        state = self.state.with_values(values)
+        gesture = f"value {name}" if state.score == self.state.score else None  # each score brings its thresholds
+        self.do(f"change {name.replace('_', ' ')}", state, gesture)
 
     def set_teach(self, teach: bool) -> None:
         """Let corrections teach the score, which is learned then, or the decoys only."""
         values = {**self.state.values, "score": LEARNED} if teach else self.state.values
         words = "learn from corrections" if teach else "learn from decoys only"
-        self.do(words, replace(self.state, teach=teach, values=values))
+        self.do(words, replace(self.state.with_values(values), teach=teach))
 
     # picks
 
@@ -213,6 +220,10 @@ class Decisions:
             self.amend(state)
         else:
             self.do("choose the thresholds", state, None if fdr is None else "rate of false picks")
+
+    def set_first_thresholds(self, values: Mapping[str, float]) -> None:
+        """Begin with these thresholds on all micrographs that have none of this score yet, as part of the last step."""
+        self.amend(self.state.with_first_thresholds(values))
 
     def set_tune(self, gesture: str | None = None, **changes: Any) -> None:
         """Change minimum distance, border, upper threshold, number of picks, or local limits."""
@@ -337,6 +348,8 @@ class Decisions:
 
 def _with_threshold_of(tune: Tune, known: str, new: str) -> Tune:
     """Return what tunes with the threshold of a view for another one too."""
-    if known not in tune.thresholds:
-        return tune
-    return replace(tune, thresholds={**tune.thresholds, new: tune.thresholds[known]})
+    return replace(tune, thresholds=_also_as(new, known, tune.thresholds))
+
+
+def _also_as(new: str, known: str, thresholds: Mapping[str, float]) -> Mapping[str, float]:
+    return {**thresholds, new: thresholds[known]} if known in thresholds else thresholds

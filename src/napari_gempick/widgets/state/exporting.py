@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from napari_gempick.engine.picking.false_rate import FalseRate
     from napari_gempick.engine.picking.run_evidence import Scores
     from napari_gempick.io.listing import MicrographFile
     from napari_gempick.model.picks import Picks
@@ -109,21 +110,23 @@ def shared_settings(controller: Controller, **more: Any) -> PickSettings:
 
 
 class Judge:
-    """Estimates how probably picks are false, with the evidence of all searched micrographs."""
+    """Estimates how probably picks are false, with the evidence of all micrographs searched for the same views."""
 
     def __init__(self, state: State, results: Mapping[str, Result], folder: Path, boards: CandidateCache) -> None:
-        found: dict[str, Scores] = {}
+        found: dict[tuple[str, ...], dict[str, Scores]] = {}
         for file in searched(state, results):
             try:
                 board = boards.get(file, state, folder, results)
             except InputError:  # reported for those whose picks are wanted
                 continue
             scores = None if board is None else board.scores(state.tune_of(file.output_stem))
-            if scores is not None:
-                found[file.output_stem] = scores
-        self._stems = list(found)
-        self._evidence = RunEvidence(list(found.values()))
+            if scores is not None and board is not None:
+                found.setdefault(board.candidates.view_names, {})[file.output_stem] = scores
+        self._rates: dict[str, list[FalseRate]] = {}
+        for parts in found.values():
+            evidence = RunEvidence(list(parts.values()))
+            self._rates |= {stem: evidence.rates(number) for number, stem in enumerate(parts)}
 
     def of(self, stem: str, picks: Picks) -> NDArray[np.float32]:
         """Return the probability that each pick of a micrograph is false, (n,) float32; NaN without a score."""
-        return probability_false(picks, self._evidence.rates(self._stems.index(stem)))
+        return probability_false(picks, self._rates[stem])

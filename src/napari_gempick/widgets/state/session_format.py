@@ -118,6 +118,12 @@ def _setting(name: str) -> TypeAdapter[Any]:
     return TypeAdapter(_typed(name), config=ConfigDict(strict=True, allow_inf_nan=False))
 
 
+def _with_all(thresholds: dict[str, dict[str, float]]) -> dict[str, dict[str, float]]:
+    if "" not in thresholds:
+        raise ValueError("the thresholds of all micrographs are missing")
+    return thresholds
+
+
 class _State(_Plain):
     files: tuple[_File, ...]
     views: tuple[_View, ...]
@@ -127,6 +133,7 @@ class _State(_Plain):
     edits: dict[str, _Edits]
     rejected: tuple[str, ...] = ()
     teach: bool = False
+    aside: dict[str, Annotated[dict[str, dict[str, _Score]], AfterValidator(_with_all)]] = {}
 
     @model_validator(mode="after")
     def _names_differ(self) -> _State:

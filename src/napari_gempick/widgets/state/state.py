@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from napari_gempick.widgets.state.masks import Mask
 
 DEFAULT_THRESHOLD = PickSettings().thresholds.of(("all",))[0] or 0.4
+_DEFAULT_SCORE = PickSettings().score
 
 
 @dataclass(frozen=True)
@@ -99,6 +100,8 @@ class State:
         Micrographs, by what the names of their results begin with, that are left out of searches, export and jobs.
     teach : bool
         Corrections teach the learned score.
+    aside : mapping
+        Thresholds of the score that is not in use: by score, then by stem ("" for all), then by view.
     masks : mapping of str to Mask
         Excluded areas that were edited since the session was opened, by stem; they are kept as files.
     """
@@ -111,12 +114,45 @@ class State:
     edits: Mapping[str, Edits] = field(default_factory=dict)
     rejected: frozenset[str] = frozenset()
     teach: bool = False
+    aside: Mapping[str, Mapping[str, Mapping[str, float]]] = field(default_factory=dict)
     masks: Mapping[str, Mask] = field(default_factory=dict)
+
+    @property
+    def score(self) -> str:
+        """The score that chooses picks."""
+        return str(self.values.get("score") or _DEFAULT_SCORE)
+
+    def with_values(self, values: Mapping[str, Any]) -> State:
+        """Return the state with other settings of the search; another score brings the thresholds that it had.
+
+        A score that had none keeps those of the other one until they are chosen, with `with_first_thresholds`.
+        """
+        made = replace(self, values=values)
+        if made.score == self.score:
+            return made
+        tunes = {"": self.tune, **self.overrides}
+        aside = {**self.aside, self.score: {stem: tune.thresholds for stem, tune in tunes.items()}}
+        own = aside.pop(made.score, None)
+        made = replace(made, aside=aside)
+        if own is None:
+            return made
+        overrides = {stem: replace(tune, thresholds=own.get(stem, own[""])) for stem, tune in self.overrides.items()}
+        return replace(made, tune=replace(self.tune, thresholds=own[""]), overrides=overrides)
+
+    def with_first_thresholds(self, thresholds: Mapping[str, float]) -> State:
+        """Return the state with thresholds for all micrographs, also for those that have others of another score."""
+        overrides = {
+            stem: replace(tune, thresholds={**tune.thresholds, **thresholds})
+            if any(known.get(stem) == tune.thresholds for known in self.aside.values())
+            else tune
+            for stem, tune in self.overrides.items()
+        }
+        return replace(self.with_tune(None, thresholds={**self.tune.thresholds, **thresholds}), overrides=overrides)
 
     @property
     def lesson(self) -> tuple[Any, ...] | None:
         """What a learned score follows from, beside the candidates; None where the NCC chooses."""
-        if self.values.get("score") != LEARNED:
+        if self.score != LEARNED:
             return None
         values = tuple(self.values.get(name) for name in ("diameter", "exclude", "exclude_edited"))
         return self.tune.limits(), values, self.masks, self.edits if self.teach else None
@@ -209,6 +245,7 @@ def from_plain(plain: Mapping[str, Any]) -> State:
         },
         rejected=frozenset(plain["rejected"]),
         teach=plain["teach"],
+        aside=plain["aside"],
     )
 
 

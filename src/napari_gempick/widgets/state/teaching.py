@@ -65,7 +65,8 @@ class Teacher:
             if self.learned is None or key != self._key:
                 diameter = results[files[0].output_stem].diameter
                 labels = labels_of(state.edits) if state.teach else None
-                self.learned = learn(Results(folder, state.settings(), diameter), files, candidates_of, labels)
+                settings = state.settings(threshold=["0.4"])  # they count for nothing, and views may have new names
+                self.learned = learn(Results(folder, settings, diameter), files, candidates_of, labels)
                 self._key = key
             return self.learned
 
