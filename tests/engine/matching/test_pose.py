@@ -10,7 +10,7 @@ from napari_gempick.engine.matching.pipeline import search_all
 from napari_gempick.engine.matching.pose import PARTS, REACH, PoseRefiner
 from napari_gempick.engine.matching.search import Search
 from napari_gempick.engine.matching.workers import DevicePool, run_search
-from napari_gempick.engine.picking.peaks import find_peaks
+from napari_gempick.engine.picking.peaks import APART, _lowest, find_peaks
 from napari_gempick.engine.preprocess.prepare import prepare
 from napari_gempick.inputs.bank_maker import BankMaker
 from napari_gempick.inputs.sources import source_of
@@ -120,12 +120,13 @@ def test_whatever_is_searched_poses_stay_beside_what_was_found(scene, more, peri
     searched, _ = find_peaks(found.scores, None, 0.1)
     some, ratio = found.candidates, float(found.scores.grid.ratio)
     refined = np.isfinite(some.refined_score)
-    decoys = found.decoys
-    least = np.array([np.quantile(decoys.score[decoys.view == view], 0.75) for view in (0, 1)])
-    np.testing.assert_array_equal(
-        refined, some.score >= least[some.view], err_msg="above most decoys, whatever is asked"
-    )
-    assert 0 < refined.sum() < len(refined)
+    least = np.array([_lowest(some, found.decoys, view) for view in (0, 1)])
+    high = some.score >= least[some.view]
+    assert 0 < refined.sum() < len(refined) and not (refined & ~high).any()
+    near = APART * found.diameter / found.scores.grid.map_pixel_size
+    for one in np.flatnonzero(high & ~refined):
+        apart = np.hypot(some.map_y[:one] - some.map_y[one], some.map_x[:one] - some.map_x[one])
+        assert apart[refined[:one]].min() < near, "a better one is refined in its place"
     for field in ("score", "map_x", "map_y", "k", "view", "section"):
         np.testing.assert_array_equal(getattr(some, field), getattr(searched, field))
     for field in ("x", "y", "psi"):

@@ -204,9 +204,9 @@ def scored(scores, view=0):
 def test_poses_are_refined_where_a_threshold_can_lie():
     noise = np.linspace(0.5, 0.1, 1000)
     assert _lowest(scored(noise - 1e-6), scored(noise), 0) == noise[19], "of noise, the best 20"
-    many = scored(np.concatenate([np.full(150, 0.6), noise]))
-    assert _lowest(many, scored(noise), 0) == noise[449], "as long as three quarters of the candidates may be false"
-    assert _lowest(many, scored(noise), 1) == noise[449], "of all views where one has few decoys"
+    many = scored(np.concatenate([np.full(20, 0.6), noise]))
+    assert _lowest(many, scored(noise), 0) == noise[179], "as long as there are nine decoys for ten candidates"
+    assert _lowest(many, scored(noise), 1) == noise[179], "of all views where one has few decoys"
     assert _lowest(many, scored(noise[:8]), 0) == noise[7]
     assert _lowest(scored(noise[:1]), scored(noise[:8]), 0) == noise[1], "a quarter of eight"
     assert _lowest(many, scored(noise[:8], 1), 1) == noise[1]

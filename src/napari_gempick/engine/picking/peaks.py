@@ -271,7 +271,7 @@ def _sums_from_corner(values: NDArray[np.floating]) -> NDArray[np.float64]:
 
 BEST_DECOYS, BEST_SHARE = 20, 0.25
 """Poses are refined down to the score that so many decoys of a view reach, or this share of them if it is less."""
-MOST_FALSE = 0.75
+MOST_FALSE = 0.9
 """And further down, as long as there are no more decoys than this share of the candidates."""
 APART = 0.25
 """Diameters from a better candidate below which a pose is not refined: no two picks are so near."""
