@@ -45,11 +45,11 @@ def test_what_is_true_at_a_high_threshold_is_true_at_a_low_one():
     rate = false_rate(np.concatenate([true, false]), noise(rng, 200))
     for threshold in (0.5, 0.25, 0.2, 0.12):
         wrong = (false >= threshold).sum()
-        assert rate.share_at(threshold) == pytest.approx(wrong / (20 + wrong), abs=0.08)
-        assert rate.share_at(threshold) <= rate.at(threshold)
-    assert rate.at(0.12) == 1 and rate.share_at(0.99) == 0
+        assert rate.at(threshold) == pytest.approx(wrong / (20 + wrong), abs=0.08)
+    assert rate.rate[rate.count(0.12) - 1] == 1 and rate.at(0.99) == 0
+    assert (rate.shares <= rate.rate).all()
     without = false_rate(false, noise(rng, 100))
-    assert without.share_at(0.12) == pytest.approx(without.at(0.12), abs=0.05), "noise stays noise"
+    assert without.at(0.12) == pytest.approx(without.rate[without.count(0.12) - 1], abs=0.05), "noise stays noise"
 
 
 def test_noise_alone_is_not_picked():
@@ -159,7 +159,8 @@ def test_particles_and_rates_of_known_counts():
     assert rate.particles == pytest.approx(20, abs=0.01), "nothing is taken off where no decoy is near"
     threshold = rate.best_threshold()
     assert 0.53 < threshold <= 0.7 and rate.count(threshold) == 20
-    assert rate.at(0.5) == 1 and rate.at(0.95) == 0 and rate.threshold_for(0.2) == pytest.approx(0.7)
+    assert rate.rate[20] == 1 and rate.at(0.5) == pytest.approx(1 / 21, abs=1e-3) and rate.at(0.95) == 0
+    assert rate.threshold_for(0.2) == pytest.approx(0.7)
     assert rate.reaching[GRID <= 0.7 - 1e-9][0] == pytest.approx(rate.particles, abs=0.01) and rate.reaching[0] == 0
 
 

@@ -215,9 +215,9 @@ class FalseRate:
         return int(np.searchsorted(-self.scores, -threshold, side="right"))
 
     def at(self, threshold: float) -> float:
-        """Return the estimated rate of the picks that reach a threshold; 0 without picks."""
+        """Return the estimated share of false picks, as `shares`, of those that reach a threshold; 0 without picks."""
         n = self.count(threshold)
-        return float(self.rate[n - 1]) if n else 0.0
+        return float(self.shares[n - 1]) if n else 0.0
 
     @cached_property
     def shares(self) -> Floats:
@@ -228,11 +228,6 @@ class FalseRate:
         numbers, false = np.arange(1, len(self.scores) + 1), self.expected
         surely = np.maximum.accumulate(np.maximum(0.0, numbers - false - np.sqrt(2 * false)))
         return np.minimum(self.rate, 1 - surely / numbers)
-
-    def share_at(self, threshold: float) -> float:
-        """Return the share of false picks, as `shares`, of those that reach a threshold; 0 without picks."""
-        n = self.count(threshold)
-        return float(self.shares[n - 1]) if n else 0.0
 
     @property
     def found(self) -> bool:

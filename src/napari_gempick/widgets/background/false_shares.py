@@ -42,7 +42,7 @@ class _Curve:
     def of(cls, rate: FalseRate) -> _Curve:
         return cls(-rate.scores.astype(np.float32), rate.shares.astype(np.float32))
 
-    def share_at(self, threshold: float) -> float:
+    def at(self, threshold: float) -> float:
         """Return the share of false ones among the picks that reach a threshold; 0 without picks."""
         n = int(np.searchsorted(self.negative, -np.float32(threshold), side="right"))
         return float(self.share[n - 1]) if n else 0.0

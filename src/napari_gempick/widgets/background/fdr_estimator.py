@@ -208,7 +208,7 @@ class FdrEstimator:
 
 
 class _Rate(Protocol):
-    def share_at(self, threshold: float) -> float: ...
+    def at(self, threshold: float) -> float: ...
 
 
 def share_of(rates: Sequence[_Rate], thresholds: Sequence[float], counts: Sequence[int]) -> float | None:
@@ -220,7 +220,7 @@ def share_of(rates: Sequence[_Rate], thresholds: Sequence[float], counts: Sequen
         Of each view; `counts` are numbers of picks.
     """
     total = sum(counts)
-    false = sum(rate.share_at(lowest) * n for rate, lowest, n in zip(rates, thresholds, counts, strict=True) if n)
+    false = sum(rate.at(lowest) * n for rate, lowest, n in zip(rates, thresholds, counts, strict=True) if n)
     return false / total if total else None
 
 
