@@ -38,7 +38,7 @@ def main() -> None:
     source = klh()
     work = Path(tempfile.gettempdir()) / "klh"  # its name is seen in the pictures
     if work.exists():
-        sys.exit(f"{work} exists already; remove it first.")
+        sys.exit(f"{work} already exists; remove it first.")
     os.environ["XDG_CONFIG_HOME"] = str(work / "config")  # what the window remembers is the reader's own
     try:
         shutil.copytree(source, work)

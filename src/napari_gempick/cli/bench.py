@@ -197,6 +197,7 @@ def _print_pipeline(found: dict[str, Any]) -> None:
         ("stages", ", ".join(f"{name} {seconds:.2f} s" for name, seconds in stages.items())),
         ("devices", found["limited_by"]),
         ("cores", f"{found['cores_used']:.2f} in use"),
+        ("last step", f"{found['last_step_seconds']:.3f} s for each micrograph, after the last search"),
         ("candidates", f"{found['candidates']:.0f} for a micrograph"),
         ("peak memory", f"{found['peak_memory_mib']:.0f} MiB"),
     ]  # fmt: skip

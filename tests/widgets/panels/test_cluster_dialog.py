@@ -109,7 +109,7 @@ def test_what_is_wrong_is_said_in_the_dialog_and_a_sites_own_folder(dialog, qtbo
     type_into(qtbot, dialog.fields["walltime"].native, "2-00:00:00")
     qtbot.waitUntil(lambda: dialog.submit.isEnabled())
     dialog.folder.setText(str(tmp_path))
-    qtbot.waitUntil(lambda: "exists already" in dialog.problem.text())
+    qtbot.waitUntil(lambda: "already exists" in dialog.problem.text())
     lane = tmp_path / "lane"
     lane.mkdir()
     info = {"name": "lane", "qsub_cmd_tpl": "qsub {{ script_path_abs }}", "qdel_cmd_tpl": "qdel {{ cluster_job_id }}"}

@@ -69,7 +69,7 @@ def template_stack(
     Raises
     ------
     GempickError
-        The map or the symmetry cannot be used, or a file exists already.
+        The map or the symmetry cannot be used, or a file already exists.
     """
     options = {"symmetry": symmetry, "angle_step": angle_step, "template_pixel_size": pixel_size or None}
     if output is not None:

@@ -257,7 +257,7 @@ class ClusterDialog(QDialog):
             script, remarks = preview_script(settings, Path(self.folder.text()), cluster, memory)
             self.script.setPlainText(script)
             if Path(self.folder.text()).exists():
-                problem = "The job folder exists already; name a new one."
+                problem = "The job folder already exists; name a new one."
             elif self.cluster_root.text() and not self.root.text():
                 problem = "Name the folder of the micrographs here, too."
         except GempickError as error:

@@ -151,7 +151,7 @@ class ParticlesPanel(Fold):
         controller.background.do(collect, start, give_up)
 
     def _agreed(self, output: Path) -> bool:
-        return agreed(self, "Replace files?", f"{output} exists already. Replace it?")
+        return agreed(self, "Replace files?", f"{output} already exists. Replace it?")
 
     def _done(self, report: dict[str, Any]) -> None:
         left = [

@@ -11,6 +11,7 @@ from magicgui.widgets import Dialog
 from napari_gempick.io.names import free_path, split_suffix
 from napari_gempick.io.stack import AS_IN_MICROGRAPHS, write_mrc
 from napari_gempick.model.errors import InputError
+from napari_gempick.model.geometry import box_over_diameter
 from napari_gempick.widgets.forms.editors import edit
 from napari_gempick.widgets.state.look import counted
 from napari_gempick.workflows.average import average
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from napari_gempick.widgets.state.controller import Controller
 
 
-BOX_OVER_DIAMETER = 1.5
 WIDTH = 360
 
 
@@ -65,7 +65,7 @@ def average_picks(controller: Controller, name: str, diameter: float, *, only_by
         picks = loaded.board.result(controller.choice)
         places = list(zip(picks.x.tolist(), picks.y.tolist(), strict=True))
     image, pixel_size = loaded.image, loaded.pixel_size
-    box = 2 * round(BOX_OVER_DIAMETER * diameter / pixel_size / 2)
+    box = box_over_diameter(diameter, pixel_size)
     output = free_path(folder, name, ".mrc")
 
     def work() -> int:
