@@ -9,7 +9,6 @@ import contextlib
 import functools
 import json
 import logging
-import math
 import os
 import re
 import signal
@@ -21,10 +20,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from napari_gempick.cli.lengths import LengthType, given
 from napari_gempick.model.declaration import declarations
 from napari_gempick.model.errors import Cancelled, GempickError, SettingsError
 from napari_gempick.model.settings import PickSettings
-from napari_gempick.model.values import Length, Named
+from napari_gempick.model.values import Named
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -176,30 +176,6 @@ no_shifts_option = click.option(
 )
 
 
-class LengthType(click.ParamType):  # type: ignore[type-arg]
-    """A length in one unit, or with its own: px or Å.
-
-    Less than `least` is refused, and this itself if `open`. With `whole`, whole numbers are int.
-    """
-
-    name = "length"
-
-    def __init__(self, unit: str, least: float = -math.inf, *, open: bool = False, whole: bool = False) -> None:
-        self._unit, self._least, self._open, self._whole = unit, least, open, whole
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Length:
-        """See click.ParamType."""
-        try:
-            length = value if isinstance(value, Length) else Length.read(str(value), self._unit)
-        except ValueError as error:
-            self.fail(f"{error}.", param, ctx)
-        if length.value < self._least or (self._open and length.value == self._least):
-            how = "more than" if self._open else "at least"
-            self.fail(f"{value} is too small; give {how} {self._least:g}.", param, ctx)
-        whole = self._whole and length.value.is_integer()
-        return length._replace(value=int(length.value)) if whole else length
-
-
 class SettingOption(click.Option):
     """The option of a setting; `declared` is what the setting declares about itself."""
 
@@ -242,23 +218,16 @@ def settings_options(
     return decorate
 
 
-def given(values: dict[str, Any], pixel_size: float | None = None) -> dict[str, Any]:
-    """Return the settings that were given on the command line, lengths in their own unit.
-
-    Raises
-    ------
-    SettingsError
-        A length has the other unit, and there is neither a `pixel_size` (Å) nor a setting of this name.
-    """
-    size = values.get("pixel_size") or pixel_size
-    there = {name: value for name, value in values.items() if value is not None and value != ()}
-    return {name: value.used(size) if isinstance(value, Length) else value for name, value in there.items()}
-
-
 def run_settings(
-    options: dict[str, Any], config: Path | None, *, overwrite: bool, resume: bool, pooled: bool
+    options: dict[str, Any],
+    config: Path | None,
+    *,
+    overwrite: bool,
+    resume: bool,
+    pooled: bool,
+    pixel_size: Callable[[], float] | None = None,
 ) -> PickSettings:
-    """Return the settings of a run, from its options and the file of --config.
+    """Return the settings of a run, from its options and the file of --config; `pixel_size` is of the micrographs.
 
     Raises
     ------
@@ -270,7 +239,8 @@ def run_settings(
 
     if overwrite and resume:
         raise SettingsError("--overwrite and --resume cannot be combined; give only one.")
-    settings = merged(make_settings, read_settings, config, given(options))
+    in_file = None if config is None else read_settings(config).get("pixel_size")
+    settings = merged(make_settings, read_settings, config, given(options, in_file or pixel_size))
     if settings.ctf is not None and options["contrast"] is not None:
         raise SettingsError("The CTF gives the sign of the templates; omit --contrast, or --ctf.")
     if pooled and None not in settings.thresholds.all:

@@ -13,7 +13,6 @@ from napari_gempick.cli.common import (
     EXIT_SOME_FAILED,
     VariadicCommand,
     command_errors,
-    given,
     json_option,
     no_shifts_option,
     parse_format,
@@ -22,6 +21,7 @@ from napari_gempick.cli.common import (
     say,
     settings_options,
 )
+from napari_gempick.cli.lengths import given
 from napari_gempick.io.formats import FORMATS
 from napari_gempick.model.errors import ProofError
 from napari_gempick.model.values import counted

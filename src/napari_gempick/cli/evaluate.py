@@ -11,7 +11,6 @@ import click
 
 from napari_gempick.cli.common import (
     EXIT_SOME_FAILED,
-    LengthType,
     command_errors,
     json_option,
     parse_format,
@@ -19,6 +18,7 @@ from napari_gempick.cli.common import (
     print_json,
     say,
 )
+from napari_gempick.cli.lengths import LengthType
 from napari_gempick.evaluation import compare, metrics
 from napari_gempick.evaluation.evaluate import (
     OUTPUTS,

@@ -11,12 +11,12 @@ from napari_gempick.cli.common import (
     ProgressPrinter,
     VariadicCommand,
     command_errors,
-    given,
     json_option,
     print_json,
     say,
     settings_options,
 )
+from napari_gempick.cli.lengths import given
 from napari_gempick.model.declaration import names_with
 from napari_gempick.model.settings import TEMPLATE_SETTINGS, PickSettings
 
