@@ -143,3 +143,5 @@ def test_pick_with_pool_is_pick_and_retune(data, gempick, basic, contents):
     assert contents(data / "one", kinds) == contents(data / "two", kinds)
     refused = gempick("pick", "grid1", *basic, "--pool", "-o", "three", check=2)
     assert "--threshold auto" in refused.stderr and not (data / "three").exists()
+    refused = gempick("retune", "two", "--threshold", "0.6", "--pool", check=2)
+    assert "--threshold auto" in refused.stderr and contents(data / "one", kinds) == contents(data / "two", kinds)

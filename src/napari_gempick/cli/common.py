@@ -10,7 +10,6 @@ import functools
 import json
 import logging
 import os
-import re
 import signal
 import sys
 import threading
@@ -61,7 +60,7 @@ def command_errors(function: Callable[..., Any]) -> Callable[..., Any]:
     def wrapped(*args: Any, verbose: bool, debug: bool, **kwargs: Any) -> None:
         logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # damaged files get our own sentence
         try:
-            with _printed(verbose):
+            with _printed(verbose), _tracebacks(debug):
                 status = function(*args, **kwargs)
         except Cancelled as error:
             say(error.sentence)
@@ -88,6 +87,24 @@ def _printed(verbose: bool) -> Iterator[None]:
     handler.addFilter(lambda record: not hasattr(record, "told"))  # sentences for the user are printed anyway
     with listening(handler):
         yield
+
+
+@contextlib.contextmanager
+def _tracebacks(debug: bool) -> Iterator[None]:
+    """Print the tracebacks of micrographs that fail during a block, where that is asked for."""
+    if not debug:
+        yield
+        return
+    log, handler = logging.getLogger("napari_gempick"), logging.StreamHandler()
+    handler.addFilter(lambda record: record.exc_info is not None)
+    level = log.level
+    log.setLevel(logging.DEBUG)
+    log.addHandler(handler)
+    try:
+        yield
+    finally:
+        log.removeHandler(handler)
+        log.setLevel(level)
 
 
 def exit_status(run: dict[str, Any]) -> int:
@@ -236,6 +253,7 @@ def run_settings(
     """
     from napari_gempick.model.settings import make_settings
     from napari_gempick.results.run_file import merged, read_settings
+    from napari_gempick.results.thresholds import refuse_pooling
 
     if overwrite and resume:
         raise SettingsError("--overwrite and --resume cannot be combined; give only one.")
@@ -243,19 +261,9 @@ def run_settings(
     settings = merged(make_settings, read_settings, config, given(options, in_file or pixel_size))
     if settings.ctf is not None and options["contrast"] is not None:
         raise SettingsError("The CTF gives the sign of the templates; omit --contrast, or --ctf.")
-    if pooled and None not in settings.thresholds.all:
-        raise SettingsError("--pool chooses automatic thresholds; give --threshold auto, or leave it out.")
+    if pooled:
+        refuse_pooling(settings)
     return settings
-
-
-def parse_shape(context: click.Context, option: click.Parameter, value: str | None) -> tuple[int, int] | None:
-    """Read NY,NX."""
-    if value is None:
-        return None
-    found = re.fullmatch(r"([1-9]\d*),([1-9]\d*)", value)
-    if found is None:
-        raise click.BadParameter(f"{value!r} is not NY,NX, rows and columns, such as 4096,5760.", context, option)
-    return int(found[1]), int(found[2])
 
 
 def parse_format(context: click.Context, option: click.Parameter, value: str | None) -> Format | None:

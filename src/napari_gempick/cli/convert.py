@@ -16,12 +16,11 @@ from napari_gempick.cli.common import (
     json_option,
     no_shifts_option,
     parse_format,
-    parse_shape,
     print_json,
     say,
     settings_options,
 )
-from napari_gempick.cli.lengths import given
+from napari_gempick.cli.lengths import given, parse_shape
 from napari_gempick.io.formats import FORMATS
 from napari_gempick.model.errors import ProofError
 from napari_gempick.model.values import counted

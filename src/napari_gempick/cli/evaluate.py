@@ -14,11 +14,10 @@ from napari_gempick.cli.common import (
     command_errors,
     json_option,
     parse_format,
-    parse_shape,
     print_json,
     say,
 )
-from napari_gempick.cli.lengths import LengthType
+from napari_gempick.cli.lengths import LengthType, parse_shape
 from napari_gempick.evaluation import compare, metrics
 from napari_gempick.evaluation.evaluate import (
     OUTPUTS,

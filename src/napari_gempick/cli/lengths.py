@@ -93,6 +93,16 @@ def shapes_in_angstrom(texts: Sequence[str], pixel_size: float) -> list[str]:
     return [_Converter(pixel_size).shape(text) for text in texts]
 
 
+def parse_shape(context: click.Context, option: click.Parameter, value: str | None) -> tuple[int, int] | None:
+    """Read NY,NX."""
+    if value is None:
+        return None
+    found = re.fullmatch(r"([1-9]\d*),([1-9]\d*)", value)
+    if found is None:
+        raise click.BadParameter(f"{value!r} is not NY,NX, rows and columns, such as 4096,5760.", context, option)
+    return int(found[1]), int(found[2])
+
+
 def micrographs_pixel_size(micrographs: Sequence[str | Path], skip: Sequence[str | Path] = ()) -> Callable[[], float]:
     """Return what looks up the pixel size (Å) of micrographs, in their list or headers; it must be the same for all."""
 
