@@ -195,7 +195,7 @@ def test_a_bad_micrograph_is_one_sentence_and_the_others_are_done(data, gempick,
 def test_replaced_pixels_are_said(data, gempick, basic):
     path = spoilt(data, "nan")
     done = gempick("pick", path, *basic, "--bad-pixels", "replace", "-o", "out", check=0)
-    assert "1 NaN or infinite pixels were replaced" in done.stderr
+    assert "1 NaN or infinite pixel was replaced" in done.stderr
 
 
 @pytest.mark.parametrize(

@@ -167,7 +167,12 @@ def _proof_sentences(rows: list[dict[str, Any]]) -> Iterator[str]:
         sample = "" if len(proofs) == len(rows) else f" that were checked, of {len(rows)}"
         yield f"Coordinate convention verified on {len(verified)} of {len(proofs)} micrographs{sample}: {first}{how}."
     elif proofs:
-        yield f"Coordinates {proofs[0]}."
+        yield f"{proof_sentence(proofs[0])}."
+
+
+def proof_sentence(proof: str) -> str:
+    """Return what a proof says, with what it is about."""
+    return f"{'Coordinate convention' if proof.startswith('verified') else 'Coordinates'} {proof}"
 
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print a machine-readable result on stdout.")
