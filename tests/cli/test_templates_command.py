@@ -161,6 +161,9 @@ def test_average_of_selected_picks(here, gempick):
         (("--select", "view", "--box", "40"), "COLUMN=VALUE"),
         ((), "--box"),
         (("--box", "40", "--use-psi"), "does not give psi"),
+        (("--box", "40.5"), "40.5 is not a whole number"),
+        (("--box", "80A", "--max-shift", "5px", "--use-psi"), "does not give psi"),
+        (("--diameter", "30px", "--use-psi"), "does not give psi"),
         (("--box", "60", "--classes", "3"), "not enough for 3 classes"),
     ],
 )

@@ -44,6 +44,14 @@ def test_noise_gives_no_picks_and_says_so(data, gempick, basic):
     assert row["picks"] == 0 and row["thresholds"] == {"particle": None}
 
 
+def test_a_run_without_picks_says_why(data, gempick, basic):
+    done = gempick("pick", "grid1", *basic, "--threshold", "0.99", "-o", "out", check=0)
+    best = run_of(data / "out")["micrographs"][0]["best_score"]
+    assert f"Nothing was picked: the best score is {best:.3f}, below the threshold of 0.99; lower" in done.stderr
+    done = gempick("retune", "out", "--threshold", "0.5", "--border", "200", check=0)
+    assert "Nothing was picked" not in done.stderr
+
+
 def test_the_wrong_contrast_is_noticed(data, gempick, basic):
     done = gempick(
         "pick", "grid1", *basic, "--lowpass", 8, "--threshold", "auto", "--contrast", "opposite", "-o", "out", check=0
@@ -143,3 +151,5 @@ def test_pick_with_pool_is_pick_and_retune(data, gempick, basic, contents):
     assert contents(data / "one", kinds) == contents(data / "two", kinds)
     refused = gempick("pick", "grid1", *basic, "--pool", "-o", "three", check=2)
     assert "--threshold auto" in refused.stderr and not (data / "three").exists()
+    refused = gempick("retune", "two", "--threshold", "0.6", "--pool", check=2)
+    assert "--threshold auto" in refused.stderr and contents(data / "one", kinds) == contents(data / "two", kinds)

@@ -59,6 +59,8 @@ def test_a_flat_folder_is_sorted_and_gives_plain_names_without_hidden_files(tree
     files = find_micrographs(["grid1"])
     assert [file.path for file in files] == [tree / "grid1/a.mrc", tree / "grid1/b.mrc"]
     assert [str(file.relative) for file in files] == ["a.mrc", "b.mrc"]
+    assert find_micrographs("grid1") == find_micrographs(Path("grid1")) == files
+    assert find_micrographs("grid1/*.mrc") == files
 
 
 def test_equal_names_in_two_folders_keep_their_folders(tree: Path) -> None:

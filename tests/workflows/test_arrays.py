@@ -78,6 +78,11 @@ def test_wrong_arrays_are_one_sentence(image, settings, words):
         gp.pick(image, {"side": np.eye(9)}, settings)
 
 
+def test_templates_without_names_are_one_sentence():
+    with pytest.raises(gp.GempickError, match="mapping of view names to arrays"):
+        gp.pick(np.eye(50), np.eye(9), gp.PickSettings(pixel_size=1.0))
+
+
 @pytest.mark.parametrize(("phases", "modulus"), [("no", False), ("dark", True), ("bright", True)])
 def test_a_ctf_and_flipped_phases_need_no_file(plans, phases, modulus):
     """A particle through the lens of the formula, in a micrograph whose phases were flipped or not."""

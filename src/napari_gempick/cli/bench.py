@@ -3,22 +3,30 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from napari_gempick.cli.common import command_errors, json_option, print_json, say
+from napari_gempick.cli.lengths import LengthType
 from napari_gempick.device.cores import usable_cores
 from napari_gempick.model.settings import MOST_THREADS
 from napari_gempick.model.values import counted
 from napari_gempick.workflows.bench import PAPER, Workload, measure, scaling
+
+if TYPE_CHECKING:
+    from napari_gempick.model.values import Length
 
 
 @click.command("bench")
 @click.option("--micrograph-size", type=click.IntRange(64), default=4096, show_default=True, help="Side. [pixels]")
 @click.option("--template-size", type=click.IntRange(8), default=160, show_default=True, help="Side. [pixels]")
 @click.option(
-    "--templates", type=click.IntRange(1), default=24, show_default=True, help="Rotated templates to measure."
+    "--templates",
+    type=click.IntRange(1),
+    default=24,
+    show_default=True,
+    help="Rotated templates to measure; the last unit of work is filled.",
 )
 @click.option(
     "--masks",
@@ -61,7 +69,7 @@ from napari_gempick.workflows.bench import PAPER, Workload, measure, scaling
 @click.option(
     "--angle-step", type=click.FloatRange(min=0.5), default=4.0, show_default=True, help="With --bank. [degrees]"
 )
-@click.option("--lowpass", type=click.FloatRange(min=0), default=20.0, show_default=True, help="With --bank. [Å]")
+@click.option("--lowpass", type=LengthType("Å", 0), default="20", show_default=True, help="With --bank. [Å]")
 @click.option(
     "--micrograph",
     type=click.Path(path_type=Path),
@@ -94,7 +102,7 @@ def command(
     symmetry: str,
     views: int | None,
     angle_step: float,
-    lowpass: float,
+    lowpass: Length,
     micrograph: Path | None,
     pixel_size: float | None,
     pipeline: bool,
@@ -130,7 +138,7 @@ def command(
             symmetry=symmetry,
             views=views,
             angle_step=angle_step,
-            lowpass=lowpass or None,
+            lowpass=lowpass.used(pixel_size) or None,
             micrograph=micrograph,
             micrograph_size=options["micrograph_size"],
             pixel_size=pixel_size,

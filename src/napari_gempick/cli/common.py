@@ -9,9 +9,7 @@ import contextlib
 import functools
 import json
 import logging
-import math
 import os
-import re
 import signal
 import sys
 import threading
@@ -21,10 +19,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from napari_gempick.cli.lengths import LengthType, given
 from napari_gempick.model.declaration import declarations
 from napari_gempick.model.errors import Cancelled, GempickError, SettingsError
 from napari_gempick.model.settings import PickSettings
-from napari_gempick.model.values import Length, Named
+from napari_gempick.model.values import Named
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -61,7 +60,7 @@ def command_errors(function: Callable[..., Any]) -> Callable[..., Any]:
     def wrapped(*args: Any, verbose: bool, debug: bool, **kwargs: Any) -> None:
         logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # damaged files get our own sentence
         try:
-            with _printed(verbose):
+            with _printed(verbose), _tracebacks(debug):
                 status = function(*args, **kwargs)
         except Cancelled as error:
             say(error.sentence)
@@ -88,6 +87,24 @@ def _printed(verbose: bool) -> Iterator[None]:
     handler.addFilter(lambda record: not hasattr(record, "told"))  # sentences for the user are printed anyway
     with listening(handler):
         yield
+
+
+@contextlib.contextmanager
+def _tracebacks(debug: bool) -> Iterator[None]:
+    """Print the tracebacks of micrographs that fail during a block, where that is asked for."""
+    if not debug:
+        yield
+        return
+    log, handler = logging.getLogger("napari_gempick"), logging.StreamHandler()
+    handler.addFilter(lambda record: record.exc_info is not None)
+    level = log.level
+    log.setLevel(logging.DEBUG)
+    log.addHandler(handler)
+    try:
+        yield
+    finally:
+        log.removeHandler(handler)
+        log.setLevel(level)
 
 
 def exit_status(run: dict[str, Any]) -> int:
@@ -150,7 +167,12 @@ def _proof_sentences(rows: list[dict[str, Any]]) -> Iterator[str]:
         sample = "" if len(proofs) == len(rows) else f" that were checked, of {len(rows)}"
         yield f"Coordinate convention verified on {len(verified)} of {len(proofs)} micrographs{sample}: {first}{how}."
     elif proofs:
-        yield f"Coordinates {proofs[0]}."
+        yield f"{proof_sentence(proofs[0])}."
+
+
+def proof_sentence(proof: str) -> str:
+    """Return what a proof says, with what it is about."""
+    return f"{'Coordinate convention' if proof.startswith('verified') else 'Coordinates'} {proof}"
 
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print a machine-readable result on stdout.")
@@ -174,30 +196,6 @@ no_shifts_option = click.option(
     help="Leave the coordinates of refined particles as they are; otherwise rlnOriginXAngst and rlnOriginYAngst are "
     "subtracted, as RELION does when it extracts again.",
 )
-
-
-class LengthType(click.ParamType):  # type: ignore[type-arg]
-    """A length in one unit, or with its own: px or Å.
-
-    Less than `least` is refused, and this itself if `open`. With `whole`, whole numbers are int.
-    """
-
-    name = "length"
-
-    def __init__(self, unit: str, least: float = -math.inf, *, open: bool = False, whole: bool = False) -> None:
-        self._unit, self._least, self._open, self._whole = unit, least, open, whole
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Length:
-        """See click.ParamType."""
-        try:
-            length = value if isinstance(value, Length) else Length.read(str(value), self._unit)
-        except ValueError as error:
-            self.fail(f"{error}.", param, ctx)
-        if length.value < self._least or (self._open and length.value == self._least):
-            how = "more than" if self._open else "at least"
-            self.fail(f"{value} is too small; give {how} {self._least:g}.", param, ctx)
-        whole = self._whole and length.value.is_integer()
-        return length._replace(value=int(length.value)) if whole else length
 
 
 class SettingOption(click.Option):
@@ -242,23 +240,16 @@ def settings_options(
     return decorate
 
 
-def given(values: dict[str, Any], pixel_size: float | None = None) -> dict[str, Any]:
-    """Return the settings that were given on the command line, lengths in their own unit.
-
-    Raises
-    ------
-    SettingsError
-        A length has the other unit, and there is neither a `pixel_size` (Å) nor a setting of this name.
-    """
-    size = values.get("pixel_size") or pixel_size
-    there = {name: value for name, value in values.items() if value is not None and value != ()}
-    return {name: value.used(size) if isinstance(value, Length) else value for name, value in there.items()}
-
-
 def run_settings(
-    options: dict[str, Any], config: Path | None, *, overwrite: bool, resume: bool, pooled: bool
+    options: dict[str, Any],
+    config: Path | None,
+    *,
+    overwrite: bool,
+    resume: bool,
+    pooled: bool,
+    pixel_size: Callable[[], float] | None = None,
 ) -> PickSettings:
-    """Return the settings of a run, from its options and the file of --config.
+    """Return the settings of a run, from its options and the file of --config; `pixel_size` is of the micrographs.
 
     Raises
     ------
@@ -267,25 +258,17 @@ def run_settings(
     """
     from napari_gempick.model.settings import make_settings
     from napari_gempick.results.run_file import merged, read_settings
+    from napari_gempick.results.thresholds import refuse_pooling
 
     if overwrite and resume:
         raise SettingsError("--overwrite and --resume cannot be combined; give only one.")
-    settings = merged(make_settings, read_settings, config, given(options))
+    in_file = None if config is None else read_settings(config).get("pixel_size")
+    settings = merged(make_settings, read_settings, config, given(options, in_file or pixel_size))
     if settings.ctf is not None and options["contrast"] is not None:
         raise SettingsError("The CTF gives the sign of the templates; omit --contrast, or --ctf.")
-    if pooled and None not in settings.thresholds.all:
-        raise SettingsError("--pool chooses automatic thresholds; give --threshold auto, or leave it out.")
+    if pooled:
+        refuse_pooling(settings)
     return settings
-
-
-def parse_shape(context: click.Context, option: click.Parameter, value: str | None) -> tuple[int, int] | None:
-    """Read NY,NX."""
-    if value is None:
-        return None
-    found = re.fullmatch(r"([1-9]\d*),([1-9]\d*)", value)
-    if found is None:
-        raise click.BadParameter(f"{value!r} is not NY,NX, rows and columns, such as 4096,5760.", context, option)
-    return int(found[1]), int(found[2])
 
 
 def parse_format(context: click.Context, option: click.Parameter, value: str | None) -> Format | None:

@@ -13,15 +13,15 @@ from napari_gempick.cli.common import (
     EXIT_SOME_FAILED,
     VariadicCommand,
     command_errors,
-    given,
     json_option,
     no_shifts_option,
     parse_format,
-    parse_shape,
     print_json,
+    proof_sentence,
     say,
     settings_options,
 )
+from napari_gempick.cli.lengths import given, parse_shape
 from napari_gempick.io.formats import FORMATS
 from napari_gempick.model.errors import ProofError
 from napari_gempick.model.values import counted
@@ -163,7 +163,7 @@ def _lines(report: dict[str, Any]) -> list[str]:
         f"{counted(report['micrographs'], 'micrograph')} as "
         f"{report['to']}: {report['output']}",
         f"picks outside the micrograph: {outside}",
-        *([report["proof"]["sentence"]] if report["proof"] else []),
+        *([proof_sentence(report["proof"]["sentence"])] if report["proof"] else []),
         f"micrographs unmatched: {unmatched}" + (" (left out)" if unmatched else ""),
         *([f"micrographs without picks: {report['without_picks']}"] if report["without_picks"] else []),
         *([f"files that failed: {len(report['failed'])}"] if report["failed"] else []),

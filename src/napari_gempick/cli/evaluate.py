@@ -11,14 +11,13 @@ import click
 
 from napari_gempick.cli.common import (
     EXIT_SOME_FAILED,
-    LengthType,
     command_errors,
     json_option,
     parse_format,
-    parse_shape,
     print_json,
     say,
 )
+from napari_gempick.cli.lengths import LengthType, parse_shape
 from napari_gempick.evaluation import compare, metrics
 from napari_gempick.evaluation.evaluate import (
     OUTPUTS,

@@ -11,7 +11,6 @@ from napari_gempick.cli.common import (
     EXIT_SOME_FAILED,
     ProgressPrinter,
     command_errors,
-    given,
     interruptible,
     json_option,
     no_shifts_option,
@@ -19,6 +18,7 @@ from napari_gempick.cli.common import (
     say,
     settings_options,
 )
+from napari_gempick.cli.lengths import given
 from napari_gempick.evaluation.evaluate import common_pixel_size
 from napari_gempick.extraction.settings import ExtractSettings, make_extract_settings
 from napari_gempick.io.coordinates import PICK_FILES
@@ -125,9 +125,8 @@ def _in_pixels(options: dict[str, Any], paths: Sequence[str], pixel_size: float 
     GempickError
         The pixel size is needed and unknown, or picks and micrographs tell different ones, or cannot be read.
     """
-    sides = {name: options[name] for name in ("box", "rescale") if options[name] is not None}
-    in_angstrom = [name for name, side in sides.items() if side.unit != "px"]
-    if in_angstrom and pixel_size is None:
-        pixel_size = common_pixel_size([(Path(paths[-1]), PICK_FILES)], find_micrographs(paths[:-1]))
-    settings = given(options, pixel_size)
-    return settings | {name: 2 * round(settings[name] / 2) for name in in_angstrom}
+
+    def look_up() -> float:
+        return common_pixel_size([(Path(paths[-1]), PICK_FILES)], find_micrographs(paths[:-1]))
+
+    return given(options, pixel_size or look_up, sides=["box", "rescale"])

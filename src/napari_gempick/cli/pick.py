@@ -22,6 +22,7 @@ from napari_gempick.cli.common import (
     say,
     settings_options,
 )
+from napari_gempick.cli.lengths import micrographs_pixel_size
 
 if TYPE_CHECKING:
     from napari_gempick.engine.matching.pipeline import Progress
@@ -57,7 +58,8 @@ def command(
     from napari_gempick.workflows.pick import pick_files
     from napari_gempick.workflows.retune import retune
 
-    settings = run_settings(options, config, overwrite=overwrite, resume=resume, pooled=pooled)
+    size = micrographs_pixel_size(micrographs, own_folders(output))
+    settings = run_settings(options, config, overwrite=overwrite, resume=resume, pooled=pooled, pixel_size=size)
     notes: list[str] = []
     files = find_micrographs(micrographs, skip=own_folders(output), notify=notes.append)
     for note in notes:

@@ -10,12 +10,12 @@ import click
 from napari_gempick.cli.common import (
     VariadicCommand,
     command_errors,
-    given,
     json_option,
     print_json,
     say,
     settings_options,
 )
+from napari_gempick.cli.lengths import given, micrographs_pixel_size
 from napari_gempick.model.declaration import names_with
 from napari_gempick.model.settings import PickSettings
 from napari_gempick.model.values import counted
@@ -45,7 +45,9 @@ def command(micrograph: Path, compare: bool, as_json: bool, **options: Any) -> i
         what = f"{stage.refined} of {stage.candidates} candidates refined"
         say(f"{stage.seconds:.1f} s: {what}, {counted(len(stage.picks), 'pick')}")
 
-    found = preview_file(micrograph, make_settings(given(options)), compare=compare, shown=show)
+    found = preview_file(
+        micrograph, make_settings(given(options, micrographs_pixel_size([micrograph]))), compare=compare, shown=show
+    )
     for note in found["notes"]:
         say(note)
     if as_json:

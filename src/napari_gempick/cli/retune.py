@@ -11,7 +11,6 @@ from napari_gempick.cli.common import (
     VariadicCommand,
     command_errors,
     exit_status,
-    given,
     json_option,
     pool_option,
     print_json,
@@ -19,6 +18,7 @@ from napari_gempick.cli.common import (
     say,
     settings_options,
 )
+from napari_gempick.cli.lengths import given, run_pixel_size
 from napari_gempick.model.settings import RETUNABLE
 from napari_gempick.workflows.retune import retune
 
@@ -43,7 +43,7 @@ def command(folder: Path, pooled: bool, teach: tuple[Path, ...], as_json: bool, 
 
     Settings that are not given stay as they were. The coordinate files, autopick.star and run.json are replaced.
     """
-    run = retune(folder, given(options), say, pooled=pooled, teach=teach)
+    run = retune(folder, given(options, run_pixel_size(folder)), say, pooled=pooled, teach=teach)
     if as_json:
         print_json(run)
     else:

@@ -12,12 +12,12 @@ import click
 from napari_gempick.cli.common import (
     ProgressPrinter,
     command_errors,
-    given,
     json_option,
     print_json,
     say,
     settings_options,
 )
+from napari_gempick.cli.lengths import given
 from napari_gempick.simulation.settings import VIEWS, SimulateSettings, make_simulate_settings
 
 if TYPE_CHECKING:

@@ -17,13 +17,13 @@ from napari_gempick.cli.common import (
     command_errors,
     config_option,
     exit_status,
-    given,
     interruptible,
     pool_option,
     run_settings,
     say,
     settings_options,
 )
+from napari_gempick.cli.lengths import given
 from napari_gempick.model.values import counted
 from napari_gempick.workflows.watch_settings import WatchSettings, make_watch_settings
 

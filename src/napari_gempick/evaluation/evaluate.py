@@ -9,6 +9,7 @@ import csv
 import functools
 import io
 import json
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -217,33 +218,39 @@ def entry_size(entry: Entry | None, truth: Entry | None = None) -> tuple[int, in
     return None if path is None else _size(path)
 
 
-def common_pixel_size(sets: Iterable[tuple[Path, Sequence[str]]], micrographs: Iterable[MicrographFile] = ()) -> float:
+def common_pixel_size(
+    sets: Iterable[tuple[Path, Sequence[str]]],
+    micrographs: Iterable[MicrographFile] = (),
+    unit: str = "Å",
+    remedy: str = "--pixel-size, or px",
+) -> float:
     """Return the pixel size (Å) of sets of coordinates, each a path and patterns of files, and of micrographs.
 
-    It is what the results say, or the coordinates, or a micrograph beside them; of micrographs, their list or header.
+    It is what the results say, or the coordinates, or a micrograph beside them; of micrographs, their list or header,
+    and those that cannot be read do not count. `unit` and `remedy` are for the errors.
 
     Raises
     ------
     SettingsError
         It is unknown, or not the same for all.
     InputError
-        A file cannot be read.
+        A file of coordinates cannot be read.
     """
     forget_runs()
     entries = (entry for path, patterns in sets for entry in read_entries(path, patterns).entries)
     known = [(_pixel_size(entry), entry.path) for entry in entries]
-    known += [(one.pixel_size or _header_pixel_size(one.path), one.path) for one in micrographs]
+    for file in micrographs:
+        with suppress(InputError):  # the command reports this file by itself
+            known.append((file.pixel_size or _header_pixel_size(file.path), file.path))
     sizes: dict[float, Path] = {}
     for size, path in known:
         if size:
             sizes.setdefault(float(f"{size:.5g}"), path)
     if not sizes:
-        raise SettingsError("No file gives the pixel size, which lengths in Å need; give --pixel-size, or px.")
+        raise SettingsError(f"No file gives the pixel size, which lengths in {unit} need; give {remedy}.")
     if len(sizes) > 1:
         (one, first), (other, second) = list(sizes.items())[:2]
-        raise SettingsError(
-            f"{first} has a pixel size of {one:g} Å and {second} one of {other:g} Å; give --pixel-size, or px."
-        )
+        raise SettingsError(f"{first} has a pixel size of {one:g} Å and {second} one of {other:g} Å; give {remedy}.")
     return next(iter(sizes))
 
 

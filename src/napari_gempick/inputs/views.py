@@ -13,7 +13,7 @@ from napari_gempick.io.names import split_suffix
 from napari_gempick.io.stack import AS_IN_MICROGRAPHS, PROTEIN_BRIGHT, read_mask, read_stack, split_sections
 from napari_gempick.model.errors import InputError, SettingsError
 from napari_gempick.model.geometry import Grid, coarsest_ratio
-from napari_gempick.model.values import Named
+from napari_gempick.model.values import Named, counted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -191,6 +191,7 @@ def read_image(
     image, replaced = as_float32(micrograph, settings.bad_pixels)
     notes = micrograph.warnings
     if replaced:
-        notes = (*notes, f"{replaced} NaN or infinite pixels were replaced by the median.")
+        were = "was" if replaced == 1 else "were"
+        notes = (*notes, f"{counted(replaced, 'NaN or infinite pixel')} {were} replaced by the median.")
     shape = (int(image.shape[0]), int(image.shape[1]))
     return image, choose_grid(settings, shape, pixel_size), notes, micrograph.data

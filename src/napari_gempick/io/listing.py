@@ -78,7 +78,7 @@ def as_micrographs(given: str | Path | Sequence[str | Path] | Sequence[Micrograp
 
 
 def find_micrographs(
-    inputs: Sequence[str | Path],
+    inputs: str | Path | Sequence[str | Path],
     *,
     skip: Sequence[str | Path] = (),
     notify: Callable[[str], None] = lambda sentence: None,
@@ -92,7 +92,7 @@ def find_micrographs(
 
     Parameters
     ----------
-    inputs : sequence of str or Path
+    inputs : str, Path or sequence of these
         Each is a file, a folder (searched with its subfolders; hidden ones are skipped), a glob pattern (``**`` too),
         or a .star file with the column rlnMicrographName, whose relative paths start at the current folder or else at
         the STAR file's folder or one of its parents.
@@ -117,6 +117,8 @@ def find_micrographs(
     >>> [file.stem for file in gp.find_micrographs(["micrograph_*.mrc"])]
     ['micrograph_001', 'micrograph_002']
     """
+    if isinstance(inputs, str | Path):
+        inputs = [inputs]
     if not inputs:
         raise InputError("no micrographs are given; name files, folders, globs or a STAR file.")
     skipped = tuple(os.path.abspath(folder) for folder in skip)

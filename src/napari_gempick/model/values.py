@@ -206,7 +206,8 @@ class Length(NamedTuple):
             return self.value
         if pixel_size is None:
             raise SettingsError(f"{self} needs the pixel size; give --pixel-size, or the length in {self.wanted}.")
-        return self.value * pixel_size if self.wanted == "Å" else self.value / pixel_size
+        value = self.value * pixel_size if self.wanted == "Å" else self.value / pixel_size
+        return float(f"{value:.12g}")  # 50 px of 4.4 Å are 220 Å, not 220.00000000000003
 
 
 _SECONDS = {"s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}

@@ -41,7 +41,22 @@ def run_notes(run: dict[str, Any]) -> list[str]:
         notes.append(
             f"Assumed in the particle list: {assumed}; --ctf with a micrographs STAR file gives the right values."
         )
-    return [*notes, *doubtful(run["micrographs"])]
+    return [*notes, *_nothing(run["micrographs"]), *doubtful(run["micrographs"])]
+
+
+def _nothing(rows: list[dict[str, Any]]) -> list[str]:
+    """Say why a run picked nothing, where no score reaches the thresholds that were given."""
+    done = [row for row in rows if row.get("best_score") is not None]
+    if not done or any(row["picks"] for row in done):
+        return []
+    best = max(row["best_score"] for row in done)
+    thresholds = [value for row in done for value in row.get("thresholds", {}).values()]
+    if None in thresholds or not thresholds or best >= min(thresholds):
+        return []
+    return [
+        f"Nothing was picked: the best score is {best:.3f}, below the threshold of {min(thresholds):g}; lower "
+        "--threshold or give --threshold auto, and check the pixel sizes and --contrast."
+    ]
 
 
 def describe(picks: Picks, candidates: Candidates) -> dict[str, Any]:

@@ -97,6 +97,12 @@ def is_automatic(settings: PickSettings, view_names: tuple[str, ...]) -> bool:
     return None in settings.thresholds.of(view_names)
 
 
+def refuse_pooling(settings: PickSettings) -> None:
+    """Raise SettingsError unless there is an automatic threshold, which `--pool` would choose."""
+    if None not in settings.thresholds.all:
+        raise SettingsError("--pool chooses automatic thresholds; give --threshold auto, or leave it out.")
+
+
 def nothing_found(view_names: tuple[str, ...], thresholds: Sequence[float]) -> list[str]:
     """Return a sentence for each view of a micrograph in which nothing is picked."""
     which = [f" of view {name!r}" if len(view_names) > 1 else "" for name in view_names]

@@ -20,6 +20,7 @@ import numpy as np
 from napari_gempick.extraction.cut import sample_turned, shrunk
 from napari_gempick.model.geometry import Grid, Orientation
 from napari_gempick.model.picks import Places
+from napari_gempick.model.values import counted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -285,7 +286,8 @@ def prove(evidence: Sequence[tuple[Evidence, Places]], box: float) -> Proof:
     pairs = [(one, _first(places, max(1, MOST // len(evidence)))) for one, places in evidence]
     count = sum(len(places) for _, places in pairs)
     if count < ENOUGH:
-        return Proof("not verifiable", picks=count, why=f"{count} picks are too few")
+        are = "is" if count == 1 else "are"
+        return Proof("not verifiable", picks=count, why=f"{counted(count, 'pick')} {are} too few")
     turned = all(np.isfinite(places.psi).all() and (places.section >= 0).all() for _, places in pairs)
     written = _fit(pairs, AS_WRITTEN, turned, count)
     others = [(_fit(pairs, reading, turned, count), reading) for reading in other_readings(box)]

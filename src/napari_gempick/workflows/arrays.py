@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -28,7 +29,7 @@ from napari_gempick.results.thresholds import candidate_floor, decide, scores_of
 
 if TYPE_CHECKING:
     import threading
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
 
     from numpy.typing import ArrayLike, NDArray
 
@@ -133,6 +134,8 @@ def pick(
         raise SettingsError("The CTF gives the sign of the templates; omit the contrast, or the CTF.")
     if ctf is None and settings.phase_flipped != "no":
         raise SettingsError("The setting phase_flipped needs the micrograph's CTF; give pick(..., ctf=...).")
+    if not isinstance(templates, Mapping):
+        raise SettingsError("The templates must be a mapping of view names to arrays, such as {'side': template}.")
     pixels = np.ascontiguousarray(image, dtype=np.float32)
     if pixels.ndim != 2 or not np.isfinite(pixels).all() or pixels.min() == pixels.max():
         raise InputError("The micrograph must be a 2D array of finite numbers that are not all equal.")

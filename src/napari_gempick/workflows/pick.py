@@ -395,6 +395,7 @@ def finish_micrograph(results: Results, micrograph: MicrographFile, outcome: Out
         raise
     except GempickError as error:
         row["error"] = named(error.sentence)
+        LOG.debug("%s failed.", path, exc_info=error)
     if outcome.notes:
         row["notes"] = [named(note) for note in outcome.notes]
     return row

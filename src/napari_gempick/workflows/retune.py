@@ -19,7 +19,7 @@ from napari_gempick.results.learned_score import learn
 from napari_gempick.results.log_file import log_facts, logged, logged_in
 from napari_gempick.results.run_file import read_run, settings_of
 from napari_gempick.results.run_rows import micrograph_of, run_notes
-from napari_gempick.results.thresholds import decide, is_automatic
+from napari_gempick.results.thresholds import decide, is_automatic, refuse_pooling
 from napari_gempick.results.whole_run import KEPT, alone_in, choose_by_run
 
 if TYPE_CHECKING:
@@ -60,8 +60,8 @@ def retune(
     Raises
     ------
     SettingsError
-        The folder holds no results, a threshold lies below what the candidates were kept down to, or labels are given
-        and the score is not the learned one.
+        The folder holds no results, a threshold lies below what the candidates were kept down to, `pooled` without an
+        automatic threshold, or labels are given and the score is not the learned one.
 
     Examples
     --------
@@ -95,6 +95,8 @@ def _retune(
         raise
     views = tuple(view["name"] for view in run["views"])
     settings.thresholds.of(views)
+    if pooled:
+        refuse_pooling(settings)
     check_exclusion(settings)
     results = Results(folder, settings, float(run["diameter"]))
     micrographs: list[MicrographFile] = []

@@ -13,12 +13,12 @@ from napari_gempick.cli.common import (
     VariadicCommand,
     command_errors,
     config_option,
-    given,
     json_option,
     print_json,
     say,
     settings_options,
 )
+from napari_gempick.cli.lengths import given, micrographs_pixel_size
 from napari_gempick.cluster.settings import ClusterSettings
 
 
@@ -52,7 +52,8 @@ def command(
     from napari_gempick.model.settings import make_settings
     from napari_gempick.results.run_file import merged, read_cluster, read_settings
 
-    chosen = given(options)
+    in_file = None if config is None else read_settings(config).get("pixel_size")
+    chosen = given(options, in_file or micrographs_pixel_size(micrographs, [output]))
     for_cluster = {name: chosen.pop(name) for name in list(chosen) if name in ClusterSettings.model_fields}
     settings = merged(make_settings, read_settings, config, chosen)
     cluster = merged(make_cluster, read_cluster, config, for_cluster)

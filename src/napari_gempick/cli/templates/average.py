@@ -11,15 +11,16 @@ from napari_gempick.cli.common import (
     EXIT_SOME_FAILED,
     ProgressPrinter,
     command_errors,
-    given,
     json_option,
     print_json,
     say,
     settings_options,
 )
+from napari_gempick.cli.lengths import LengthType, given, micrographs_pixel_size
 from napari_gempick.model.values import counted
 
 _POSITIVE = click.FloatRange(min=0, min_open=True)
+_LENGTH = LengthType("Å", 0, open=True)
 
 
 @click.command("average")
@@ -27,9 +28,11 @@ _POSITIVE = click.FloatRange(min=0, min_open=True)
 @click.option(
     "-o", "--output", required=True, type=click.Path(path_type=Path, dir_okay=False), help="The average, OUT.mrc."
 )
-@click.option("--box", type=click.IntRange(min=8), help="Side of the average. [px; default: as in PICKS]")
+@click.option("--box", type=LengthType("px", 8, whole=True), help="Side of the average. [px; default: as in PICKS]")
 @click.option(
-    "--diameter", type=_POSITIVE, help="The particle's diameter; the box is 1.5 times that. [Å; default: as in PICKS]"
+    "--diameter",
+    type=_LENGTH,
+    help="The particle's diameter; the box is 1.5 times that. [Å; default: as in PICKS]",
 )
 @click.option("--pixel-size", type=_POSITIVE, help="Pixel size of the micrographs. [Å; default: the file headers]")
 @click.option(
@@ -54,7 +57,7 @@ _POSITIVE = click.FloatRange(min=0, min_open=True)
 @click.option("--iterations", type=click.IntRange(min=1), default=8, help="Rounds of alignment, at most. [default: 8]")
 @click.option(
     "--max-shift",
-    type=_POSITIVE,
+    type=_LENGTH,
     help="Farthest that a particle may lie from its pick. [Å; default: an eighth of the box]",
 )
 @settings_options(["defects"])
@@ -76,7 +79,8 @@ def command(paths: tuple[str, ...], output: Path, as_json: bool, **options: Any)
         raise click.UsageError("Give micrographs and, as the last argument, the picks.")
     with ProgressPrinter("Averaging") as printer:
         micrographs = find_micrographs(paths[:-1])
-        made = average_files(micrographs, Path(paths[-1]), output, progress=printer.update, **given(options))
+        chosen = given(options, micrographs_pixel_size(paths[:-1]), sides=["box"])
+        made = average_files(micrographs, Path(paths[-1]), output, progress=printer.update, **chosen)
     for sentence in (*made["notes"], *made["missing"]):
         say(sentence)
     status = EXIT_SOME_FAILED if made["missing"] else 0

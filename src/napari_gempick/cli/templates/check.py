@@ -11,12 +11,12 @@ from napari_gempick.cli.common import (
     ProgressPrinter,
     VariadicCommand,
     command_errors,
-    given,
     json_option,
     print_json,
     say,
     settings_options,
 )
+from napari_gempick.cli.lengths import given, micrographs_pixel_size
 from napari_gempick.model.declaration import names_with
 from napari_gempick.model.settings import TEMPLATE_SETTINGS, PickSettings
 
@@ -57,9 +57,10 @@ def command(
     from napari_gempick.model.settings import make_settings
     from napari_gempick.workflows.template_bias import check_files
 
+    settings = make_settings(given(options, micrographs_pixel_size([micrograph])))
     with ProgressPrinter("Checking") as printer:
         made = check_files(
-            make_settings(given(options)), micrograph, folder=output, particles=particles, seed=seed,
+            settings, micrograph, folder=output, particles=particles, seed=seed,
             overwrite=overwrite, progress=printer.update,
         )  # fmt: skip
     for note in made["notes"]:

@@ -8,9 +8,11 @@ from typing import Any
 import click
 
 from napari_gempick.cli.common import ProgressPrinter, command_errors, json_option, print_json, say
+from napari_gempick.cli.lengths import LengthType, given
 from napari_gempick.model.values import counted
 
 _POSITIVE = click.FloatRange(min=0, min_open=True)
+_LENGTH = LengthType("Å", 0, open=True)
 
 
 @click.command("project")
@@ -30,7 +32,11 @@ _POSITIVE = click.FloatRange(min=0, min_open=True)
     help="Mean distance of neighbouring views. [degrees; default: 15]",
 )
 @click.option("--views", type=click.IntRange(min=1), metavar="N", help="Number of views, instead of --angle-step.")
-@click.option("--lowpass", type=_POSITIVE, help="Low-pass: full up to 0.8 / value, zero from 1 / value on. [Å]")
+@click.option(
+    "--lowpass",
+    type=_LENGTH,
+    help="Low-pass: full up to 0.8 / value, zero from 1 / value on. [Å]",
+)
 @click.option(
     "--invert",
     is_flag=True,
@@ -48,7 +54,11 @@ _POSITIVE = click.FloatRange(min=0, min_open=True)
     help="Mask of all projections: auto is the union of their outlines, circular the circle that holds them. Both have "
     "a soft edge. [default: auto]",
 )
-@click.option("--diameter", type=_POSITIVE, help="Diameter of circular masks. [Å; default: from the projections]")
+@click.option(
+    "--diameter",
+    type=_LENGTH,
+    help="Diameter of circular masks. [Å; default: from the projections]",
+)
 @click.option(
     "--view",
     "named",
@@ -78,7 +88,7 @@ def command(volume: Path, output: Path, named: tuple[str, ...], overwrite: bool,
             named=dict(named_angles(text) for text in named),
             overwrite=overwrite,
             progress=printer.update,
-            **options,
+            **given(options, options["template_pixel_size"] or options["map_pixel_size"]),
         )
     for note in made["notes"]:
         say(note)

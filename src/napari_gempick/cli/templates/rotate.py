@@ -11,12 +11,12 @@ from napari_gempick.cli.common import (
     ProgressPrinter,
     VariadicCommand,
     command_errors,
-    given,
     json_option,
     print_json,
     say,
     settings_options,
 )
+from napari_gempick.cli.lengths import given, micrographs_pixel_size
 from napari_gempick.model.settings import TEMPLATE_SETTINGS
 from napari_gempick.model.values import counted
 
@@ -42,10 +42,9 @@ def command(output: Path, micrograph: Path | None, overwrite: bool, as_json: boo
     from napari_gempick.model.settings import make_settings
     from napari_gempick.workflows.templates import rotate_files
 
+    settings = make_settings(given(options, None if micrograph is None else micrographs_pixel_size([micrograph])))
     with ProgressPrinter("Rotating") as printer:
-        made = rotate_files(
-            make_settings(given(options)), output, micrograph=micrograph, overwrite=overwrite, progress=printer.update
-        )
+        made = rotate_files(settings, output, micrograph=micrograph, overwrite=overwrite, progress=printer.update)
     for note in made["notes"]:
         say(note)
     if as_json:

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from napari_gempick.cli.common import command_errors, json_option, print_json
+from napari_gempick.cli.lengths import LengthType, given, shapes_in_angstrom
+
+if TYPE_CHECKING:
+    from napari_gempick.model.values import Length
 
 _POSITIVE = click.FloatRange(min=0, min_open=True)
 
@@ -15,7 +20,7 @@ _POSITIVE = click.FloatRange(min=0, min_open=True)
 @click.argument("shapes", nargs=-1, required=True, metavar="SHAPE...")
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path, dir_okay=False), help="OUT.mrc.")
 @click.option("--pixel-size", type=_POSITIVE, required=True, help="Pixel size of the templates. [Å]")
-@click.option("--box", type=click.IntRange(min=8), help="Side. [px; default: 1.5 times the largest shape]")
+@click.option("--box", type=LengthType("px", 8, whole=True), help="Side. [px; default: 1.5 times the largest shape]")
 @click.option(
     "--invert",
     is_flag=True,
@@ -29,7 +34,7 @@ def command(
     shapes: tuple[str, ...],
     output: Path,
     pixel_size: float,
-    box: int | None,
+    box: Length | None,
     invert: bool,
     overwrite: bool,
     as_json: bool,
@@ -44,9 +49,9 @@ def command(
     from napari_gempick.io.atomic import refuse_existing
     from napari_gempick.io.stack import AS_IN_MICROGRAPHS, PROTEIN_BRIGHT, write_mrc
 
-    parsed = [parse(text) for text in shapes]
+    parsed = [parse(text) for text in shapes_in_angstrom(shapes, pixel_size)]
     refuse_existing([output], overwrite)
-    n = box or box_of(parsed, pixel_size)
+    n = given({"box": box}, pixel_size, sides=["box"]).get("box") or box_of(parsed, pixel_size)
     sign = -1 if invert else 1
     images = np.stack([sign * draw(kind, size, n, pixel_size) for kind, size in parsed])
     note = AS_IN_MICROGRAPHS if invert else PROTEIN_BRIGHT
