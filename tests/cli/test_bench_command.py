@@ -42,6 +42,14 @@ def test_a_bank_is_searched_in_both_ways(gempick, tmp_path):
     assert sum(found["stages"].values()) == pytest.approx(1)
 
 
+def test_a_bank_without_shared_masks_says_so(gempick, tmp_path):
+    volume = gaussian_filter(np.random.default_rng(0).random((24, 24, 24)), 1)
+    write_mrc(tmp_path / "map.mrc", volume.astype(np.float32), 4.0)
+    options = ("--bank", tmp_path / "map.mrc", "--angle-step", 60, "--views", 1, "--micrograph-size", 100)
+    done = gempick("bench", *options, "--lowpass", "20A", check=2)
+    assert "No mask is shared by 12 rotated templates" in done.stderr
+
+
 def test_scaling(gempick):
     text = gempick("bench", *SMALL, "--scaling", check=0).stdout
     assert "1 thread " in text and "1.00 times one thread" in text

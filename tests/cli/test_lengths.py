@@ -23,14 +23,18 @@ def test_pick_and_retune_take_the_pixel_size_of_the_files(data, gempick, basic):
     assert used["mask"][-1] == "ellipse:120x124"
     gempick("retune", "out", "--min-distance", "35px", check=1)
     assert settings(data / "out")["min_distance"] == 70
-    gempick("pick", "grid1/mic.mrc", *basic, "--border", "15px", "--pixel-size", "3", "-o", "three", check=0)
+    done = gempick("pick", "grid1/mic.mrc", *basic, "--border", "15px", "--pixel-size", "3", "-o", "three", check=0)
+    assert "the header gives a pixel size of 2 Å, but --pixel-size gives 3 Å, which was taken" in done.stderr
+    assert (
+        "the header" not in gempick("pick", "grid1/mic.mrc", *basic, "--pixel-size", "2", "-o", "two", check=0).stderr
+    )
     assert settings(data / "three")["border"] == 45
     gempick("pick", "grid1/mic.mrc", "--config", "three/run.json", "--border", "10px", "-o", "again", check=0)
     assert settings(data / "again")["border"] == 30
 
 
 def test_pixels_need_one_pixel_size(data, gempick, basic):
-    write_mrc(data / "grid2/third.mrc", np.random.default_rng(0).standard_normal((60, 60)).astype(np.float32), 2.5)
+    write_mrc(data / "grid2/third.mrc", np.random.default_rng(0).standard_normal((60, 80)).astype(np.float32), 2.5)
     done = gempick("pick", "grid1", "grid2", *basic, "--border", "20px", "-o", "out", check=2)
     assert "third.mrc one of 2.5 Å; give --pixel-size, or lengths in Å." in done.stderr
     assert not (data / "out").exists()

@@ -53,6 +53,7 @@ def command(
     For each micrograph it writes STEM_autopick.star and candidates/STEM.star, and for the whole run autopick.star and
     run.json. Scores are normalised cross-correlations between -1 and 1.
     """
+    from napari_gempick.inputs.views import pixel_size_hints
     from napari_gempick.io.listing import find_micrographs
     from napari_gempick.results.whole_run import own_folders
     from napari_gempick.workflows.pick import pick_files
@@ -62,6 +63,7 @@ def command(
     settings = run_settings(options, config, overwrite=overwrite, resume=resume, pooled=pooled, pixel_size=size)
     notes: list[str] = []
     files = find_micrographs(micrographs, skip=own_folders(output), notify=notes.append)
+    notes += pixel_size_hints(settings, files)
     for note in notes:
         say(note)
     with ProgressPrinter("Picking") as printer, interruptible() as cancel:

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from napari_gempick.engine.templates.masks import parse_shape
-from napari_gempick.io.images.micrograph import as_float32, read_micrograph, require_pixel_size
+from napari_gempick.io.images.micrograph import (
+    as_float32,
+    header_pixel_size,
+    open_image,
+    read_micrograph,
+    require_pixel_size,
+)
 from napari_gempick.io.names import split_suffix
 from napari_gempick.io.stack import AS_IN_MICROGRAPHS, PROTEIN_BRIGHT, read_mask, read_stack, split_sections
-from napari_gempick.model.errors import InputError, SettingsError
+from napari_gempick.model.errors import GempickError, InputError, SettingsError
 from napari_gempick.model.geometry import Grid, coarsest_ratio
 from napari_gempick.model.values import Named, counted
 
@@ -21,6 +28,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from napari_gempick.io.listing import MicrographFile
     from napari_gempick.io.stack import Stack
     from napari_gempick.model.settings import PickSettings
 
@@ -195,3 +203,23 @@ def read_image(
         notes = (*notes, f"{counted(replaced, 'NaN or infinite pixel')} {were} replaced by the median.")
     shape = (int(image.shape[0]), int(image.shape[1]))
     return image, choose_grid(settings, shape, pixel_size), notes, micrograph.data
+
+
+def pixel_size_hints(settings: PickSettings, micrographs: Sequence[MicrographFile]) -> list[str]:
+    """Return a sentence where the header of the first micrograph says another pixel size than --pixel-size.
+
+    A header of exactly 1 Å was most likely never filled in.
+    """
+    if settings.pixel_size is None or not micrographs:
+        return []
+    path = micrographs[0].path
+    try:
+        header = header_pixel_size(open_image(path, single=True))
+    except GempickError:  # said when the micrograph is read
+        return []
+    if header is None or header == 1 or math.isclose(header, settings.pixel_size, rel_tol=0.01):
+        return []
+    return [
+        f"{path}: the header gives a pixel size of {header:g} Å, but --pixel-size gives {settings.pixel_size:g} Å, "
+        "which was taken; if the header is right, omit --pixel-size."
+    ]

@@ -18,9 +18,10 @@ from typing import TYPE_CHECKING, Any
 from napari_gempick.io.coordinates import common_ending
 from napari_gempick.io.formats.base import stem_of
 from napari_gempick.io.reading import parsing, readable
-from napari_gempick.io.star import number_or_nan, read_tables, read_text
+from napari_gempick.io.star import read_tables, read_text
 from napari_gempick.model.ctf import Ctf
 from napari_gempick.model.errors import GempickError, InputError
+from napari_gempick.model.values import number_or_nan
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

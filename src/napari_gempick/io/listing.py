@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING
 from napari_gempick.io.images.micrograph import has_sections
 from napari_gempick.io.images.particle_images import particle_images
 from napari_gempick.io.reading import parsing
-from napari_gempick.io.star import number_or_nan, read_tables
+from napari_gempick.io.star import read_tables
 from napari_gempick.model.errors import InputError
+from napari_gempick.model.values import number_or_nan
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping, Sequence

@@ -8,7 +8,6 @@ shifts all columns that follow. So this module reads line by line, as RELION doe
 from __future__ import annotations
 
 import itertools
-import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -156,14 +155,6 @@ def numbers(table: Table, label: str, path: Path | str) -> NDArray[np.float64]:
         A value is not a number; its row is named, counted from 1.
     """
     return parse_numbers(table[label], f"_{label}", path)
-
-
-def number_or_nan(text: str) -> float:
-    """Return a text as a number, NaN where it is not one."""
-    try:
-        return float(text)
-    except ValueError:
-        return math.nan
 
 
 def parse_numbers(values: Sequence[str], name: str, path: Path | str) -> NDArray[np.float64]:

@@ -30,6 +30,14 @@ def figures(value: float, count: int = 3) -> str:
     return f"{float(f'{value:.{count}g}'):,.12g}"
 
 
+def number_or_nan(text: str) -> float:
+    """Return a text as a number, NaN where it is not one."""
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan
+
+
 class Named(NamedTuple):
     """A text with the name of the view that it is for; None: for all views."""
 

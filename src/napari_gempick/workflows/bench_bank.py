@@ -15,6 +15,7 @@ from napari_gempick.device.plan import PlanStore
 from napari_gempick.engine.matching.choice import FULL, Wanted, make_search
 from napari_gempick.engine.matching.compressed import CompressedSearch
 from napari_gempick.engine.matching.read_ahead import made_ready
+from napari_gempick.engine.matching.search import SHARED_FROM
 from napari_gempick.engine.matching.workers import DevicePool, run_search
 from napari_gempick.engine.picking.peaks import find_candidates
 from napari_gempick.inputs.bank_maker import BankMaker
@@ -108,7 +109,10 @@ def measure_bank(
     plain.append(full_size_inverse(max(source.grid.shape), plans))
     compressed = searches["compressed"]
     if not isinstance(compressed, CompressedSearch):
-        raise SettingsError("There are too few rotated templates for a basis; give a smaller --angle-step.")
+        raise SettingsError(
+            f"No mask is shared by {SHARED_FROM} rotated templates, as a basis needs; give a smaller "
+            "--angle-step, or a map whose box holds the circle around the particle."
+        )
     count = compressed.total
     fastest = {kind: min(times[1:]) for kind, times in seconds.items()}
     plain_ms = 1e3 * sum(plain) / len(plain)

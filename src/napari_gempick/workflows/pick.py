@@ -381,9 +381,8 @@ def finish_micrograph(results: Results, micrograph: MicrographFile, outcome: Out
         if outcome.error is not None:
             raise outcome.error
         assert outcome.scores is not None
-        grid, proof = outcome.scores.grid, None
-        if prover.is_due(grid.file_shape):
-            proof = MicrographProof(prover, micrograph.path, grid.pixel_size, outcome.raw)
+        grid, due = outcome.scores.grid, prover.is_due(outcome.scores.grid.file_shape)
+        proof = MicrographProof(prover, micrograph.path, grid.pixel_size, outcome.raw) if due else None
         maps = outcome.scores, outcome.per_view, outcome.decoys
         row = results.write(micrograph, *maps, proof, outcome.image, outcome.refine)
         row["seconds"] = round(outcome.seconds, 3)

@@ -48,6 +48,7 @@ def command(
     """
     from napari_gempick.cluster.export import export_job
     from napari_gempick.cluster.settings import make_cluster
+    from napari_gempick.inputs.views import pixel_size_hints
     from napari_gempick.io.listing import find_micrographs
     from napari_gempick.model.settings import make_settings
     from napari_gempick.results.run_file import merged, read_cluster, read_settings
@@ -59,6 +60,7 @@ def command(
     cluster = merged(make_cluster, read_cluster, config, for_cluster)
     notes: list[str] = []
     files = find_micrographs(micrographs, skip=[output], notify=notes.append)
+    notes += pixel_size_hints(settings, files)
     for note in notes:
         say(note)
     made = export_job(settings, files, output, cluster, root=root, cluster_root=cluster_root, notes=notes)
