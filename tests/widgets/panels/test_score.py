@@ -51,8 +51,8 @@ def test_each_score_has_thresholds_of_its_own(picked, qtbot, tmp_path):
             assert threshold is None or {round(one, 4) for one in seen} == {threshold}
 
         qtbot.waitUntil(settled, timeout=20_000)
-        qtbot.wait(20)
-        settled()
+        qtbot.wait(20)  # what follows on a thread may be busy again
+        qtbot.waitUntil(settled, timeout=20_000)
         return controller.tune().threshold("particle")
 
     controller.set_scope(True)  # the micrograph that is shown has thresholds of its own
