@@ -360,7 +360,7 @@ def _values_per_line(text: str) -> NDArray[np.intp]:
     space = characters <= ord(" ")
     starts = np.flatnonzero(space[:-1] & ~space[1:])
     ends = np.flatnonzero(characters == ord("\n"))
-    return np.diff(np.searchsorted(starts, [*ends, len(text)]))
+    return np.diff(np.searchsorted(starts, np.append(ends, len(characters))))
 
 
 def _pairs(columns: Columns) -> str:

@@ -140,7 +140,7 @@ def choose_by_run(
     def candidates_of(micrograph: MicrographFile, *, decoys: bool = True) -> Candidates:
         if stored is not None:
             return stored[micrograph.output_stem]
-        found = read_candidates(results.candidates(micrograph), decoys=decoys or learned is not None)
+        found = read_candidates(results.candidates(micrograph), decoys=decoys)
         return found if learned is None else learned.apply(micrograph, found, results.diameter)
 
     if learning and stored is None and done:
