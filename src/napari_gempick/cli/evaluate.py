@@ -144,7 +144,8 @@ def command(
     score would give. Picking has no true negatives, so the ROC curve shows recall against the false positives per
     micrograph, and against the false positives over all picks at the lowest threshold.
 
-    With --compare there is no ground truth: each pair of sets is compared, what both have and what only one has.
+    --compare needs no ground truth. It compares each pair of sets and counts the picks that both have and those that
+    only one has.
     """
     if len(paths) < 2:
         raise click.UsageError("Give picks and, as the last argument, the truth; or two sets of picks with --compare.")

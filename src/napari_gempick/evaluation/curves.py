@@ -60,7 +60,7 @@ def plot_precision_recall(path: Path | str, curves: Mapping[str, Curve]) -> None
 def plot_roc(path: Path | str, curves: Mapping[str, Curve]) -> None:
     """Draw recall against false positives: per micrograph (FROC), and relative to all picks at the lowest threshold.
 
-    Picking has no true negatives, so there is no false positive rate in the usual sense.
+    Picking has no true negatives, so the usual false positive rate is undefined.
 
     Parameters
     ----------

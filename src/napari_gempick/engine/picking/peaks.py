@@ -270,11 +270,12 @@ def _sums_from_corner(values: NDArray[np.floating]) -> NDArray[np.float64]:
 
 
 BEST_DECOYS, BEST_SHARE = 20, 0.25
-"""Poses are refined down to the score that so many decoys of a view reach, or this share of them if it is less."""
+"""A candidate is refined if it scores at least as high as its view's decoy of this rank. Where decoys are few, the rank
+is this share of their number."""
 MOST_FALSE = 0.9
-"""And further down, as long as there are no more decoys than this share of the candidates."""
+"""Lower candidates are refined too while the decoys number at most this share of the candidates."""
 APART = 0.25
-"""Diameters from a better candidate below which a pose is not refined: no two picks are so near."""
+"""Candidates closer than this to a better one, in diameters, are not refined: picks do not lie that close together."""
 LEAST = 5
 """Decoys of a view that tell this; with fewer, those of all views do."""
 
