@@ -2,6 +2,7 @@
 
 import json
 
+import mrcfile
 import numpy as np
 import pytest
 
@@ -23,14 +24,20 @@ def test_pick_and_retune_take_the_pixel_size_of_the_files(data, gempick, basic):
     assert used["mask"][-1] == "ellipse:120x124"
     gempick("retune", "out", "--min-distance", "35px", check=1)
     assert settings(data / "out")["min_distance"] == 70
-    done = gempick("pick", "grid1/mic.mrc", *basic, "--border", "15px", "--pixel-size", "3", "-o", "three", check=0)
-    assert "the header gives a pixel size of 2 Å, but --pixel-size gives 3 Å, which was taken" in done.stderr
-    assert (
-        "the header" not in gempick("pick", "grid1/mic.mrc", *basic, "--pixel-size", "2", "-o", "two", check=0).stderr
-    )
+    gempick("pick", "grid1/mic.mrc", *basic, "--border", "15px", "--pixel-size", "3", "-o", "three", check=0)
     assert settings(data / "three")["border"] == 45
     gempick("pick", "grid1/mic.mrc", "--config", "three/run.json", "--border", "10px", "-o", "again", check=0)
     assert settings(data / "again")["border"] == 30
+
+
+def test_a_pixel_size_beside_another_one_in_the_header_is_said(data, gempick, basic):
+    said = "the header gives a pixel size of 2 Å, but --pixel-size gives 3 Å, which was taken"
+    assert said in gempick("job", "export", "grid1", *basic, "--pixel-size", "3", "-o", "job", check=0).stderr
+    with mrcfile.open(data / "grid2/mic.mrc", "r+") as file:
+        file.voxel_size = 1  # as where nobody filled it in
+    for name, size in (("grid1", "2.01"), ("grid2", "3")):
+        done = gempick("pick", f"{name}/mic.mrc", *basic, "--pixel-size", size, "-o", f"{name}_out", check=0)
+        assert "the header" not in done.stderr
 
 
 def test_pixels_need_one_pixel_size(data, gempick, basic):

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import itertools
+from fractions import Fraction
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from napari_gempick.model.geometry import Orientation, box_over_diameter
+from napari_gempick.model.geometry import Extent, Grid, Orientation, box_over_diameter
 from napari_gempick.model.picks import Picks
 
 SHAPE = (61, 90)
@@ -100,3 +103,18 @@ def test_binning_drops_incomplete_pixels() -> None:
 
 def test_a_box_is_even_and_holds_one_and_a_half_diameters() -> None:
     assert [box_over_diameter(diameter, 2.0) for diameter in (40.0, 41.0, 43.0)] == [30, 32, 34]
+
+
+@given(
+    st.fractions(1, 24, max_denominator=24),
+    st.tuples(st.integers(1, 200), st.integers(1, 200)),
+    st.tuples(*[st.integers(0, 90)] * 4),
+)
+def test_a_position_is_scored_where_its_support_lies_on_the_micrograph(ratio, shape, reach):
+    """Templates are multiplied on a finer grid than the map: its pixels before and after the position are counted."""
+    grid, extent = Grid(shape, 1.0, ratio), Extent(*reach)
+    finer = Fraction(1, grid.oversampling)
+    for found, n, before, after in zip(grid.scored(extent), shape, reach[:2], reach[2:], strict=True):
+        last = Fraction(n - 1) / ratio
+        inside = [y for y in range(int(last) + 1) if y - before * finer >= 0 and y + after * finer <= last]
+        assert list(range(found.start, found.stop)) == inside

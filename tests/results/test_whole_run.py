@@ -15,6 +15,7 @@ from napari_gempick.cluster.folder import open_job
 from napari_gempick.cluster.mpi.micrographs import Worker
 from napari_gempick.cluster.records import RankLog
 from napari_gempick.cluster.settings import make_cluster
+from napari_gempick.engine.picking.run_evidence import Scores
 from napari_gempick.io.images.mrc import write_mrc
 from napari_gempick.io.listing import find_micrographs
 from napari_gempick.results.folder import Results
@@ -36,6 +37,13 @@ def test_the_poor_one_borrows_and_the_empty_one_stays_empty(data, settings, pick
     assert all(row["proof"] for row in run["micrographs"]), "proved in the first or in the second pass"
     (empty,) = (row for row in run["micrographs"] if row["name"] == "mic5")
     assert any("nothing is picked" in text for text in empty["remarks"])
+
+
+def test_a_contrast_that_looks_wrong_is_said_after_the_last_step_too(data, settings, tmp_path, monkeypatch):
+    monkeypatch.setattr(Scores, "contrast_looks_wrong", lambda scores: True)
+    run = pick_files(settings, find_micrographs([data / "mics"])[:2], tmp_path / "run")
+    for row in (*run["micrographs"], *retune(tmp_path / "run", {"fdr": 0.1})["micrographs"]):
+        assert any("check --contrast opposite" in text for text in row["remarks"])
 
 
 def test_order_does_not_matter(data, settings, picked, tmp_path):

@@ -13,6 +13,7 @@ import oracle
 from helpers import bank_of
 from napari_gempick.device.cpu import CpuDevice
 from napari_gempick.device.tiling import GPU_TILING
+from napari_gempick.engine.matching.bounded_tile import AT_ONCE, _patches
 from napari_gempick.engine.matching.choice import FULL, Wanted, make_search
 from napari_gempick.engine.matching.compressed import CompressedSearch
 from napari_gempick.engine.matching.compression import angles_of, by_rotations, compress, harmonics_of
@@ -324,3 +325,15 @@ def test_a_gpu_searches_in_full(plans):
 
 def test_the_default_of_the_engine_is_the_full_search():
     assert FULL.kind == "full"
+
+
+@pytest.mark.parametrize(("real", "level"), [(np.float32, 0.0), (np.float64, 1e9)])
+def test_boxes_of_a_tile_are_copied_in_pieces(real, level):
+    """In double precision a level that single precision could not hold beside the noise is taken off."""
+    random = np.random.default_rng(0)
+    noise = random.standard_normal((40, 50)).astype(real)
+    y, x = random.integers(0, 30, 2 * AT_ONCE + 5), random.integers(0, 40, 2 * AT_ONCE + 5)
+    found = _patches(noise + real(level), y, x, (10, 7))
+    for patch, row, column in zip(found, y, x, strict=True):
+        box = noise[row : row + 10, column : column + 7].ravel()
+        np.testing.assert_allclose(patch, box - box.mean() if level else box, atol=1e-6 if level else 0)

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy.spatial.distance import pdist
 
 import napari_gempick as gp
 from helpers import Blobs
@@ -124,6 +125,7 @@ def test_whatever_is_searched_poses_stay_beside_what_was_found(scene, more, peri
     high = some.score >= least[some.view]
     assert 0 < refined.sum() < len(refined) and not (refined & ~high).any()
     near = APART * found.diameter / found.scores.grid.map_pixel_size
+    assert pdist(np.stack([some.map_y, some.map_x], axis=1)[refined]).min(initial=np.inf) >= near, "one in a place"
     for one in np.flatnonzero(high & ~refined):
         apart = np.hypot(some.map_y[:one] - some.map_y[one], some.map_x[:one] - some.map_x[one])
         assert apart[refined[:one]].min() < near, "a better one is refined in its place"
