@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_gempick.device.base import HOST
-from napari_gempick.device.blas import one_thread
 from napari_gempick.device.fft import ROWS, TileFFT, cpu_tile
 from napari_gempick.device.plan import cpu_model
+from napari_gempick.device.thread_rules import one_thread
 from napari_gempick.device.tiling import CPU_TILING
 
 if TYPE_CHECKING:

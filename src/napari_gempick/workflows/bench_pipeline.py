@@ -99,9 +99,10 @@ def measure_pipeline(
     """Pick micrographs that are made for this and return rates, times per micrograph, and how busy the devices were.
 
     288 rotated templates (two views, 144 angles), a low-pass at 20 Å, decoys and automatic thresholds: the default
-    settings. Rates are of the steady state: from the end of the second micrograph to the end of the last one, or from
-    that of the 20th where there are 40 or more, because the coordinates of the first 20 are all checked. The last step,
-    which chooses thresholds with all micrographs, is measured by itself; its time is for each micrograph.
+    settings. Rates are of the steady state: from the end of the second micrograph to the end of the last but one, or
+    from that of the 20th where there are 40 or more, because the coordinates of the first 20 are all checked. While the
+    last one is written the devices have nothing left to do. The last step, which chooses thresholds with all
+    micrographs, is measured by itself; its time is for each micrograph.
 
     Parameters
     ----------
@@ -139,7 +140,7 @@ def measure_pipeline(
         ended = time.monotonic()
     last_step = (ended - marks[micrographs - 1][0]) / micrographs
     first = FIRST - 1 if micrographs >= 2 * FIRST else 1
-    marks = marks[first:micrographs]  # the last step, thresholds of the whole run, reports micrographs again
+    marks = marks[first : micrographs - 1]  # the last step, thresholds of the whole run, reports micrographs again
     wall, cpu = (last - first for first, last in zip(marks[0], marks[-1], strict=True))
     rows = run["micrographs"]
     stages = run["stages"]

@@ -11,8 +11,8 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from napari_gempick.device.blas import one_thread, products_repeat
 from napari_gempick.device.cpu import RATED, CpuDevice
+from napari_gempick.device.thread_rules import one_thread, products_repeat
 from napari_gempick.device.tiling import CPU_TILING, cpu_cost
 from napari_gempick.engine.matching.compressed import CompressedSearch, tiling_of
 from napari_gempick.engine.matching.compression import BLOCK, RESIDUAL, by_rotations, compress, harmonics_of

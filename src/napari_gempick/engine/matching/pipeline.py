@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_gempick.device.thread_rules import short_turns
 from napari_gempick.engine.matching.choice import FULL, make_search
 from napari_gempick.engine.matching.pose import PoseRefiner
 from napari_gempick.engine.matching.read_ahead import Item, ReadAhead, Source, hand_over
@@ -225,7 +226,9 @@ def search_all(
     for thread in threads:
         thread.start()
     flight: _Flight | None = None
+    turns = contextlib.ExitStack()
     try:
+        turns.enter_context(short_turns())
         for finished in itertools.count():
             flight = _next(waiting, cancel)
             if flight is None:
@@ -263,6 +266,7 @@ def search_all(
             while left := waiting.get_nowait():
                 left.stop()
         pool.close()
+        turns.close()
 
 
 def _next(line: queue.Queue[Any], stop: threading.Event | None) -> Any:

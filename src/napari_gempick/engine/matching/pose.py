@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import scipy.fft
 
-from napari_gempick.device.blas import one_thread
+from napari_gempick.device.thread_rules import one_thread
 from napari_gempick.engine.preprocess.fourier_filters import RINGING
 from napari_gempick.engine.templates.angle_steps import half_crowther
 from napari_gempick.engine.tiles import FLOOR

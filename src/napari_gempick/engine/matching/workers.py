@@ -24,8 +24,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
-from napari_gempick.device.blas import one_thread
 from napari_gempick.device.cores import usable_cores
+from napari_gempick.device.thread_rules import one_thread
 from napari_gempick.device.tiling import CPU_TILING
 from napari_gempick.engine.matching.tile_cache import Stopped, TileCache
 from napari_gempick.engine.tiles import FLOOR

@@ -18,8 +18,8 @@ import numpy as np
 import scipy.fft
 from scipy import ndimage
 
-from napari_gempick.device.blas import one_thread
 from napari_gempick.device.cores import usable_cores
+from napari_gempick.device.thread_rules import one_thread
 from napari_gempick.engine.preprocess.fourier_filters import crop_spectrum
 from napari_gempick.engine.templates.classes import SQUARE, Level, disc
 from napari_gempick.engine.templates.masks import outline
