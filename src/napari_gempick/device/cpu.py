@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_gempick.device.base import HOST
-from napari_gempick.device.fft import ROWS, TileFFT, cpu_tile
+from napari_gempick.device.fft import TileFFT, cpu_tile, rows_of_block
 from napari_gempick.device.plan import cpu_model
 from napari_gempick.device.thread_rules import one_thread
 from napari_gempick.device.tiling import CPU_TILING
@@ -41,14 +41,14 @@ def update_max(best: NDArray[np.float32], holder: NDArray[np.int32], score: Any,
     holder += index
 
 
-def _row_blocks(rect: Rect) -> Iterator[tuple[int, Rect, Rect]]:
-    """Cut a rectangle at multiples of ROWS: first row of the transform's block, the part, the part's own indices."""
+def _row_blocks(rect: Rect, step: int) -> Iterator[tuple[Rect, Rect]]:
+    """Cut a rectangle at rows that are multiples of `step`: each part, and its own indices."""
     rows, columns = rect
     if columns.start >= columns.stop:
         return
-    for first in range(rows.start - rows.start % ROWS, rows.stop, ROWS):
-        part = slice(max(first, rows.start), min(first + ROWS, rows.stop))
-        yield first, (part, columns), (slice(part.stop - part.start), columns)
+    for first in range(rows.start - rows.start % step, rows.stop, step):
+        part = slice(max(first, rows.start), min(first + step, rows.stop))
+        yield (part, columns), (slice(part.stop - part.start), columns)
 
 
 class CpuWorker:
@@ -57,13 +57,13 @@ class CpuWorker:
     def __init__(self, fft_shape: tuple[int, int], plans: PlanStore) -> None:
         self._shape, self._plans = fft_shape, plans
         self._ffts: dict[str, TileFFT] = {}
-        width = fft_shape[1]
+        block = min(rows_of_block(fft_shape), fft_shape[0]), fft_shape[1]
         self._best: dict[tuple[np.dtype[Any], int], NDArray[Any]] = {}
         self._holders: dict[int, NDArray[np.uint8]] = {}  # 1 + place in the unit of the best so far, 0 for none
-        self._index = np.empty((ROWS, width), np.int32)
-        self._raised = np.empty((ROWS, width), bool)
-        self._place = np.empty((ROWS, width), np.uint8)
-        self._score = np.empty((ROWS, width), np.float32)
+        self._index = np.empty(block, np.int32)
+        self._raised = np.empty(block, bool)
+        self._place = np.empty(block, np.uint8)
+        self._score = np.empty(block, np.float32)
 
     arrays = HOST
 
@@ -112,16 +112,14 @@ class CpuWorker:
             fft.correlate(tile, mask, slot=0)
             fft.correlate(squares, mask, slot=1)
             out = np.empty(valid, np.float32)
-            for first in range(0, valid[0], ROWS):
-                part = out[first : first + ROWS]
-                region = slice(len(part)), slice(valid[1])
-                mean, variance = fft.rows(first, slot=0)[region], fft.rows(first, slot=1)[region]
+            for (rows, columns), block in _row_blocks((slice(0, valid[0]), slice(0, valid[1])), fft.step):
+                mean, variance = (fft.rows(rows.start, rows.stop, slot)[:, columns] for slot in (0, 1))
                 np.multiply(mean, mean, out=mean)
                 np.subtract(variance, mean, out=variance)
-                flat = np.less_equal(variance, smallest, out=self._raised[region])
+                flat = np.less_equal(variance, smallest, out=self._raised[block])
                 np.copyto(variance, np.inf, where=flat)
                 np.sqrt(variance, out=variance)
-                np.divide(1, variance, out=part, casting="same_kind")
+                np.divide(1, variance, out=out[rows], casting="same_kind")
             found.append(out)
         return found
 
@@ -130,9 +128,10 @@ class CpuWorker:
         fft = self._fft(precision)
         for template, found in zip(templates, out, strict=True):
             fft.correlate(tile, template)
-            for first, part, _ in _row_blocks(rect):
-                rows = slice(part[0].start - rect[0].start, part[0].stop - rect[0].start)
-                found[rows] = fft.rows(first)[part[0].start - first : part[0].stop - first, part[1]]
+            for (rows, columns), _ in _row_blocks(rect, fft.step):
+                found[rows.start - rect[0].start : rows.stop - rect[0].start] = fft.rows(rows.start, rows.stop)[
+                    :, columns
+                ]
 
     def score(
         self,
@@ -162,8 +161,8 @@ class CpuWorker:
                 ways.append((better, keep, best, holder))
         for i, (template, rect) in enumerate(zip(templates, rects, strict=True)):
             fft.correlate(tile, template)
-            for first, part, block in _row_blocks(rect):
-                score = fft.rows(first)[part[0].start - first : part[0].stop - first, part[1]]
+            for part, block in _row_blocks(rect, fft.step):
+                score = fft.rows(part[0].start, part[0].stop)[:, part[1]]
                 if own:
                     score = np.multiply(score, sigmas[i][part], out=self._score[block], casting="same_kind")
                 raised, places = self._raised[block], self._place[block]
@@ -177,7 +176,8 @@ class CpuWorker:
             np.negative(ways[1][2], out=ways[1][2])
         with guard:
             for pair, (_, _, best, holder) in enumerate(ways):
-                for _, part, block in _row_blocks((slice(0, shape[0]), slice(0, shape[1])) if own else rects[0]):
+                whole = (slice(0, shape[0]), slice(0, shape[1])) if own else rects[0]
+                for part, block in _row_blocks(whole, fft.step):
                     index = np.take(numbers, holder[part], out=self._index[block], mode="clip")
                     score = best[part]
                     if not own:

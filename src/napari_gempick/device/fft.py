@@ -1,8 +1,9 @@
 """Real FFTs of tiles on the CPU: FFTW, or scipy.fft where pyfftw is absent; one owner thread each.
 
 A correlation is the inverse transform of a product of half-spectra (fy, fx // 2 + 1). It runs in two stages: all
-columns at once, then the rows in blocks of ROWS, so that what is done with a block finds it in the cache, and rows that
-no position needs are never transformed. Inverse transforms are not normalised: the engine folds
+columns at once, then the rows in blocks, so that what is done with a block finds it in the cache, and rows that no
+position needs are never transformed. Blocks are no smaller than that: between two calls of NumPy or FFTW a thread waits
+for Python's lock, which all threads share. Inverse transforms are not normalised: the engine folds
 1 / (fy fx) into the tile.
 """
 
@@ -28,6 +29,14 @@ PRECISIONS: dict[str, tuple[np.dtype[Any], np.dtype[Any]]] = {
     "double": (np.dtype(np.float64), np.dtype(np.complex128)),
 }
 ROWS = 64
+"""Rows that are transformed in one go."""
+BLOCK = 2**18
+"""Most pixels of a block: 1 MiB in single precision."""
+
+
+def rows_of_block(shape: tuple[int, int]) -> int:
+    """Return how many rows of a tile are a block: a multiple of ROWS."""
+    return max(1, BLOCK // shape[1] // ROWS) * ROWS
 
 
 class TileFFT(Protocol):
@@ -35,6 +44,8 @@ class TileFFT(Protocol):
 
     shape: tuple[int, int]
     real: np.dtype[Any]
+    step: int
+    """Rows of a block (see rows_of_block)."""
 
     def spectrum(self, block: Array, *, conjugate: bool = False) -> Array:
         """Return the half-spectrum of a (y, x) block padded with zeros to the tile, as a new array."""
@@ -42,10 +53,10 @@ class TileFFT(Protocol):
     def correlate(self, tile: Array, template: Array, slot: int = 0) -> None:
         """Begin the correlation of a tile with a template (a conjugated spectrum); `slot` 0 or 1 holds it."""
 
-    def rows(self, first: int, slot: int = 0) -> Array:
-        """Return rows first .. first + ROWS of the correlation, (up to ROWS, fx).
+    def rows(self, start: int, stop: int, slot: int = 0) -> Array:
+        """Return rows `start` up to `stop` of the correlation, (stop - start, fx), of one block.
 
-        Each block once, `first` a multiple of ROWS; overwritten by the next call with the same slot.
+        Each block once, in one call; the next call with the same slot overwrites it.
         """
 
 
@@ -53,12 +64,12 @@ class FftwTile:
     """FFTW through pyfftw, one thread, plans from the store's wisdom."""
 
     def __init__(self, shape: tuple[int, int], precision: str, plans: PlanStore) -> None:
-        self.shape = shape
+        self.shape, self.step = shape, rows_of_block(shape)
         self.real, self._complex = PRECISIONS[precision]
         self._plans = plans
-        self._slots: dict[int, tuple[Array, Any, list[tuple[Any, Array]]]] = {}
+        self._slots: dict[int, tuple[Array, Any, list[Any], Array]] = {}
         self._padded: dict[int, tuple[Array, Any]] = {}
-        half, _, _ = self._slot(0)
+        half, *_ = self._slot(0)
         self._columns = self._plan(half, half, (0,), "FFTW_FORWARD")
 
     def _plan(self, source: Array, target: Array, axes: tuple[int, ...], direction: str, *extra: str) -> Any:
@@ -66,19 +77,19 @@ class FftwTile:
             lambda flags: pyfftw.FFTW(source, target, axes=axes, direction=direction, flags=(*flags, *extra))
         )
 
-    def _slot(self, slot: int) -> tuple[Array, Any, list[tuple[Any, Array]]]:
-        """Return a slot's half-spectrum, the plan of its columns, and plan and output of each block of rows."""
+    def _slot(self, slot: int) -> tuple[Array, Any, list[Any], Array]:
+        """Return a slot's half-spectrum, the plans of its columns and of each ROWS rows, and room for a block."""
         if slot not in self._slots:
             height, width = self.shape
             half = pyfftw.empty_aligned((height, width // 2 + 1), dtype=self._complex)
             columns = self._plan(half, half, (0,), "FFTW_BACKWARD")
-            out = pyfftw.empty_aligned((min(ROWS, height), width), dtype=self.real)
-            blocks = []
+            out = pyfftw.empty_aligned((min(self.step, height), width), dtype=self.real)
+            rows = []
             for first in range(0, height, ROWS):
-                part = half[first : first + ROWS]
-                target = out[: len(part)]
-                blocks.append((self._plan(part, target, (1,), "FFTW_BACKWARD", "FFTW_DESTROY_INPUT"), target))
-            self._slots[slot] = half, columns, blocks
+                part, place = half[first : first + ROWS], first % self.step
+                target = out[place : place + len(part)]
+                rows.append(self._plan(part, target, (1,), "FFTW_BACKWARD", "FFTW_DESTROY_INPUT"))
+            self._slots[slot] = half, columns, rows, out
         return self._slots[slot]
 
     def spectrum(self, block: Array, *, conjugate: bool = False) -> Array:
@@ -99,22 +110,24 @@ class FftwTile:
 
     def correlate(self, tile: Array, template: Array, slot: int = 0) -> None:
         """See TileFFT."""
-        half, columns, _ = self._slot(slot)
+        half, columns, *_ = self._slot(slot)
         np.multiply(tile, template, out=half)
         columns.execute()
 
-    def rows(self, first: int, slot: int = 0) -> Array:
+    def rows(self, start: int, stop: int, slot: int = 0) -> Array:
         """See TileFFT."""
-        plan, out = self._slots[slot][2][first // ROWS]
-        plan.execute()
-        return out
+        _, _, rows, out = self._slots[slot]
+        for plan in rows[start // ROWS : -(-stop // ROWS)]:
+            plan.execute()
+        first = start - start % self.step
+        return out[start - first : stop - first]
 
 
 class ScipyTile:
     """scipy.fft: slower, always there."""
 
     def __init__(self, shape: tuple[int, int], precision: str) -> None:
-        self.shape = shape
+        self.shape, self.step = shape, rows_of_block(shape)
         self.real, _ = PRECISIONS[precision]
         self._slots: dict[int, Array] = {}
 
@@ -128,9 +141,9 @@ class ScipyTile:
         product = np.multiply(tile, template)
         self._slots[slot] = scipy.fft.ifft(product, axis=0, norm="forward", overwrite_x=True)
 
-    def rows(self, first: int, slot: int = 0) -> Array:
+    def rows(self, start: int, stop: int, slot: int = 0) -> Array:
         """See TileFFT."""
-        out: Array = scipy.fft.irfft(self._slots[slot][first : first + ROWS], n=self.shape[1], axis=1, norm="forward")
+        out: Array = scipy.fft.irfft(self._slots[slot][start:stop], n=self.shape[1], axis=1, norm="forward")
         return out
 
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from helpers import bank_of
+from napari_gempick.device import fft
 from napari_gempick.device.cpu import CpuDevice
 from napari_gempick.engine.matching.search import Search
 from napari_gempick.engine.matching.workers import DevicePool, run_search
@@ -83,6 +84,22 @@ class KeepingBroken(Broken):
 )
 def test_same_bytes_however_the_work_is_shared(problem, plans, make):
     assert same(run(problem, [CpuDevice(1, plans)]), run(problem, make(plans)))
+
+
+def test_tiles_in_one_block_or_in_several_give_the_same_bytes(problem, plans, monkeypatch):
+    (prepared, bank), shape, rect = problem, (192, 200), (slice(70, 150), slice(0, 170))
+    maps, correlations = [], np.empty((2, 1, 80, 170), np.float32)
+    for pixels, rows, out in zip((fft.BLOCK, 1), (1280, 64), correlations, strict=True):
+        monkeypatch.setattr(fft, "BLOCK", pixels)
+        assert fft.rows_of_block(shape) == rows
+        device = CpuDevice(1, plans)
+        maps.append(run_search(Search(prepared, bank, lambda key, choose: shape, decoys=True), DevicePool([device])))
+        worker = device.worker(shape)
+        tile = worker.spectrum(prepared.image[:150, :170], "single")
+        worker.correlations(tile, worker.template_spectra(bank, [0], "single"), rect, out, "single")
+    assert all(same(*both) for both in zip(*maps, strict=True))
+    assert correlations[0].tobytes() == correlations[1].tobytes()
+    assert correlations.std() > 0
 
 
 @pytest.mark.parametrize("kind", [Broken, KeepingBroken])
