@@ -48,8 +48,16 @@ def test_a_run_without_picks_says_why(data, gempick, basic):
     done = gempick("pick", "grid1", *basic, "--threshold", "0.99", "-o", "out", check=0)
     best = run_of(data / "out")["micrographs"][0]["best_score"]
     assert f"Nothing was picked: the best score is {best:.3f}, below the threshold of 0.99; lower" in done.stderr
+    assert "Searched in full" not in done.stderr
     done = gempick("retune", "out", "--threshold", "0.5", "--border", "200", check=0)
     assert "Nothing was picked" not in done.stderr
+
+
+@pytest.mark.parametrize(("step", "full"), [(90, True), (4, False)])
+def test_a_search_that_finds_no_basis_says_so(data, gempick, basic, step, full):
+    how = *basic, "--lowpass", 12, "--search", "compressed", "--angle-step", step
+    done = gempick("pick", "grid1", *how, "-o", "out", check=0)
+    assert ("Searched in full despite --search compressed: all micrographs." in done.stderr) == full
 
 
 def test_the_wrong_contrast_is_noticed(data, gempick, basic):

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_gempick.engine.matching.search import SHARED_FROM
 from napari_gempick.io.formats import FORMATS
 from napari_gempick.io.formats.base import ASSUMED
 from napari_gempick.io.formats.relion import PARTICLES
@@ -15,6 +16,7 @@ from napari_gempick.io.images.row_order import row_order_note
 from napari_gempick.io.listing import MicrographFile
 from napari_gempick.io.micrograph_names import MicrographTable
 from napari_gempick.model.errors import SettingsError
+from napari_gempick.model.values import counted
 from napari_gempick.results.thresholds import NOTHING, doubtful
 
 if TYPE_CHECKING:
@@ -41,7 +43,22 @@ def run_notes(run: dict[str, Any]) -> list[str]:
         notes.append(
             f"Assumed in the particle list: {assumed}; --ctf with a micrographs STAR file gives the right values."
         )
+    if settings.get("search") == "compressed":
+        notes += _in_full(run["micrographs"])
     return [*notes, *_nothing(run["micrographs"]), *doubtful(run["micrographs"])]
+
+
+def _in_full(rows: list[dict[str, Any]]) -> list[str]:
+    """Say that micrographs were searched in full although a search by a basis was asked for."""
+    searched = [row for row in rows if "error" not in row]
+    full = sum("map_bound" not in row for row in searched)
+    if not full:
+        return []
+    which = "all micrographs" if full == len(searched) else counted(full, "micrograph")
+    return [
+        f"Searched in full despite --search compressed: {which}. A basis needs a mask that at least {SHARED_FROM} "
+        "rotated templates share, such as a circle, and memory for these templates."
+    ]
 
 
 def _nothing(rows: list[dict[str, Any]]) -> list[str]:
