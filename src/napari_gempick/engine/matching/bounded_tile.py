@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 SLACK = np.float32(2 * TOLERANCE)
 """Rounding may swap the order of scores that differ by less."""
-POSITIONS = 2048
+POSITIONS = 4096
 """That go through the products together."""
 PATCHES = 2**25
 """Bytes of the parts of a tile that are held for exact sums."""
