@@ -56,9 +56,9 @@ def source_of(
     notes: tuple[str, ...] = (),
 ) -> Source:
     """Return what the search of a micrograph (ny, nx) needs."""
-    treated = makers.preparation.treat(image, grid.pixel_size, ctf)
-    bank = functools.partial(makers, grid, treated.of_templates)
-    notes = (*notes, *treated.notes)
-    filters = makers.lowpass(grid), settings.highpass, notes, treated.of_micrograph
-    source = Source(treated.image, grid, *filters, bank, replaced=treated.replaced, refine=makers.refines(grid))
-    return with_full_grid(source, makers, treated.of_templates)
+    image, cleaned, replaced = makers.preparation.clean(image)
+    of_micrograph, of_templates = makers.preparation.filters(grid.pixel_size, image, ctf)
+    bank = functools.partial(makers, grid, of_templates)
+    filters = makers.lowpass(grid), settings.highpass, (*notes, *cleaned), of_micrograph
+    source = Source(image, grid, *filters, bank, replaced=replaced, refine=makers.refines(grid))
+    return with_full_grid(source, makers, of_templates)

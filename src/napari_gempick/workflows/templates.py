@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from napari_gempick.engine.preprocess.fourier_filters import Averaging
 from napari_gempick.engine.templates.masks import (
     EDGE_PIXELS,
     ShapeMask,
@@ -331,18 +330,11 @@ def rotate_files(
     """
     views = read_views(settings)
     if micrograph is None:
-        for option, value in (("--ctf", settings.ctf), ("--whiten", settings.whiten)):
-            if value:
-                raise SettingsError(
-                    f"With {option} the templates are those of a micrograph; name it with --micrograph."
-                )
-        if settings.pixel_size is None:
-            settings = settings.model_copy(update={"pixel_size": views[0].pixel_size})
+        settings = settings.model_copy(update={"pixel_size": settings.pixel_size or views[0].pixel_size})
         assert settings.pixel_size is not None
         makers = BankMaker(settings, views)
         grid = choose_grid(settings, _FIELD, settings.pixel_size)
-        averaging = Averaging(settings.averaging, settings.pixel_size) if settings.averaging > 1 else None
-        make_bank: Callable[[], Bank] = functools.partial(makers, grid, averaging)
+        make_bank: Callable[[], Bank] = functools.partial(makers, grid, makers.preparation.filters(grid.pixel_size)[1])
     else:
         makers = BankMaker(settings, views)
         source = loader(MicrographFile(micrograph, PurePosixPath(micrograph.name)), settings, makers)
