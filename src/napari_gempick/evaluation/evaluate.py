@@ -24,8 +24,7 @@ from napari_gempick.io.coordinates import PICK_FILES, REPORT, Entry, pair, read_
 from napari_gempick.io.images.micrograph import header_pixel_size, open_image
 from napari_gempick.io.images.row_order import from_bottom
 from napari_gempick.model.errors import InputError, SettingsError
-from napari_gempick.results.run_file import NoResults, read_run
-from napari_gempick.results.run_rows import FROM_BOTTOM
+from napari_gempick.results.run_file import FROM_BOTTOM, NoResults, read_run
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence

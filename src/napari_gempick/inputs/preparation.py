@@ -13,9 +13,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from napari_gempick.engine.picking.exclusion import find_exclusion
-from napari_gempick.engine.preprocess.ctf import CtfTransfer
 from napari_gempick.engine.preprocess.defects import LEAST, OUTLIER_SIGMA, replace_defects
-from napari_gempick.engine.preprocess.fourier_filters import Averaging, Whitening, product
+from napari_gempick.engine.preprocess.fourier_filters import Averaging, CtfTransfer, Whitening, product
 from napari_gempick.engine.preprocess.prepare import remove_gradient, remove_hot_pixels
 from napari_gempick.inputs.views import read_image
 from napari_gempick.io.ctf import CtfTable

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from napari_gempick.io.formats import SUFFIXES, format_named, format_of
 from napari_gempick.io.formats.base import stem_of
 from napari_gempick.io.formats.coordinate_set import CoordinateSet, ReadOptions
-from napari_gempick.io.formats.eman2 import EMAN2, possible_names
+from napari_gempick.io.formats.eman import EMAN2, possible_names
 from napari_gempick.io.formats.relion import COORDINATE_FILE, X, is_index, read_autopick_index
 from napari_gempick.model.errors import InputError
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from napari_gempick.io.coordinates import common_ending
 from napari_gempick.io.formats.base import AMPLITUDE, CS, CTF, GROUP, GROUP_NAME, NAME, VOLTAGE, stem_of
 from napari_gempick.io.formats.cryosparc import read_exposures
-from napari_gempick.io.formats.eman2 import possible_names
+from napari_gempick.io.formats.eman import possible_names
 from napari_gempick.io.formats.table import columns_of
 from napari_gempick.io.images.micrograph import open_image, plausible
 from napari_gempick.io.listing import find_micrographs

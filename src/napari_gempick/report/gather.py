@@ -22,8 +22,7 @@ from napari_gempick.model.declaration import declarations
 from napari_gempick.model.errors import GempickError, InputError, SettingsError
 from napari_gempick.model.geometry import BOX_OVER_DIAMETER, Extent
 from napari_gempick.model.settings import PickSettings
-from napari_gempick.report.contents import RunReport, ViewReport
-from napari_gempick.report.html import plot_sheet, write_html
+from napari_gempick.report.html import RunReport, ViewReport, plot_sheet, write_html
 from napari_gempick.results.run_file import RUN_FILE, read_run, settings_of
 
 if TYPE_CHECKING:

@@ -24,8 +24,7 @@ from napari_gempick.io.micrograph_names import Known, Micrographs, named, read_n
 from napari_gempick.io.names import reduced
 from napari_gempick.model.errors import GempickError, InputError, OutputError, SettingsError
 from napari_gempick.results.folder import INDEX_FILE
-from napari_gempick.results.run_file import RUN_FILE, read_run
-from napari_gempick.results.run_rows import FROM_BOTTOM
+from napari_gempick.results.run_file import FROM_BOTTOM, RUN_FILE, read_run
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

@@ -17,8 +17,7 @@ from napari_gempick.io.candidates import read_candidates
 from napari_gempick.model.errors import GempickError, OutputError, SettingsError
 from napari_gempick.model.values import LEARNED
 from napari_gempick.results.folder import Results
-from napari_gempick.results.run_file import read_run, settings_of
-from napari_gempick.results.run_rows import micrograph_of
+from napari_gempick.results.run_file import micrograph_of, read_run, settings_of
 from napari_gempick.results.thresholds import NOTHING, decide, few_found, is_automatic
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_gempick.engine.preprocess.ctf import CtfTransfer
+from napari_gempick.engine.preprocess.fourier_filters import CtfTransfer
 from napari_gempick.inputs.bank_maker import BankMaker
 from napari_gempick.inputs.views import read_views
 from napari_gempick.io.atomic import staged

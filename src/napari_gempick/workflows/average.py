@@ -14,7 +14,7 @@ from napari_gempick.engine.templates.masks import EDGE_PIXELS, outline, soft_edg
 from napari_gempick.evaluation.evaluate import entry_particles, settled
 from napari_gempick.io.atomic import beside, refuse_existing
 from napari_gempick.io.coordinates import PICK_FILES, TRUTH_FILES, common_ending, read_entries
-from napari_gempick.io.formats.eman2 import EMAN2, possible_names
+from napari_gempick.io.formats.eman import EMAN2, possible_names
 from napari_gempick.io.formats.relion import PARTICLES
 from napari_gempick.io.images.micrograph import as_float32, read_micrograph, require_pixel_size
 from napari_gempick.io.images.row_order import FLIP, from_bottom

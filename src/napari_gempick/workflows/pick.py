@@ -26,8 +26,7 @@ from napari_gempick.model.errors import GempickError, InputError, OutputError, p
 from napari_gempick.model.values import AUTO
 from napari_gempick.results.folder import Results
 from napari_gempick.results.log_file import log_facts, logged, logged_in
-from napari_gempick.results.run_file import earlier_rows
-from napari_gempick.results.run_rows import FROM_BOTTOM, columns_of, formats_of, micrograph_of, run_notes
+from napari_gempick.results.run_file import FROM_BOTTOM, columns_of, earlier_rows, formats_of, micrograph_of, run_notes
 from napari_gempick.results.thresholds import candidate_floor
 from napari_gempick.results.whole_run import alone_in, choose_by_run, left_over
 from napari_gempick.verification.prove import MicrographProof, Prover

@@ -14,11 +14,9 @@ from napari_gempick.model.errors import GempickError, OutputError, SettingsError
 from napari_gempick.model.settings import make_settings
 from napari_gempick.model.values import AUTO, LEARNED, named_texts
 from napari_gempick.results.folder import CHOSEN, POOLED, Results
-from napari_gempick.results.labels import read_labels
-from napari_gempick.results.learned_score import learn
+from napari_gempick.results.learned_score import learn, read_labels
 from napari_gempick.results.log_file import log_facts, logged, logged_in
-from napari_gempick.results.run_file import read_run, settings_of
-from napari_gempick.results.run_rows import micrograph_of, run_notes
+from napari_gempick.results.run_file import micrograph_of, read_run, run_notes, settings_of
 from napari_gempick.results.thresholds import decide, is_automatic, refuse_pooling
 from napari_gempick.results.whole_run import KEPT, alone_in, choose_by_run
 

@@ -13,9 +13,8 @@ import numpy as np
 import scipy.fft
 from scipy import ndimage
 
-from napari_gempick.engine.preprocess.ctf import CtfTransfer
 from napari_gempick.engine.preprocess.defects import OUTLIER_SIGMA, replace_defects
-from napari_gempick.engine.preprocess.fourier_filters import random_phases
+from napari_gempick.engine.preprocess.fourier_filters import CtfTransfer, random_phases
 from napari_gempick.engine.preprocess.grey_levels import Standard
 from napari_gempick.engine.templates.masks import ShapeMask, automatic_weights, framed, parse_shape
 from napari_gempick.engine.templates.sampling import rotation_matrix

@@ -12,8 +12,8 @@ import traceback
 from collections import deque
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from napari_gempick.cluster.mpi import scheduler
-from napari_gempick.cluster.mpi.communication import Conductor
+from napari_gempick.cluster.mpi import communication
+from napari_gempick.cluster.mpi.communication import GO_ON, LEAVE, NO_MORE, STOP, Conductor
 from napari_gempick.cluster.mpi.micrographs import Worker, unforeseen
 from napari_gempick.cluster.mpi.node import (
     GPU_WEIGHT,
@@ -23,7 +23,6 @@ from napari_gempick.cluster.mpi.node import (
     own_cores,
     visible_gpus,
 )
-from napari_gempick.cluster.mpi.scheduler import GO_ON, LEAVE, NO_MORE, STOP
 from napari_gempick.cluster.mpi.shared_search import SharedSearch
 from napari_gempick.cluster.records import RankLog, last_attempt
 from napari_gempick.device.discover import open_devices
@@ -85,7 +84,7 @@ def agree(
     except Exception as error:
         note(error)
         mine = f"!{unforeseen(error, what)}"
-    sentence = conductor.finish(scheduler.first_sentence(comm, mine))
+    sentence = conductor.finish(communication.first_sentence(comm, mine))
     if sentence:
         raise (Unforeseen if sentence[0] == "!" else InputError)(sentence[1:])
     return found
@@ -314,7 +313,7 @@ class Rank:
 
     def _one_by_one(self) -> None:
         """Take micrographs from rank 0 until there are no more."""
-        given = scheduler.HandOut(self.own(), len(self.job.micrographs))
+        given = communication.HandOut(self.own(), len(self.job.micrographs))
         if self.comm.rank == 0:
             self.conductor.start(given.serve())
 

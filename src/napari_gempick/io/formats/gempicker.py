@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from napari_gempick.io.atomic import write_text
 from napari_gempick.io.formats.base import Format, exact, fixed, shape_of, turned, view_of
 from napari_gempick.io.formats.coordinate_set import CoordinateSet, assemble, column, view_numbers
-from napari_gempick.io.formats.eman1 import EMAN1, read_boxes, write_boxes
+from napari_gempick.io.formats.eman import EMAN1, read_boxes, write_boxes
 from napari_gempick.io.star import read_text
 from napari_gempick.model.errors import InputError
 

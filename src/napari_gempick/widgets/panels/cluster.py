@@ -14,7 +14,7 @@ from qtpy.QtWidgets import QFileDialog, QMenu, QProgressBar
 
 from napari_gempick.cluster import cancel_job, collect_job, job_status, submit_job
 from napari_gempick.cluster.status import LOST, last_words
-from napari_gempick.results.run_rows import micrograph_of
+from napari_gempick.results.run_file import micrograph_of
 from napari_gempick.widgets.forms.parts import Fold, button, row, shorten, small
 from napari_gempick.widgets.panels import remembered
 from napari_gempick.widgets.panels.cluster_dialog import ClusterDialog

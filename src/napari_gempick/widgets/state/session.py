@@ -15,7 +15,7 @@ from napari_gempick.io.reading import readable
 from napari_gempick.model.errors import GempickError, InputError, OutputError
 from napari_gempick.model.score_maps import BankIndex
 from napari_gempick.results.folder import INDEX_FILE
-from napari_gempick.results.labels import SESSION_FILE
+from napari_gempick.results.learned_score import SESSION_FILE
 from napari_gempick.results.run_file import RUN_FILE, read_run
 from napari_gempick.widgets.state.reopening import state_of_run
 from napari_gempick.widgets.state.result import Result, results_of
