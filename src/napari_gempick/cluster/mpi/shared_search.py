@@ -5,9 +5,9 @@ that fails before an exchange takes part in it all the same and says what happen
 every rank. What goes wrong in the middle of an exchange ends the job, by `Rank.fail`.
 
 Score and index maps are combined by a binomial tree, with the meaning of MPI.MAXLOC: the larger score wins, in a tie
-the smaller rotated template. Rank r takes in the maps of r + 1, r + 2, r + 4, ... and sends its own to r minus its lowest
-bit: ceil(log2 n) rounds at rank 0. The maps go in pieces that follow each other through the tree, so that all levels
-work at the same time.
+the smaller rotated template. Rank r takes in the maps of r + 1, r + 2, r + 4, ... and sends its own to r minus its
+lowest bit: ceil(log2 n) rounds at rank 0. The maps go in pieces that follow each other through the tree, so that all
+levels work at the same time.
 """
 
 from __future__ import annotations
