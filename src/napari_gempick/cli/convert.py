@@ -50,11 +50,7 @@ _PROVING = ("templates", "template_pixel_size", "mask", "diameter", "contrast")
 @click.argument("paths", nargs=-1, required=True, metavar="IN... OUT")
 @click.option("--to", callback=parse_format, required=True, metavar="FORMAT", help=f"Format of OUT: {_NAMES}.")
 @click.option(
-    "--from",
-    "source",
-    callback=parse_format,
-    metavar="FORMAT",
-    help="Format of IN. [default: by suffix and content]",
+    "--from", "source", callback=parse_format, metavar="FORMAT", help="Format of IN. [default: by suffix and content]"
 )
 @click.option(
     "--bin",

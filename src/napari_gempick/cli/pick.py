@@ -282,11 +282,7 @@ def retune(folder: Path, pooled: bool, teach: tuple[Path, ...], as_json: bool, *
     help="Folder for report.html and particle_sheet.png. [default: DIR]",
 )
 @click.option(
-    "--particles",
-    type=click.IntRange(1, 200),
-    default=24,
-    show_default=True,
-    help="Particles shown for each view.",
+    "--particles", type=click.IntRange(1, 200), default=24, show_default=True, help="Particles shown for each view."
 )
 @click.option("--overwrite", is_flag=True, help="Replace an earlier report.")
 @json_option

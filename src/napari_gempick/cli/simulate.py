@@ -9,14 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from napari_gempick.cli.common import (
-    ProgressPrinter,
-    command_errors,
-    json_option,
-    print_json,
-    say,
-    settings_options,
-)
+from napari_gempick.cli.common import ProgressPrinter, command_errors, json_option, print_json, say, settings_options
 from napari_gempick.cli.lengths import given
 from napari_gempick.simulation.settings import VIEWS, SimulateSettings, make_simulate_settings
 

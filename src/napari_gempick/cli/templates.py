@@ -60,11 +60,7 @@ def templates() -> None:
     help="Mean distance of neighbouring views. [degrees; default: 15]",
 )
 @click.option("--views", type=click.IntRange(min=1), metavar="N", help="Number of views, instead of --angle-step.")
-@click.option(
-    "--lowpass",
-    type=_LENGTH,
-    help="Low-pass: full up to 0.8 / value, zero from 1 / value on. [Å]",
-)
+@click.option("--lowpass", type=_LENGTH, help="Low-pass: full up to 0.8 / value, zero from 1 / value on. [Å]")
 @click.option(
     "--invert",
     is_flag=True,
@@ -82,11 +78,7 @@ def templates() -> None:
     help="Mask of all projections: auto is the union of their outlines, circular the circle that holds them. Both have "
     "a soft edge. [default: auto]",
 )
-@click.option(
-    "--diameter",
-    type=_LENGTH,
-    help="Diameter of circular masks. [Å; default: from the projections]",
-)
+@click.option("--diameter", type=_LENGTH, help="Diameter of circular masks. [Å; default: from the projections]")
 @click.option(
     "--view",
     "named",
@@ -137,9 +129,7 @@ def project(volume: Path, output: Path, named: tuple[str, ...], overwrite: bool,
 )
 @click.option("--box", type=LengthType("px", 8, whole=True), help="Side of the average. [px; default: as in PICKS]")
 @click.option(
-    "--diameter",
-    type=_LENGTH,
-    help="The particle's diameter; the box is 1.5 times that. [Å; default: as in PICKS]",
+    "--diameter", type=_LENGTH, help="The particle's diameter; the box is 1.5 times that. [Å; default: as in PICKS]"
 )
 @click.option("--pixel-size", type=_POSITIVE, help="Pixel size of the micrographs. [Å; default: the file headers]")
 @click.option(
@@ -287,11 +277,7 @@ def rotate(output: Path, micrograph: Path | None, overwrite: bool, as_json: bool
         )
 
 
-_SETTINGS = (
-    *TEMPLATE_SETTINGS,
-    *("threshold", "min_distance", "border"),
-    *names_with(PickSettings, role="run"),
-)
+_SETTINGS = (*TEMPLATE_SETTINGS, *("threshold", "min_distance", "border"), *names_with(PickSettings, role="run"))
 
 
 @templates.command("check", cls=VariadicCommand)

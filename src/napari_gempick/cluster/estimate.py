@@ -134,10 +134,8 @@ class Measured:
 
     Attributes
     ----------
-    micrographs, search_images : int
     device : str
         See Estimate.
-    gpu : bool
     seconds, preparation : float or None
         For one rotated template, and for reading and preparing a micrograph. None where no micrograph can be read here.
     pixels, positions, tile_pixels : int
@@ -286,12 +284,7 @@ LINK = 1e9
 
 @dataclass(frozen=True)
 class Cost:
-    """Seconds in either distribution.
-
-    Attributes
-    ----------
-    micrographs, templates : float
-    """
+    """Seconds in either distribution."""
 
     micrographs: float
     templates: float
@@ -303,13 +296,7 @@ class Cost:
 
 
 def cost(
-    micrographs: int,
-    search_images: int,
-    ranks: int,
-    threads: int,
-    seconds: float,
-    preparation: float,
-    map_bytes: int,
+    micrographs: int, search_images: int, ranks: int, threads: int, seconds: float, preparation: float, map_bytes: int
 ) -> Cost:
     """Return the expected seconds of a job; see the module for the model.
 

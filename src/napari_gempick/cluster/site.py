@@ -63,7 +63,6 @@ class Site:
 
     Attributes
     ----------
-    name : str
     text : str
         The template of the script.
     submit, cancel, status : str

@@ -43,7 +43,6 @@ class Compared:
 
     Attributes
     ----------
-    name : str
     entries : list of Entry or None
         For each set its picks, None where it has none of this micrograph.
     particles : list of Particles
@@ -226,7 +225,6 @@ class PickSet:
 
     Attributes
     ----------
-    path : Path
     entries : tuple of Entry
         For each micrograph.
     """
@@ -239,7 +237,6 @@ class PickSet:
 
         Parameters
         ----------
-        files : sequence of MicrographFile
         otherwise : str, optional
             The micrograph that a single file whose name fits none belongs to.
 
@@ -276,7 +273,6 @@ def compare_seen(seen: Particles, there: Particles, tolerance: float) -> Matchin
 
     Parameters
     ----------
-    seen, there : Particles
     tolerance : float
         px.
     """

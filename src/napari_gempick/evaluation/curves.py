@@ -38,11 +38,6 @@ def plot_precision_recall(path: Path | str, curves: Mapping[str, Curve]) -> None
         A .png file, written atomically.
     curves : mapping of str to Curve
         By the name in the legend.
-
-    Raises
-    ------
-    OutputError
-        The file cannot be written.
     """
     figure = Figure(figsize=(6.4, 6.2), layout="constrained")
     axes = figure.add_subplot()
@@ -68,11 +63,6 @@ def plot_roc(path: Path | str, curves: Mapping[str, Curve]) -> None:
         A .png file, written atomically.
     curves : mapping of str to Curve
         By the name in the legend.
-
-    Raises
-    ------
-    OutputError
-        The file cannot be written.
     """
     figure = Figure(figsize=(10.4, 5.2), layout="constrained")
     left, right = figure.subplots(1, 2, sharey=True)

@@ -64,8 +64,6 @@ def evaluate_set(
     ----------
     name, path : str and Path
         The set of picks.
-    truths : sequence of Entry
-    rules : Rules
     recall_rows : sequence of (n,) bool
         For each truth, the rows that recall is measured on.
     shape : (ny, nx), optional
@@ -284,7 +282,6 @@ def settled(entry: Entry, micrograph: Path | None = None, size: tuple[int, int] 
 
     Parameters
     ----------
-    entry : Entry
     micrograph : Path, optional
         Its file; by default what the results or the coordinates say, or a file beside them.
     size : (ny, nx), optional

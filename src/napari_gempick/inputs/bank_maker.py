@@ -53,8 +53,6 @@ class BankMaker:
 
     Parameters
     ----------
-    settings : PickSettings
-    views : list of View
     cancel : threading.Event, optional
         Set it to stop: making a bank then raises Cancelled.
     preparation : Preparation, optional

@@ -46,7 +46,6 @@ class Preparation:
 
     Parameters
     ----------
-    settings : PickSettings
     ctf : GrowingCtf, optional
         The CTFs, in the place of the file or folder of the settings.
 

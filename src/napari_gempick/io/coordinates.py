@@ -91,7 +91,6 @@ class Entries(NamedTuple):
 
     Attributes
     ----------
-    entries : list of Entry
     whole : bool
         They are meant to be all of a data set, so that a micrograph that is not among them has no picks.
     notes : list of str

@@ -163,8 +163,7 @@ class CtfTable:
         fitting = self._fitting(micrograph)
         if not fitting:
             raise InputError(
-                f"{self._path} has no row for {micrograph.name}; add one, or omit that micrograph or --ctf.",
-                micrograph,
+                f"{self._path} has no row for {micrograph.name}; add one, or omit that micrograph or --ctf.", micrograph
             )
         own = micrograph.parts[:-1]
         found = max(fitting, key=lambda row: (common_ending(row[1].parts[:-1], own), -row[0]))[2]

@@ -172,7 +172,6 @@ class Orientation:
 
         Parameters
         ----------
-        picks : Picks
         shape : (ny, nx), optional
             Of the grid after the change, px; flips need it.
         """

@@ -40,18 +40,14 @@ class ViewReport:
 
     Attributes
     ----------
-    name : str
-    picks : int
     threshold : float or None
         The median over the micrographs; None where no score is above chance.
     false_rate : float or None
         Estimated share of false picks, where decoys were searched.
     sections : int
         Templates of the view.
-    mask : str
     template, mean : (n, n) float or None
         The first template, and the mean of `averaged` particles turned back by psi, on the same grid.
-    averaged : int
     particles : list of (n, n) float
         As they lie in their micrographs, the best first.
     scores : list of float
@@ -100,7 +96,6 @@ class RunReport:
         Of the folder.
     program, state : str
         As run.json has them.
-    views : list of ViewReport
     edges : (bins + 1,) float
         Of the histograms.
     micrographs : list of dict
@@ -114,8 +109,6 @@ class RunReport:
         Å.
     overlay : bytes or None
         PNG of a micrograph with its picks.
-    overlay_name : str
-    notes : list of str
     """
 
     name: str
@@ -150,13 +143,7 @@ def grey(image: NDArray[Any], deviations: float = 3.0) -> NDArray[np.uint8]:
 
 
 def write_html(path: Path | str, report: RunReport) -> None:
-    """Write the report, atomically; equal reports give equal bytes.
-
-    Raises
-    ------
-    OutputError
-        The file cannot be written.
-    """
+    """Write the report, atomically; equal reports give equal bytes."""
     folder = files("napari_gempick.report")
     page, style = (folder.joinpath(name).read_text(encoding="utf-8") for name in ("page.html.j2", "report.css"))
     environment = jinja2.Environment(
@@ -299,13 +286,7 @@ _INK, _FAINT = "#1B1F24", "#6B7280"
 
 
 def plot_sheet(path: Path | str, report: RunReport, *, dpi: int = 200) -> None:
-    """Draw the sheet: for each view the template, the mean image, and particles from the best score to the worst.
-
-    Raises
-    ------
-    OutputError
-        The file cannot be written.
-    """
+    """Draw the sheet: for each view the template, the mean image, and particles from the best score to the worst."""
     large = 2 * _CELL + _GAP + _LABEL
     heights = [
         _HEAD + max(2, math.ceil(len(view.particles) / _COLUMNS)) * (_CELL + _GAP + _LABEL) for view in report.views

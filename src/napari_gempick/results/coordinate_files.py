@@ -68,7 +68,6 @@ class PartReader:
     ----------
     source : Format or None
         Of all files; by default each file tells.
-    orientation : Orientation
     shape : (ny, nx), optional
         Of all micrographs after the change of orientation, px.
     micrographs : Path or str, or several, optional
@@ -249,7 +248,6 @@ class OutputFiles:
     ----------
     output : Path
         File or folder.
-    to : Format
     sources : sequence of (stem, micrograph, file)
         For each micrograph, what the name of its file begins with, its own name, and where its picks come from.
     named : bool

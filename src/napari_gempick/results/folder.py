@@ -73,8 +73,6 @@ class Results:
 
     Parameters
     ----------
-    folder : Path
-    settings : PickSettings
     diameter : float
         The particle's, Å.
     growing : bool

@@ -81,7 +81,6 @@ class LearnedScore:
 
         Parameters
         ----------
-        micrograph : MicrographFile
         candidates : Candidates
             With local statistics.
         diameter : float
@@ -256,7 +255,6 @@ def read_labels(
         CSV with the columns micrograph, x, y (file pixels, row 0 first) and label (good or bad); a session.json of the
         window, or a folder with one: rejected picks are bad, added ones good; other coordinate files, or folders of
         them, are corrected picks: what they hold is good, and what the run picked beside them is bad.
-    micrographs : sequence of MicrographFile
     earlier : callable
         Returns the path of the picks that the run wrote for a micrograph.
     shapes : mapping of str to (ny, nx)

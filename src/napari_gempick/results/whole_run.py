@@ -108,9 +108,6 @@ def choose_by_run(
     ----------
     results : Results
         Of the run, each micrograph with its candidates.
-    settings : PickSettings
-    view_names : tuple of str
-    micrographs : sequence of MicrographFile
     rows : dict
         The line of run.json of each micrograph that is done, by the name of its results.
     notify : callable

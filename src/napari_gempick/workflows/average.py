@@ -364,12 +364,7 @@ def _columns(made: Averages, paths: Sequence[Path], shapes: Sequence[tuple[int, 
             here = made.micrograph == number
             x[here], y[here], psi[here] = FLIP.carry(x[here], y[here], psi[here], shape)
     names = [shown(path) for path in paths]
-    numbers = {
-        "rlnCoordinateX": x,
-        "rlnCoordinateY": y,
-        "rlnAnglePsi": psi,
-        "rlnAutopickFigureOfMerit": made.score,
-    }
+    numbers = {"rlnCoordinateX": x, "rlnCoordinateY": y, "rlnAnglePsi": psi, "rlnAutopickFigureOfMerit": made.score}
     columns = {label: [f"{value:.4f}" for value in values] for label, values in numbers.items()}
     columns["rlnClassNumber"] = [str(label + 1) for label in made.label]
     return {"rlnMicrographName": [names[number] for number in made.micrograph], **columns}

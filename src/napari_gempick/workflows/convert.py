@@ -91,7 +91,6 @@ def convert(inputs: Sequence[Path], output: Path, conversion: Conversion) -> dic
         Coordinate files, folders of them, folders of results, or lists of coordinate files (autopick.star).
     output : Path
         A file, or a folder where the format holds one micrograph in a file and there are several.
-    conversion : Conversion
 
     Returns
     -------
@@ -309,7 +308,6 @@ class ConversionProof:
     ----------
     output : Path
         For messages.
-    conversion : Conversion
     run_settings : dict or None
         Of the run whose results are converted.
     parts, sets

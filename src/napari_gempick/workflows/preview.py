@@ -115,10 +115,8 @@ def preview(
         The one that the exact search would take (inputs.views.choose_grid).
     settings : PickSettings
         Automatic thresholds are chosen from the coarse search.
-    views : list of View
     pool, tile_shape, cancel
         See engine.matching.pipeline.search_all.
-    ctf : Ctf, optional
     excluded : (ny, nx) bool, optional
 
     Raises
@@ -227,13 +225,10 @@ def preview_file(
 
     Parameters
     ----------
-    path : Path
-    settings : PickSettings
     listed : float, optional
         Pixel size in Å, of the STAR file that lists the micrograph.
     compare : bool
         Run the exact search too, and say how far both agree.
-    cancel : threading.Event, optional
     shown : callable
         Gets every stage.
     """

@@ -140,10 +140,7 @@ def _retune(
 
 
 def _learn(
-    results: Results,
-    micrographs: list[MicrographFile],
-    stored: dict[str, Candidates],
-    teach: Sequence[Path],
+    results: Results, micrographs: list[MicrographFile], stored: dict[str, Candidates], teach: Sequence[Path]
 ) -> tuple[dict[str, Any], dict[str, Candidates]]:
     """Return what run.json says about the learned score, and the candidates with it."""
     done = sorted((one for one in micrographs if one.output_stem in stored), key=lambda one: one.output_stem)

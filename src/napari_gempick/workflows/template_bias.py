@@ -117,8 +117,6 @@ def check_files(
 
     Parameters
     ----------
-    settings : PickSettings
-    micrograph : Path
     folder : Path, optional
         Gets NAME_check.mrcs for each view: mean template (with --ctf under the CTF, as the picks were turned), average
         of the micrograph's picks, average of the noise's.
@@ -126,7 +124,6 @@ def check_files(
         So many of each view are averaged; default as many as the micrograph has picks.
     seed : int
         Of the noise.
-    overwrite : bool
     progress : callable, optional
         Called with the share that is done.
 

@@ -11,13 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from napari_gempick.engine.templates.masks import (
-    EDGE_PIXELS,
-    ShapeMask,
-    automatic_weights,
-    framed,
-    outline,
-)
+from napari_gempick.engine.templates.masks import EDGE_PIXELS, ShapeMask, automatic_weights, framed, outline
 from napari_gempick.engine.templates.projection import (
     Projector,
     setting_of_map,
@@ -316,10 +310,8 @@ def rotate_files(
     ----------
     settings : PickSettings
         `pixel_size` (Å) is that of the micrographs; default that of the templates.
-    folder : Path
     micrograph : Path, optional
         Gives its pixel size, its CTF (needed with `ctf`) and its spectrum (needed with `whiten`).
-    overwrite : bool
     progress : callable, optional
         Called with the share that is done.
 

@@ -61,12 +61,10 @@ def watch_folders(
 
     Parameters
     ----------
-    settings : PickSettings
     folders : sequence of str or Path
         Watched with their subfolders.
     output : Path
         Gets what `pick_files` writes. autopick.star and run.json are whole at any moment.
-    watching : WatchSettings
     overwrite : bool
         Remove the results of an earlier run first.
     pooled : bool

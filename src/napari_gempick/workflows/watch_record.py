@@ -33,7 +33,6 @@ class Record:
 
     Parameters
     ----------
-    work : Picking
     arrivals : Arrivals
         Gives the order of the lines.
     refresh : float

@@ -45,8 +45,6 @@ class Worker:
 
     Parameters
     ----------
-    job : Job
-    log : RankLog
     alone : bool
         No other rank on this node; otherwise one reads at a time.
     """

@@ -62,8 +62,6 @@ def agree(
 
     Parameters
     ----------
-    comm : MPI.Comm
-    conductor : Conductor
     act : callable
         What to do at this rank.
     what : str
@@ -95,13 +93,7 @@ PLAN_SHAPES = 3
 
 
 class Rank:
-    """One rank at work.
-
-    Parameters
-    ----------
-    comm : MPI.Comm
-    job : Job
-    """
+    """One rank at work."""
 
     def __init__(self, comm: Any, job: Job) -> None:
         from mpi4py import MPI

@@ -91,7 +91,6 @@ def tree(comm: Any, pairs: NDArray[Any]) -> Generator[bool, None, Counters]:
 
     Parameters
     ----------
-    comm : MPI.Comm
     pairs : (n,) PAIR
         Changed in place.
     """
@@ -142,12 +141,7 @@ def combine(comm: Any, pairs: NDArray[Any], children: list[int], parent: int | N
 
 
 class SharedSearch:
-    """The work of one rank on micrographs that all ranks search.
-
-    Parameters
-    ----------
-    rank : Rank
-    """
+    """The work of one rank on micrographs that all ranks search."""
 
     def __init__(self, rank: Rank) -> None:
         self._rank, self._call = rank, rank.conductor.call

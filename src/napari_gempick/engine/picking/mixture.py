@@ -81,7 +81,6 @@ class Mixture:
         Parameters
         ----------
         picks : (n,) array
-        noise : callable
         places : int
             The number of its decoys.
         """

@@ -109,7 +109,6 @@ def select(
     ----------
     candidates : Picks
         From find_candidates, or read back from a file.
-    selection : Selection
     file_shape : (ny, nx)
         Of the micrograph's file.
     excluded : (ny, nx) bool, optional
@@ -294,7 +293,6 @@ def find_peaks(
 
     Parameters
     ----------
-    scores, decoys : ScoreMap
     floor : float
         Score down to which local maxima are kept.
     image : (my, mx) float32, optional

@@ -150,10 +150,7 @@ def pad_smoothly(image: NDArray[np.float32], shape: tuple[int, int]) -> NDArray[
 
 
 def cropped_transform(
-    image: NDArray[np.float32],
-    padded: tuple[int, int],
-    shape: tuple[int, int],
-    standard: Standard | None = None,
+    image: NDArray[np.float32], padded: tuple[int, int], shape: tuple[int, int], standard: Standard | None = None
 ) -> NDArray[np.complexfloating[Any, Any]]:
     """Return `crop_spectrum` of the half-spectrum of an image that is padded smoothly.
 
@@ -338,7 +335,6 @@ def contrast_transfer(fy: NDArray[np.floating], fx: NDArray[np.floating], ctf: C
     ----------
     fy, fx : array
         Spatial frequency along rows (downwards) and columns, 1/Å; broadcast against each other.
-    ctf : Ctf
     """
     y, x = np.broadcast_arrays(np.asarray(fy, np.float64), np.asarray(fx, np.float64))
     squared = y * y + x * x
@@ -357,7 +353,6 @@ class CtfTransfer:
 
     Attributes
     ----------
-    ctf : Ctf
     flipped : {"no", "dark", "bright"}
         Whether the micrograph's phases were flipped: the modulus is taken, and particles are dark or bright.
     """

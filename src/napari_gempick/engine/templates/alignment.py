@@ -248,13 +248,10 @@ class Alignment:
 
     Parameters
     ----------
-    images : PolarImages
     limit : float
         Largest shift, px.
-    classes : int
     start : (n,) float64 or None
         Angles that the averages keep to, degrees.
-    threads : ThreadPoolExecutor
     """
 
     def __init__(

@@ -84,10 +84,8 @@ class Level:
 
     Parameters
     ----------
-    images : PolarImages
     share : float
         Of the rings and harmonics that there are.
-    threads : ThreadPoolExecutor
     """
 
     def __init__(self, images: PolarImages, share: float, threads: ThreadPoolExecutor) -> None:
@@ -157,7 +155,6 @@ class Level:
             Where to look, (y, x) from the centres of the boxes, px; None: at the centres, always with the same steps.
         steps : (s, 2) float64
             Shifts from there.
-        references : References
         angles : int
             How many.
         """

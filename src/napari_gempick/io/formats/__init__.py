@@ -18,21 +18,7 @@ from napari_gempick.model.errors import InputError, SettingsError
 
 __all__ = ["FORMATS", "SUFFIXES", "Format", "PicksInfo", "format_for", "format_named", "format_of"]
 
-_ALL = (
-    STAR,
-    PARTICLES,
-    GAUTOMATCH,
-    EMAN1,
-    EMAN2,
-    CBOX,
-    CRYOSPARC,
-    XMIPP,
-    GEMPICKER,
-    GEMPICKER_BOX,
-    TOPAZ,
-    TSV,
-    CSV,
-)
+_ALL = (STAR, PARTICLES, GAUTOMATCH, EMAN1, EMAN2, CBOX, CRYOSPARC, XMIPP, GEMPICKER, GEMPICKER_BOX, TOPAZ, TSV, CSV)
 FORMATS: dict[str, Format] = {made.name: made for made in _ALL}
 """Formats by the name that ``--format``, ``--to`` and ``--from`` take."""
 SUFFIXES: tuple[str, ...] = tuple(

@@ -26,15 +26,7 @@ _NOTHING = "<NA>"  # what crYOLO writes where there is no value
 
 
 def write_cbox(path: Path | str, picks: Picks, info: PicksInfo) -> None:
-    """Write one micrograph's boxes, atomically: the blocks global, cryolo and cryolo_include.
-
-    Raises
-    ------
-    SettingsError
-        There is no box size.
-    OutputError
-        The file cannot be written.
-    """
+    """Write one micrograph's boxes, atomically: the blocks global, cryolo and cryolo_include."""
     size = box_of(info, "crYOLO .cbox", path)
     sizes, nothing = [str(size)] * len(picks), [_NOTHING] * len(picks)
     columns = {
@@ -56,13 +48,7 @@ def write_cbox(path: Path | str, picks: Picks, info: PicksInfo) -> None:
 
 
 def read_cbox(path: Path | str) -> CoordinateSet:
-    """Read one micrograph's boxes; boxes along a filament (_filamentid) get psi along it.
-
-    Raises
-    ------
-    InputError
-        The file is missing, unreadable, or has no block cryolo with corners and sizes.
-    """
+    """Read one micrograph's boxes; boxes along a filament (_filamentid) get psi along it."""
     table = read_table(path, _BLOCK, (_X, _Y, _WIDTH, _HEIGHT))
     width, height = (column(path, table, label) for label in (_WIDTH, _HEIGHT))
     confidence = [("" if value == _NOTHING else value) for value in table.get(_CONFIDENCE, ())]

@@ -48,13 +48,6 @@ def write_boxes(path: Path | str, picks: Picks, info: PicksInfo, first: int = 0)
         As in Format.write.
     first : int
         The number of the micrograph's first pixel.
-
-    Raises
-    ------
-    SettingsError
-        There is no box size.
-    OutputError
-        The file cannot be written.
     """
     size = box_of(info, "EMAN .box", path)
     corners_x, corners_y = ((whole(values) - size // 2 + first).tolist() for values in (picks.x, picks.y))
@@ -71,7 +64,6 @@ def read_boxes(path: Path | str, spacing: float | None = None, first: int = 0) -
 
     Parameters
     ----------
-    path : Path or str
     spacing : float, optional
         Between points along a filament that is given by its ends, px.
     first : int
@@ -79,8 +71,6 @@ def read_boxes(path: Path | str, spacing: float | None = None, first: int = 0) -
 
     Raises
     ------
-    InputError
-        The file is missing, unreadable, or not a box file.
     SettingsError
         The file holds the ends of filaments, but no spacing was given.
     """
@@ -204,8 +194,6 @@ def write_eman2(path: Path | str, picks: Picks, info: PicksInfo | None = None) -
     ------
     InputError
         The file exists and is not a JSON object.
-    OutputError
-        The file cannot be written.
     """
     content = read_object(path) if Path(path).exists() else {}
     positions = zip(np.round(picks.x, 3).tolist(), np.round(picks.y, 3).tolist(), strict=True)
@@ -216,13 +204,7 @@ def write_eman2(path: Path | str, picks: Picks, info: PicksInfo | None = None) -
 
 
 def read_eman2(path: Path | str) -> CoordinateSet:
-    """Read one micrograph's boxes; an info file without boxes has no particles.
-
-    Raises
-    ------
-    InputError
-        The file is missing, unreadable, or no info file of EMAN2.
-    """
+    """Read one micrograph's boxes; an info file without boxes has no particles."""
     content = read_object(path)
     boxes = content.get(_BOXES, [])
     try:

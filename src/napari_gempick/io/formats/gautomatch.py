@@ -18,13 +18,7 @@ _FIRST_CLASS = 0
 
 
 def write_gautomatch(path: Path | str, picks: Picks, _info: PicksInfo | None = None) -> None:
-    """Write one micrograph's picks as Gautomatch does, atomically; an unknown class is -1.
-
-    Raises
-    ------
-    OutputError
-        The file cannot be written.
-    """
+    """Write one micrograph's picks as Gautomatch does, atomically; an unknown class is -1."""
     write_tables(path, {"": autopick_columns(picks, _FIRST_CLASS)})
 
 

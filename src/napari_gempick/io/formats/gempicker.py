@@ -38,8 +38,6 @@ def write_gempicker(path: Path | str, picks: Picks, info: PicksInfo) -> None:
     ------
     SettingsError
         The size of the micrograph is not known.
-    OutputError
-        The file cannot be written.
     """
     _, nx = shape_of(info.shape, _PROGRAM, path)
     n = len(picks)
@@ -72,8 +70,6 @@ def read_gempicker(path: Path | str, shape: Shape | None) -> CoordinateSet:
     ------
     SettingsError
         The shape is missing.
-    InputError
-        The file is missing, unreadable, or not such a table.
     """
     _, nx = shape_of(shape, _PROGRAM, path)
     rows = [line.split() for line in read_text(path, "gEMpicker").splitlines() if line.strip()]

@@ -44,11 +44,6 @@ def write_table(path: Path | str, picks: Picks, info: PicksInfo, delimiter: str 
     x and y are pixels as in `Picks`, the view is its name, psi is in degrees, the template is the section counted
     from 1; what is unknown is left empty, and box_size is left out where it is unknown. Picks that have them get the
     columns local_mean, local_sigma and power too; with a learned score, ncc and probability_false follow.
-
-    Raises
-    ------
-    OutputError
-        The file cannot be written.
     """
     labels, rows = _labels([info]), _rows(picks, info)
     if picks.local is not None:
@@ -64,13 +59,7 @@ def write_table(path: Path | str, picks: Picks, info: PicksInfo, delimiter: str 
 
 
 def write_table_set(path: Path | str, sets: Sequence[tuple[Picks, PicksInfo]], delimiter: str = ",") -> None:
-    """Write the picks of a data set as `write_table` does, after a column with the micrograph's name.
-
-    Raises
-    ------
-    OutputError
-        The file cannot be written.
-    """
+    """Write the picks of a data set as `write_table` does, after a column with the micrograph's name."""
     labels = _labels([info for _, info in sets])
     rows = ((info.micrograph, *row) for picks, info in sets for row in _rows(picks, info))
     _write(path, (_MICROGRAPH, *labels), rows, delimiter)
@@ -81,11 +70,6 @@ def read_table_file(path: Path | str) -> CoordinateSet:
 
     Optional are score, view (text), psi or inplane_deg (clockwise on screen), template (counted from 1), box_size and
     micrograph.
-
-    Raises
-    ------
-    InputError
-        The file is missing, unreadable, or has no such header.
     """
     table = table_of(path)
     if "x" not in table and "y" not in table:
@@ -211,11 +195,6 @@ def write_topaz(path: Path | str, sets: Sequence[tuple[Picks, PicksInfo]]) -> No
     """Write the picks of a data set, atomically; the column score is left out where no pick has a score.
 
     The name is the micrograph's without folder and suffix; with its folder where two would be equal.
-
-    Raises
-    ------
-    OutputError
-        The file cannot be written.
     """
     places = [PurePosixPath(_SUFFIX.sub("", info.micrograph)) for _, info in sets]
     counts = Counter(place.name for place in places)
@@ -231,13 +210,7 @@ def write_topaz(path: Path | str, sets: Sequence[tuple[Picks, PicksInfo]]) -> No
 
 
 def read_topaz(path: Path | str) -> CoordinateSet:
-    """Read a table of Topaz.
-
-    Raises
-    ------
-    InputError
-        The file is missing, unreadable, or not such a table.
-    """
+    """Read a table of Topaz."""
     table = columns_of(path, read_text(path, "Topaz"), "\t")
     missing = [label for label in (_NAME, _X, _Y) if label not in table]
     if missing:

@@ -38,13 +38,7 @@ _DISABLED = -1
 
 
 def write_pos(path: Path | str, picks: Picks, info: PicksInfo) -> None:
-    """Write one micrograph's picks, atomically; Xmipp has whole pixels, and cost 0 where there is no score.
-
-    Raises
-    ------
-    OutputError
-        The file cannot be written.
-    """
+    """Write one micrograph's picks, atomically; Xmipp has whole pixels, and cost 0 where there is no score."""
     columns = (whole(picks.x).tolist(), whole(picks.y).tolist(), exact(unknown_as(0.0, picks.score)))
     rows = (
         f" {row:06d}   1   {x}  {y}  {cost}   {info.number:06d}\n"
@@ -57,11 +51,6 @@ def read_pos(path: Path | str) -> CoordinateSet:
     """Read one micrograph's picks, by hand and automatic ones; those that are not enabled are left out.
 
     Where every cost is 0 there are no scores.
-
-    Raises
-    ------
-    InputError
-        The file is missing, unreadable, or has no block particles.
     """
     tables = read_tables(path)
     blocks = [tables[name] for name in _BLOCKS if {"xcoor", "ycoor"} <= tables.get(name, {}).keys()]

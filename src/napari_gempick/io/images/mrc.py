@@ -114,7 +114,6 @@ def open_mrc(path: Path, head: bytes, size: int, read: Callable[[int, int], NDAr
 
     Parameters
     ----------
-    path : Path
     head : bytes
         Its first 1024 bytes.
     size : int

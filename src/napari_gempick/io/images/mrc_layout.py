@@ -130,7 +130,6 @@ class Place:
 
     Attributes
     ----------
-    path : Path
     size : int
         Bytes of the file.
     extended : int
@@ -141,7 +140,6 @@ class Place:
         Pixels of a row.
     look : callable
         Returns the pixels of a range of bytes (first, end) as (n,) float64.
-    header : void
     shown : str
         Size and mode of the image, for messages.
     """

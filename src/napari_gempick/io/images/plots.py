@@ -70,11 +70,6 @@ def overlay(
         Stands above the picture.
     dpi : int
         Pixels per inch; the picture is 8 inches wide.
-
-    Raises
-    ------
-    OutputError
-        The file cannot be written.
     """
     factor = max(1, math.ceil(image.shape[1] / _WIDEST), math.ceil(image.shape[0] / _WIDEST))
     shown = gaussian_filter(_binned(image, factor), _BLUR)

@@ -41,8 +41,6 @@ class Run:
 
     Attributes
     ----------
-    number : int
-    files : tuple of MicrographFile
     digest : str
         Of the settings.
     maps : bool

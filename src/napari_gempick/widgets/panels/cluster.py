@@ -50,7 +50,6 @@ class ClusterPanel(Fold):
 
     Parameters
     ----------
-    controller : Controller
     tasks : BackgroundTasks
         Measures and exports.
     """

@@ -46,8 +46,6 @@ class ClusterDialog(QDialog):
 
     Parameters
     ----------
-    parent : QWidget
-    controller : Controller
     tasks : BackgroundTasks
         Measures and exports in a process of its own.
     """
