@@ -23,7 +23,7 @@ from napari_gempick.evaluation.evaluate import (
 )
 from napari_gempick.evaluation.matching import Rules
 from napari_gempick.io.atomic import refuse_existing
-from napari_gempick.io.coordinates import TRUTH_FILES, read_entries
+from napari_gempick.io.coordinates import PICK_FILES, TRUTH_FILES, read_entries
 from napari_gempick.model.errors import SettingsError
 from napari_gempick.model.values import Length, Named, counted
 from napari_gempick.results.folder import INDEX_FILE
@@ -144,7 +144,7 @@ def command(
         raise click.UsageError("Give picks and, as the last argument, the truth; or two sets of picks with --compare.")
     if not math.isfinite(psi_modulo):
         raise SettingsError("--psi-modulo must be a finite number.")
-    listed = compare.sets_of(_named(paths if compared else paths[:-1]))
+    listed = {name: (path, PICK_FILES) for name, path in _named(paths if compared else paths[:-1]).items()}
     if not compared:
         listed["truth"] = Path(paths[-1]), TRUTH_FILES
     tolerance, edge, ignore_radius = _in_pixels(lengths, listed.values())

@@ -210,11 +210,6 @@ def export_sets(
     return [str(folder / where) for where in wanted]
 
 
-def sets_of(named_paths: Mapping[str, Path]) -> dict[str, tuple[Path, Sequence[str]]]:
-    """Return sets of picks as `compare_sets` takes them."""
-    return {name: (path, PICK_FILES) for name, path in named_paths.items()}
-
-
 FILES = ("*_truth.csv", *PICK_FILES)
 """What to look for in a folder, the first that is there."""
 

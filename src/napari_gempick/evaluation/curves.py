@@ -55,14 +55,7 @@ def plot_precision_recall(path: Path | str, curves: Mapping[str, Curve]) -> None
 def plot_roc(path: Path | str, curves: Mapping[str, Curve]) -> None:
     """Draw recall against false positives: per micrograph (FROC), and relative to all picks at the lowest threshold.
 
-    Picking has no true negatives, so the usual false positive rate is undefined.
-
-    Parameters
-    ----------
-    path : Path or str
-        A .png file, written atomically.
-    curves : mapping of str to Curve
-        By the name in the legend.
+    Picking has no true negatives, so the usual false positive rate is undefined. Parameters as `plot_precision_recall`.
     """
     figure = Figure(figsize=(10.4, 5.2), layout="constrained")
     left, right = figure.subplots(1, 2, sharey=True)

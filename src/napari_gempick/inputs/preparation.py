@@ -95,6 +95,11 @@ class Preparation:
             image = remove_gradient(image, _ORDERS[settings.gradient])
         return image, notes, None if found is None else found.where
 
+    @property
+    def has_filters(self) -> bool:
+        """Whether `filters` gives any, so that a search needs more of a micrograph than its clean pixels."""
+        return self._settings.averaging > 0 or self._settings.whiten or self._settings.ctf is not None
+
     def filters(
         self, pixel_size: float, image: NDArray[np.float32] | None = None, ctf: Ctf | None = None
     ) -> tuple[Transfer | None, Transfer | None]:

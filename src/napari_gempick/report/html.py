@@ -285,7 +285,7 @@ _MARGIN, _HEADER, _HEAD, _FOOT = 0.35, 0.75, 0.42, 0.25
 _INK, _FAINT = "#1B1F24", "#6B7280"
 
 
-def plot_sheet(path: Path | str, report: RunReport, *, dpi: int = 200) -> None:
+def plot_sheet(path: Path | str, report: RunReport) -> None:
     """Draw the sheet: for each view the template, the mean image, and particles from the best score to the worst."""
     large = 2 * _CELL + _GAP + _LABEL
     heights = [
@@ -339,7 +339,7 @@ def plot_sheet(path: Path | str, report: RunReport, *, dpi: int = 200) -> None:
                 start + column * (_CELL + _GAP), row + line * (_CELL + _GAP + _LABEL), _CELL, particle, f"{score:.2f}"
             )
         top += tall + 0.25
-    save(figure, path, dpi)
+    save(figure, path)
 
 
 def _caption(view: ViewReport) -> str:

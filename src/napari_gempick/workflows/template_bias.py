@@ -151,11 +151,11 @@ def check_files(
     )
     assert settings.pixel_size is not None
     ctf = Preparation(settings).ctf_of(micrograph)
-    real, picked = _picked(image, views, settings, ctf, None if progress is None else lambda share: progress(share / 2))
-    thresholds = {view.name: at for view, at in zip(views, picked, strict=True)}
+    real = _picked(image, views, settings, ctf, None if progress is None else lambda share: progress(share / 2))
+    thresholds = {view.name: at for view, at in zip(views, real.thresholds, strict=True)}
     fixed = settings.model_copy(update={"threshold": named_texts(thresholds)})
     noise = noise_like(image, seed)
-    false, _ = _picked(noise, views, fixed, ctf, None if progress is None else lambda share: progress((1 + share) / 2))
+    false = _picked(noise, views, fixed, ctf, None if progress is None else lambda share: progress((1 + share) / 2))
     sign = -1 if settings.contrast == "opposite" else 1
     scale = spacing / settings.pixel_size
     rows = []
@@ -202,14 +202,12 @@ def _picked(
     settings: PickSettings,
     ctf: Ctf | None,
     progress: Callable[[float], None] | None,
-) -> tuple[Picked, tuple[float, ...]]:
-    """Return what a search finds, and the threshold of each view."""
+) -> Picked:
     stacks = {view.name: np.stack(view.templates) for view in views}
     masks = {view.name: view.mask_weights for view in views if view.mask_weights is not None}
     settings = settings.model_copy(update={"candidate_floor": 0.0})
     report = None if progress is None else lambda state: progress(state.share)
-    found = pick(image, stacks, settings, masks=masks, ctf=ctf, progress=report)
-    return found, found.thresholds
+    return pick(image, stacks, settings, masks=masks, ctf=ctf, progress=report)
 
 
 def _best(found: Picked, settings: PickSettings, view: int, count: int) -> Picks:

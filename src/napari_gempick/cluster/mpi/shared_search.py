@@ -259,7 +259,7 @@ class SharedSearch:
     def _read_on_node(self, micrograph: MicrographFile) -> Source:
         """Read a micrograph at the node's first rank, for all; at each rank where filters depend on it."""
         worker, node, settings = self._rank.worker, self._rank.node, self._rank.job.settings
-        if settings.ctf is not None or settings.whiten or settings.averaging:
+        if worker.makers.preparation.has_filters:
             return worker.read(micrograph)
         source, facts = None, {}
         if node.rank == 0:
