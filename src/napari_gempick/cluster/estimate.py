@@ -26,8 +26,7 @@ from napari_gempick.device.plan import PlanStore
 from napari_gempick.engine.matching.search import Search
 from napari_gempick.engine.matching.workers import DevicePool, run_search
 from napari_gempick.engine.preprocess.prepare import prepare
-from napari_gempick.inputs.bank_maker import BankMaker
-from napari_gempick.inputs.sources import loader
+from napari_gempick.inputs.bank_maker import BankMaker, loader
 from napari_gempick.inputs.views import read_views
 from napari_gempick.io.listing import MicrographFile, as_micrographs
 from napari_gempick.model.errors import Cancelled, InputError

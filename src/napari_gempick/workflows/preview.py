@@ -27,9 +27,8 @@ from napari_gempick.engine.matching.workers import DevicePool
 from napari_gempick.engine.picking.exclusion import find_exclusion
 from napari_gempick.engine.picking.peaks import find_candidates, select, suppress, with_local
 from napari_gempick.evaluation.matching import Particles, Rules, match
-from napari_gempick.inputs.bank_maker import BankMaker
+from napari_gempick.inputs.bank_maker import BankMaker, source_of
 from napari_gempick.inputs.preparation import check_exclusion, find_edited, read_exclusion
-from napari_gempick.inputs.sources import source_of
 from napari_gempick.inputs.views import read_image, read_views
 from napari_gempick.io.listing import MicrographFile
 from napari_gempick.model.errors import Cancelled

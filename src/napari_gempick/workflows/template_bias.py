@@ -16,7 +16,7 @@ from scipy import ndimage
 from napari_gempick.engine.preprocess.defects import OUTLIER_SIGMA, replace_defects
 from napari_gempick.engine.preprocess.fourier_filters import CtfTransfer, random_phases
 from napari_gempick.engine.preprocess.grey_levels import Standard
-from napari_gempick.engine.templates.masks import ShapeMask, automatic_weights, framed, parse_shape
+from napari_gempick.engine.templates.masks import ShapeMask, automatic_weights, framed, likeness, parse_shape
 from napari_gempick.engine.templates.sampling import rotation_matrix
 from napari_gempick.inputs.preparation import Preparation
 from napari_gempick.inputs.views import View, read_views
@@ -90,13 +90,6 @@ def through_lens(
         amplitude = amplitude + count * turned(wide.shape, pixel_size)
     seen = scipy.fft.irfft2(scipy.fft.rfft2(wide) * amplitude, s=wide.shape)
     return np.asarray(seen[tuple(slice(margin, margin + n) for n in template.shape)], np.float32)
-
-
-def likeness(image: NDArray[np.float32], template: NDArray[np.float32], weights: NDArray[np.float32]) -> float:
-    """Return the correlation of two images under weights (h, w): 1 for equal up to gain and offset."""
-    a, b = (one - np.average(one, weights=weights) for one in (image.astype(np.float64), template.astype(np.float64)))
-    norm = np.sqrt((a * a * weights).sum() * (b * b * weights).sum())
-    return float((a * b * weights).sum() / norm) if norm > 0 else 0.0
 
 
 LEAST = 10

@@ -20,8 +20,7 @@ from napari_gempick.engine.templates.projection import (
     viewing_directions,
 )
 from napari_gempick.engine.templates.sampling import ContinuousImage
-from napari_gempick.inputs.bank_maker import BankMaker
-from napari_gempick.inputs.sources import loader
+from napari_gempick.inputs.bank_maker import BankMaker, loader
 from napari_gempick.inputs.views import choose_grid, read_views
 from napari_gempick.io.atomic import beside, refuse_existing
 from napari_gempick.io.listing import MicrographFile

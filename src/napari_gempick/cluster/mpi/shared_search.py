@@ -25,7 +25,7 @@ from napari_gempick.cluster.mpi import communication
 from napari_gempick.cluster.mpi.communication import NO_MORE
 from napari_gempick.engine.matching.pipeline import search_all
 from napari_gempick.engine.matching.read_ahead import Source
-from napari_gempick.inputs.sources import with_full_grid
+from napari_gempick.inputs.bank_maker import with_full_grid
 from napari_gempick.inputs.views import choose_grid
 from napari_gempick.model.errors import Cancelled, GempickError, InputError
 

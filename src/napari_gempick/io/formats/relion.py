@@ -1,7 +1,7 @@
-"""RELION: one STAR file for each micrograph and the list of them, or the particles of a data set.
+"""RELION: one STAR file for each micrograph and the list of them, or the particles of a data set; Gautomatch's STAR.
 
 x and y are pixel centres of the unbinned micrograph, counted from 0, row 0 first; the class counts the templates from
-1; rlnAnglePsi is counter-clockwise on screen; -999 is an unknown score or angle.
+1, Gautomatch's from 0; rlnAnglePsi is counter-clockwise on screen; -999 is an unknown score or angle.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from napari_gempick.io.formats.base import PicksInfo
     from napari_gempick.io.formats.coordinate_set import ReadOptions
     from napari_gempick.io.star import Table
+
 
 X, Y, CLASS, SCORE, PSI = (
     "rlnCoordinateX",
@@ -370,4 +371,23 @@ PARTICLES = Format(
     write_particles,
     "data set",
     loses=STAR.loses,
+)
+
+
+_FIRST_CLASS = 0
+
+
+def write_gautomatch(path: Path | str, picks: Picks, _info: PicksInfo | None = None) -> None:
+    """Write one micrograph's picks as Gautomatch does, atomically; an unknown class is -1."""
+    write_tables(path, {"": autopick_columns(picks, _FIRST_CLASS)})
+
+
+GAUTOMATCH = Format(
+    "gautomatch",
+    "Gautomatch STAR (RELION's columns, classes from 0)",
+    "_automatch.star",
+    lambda path, options: read_star(path, _FIRST_CLASS, shifts=options.shifts),
+    write_gautomatch,
+    loses=lost("Gautomatch STAR", "view", "box size"),
+    suffixes=("_automatch.star",),
 )
