@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from napari_gempick.cli.common import command_errors, json_option, print_json, say
+from napari_gempick.cli.common import command_errors, json_option, reported, say
 from napari_gempick.cli.lengths import LengthType
 from napari_gempick.device.cores import usable_cores
 from napari_gempick.device.discover import describe_machine
@@ -127,9 +127,7 @@ def bench(
             threads=options["threads"] or usable_cores(),
             devices=options["devices"],
         )
-        if as_json:
-            print_json(figures)
-        else:
+        if not reported(figures, as_json):
             _print_pipeline(figures)
         return
     if bank is not None:
@@ -146,9 +144,7 @@ def bench(
             pixel_size=pixel_size,
             threads=options["threads"] or usable_cores(),
         )
-        if as_json:
-            print_json(found)
-        else:
+        if not reported(found, as_json):
             _print_bank(found)
         return
     if paper:
@@ -164,9 +160,7 @@ def bench(
             "seconds": (extrapolate * figures["ms_per_template"] + figures["once_per_micrograph_ms"]) / 1e3,
             "extrapolated_from_templates": figures["workload"]["templates"],
         }
-    if as_json:
-        print_json(figures)
-    else:
+    if not reported(figures, as_json):
         _print(figures)
 
 
@@ -262,8 +256,7 @@ def devices(results: Path | None, as_json: bool) -> None:
     machine = describe_machine()
     if run is not None:
         machine["run"] = {"devices": run.get("devices", []), "stages": run.get("stages", {})}
-    if as_json:
-        print_json(machine)
+    if reported(machine, as_json):
         return
     cpu = machine["cpu"]
     click.echo(f"cpu      {cpu['cpu']}, {counted(cpu['threads'], 'thread')}, NumPy {cpu['numpy']}, {cpu['fft']}")

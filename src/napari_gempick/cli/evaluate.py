@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from napari_gempick.cli.common import EXIT_SOME_FAILED, command_errors, json_option, parse_format, print_json, say
+from napari_gempick.cli.common import EXIT_SOME_FAILED, command_errors, json_option, parse_format, reported, say
 from napari_gempick.cli.lengths import LengthType, parse_shape
 from napari_gempick.evaluation import compare, metrics
 from napari_gempick.evaluation.evaluate import (
@@ -175,9 +175,7 @@ def command(
         say(f"Wrote {', '.join(OUTPUTS)} to {output}.")
     if export_to is not None:
         export(listed, compare.compare_sets(listed, tolerance), export_to, export_format, overwrite=overwrite)
-    if as_json:
-        print_json(result)
-    else:
+    if not reported(result, as_json):
         click.echo("\n".join(_tables(result)))
     return EXIT_SOME_FAILED if any(one.missing for one in sets.values()) else 0
 
@@ -312,8 +310,7 @@ def compare_and_print(
     result = compare.comparison(list(sets), micrographs)
     if folder is not None:
         export(sets, micrographs, folder, to, overwrite=overwrite)
-    if as_json:
-        print_json({"tolerance_px": tolerance, **result})
+    if reported({"tolerance_px": tolerance, **result}, as_json):
         return
     click.echo(f"tolerance {tolerance:g} px, {counted(result['micrographs'], 'micrograph')}")
     columns = ("a", "b", "matched", "only_a", "only_b", "mean_distance")

@@ -17,8 +17,8 @@ from napari_gempick.cli.common import (
     config_option,
     exit_status,
     json_option,
-    print_json,
     print_picks,
+    reported,
     say,
     settings_options,
 )
@@ -62,9 +62,7 @@ def submit(folder: Path, root: str | None, site: str | None, as_json: bool) -> i
     from napari_gempick.cluster.submit import submit_job
 
     made = submit_job(folder, root=root, site=site)
-    if as_json:
-        print_json(asdict(made))
-    else:
+    if not reported(asdict(made), as_json):
         click.echo(made.job_id)
     return 0
 
@@ -83,9 +81,7 @@ def status(folder: Path, site: str | None, as_json: bool) -> int:
     from napari_gempick.cluster.status import LOST, job_status
 
     now = job_status(folder, site=site)
-    if as_json:
-        print_json(now.record())
-    else:
+    if not reported(now.record(), as_json):
         _show_status(now)
     if now.remark:
         say(now.remark)
@@ -136,9 +132,7 @@ def collect(folder: Path, output: Path | None, as_json: bool) -> int:
     from napari_gempick.cluster.collect import collect_job, coverage_sentence
 
     run = collect_job(folder, output, say)
-    if as_json:
-        print_json(run)
-    else:
+    if not reported(run, as_json):
         print_picks(run, output or folder / "results")
         click.echo(coverage_sentence(run["job"]["coverage"]))
     return exit_status(run) or int(run["state"] != "complete")
@@ -205,8 +199,7 @@ def export(
     for sentence in (*made.left_out, *made.remarks):
         say(sentence)
     status = EXIT_SOME_FAILED if made.left_out else 0
-    if as_json:
-        print_json({"folder": str(made.job.folder), "remarks": made.remarks, "estimate": made.estimate.record()})
+    if reported({"folder": str(made.job.folder), "remarks": made.remarks, "estimate": made.estimate.record()}, as_json):
         return status
     for sentence in made.estimate.sentences():
         click.echo(sentence)

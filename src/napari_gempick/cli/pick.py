@@ -21,8 +21,8 @@ from napari_gempick.cli.common import (
     interruptible,
     json_option,
     pool_option,
-    print_json,
     print_picks,
+    reported,
     run_settings,
     say,
     settings_options,
@@ -95,11 +95,7 @@ def pick(
         )
         if pooled:
             run = choose_again(output, {}, say, pooled=True)
-    for hint in run["hints"]:
-        say(hint)
-    if as_json:
-        print_json(run)
-    else:
+    if not reported(run, as_json, run["hints"]):
         print_picks(run, output)
     return exit_status(run)
 
@@ -228,10 +224,7 @@ def preview(micrograph: Path, compare: bool, as_json: bool, **options: Any) -> i
     found = preview_file(
         micrograph, make_settings(given(options, micrographs_pixel_size([micrograph]))), compare=compare, shown=show
     )
-    for note in found["notes"]:
-        say(note)
-    if as_json:
-        print_json(found)
+    if reported(found, as_json, found["notes"]):
         return 0
     click.echo(f"{counted(found['picks'], 'pick')} in {found['seconds']:.1f} s.")
     if compare:
@@ -266,9 +259,7 @@ def retune(folder: Path, pooled: bool, teach: tuple[Path, ...], as_json: bool, *
     from napari_gempick.workflows.retune import retune as choose_again
 
     run = choose_again(folder, given(options, run_pixel_size(folder)), say, pooled=pooled, teach=teach)
-    if as_json:
-        print_json(run)
-    else:
+    if not reported(run, as_json):
         print_picks(run, folder)
     return exit_status(run)
 
@@ -298,11 +289,7 @@ def report(folder: Path, output: Path | None, particles: int, overwrite: bool, a
 
     with ProgressPrinter("Report") as printer:
         made = write_report(folder, output, particles=particles, overwrite=overwrite, progress=printer.update)
-    for sentence in made["notes"]:
-        say(sentence)
-    if as_json:
-        print_json(made)
-    else:
+    if not reported(made, as_json, made["notes"]):
         click.echo(
             f"{counted(made['picks'], 'pick')} on {counted(made['micrographs'], 'micrograph')}: "
             f"{made['report']}, {made['sheet']}"

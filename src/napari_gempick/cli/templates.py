@@ -14,7 +14,7 @@ from napari_gempick.cli.common import (
     VariadicCommand,
     command_errors,
     json_option,
-    print_json,
+    reported,
     say,
     settings_options,
 )
@@ -110,10 +110,7 @@ def project(volume: Path, output: Path, named: tuple[str, ...], overwrite: bool,
             progress=printer.update,
             **given(options, options["template_pixel_size"] or options["map_pixel_size"]),
         )
-    for note in made["notes"]:
-        say(note)
-    if as_json:
-        print_json(made)
+    if reported(made, as_json, made["notes"]):
         return
     size = f"{made['box']} x {made['box']} pixels of {made['pixel_size']:g} Å"
     views = counted(made["views"], "view")
@@ -181,8 +178,7 @@ def average(paths: tuple[str, ...], output: Path, as_json: bool, **options: Any)
     for sentence in (*made["notes"], *made["missing"]):
         say(sentence)
     status = EXIT_SOME_FAILED if made["missing"] else 0
-    if as_json:
-        print_json(made)
+    if reported(made, as_json):
         return status
     at_edges = f" ({made['left_out_at_edges']} at edges left out)" if made["left_out_at_edges"] else ""
     size = f"{made['box']} x {made['box']} pixels of {made['pixel_size']:g} Å"
@@ -234,9 +230,7 @@ def shapes(
     note = AS_IN_MICROGRAPHS if invert else PROTEIN_BRIGHT
     write_mrc(output, images if len(images) > 1 else images[0], pixel_size, stack=len(images) > 1, note=note)
     made = {"templates": str(output), "sections": list(shapes), "box": n, "pixel_size": pixel_size}
-    if as_json:
-        print_json(made)
-    else:
+    if not reported(made, as_json):
         click.echo(f"{len(images)} of {n} x {n} pixels of {pixel_size:g} Å: {output}")
 
 
@@ -264,10 +258,7 @@ def rotate(output: Path, micrograph: Path | None, overwrite: bool, as_json: bool
     settings = make_settings(given(options, None if micrograph is None else micrographs_pixel_size([micrograph])))
     with ProgressPrinter("Rotating") as printer:
         made = rotate_files(settings, output, micrograph=micrograph, overwrite=overwrite, progress=printer.update)
-    for note in made["notes"]:
-        say(note)
-    if as_json:
-        print_json(made)
+    if reported(made, as_json, made["notes"]):
         return
     size = f"{made['box'][1]} x {made['box'][0]} pixels of {made['pixel_size']:g} Å"
     for name, view in made["views"].items():
@@ -316,10 +307,7 @@ def check(
             settings, micrograph, folder=output, particles=particles, seed=seed,
             overwrite=overwrite, progress=printer.update,
         )  # fmt: skip
-    for note in made["notes"]:
-        say(note)
-    if as_json:
-        print_json(made)
+    if reported(made, as_json, made["notes"]):
         return
     for view in made["views"]:
         at = f"{view['picks']} picks reach {view['threshold']:g}, {view['picks_in_noise']} in noise"

@@ -1,4 +1,4 @@
-"""What the search of a micrograph needs: rotated templates and masks on any grid, made once and kept, and its pixels."""
+"""What the search of a micrograph needs: its pixels, and rotated templates and masks on any grid, made once, kept."""
 
 from __future__ import annotations
 

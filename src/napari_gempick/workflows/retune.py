@@ -53,7 +53,7 @@ def retune(
         Choose automatic thresholds once for all micrographs, from their scores together; the settings in run.json then
         hold the numbers.
     teach : sequence of Path or str
-        Labels for the learned score, see results.labels.
+        Labels for the learned score, see results.learned_score.read_labels.
 
     Raises
     ------
