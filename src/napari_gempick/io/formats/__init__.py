@@ -5,13 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from napari_gempick.io.formats.base import Format, PicksInfo
-from napari_gempick.io.formats.cbox import CBOX
 from napari_gempick.io.formats.cryosparc import CRYOSPARC
 from napari_gempick.io.formats.eman import EMAN1, EMAN2
 from napari_gempick.io.formats.gempicker import GEMPICKER, GEMPICKER_BOX
+from napari_gempick.io.formats.other_star import CBOX, XMIPP
 from napari_gempick.io.formats.relion import GAUTOMATCH, PARTICLES, STAR
 from napari_gempick.io.formats.table import CSV, TOPAZ, TSV
-from napari_gempick.io.formats.xmipp import XMIPP
 from napari_gempick.io.reading import readable
 from napari_gempick.model.errors import InputError, SettingsError
 
