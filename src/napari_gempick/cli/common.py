@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     from napari_gempick.io.formats import Format
     from napari_gempick.model.declaration import Declared
 
-
 EXIT_SOME_FAILED, EXIT_FAILED = 1, 2
 
 

@@ -29,7 +29,6 @@ from napari_gempick.model.values import figures
 if TYPE_CHECKING:
     from napari_gempick.cluster.status import Status
 
-
 COMMANDS = {
     "export": "Write a job folder for a cluster.",
     "submit": "Submit a job folder to its scheduler.",

@@ -26,7 +26,6 @@ from napari_gempick.model.values import counted
 if TYPE_CHECKING:
     from napari_gempick.model.values import Length
 
-
 _POSITIVE = click.FloatRange(min=0, min_open=True)
 _LENGTH = LengthType("Å", 0, open=True)
 COMMANDS = {

@@ -38,7 +38,6 @@ if TYPE_CHECKING:
 
     from napari_gempick.model.settings import PickSettings
 
-
 SECONDS = 2.0
 """Seconds that a measurement takes; it always reaches the end of its second piece."""
 TRIED = 20

@@ -52,7 +52,6 @@ if TYPE_CHECKING:
     from napari_gempick.cluster.site import Site
     from napari_gempick.model.settings import PickSettings
 
-
 P = ParamSpec("P")
 
 

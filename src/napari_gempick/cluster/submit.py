@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from napari_gempick.cluster.folder import Job
     from napari_gempick.cluster.site import Command, Site
 
-
 SUBMITTED = "submitted.json"
 
 

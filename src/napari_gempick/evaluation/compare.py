@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from napari_gempick.io.formats import Format
     from napari_gempick.io.listing import MicrographFile
 
-
 CONSENSUS = "consensus"
 
 

@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 
     from napari_gempick.io.listing import MicrographFile
 
-
 _MICROGRAPHS = (".mrc", ".tif", ".tiff", ".mrcs", ".mrc.gz", ".mrc.bz2")
 _NAMES_SHOWN = 5
 
@@ -308,7 +307,7 @@ OUTPUTS = (REPORT, "matches.csv", "pr.csv", "roc.csv", "pr.png", "roc.png")
 
 def write_report(output: Path, result: dict[str, Any], sets: dict[str, Evaluated]) -> None:
     """Write the files of OUTPUTS: `result` as JSON, every pick, and the curves."""
-    from napari_gempick.evaluation.curves import plot_precision_recall, plot_roc
+    from napari_gempick.evaluation.plots import plot_precision_recall, plot_roc
 
     curves = {name: score_curve(list(one.matchings.values())) for name, one in sets.items()}
     write_text(output / REPORT, json.dumps(result, indent=2, ensure_ascii=False) + "\n")

@@ -44,7 +44,6 @@ if TYPE_CHECKING:
     from napari_gempick.model.ctf import Ctf
     from napari_gempick.model.settings import PickSettings
 
-
 BANKS_KEPT = 2
 
 FEW = 4

@@ -37,7 +37,6 @@ if TYPE_CHECKING:
     from napari_gempick.model.ctf import Ctf
     from napari_gempick.model.settings import PickSettings
 
-
 _ORDERS = {"plane": 1, "quadratic": 2}
 
 

@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
     from napari_gempick.model.geometry import Shape
 
-
 _COMMON = (".txt", ".tab")
 _BEGINNING = 1 << 16
 """Bytes of a file that hold its labels."""

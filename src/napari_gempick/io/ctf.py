@@ -26,7 +26,6 @@ from napari_gempick.model.values import number_or_nan
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-
 _NAME, _GROUP = "rlnMicrographName", "rlnOpticsGroup"
 _OPTICS = {"voltage": "rlnVoltage", "cs": "rlnSphericalAberration", "amplitude_contrast": "rlnAmplitudeContrast"}
 _DEFOCUS = {"defocus_u": "rlnDefocusU", "defocus_v": "rlnDefocusV", "angle": "rlnDefocusAngle"}

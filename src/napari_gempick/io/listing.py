@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
     from napari_gempick.io.star import Table
 
-
 _SUFFIX = re.compile(r"\.(mrcs?(\.gz|\.bz2)?|tiff?)$", re.IGNORECASE)
 BY_NAME = "name a file to pick it"
 """How a file that was left out is picked after all."""

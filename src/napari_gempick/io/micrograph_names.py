@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from napari_gempick.io.formats.coordinate_set import Exposure
     from napari_gempick.model.geometry import Shape
 
-
 USUAL_SUFFIX = ".mrc"
 _UID = re.compile(r"^\d{18,21}_")  # what cryoSPARC puts before the names of micrographs
 

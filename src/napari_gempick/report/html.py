@@ -16,16 +16,14 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from napari_gempick.evaluation.curves import COLOURS
+from napari_gempick.evaluation.plots import COLOURS, literal, save
 from napari_gempick.io.atomic import write_text
-from napari_gempick.io.images.plots import literal, save
 from napari_gempick.model.values import counted
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from numpy.typing import NDArray
-
 
 _WIDTH, _HEIGHT, _LEFT, _BOTTOM, _TOP = 1000, 230, 46, 34, 12
 _BASE = _HEIGHT - _BOTTOM

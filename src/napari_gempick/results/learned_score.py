@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     from napari_gempick.model.picks import Picks
     from napari_gempick.results.folder import Results
 
-
 LABEL_REACH = 0.25
 """A label belongs to a candidate within the smallest distance of picks, or within this share of a diameter."""
 MOST_LESSONS = 200

@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from napari_gempick.model.score_maps import BankIndex
     from napari_gempick.model.settings import PickSettings
 
-
 RUN_FILE = "run.json"
 _Side = Annotated[int, Field(ge=1, le=1_000_000)]
 _Pixel = Annotated[float, Field(gt=0, lt=1e6)]

@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from napari_gempick.results.learned_score import LearnedScore
     from napari_gempick.verification.prove import MicrographProof
 
-
 _LOCK = ".gempick.lock"
 
 

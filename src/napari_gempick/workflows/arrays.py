@@ -39,7 +39,6 @@ if TYPE_CHECKING:
     from napari_gempick.model.picks import Picks
     from napari_gempick.model.score_maps import ScoreMap
 
-
 __all__ = ["Picked", "pick", "repick", "write_picks"]
 
 

@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from napari_gempick.model.settings import PickSettings
     from napari_gempick.verification.coordinate_check import Evidence
 
-
 _COMPRESSED = (".gz", ".bz2")
 
 

@@ -39,7 +39,6 @@ if TYPE_CHECKING:
     from napari_gempick.io.ctf import GrowingCtf
     from napari_gempick.model.settings import PickSettings
 
-
 LOG = logging.getLogger(__name__)
 LOGGED = "name", "picks", "best_score", "thresholds", "estimated_fdr", "seconds", "map_bound", "proof"
 """What the log says about a micrograph."""

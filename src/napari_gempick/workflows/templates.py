@@ -37,7 +37,6 @@ if TYPE_CHECKING:
     from napari_gempick.engine.templates.bank import Bank
     from napari_gempick.model.settings import PickSettings
 
-
 ANGLE_STEP = 15.0
 POOR_FIT = 0.5
 """A map that correlates less with itself, turned by its symmetry, is reported as not having it."""

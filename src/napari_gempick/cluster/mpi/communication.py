@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     Steps = Generator[bool, None, Any]
     from collections.abc import Generator, Iterator
 
-
 T = TypeVar("T")
 SPINS = 50
 LONGEST_SLEEP = 0.005

@@ -40,7 +40,6 @@ if TYPE_CHECKING:
     from napari_gempick.engine.templates.bank import Bank
     from napari_gempick.io.listing import MicrographFile
 
-
 PAIR = np.dtype([("score", "<f4"), ("index", "<i4")])
 """MPI.FLOAT_INT."""
 PIECE = 2**20 // PAIR.itemsize

@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float64]
 
-
 START = 0.7
 """Quantile of the decoys above which picks are explained: below, noise fills the gaps between particles."""
 BELOW, BINS = 10, 30

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from napari_gempick.engine.preprocess.grey_levels import Standard
     from napari_gempick.model.ctf import Ctf
 
-
 LOWPASS_START = 0.8
 HIGHPASS_START, HIGHPASS_END = 0.8, 1.2
 ROWS = 32

@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 
     from napari_gempick.engine.templates.classes import Expected, References
 
-
 COARSE_SIDE = 64
 _AT_ONCE = 64
 """Particles that wait, turned, to be added."""

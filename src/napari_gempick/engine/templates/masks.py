@@ -19,7 +19,6 @@ from napari_gempick.model.geometry import Extent
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-
 EDGE_PIXELS = 3.0
 """Width of the soft edge of automatic masks, pixels of the templates."""
 WIDENED = 0.06

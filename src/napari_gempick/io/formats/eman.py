@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from napari_gempick.io.formats.base import PicksInfo
     from napari_gempick.model.picks import Picks
 
-
 _BEGIN, _END = "-1", "-2"
 
 

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from napari_gempick.io.formats.base import PicksInfo
     from napari_gempick.model.picks import Picks
 
-
 _BLOCK = "cryolo"
 _X, _Y, _WIDTH, _HEIGHT, _CONFIDENCE = "CoordinateX", "CoordinateY", "Width", "Height", "Confidence"
 _FILAMENT = "filamentid"

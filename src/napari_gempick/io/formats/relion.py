@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from napari_gempick.io.formats.coordinate_set import ReadOptions
     from napari_gempick.io.star import Table
 
-
 X, Y, CLASS, SCORE, PSI = (
     "rlnCoordinateX",
     "rlnCoordinateY",

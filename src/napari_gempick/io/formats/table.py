@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from napari_gempick.io.star import Table
     from napari_gempick.model.picks import Picks
 
-
 _LINE = re.compile(r"[^\n]*\n|[^\n]+$")
 _COLUMNS = ("x", "y", "score", "view", "psi", "template", "box_size")
 _AXIS = re.compile(r"axis-\d{1,2}")

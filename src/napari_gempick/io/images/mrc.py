@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-
 _Order = Literal["<", ">"]
 LABEL = b"napari-gempick"
 _LONGEST_SIDE = 1_000_000

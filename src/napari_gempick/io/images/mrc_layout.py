@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-
 IMOD_STAMP = 1146047817
 _SIGNED, _TWO = 1, 16
 _NEAR = 8  # grey values on each side of a cut

@@ -9,9 +9,8 @@ import matplotlib.image
 import numpy as np
 import pytest
 
-from napari_gempick.evaluation.curves import COLOURS, plot_precision_recall, plot_roc
 from napari_gempick.evaluation.metrics import Curve
-from napari_gempick.io.images.plots import overlay
+from napari_gempick.evaluation.plots import COLOURS, overlay, plot_precision_recall, plot_roc
 from napari_gempick.model.errors import OutputError
 from napari_gempick.model.picks import Picks
 
@@ -112,7 +111,7 @@ def test_large_and_constant_micrographs(tmp_path, dtype):
 
 def test_pyplot_and_windows_are_left_alone():
     code = (
-        "import sys, numpy as np, tempfile, napari_gempick.io.images.plots as plots;"
+        "import sys, numpy as np, tempfile, napari_gempick.evaluation.plots as plots;"
         "from napari_gempick.model.picks import Picks;"
         "plots.overlay(tempfile.mkdtemp() + '/a.png', np.eye(9), Picks.empty(), ('a',), pixel_size=1, diameter=3);"
         "sys.exit('matplotlib.pyplot' in sys.modules or 'tkinter' in sys.modules)"
