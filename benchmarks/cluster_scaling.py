@@ -18,7 +18,8 @@ from pathlib import Path
 
 import numpy as np
 
-from napari_gempick.cluster import export_job, open_job
+from napari_gempick.cluster.export import export_job
+from napari_gempick.cluster.folder import open_job
 from napari_gempick.cluster.records import read_logs
 from napari_gempick.cluster.settings import make_cluster
 from napari_gempick.io.listing import find_micrographs

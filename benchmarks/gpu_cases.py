@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import scipy.fft
 
-from napari_gempick.engine.preprocess.ctf import CtfTransfer
+from napari_gempick.engine.preprocess.fourier_filters import CtfTransfer
 from napari_gempick.engine.preprocess.prepare import Prepared, prepare
 from napari_gempick.engine.templates.bank import Bank, Section
 from napari_gempick.engine.templates.masks import ImageMask, ShapeMask

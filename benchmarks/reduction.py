@@ -21,7 +21,8 @@ from typing import Any
 
 import numpy as np
 
-from napari_gempick.cluster.mpi import reduce
+from napari_gempick.cluster.mpi.shared_search import combine, pack
+from napari_gempick.cluster.mpi.shared_search import tree as reduced
 
 RANKS = (2, 4, 8)
 
@@ -35,6 +36,11 @@ def drained(steps: Any) -> Any:
             return end.value
 
 
+def gathered(comm: Any, pairs: Any) -> Any:
+    """Combine the maps at rank 0, which takes those of every other rank."""
+    return combine(comm, pairs, list(range(1, comm.size)) if comm.rank == 0 else [], 0 if comm.rank else None)
+
+
 def measure(size: int, repeats: int) -> dict[str, Any]:
     """Return the figures of this run, complete at rank 0."""
     from mpi4py import MPI
@@ -42,7 +48,7 @@ def measure(size: int, repeats: int) -> dict[str, Any]:
     comm = MPI.COMM_WORLD
     rng = np.random.default_rng(comm.rank)
     score = rng.integers(0, 1000, size * size).astype(np.float32)  # ties
-    mine = reduce.pack(score, np.full(score.shape, comm.rank, np.int32))
+    mine = pack(score, np.full(score.shape, comm.rank, np.int32))
     wanted = np.empty_like(mine)
     times: dict[str, list[float]] = {"tree": [], "gather": [], "plain_reduce": []}
     counters: dict[str, Any] = {}
@@ -54,7 +60,7 @@ def measure(size: int, repeats: int) -> dict[str, Any]:
             if name == "plain_reduce":
                 comm.Reduce([pairs, MPI.FLOAT_INT], [wanted, MPI.FLOAT_INT], op=MPI.MAXLOC)
             else:
-                counters[name] = drained(getattr(reduce, name)(comm, pairs))
+                counters[name] = drained(reduced(comm, pairs) if name == "tree" else gathered(comm, pairs))
             comm.Barrier()
             times[name].append(time.perf_counter() - started)
             if name == "tree":

@@ -16,9 +16,9 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from napari_gempick.evaluation.plots import overlay
 from napari_gempick.io.coordinates import read_coordinates
 from napari_gempick.io.images.micrograph import read_micrograph
-from napari_gempick.io.images.plots import overlay
 
 ROOT = Path(__file__).resolve().parents[1]
 DATA, OUTPUT = Path("sample_data"), Path("demo_output")

@@ -13,7 +13,7 @@ from matplotlib.colors import to_rgb
 from picture import save_picture
 from PIL import Image
 
-from napari_gempick.io.images.plots import BRIGHT_COLOURS
+from napari_gempick.evaluation.plots import BRIGHT_COLOURS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

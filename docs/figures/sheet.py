@@ -13,7 +13,7 @@ from matplotlib.colors import to_rgb
 from picture import save_picture
 from PIL import Image
 
-from napari_gempick.evaluation.curves import COLOURS
+from napari_gempick.evaluation.plots import COLOURS
 from napari_gempick.report.gather import gather
 from napari_gempick.report.html import plot_sheet
 

@@ -9,7 +9,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from napari_gempick.cluster import cancel_job, collect_job, estimate_job, export_job, job_status, submit_job
+    from napari_gempick.cluster.collect import collect_job
+    from napari_gempick.cluster.estimate import estimate_job
+    from napari_gempick.cluster.export import export_job
+    from napari_gempick.cluster.status import job_status
+    from napari_gempick.cluster.submit import cancel_job, submit_job
     from napari_gempick.io.coordinates import read_coordinates
     from napari_gempick.io.images.micrograph import read_micrograph
     from napari_gempick.io.listing import find_micrographs
@@ -39,13 +43,13 @@ _PUBLIC = {
     "Picks": "model.picks",
     "Projections": "workflows.templates",
     "ScoreMap": "model.score_maps",
-    "cancel_job": "cluster",
-    "collect_job": "cluster",
-    "estimate_job": "cluster",
-    "export_job": "cluster",
+    "cancel_job": "cluster.submit",
+    "collect_job": "cluster.collect",
+    "estimate_job": "cluster.estimate",
+    "export_job": "cluster.export",
     "find_micrographs": "io.listing",
-    "job_status": "cluster",
-    "submit_job": "cluster",
+    "job_status": "cluster.status",
+    "submit_job": "cluster.submit",
     "pick": "workflows.arrays",
     "pick_files": "workflows.pick",
     "project_files": "workflows.templates",

@@ -208,15 +208,14 @@ class WindowWorker:
 
 def _what(request: dict[str, Any]) -> tuple[PickSettings, list[MicrographFile]]:
     from napari_gempick.model.settings import make_settings
-    from napari_gempick.results.run_rows import micrograph_of
+    from napari_gempick.results.run_file import micrograph_of
 
     return make_settings(request["settings"]), [micrograph_of(row) for row in request["micrographs"]]
 
 
 def _about_files(folder: Path) -> list[str]:
     """Return what a run says of the picks in its own files, which are not those that the window shows and exports."""
-    from napari_gempick.results.run_file import read_run
-    from napari_gempick.results.run_rows import run_notes
+    from napari_gempick.results.run_file import read_run, run_notes
 
     try:
         return run_notes(read_run(folder))

@@ -129,8 +129,7 @@ def test_what_a_folder_holds_besides_is_said_and_kept(picked, planted, data):
 
 def test_a_job_carries_the_pixel_sizes_and_the_images_of_a_list(gempick, data, planted):
     from napari_gempick.cluster.folder import open_job
-    from napari_gempick.inputs.bank_maker import BankMaker
-    from napari_gempick.inputs.sources import loader
+    from napari_gempick.inputs.bank_maker import BankMaker, loader
     from napari_gempick.inputs.views import read_views
 
     template = np.asarray(mrcfile.read(data / "particle.mrc"))

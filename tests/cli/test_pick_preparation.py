@@ -8,8 +8,7 @@ import pytest
 import scipy.fft
 
 from helpers import Blobs
-from napari_gempick.engine.preprocess.ctf import CtfTransfer
-from napari_gempick.engine.preprocess.fourier_filters import Whitening
+from napari_gempick.engine.preprocess.fourier_filters import CtfTransfer, Whitening
 from napari_gempick.engine.preprocess.prepare import prepare
 from napari_gempick.io.coordinates import read_coordinates
 from napari_gempick.io.stack import write_mrc

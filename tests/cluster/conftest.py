@@ -9,7 +9,7 @@ import pytest
 
 import forked_python
 from cluster_jobs import command, set_distribution, tree, values_for, write_data
-from napari_gempick.cluster import export_job
+from napari_gempick.cluster.export import export_job
 from napari_gempick.cluster.settings import make_cluster
 from napari_gempick.io.listing import find_micrographs
 from napari_gempick.model.settings import make_settings

@@ -14,12 +14,15 @@ from click.testing import CliRunner
 
 from cluster_jobs import SHAPE, tree, values_for, write_lane
 from napari_gempick.cli import main
-from napari_gempick.cluster import cancel_job, collect_job, export_job, job_status, open_job, submit_job
+from napari_gempick.cluster.collect import collect_job
 from napari_gempick.cluster.estimate import Estimate, cost
+from napari_gempick.cluster.export import export_job
+from napari_gempick.cluster.folder import open_job
 from napari_gempick.cluster.mpi.node import gpus_of_rank, threads_of_rank
 from napari_gempick.cluster.script import config_folder, find_site, render, site_names
 from napari_gempick.cluster.settings import make_cluster
-from napari_gempick.cluster.submit import is_running
+from napari_gempick.cluster.status import job_status
+from napari_gempick.cluster.submit import cancel_job, is_running, submit_job
 from napari_gempick.io.images.mrc import write_mrc
 from napari_gempick.io.listing import MicrographFile, find_micrographs
 from napari_gempick.model.errors import GempickError, InputError, SettingsError

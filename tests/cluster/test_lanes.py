@@ -14,10 +14,12 @@ from click.testing import CliRunner
 
 from cluster_jobs import mpiexec, tree, write_lane
 from napari_gempick.cli import main
-from napari_gempick.cluster import cancel_job, job_status, open_job, submit_job
+from napari_gempick.cluster.folder import open_job
 from napari_gempick.cluster.script import find_site, render, shortfalls
 from napari_gempick.cluster.settings import make_cluster
 from napari_gempick.cluster.site import Site, read_lane
+from napari_gempick.cluster.status import job_status
+from napari_gempick.cluster.submit import cancel_job, submit_job
 from napari_gempick.model.errors import SettingsError
 
 NAMED_IN_COMMENTS = """#!/usr/bin/env bash

@@ -14,10 +14,12 @@ import pytest
 
 import forked_python
 from cluster_jobs import command, set_distribution, tree, values_for
-from napari_gempick.cluster import collect_job, export_job, job_status
+from napari_gempick.cluster.collect import collect_job
+from napari_gempick.cluster.export import export_job
 from napari_gempick.cluster.folder import open_job
 from napari_gempick.cluster.mpi.rank import Rank
 from napari_gempick.cluster.settings import make_cluster
+from napari_gempick.cluster.status import job_status
 from napari_gempick.engine.matching.workers import DevicePool
 from napari_gempick.io.listing import find_micrographs
 from napari_gempick.model.errors import SettingsError

@@ -17,8 +17,11 @@ import pytest
 from filelock import FileLock
 
 from cluster_jobs import tree, values_for, write_lane
-from napari_gempick.cluster import cancel_job, collect_job, export_job, job_status, submit_job
+from napari_gempick.cluster.collect import collect_job
+from napari_gempick.cluster.export import export_job
 from napari_gempick.cluster.settings import make_cluster
+from napari_gempick.cluster.status import job_status
+from napari_gempick.cluster.submit import cancel_job, submit_job
 from napari_gempick.io.listing import find_micrographs
 from napari_gempick.model.settings import make_settings
 

@@ -21,8 +21,10 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 import forked_python
 from cluster_jobs import mpiexec, set_distribution, tree, values_for, write_data
 from faults.points import EXCEPTIONS, HARMLESS, all_cases
-from napari_gempick.cluster import export_job, job_status, open_job
+from napari_gempick.cluster.export import export_job
+from napari_gempick.cluster.folder import open_job
 from napari_gempick.cluster.settings import make_cluster
+from napari_gempick.cluster.status import job_status
 from napari_gempick.io.listing import find_micrographs
 from napari_gempick.model.settings import make_settings
 from napari_gempick.workflows.pick import pick_files

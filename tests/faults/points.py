@@ -8,7 +8,7 @@ MPI = f"{CLUSTER}.mpi"
 
 BEGINNING = (
     f"{MPI}.program:open_job",
-    f"{MPI}.scheduler:first_sentence",
+    f"{MPI}.communication:first_sentence",
     f"{CLUSTER}.folder:Job.check_files",
     f"{CLUSTER}.folder:Job.check_writable",
     f"{CLUSTER}.folder:Job.claim",
@@ -49,25 +49,25 @@ BOTH = (
 )
 
 BY_MICROGRAPHS = (
-    f"{MPI}.scheduler:HandOut.next_number",
-    f"{MPI}.scheduler:HandOut.serve",
-    f"{MPI}.scheduler:HandOut._take",
+    f"{MPI}.communication:HandOut.next_number",
+    f"{MPI}.communication:HandOut.serve",
+    f"{MPI}.communication:HandOut._take",
 )
 
 BY_TEMPLATES = (
     f"{MPI}.micrographs:Worker.todo",
-    f"{MPI}.scheduler:InStep.choose",
-    f"{MPI}.scheduler:InStep.next_number",
-    f"{MPI}.scheduler:text_of",
-    f"{MPI}.scheduler:array_of",
+    f"{MPI}.communication:InStep.choose",
+    f"{MPI}.communication:InStep.next_number",
+    f"{MPI}.communication:text_of",
+    f"{MPI}.communication:array_of",
     f"{MPI}.shared_search:choose_grid",
-    f"{MPI}.scheduler:any_of",
-    f"{MPI}.scheduler:first_sentence",
-    f"{MPI}.reduce:pack",
-    f"{MPI}.reduce:tree",
-    f"{MPI}.reduce:tree@3",  # of the second view, after the decoys of the first
-    f"{MPI}.reduce:unpack",
-    f"{MPI}.scheduler:total_of",
+    f"{MPI}.communication:any_of",
+    f"{MPI}.communication:first_sentence",
+    f"{MPI}.shared_search:pack",
+    f"{MPI}.shared_search:tree",
+    f"{MPI}.shared_search:tree@3",  # of the second view, after the decoys of the first
+    f"{MPI}.shared_search:unpack",
+    f"{MPI}.communication:total_of",
     "napari_gempick.engine.matching.search:Search.partial_maps",
 )
 
@@ -112,7 +112,7 @@ def some_cases():
 FOUR = (
     ("napari_gempick.engine.matching.read_ahead:prepare", "micrographs"),
     ("napari_gempick.engine.matching.pipeline:make_search", "templates"),
-    (f"{MPI}.reduce:tree", "templates"),
+    (f"{MPI}.shared_search:tree", "templates"),
 )
 ALIKE = {f"{MPI}.communication:Conductor.call", f"{MPI}.rank:Rank._wait_turn", f"{MPI}.program:wait"}
 """Points that both distributions treat alike: here they are met with one of them."""

@@ -37,8 +37,15 @@ from napari_gempick.model.geometry import Orientation
 from napari_gempick.model.settings import make_settings
 from napari_gempick.report.gather import gather
 from napari_gempick.results.coordinate_files import PartReader
-from napari_gempick.results.run_file import earlier_rows, merged, read_cluster, read_run, read_settings, settings_of
-from napari_gempick.results.run_rows import micrograph_of
+from napari_gempick.results.run_file import (
+    earlier_rows,
+    merged,
+    micrograph_of,
+    read_cluster,
+    read_run,
+    read_settings,
+    settings_of,
+)
 from napari_gempick.results.whole_run import left_over
 
 if TYPE_CHECKING:

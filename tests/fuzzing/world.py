@@ -16,7 +16,7 @@ import tifffile
 
 from helpers import Blobs
 from mrc_files import mrc_bytes
-from napari_gempick.cluster import export_job
+from napari_gempick.cluster.export import export_job
 from napari_gempick.cluster.folder import open_job
 from napari_gempick.cluster.records import RankLog
 from napari_gempick.cluster.settings import make_cluster

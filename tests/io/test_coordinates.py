@@ -15,7 +15,7 @@ from hypothesis.extra import numpy as hnp
 from napari_gempick.io.coordinates import PICK_FILES, find_files, read_coordinates, read_entries
 from napari_gempick.io.formats import FORMATS, PicksInfo
 from napari_gempick.io.formats.base import stem_of
-from napari_gempick.io.formats.eman1 import write_boxes
+from napari_gempick.io.formats.eman import write_boxes
 from napari_gempick.io.formats.relion import read_autopick_index, write_autopick, write_autopick_index
 from napari_gempick.io.formats.table import write_table
 from napari_gempick.io.star import read_table

@@ -21,10 +21,8 @@ from napari_gempick.io.star import read_table
 from napari_gempick.model.errors import InputError, SettingsError
 from napari_gempick.results import learned_score
 from napari_gempick.results.folder import Results
-from napari_gempick.results.labels import read_labels
-from napari_gempick.results.learned_score import Labels
-from napari_gempick.results.run_file import settings_of
-from napari_gempick.results.run_rows import micrograph_of
+from napari_gempick.results.learned_score import Labels, read_labels
+from napari_gempick.results.run_file import micrograph_of, settings_of
 from napari_gempick.workflows.pick import pick_files
 from napari_gempick.workflows.retune import retune
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from napari_gempick.engine.preprocess.ctf import contrast_transfer, wavelength
+from napari_gempick.engine.preprocess.fourier_filters import contrast_transfer, wavelength
 from napari_gempick.model.ctf import Ctf
 from napari_gempick.model.errors import SettingsError
 from napari_gempick.simulation import simulate

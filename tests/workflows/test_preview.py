@@ -12,8 +12,7 @@ from napari_gempick.engine.matching.refine import refine
 from napari_gempick.engine.matching.search import Search
 from napari_gempick.engine.matching.workers import DevicePool, run_search
 from napari_gempick.engine.preprocess.prepare import prepare
-from napari_gempick.inputs.bank_maker import BankMaker
-from napari_gempick.inputs.sources import source_of
+from napari_gempick.inputs.bank_maker import BankMaker, source_of
 from napari_gempick.inputs.views import choose_grid, view_of
 from napari_gempick.io.images.micrograph import read_micrograph
 from napari_gempick.io.images.mrc import write_mrc

@@ -1,4 +1,4 @@
-"""The command `gempick`: one small module per sub-command, loaded only when it is called.
+"""The command `gempick`: its sub-commands are in the modules of this folder, which are loaded when they are called.
 
 So `--help` is instant.
 """
@@ -14,20 +14,12 @@ from typing import Any
 import click
 
 
-class LazyGroup(click.Group):
-    """Commands by name; each is a command of the group, or `command` in the module of its name.
+class ListedGroup(click.Group):
+    """Commands in the order of `summaries`, with one line about each; those of `gempick` are imported when called."""
 
-    Parameters
-    ----------
-    package : str
-        Where the modules are.
-    summaries : dict of str to str
-        Name of each command and one line about it.
-    """
-
-    def __init__(self, *args: Any, package: str, summaries: dict[str, str], **kwargs: Any) -> None:
+    def __init__(self, *args: Any, summaries: dict[str, str], **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.summaries, self._package = summaries, package
+        self.summaries = summaries
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return the names."""
@@ -35,11 +27,11 @@ class LazyGroup(click.Group):
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Import a command; None if none has that name."""
-        if cmd_name not in self.summaries:
-            return None
-        command = self.commands.get(cmd_name) or import_module(f"{self._package}.{cmd_name}").command
-        assert isinstance(command, click.Command)
-        return command
+        if cmd_name not in self.commands and cmd_name in self.summaries:
+            module = import_module(f"{__name__}.{_MODULES.get(cmd_name, cmd_name)}")
+            found = (one for one in vars(module).values() if isinstance(one, click.Command))
+            self.commands.update({str(one.name): one for one in found if one.name in self.summaries})
+        return self.commands.get(cmd_name)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """List the commands without importing them."""
@@ -47,6 +39,8 @@ class LazyGroup(click.Group):
             formatter.write_dl(list(self.summaries.items()))
 
 
+_MODULES = {"watch": "pick", "preview": "pick", "retune": "pick", "report": "pick", "devices": "bench"}
+"""Where commands are that have no module of their own name."""
 COMMANDS = {
     "pick": "Pick particles by template matching.",
     "watch": "Pick micrographs as they arrive in folders.",
@@ -66,8 +60,7 @@ COMMANDS = {
 
 
 @click.group(
-    cls=LazyGroup,
-    package=__name__,
+    cls=ListedGroup,
     summaries=COMMANDS,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
 )

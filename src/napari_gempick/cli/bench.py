@@ -1,4 +1,4 @@
-"""gempick bench."""
+"""gempick bench and gempick devices: how fast this machine is, and what it has."""
 
 from __future__ import annotations
 
@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from napari_gempick.cli.common import command_errors, json_option, print_json, say
+from napari_gempick.cli.common import command_errors, json_option, reported, say
 from napari_gempick.cli.lengths import LengthType
 from napari_gempick.device.cores import usable_cores
+from napari_gempick.device.discover import describe_machine
 from napari_gempick.model.settings import MOST_THREADS
 from napari_gempick.model.values import counted
+from napari_gempick.results.run_file import read_run
 from napari_gempick.workflows.bench import PAPER, Workload, measure, scaling
 
 if TYPE_CHECKING:
@@ -93,7 +95,7 @@ if TYPE_CHECKING:
 )
 @json_option
 @command_errors
-def command(
+def bench(
     paper: bool,
     extrapolate: int | None,
     with_scaling: bool,
@@ -125,9 +127,7 @@ def command(
             threads=options["threads"] or usable_cores(),
             devices=options["devices"],
         )
-        if as_json:
-            print_json(figures)
-        else:
+        if not reported(figures, as_json):
             _print_pipeline(figures)
         return
     if bank is not None:
@@ -144,9 +144,7 @@ def command(
             pixel_size=pixel_size,
             threads=options["threads"] or usable_cores(),
         )
-        if as_json:
-            print_json(found)
-        else:
+        if not reported(found, as_json):
             _print_bank(found)
         return
     if paper:
@@ -162,9 +160,7 @@ def command(
             "seconds": (extrapolate * figures["ms_per_template"] + figures["once_per_micrograph_ms"]) / 1e3,
             "extrapolated_from_templates": figures["workload"]["templates"],
         }
-    if as_json:
-        print_json(figures)
-    else:
+    if not reported(figures, as_json):
         _print(figures)
 
 
@@ -245,3 +241,31 @@ def _print(figures: dict[str, Any]) -> None:
     spread = figures["plain_fft_ms_before_after"]
     if max(spread) > 1.2 * min(spread):
         say("The plain FFT took very different times before and after: the machine is busy, so repeat the measurement.")
+
+
+@click.command("devices")
+@click.argument("results", required=False, type=click.Path(path_type=Path))
+@json_option
+@command_errors
+def devices(results: Path | None, as_json: bool) -> None:
+    """List the CPU and the GPUs that can be used, with free memory and library versions.
+
+    With RESULTS, the output folder of a run, also say which devices it used and what limited it.
+    """
+    run = None if results is None else read_run(results)
+    machine = describe_machine()
+    if run is not None:
+        machine["run"] = {"devices": run.get("devices", []), "stages": run.get("stages", {})}
+    if reported(machine, as_json):
+        return
+    cpu = machine["cpu"]
+    click.echo(f"cpu      {cpu['cpu']}, {counted(cpu['threads'], 'thread')}, NumPy {cpu['numpy']}, {cpu['fft']}")
+    for gpu in machine["gpus"]:
+        free, total = (gpu[key] / 2**30 for key in ("free", "total"))
+        click.echo(f"{gpu['device']:<8} {gpu['name']}, {free:.1f} of {total:.1f} GiB free")
+    if not machine["gpus"]:
+        click.echo(f"no GPU   {machine['no_gpu_because']}")
+    if run is not None:
+        used = ", ".join(f"{device['name']} ({device['model']})" for device in run.get("devices", []))
+        limit = run.get("stages", {}).get("limited_by") or "nothing was measured"
+        click.echo(f"{results}: {used}; {limit}")

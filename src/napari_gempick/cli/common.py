@@ -22,7 +22,7 @@ import click
 from napari_gempick.cli.lengths import LengthType, given
 from napari_gempick.model.declaration import declarations
 from napari_gempick.model.errors import Cancelled, GempickError, SettingsError
-from napari_gempick.model.settings import PickSettings
+from napari_gempick.model.settings import PickSettings, make_settings
 from napari_gempick.model.values import Named
 
 if TYPE_CHECKING:
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     from napari_gempick.io.formats import Format
     from napari_gempick.model.declaration import Declared
 
-
 EXIT_SOME_FAILED, EXIT_FAILED = 1, 2
 
 
@@ -43,9 +42,13 @@ def say(message: str) -> None:
     click.echo(message, err=True)
 
 
-def print_json(result: Any) -> None:
-    """Print a machine-readable result on stdout."""
-    click.echo(json.dumps(result, indent=2, ensure_ascii=False))
+def reported(result: Any, as_json: bool, sentences: Iterable[str] = ()) -> bool:
+    """Say sentences, then print the result where JSON was asked for; return whether it was."""
+    for sentence in sentences:
+        say(sentence)
+    if as_json:
+        click.echo(json.dumps(result, indent=2, ensure_ascii=False))
+    return as_json
 
 
 def command_errors(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -256,7 +259,6 @@ def run_settings(
     SettingsError
         A setting is wrong, or options contradict each other.
     """
-    from napari_gempick.model.settings import make_settings
     from napari_gempick.results.run_file import merged, read_settings
     from napari_gempick.results.thresholds import refuse_pooling
 
@@ -291,13 +293,8 @@ class VariadicCommand(click.Command):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Repeat the option before each further value."""
-        flags = {flag for parameter in self.params for flag in (*parameter.opts, *parameter.secondary_opts)}
-        switches = {
-            flag
-            for parameter in self.params
-            if isinstance(parameter, click.Option) and parameter.is_flag
-            for flag in (*parameter.opts, *parameter.secondary_opts)
-        }
+        flags = {flag for p in self.params for flag in (*p.opts, *p.secondary_opts)}
+        switches = {flag for p in self.params if getattr(p, "is_flag", False) for flag in (*p.opts, *p.secondary_opts)}
         out: list[str] = []
         position, seen_positional = 0, False
         while position < len(args):

@@ -16,8 +16,8 @@ from napari_gempick.cli.common import (
     json_option,
     no_shifts_option,
     parse_format,
-    print_json,
     proof_sentence,
+    reported,
     say,
     settings_options,
 )
@@ -50,11 +50,7 @@ _PROVING = ("templates", "template_pixel_size", "mask", "diameter", "contrast")
 @click.argument("paths", nargs=-1, required=True, metavar="IN... OUT")
 @click.option("--to", callback=parse_format, required=True, metavar="FORMAT", help=f"Format of OUT: {_NAMES}.")
 @click.option(
-    "--from",
-    "source",
-    callback=parse_format,
-    metavar="FORMAT",
-    help="Format of IN. [default: by suffix and content]",
+    "--from", "source", callback=parse_format, metavar="FORMAT", help="Format of IN. [default: by suffix and content]"
 )
 @click.option(
     "--bin",
@@ -145,11 +141,7 @@ def command(
     except ProofError as error:
         say(f"Error: {error.sentence}")
         return EXIT_SOME_FAILED
-    for sentence in (*(one["error"] for one in report["failed"]), *report["loses"], *report["notes"]):
-        say(sentence)
-    if as_json:
-        print_json(report)
-    else:
+    if not reported(report, as_json, (*(one["error"] for one in report["failed"]), *report["loses"], *report["notes"])):
         click.echo("\n".join(_lines(report)))
     return EXIT_SOME_FAILED if report["failed"] else 0
 

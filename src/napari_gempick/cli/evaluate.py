@@ -9,14 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from napari_gempick.cli.common import (
-    EXIT_SOME_FAILED,
-    command_errors,
-    json_option,
-    parse_format,
-    print_json,
-    say,
-)
+from napari_gempick.cli.common import EXIT_SOME_FAILED, command_errors, json_option, parse_format, reported, say
 from napari_gempick.cli.lengths import LengthType, parse_shape
 from napari_gempick.evaluation import compare, metrics
 from napari_gempick.evaluation.evaluate import (
@@ -30,7 +23,7 @@ from napari_gempick.evaluation.evaluate import (
 )
 from napari_gempick.evaluation.matching import Rules
 from napari_gempick.io.atomic import refuse_existing
-from napari_gempick.io.coordinates import TRUTH_FILES, read_entries
+from napari_gempick.io.coordinates import PICK_FILES, TRUTH_FILES, read_entries
 from napari_gempick.model.errors import SettingsError
 from napari_gempick.model.values import Length, Named, counted
 from napari_gempick.results.folder import INDEX_FILE
@@ -151,7 +144,7 @@ def command(
         raise click.UsageError("Give picks and, as the last argument, the truth; or two sets of picks with --compare.")
     if not math.isfinite(psi_modulo):
         raise SettingsError("--psi-modulo must be a finite number.")
-    listed = compare.sets_of(_named(paths if compared else paths[:-1]))
+    listed = {name: (path, PICK_FILES) for name, path in _named(paths if compared else paths[:-1]).items()}
     if not compared:
         listed["truth"] = Path(paths[-1]), TRUTH_FILES
     tolerance, edge, ignore_radius = _in_pixels(lengths, listed.values())
@@ -182,9 +175,7 @@ def command(
         say(f"Wrote {', '.join(OUTPUTS)} to {output}.")
     if export_to is not None:
         export(listed, compare.compare_sets(listed, tolerance), export_to, export_format, overwrite=overwrite)
-    if as_json:
-        print_json(result)
-    else:
+    if not reported(result, as_json):
         click.echo("\n".join(_tables(result)))
     return EXIT_SOME_FAILED if any(one.missing for one in sets.values()) else 0
 
@@ -319,8 +310,7 @@ def compare_and_print(
     result = compare.comparison(list(sets), micrographs)
     if folder is not None:
         export(sets, micrographs, folder, to, overwrite=overwrite)
-    if as_json:
-        print_json({"tolerance_px": tolerance, **result})
+    if reported({"tolerance_px": tolerance, **result}, as_json):
         return
     click.echo(f"tolerance {tolerance:g} px, {counted(result['micrographs'], 'micrograph')}")
     columns = ("a", "b", "matched", "only_a", "only_b", "mean_distance")

@@ -14,8 +14,7 @@ from napari_gempick.cli.common import (
     interruptible,
     json_option,
     no_shifts_option,
-    print_json,
-    say,
+    reported,
     settings_options,
 )
 from napari_gempick.cli.lengths import given
@@ -102,11 +101,7 @@ def command(
     )
     with ProgressPrinter("Extracting") as printer, interruptible() as cancel:
         report = extract(what, cancel=cancel, progress=printer.update)
-    for sentence in (*(one["error"] for one in report["failed"]), *report["notes"]):
-        say(sentence)
-    if as_json:
-        print_json(report)
-    else:
+    if not reported(report, as_json, (*(one["error"] for one in report["failed"]), *report["notes"])):
         click.echo(
             f"{counted(report['particles'], 'particle')} of {counted(report['micrographs'], 'micrograph')}: "
             f"{report['output']}"

@@ -9,14 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from napari_gempick.cli.common import (
-    ProgressPrinter,
-    command_errors,
-    json_option,
-    print_json,
-    say,
-    settings_options,
-)
+from napari_gempick.cli.common import ProgressPrinter, command_errors, json_option, reported, say, settings_options
 from napari_gempick.cli.lengths import given
 from napari_gempick.simulation.settings import VIEWS, SimulateSettings, make_simulate_settings
 
@@ -77,9 +70,7 @@ def command(output: Path, overwrite: bool, as_json: bool, **options: Any) -> Non
         "map": MAP_FILE,
     }
     write_text(output / SETTINGS_FILE, json.dumps(record, indent=2) + "\n")
-    if as_json:
-        print_json({"output": str(output), **record})
-    else:
+    if not reported({"output": str(output), **record}, as_json):
         say(f"Micrographs with {settings.particles} particles each: {len(names)}, in {output}.")
 
 

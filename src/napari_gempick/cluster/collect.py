@@ -16,8 +16,7 @@ from napari_gempick.io.atomic import atomic_path, write_text
 from napari_gempick.model.errors import OutputError, SettingsError
 from napari_gempick.model.values import counted, figures
 from napari_gempick.results.folder import INDEX_FILE, Results
-from napari_gempick.results.run_file import RUN_FILE
-from napari_gempick.results.run_rows import columns_of
+from napari_gempick.results.run_file import RUN_FILE, columns_of
 from napari_gempick.results.whole_run import choose_by_run
 
 if TYPE_CHECKING:

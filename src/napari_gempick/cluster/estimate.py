@@ -26,8 +26,7 @@ from napari_gempick.device.plan import PlanStore
 from napari_gempick.engine.matching.search import Search
 from napari_gempick.engine.matching.workers import DevicePool, run_search
 from napari_gempick.engine.preprocess.prepare import prepare
-from napari_gempick.inputs.bank_maker import BankMaker
-from napari_gempick.inputs.sources import loader
+from napari_gempick.inputs.bank_maker import BankMaker, loader
 from napari_gempick.inputs.views import read_views
 from napari_gempick.io.listing import MicrographFile, as_micrographs
 from napari_gempick.model.errors import Cancelled, InputError
@@ -38,7 +37,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from napari_gempick.model.settings import PickSettings
-
 
 SECONDS = 2.0
 """Seconds that a measurement takes; it always reaches the end of its second piece."""
@@ -134,10 +132,8 @@ class Measured:
 
     Attributes
     ----------
-    micrographs, search_images : int
     device : str
         See Estimate.
-    gpu : bool
     seconds, preparation : float or None
         For one rotated template, and for reading and preparing a micrograph. None where no micrograph can be read here.
     pixels, positions, tile_pixels : int
@@ -286,12 +282,7 @@ LINK = 1e9
 
 @dataclass(frozen=True)
 class Cost:
-    """Seconds in either distribution.
-
-    Attributes
-    ----------
-    micrographs, templates : float
-    """
+    """Seconds in either distribution."""
 
     micrographs: float
     templates: float
@@ -303,13 +294,7 @@ class Cost:
 
 
 def cost(
-    micrographs: int,
-    search_images: int,
-    ranks: int,
-    threads: int,
-    seconds: float,
-    preparation: float,
-    map_bytes: int,
+    micrographs: int, search_images: int, ranks: int, threads: int, seconds: float, preparation: float, map_bytes: int
 ) -> Cost:
     """Return the expected seconds of a job; see the module for the model.
 

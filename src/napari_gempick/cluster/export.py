@@ -42,7 +42,7 @@ from napari_gempick.io.listing import MicrographFile, as_micrographs
 from napari_gempick.io.names import check_micrograph_name, check_name, split_suffix
 from napari_gempick.io.template_list import copied_list, is_list, read_list
 from napari_gempick.model.errors import GempickError, InputError, OutputError, SettingsError
-from napari_gempick.results.run_rows import formats_of
+from napari_gempick.results.run_file import formats_of
 from napari_gempick.results.whole_run import alone_in
 
 if TYPE_CHECKING:
@@ -51,7 +51,6 @@ if TYPE_CHECKING:
     from napari_gempick.cluster.settings import ClusterSettings
     from napari_gempick.cluster.site import Site
     from napari_gempick.model.settings import PickSettings
-
 
 P = ParamSpec("P")
 

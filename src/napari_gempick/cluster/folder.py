@@ -45,16 +45,12 @@ if TYPE_CHECKING:
 JOB_FILE, SCRIPT, PLAN, README = "job.json", "submit.sh", "plan.json", "README.txt"
 LAUNCHER = "launch.sh"
 FORMAT = 1
-_CHUNK = 2**22
 
 
 def checksum(path: Path) -> str:
     """Return the BLAKE2b checksum of a file, 16 bytes in hexadecimal digits."""
-    digest = hashlib.blake2b(digest_size=16)
     with path.open("rb") as stream:
-        while chunk := stream.read(_CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()
+        return hashlib.file_digest(stream, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
 
 
 def named_files(settings: PickSettings) -> list[tuple[str, int, str]]:

@@ -116,13 +116,7 @@ _NAME = re.compile(r"attempt-(\d+)-rank-(\d+)\.jsonl")
 
 
 class RankLog:
-    """Appends events of one rank to its file.
-
-    Parameters
-    ----------
-    folder : Path
-    attempt, rank : int
-    """
+    """Appends events of one rank to its file."""
 
     def __init__(self, folder: Path, attempt: int, rank: int) -> None:
         self.path = folder / f"attempt-{attempt:03d}-rank-{rank:05d}.jsonl"
@@ -133,13 +127,7 @@ class RankLog:
         self.write("start", host=socket.gethostname(), process=os.getpid(), **values)
 
     def write(self, event: str, **values: Any) -> None:
-        """Append an event.
-
-        Raises
-        ------
-        OutputError
-            It cannot be written.
-        """
+        """Append an event."""
         row = {"event": event, **self._common, "time": round(time.time(), 3), **values}
         try:
             with self.path.open("a", encoding="utf-8", errors="surrogateescape") as stream:

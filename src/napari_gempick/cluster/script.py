@@ -49,7 +49,6 @@ if TYPE_CHECKING:
     from napari_gempick.cluster.folder import Job
     from napari_gempick.cluster.settings import ClusterSettings
 
-
 _HEAD = re.compile(r"\s*\{#(?P<head>.*?)#\}\n?", re.DOTALL)
 _KEYS = {"submit", "stdin", "job_id", "cancel", "status", "launcher"}
 _MARKER = "/gempick-starts-here"

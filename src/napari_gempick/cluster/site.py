@@ -37,7 +37,6 @@ from napari_gempick.model.errors import InputError, OutputError, SettingsError
 if TYPE_CHECKING:
     from napari_gempick.cluster.folder import Job
 
-
 _PLACE = re.compile(r"\{\{.*?\}\}")
 _MARK = re.compile("\ue000(\\d+)\ue001")
 _COMMAND = re.compile(r"\{\{\s*command\s*\}\}")
@@ -63,7 +62,6 @@ class Site:
 
     Attributes
     ----------
-    name : str
     text : str
         The template of the script.
     submit, cancel, status : str

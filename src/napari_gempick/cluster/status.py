@@ -37,9 +37,6 @@ class RankStatus:
 
     Attributes
     ----------
-    rank : int
-    host : str
-    devices : str
     micrographs : int
         Finished in this attempt.
     images_per_second : float or None

@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from napari_gempick.cluster.folder import Job
     from napari_gempick.cluster.site import Command, Site
 
-
 SUBMITTED = "submitted.json"
 
 
@@ -290,7 +289,6 @@ def knows_job(command: Command, folder: Path, job_id: str, names: set[str]) -> b
         Prints a line that has the job's number, or its state only.
     folder : Path
         Where it runs.
-    job_id : str
     names : set of str
         Words that say nothing about its state, such as the job's name.
 

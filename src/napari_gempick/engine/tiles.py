@@ -112,7 +112,7 @@ def choose_fft_shape(positions: tuple[int, int], box: tuple[int, int], tiling: T
             (ny * nx * tiling.cost(fy, fx) + tiling.spectrum_cost(fy, fx), fy, fx)
             for fy, ny in rows.items()
             for fx, nx in columns.items()
-        ),
+        )
     )
     return best[1], best[2]
 

@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from napari_gempick.io.formats import Format
     from napari_gempick.io.listing import MicrographFile
 
-
 CONSENSUS = "consensus"
 
 
@@ -43,7 +42,6 @@ class Compared:
 
     Attributes
     ----------
-    name : str
     entries : list of Entry or None
         For each set its picks, None where it has none of this micrograph.
     particles : list of Particles
@@ -211,11 +209,6 @@ def export_sets(
     return [str(folder / where) for where in wanted]
 
 
-def sets_of(named_paths: Mapping[str, Path]) -> dict[str, tuple[Path, Sequence[str]]]:
-    """Return sets of picks as `compare_sets` takes them."""
-    return {name: (path, PICK_FILES) for name, path in named_paths.items()}
-
-
 FILES = ("*_truth.csv", *PICK_FILES)
 """What to look for in a folder, the first that is there."""
 
@@ -226,7 +219,6 @@ class PickSet:
 
     Attributes
     ----------
-    path : Path
     entries : tuple of Entry
         For each micrograph.
     """
@@ -239,7 +231,6 @@ class PickSet:
 
         Parameters
         ----------
-        files : sequence of MicrographFile
         otherwise : str, optional
             The micrograph that a single file whose name fits none belongs to.
 
@@ -276,7 +267,6 @@ def compare_seen(seen: Particles, there: Particles, tolerance: float) -> Matchin
 
     Parameters
     ----------
-    seen, there : Particles
     tolerance : float
         px.
     """

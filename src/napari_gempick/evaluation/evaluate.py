@@ -24,8 +24,7 @@ from napari_gempick.io.coordinates import PICK_FILES, REPORT, Entry, pair, read_
 from napari_gempick.io.images.micrograph import header_pixel_size, open_image
 from napari_gempick.io.images.row_order import from_bottom
 from napari_gempick.model.errors import InputError, SettingsError
-from napari_gempick.results.run_file import NoResults, read_run
-from napari_gempick.results.run_rows import FROM_BOTTOM
+from napari_gempick.results.run_file import FROM_BOTTOM, NoResults, read_run
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -33,7 +32,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_gempick.io.listing import MicrographFile
-
 
 _MICROGRAPHS = (".mrc", ".tif", ".tiff", ".mrcs", ".mrc.gz", ".mrc.bz2")
 _NAMES_SHOWN = 5
@@ -65,8 +63,6 @@ def evaluate_set(
     ----------
     name, path : str and Path
         The set of picks.
-    truths : sequence of Entry
-    rules : Rules
     recall_rows : sequence of (n,) bool
         For each truth, the rows that recall is measured on.
     shape : (ny, nx), optional
@@ -285,7 +281,6 @@ def settled(entry: Entry, micrograph: Path | None = None, size: tuple[int, int] 
 
     Parameters
     ----------
-    entry : Entry
     micrograph : Path, optional
         Its file; by default what the results or the coordinates say, or a file beside them.
     size : (ny, nx), optional
@@ -312,7 +307,7 @@ OUTPUTS = (REPORT, "matches.csv", "pr.csv", "roc.csv", "pr.png", "roc.png")
 
 def write_report(output: Path, result: dict[str, Any], sets: dict[str, Evaluated]) -> None:
     """Write the files of OUTPUTS: `result` as JSON, every pick, and the curves."""
-    from napari_gempick.evaluation.curves import plot_precision_recall, plot_roc
+    from napari_gempick.evaluation.plots import plot_precision_recall, plot_roc
 
     curves = {name: score_curve(list(one.matchings.values())) for name, one in sets.items()}
     write_text(output / REPORT, json.dumps(result, indent=2, ensure_ascii=False) + "\n")

@@ -113,8 +113,6 @@ class Matching:
 
     Attributes
     ----------
-    picks : Particles
-    truth : Particles
     partner : (picks,) int32
         Number of the truth that a pick matches, -1 without one.
     distance : (picks,) float64
@@ -159,8 +157,6 @@ def match(
 
     Parameters
     ----------
-    picks, truth : Particles
-    rules : Rules
     shape : (ny, nx), optional
         Of the micrograph, px; needed where `rules.edge` is not 0.
     for_recall : (truth,) bool, optional

@@ -56,7 +56,6 @@ def cut(image: NDArray[Any], x: NDArray[np.float64], y: NDArray[np.float64], box
         Any real dtype.
     x, y : (n,) float64
         Centres, px.
-    box : int
 
     Returns
     -------

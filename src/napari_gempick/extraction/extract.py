@@ -80,14 +80,12 @@ class Extraction:
         Coordinates of any kind.
     output : Path
         The .mrcs file.
-    settings : ExtractSettings
     ctf : Path or None
         A micrographs STAR file with CTF and optics, where `micrographs` is none.
     pixel_size : float or None
         Å, wins over headers.
     threads : int
         0: the cores that this process may use.
-    allow_unmatched, resume, overwrite : bool
     shifts : bool
         Subtract the refined shifts of RELION's particles.
     """

@@ -82,7 +82,7 @@ class ParticleStack:
                 "to start again.",
                 self._folder,
             )
-        self._stats = _Stats()
+        self._stats = _Stats(count=0, pixels=0, low=0, high=0, total=0, squares=0)
         plan = json.loads(json.dumps(plan))
         try:
             if overwrite and not resume and self._folder.exists():
@@ -137,10 +137,9 @@ class ParticleStack:
             checked(_Entry, entry, journal, "add --overwrite to start again")
             pixels, count = entry["images"] - HEADER_BYTES, entry["stats"]["count"]
             each = self._side**2
-            if pixels != count * each * self._dtype.itemsize or entry["stats"]["pixels"] != count * each:
-                raise InputError(f"{journal} is damaged; add --overwrite to start again.", journal)
-            if entry["images"] < size[0] or entry["rows"] < size[1]:
-                raise InputError(f"{journal} is damaged; add --overwrite to start again.", journal)
+            right = pixels == count * each * self._dtype.itemsize and entry["stats"]["pixels"] == count * each
+            if not right or entry["images"] < size[0] or entry["rows"] < size[1]:
+                raise _damaged(journal)
             if entry["images"] > images.stat().st_size or entry["rows"] > rows.stat().st_size:
                 break
             size = entry["images"], entry["rows"]
@@ -176,7 +175,7 @@ class ParticleStack:
             for stream, size in zip((self._images, self._rows), mark[:2], strict=True):
                 stream.truncate(size)
                 stream.seek(0, os.SEEK_END)
-        self._stats = _Stats(**mark[2])
+        self._stats = _Stats.model_construct(**mark[2])
 
     def finish_micrograph(self, entry: dict[str, Any]) -> None:
         """Note that everything of a micrograph is there."""
@@ -236,7 +235,9 @@ class ParticleStack:
         return header.tobytes()
 
 
-class _Count(BaseModel):
+class _Stats(BaseModel):
+    """Least and largest value, sum and sum of squares of what was written; the same for any number of threads."""
+
     model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
     count: NonNegativeInt
@@ -245,6 +246,21 @@ class _Count(BaseModel):
     high: float
     total: float
     squares: NonNegativeFloat
+
+    def add(self, images: NDArray[Any]) -> None:
+        if not images.size:
+            return
+        low, high = float(images.min()), float(images.max())
+        self.low, self.high = (min(self.low, low), max(self.high, high)) if self.pixels else (low, high)
+        values = images.astype(np.float64)
+        self.total += float(values.sum())
+        self.squares += float(np.square(values, out=values).sum())
+        self.count, self.pixels = self.count + len(images), self.pixels + images.size
+
+    def values(self) -> tuple[float, float, float, float]:
+        """Return least, largest, mean and standard deviation."""
+        mean = self.total / max(1, self.pixels)
+        return self.low, self.high, mean, float(np.sqrt(max(0.0, self.squares / max(1, self.pixels) - mean**2)))
 
 
 class _Entry(BaseModel):
@@ -263,7 +279,7 @@ class _Entry(BaseModel):
     notes: list[str] = []
     images: NonNegativeInt
     rows: NonNegativeInt
-    stats: _Count
+    stats: _Stats
 
 
 def _line(journal: Path, line: bytes) -> dict[str, Any]:
@@ -272,29 +288,8 @@ def _line(journal: Path, line: bytes) -> dict[str, Any]:
         entry = json.loads(line)
         if isinstance(entry, dict):
             return entry
-    raise InputError(f"{journal} is damaged; add --overwrite to start again.", journal)
+    raise _damaged(journal)
 
 
-class _Stats:
-    """Least and largest value, sum and sum of squares of what was written; the same for any number of threads."""
-
-    def __init__(
-        self, count: int = 0, pixels: int = 0, low: float = 0, high: float = 0, total: float = 0, squares: float = 0
-    ) -> None:
-        self.count, self.pixels = count, pixels
-        self.low, self.high, self.total, self.squares = low, high, total, squares
-
-    def add(self, images: NDArray[Any]) -> None:
-        if not images.size:
-            return
-        low, high = float(images.min()), float(images.max())
-        self.low, self.high = (min(self.low, low), max(self.high, high)) if self.pixels else (low, high)
-        values = images.astype(np.float64)
-        self.total += float(values.sum())
-        self.squares += float(np.square(values, out=values).sum())
-        self.count, self.pixels = self.count + len(images), self.pixels + images.size
-
-    def values(self) -> tuple[float, float, float, float]:
-        """Return least, largest, mean and standard deviation."""
-        mean = self.total / max(1, self.pixels)
-        return self.low, self.high, mean, float(np.sqrt(max(0.0, self.squares / max(1, self.pixels) - mean**2)))
+def _damaged(journal: Path) -> InputError:
+    return InputError(f"{journal} is damaged; add --overwrite to start again.", journal)

@@ -29,7 +29,6 @@ class ParticleRows:
 
     Parameters
     ----------
-    settings : ExtractSettings
     table : MicrographTable or None
         CTF and optics of the micrographs.
     stack : str

@@ -1,4 +1,4 @@
-"""From views to banks: every rotated template and mask on the grid of a micrograph, made once and kept."""
+"""What the search of a micrograph needs: its pixels, and rotated templates and masks on any grid, made once, kept."""
 
 from __future__ import annotations
 
@@ -7,10 +7,13 @@ import hashlib
 import math
 import threading
 from collections import OrderedDict
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_gempick.engine.matching.read_ahead import Source
+from napari_gempick.engine.preprocess.prepare import MOST
 from napari_gempick.engine.templates.angle_steps import StepLoss, even, half_crowther
 from napari_gempick.engine.templates.bank import Bank, Section
 from napari_gempick.engine.templates.masks import (
@@ -24,6 +27,7 @@ from napari_gempick.engine.templates.masks import (
     parse_shape,
 )
 from napari_gempick.inputs.preparation import Preparation
+from napari_gempick.inputs.views import read_image
 from napari_gempick.model.errors import Cancelled, SettingsError
 from napari_gempick.model.geometry import Grid, coarsest_ratio
 from napari_gempick.model.score_maps import BankIndex
@@ -31,10 +35,14 @@ from napari_gempick.model.score_maps import BankIndex
 if TYPE_CHECKING:
     from fractions import Fraction
 
-    from napari_gempick.engine.preprocess.fourier_filters import Transfer
-    from napari_gempick.inputs.views import View
-    from napari_gempick.model.settings import PickSettings
+    from numpy.typing import NDArray
 
+    from napari_gempick.engine.preprocess.fourier_filters import Transfer
+    from napari_gempick.engine.preprocess.prepare import Prepared
+    from napari_gempick.inputs.views import View
+    from napari_gempick.io.listing import MicrographFile
+    from napari_gempick.model.ctf import Ctf
+    from napari_gempick.model.settings import PickSettings
 
 BANKS_KEPT = 2
 
@@ -53,8 +61,6 @@ class BankMaker:
 
     Parameters
     ----------
-    settings : PickSettings
-    views : list of View
     cancel : threading.Event, optional
         Set it to stop: making a bank then raises Cancelled.
     preparation : Preparation, optional
@@ -281,3 +287,45 @@ def _checksum(view: View) -> str:
     if view.mask_weights is not None:
         digest.update(view.mask_weights.tobytes())
     return digest.hexdigest()
+
+
+ON_FULL_GRID = "It was searched on the full grid: beside pixels so bright or dark a coarser one gives wrong scores."
+
+
+def with_full_grid(source: Source, makers: BankMaker, of_templates: Transfer | None = None) -> Source:
+    """Return a source that is searched on the full grid where a coarser one would give wrong local variances."""
+    grid = source.grid
+
+    def instead(prepared: Prepared) -> Source | None:
+        if prepared.squares is None or prepared.squares.error(makers.unturned(grid), grid) <= MOST:
+            return None
+        whole = Grid(grid.file_shape, grid.pixel_size)
+        bank = functools.partial(makers.on_full_grid(grid), whole, of_templates)
+        notes = (*source.notes, ON_FULL_GRID)
+        return replace(source, grid=whole, bank=bank, notes=notes, instead=None, refine=makers.refines(whole))
+
+    return replace(source, instead=instead) if grid.ratio > 1 else source
+
+
+def loader(micrograph: MicrographFile, settings: PickSettings, makers: BankMaker) -> Source:
+    """Read one micrograph for the search; errors as io.images.micrograph."""
+    image, grid, notes, raw = read_image(micrograph.path, settings, micrograph.pixel_size)
+    ctf = makers.preparation.ctf_of(micrograph.path)
+    return replace(source_of(image, grid, settings, makers, ctf, notes), raw=raw)
+
+
+def source_of(
+    image: NDArray[np.float32],
+    grid: Grid,
+    settings: PickSettings,
+    makers: BankMaker,
+    ctf: Ctf | None = None,
+    notes: tuple[str, ...] = (),
+) -> Source:
+    """Return what the search of a micrograph (ny, nx) needs."""
+    image, cleaned, replaced = makers.preparation.clean(image)
+    of_micrograph, of_templates = makers.preparation.filters(grid.pixel_size, image, ctf)
+    bank = functools.partial(makers, grid, of_templates)
+    filters = makers.lowpass(grid), settings.highpass, (*notes, *cleaned), of_micrograph
+    source = Source(image, grid, *filters, bank, replaced=replaced, refine=makers.refines(grid))
+    return with_full_grid(source, makers, of_templates)

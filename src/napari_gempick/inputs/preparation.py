@@ -6,16 +6,15 @@ Exclusion masks are read from files, or found in the micrographs and kept in the
 from __future__ import annotations
 
 import glob
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from napari_gempick.engine.picking.exclusion import find_exclusion
-from napari_gempick.engine.preprocess.ctf import CtfTransfer
 from napari_gempick.engine.preprocess.defects import LEAST, OUTLIER_SIGMA, replace_defects
-from napari_gempick.engine.preprocess.fourier_filters import Averaging, Whitening, product
+from napari_gempick.engine.preprocess.fourier_filters import Averaging, CtfTransfer, Whitening, product
 from napari_gempick.engine.preprocess.prepare import remove_gradient, remove_hot_pixels
 from napari_gempick.inputs.views import read_image
 from napari_gempick.io.ctf import CtfTable
@@ -38,30 +37,7 @@ if TYPE_CHECKING:
     from napari_gempick.model.ctf import Ctf
     from napari_gempick.model.settings import PickSettings
 
-
 _ORDERS = {"plane": 1, "quadratic": 2}
-
-
-@dataclass(frozen=True, eq=False)
-class Treated:
-    """A micrograph after cleaning, and the filters that follow.
-
-    Attributes
-    ----------
-    image : (ny, nx) float32
-    of_micrograph, of_templates : Transfer, optional
-        In the micrograph's frame; the templates' has the CTF as well.
-    notes : tuple of str
-        Sentences for the user.
-    replaced : (ny, nx) bool, optional
-        Pixels that were defects.
-    """
-
-    image: NDArray[np.float32]
-    of_micrograph: Transfer | None
-    of_templates: Transfer | None
-    notes: tuple[str, ...] = ()
-    replaced: NDArray[np.bool_] | None = None
 
 
 class Preparation:
@@ -69,7 +45,6 @@ class Preparation:
 
     Parameters
     ----------
-    settings : PickSettings
     ctf : GrowingCtf, optional
         The CTFs, in the place of the file or folder of the settings.
 
@@ -105,8 +80,10 @@ class Preparation:
         except InputError:  # said when the micrograph is read
             return ""
 
-    def treat(self, image: NDArray[np.float32], pixel_size: float, ctf: Ctf | None) -> Treated:
-        """Clean a micrograph (ny, nx) and return the filters for it and its templates."""
+    def clean(
+        self, image: NDArray[np.float32]
+    ) -> tuple[NDArray[np.float32], tuple[str, ...], NDArray[np.bool_] | None]:
+        """Clean a micrograph (ny, nx); also return sentences for the user, and where pixels were defects (if any)."""
         settings = self._settings
         image, found = replace_defects(image, LEAST if settings.defects == "replace" else OUTLIER_SIGMA)
         notes: tuple[str, ...] = () if found is None else (found.sentence(),)
@@ -115,11 +92,43 @@ class Preparation:
             notes = (*notes, f"{hot} hot pixels were replaced by their neighbours' median.") if hot else notes
         if settings.gradient != "off":
             image = remove_gradient(image, _ORDERS[settings.gradient])
+        return image, notes, None if found is None else found.where
+
+    @property
+    def has_filters(self) -> bool:
+        """Whether `filters` gives any, so that a search needs more of a micrograph than its clean pixels."""
+        return self._settings.averaging > 0 or self._settings.whiten or self._settings.ctf is not None
+
+    def filters(
+        self, pixel_size: float, image: NDArray[np.float32] | None = None, ctf: Ctf | None = None
+    ) -> tuple[Transfer | None, Transfer | None]:
+        """Return the filters of micrographs, and those of templates, which have the CTF as well; None without any.
+
+        Parameters
+        ----------
+        pixel_size : float
+            Å; of the micrographs' files.
+        image : (ny, nx) float32, optional
+            The clean micrograph, whose spectrum `whiten` needs.
+        ctf : Ctf, optional
+            The micrograph's, which `ctf` needs.
+
+        Raises
+        ------
+        SettingsError
+            A filter needs the micrograph, and there is none.
+        """
+        settings = self._settings
+        if image is None:
+            for option, value in (("--ctf", settings.ctf), ("--whiten", settings.whiten)):
+                if value:
+                    raise SettingsError(
+                        f"With {option} the templates are those of a micrograph; name it with --micrograph."
+                    )
         averaging = Averaging(settings.averaging, pixel_size) if settings.averaging > 1 else None
-        whitening = Whitening.of(image, pixel_size, settings.lowpass) if settings.whiten else None
+        whitening = Whitening.of(image, pixel_size, settings.lowpass) if image is not None and settings.whiten else None
         both = product(averaging, whitening)
-        lens = None if ctf is None else CtfTransfer(ctf, settings.phase_flipped)
-        return Treated(image, both, product(both, lens), notes, None if found is None else found.where)
+        return both, product(both, None if ctf is None else CtfTransfer(ctf, settings.phase_flipped))
 
 
 FOLDER = "excluded"
@@ -187,9 +196,8 @@ def find_missing(settings: PickSettings, folder: Path, micrograph: MicrographFil
     if settings.exclude != AUTO or path.exists():
         return
     image, grid, *_ = read_image(micrograph.path, settings, micrograph.pixel_size)
-    only_cleaned = settings.model_copy(update={"averaging": 0, "whiten": False, "ctf": None})
-    treated = Preparation(only_cleaned).treat(image, grid.pixel_size, None)
-    excluded = find_exclusion(treated.image, diameter / grid.pixel_size, treated.replaced)
+    cleaned, _, replaced = Preparation(settings.model_copy(update={"ctf": None})).clean(image)
+    excluded = find_exclusion(cleaned, diameter / grid.pixel_size, replaced)
     write_mrc(path, excluded, grid.pixel_size)
 
 

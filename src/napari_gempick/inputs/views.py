@@ -39,7 +39,6 @@ class View:
 
     Attributes
     ----------
-    name : str
     templates : tuple of (h, w) float32
     names : tuple of str
         For messages, one for each template.

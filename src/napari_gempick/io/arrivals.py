@@ -19,13 +19,14 @@ import numpy as np
 from napari_gempick.io.images.micrograph import PACKED, has_sections, open_image, sides_of
 from napari_gempick.io.images.mrc import header_of
 from napari_gempick.io.images.mrc_layout import HEADER_BYTES
-from napari_gempick.io.images.particle_images import is_particle, may_be_particle
 from napari_gempick.io.images.tiff import MAGIC, pages_of
 from napari_gempick.io.listing import (
     MicrographFile,
     by_parts,
     common_folder,
+    is_particle,
     left_out,
+    may_be_particle,
     plain_stem,
     relative_to,
     stem_of_path,

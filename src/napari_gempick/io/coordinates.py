@@ -14,15 +14,15 @@ from typing import TYPE_CHECKING, NamedTuple
 from napari_gempick.io.formats import SUFFIXES, format_named, format_of
 from napari_gempick.io.formats.base import stem_of
 from napari_gempick.io.formats.coordinate_set import CoordinateSet, ReadOptions
-from napari_gempick.io.formats.eman2 import EMAN2, possible_names
+from napari_gempick.io.formats.eman import EMAN2, possible_names
 from napari_gempick.io.formats.relion import COORDINATE_FILE, X, is_index, read_autopick_index
+from napari_gempick.io.listing import resolve
 from napari_gempick.model.errors import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from napari_gempick.model.geometry import Shape
-
 
 _COMMON = (".txt", ".tab")
 _BEGINNING = 1 << 16
@@ -91,7 +91,6 @@ class Entries(NamedTuple):
 
     Attributes
     ----------
-    entries : list of Entry
     whole : bool
         They are meant to be all of a data set, so that a micrograph that is not among them has no picks.
     notes : list of str
@@ -135,8 +134,10 @@ def find_files(path: Path, patterns: Sequence[str]) -> tuple[list[CoordinateFile
         files = _in_folder(path, patterns)
         return [CoordinateFile(file, file.relative_to(path), file.absolute()) for file in files], True
     if is_index(path):
-        rows = read_autopick_index(path)
-        return [CoordinateFile(_listed(path, file), Path(mic), Path(mic).absolute(), mic) for mic, file in rows], True
+        rows, folders = read_autopick_index(path), [Path(), *path.absolute().parents]
+        return [
+            CoordinateFile(resolve(file, folders), Path(mic), Path(mic).absolute(), mic) for mic, file in rows
+        ], True
     return [CoordinateFile(path, Path(path.name), path.absolute())], False
 
 
@@ -166,12 +167,6 @@ def _is_other_list(file: Path) -> bool:
     except OSError:  # whoever reads it says why
         return False
     return b"_rln" in text and not any(f"_{label}".encode() in text for label in (X, COORDINATE_FILE))
-
-
-def _listed(index: Path, name: str) -> Path:
-    """Return a coordinate file that RELION's list names: from the current folder, or from one above the list."""
-    places = [folder / name for folder in (Path(), *index.absolute().parents)]
-    return next((place for place in places if place.exists()), Path(name))
 
 
 def _entries(file: CoordinateFile) -> Iterator[Entry]:

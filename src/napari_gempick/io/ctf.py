@@ -26,7 +26,6 @@ from napari_gempick.model.values import number_or_nan
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-
 _NAME, _GROUP = "rlnMicrographName", "rlnOpticsGroup"
 _OPTICS = {"voltage": "rlnVoltage", "cs": "rlnSphericalAberration", "amplitude_contrast": "rlnAmplitudeContrast"}
 _DEFOCUS = {"defocus_u": "rlnDefocusU", "defocus_v": "rlnDefocusV", "angle": "rlnDefocusAngle"}
@@ -163,8 +162,7 @@ class CtfTable:
         fitting = self._fitting(micrograph)
         if not fitting:
             raise InputError(
-                f"{self._path} has no row for {micrograph.name}; add one, or omit that micrograph or --ctf.",
-                micrograph,
+                f"{self._path} has no row for {micrograph.name}; add one, or omit that micrograph or --ctf.", micrograph
             )
         own = micrograph.parts[:-1]
         found = max(fitting, key=lambda row: (common_ending(row[1].parts[:-1], own), -row[0]))[2]

@@ -1,7 +1,4 @@
-"""Find the micrographs that files, folders, globs and STAR lists name, and the name that each one's results get.
-
-The pixel size of micrographs, as the STAR file that lists them gives it.
-"""
+"""Find the micrographs that files, folders, globs and STAR lists name, and name their results."""
 
 from __future__ import annotations
 
@@ -14,8 +11,7 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
-from napari_gempick.io.images.micrograph import has_sections
-from napari_gempick.io.images.particle_images import particle_images
+from napari_gempick.io.images.micrograph import has_sections, sides_of
 from napari_gempick.io.reading import parsing
 from napari_gempick.io.star import read_tables
 from napari_gempick.model.errors import InputError
@@ -25,7 +21,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
     from napari_gempick.io.star import Table
-
 
 _SUFFIX = re.compile(r"\.(mrcs?(\.gz|\.bz2)?|tiff?)$", re.IGNORECASE)
 BY_NAME = "name a file to pick it"
@@ -365,3 +360,35 @@ def with_free_stem(file: MicrographFile, taken: set[str]) -> MicrographFile:
     if file.output_stem in taken:
         raise InputError(f"{file.path} has the same name as another micrograph; rename it.", file.path)
     return file
+
+
+LARGEST, SMALLER = 512, 4
+"""A square of up to this many pixels a side is an image of a particle beside an image whose sides are this many times
+as long."""
+_BYTES = 2 * 4 * LARGEST**2
+"""More than a file of such an image takes, with its header."""
+
+
+def may_be_particle(sides: tuple[int, int]) -> bool:
+    """Return whether an image of (ny, nx) pixels can be one of a particle."""
+    return sides[0] == sides[1] <= LARGEST
+
+
+def is_particle(sides: tuple[int, int], largest: int) -> bool:
+    """Return whether an image is one of a particle, beside an image whose shorter side has `largest` pixels."""
+    return may_be_particle(sides) and SMALLER * sides[0] <= largest
+
+
+def particle_images(paths: Collection[str]) -> set[str]:
+    """Return which images of a folder are those of particles: small squares beside an image that is far larger.
+
+    Only headers of small files are read, and that of the largest file.
+    """
+    sizes = {path: os.path.getsize(path) for path in paths if os.path.exists(path)}
+    small = [path for path, size in sizes.items() if size <= _BYTES]
+    if not small:
+        return set()
+    looked_at = {*small, max(sizes, key=lambda path: sizes[path])}
+    sides = {path: found for path in looked_at if (found := sides_of(path)) is not None}
+    largest = max((min(one) for one in sides.values()), default=0)
+    return {path for path in small if path in sides and is_particle(sides[path], largest)}

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from napari_gempick.io.coordinates import common_ending
 from napari_gempick.io.formats.base import AMPLITUDE, CS, CTF, GROUP, GROUP_NAME, NAME, VOLTAGE, stem_of
 from napari_gempick.io.formats.cryosparc import read_exposures
-from napari_gempick.io.formats.eman2 import possible_names
+from napari_gempick.io.formats.eman import possible_names
 from napari_gempick.io.formats.table import columns_of
 from napari_gempick.io.images.micrograph import open_image, plausible
 from napari_gempick.io.listing import find_micrographs
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
     from napari_gempick.io.formats.coordinate_set import Exposure
     from napari_gempick.model.geometry import Shape
-
 
 USUAL_SUFFIX = ".mrc"
 _UID = re.compile(r"^\d{18,21}_")  # what cryoSPARC puts before the names of micrographs

@@ -335,8 +335,7 @@ def _finite(image: RawImage, chosen: Sequence[int]) -> NDArray[np.float32]:
         bad = int(np.count_nonzero(~np.isfinite(data[place])))
         if bad:
             raise InputError(
-                f"{image.path}: section {number + 1} has {bad} NaN or infinite pixels; repair or remove it.",
-                image.path,
+                f"{image.path}: section {number + 1} has {bad} NaN or infinite pixels; repair or remove it.", image.path
             )
         most = float(np.abs(data[place]).max())
         if most > _LARGEST:

@@ -8,17 +8,10 @@ from dataclasses import dataclass
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, Union, get_args, get_origin
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    ValidationError,
-    ValidationInfo,
-    field_validator,
-)
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 from napari_gempick.model.errors import SettingsError
-from napari_gempick.model.values import as_texts
+from napari_gempick.model.values import AUTO, as_texts
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -44,6 +37,25 @@ class Paths:
     files: str
     word: str = ""
     meaning: str = ""
+
+
+CTF_PATHS = Paths(
+    "none: no CTF",
+    "STAR file with the defocus of each micrograph",
+    "Folder of CTFFIND's texts",
+    "STAR files and CTFFIND's texts (*.star *.txt);;All files (*)",
+)
+EXCLUDE_PATHS = Paths(
+    "nothing is left out",
+    "Mask for every micrograph",
+    "Folder with a mask for each micrograph",
+    "Images (*.mrc *.mrc.gz *.tif *.tiff);;All files (*)",
+    AUTO,
+    "Ice, dirt, carbon and padded borders, found automatically",
+)
+
+EDITED_PATHS = Paths("only those of the results", "A mask", "Folder of edited masks", "Masks (*.mrc.gz)")
+"""What the window calls the files and folders that settings may name."""
 
 
 @dataclass(frozen=True, kw_only=True)

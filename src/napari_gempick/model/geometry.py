@@ -9,6 +9,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from napari_gempick.model.picks import Picks
+
+    Floats = NDArray[np.float64]
+
 MAX_RATIO_NUMERATOR = 24
 """Largest numerator of a grid ratio: the micrograph is padded to a multiple of it before the Fourier crop."""
 BOX_OVER_DIAMETER = 1.5
@@ -117,13 +124,6 @@ class Extent:
         return self.top + self.bottom + 1, self.left + self.right + 1
 
 
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from napari_gempick.model.picks import Picks
-
-    Floats = NDArray[np.float64]
-
 Shape = tuple[int, int]
 """Rows and columns of a micrograph, px."""
 
@@ -172,7 +172,6 @@ class Orientation:
 
         Parameters
         ----------
-        picks : Picks
         shape : (ny, nx), optional
             Of the grid after the change, px; flips need it.
         """

@@ -40,7 +40,7 @@ class Picks:
     ncc : (n,) float32, optional
         The score map's value where `score` is a learned one (engine.picking.learned).
     false : (n,) float32, optional
-        The estimated probability that the pick is false (engine.picking.mixture).
+        The estimated probability that the pick is false (engine.picking.false_rate).
     """
 
     x: NDArray[np.float64]

@@ -124,3 +124,13 @@ def highest_near(score: NDArray[np.float32]) -> NDArray[np.float32]:
         np.maximum(highest[:-1], along[1:], out=highest[:-1])
         highest = highest.T
     return highest
+
+
+def vertex(
+    before: NDArray[np.floating], middle: NDArray[np.floating], after: NDArray[np.floating]
+) -> NDArray[np.float64]:
+    """Return where parabolas through values at -1, 0 and 1 have their tops, within half a step."""
+    curvature = np.asarray(before - 2 * middle + after, np.float64)
+    peak = curvature < 0
+    place = 0.5 * (before - after) / np.where(peak, curvature, -1.0)
+    return np.where(peak, np.clip(place, -0.5, 0.5), 0.0)

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import ValidationInfo, field_validator, model_validator
 
-from napari_gempick.model import dialogs
-from napari_gempick.model.declaration import Settings, declare, names_with
+from napari_gempick.model.declaration import CTF_PATHS, EDITED_PATHS, EXCLUDE_PATHS, Settings, declare, names_with
 from napari_gempick.model.errors import SettingsError
 from napari_gempick.model.values import AUTO, LEARNED, PerView, read_bounds, read_fold, read_grid, read_threshold
 
@@ -145,7 +144,7 @@ class PickSettings(Settings):
         metavar="STAR|TEXT|FOLDER",
         label="CTF",
         kind="path",
-        paths=dialogs.CTF,
+        paths=CTF_PATHS,
     )
     ctf_step: float = _ctf(
         500.0,
@@ -248,7 +247,7 @@ class PickSettings(Settings):
         label="No picks on",
         group="No picks on",
         kind="path",
-        paths=dialogs.EXCLUDE,
+        paths=EXCLUDE_PATHS,
     )
     exclude_edited: str | None = _choice(
         None,
@@ -258,7 +257,7 @@ class PickSettings(Settings):
         label="Edited masks",
         group="No picks on",
         kind="path",
-        paths=dialogs.EDITED,
+        paths=EDITED_PATHS,
     )
     bad_pixels: Literal["error", "replace"] = _template(
         "error",

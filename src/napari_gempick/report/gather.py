@@ -11,19 +11,18 @@ import numpy as np
 from scipy.ndimage import gaussian_filter
 
 from napari_gempick.engine.templates.sampling import ContinuousImage
+from napari_gempick.evaluation.plots import overlay
 from napari_gempick.extraction.cut import sample_turned, shrunk
 from napari_gempick.inputs.views import read_views
 from napari_gempick.io.atomic import refuse_existing
 from napari_gempick.io.candidates import read_candidates
 from napari_gempick.io.coordinates import read_coordinates
 from napari_gempick.io.images.micrograph import read_micrograph
-from napari_gempick.io.images.plots import overlay
 from napari_gempick.model.declaration import declarations
 from napari_gempick.model.errors import GempickError, InputError, SettingsError
 from napari_gempick.model.geometry import BOX_OVER_DIAMETER, Extent
 from napari_gempick.model.settings import PickSettings
-from napari_gempick.report.contents import RunReport, ViewReport
-from napari_gempick.report.html import plot_sheet, write_html
+from napari_gempick.report.html import RunReport, ViewReport, plot_sheet, write_html
 from napari_gempick.results.run_file import RUN_FILE, read_run, settings_of
 
 if TYPE_CHECKING:

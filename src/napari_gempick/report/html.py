@@ -1,8 +1,4 @@
-"""The report of a run as one HTML file that needs nothing else: pictures and charts are in it.
-
-page.html.j2 is the page; this module prepares the numbers that its charts and tables show. The particle sheet:
-template, mean image and particles of every view, as one PNG.
-"""
+"""The page and the particle sheet of a report, and the values they show, which `gather` collects."""
 
 from __future__ import annotations
 
@@ -10,6 +6,7 @@ import base64
 import io
 import itertools
 import math
+from dataclasses import dataclass, field
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
@@ -19,19 +16,14 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from napari_gempick.evaluation.curves import COLOURS
+from napari_gempick.evaluation.plots import COLOURS, literal, save
 from napari_gempick.io.atomic import write_text
-from napari_gempick.io.images.plots import literal, save
 from napari_gempick.model.values import counted
-from napari_gempick.report.contents import grey
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from numpy.typing import NDArray
-
-    from napari_gempick.report.contents import RunReport, ViewReport
-
 
 _WIDTH, _HEIGHT, _LEFT, _BOTTOM, _TOP = 1000, 230, 46, 34, 12
 _BASE = _HEIGHT - _BOTTOM
@@ -40,14 +32,116 @@ _MOST_BARS = 250
 _ROWS_OPEN = 40
 
 
-def write_html(path: Path | str, report: RunReport) -> None:
-    """Write the report, atomically; equal reports give equal bytes.
+@dataclass(frozen=True, eq=False)
+class ViewReport:
+    """A view of the particle.
 
-    Raises
-    ------
-    OutputError
-        The file cannot be written.
+    Attributes
+    ----------
+    threshold : float or None
+        The median over the micrographs; None where no score is above chance.
+    false_rate : float or None
+        Estimated share of false picks, where decoys were searched.
+    sections : int
+        Templates of the view.
+    template, mean : (n, n) float or None
+        The first template, and the mean of `averaged` particles turned back by psi, on the same grid.
+    particles : list of (n, n) float
+        As they lie in their micrographs, the best first.
+    scores : list of float
+        Of the particles.
+    candidates, chosen : (bins,) int64
+        Histograms of the scores of all candidates and of the picks.
     """
+
+    name: str
+    picks: int
+    threshold: float | None
+    false_rate: float | None
+    sections: int
+    mask: str
+    template: NDArray[Any] | None
+    mean: NDArray[Any] | None
+    averaged: int
+    particles: list[NDArray[Any]]
+    scores: list[float]
+    candidates: NDArray[np.int64]
+    chosen: NDArray[np.int64]
+
+    @property
+    def threshold_text(self) -> str:
+        """For a person."""
+        return "-" if self.threshold is None else f"{round(self.threshold, 3):g}"
+
+    @property
+    def template_text(self) -> str:
+        """What stands below the picture of the template."""
+        return f"template 1 of {self.sections}" if self.sections > 1 else "template"
+
+    @property
+    def mean_text(self) -> str:
+        """What stands below the mean image."""
+        return f"mean of {self.averaged}, turned by psi" if self.averaged else "no particles"
+
+
+@dataclass(frozen=True, eq=False)
+class RunReport:
+    """A run of `gempick pick`.
+
+    Attributes
+    ----------
+    name : str
+        Of the folder.
+    program, state : str
+        As run.json has them.
+    edges : (bins + 1,) float
+        Of the histograms.
+    micrographs : list of dict
+        The lines of run.json.
+    settings : list of (name, value, is the default)
+    facts : list of (name, value)
+        Devices, versions, sizes.
+    box : float
+        Side of the pictures of particles, Å.
+    diameter : float
+        Å.
+    overlay : bytes or None
+        PNG of a micrograph with its picks.
+    """
+
+    name: str
+    program: str
+    state: str
+    views: list[ViewReport]
+    edges: NDArray[np.float64]
+    micrographs: list[dict[str, Any]]
+    settings: list[tuple[str, str, bool]]
+    facts: list[tuple[str, str]]
+    box: float
+    diameter: float
+    overlay: bytes | None = None
+    overlay_name: str = ""
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def done(self) -> list[dict[str, Any]]:
+        """The micrographs that were picked."""
+        return [row for row in self.micrographs if "error" not in row]
+
+    @property
+    def picks(self) -> int:
+        """Of all micrographs."""
+        return sum(int(row["picks"]) for row in self.done)
+
+
+def grey(image: NDArray[Any], deviations: float = 3.0) -> NDArray[np.uint8]:
+    """Return an image as 8-bit grey levels, from `deviations` standard deviations below its mean to as many above."""
+    mean, deviation = float(np.mean(image)), float(np.std(image)) or 1.0
+    return np.clip((image - mean) / deviation / (2 * deviations) * 255 + 127.5, 0, 255).astype(np.uint8)
+
+
+def write_html(path: Path | str, report: RunReport) -> None:
+    """Write the report, atomically; equal reports give equal bytes."""
     folder = files("napari_gempick.report")
     page, style = (folder.joinpath(name).read_text(encoding="utf-8") for name in ("page.html.j2", "report.css"))
     environment = jinja2.Environment(
@@ -189,14 +283,8 @@ _MARGIN, _HEADER, _HEAD, _FOOT = 0.35, 0.75, 0.42, 0.25
 _INK, _FAINT = "#1B1F24", "#6B7280"
 
 
-def plot_sheet(path: Path | str, report: RunReport, *, dpi: int = 200) -> None:
-    """Draw the sheet: for each view the template, the mean image, and particles from the best score to the worst.
-
-    Raises
-    ------
-    OutputError
-        The file cannot be written.
-    """
+def plot_sheet(path: Path | str, report: RunReport) -> None:
+    """Draw the sheet: for each view the template, the mean image, and particles from the best score to the worst."""
     large = 2 * _CELL + _GAP + _LABEL
     heights = [
         _HEAD + max(2, math.ceil(len(view.particles) / _COLUMNS)) * (_CELL + _GAP + _LABEL) for view in report.views
@@ -249,7 +337,7 @@ def plot_sheet(path: Path | str, report: RunReport, *, dpi: int = 200) -> None:
                 start + column * (_CELL + _GAP), row + line * (_CELL + _GAP + _LABEL), _CELL, particle, f"{score:.2f}"
             )
         top += tall + 0.25
-    save(figure, path, dpi)
+    save(figure, path)
 
 
 def _caption(view: ViewReport) -> str:

@@ -24,8 +24,7 @@ from napari_gempick.io.micrograph_names import Known, Micrographs, named, read_n
 from napari_gempick.io.names import reduced
 from napari_gempick.model.errors import GempickError, InputError, OutputError, SettingsError
 from napari_gempick.results.folder import INDEX_FILE
-from napari_gempick.results.run_file import RUN_FILE, read_run
-from napari_gempick.results.run_rows import FROM_BOTTOM
+from napari_gempick.results.run_file import FROM_BOTTOM, RUN_FILE, read_run
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -69,7 +68,6 @@ class PartReader:
     ----------
     source : Format or None
         Of all files; by default each file tells.
-    orientation : Orientation
     shape : (ny, nx), optional
         Of all micrographs after the change of orientation, px.
     micrographs : Path or str, or several, optional
@@ -250,7 +248,6 @@ class OutputFiles:
     ----------
     output : Path
         File or folder.
-    to : Format
     sources : sequence of (stem, micrograph, file)
         For each micrograph, what the name of its file begins with, its own name, and where its picks come from.
     named : bool

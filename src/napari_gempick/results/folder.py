@@ -24,13 +24,14 @@ from napari_gempick.model.errors import GempickError, OutputError, ProofError, S
 from napari_gempick.model.geometry import box_over_diameter
 from napari_gempick.model.settings import PickSettings
 from napari_gempick.model.values import AUTO, LEARNED
-from napari_gempick.results.run_file import RUN_FILE, read_run
-from napari_gempick.results.run_rows import (
+from napari_gempick.results.run_file import (
     FROM_BOTTOM,
+    RUN_FILE,
     describe,
     describe_thresholds,
     formats_of,
     micrograph_of,
+    read_run,
     table_of,
 )
 from napari_gempick.results.thresholds import (
@@ -72,8 +73,6 @@ class Results:
 
     Parameters
     ----------
-    folder : Path
-    settings : PickSettings
     diameter : float
         The particle's, Å.
     growing : bool

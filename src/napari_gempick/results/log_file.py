@@ -99,7 +99,6 @@ def logged_in(folder: Path, task: str) -> Iterator[None]:
 
     Parameters
     ----------
-    folder : Path
     task : str
         What the block does, in a word.
     """

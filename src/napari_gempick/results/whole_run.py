@@ -17,8 +17,7 @@ from napari_gempick.io.candidates import read_candidates
 from napari_gempick.model.errors import GempickError, OutputError, SettingsError
 from napari_gempick.model.values import LEARNED
 from napari_gempick.results.folder import Results
-from napari_gempick.results.run_file import read_run, settings_of
-from napari_gempick.results.run_rows import micrograph_of
+from napari_gempick.results.run_file import micrograph_of, read_run, settings_of
 from napari_gempick.results.thresholds import NOTHING, decide, few_found, is_automatic
 
 if TYPE_CHECKING:
@@ -30,7 +29,6 @@ if TYPE_CHECKING:
     from napari_gempick.model.settings import PickSettings
     from napari_gempick.results.learned_score import LearnedScore
     from napari_gempick.verification.prove import MicrographProof
-
 
 _LOCK = ".gempick.lock"
 
@@ -109,9 +107,6 @@ def choose_by_run(
     ----------
     results : Results
         Of the run, each micrograph with its candidates.
-    settings : PickSettings
-    view_names : tuple of str
-    micrographs : sequence of MicrographFile
     rows : dict
         The line of run.json of each micrograph that is done, by the name of its results.
     notify : callable

@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
     from napari_gempick.simulation.settings import SimulateSettings
 
-
 DIAMETER, LENGTH = 345.0, 385.0
 """Å; the cylinder's outer diameter and its length."""
 

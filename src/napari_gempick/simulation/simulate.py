@@ -18,8 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import scipy.fft
 
-from napari_gempick.engine.preprocess.ctf import CtfTransfer, wavelength
-from napari_gempick.engine.preprocess.fourier_filters import frequencies
+from napari_gempick.engine.preprocess.fourier_filters import CtfTransfer, frequencies, wavelength
 from napari_gempick.model.ctf import Ctf
 from napari_gempick.simulation.scene import (
     Canvas,

@@ -10,6 +10,7 @@ What coordinates point at: averages of particles, on a working grid, and the tem
 
 from __future__ import annotations
 
+import functools
 import math
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -23,11 +24,7 @@ from napari_gempick.model.picks import Places
 from napari_gempick.model.values import counted
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
     from numpy.typing import NDArray
 
@@ -63,7 +60,7 @@ class Evidence:
         self._factor = factor
         self._image = shrunk(image, factor)
         bank = make_bank(Grid(self.shape, pixel_size, Fraction(factor)))
-        self._views = _views_of(bank)
+        self._views = functools.cache(lambda section: _View.of(*_template(bank, section), _centre(bank)))
         self._round = _round(bank)
 
     def compare(self, places: Places, *, turned: bool) -> tuple[NDArray[np.float64], int]:
@@ -125,18 +122,6 @@ class _View:
         """Return what a correlation is made of: the product, and both squares."""
         average = average - average @ self.weights
         return np.array([(average * self.values) @ self.weights, (average**2) @ self.weights, 1.0])
-
-
-def _views_of(bank: Bank) -> Callable[[int], _View]:
-    """Return what gives the template of a section."""
-    made: dict[int, _View] = {}
-
-    def view(section: int) -> _View:
-        if section not in made:
-            made[section] = _View.of(*_template(bank, section), _centre(bank))
-        return made[section]
-
-    return view
 
 
 def _centre(bank: Bank) -> tuple[int, int]:

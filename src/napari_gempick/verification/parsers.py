@@ -36,7 +36,6 @@ def read_plainly(path: Path, name: str, shape: Shape) -> dict[str, Places]:
 
     Parameters
     ----------
-    path : Path
     name : str
         Of `io.formats.FORMATS`.
     shape : (ny, nx)

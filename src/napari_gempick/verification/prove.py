@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_gempick.engine.preprocess.ctf import CtfTransfer
+from napari_gempick.engine.preprocess.fourier_filters import CtfTransfer
 from napari_gempick.inputs.bank_maker import BankMaker
 from napari_gempick.inputs.views import read_views
 from napari_gempick.io.atomic import staged
@@ -149,7 +149,6 @@ class SetProof:
         With the templates.
     sets : sequence of (Picks, PicksInfo)
         What is written for each micrograph.
-    micrographs : sequence of Path
     """
 
     def __init__(
@@ -204,8 +203,6 @@ class MicrographProof:
 
     Parameters
     ----------
-    prover : Prover
-    micrograph : Path
     pixel_size : float
         Å.
     image : (ny, nx) array, optional
@@ -226,8 +223,6 @@ class MicrographProof:
         ------
         ProofError
             The file does not point at the particles; it was not written.
-        OutputError
-            The file cannot be written.
         """
         with staged([path]) as (temporary,):
             FORMATS[name].write(temporary, picks, info)

@@ -16,8 +16,7 @@ from napari_gempick.engine.matching.pipeline import search_all
 from napari_gempick.engine.matching.workers import DevicePool
 from napari_gempick.engine.picking.exclusion import find_exclusion
 from napari_gempick.engine.picking.peaks import find_peaks, select
-from napari_gempick.inputs.bank_maker import BankMaker
-from napari_gempick.inputs.sources import source_of
+from napari_gempick.inputs.bank_maker import BankMaker, source_of
 from napari_gempick.inputs.views import View, choose_grid, view_of
 from napari_gempick.io.atomic import refuse_existing
 from napari_gempick.io.formats import PicksInfo, format_for, format_named
@@ -39,7 +38,6 @@ if TYPE_CHECKING:
     from napari_gempick.model.geometry import Shape
     from napari_gempick.model.picks import Picks
     from napari_gempick.model.score_maps import ScoreMap
-
 
 __all__ = ["Picked", "pick", "repick", "write_picks"]
 

@@ -14,7 +14,7 @@ from napari_gempick.engine.templates.masks import EDGE_PIXELS, outline, soft_edg
 from napari_gempick.evaluation.evaluate import entry_particles, settled
 from napari_gempick.io.atomic import beside, refuse_existing
 from napari_gempick.io.coordinates import PICK_FILES, TRUTH_FILES, common_ending, read_entries
-from napari_gempick.io.formats.eman2 import EMAN2, possible_names
+from napari_gempick.io.formats.eman import EMAN2, possible_names
 from napari_gempick.io.formats.relion import PARTICLES
 from napari_gempick.io.images.micrograph import as_float32, read_micrograph, require_pixel_size
 from napari_gempick.io.images.row_order import FLIP, from_bottom
@@ -364,12 +364,7 @@ def _columns(made: Averages, paths: Sequence[Path], shapes: Sequence[tuple[int, 
             here = made.micrograph == number
             x[here], y[here], psi[here] = FLIP.carry(x[here], y[here], psi[here], shape)
     names = [shown(path) for path in paths]
-    numbers = {
-        "rlnCoordinateX": x,
-        "rlnCoordinateY": y,
-        "rlnAnglePsi": psi,
-        "rlnAutopickFigureOfMerit": made.score,
-    }
+    numbers = {"rlnCoordinateX": x, "rlnCoordinateY": y, "rlnAnglePsi": psi, "rlnAutopickFigureOfMerit": made.score}
     columns = {label: [f"{value:.4f}" for value in values] for label, values in numbers.items()}
     columns["rlnClassNumber"] = [str(label + 1) for label in made.label]
     return {"rlnMicrographName": [names[number] for number in made.micrograph], **columns}

@@ -18,8 +18,7 @@ from napari_gempick.engine.matching.read_ahead import made_ready
 from napari_gempick.engine.matching.search import SHARED_FROM
 from napari_gempick.engine.matching.workers import DevicePool, run_search
 from napari_gempick.engine.picking.peaks import find_candidates
-from napari_gempick.inputs.bank_maker import BankMaker
-from napari_gempick.inputs.sources import source_of
+from napari_gempick.inputs.bank_maker import BankMaker, source_of
 from napari_gempick.inputs.views import choose_grid, read_image, read_views
 from napari_gempick.model.errors import SettingsError
 from napari_gempick.model.settings import make_settings

@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from napari_gempick.model.settings import PickSettings
     from napari_gempick.verification.coordinate_check import Evidence
 
-
 _COMPRESSED = (".gz", ".bz2")
 
 
@@ -91,7 +90,6 @@ def convert(inputs: Sequence[Path], output: Path, conversion: Conversion) -> dic
         Coordinate files, folders of them, folders of results, or lists of coordinate files (autopick.star).
     output : Path
         A file, or a folder where the format holds one micrograph in a file and there are several.
-    conversion : Conversion
 
     Returns
     -------
@@ -309,7 +307,6 @@ class ConversionProof:
     ----------
     output : Path
         For messages.
-    conversion : Conversion
     run_settings : dict or None
         Of the run whose results are converted.
     parts, sets

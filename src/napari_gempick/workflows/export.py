@@ -30,10 +30,8 @@ class Chosen:
 
     Attributes
     ----------
-    file : MicrographFile
     picks : Picks
         Best first.
-    view_names : tuple of str
     shape : (ny, nx)
         Of the micrograph, px.
     pixel_size : float
@@ -56,7 +54,6 @@ class Written:
 
     Attributes
     ----------
-    paths : list of Path
     proofs : dict of str to Proof
         By format.
     wrong : dict of str to str
@@ -90,7 +87,6 @@ def export_picks(
     ----------
     folder : Path
         Keeps the folder structure of the micrographs.
-    chosen : sequence of Chosen
     formats : sequence of str
         Names of io.formats.FORMATS.
     overwrite : bool

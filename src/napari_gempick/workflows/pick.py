@@ -14,9 +14,8 @@ from napari_gempick.engine.matching.choice import Wanted
 from napari_gempick.engine.matching.pipeline import Outcome, Progress, search_all
 from napari_gempick.engine.matching.stage_times import StageTimes
 from napari_gempick.engine.matching.workers import DevicePool
-from napari_gempick.inputs.bank_maker import BankMaker
+from napari_gempick.inputs.bank_maker import BankMaker, loader
 from napari_gempick.inputs.preparation import Preparation, check_exclusion, with_exclusion
-from napari_gempick.inputs.sources import loader
 from napari_gempick.inputs.views import read_views
 from napari_gempick.io.candidates import read_candidates
 from napari_gempick.io.images.micrograph import LIST
@@ -26,8 +25,7 @@ from napari_gempick.model.errors import GempickError, InputError, OutputError, p
 from napari_gempick.model.values import AUTO
 from napari_gempick.results.folder import Results
 from napari_gempick.results.log_file import log_facts, logged, logged_in
-from napari_gempick.results.run_file import earlier_rows
-from napari_gempick.results.run_rows import FROM_BOTTOM, columns_of, formats_of, micrograph_of, run_notes
+from napari_gempick.results.run_file import FROM_BOTTOM, columns_of, earlier_rows, formats_of, micrograph_of, run_notes
 from napari_gempick.results.thresholds import candidate_floor
 from napari_gempick.results.whole_run import alone_in, choose_by_run, left_over
 from napari_gempick.verification.prove import MicrographProof, Prover
@@ -40,7 +38,6 @@ if TYPE_CHECKING:
     from napari_gempick.engine.matching.read_ahead import Source
     from napari_gempick.io.ctf import GrowingCtf
     from napari_gempick.model.settings import PickSettings
-
 
 LOG = logging.getLogger(__name__)
 LOGGED = "name", "picks", "best_score", "thresholds", "estimated_fdr", "seconds", "map_bound", "proof"
@@ -101,81 +98,48 @@ def pick_files(
     >>> [row["picks"] > 0 for row in run["micrographs"]]
     [True]
     """
-    folder = Path(folder)
+    folder, files, notify = Path(folder), as_micrographs(micrographs), logged(notify, LOG)
     with alone_in(folder), logged_in(folder, "pick"):
-        return _pick(
-            settings,
-            as_micrographs(micrographs),
-            folder,
-            overwrite,
-            resume,
-            keep_others,
-            cancel,
-            progress,
-            notes,
-            logged(notify, LOG),
-            finished,
-            stage,
-            devices,
-        )
+        how: dict[str, Any] = {"overwrite": overwrite, "resume": resume, "cancel": cancel, "notes": notes}
+        work = Picking(settings, folder, **how, notify=notify, stage=stage, devices=devices)
+        results, makers = work.results, work.makers
+        mine = {micrograph.output_stem for micrograph in files}
+        others = [row for row in earlier_rows(folder) if row["name"] not in mine] if keep_others else []
+        rows: dict[str, dict[str, Any]] = {}
+        todo = []
+        for micrograph in files:
+            row = work.refused(micrograph) or work.kept(micrograph)
+            if row is None:
+                todo.append(micrograph)
+            else:
+                rows[micrograph.output_stem] = row
+        todo.sort(key=lambda micrograph: makers.preparation.group(micrograph.path))  # of equal CTF after one another
 
+        def write_run(state: str) -> dict[str, Any]:
+            return work.write_run(state, [*others, *(rows[m.output_stem] for m in files if m.output_stem in rows)])
 
-def _pick(
-    settings: PickSettings,
-    micrographs: Sequence[MicrographFile],
-    folder: Path,
-    overwrite: bool,
-    resume: bool,
-    keep_others: bool,
-    cancel: threading.Event | None,
-    progress: Callable[[Progress], None] | None,
-    notes: Sequence[str],
-    notify: Callable[[str], None],
-    finished: Callable[[dict[str, Any]], None],
-    stage: Callable[[str], None],
-    devices: Sequence[Device] | None,
-) -> dict[str, Any]:
-    """Do the work of `pick_files`."""
-    how: dict[str, Any] = {"overwrite": overwrite, "resume": resume, "cancel": cancel, "notes": notes}
-    work = Picking(settings, folder, **how, notify=notify, stage=stage, devices=devices)
-    results, makers = work.results, work.makers
-    mine = {micrograph.output_stem for micrograph in micrographs}
-    others = [row for row in earlier_rows(folder) if row["name"] not in mine] if keep_others else []
-    rows: dict[str, dict[str, Any]] = {}
-    todo = []
-    for micrograph in micrographs:
-        row = work.refused(micrograph) or work.kept(micrograph)
-        if row is None:
-            todo.append(micrograph)
-        else:
-            rows[micrograph.output_stem] = row
-    todo.sort(key=lambda micrograph: makers.preparation.group(micrograph.path))  # of equal CTF after one another
-
-    def write_run(state: str) -> dict[str, Any]:
-        return work.write_run(state, [*others, *(rows[m.output_stem] for m in micrographs if m.output_stem in rows)])
-
-    replaced = left_over(folder, ()) if overwrite and not keep_others else []
-    write_run("running")
-    stage("preparing micrograph and transforms")
-    state = "stopped"
-    try:
-        searches = work.search([work.loader(m, keep=resume) for m in todo], progress, cancel)
-        with contextlib.closing(searches):  # a traceback would keep it, and its threads, alive
-            for outcome in searches:
-                micrograph = todo[outcome.number]
-                rows[micrograph.output_stem] = row = work.finish(micrograph, outcome)
-                finished(row)
-        for name in choose_by_run(results, settings, makers.index.view_names, micrographs, rows, notify, work.proof):
-            finished(rows[name])
-        state = "complete"
-        new = {path for m in micrographs for path in results.everything(m, makers.index.view_names)}
-        for old in set(replaced) - new:
-            old.unlink(missing_ok=True)
-    finally:
-        results.write_index([*(micrograph_of(row) for row in others), *micrographs])
-        run = write_run(state)
-    work.conclude(run)
-    return run
+        replaced = left_over(folder, ()) if overwrite and not keep_others else []
+        write_run("running")
+        stage("preparing micrograph and transforms")
+        state = "stopped"
+        try:
+            searches = work.search([work.loader(m, keep=resume) for m in todo], progress, cancel)
+            with contextlib.closing(searches):  # a traceback would keep it, and its threads, alive
+                for outcome in searches:
+                    micrograph = todo[outcome.number]
+                    rows[micrograph.output_stem] = row = work.finish(micrograph, outcome)
+                    finished(row)
+            for name in choose_by_run(results, settings, makers.index.view_names, files, rows, notify, work.proof):
+                finished(rows[name])
+            state = "complete"
+            new = {path for m in files for path in results.everything(m, makers.index.view_names)}
+            for old in set(replaced) - new:
+                old.unlink(missing_ok=True)
+        finally:
+            results.write_index([*(micrograph_of(row) for row in others), *files])
+            run = write_run(state)
+        work.conclude(run)
+        return run
 
 
 class Picking:

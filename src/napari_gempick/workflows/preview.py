@@ -15,7 +15,6 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy.spatial import cKDTree
 
 from napari_gempick.device.cores import usable_cores
 from napari_gempick.device.discover import open_devices
@@ -27,9 +26,9 @@ from napari_gempick.engine.matching.refine import Refined, leaders, refine
 from napari_gempick.engine.matching.workers import DevicePool
 from napari_gempick.engine.picking.exclusion import find_exclusion
 from napari_gempick.engine.picking.peaks import find_candidates, select, suppress, with_local
-from napari_gempick.inputs.bank_maker import BankMaker
+from napari_gempick.evaluation.matching import Particles, Rules, match
+from napari_gempick.inputs.bank_maker import BankMaker, source_of
 from napari_gempick.inputs.preparation import check_exclusion, find_edited, read_exclusion
-from napari_gempick.inputs.sources import source_of
 from napari_gempick.inputs.views import read_image, read_views
 from napari_gempick.io.listing import MicrographFile
 from napari_gempick.model.errors import Cancelled
@@ -115,10 +114,8 @@ def preview(
         The one that the exact search would take (inputs.views.choose_grid).
     settings : PickSettings
         Automatic thresholds are chosen from the coarse search.
-    views : list of View
     pool, tile_shape, cancel
         See engine.matching.pipeline.search_all.
-    ctf : Ctf, optional
     excluded : (ny, nx) bool, optional
 
     Raises
@@ -227,13 +224,10 @@ def preview_file(
 
     Parameters
     ----------
-    path : Path
-    settings : PickSettings
     listed : float, optional
         Pixel size in Å, of the STAR file that lists the micrograph.
     compare : bool
         Run the exact search too, and say how far both agree.
-    cancel : threading.Event, optional
     shown : callable
         Gets every stage.
     """
@@ -366,22 +360,10 @@ class Agreement:
     both: int
     largest_score_difference: float
 
-    def __str__(self) -> str:
-        return f"{self.both} of {self.exact} exact picks, {self.quick - self.both} others"
-
 
 def agreement(quick: Picks, exact: Picks, distance: float) -> Agreement:
     """Compare the picks of a quick look with the exact ones; `distance` in pixels of the file."""
-    pairs: list[tuple[float, int, int]] = []
-    if len(quick) and len(exact):
-        a, b = (cKDTree(np.stack([picks.x, picks.y], axis=1)) for picks in (quick, exact))
-        near = a.sparse_distance_matrix(b, distance, output_type="ndarray")
-        pairs = sorted(zip(near["v"].tolist(), near["i"].tolist(), near["j"].tolist(), strict=True))
-    used: tuple[set[int], set[int]] = (set(), set())
-    worst = 0.0
-    for _, i, j in pairs:
-        if i not in used[0] and j not in used[1]:
-            used[0].add(i)
-            used[1].add(j)
-            worst = max(worst, abs(float(quick.score[i]) - float(exact.score[j])))
-    return Agreement(len(quick), len(exact), len(used[0]), worst)
+    one, other = (Particles.at(picks.x, picks.y, score=picks.score) for picks in (quick, exact))
+    partner = match(one, other, Rules(distance)).partner
+    apart = np.abs(one.score[partner >= 0] - other.score[partner[partner >= 0]])
+    return Agreement(len(quick), len(exact), len(apart), float(apart.max(initial=0.0)))

@@ -14,11 +14,9 @@ from napari_gempick.model.errors import GempickError, OutputError, SettingsError
 from napari_gempick.model.settings import make_settings
 from napari_gempick.model.values import AUTO, LEARNED, named_texts
 from napari_gempick.results.folder import CHOSEN, POOLED, Results
-from napari_gempick.results.labels import read_labels
-from napari_gempick.results.learned_score import learn
+from napari_gempick.results.learned_score import learn, read_labels
 from napari_gempick.results.log_file import log_facts, logged, logged_in
-from napari_gempick.results.run_file import read_run, settings_of
-from napari_gempick.results.run_rows import micrograph_of, run_notes
+from napari_gempick.results.run_file import micrograph_of, read_run, run_notes, settings_of
 from napari_gempick.results.thresholds import decide, is_automatic, refuse_pooling
 from napari_gempick.results.whole_run import KEPT, alone_in, choose_by_run
 
@@ -55,7 +53,7 @@ def retune(
         Choose automatic thresholds once for all micrographs, from their scores together; the settings in run.json then
         hold the numbers.
     teach : sequence of Path or str
-        Labels for the learned score, see results.labels.
+        Labels for the learned score, see results.learned_score.read_labels.
 
     Raises
     ------
@@ -142,10 +140,7 @@ def _retune(
 
 
 def _learn(
-    results: Results,
-    micrographs: list[MicrographFile],
-    stored: dict[str, Candidates],
-    teach: Sequence[Path],
+    results: Results, micrographs: list[MicrographFile], stored: dict[str, Candidates], teach: Sequence[Path]
 ) -> tuple[dict[str, Any], dict[str, Candidates]]:
     """Return what run.json says about the learned score, and the candidates with it."""
     done = sorted((one for one in micrographs if one.output_stem in stored), key=lambda one: one.output_stem)

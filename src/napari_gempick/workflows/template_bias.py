@@ -13,11 +13,10 @@ import numpy as np
 import scipy.fft
 from scipy import ndimage
 
-from napari_gempick.engine.preprocess.ctf import CtfTransfer
 from napari_gempick.engine.preprocess.defects import OUTLIER_SIGMA, replace_defects
-from napari_gempick.engine.preprocess.fourier_filters import random_phases
+from napari_gempick.engine.preprocess.fourier_filters import CtfTransfer, random_phases
 from napari_gempick.engine.preprocess.grey_levels import Standard
-from napari_gempick.engine.templates.masks import ShapeMask, automatic_weights, framed, parse_shape
+from napari_gempick.engine.templates.masks import ShapeMask, automatic_weights, framed, likeness, parse_shape
 from napari_gempick.engine.templates.sampling import rotation_matrix
 from napari_gempick.inputs.preparation import Preparation
 from napari_gempick.inputs.views import View, read_views
@@ -93,13 +92,6 @@ def through_lens(
     return np.asarray(seen[tuple(slice(margin, margin + n) for n in template.shape)], np.float32)
 
 
-def likeness(image: NDArray[np.float32], template: NDArray[np.float32], weights: NDArray[np.float32]) -> float:
-    """Return the correlation of two images under weights (h, w): 1 for equal up to gain and offset."""
-    a, b = (one - np.average(one, weights=weights) for one in (image.astype(np.float64), template.astype(np.float64)))
-    norm = np.sqrt((a * a * weights).sum() * (b * b * weights).sum())
-    return float((a * b * weights).sum() / norm) if norm > 0 else 0.0
-
-
 LEAST = 10
 """At least this many picks of each view are averaged, if there are as many candidates."""
 
@@ -118,8 +110,6 @@ def check_files(
 
     Parameters
     ----------
-    settings : PickSettings
-    micrograph : Path
     folder : Path, optional
         Gets NAME_check.mrcs for each view: mean template (with --ctf under the CTF, as the picks were turned), average
         of the micrograph's picks, average of the noise's.
@@ -127,7 +117,6 @@ def check_files(
         So many of each view are averaged; default as many as the micrograph has picks.
     seed : int
         Of the noise.
-    overwrite : bool
     progress : callable, optional
         Called with the share that is done.
 
@@ -155,11 +144,11 @@ def check_files(
     )
     assert settings.pixel_size is not None
     ctf = Preparation(settings).ctf_of(micrograph)
-    real, picked = _picked(image, views, settings, ctf, None if progress is None else lambda share: progress(share / 2))
-    thresholds = {view.name: at for view, at in zip(views, picked, strict=True)}
+    real = _picked(image, views, settings, ctf, None if progress is None else lambda share: progress(share / 2))
+    thresholds = {view.name: at for view, at in zip(views, real.thresholds, strict=True)}
     fixed = settings.model_copy(update={"threshold": named_texts(thresholds)})
     noise = noise_like(image, seed)
-    false, _ = _picked(noise, views, fixed, ctf, None if progress is None else lambda share: progress((1 + share) / 2))
+    false = _picked(noise, views, fixed, ctf, None if progress is None else lambda share: progress((1 + share) / 2))
     sign = -1 if settings.contrast == "opposite" else 1
     scale = spacing / settings.pixel_size
     rows = []
@@ -206,14 +195,12 @@ def _picked(
     settings: PickSettings,
     ctf: Ctf | None,
     progress: Callable[[float], None] | None,
-) -> tuple[Picked, tuple[float, ...]]:
-    """Return what a search finds, and the threshold of each view."""
+) -> Picked:
     stacks = {view.name: np.stack(view.templates) for view in views}
     masks = {view.name: view.mask_weights for view in views if view.mask_weights is not None}
     settings = settings.model_copy(update={"candidate_floor": 0.0})
     report = None if progress is None else lambda state: progress(state.share)
-    found = pick(image, stacks, settings, masks=masks, ctf=ctf, progress=report)
-    return found, found.thresholds
+    return pick(image, stacks, settings, masks=masks, ctf=ctf, progress=report)
 
 
 def _best(found: Picked, settings: PickSettings, view: int, count: int) -> Picks:

@@ -11,14 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from napari_gempick.engine.preprocess.fourier_filters import Averaging
-from napari_gempick.engine.templates.masks import (
-    EDGE_PIXELS,
-    ShapeMask,
-    automatic_weights,
-    framed,
-    outline,
-)
+from napari_gempick.engine.templates.masks import EDGE_PIXELS, ShapeMask, automatic_weights, framed, outline
 from napari_gempick.engine.templates.projection import (
     Projector,
     setting_of_map,
@@ -27,8 +20,7 @@ from napari_gempick.engine.templates.projection import (
     viewing_directions,
 )
 from napari_gempick.engine.templates.sampling import ContinuousImage
-from napari_gempick.inputs.bank_maker import BankMaker
-from napari_gempick.inputs.sources import loader
+from napari_gempick.inputs.bank_maker import BankMaker, loader
 from napari_gempick.inputs.views import choose_grid, read_views
 from napari_gempick.io.atomic import beside, refuse_existing
 from napari_gempick.io.listing import MicrographFile
@@ -44,7 +36,6 @@ if TYPE_CHECKING:
 
     from napari_gempick.engine.templates.bank import Bank
     from napari_gempick.model.settings import PickSettings
-
 
 ANGLE_STEP = 15.0
 POOR_FIT = 0.5
@@ -317,10 +308,8 @@ def rotate_files(
     ----------
     settings : PickSettings
         `pixel_size` (Å) is that of the micrographs; default that of the templates.
-    folder : Path
     micrograph : Path, optional
         Gives its pixel size, its CTF (needed with `ctf`) and its spectrum (needed with `whiten`).
-    overwrite : bool
     progress : callable, optional
         Called with the share that is done.
 
@@ -331,18 +320,11 @@ def rotate_files(
     """
     views = read_views(settings)
     if micrograph is None:
-        for option, value in (("--ctf", settings.ctf), ("--whiten", settings.whiten)):
-            if value:
-                raise SettingsError(
-                    f"With {option} the templates are those of a micrograph; name it with --micrograph."
-                )
-        if settings.pixel_size is None:
-            settings = settings.model_copy(update={"pixel_size": views[0].pixel_size})
+        settings = settings.model_copy(update={"pixel_size": settings.pixel_size or views[0].pixel_size})
         assert settings.pixel_size is not None
         makers = BankMaker(settings, views)
         grid = choose_grid(settings, _FIELD, settings.pixel_size)
-        averaging = Averaging(settings.averaging, settings.pixel_size) if settings.averaging > 1 else None
-        make_bank: Callable[[], Bank] = functools.partial(makers, grid, averaging)
+        make_bank: Callable[[], Bank] = functools.partial(makers, grid, makers.preparation.filters(grid.pixel_size)[1])
     else:
         makers = BankMaker(settings, views)
         source = loader(MicrographFile(micrograph, PurePosixPath(micrograph.name)), settings, makers)

@@ -18,7 +18,7 @@ from napari_gempick.io.arrivals import Arrivals
 from napari_gempick.io.ctf import GrowingCtf
 from napari_gempick.model.errors import Cancelled, GempickError, InputError, OutputError, SettingsError
 from napari_gempick.results.log_file import logged, logged_in
-from napari_gempick.results.run_rows import micrograph_of, table_of
+from napari_gempick.results.run_file import micrograph_of, table_of
 from napari_gempick.results.whole_run import alone_in, left_over, own_folders
 from napari_gempick.workflows.pick import Picking
 from napari_gempick.workflows.retune import retune
@@ -61,12 +61,10 @@ def watch_folders(
 
     Parameters
     ----------
-    settings : PickSettings
     folders : sequence of str or Path
         Watched with their subfolders.
     output : Path
         Gets what `pick_files` writes. autopick.star and run.json are whole at any moment.
-    watching : WatchSettings
     overwrite : bool
         Remove the results of an earlier run first.
     pooled : bool

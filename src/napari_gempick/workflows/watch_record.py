@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from napari_gempick.model.errors import Cancelled
 from napari_gempick.model.values import LEARNED
-from napari_gempick.results.run_rows import micrograph_of
+from napari_gempick.results.run_file import micrograph_of
 from napari_gempick.results.thresholds import is_automatic
 from napari_gempick.results.whole_run import choose_by_run
 
@@ -33,7 +33,6 @@ class Record:
 
     Parameters
     ----------
-    work : Picking
     arrivals : Arrivals
         Gives the order of the lines.
     refresh : float

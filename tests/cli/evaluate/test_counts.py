@@ -13,7 +13,7 @@ import tifffile
 from evaluations import SHAPE, VIEWS, evaluate, evaluated, some_picks, write_run, write_truth
 from napari_gempick.io.candidates import Candidates, write_candidates
 from napari_gempick.io.formats import PicksInfo
-from napari_gempick.io.formats.eman1 import write_boxes
+from napari_gempick.io.formats.eman import write_boxes
 from napari_gempick.io.formats.relion import write_autopick, write_autopick_index
 from napari_gempick.io.formats.table import write_table
 

@@ -12,7 +12,7 @@ import pytest
 from evaluations import VIEWS, evaluate, evaluated, some_picks
 from napari_gempick.io.coordinates import read_coordinates
 from napari_gempick.io.formats import PicksInfo
-from napari_gempick.io.formats.eman1 import write_boxes
+from napari_gempick.io.formats.eman import write_boxes
 from napari_gempick.io.formats.relion import write_autopick
 from napari_gempick.io.formats.table import write_table
 from napari_gempick.model.picks import Picks

@@ -13,8 +13,7 @@ from napari_gempick.engine.matching.search import Search
 from napari_gempick.engine.matching.workers import DevicePool, run_search
 from napari_gempick.engine.picking.peaks import APART, _lowest, find_peaks
 from napari_gempick.engine.preprocess.prepare import prepare
-from napari_gempick.inputs.bank_maker import BankMaker
-from napari_gempick.inputs.sources import source_of
+from napari_gempick.inputs.bank_maker import BankMaker, source_of
 from napari_gempick.inputs.views import view_of
 from napari_gempick.model.geometry import Grid
 from napari_gempick.model.settings import PickSettings

@@ -7,7 +7,7 @@ import pytest
 import scipy.fft
 
 from helpers import Blobs, bank_of, search
-from napari_gempick.engine.preprocess.ctf import CtfTransfer, contrast_transfer, wavelength
+from napari_gempick.engine.preprocess.fourier_filters import CtfTransfer, contrast_transfer, wavelength
 from napari_gempick.engine.templates.masks import ShapeMask
 from napari_gempick.model.ctf import Ctf
 from napari_gempick.model.geometry import Grid, coarsest_ratio

@@ -6,9 +6,9 @@ import scipy.fft
 from scipy import ndimage
 
 from helpers import Blobs, bank_of, search
-from napari_gempick.engine.preprocess.ctf import CtfTransfer
 from napari_gempick.engine.preprocess.fourier_filters import (
     Averaging,
+    CtfTransfer,
     Whitening,
     crop_spectrum,
     cropped_transform,

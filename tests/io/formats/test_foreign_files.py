@@ -14,7 +14,7 @@ from napari_gempick.io.coordinates import PICK_FILES, read_coordinates, read_ent
 from napari_gempick.io.formats import FORMATS, PicksInfo
 from napari_gempick.io.formats.coordinate_set import ReadOptions
 from napari_gempick.io.formats.cryosparc import read_cs, read_exposures
-from napari_gempick.io.formats.eman2 import info_name
+from napari_gempick.io.formats.eman import info_name
 from napari_gempick.io.micrograph_names import Micrographs
 from napari_gempick.io.star import read_tables
 from napari_gempick.model.errors import InputError, SettingsError

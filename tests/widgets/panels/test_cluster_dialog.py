@@ -10,8 +10,8 @@ from click.testing import CliRunner
 from qtpy.QtCore import Qt
 
 from napari_gempick.cli import main
-from napari_gempick.cluster import job_status
 from napari_gempick.cluster.folder import open_job
+from napari_gempick.cluster.status import job_status
 from napari_gempick.widgets.panels import remembered
 
 WAITING = 60_000

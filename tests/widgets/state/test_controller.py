@@ -10,8 +10,7 @@ from helpers import Blobs
 from napari_gempick.cli import main
 from napari_gempick.io.coordinates import read_coordinates
 from napari_gempick.io.stack import write_mrc
-from napari_gempick.results.run_file import read_run
-from napari_gempick.results.run_rows import run_notes
+from napari_gempick.results.run_file import read_run, run_notes
 from napari_gempick.widgets.background.fdr_estimator import FdrEstimator
 from napari_gempick.widgets.panels.search import command_line
 from napari_gempick.widgets.panels.template_actions import average_picks, project

@@ -14,9 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from napari_gempick.cluster.folder import files_of
 from napari_gempick.device.locks import locked
-from napari_gempick.inputs.bank_maker import BankMaker
+from napari_gempick.inputs.bank_maker import BankMaker, loader
 from napari_gempick.inputs.preparation import with_exclusion
-from napari_gempick.inputs.sources import loader
 from napari_gempick.inputs.views import read_views
 from napari_gempick.io.candidates import read_candidates
 from napari_gempick.model.errors import GempickError, InputError, OutputError, SettingsError
@@ -45,8 +44,6 @@ class Worker:
 
     Parameters
     ----------
-    job : Job
-    log : RankLog
     alone : bool
         No other rank on this node; otherwise one reads at a time.
     """

@@ -109,7 +109,6 @@ def devices_of_rank(job: Job, rank: int, facts: Sequence[Any]) -> tuple[str, int
 
     Parameters
     ----------
-    job : Job
     rank : int
         Its number on the node.
     facts : sequence of (GPUs, cores)

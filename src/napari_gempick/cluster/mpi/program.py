@@ -27,7 +27,6 @@ from napari_gempick.model.values import counted
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-
 GOOD, SOME_FAILED, NOTHING_DONE = 0, 1, 2
 AGAIN = 1.0
 """A second SIGTERM or SIGINT counts only after this many seconds: a launcher may pass the first one on twice."""

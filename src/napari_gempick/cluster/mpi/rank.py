@@ -12,8 +12,8 @@ import traceback
 from collections import deque
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from napari_gempick.cluster.mpi import scheduler
-from napari_gempick.cluster.mpi.communication import Conductor
+from napari_gempick.cluster.mpi import communication
+from napari_gempick.cluster.mpi.communication import GO_ON, LEAVE, NO_MORE, STOP, Conductor
 from napari_gempick.cluster.mpi.micrographs import Worker, unforeseen
 from napari_gempick.cluster.mpi.node import (
     GPU_WEIGHT,
@@ -23,7 +23,6 @@ from napari_gempick.cluster.mpi.node import (
     own_cores,
     visible_gpus,
 )
-from napari_gempick.cluster.mpi.scheduler import GO_ON, LEAVE, NO_MORE, STOP
 from napari_gempick.cluster.mpi.shared_search import SharedSearch
 from napari_gempick.cluster.records import RankLog, last_attempt
 from napari_gempick.device.discover import open_devices
@@ -63,8 +62,6 @@ def agree(
 
     Parameters
     ----------
-    comm : MPI.Comm
-    conductor : Conductor
     act : callable
         What to do at this rank.
     what : str
@@ -85,7 +82,7 @@ def agree(
     except Exception as error:
         note(error)
         mine = f"!{unforeseen(error, what)}"
-    sentence = conductor.finish(scheduler.first_sentence(comm, mine))
+    sentence = conductor.finish(communication.first_sentence(comm, mine))
     if sentence:
         raise (Unforeseen if sentence[0] == "!" else InputError)(sentence[1:])
     return found
@@ -96,13 +93,7 @@ PLAN_SHAPES = 3
 
 
 class Rank:
-    """One rank at work.
-
-    Parameters
-    ----------
-    comm : MPI.Comm
-    job : Job
-    """
+    """One rank at work."""
 
     def __init__(self, comm: Any, job: Job) -> None:
         from mpi4py import MPI
@@ -314,7 +305,7 @@ class Rank:
 
     def _one_by_one(self) -> None:
         """Take micrographs from rank 0 until there are no more."""
-        given = scheduler.HandOut(self.own(), len(self.job.micrographs))
+        given = communication.HandOut(self.own(), len(self.job.micrographs))
         if self.comm.rank == 0:
             self.conductor.start(given.serve())
 

@@ -87,7 +87,6 @@ class Weights:
         Of the features over their spread among decoys.
     slopes : (5,) float64
         Of the features themselves.
-    offset : float
     taught_by : int
         Candidates that were taken for particles in the last round; 0 where the score is the NCC.
     """

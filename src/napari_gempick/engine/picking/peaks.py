@@ -13,7 +13,7 @@ import numpy as np
 
 from napari_gempick.model.errors import SettingsError
 from napari_gempick.model.picks import Picks
-from napari_gempick.model.score_maps import highest_near
+from napari_gempick.model.score_maps import highest_near, vertex
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -90,11 +90,8 @@ def _vertex(
     yb, xb = np.where(inside, y - dy, y), np.where(inside, x - dx, x)
     ya, xa = np.where(inside, y + dy, y), np.where(inside, x + dx, x)
     inside &= (index[yb, xb] >= 0) & (index[ya, xa] >= 0)
-    before, centre, after = (score[p, q].astype(np.float64) for p, q in ((yb, xb), (y, x), (ya, xa)))
-    curvature = before - 2 * centre + after
-    use = inside & (curvature < 0)
-    offset = 0.5 * (before - after) / np.where(use, curvature, 1.0)
-    return np.where(use, np.clip(offset, -0.5, 0.5), 0.0)
+    three = (score[p, q].astype(np.float64) for p, q in ((yb, xb), (y, x), (ya, xa)))
+    return np.where(inside, vertex(*three), 0.0)
 
 
 def select(
@@ -109,7 +106,6 @@ def select(
     ----------
     candidates : Picks
         From find_candidates, or read back from a file.
-    selection : Selection
     file_shape : (ny, nx)
         Of the micrograph's file.
     excluded : (ny, nx) bool, optional
@@ -294,7 +290,6 @@ def find_peaks(
 
     Parameters
     ----------
-    scores, decoys : ScoreMap
     floor : float
         Score down to which local maxima are kept.
     image : (my, mx) float32, optional

@@ -21,11 +21,11 @@ from napari_gempick.engine.picking.false_rate import (
     LEAST_TAIL,
     Excess,
     FalseRate,
+    Mixture,
     Shape,
     Tail,
     false_rate,
 )
-from napari_gempick.engine.picking.mixture import Mixture
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

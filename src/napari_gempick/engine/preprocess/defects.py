@@ -236,12 +236,7 @@ def _single(image: NDArray[np.float32], distance: NDArray[np.float32], centre: f
 
 
 def _pieces(
-    image: NDArray[np.float32],
-    distance: NDArray[np.float32],
-    far: Flags,
-    least: float,
-    sigma: float,
-    hot_from: float,
+    image: NDArray[np.float32], distance: NDArray[np.float32], far: Flags, least: float, sigma: float, hot_from: float
 ) -> list[tuple[str, tuple[slice, slice], Flags]]:
     """Return the joined pixels that are defects: speck, row, column or blob, their box, and which pixels of it."""
     if not (distance[far] > least).any():

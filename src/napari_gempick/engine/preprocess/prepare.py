@@ -33,8 +33,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_gempick.engine.preprocess.fourier_filters import Transfer
+    from napari_gempick.engine.templates.bank import Bank
     from napari_gempick.model.geometry import Grid
 
+    Spectrum = NDArray[np.complexfloating[Any, Any]]
 
 MIN_MARGIN = 96
 
@@ -187,14 +189,6 @@ def remove_gradient(image: NDArray[np.float32], order: int) -> NDArray[np.float3
         np.subtract(image[rows], slope, out=out[rows], casting="same_kind")
     return out
 
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from napari_gempick.engine.templates.bank import Bank
-    from napari_gempick.model.geometry import Grid
-
-    Spectrum = NDArray[np.complexfloating[Any, Any]]
 
 MOST = 0.02
 """Share of a score by which a cropped grid may be off."""

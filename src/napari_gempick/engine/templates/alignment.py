@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 
     from napari_gempick.engine.templates.classes import Expected, References
 
-
 COARSE_SIDE = 64
 _AT_ONCE = 64
 """Particles that wait, turned, to be added."""
@@ -248,13 +247,10 @@ class Alignment:
 
     Parameters
     ----------
-    images : PolarImages
     limit : float
         Largest shift, px.
-    classes : int
     start : (n,) float64 or None
         Angles that the averages keep to, degrees.
-    threads : ThreadPoolExecutor
     """
 
     def __init__(

@@ -244,7 +244,6 @@ class Bank:
 
         Parameters
         ----------
-        group : int
         shape : (my, mx)
             Of the searched grid with its padding; it holds the bank's box.
 

@@ -16,6 +16,7 @@ import scipy.fft
 from scipy.special import logsumexp, softmax
 
 from napari_gempick.engine.templates.polar import ANGLES, harmonics
+from napari_gempick.model.score_maps import vertex
 
 if TYPE_CHECKING:
     from concurrent.futures import ThreadPoolExecutor
@@ -84,10 +85,8 @@ class Level:
 
     Parameters
     ----------
-    images : PolarImages
     share : float
         Of the rings and harmonics that there are.
-    threads : ThreadPoolExecutor
     """
 
     def __init__(self, images: PolarImages, share: float, threads: ThreadPoolExecutor) -> None:
@@ -157,7 +156,6 @@ class Level:
             Where to look, (y, x) from the centres of the boxes, px; None: at the centres, always with the same steps.
         steps : (s, 2) float64
             Shifts from there.
-        references : References
         angles : int
             How many.
         """
@@ -301,23 +299,13 @@ def _best(
     particle, label = np.indices(step.shape)
     at_step = score[:, particle, step, label]
     angle = at_step.argmax(axis=0)
-    refined = angle + _vertex(*(at_step[(angle + side) % len(score), particle, label] for side in (-1, 0, 1)))
+    refined = angle + vertex(*(at_step[(angle + side) % len(score), particle, label] for side in (-1, 0, 1)))
     shift = steps[step]
     if square:
         for axis, three in enumerate(((1, 4, 7), (3, 4, 5))):
-            beside = _vertex(*(score[angle, particle, one, label] for one in three))
+            beside = vertex(*(score[angle, particle, one, label] for one in three))
             shift[..., axis] += np.where(step == 4, beside, 0.0)
     return np.concatenate([refined[..., None], shift], axis=-1)
-
-
-def _vertex(
-    before: NDArray[np.floating], middle: NDArray[np.floating], after: NDArray[np.floating]
-) -> NDArray[np.float64]:
-    """Return where parabolas through values at -1, 0 and 1 have their tops, within half a step."""
-    curvature = np.asarray(before - 2 * middle + after, np.float64)
-    peak = curvature < 0
-    place = 0.5 * (before - after) / np.where(peak, curvature, -1.0)
-    return np.where(peak, np.clip(place, -0.5, 0.5), 0.0)
 
 
 def _smooth(rings: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -19,7 +19,6 @@ from napari_gempick.model.geometry import Extent
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-
 EDGE_PIXELS = 3.0
 """Width of the soft edge of automatic masks, pixels of the templates."""
 WIDENED = 0.06
@@ -288,6 +287,13 @@ def parse_shape(text: str) -> tuple[str, tuple[float, float]] | None:
     return (circle or kind).lower(), size
 
 
+def likeness(image: NDArray[Any], other: NDArray[Any], weights: NDArray[np.floating]) -> float:
+    """Return the correlation of two images under weights (h, w): 1 for equal up to gain and offset."""
+    a, b = (one - np.average(one, weights=weights) for one in (image.astype(np.float64), other.astype(np.float64)))
+    norm = np.sqrt((a * a * weights).sum() * (b * b * weights).sum())
+    return float((a * b * weights).sum() / norm) if norm > 0 else 0.0
+
+
 HIGHEST = 12
 ALIKE = 0.97
 """Correlation of a template with its turned self from which both count as the same."""
@@ -318,9 +324,7 @@ def in_plane_symmetry(image: NDArray[np.float32], weights: NDArray[np.float32]) 
         common = np.clip(there, 0, 1) * weights
         if common.sum() < 0.5 * weights.sum():
             continue
-        a, b = (values - (values * common).sum() / common.sum() for values in (image.astype(np.float64), turned))
-        norm = np.sqrt((a * a * common).sum() * (b * b * common).sum())
-        correlation = float((a * b * common).sum() / norm) if norm > 0 else 0.0
+        correlation = likeness(image, turned, common)
         if correlation >= ALIKE:
             return n, correlation
     return 1, 1.0

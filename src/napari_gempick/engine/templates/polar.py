@@ -37,7 +37,6 @@ class PolarImages:
         Of the particles' mask, px.
     limit : float
         Largest shift, px.
-    threads : ThreadPoolExecutor
 
     Attributes
     ----------

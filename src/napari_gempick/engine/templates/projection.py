@@ -22,7 +22,6 @@ from napari_gempick.model.errors import SettingsError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-
 PADDING = 2.0
 _BESIDE = 2  # columns of negative frequency that the spline reaches
 

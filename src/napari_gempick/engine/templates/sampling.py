@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from napari_gempick.device.base import Arrays
     from napari_gempick.model.geometry import Extent
 
-
 OVERSAMPLING = 2
 
 

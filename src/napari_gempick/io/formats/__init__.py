@@ -5,36 +5,18 @@ from __future__ import annotations
 from pathlib import Path
 
 from napari_gempick.io.formats.base import Format, PicksInfo
-from napari_gempick.io.formats.cbox import CBOX
 from napari_gempick.io.formats.cryosparc import CRYOSPARC
-from napari_gempick.io.formats.eman1 import EMAN1
-from napari_gempick.io.formats.eman2 import EMAN2
-from napari_gempick.io.formats.gautomatch import GAUTOMATCH
+from napari_gempick.io.formats.eman import EMAN1, EMAN2
 from napari_gempick.io.formats.gempicker import GEMPICKER, GEMPICKER_BOX
-from napari_gempick.io.formats.relion import PARTICLES, STAR
-from napari_gempick.io.formats.table import CSV, TSV
-from napari_gempick.io.formats.topaz import TOPAZ
-from napari_gempick.io.formats.xmipp import XMIPP
+from napari_gempick.io.formats.other_star import CBOX, XMIPP
+from napari_gempick.io.formats.relion import GAUTOMATCH, PARTICLES, STAR
+from napari_gempick.io.formats.table import CSV, TOPAZ, TSV
 from napari_gempick.io.reading import readable
 from napari_gempick.model.errors import InputError, SettingsError
 
 __all__ = ["FORMATS", "SUFFIXES", "Format", "PicksInfo", "format_for", "format_named", "format_of"]
 
-_ALL = (
-    STAR,
-    PARTICLES,
-    GAUTOMATCH,
-    EMAN1,
-    EMAN2,
-    CBOX,
-    CRYOSPARC,
-    XMIPP,
-    GEMPICKER,
-    GEMPICKER_BOX,
-    TOPAZ,
-    TSV,
-    CSV,
-)
+_ALL = (STAR, PARTICLES, GAUTOMATCH, EMAN1, EMAN2, CBOX, CRYOSPARC, XMIPP, GEMPICKER, GEMPICKER_BOX, TOPAZ, TSV, CSV)
 FORMATS: dict[str, Format] = {made.name: made for made in _ALL}
 """Formats by the name that ``--format``, ``--to`` and ``--from`` take."""
 SUFFIXES: tuple[str, ...] = tuple(

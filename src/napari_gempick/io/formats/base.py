@@ -71,7 +71,7 @@ class PicksInfo:
 
 @dataclass(frozen=True, eq=False)
 class Format:
-    """A format of coordinate files.
+    """A format of coordinate files; its reader and its writers raise what `read` and `write` say.
 
     Attributes
     ----------
@@ -152,8 +152,6 @@ class Format:
         ------
         SettingsError
             The format or its row order (io.images.row_order) needs something that `info` does not have.
-        OutputError
-            The file cannot be written.
         """
         self.writer(path, carried(picks, self.name, info.micrograph, info.shape, path), info)
 
@@ -271,9 +269,5 @@ CTF = (
     "rlnCtfMaxResolution",
 )
 """What is carried from a micrograph to its particles."""
-ASSUMED = {
-    VOLTAGE: ("300", "voltage 300 kV"),
-    CS: ("2.7", "Cs 2.7 mm"),
-    AMPLITUDE: ("0.1", "amplitude contrast 0.1"),
-}
+ASSUMED = {VOLTAGE: ("300", "voltage 300 kV"), CS: ("2.7", "Cs 2.7 mm"), AMPLITUDE: ("0.1", "amplitude contrast 0.1")}
 """What particles get where nothing is known, and how a sentence calls it; RELION refuses particles without."""

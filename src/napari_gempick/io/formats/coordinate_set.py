@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from napari_gempick.io.star import Table
     from napari_gempick.model.geometry import Shape
 
-
 NO_VIEW = "particle"
 """The view of particles whose file does not name views."""
 UNKNOWN = -999.0

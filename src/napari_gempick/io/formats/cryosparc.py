@@ -35,11 +35,7 @@ if TYPE_CHECKING:
 
 _PATH, _SHAPE = "location/micrograph_path", "location/micrograph_shape"
 _X, _Y = "location/center_x_frac", "location/center_y_frac"
-_MICROGRAPH_UID, _GROUP, _PIXEL = (
-    "location/micrograph_uid",
-    "location/exp_group_id",
-    "location/micrograph_psize_A",
-)
+_MICROGRAPH_UID, _GROUP, _PIXEL = ("location/micrograph_uid", "location/exp_group_id", "location/micrograph_psize_A")
 _SCORE, _POWER, _TEMPLATE, _ANGLE = (
     f"pick_stats/{name}" for name in ("ncc_score", "power", "template_idx", "angle_rad")
 )
@@ -52,13 +48,7 @@ _LONGEST_HEADER = 200_000  # a table of exposures has a hundred fields; NumPy re
 
 
 def read_exposures(path: Path | str) -> list[Exposure]:
-    """Read a table of micrographs: any .cs file with micrograph_blob/path and shape, or the .csg file that names it.
-
-    Raises
-    ------
-    InputError
-        The file is missing, unreadable, or not such a table.
-    """
+    """Read a table of micrographs: any .cs file with micrograph_blob/path and shape, or the .csg file that names it."""
     rows = _load(path)
     _require(path, rows, ("uid", _EXPOSURE_PATH, _EXPOSURE_SHAPE), "table of micrographs; export the exposures")
     names = rows.dtype.names or ()
@@ -93,8 +83,6 @@ def write_cs(path: Path | str, sets: Sequence[tuple[Picks, PicksInfo]]) -> None:
     ------
     SettingsError
         The size of a micrograph is not known.
-    OutputError
-        The file cannot be written.
     """
     n = sum(len(picks) for picks, _ in sets)
     names = [info.micrograph.encode("utf-8", "surrogateescape") for _, info in sets]
@@ -155,12 +143,6 @@ def read_cs(path: Path | str, exposures: Sequence[Exposure] = ()) -> CoordinateS
         A .cs file, or a .csg file that names some; their fields are joined by uid.
     exposures : sequence of Exposure
         The micrographs, for picks that know only the uid of theirs; joined on it.
-
-    Raises
-    ------
-    InputError
-        The file is missing, unreadable, has Python objects in it, or no pick locations; or the sizes of micrographs
-        are neither in it nor among the exposures.
     """
     rows = _load(path)
     names = rows.dtype.names or ()

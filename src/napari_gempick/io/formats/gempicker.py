@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from napari_gempick.io.atomic import write_text
 from napari_gempick.io.formats.base import Format, exact, fixed, shape_of, turned, view_of
 from napari_gempick.io.formats.coordinate_set import CoordinateSet, assemble, column, view_numbers
-from napari_gempick.io.formats.eman1 import EMAN1, read_boxes, write_boxes
+from napari_gempick.io.formats.eman import EMAN1, read_boxes, write_boxes
 from napari_gempick.io.star import read_text
 from napari_gempick.model.errors import InputError
 
@@ -38,8 +38,6 @@ def write_gempicker(path: Path | str, picks: Picks, info: PicksInfo) -> None:
     ------
     SettingsError
         The size of the micrograph is not known.
-    OutputError
-        The file cannot be written.
     """
     _, nx = shape_of(info.shape, _PROGRAM, path)
     n = len(picks)
@@ -72,8 +70,6 @@ def read_gempicker(path: Path | str, shape: Shape | None) -> CoordinateSet:
     ------
     SettingsError
         The shape is missing.
-    InputError
-        The file is missing, unreadable, or not such a table.
     """
     _, nx = shape_of(shape, _PROGRAM, path)
     rows = [line.split() for line in read_text(path, "gEMpicker").splitlines() if line.strip()]

@@ -1,7 +1,7 @@
-"""RELION: one STAR file for each micrograph and the list of them, or the particles of a data set.
+"""RELION: one STAR file for each micrograph and the list of them, or the particles of a data set; Gautomatch's STAR.
 
 x and y are pixel centres of the unbinned micrograph, counted from 0, row 0 first; the class counts the templates from
-1; rlnAnglePsi is counter-clockwise on screen; -999 is an unknown score or angle.
+1, Gautomatch's from 0; rlnAnglePsi is counter-clockwise on screen; -999 is an unknown score or angle.
 """
 
 from __future__ import annotations
@@ -90,11 +90,6 @@ def write_autopick(
     rows : int, optional
         Of a TIFF micrograph whose last row is y = 0 in `picks`, as RELION reads it. A comment in the file says so, and
         `read_star` turns the picks back.
-
-    Raises
-    ------
-    OutputError
-        The file cannot be written.
     """
     columns = autopick_columns(picks)
     if picks.ncc is not None:
@@ -117,11 +112,6 @@ def write_autopick_index(path: Path | str, rows: Iterable[tuple[Path | str, Path
         autopick.star.
     rows : iterable of (micrograph, coordinate file)
         As RELION shall find them: relative to its project folder, or absolute.
-
-    Raises
-    ------
-    OutputError
-        The file cannot be written.
     """
     pairs = [(Path(micrograph).as_posix(), Path(coordinates).as_posix()) for micrograph, coordinates in rows]
     columns = {_MICROGRAPH: [micrograph for micrograph, _ in pairs], COORDINATE_FILE: [file for _, file in pairs]}
@@ -129,13 +119,7 @@ def write_autopick_index(path: Path | str, rows: Iterable[tuple[Path | str, Path
 
 
 def read_autopick_index(path: Path | str) -> list[tuple[str, str]]:
-    """Read RELION's list of (micrograph, coordinate file), as the file has them.
-
-    Raises
-    ------
-    InputError
-        The file is missing, unreadable, or not such a list.
-    """
+    """Read RELION's list of (micrograph, coordinate file), as the file has them."""
     table = read_table(path, None, (_MICROGRAPH, COORDINATE_FILE))
     return list(zip(table[_MICROGRAPH], table[COORDINATE_FILE], strict=True))
 
@@ -161,11 +145,6 @@ def write_particles(path: Path | str, sets: Sequence[tuple[Picks, PicksInfo]]) -
     and data_particles, with the CTF parameters that all micrographs have. RELION refuses a list without voltage and
     spherical aberration, so 300 kV, 2.7 mm and an amplitude contrast of 0.1 stand where nothing is known. No images
     belong to the list: it gives positions, to import or to extract by.
-
-    Raises
-    ------
-    OutputError
-        The file cannot be written.
     """
     groups: dict[tuple[tuple[str, str], ...], int] = {}
     for _, info in sets:
@@ -233,11 +212,6 @@ def read_star(path: Path | str, first_class: int = 1, *, shifts: bool = True) ->
     shifts : bool
         Subtract the refined shifts rlnOriginXAngst and rlnOriginYAngst (older: rlnOriginX and rlnOriginY, in pixels of
         the particles), as RELION does when it extracts again.
-
-    Raises
-    ------
-    InputError
-        The file is missing, unreadable, or has no such table.
     """
     text = read_text(path, "STAR")
     tables = parse_tables(text, path)
@@ -396,4 +370,23 @@ PARTICLES = Format(
     write_particles,
     "data set",
     loses=STAR.loses,
+)
+
+
+_FIRST_CLASS = 0
+
+
+def write_gautomatch(path: Path | str, picks: Picks, _info: PicksInfo | None = None) -> None:
+    """Write one micrograph's picks as Gautomatch does, atomically; an unknown class is -1."""
+    write_tables(path, {"": autopick_columns(picks, _FIRST_CLASS)})
+
+
+GAUTOMATCH = Format(
+    "gautomatch",
+    "Gautomatch STAR (RELION's columns, classes from 0)",
+    "_automatch.star",
+    lambda path, options: read_star(path, _FIRST_CLASS, shifts=options.shifts),
+    write_gautomatch,
+    loses=lost("Gautomatch STAR", "view", "box size"),
+    suffixes=("_automatch.star",),
 )

@@ -1,14 +1,21 @@
-"""Tables with a header, comma-, semicolon- or tab-separated: this program's own, and those that people make."""
+"""Tables with a header, comma-, semicolon- or tab-separated: this program's own, those that people make, and Topaz's.
+
+Topaz has a tab-separated table of a data set, with whole pixels and the micrographs' names without suffix.
+"""
 
 from __future__ import annotations
 
 import csv
 import io
 import re
+from collections import Counter
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from napari_gempick.io.atomic import write_text
-from napari_gempick.io.formats.base import Format, exact, fixed, turned, view_of
+from napari_gempick.io.formats.base import Format, exact, fixed, lost, turned, view_of, whole
 from napari_gempick.io.formats.coordinate_set import CoordinateSet, assemble, column, some_column, view_numbers
 from napari_gempick.io.star import read_text
 from napari_gempick.model.errors import InputError
@@ -36,11 +43,6 @@ def write_table(path: Path | str, picks: Picks, info: PicksInfo, delimiter: str 
     x and y are pixels as in `Picks`, the view is its name, psi is in degrees, the template is the section counted
     from 1; what is unknown is left empty, and box_size is left out where it is unknown. Picks that have them get the
     columns local_mean, local_sigma and power too; with a learned score, ncc and probability_false follow.
-
-    Raises
-    ------
-    OutputError
-        The file cannot be written.
     """
     labels, rows = _labels([info]), _rows(picks, info)
     if picks.local is not None:
@@ -56,13 +58,7 @@ def write_table(path: Path | str, picks: Picks, info: PicksInfo, delimiter: str 
 
 
 def write_table_set(path: Path | str, sets: Sequence[tuple[Picks, PicksInfo]], delimiter: str = ",") -> None:
-    """Write the picks of a data set as `write_table` does, after a column with the micrograph's name.
-
-    Raises
-    ------
-    OutputError
-        The file cannot be written.
-    """
+    """Write the picks of a data set as `write_table` does, after a column with the micrograph's name."""
     labels = _labels([info for _, info in sets])
     rows = ((info.micrograph, *row) for picks, info in sets for row in _rows(picks, info))
     _write(path, (_MICROGRAPH, *labels), rows, delimiter)
@@ -73,11 +69,6 @@ def read_table_file(path: Path | str) -> CoordinateSet:
 
     Optional are score, view (text), psi or inplane_deg (clockwise on screen), template (counted from 1), box_size and
     micrograph.
-
-    Raises
-    ------
-    InputError
-        The file is missing, unreadable, or has no such header.
     """
     table = table_of(path)
     if "x" not in table and "y" not in table:
@@ -193,3 +184,55 @@ def _format(name: str, help: str, delimiter: str, suffixes: tuple[str, ...]) -> 
 
 CSV = _format("csv", "table with x, y, score, view, psi, template, box_size", ",", (".csv", ".txt", ".tab"))
 TSV = _format("tsv", "the same table, separated by tabs", "\t", (".tsv",))
+
+
+_NAME, _X, _Y, _SCORE = "image_name", "x_coord", "y_coord", "score"
+_SUFFIX = re.compile(r"\.(mrcs?(\.gz|\.bz2)?|tiff?|eer)$", re.IGNORECASE)
+
+
+def write_topaz(path: Path | str, sets: Sequence[tuple[Picks, PicksInfo]]) -> None:
+    """Write the picks of a data set, atomically; the column score is left out where no pick has a score.
+
+    The name is the micrograph's without folder and suffix; with its folder where two would be equal.
+    """
+    places = [PurePosixPath(_SUFFIX.sub("", info.micrograph)) for _, info in sets]
+    counts = Counter(place.name for place in places)
+    scored = any(np.isfinite(picks.score).any() for picks, _ in sets)
+    lines = ["\t".join((_NAME, _X, _Y, _SCORE)[: 3 + scored])]
+    for place, (picks, _) in zip(places, sets, strict=True):
+        name = place.name if counts[place.name] == 1 else str(place)
+        columns = (whole(picks.x).tolist(), whole(picks.y).tolist(), exact(picks.score))
+        for x, y, score in zip(*columns, strict=True):
+            end = f"\t{'' if score == 'nan' else score}" if scored else ""
+            lines.append(f"{name}\t{x}\t{y}{end}")
+    write_text(path, "\n".join(lines) + "\n")
+
+
+def read_topaz(path: Path | str) -> CoordinateSet:
+    """Read a table of Topaz."""
+    table = columns_of(path, read_text(path, "Topaz"), "\t")
+    missing = [label for label in (_NAME, _X, _Y) if label not in table]
+    if missing:
+        raise InputError(f"{path} has no column {', '.join(missing)}, so it is not a Topaz table; give another.", path)
+    return assemble(
+        path,
+        table,
+        x=column(path, table, _X),
+        y=column(path, table, _Y),
+        score=some_column(path, table, _SCORE),
+        micrographs=table[_NAME],
+    )
+
+
+TOPAZ = Format(
+    "topaz",
+    "Topaz table, one text file for all micrographs (whole pixels)",
+    "_topaz.txt",
+    lambda path, _: read_topaz(path),
+    lambda path, picks, info: write_topaz(path, [(picks, info)]),
+    write_topaz,
+    "data set",
+    loses=lost("Topaz", "position", "class", "view", "psi", "box size", "folder"),
+    suffixes=(".txt", ".tab", ".tsv"),
+    first_line=re.compile(r"image_name\t"),
+)

@@ -23,7 +23,6 @@ from napari_gempick.model.errors import InputError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-
 _ANISOTROPY = 0.01
 PACKED = _GZIP, _BZIP2 = b"\x1f\x8b\x08", b"BZh"
 """What compressed files begin with."""

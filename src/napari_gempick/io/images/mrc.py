@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-
 _Order = Literal["<", ">"]
 LABEL = b"napari-gempick"
 _LONGEST_SIDE = 1_000_000
@@ -114,7 +113,6 @@ def open_mrc(path: Path, head: bytes, size: int, read: Callable[[int, int], NDAr
 
     Parameters
     ----------
-    path : Path
     head : bytes
         Its first 1024 bytes.
     size : int

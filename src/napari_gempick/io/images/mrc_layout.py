@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-
 IMOD_STAMP = 1146047817
 _SIGNED, _TWO = 1, 16
 _NEAR = 8  # grey values on each side of a cut
@@ -130,7 +129,6 @@ class Place:
 
     Attributes
     ----------
-    path : Path
     size : int
         Bytes of the file.
     extended : int
@@ -141,7 +139,6 @@ class Place:
         Pixels of a row.
     look : callable
         Returns the pixels of a range of bytes (first, end) as (n,) float64.
-    header : void
     shown : str
         Size and mode of the image, for messages.
     """

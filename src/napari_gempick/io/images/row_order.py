@@ -82,7 +82,6 @@ def carried(picks: Picks, format: str, micrograph: str | Path, shape: Shape | No
 
     Parameters
     ----------
-    picks : Picks
     format : str
         Of `io.formats.FORMATS`.
     micrograph : str or Path

@@ -18,10 +18,6 @@ AFTER, EVERY = 1000, 250
 class Activity:
     """Shows a run that lasts as a bar.
 
-    Parameters
-    ----------
-    searches : SearchRunner
-
     Notes
     -----
     napari's bars handle every waiting event whenever they are made or moved. Inside a signal that would stop a click

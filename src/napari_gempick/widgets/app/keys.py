@@ -27,7 +27,6 @@ class Key:
         As napari writes it.
     what : str
         For the list of shortcuts.
-    call : callable
     release : callable, optional
         When the key is let go.
     """

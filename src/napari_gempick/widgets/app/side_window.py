@@ -16,8 +16,6 @@ class SideWindow:
 
     Parameters
     ----------
-    viewer : napari.Viewer
-    title : str
     make : callable
         Returns the widget.
 

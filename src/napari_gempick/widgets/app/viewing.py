@@ -30,9 +30,6 @@ class Viewing(QWidget):
 
     Parameters
     ----------
-    controller : Controller
-    layers : Layers
-    searches : SearchRunner
     show_map : callable
         Brings a map into sight.
     """

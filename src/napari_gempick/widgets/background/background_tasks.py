@@ -22,14 +22,12 @@ class Task:
 
     Attributes
     ----------
-    number : int
     then : callable
         Gets the result.
     share : float
         How much is done, 0 to 1.
     started : float
         Seconds, time.monotonic().
-    cancelling : bool
     """
 
     number: int
@@ -46,12 +44,7 @@ class Task:
 
 
 class BackgroundTasks:
-    """Runs requests of window_worker one after the other; errors are reported as those of searches.
-
-    Parameters
-    ----------
-    controller : Controller
-    """
+    """Runs requests of window_worker one after the other; errors are reported as those of searches."""
 
     changed = Signal()
 

@@ -64,10 +64,8 @@ class FalseShares:
 
     Parameters
     ----------
-    controller : Controller
     counter : PickCounter
         Says how many picks each view has.
-    estimates : FdrEstimator
 
     Attributes
     ----------

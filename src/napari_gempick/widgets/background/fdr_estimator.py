@@ -28,10 +28,6 @@ if TYPE_CHECKING:
 class FdrEstimator:
     """Estimates how many of the picks of the current micrograph are false.
 
-    Parameters
-    ----------
-    controller : Controller
-
     Attributes
     ----------
     changed, estimated : Signal

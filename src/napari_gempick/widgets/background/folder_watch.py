@@ -28,8 +28,6 @@ class FolderWatch:
 
     Parameters
     ----------
-    controller : Controller
-    searches : SearchRunner
     watching : WatchSettings, optional
         How often the folder is listed, and after how long a file that does not change is complete.
 

@@ -39,10 +39,6 @@ class PickCounter:
     """Counts picks, a few micrographs at a time, where a new state or result may have changed them.
 
     While a slider moves, the picks of other micrographs wait: what is under the eye comes first.
-
-    Parameters
-    ----------
-    controller : Controller
     """
 
     counted = Signal(str)

@@ -15,8 +15,7 @@ from psygnal import Signal
 from napari_gempick.model.declaration import names_with
 from napari_gempick.model.errors import GempickError
 from napari_gempick.model.settings import PickSettings
-from napari_gempick.results.run_file import read_run
-from napari_gempick.results.run_rows import row_of
+from napari_gempick.results.run_file import read_run, row_of
 from napari_gempick.widgets.background.worker_process import SearchProcess
 from napari_gempick.widgets.state.exporting import shared_settings
 from napari_gempick.widgets.state.result import Result, bank_of
@@ -42,8 +41,6 @@ class Run:
 
     Attributes
     ----------
-    number : int
-    files : tuple of MicrographFile
     digest : str
         Of the settings.
     maps : bool

@@ -299,7 +299,6 @@ def edit(annotation: Any, value: Any = Undefined, *, label: str = "", tip: str =
     Parameters
     ----------
     annotation, value : type, object
-    label, tip : str
     options
         Of the editor's class.
     """

@@ -35,7 +35,6 @@ class Form(Container):
     ----------
     model : type
         Declares the settings.
-    names : iterable of str
     edited : callable
         Called with the name of a setting and its new value; None where that is the default.
     refused : callable, optional

@@ -38,7 +38,6 @@ class Foldable(QCollapsible):
 
     Parameters
     ----------
-    title, tip : str
     style : str
         Of the heading, in Qt's style sheet language.
     margins : (left, top, right, bottom)
@@ -90,12 +89,7 @@ class Foldable(QCollapsible):
 
 
 class Fold(Foldable):
-    """A small one, within a part.
-
-    Parameters
-    ----------
-    title, tip : str
-    """
+    """A small one, within a part."""
 
     def __init__(self, title: str, tip: str) -> None:
         super().__init__(title, tip, style="padding: 3px 0px;", margins=(12, 0, 0, 2))
@@ -115,7 +109,6 @@ class Panel(Foldable):
     ----------
     number : int
         Its place, shown in the heading.
-    title : str
     line : str
         What it is for.
     """
@@ -136,12 +129,7 @@ class Panel(Foldable):
 
 
 class Link(QElidingLabel):
-    """A line that is pressed like a link, by mouse or with Return; its middle is left out when it is long.
-
-    Parameters
-    ----------
-    pressed : callable
-    """
+    """A line that is pressed like a link, by mouse or with Return; its middle is left out when it is long."""
 
     def __init__(self, pressed: Callable[[], object]) -> None:
         super().__init__("")

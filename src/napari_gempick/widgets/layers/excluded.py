@@ -28,13 +28,7 @@ _COLOUR = "#ff4d4d"
 
 
 class ExcludedArea:
-    """Shows where no pick may lie, and takes what is painted.
-
-    Parameters
-    ----------
-    layers : Layers
-    controller : Controller
-    """
+    """Shows where no pick may lie, and takes what is painted."""
 
     changed = Signal()
     begins = Signal()

@@ -22,8 +22,6 @@ class Hover(QWidget):
 
     Parameters
     ----------
-    controller : Controller
-    layers : Layers
     template_of : callable
         `template_of(view, section)` returns (image, pixel size in Å) or None.
     """

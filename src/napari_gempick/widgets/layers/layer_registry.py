@@ -30,11 +30,6 @@ MICROGRAPH, NCC, INDEX, PICKS = "Micrograph", "NCC", "Index", "Picks"
 class LayerRegistry:
     """Knows which layers are ours.
 
-    Parameters
-    ----------
-    viewer : napari.Viewer
-    controller : Controller
-
     Attributes
     ----------
     turns : Turns

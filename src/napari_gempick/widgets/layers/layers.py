@@ -35,13 +35,7 @@ __all__ = ["INDEX", "MICROGRAPH", "NCC", "PICKS", "Layers"]
 
 
 class Layers(LayerRegistry):
-    """Keeps the layers as the controller has it; a layer that the person deletes comes back with the next micrograph.
-
-    Parameters
-    ----------
-    viewer : napari.Viewer
-    controller : Controller
-    """
+    """Keeps the layers as the controller has it; one that the person deletes comes back with the next micrograph."""
 
     seen_changed = Signal()
 

@@ -18,13 +18,7 @@ if TYPE_CHECKING:
 
 
 class MapLayers:
-    """Keeps the maps as the controller has them.
-
-    Parameters
-    ----------
-    shelf : LayerRegistry
-    controller : Controller
-    """
+    """Keeps the maps as the controller has them."""
 
     window_changed = Signal()
 

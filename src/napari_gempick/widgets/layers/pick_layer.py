@@ -32,13 +32,7 @@ _SETTLE_MS = 100
 
 
 class PicksLayer:
-    """Keeps the points as the controller has the picks.
-
-    Parameters
-    ----------
-    shelf : LayerRegistry
-    controller : Controller
-    """
+    """Keeps the points as the controller has the picks."""
 
     def __init__(self, shelf: LayerRegistry, controller: Controller) -> None:
         self._shelf, self._controller = shelf, controller
@@ -298,7 +292,6 @@ def swap_points(
 
     Parameters
     ----------
-    layer : napari.layers.Points
     data : (n, 2) float
         (y, x); n > 0.
     features : mapping of str to (n,) sequence

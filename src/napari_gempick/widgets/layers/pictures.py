@@ -175,7 +175,6 @@ def stack_layers(
 
     Parameters
     ----------
-    name : str
     images, masks : (section, psi, y, x) float32
         With one section, the layers have no axis for it.
     step : float

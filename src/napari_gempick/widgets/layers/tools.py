@@ -29,12 +29,6 @@ LINE = "Lasso"
 class PickTools:
     """The tool in hand, and what the mouse does with it.
 
-    Parameters
-    ----------
-    viewer : napari.Viewer
-    controller : Controller
-    layers : Layers
-
     Attributes
     ----------
     tool : str

@@ -111,7 +111,6 @@ def points_layer(part: CoordinateSet, *, name: str, micrograph: Any = None) -> t
 
     Parameters
     ----------
-    part : CoordinateSet
     name : str
         The micrograph's.
     micrograph : napari Image layer, optional

@@ -79,8 +79,6 @@ class AskDialog(QDialog):
 
     Parameters
     ----------
-    parent : QWidget
-    controller : Controller
     asked : list of (Question, picture)
     """
 

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QFileDialog, QMenu, QProgressBar
 
-from napari_gempick.cluster import cancel_job, collect_job, job_status, submit_job
-from napari_gempick.cluster.status import LOST, last_words
-from napari_gempick.results.run_rows import micrograph_of
+from napari_gempick.cluster.collect import collect_job
+from napari_gempick.cluster.status import LOST, job_status, last_words
+from napari_gempick.cluster.submit import cancel_job, submit_job
+from napari_gempick.results.run_file import micrograph_of
 from napari_gempick.widgets.forms.parts import Fold, button, row, shorten, small
 from napari_gempick.widgets.panels import remembered
 from napari_gempick.widgets.panels.cluster_dialog import ClusterDialog
@@ -23,7 +24,7 @@ from napari_gempick.widgets.state.look import counted
 from napari_gempick.widgets.state.result import results_of
 
 if TYPE_CHECKING:
-    from napari_gempick.cluster import Status
+    from napari_gempick.cluster.status import Status
     from napari_gempick.widgets.background.background_tasks import BackgroundTasks
     from napari_gempick.widgets.state.controller import Controller
 
@@ -50,7 +51,6 @@ class ClusterPanel(Fold):
 
     Parameters
     ----------
-    controller : Controller
     tasks : BackgroundTasks
         Measures and exports.
     """

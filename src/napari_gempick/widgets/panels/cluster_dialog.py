@@ -19,7 +19,7 @@ from napari_gempick.io.names import free_path
 from napari_gempick.model.declaration import declarations, groups, names_with
 from napari_gempick.model.errors import GempickError
 from napari_gempick.model.settings import PickSettings
-from napari_gempick.results.run_rows import row_of
+from napari_gempick.results.run_file import row_of
 from napari_gempick.widgets.forms.editors import edit
 from napari_gempick.widgets.forms.forms import Form, caption, editor_of
 from napari_gempick.widgets.forms.parts import FRAMED, Fold, button, primary, row, small
@@ -46,8 +46,6 @@ class ClusterDialog(QDialog):
 
     Parameters
     ----------
-    parent : QWidget
-    controller : Controller
     tasks : BackgroundTasks
         Measures and exports in a process of its own.
     """

@@ -39,14 +39,7 @@ _SIZE = 0.3
 
 
 class ComparisonLayer:
-    """Keeps the layer as the comparison has it; to delete it is to draw it no longer.
-
-    Parameters
-    ----------
-    viewer : napari.Viewer
-    layers : Layers
-    comparison : Comparison
-    """
+    """Keeps the layer as the comparison has it; to delete it is to draw it no longer."""
 
     def __init__(self, viewer: Viewer, layers: Layers, comparison: Comparison) -> None:
         self._viewer, self._layers, self._comparison = viewer, layers, comparison

@@ -42,15 +42,7 @@ _NAMES = [(title, name) for name, (title, _) in COLUMNS.items()]
 
 
 class CurateWindow(QWidget):
-    """Table and plot of all micrographs.
-
-    Parameters
-    ----------
-    controller : Controller
-    counter : PickCounter
-    ctf : CtfValues
-    false : FalseShares
-    """
+    """Table and plot of all micrographs."""
 
     def __init__(self, controller: Controller, counter: PickCounter, ctf: CtfValues, false: FalseShares) -> None:
         super().__init__()

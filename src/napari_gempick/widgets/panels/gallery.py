@@ -42,7 +42,6 @@ class Gallery(QWidget):
 
     Parameters
     ----------
-    controller : Controller
     layers : Layers
         Says through which low-pass the micrograph is seen.
     go_to : callable

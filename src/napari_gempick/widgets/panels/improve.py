@@ -68,11 +68,8 @@ class ImproveDialog(QDialog):
 
     Parameters
     ----------
-    parent : QWidget
-    controller : Controller
     searches : SearchRunner
         Searches the micrographs with the new template.
-    made : Improved
     """
 
     def __init__(self, parent: QWidget, controller: Controller, searches: SearchRunner, made: Improved) -> None:

@@ -31,7 +31,6 @@ class Limits(Fold):
 
     Parameters
     ----------
-    controller : Controller
     estimates : FdrEstimator
         Chooses the thresholds for a share.
     """

@@ -31,7 +31,6 @@ class MicrographItem(QTreeWidgetItem):
     ----------
     place : int
         In the order in which micrographs were added.
-    texts : list of str
     """
 
     def __init__(self, place: int, texts: list[str]) -> None:

@@ -32,11 +32,8 @@ class Outlooks:
 
     Parameters
     ----------
-    controller : Controller
-    searches : SearchRunner
     field : Number
         The editor of the angle step.
-    words, warnings : QLabel
     """
 
     def __init__(

@@ -32,7 +32,6 @@ class ParticlesPanel(Fold):
 
     Parameters
     ----------
-    controller : Controller
     tasks : BackgroundTasks
         Where it runs.
     target : callable

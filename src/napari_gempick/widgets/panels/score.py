@@ -23,12 +23,7 @@ _TEACH = "Also learn from your corrections on all micrographs: rejected picks ar
 
 
 class ScoreChoice(QWidget):
-    """NCC or learned, a tick for corrections that teach, and the weights as bars.
-
-    Parameters
-    ----------
-    controller : Controller
-    """
+    """NCC or learned, a tick for corrections that teach, and the weights as bars."""
 
     def __init__(self, controller: Controller) -> None:
         super().__init__()

@@ -239,14 +239,8 @@ def inputs_of(files: Sequence[MicrographFile], folder: Path) -> list[Path]:
 
     Parameters
     ----------
-    files : sequence of MicrographFile
     folder : Path
         Gets micrographs.star where a list is needed.
-
-    Raises
-    ------
-    OutputError
-        It cannot be written.
     """
     listed = [file for file in files if file.pixel_size is not None]
     if not listed:

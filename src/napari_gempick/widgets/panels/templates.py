@@ -62,7 +62,6 @@ class TemplatesPanel(Panel):
 
     Parameters
     ----------
-    controller : Controller
     drawing : MaskDrawing
         Draws masks in the viewer.
     show_stacks : callable

@@ -31,8 +31,6 @@ class ToolBar(QWidget):
 
     Parameters
     ----------
-    controller : Controller
-    tools : PickTools
     excluded : ExcludedArea
         Whose brush is a tool of its own.
     """

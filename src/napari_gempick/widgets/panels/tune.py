@@ -40,12 +40,7 @@ BRUSHES = {
 
 
 class ExcludedLine(QWidget):
-    """A tick for the overlay, a brush, and an eraser.
-
-    Parameters
-    ----------
-    area : ExcludedArea
-    """
+    """A tick for the overlay, a brush, and an eraser."""
 
     def __init__(self, area: ExcludedArea) -> None:
         super().__init__()
@@ -310,10 +305,8 @@ class _Slider:
 
     Parameters
     ----------
-    label, view : str
     moved : callable
         Takes the view and its threshold.
-    released : callable
     """
 
     def __init__(self, label: str, view: str, moved: Any, released: Any) -> None:

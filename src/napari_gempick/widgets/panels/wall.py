@@ -35,12 +35,6 @@ _STEPS = {Qt.Key.Key_Left: -1, Qt.Key.Key_Right: 1}
 class Wall(QWidget):
     """Micrographs that span the defocus or the picks, and what the thresholds do to each.
 
-    Parameters
-    ----------
-    controller : Controller
-    counter : PickCounter
-    ctf : CtfValues
-
     Attributes
     ----------
     stems : list of str

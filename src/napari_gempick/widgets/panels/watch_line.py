@@ -17,13 +17,7 @@ if TYPE_CHECKING:
 
 
 class WatchLine(QWidget):
-    """A button that begins and stops, whether to search what arrives, and what has come so far.
-
-    Parameters
-    ----------
-    controller : Controller
-    watch : FolderWatch
-    """
+    """A button that begins and stops, whether to search what arrives, and what has come so far."""
 
     def __init__(self, controller: Controller, watch: FolderWatch) -> None:
         super().__init__()

@@ -52,7 +52,6 @@ class CandidateSelection:
 
     Parameters
     ----------
-    candidates : Candidates
     diameter : float
         The particle's, Å; the default of the minimum distance is half of it.
     border : float

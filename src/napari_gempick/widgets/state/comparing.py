@@ -33,12 +33,7 @@ class Tolerance:
 
 
 class Comparison:
-    """Compares the picks of the current micrograph with every set, and follows the thresholds.
-
-    Parameters
-    ----------
-    controller : Controller
-    """
+    """Compares the picks of the current micrograph with every set, and follows the thresholds."""
 
     changed = Signal()
     totals_changed = Signal()

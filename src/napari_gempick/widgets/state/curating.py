@@ -78,7 +78,6 @@ def numbers_of(
 
     Parameters
     ----------
-    controller : Controller
     counts, details : mapping
         Of the PickCounter.
     ctf : mapping
@@ -129,12 +128,7 @@ def read_ctf_values(star: Path, files: Sequence[MicrographFile]) -> dict[str, tu
 
 
 class CtfValues:
-    """Defocus and CTF fit by stem, read in the background, once for each file and list of micrographs.
-
-    Parameters
-    ----------
-    controller : Controller
-    """
+    """Defocus and CTF fit by stem, read in the background, once for each file and list of micrographs."""
 
     changed = Signal()
 

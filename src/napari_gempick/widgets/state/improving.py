@@ -41,11 +41,9 @@ class Improved:
 
     Attributes
     ----------
-    view : str
     before, after : (h, w) float32
     pixel_size : float
         Å.
-    particles, micrographs : int
     score : float
         Mean NCC of the particles with the average of the others.
     problems : tuple of str
@@ -74,11 +72,9 @@ def improve(
 
     Parameters
     ----------
-    state : State
     results : mapping of str to Result
     folder : Path
         Of the results.
-    boards : CandidateCache
     name : str
         A view with one template.
     progress : callable

@@ -64,17 +64,14 @@ class Loaded:
 
     Attributes
     ----------
-    stem : str
     image : (ny, nx) array, optional
         None where the file cannot be used; `error` is the reason.
     pixel_size : float or None
         Å.
-    pixel_size_source : str
     contrast, extremes : (low, high)
         What is shown from black to white, and all that there is.
     board : CandidateSelection, optional
         None before a search.
-    bank : BankIndex, optional
     maps : dict of str to MapPair
         "" for all views together, and the view whose own maps are shown.
     map_views : tuple of str

@@ -29,7 +29,6 @@ class Mask:
     Attributes
     ----------
     shape : (ny, nx)
-    packed : bytes
     pixel_size : float
         Å.
     """

@@ -74,7 +74,6 @@ class MicrographFiles(Decisions, ABC):
 
         Parameters
         ----------
-        found : list of MicrographFile
         earlier : Path or None
             Of `earlier_session`, where the list is empty.
         """

@@ -70,7 +70,6 @@ def outlook(state: State, file: MicrographFile | None, loaded: Loaded | None, ra
 
     Parameters
     ----------
-    state : State
     file, loaded : MicrographFile, Loaded, optional
         The micrograph that is shown.
     rate : float, optional

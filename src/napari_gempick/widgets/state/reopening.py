@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from napari_gempick.inputs.views import files_of_views
 from napari_gempick.model.declaration import names_with
 from napari_gempick.model.settings import TUNED, PickSettings, make_settings
-from napari_gempick.results.run_rows import micrograph_of
+from napari_gempick.results.run_file import micrograph_of
 from napari_gempick.widgets.state.look import VIEW_COLOURS
 from napari_gempick.widgets.state.state import State, Tune, ViewSpec
 

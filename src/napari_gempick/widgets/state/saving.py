@@ -23,7 +23,6 @@ class Snapshot:
     ----------
     folder : SessionFolder
         Where it belongs, whatever is opened afterwards.
-    state : State
     results : mapping of str to Result
         A copy.
     current : str or None
@@ -71,13 +70,7 @@ class Saver:
         self._write()
 
     def put_now(self, snapshot: Snapshot) -> None:
-        """Write a snapshot, after the file that is being written.
-
-        Raises
-        ------
-        OutputError
-            It cannot be written.
-        """
+        """Write a snapshot, after the file that is being written."""
         self._take(snapshot)
         self._write()
 

@@ -15,7 +15,7 @@ from napari_gempick.io.reading import readable
 from napari_gempick.model.errors import GempickError, InputError, OutputError
 from napari_gempick.model.score_maps import BankIndex
 from napari_gempick.results.folder import INDEX_FILE
-from napari_gempick.results.labels import SESSION_FILE
+from napari_gempick.results.learned_score import SESSION_FILE
 from napari_gempick.results.run_file import RUN_FILE, read_run
 from napari_gempick.widgets.state.reopening import state_of_run
 from napari_gempick.widgets.state.result import Result, results_of
@@ -64,13 +64,7 @@ class SessionFolder:
             ) from error
 
     def save(self, state: State, results: Mapping[str, Result], current: str | None) -> None:
-        """Write the session file atomically.
-
-        Raises
-        ------
-        OutputError
-            It cannot be written.
-        """
+        """Write the session file atomically."""
         if state.files is not self._listed[0]:
             self._listed = state.files, _json(to_plain(State(files=state.files))["files"])
         decided = {name: _json(value) for name, value in to_plain(replace(state, files=())).items()}
@@ -177,7 +171,6 @@ def earlier_session(found: Sequence[MicrographFile], own: Path | None) -> Path |
 
     Parameters
     ----------
-    found : sequence of MicrographFile
     own : Path or None
         The folder in use, which is not an earlier one.
     """

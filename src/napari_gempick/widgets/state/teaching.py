@@ -49,7 +49,6 @@ class Teacher:
         ----------
         state : State
             With the limits and the corrections that count.
-        folder : Path
         results : mapping of str to Result
         candidates_of : callable
             Returns the candidates of a micrograph, with their NCC.

@@ -53,8 +53,6 @@ class Marks:
     x, y : (n,) float64
     view : (n,) int
         A number in `colours`; the last one is that of picks made by hand.
-    colours : tuple of str
-    diameter : float
     error : str
         Why there are none.
     """
@@ -75,7 +73,6 @@ def thumbnail(file: MicrographFile, pixel_size: float | None) -> Thumbnail | Non
 
     Parameters
     ----------
-    file : MicrographFile
     pixel_size : float, optional
         Å, of the settings.
     """

@@ -1,23 +1,29 @@
-"""gempick job: a data set as an MPI job. These commands work on an existing job folder; `export` writes one."""
+"""gempick job: a data set as an MPI job."""
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from napari_gempick.cli import LazyGroup
+from napari_gempick.cli import ListedGroup
 from napari_gempick.cli.common import (
     EXIT_SOME_FAILED,
+    VariadicCommand,
     command_errors,
+    config_option,
     exit_status,
     json_option,
-    print_json,
     print_picks,
+    reported,
     say,
+    settings_options,
 )
+from napari_gempick.cli.lengths import given, micrographs_pixel_size
+from napari_gempick.cluster.settings import ClusterSettings
 from napari_gempick.model.values import figures
 
 if TYPE_CHECKING:
@@ -32,12 +38,12 @@ COMMANDS = {
 }
 
 
-@click.group("job", cls=LazyGroup, package=__name__, summaries=COMMANDS)
-def command() -> None:
+@click.group("job", cls=ListedGroup, summaries=COMMANDS)
+def job() -> None:
     """Pick a whole data set on a cluster, as an MPI job."""
 
 
-@command.command("submit")
+@job.command("submit")
 @click.argument("folder", metavar="JOBDIR", type=click.Path(path_type=Path))
 @click.option("--root", help="Path of the micrographs' root on the cluster; remembered for later submissions.")
 @click.option(
@@ -55,14 +61,12 @@ def submit(folder: Path, root: str | None, site: str | None, as_json: bool) -> i
     from napari_gempick.cluster.submit import submit_job
 
     made = submit_job(folder, root=root, site=site)
-    if as_json:
-        print_json(asdict(made))
-    else:
+    if not reported(asdict(made), as_json):
         click.echo(made.job_id)
     return 0
 
 
-@command.command("status")
+@job.command("status")
 @click.argument("folder", metavar="JOBDIR", type=click.Path(path_type=Path))
 @click.option("--site", help="The job's site, if it is a folder that has not been named on this machine yet.")
 @json_option
@@ -76,9 +80,7 @@ def status(folder: Path, site: str | None, as_json: bool) -> int:
     from napari_gempick.cluster.status import LOST, job_status
 
     now = job_status(folder, site=site)
-    if as_json:
-        print_json(now.record())
-    else:
+    if not reported(now.record(), as_json):
         _show_status(now)
     if now.remark:
         say(now.remark)
@@ -114,7 +116,7 @@ def _show_status(now: Status) -> None:
         click.echo(f"failed: {name}")
 
 
-@command.command("collect")
+@job.command("collect")
 @click.argument("folder", metavar="JOBDIR", type=click.Path(path_type=Path))
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path), help="Copy the results there. Default: JOBDIR/results."
@@ -129,15 +131,13 @@ def collect(folder: Path, output: Path | None, as_json: bool) -> int:
     from napari_gempick.cluster.collect import collect_job, coverage_sentence
 
     run = collect_job(folder, output, say)
-    if as_json:
-        print_json(run)
-    else:
+    if not reported(run, as_json):
         print_picks(run, output or folder / "results")
         click.echo(coverage_sentence(run["job"]["coverage"]))
     return exit_status(run) or int(run["state"] != "complete")
 
 
-@command.command("cancel")
+@job.command("cancel")
 @click.argument("folder", metavar="JOBDIR", type=click.Path(path_type=Path))
 @click.option("--site", help="The job's site, if it is a folder that has not been named on this machine yet.")
 @command_errors
@@ -147,3 +147,60 @@ def cancel(folder: Path, site: str | None) -> int:
 
     click.echo(f"Cancelled {cancel_job(folder, site=site)}.")
     return 0
+
+
+@job.command("export", cls=VariadicCommand)
+@click.argument("micrographs", nargs=-1, required=True, metavar="MICROGRAPH...")
+@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="The job folder; new or empty.")
+@settings_options(model=ClusterSettings)
+@click.option("--root", help="Folder of all micrographs; their paths are stored relative to it.")
+@click.option("--cluster-root", help="What that folder is called on the cluster. Default: the same.")
+@settings_options()
+@config_option(" or another job.json")
+@json_option
+@command_errors
+def export(
+    micrographs: tuple[str, ...],
+    output: Path,
+    root: str | None,
+    cluster_root: str | None,
+    config: Path | None,
+    as_json: bool,
+    **options: Any,
+) -> int:
+    """Write a folder with everything that a cluster needs to pick micrographs, except the micrographs.
+
+    Templates and masks are copied, the FFT plan is carried along, and a script for the scheduler is written. One
+    micrograph is measured here, to estimate time and memory.
+    """
+    from napari_gempick.cluster.export import export_job
+    from napari_gempick.cluster.settings import make_cluster
+    from napari_gempick.inputs.views import pixel_size_hints
+    from napari_gempick.io.listing import find_micrographs
+    from napari_gempick.model.settings import make_settings
+    from napari_gempick.results.run_file import merged, read_cluster, read_settings
+
+    in_file = None if config is None else read_settings(config).get("pixel_size")
+    chosen = given(options, in_file or micrographs_pixel_size(micrographs, [output]))
+    for_cluster = {name: chosen.pop(name) for name in list(chosen) if name in ClusterSettings.model_fields}
+    settings = merged(make_settings, read_settings, config, chosen)
+    cluster = merged(make_cluster, read_cluster, config, for_cluster)
+    notes: list[str] = []
+    files = find_micrographs(micrographs, skip=[output], notify=notes.append)
+    notes += pixel_size_hints(settings, files)
+    for note in notes:
+        say(note)
+    made = export_job(settings, files, output, cluster, root=root, cluster_root=cluster_root, notes=notes)
+    missing = [str(file.path) for file in files if not file.path.exists()]
+    if missing:
+        more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+        say(f"{missing[0]}{more} does not exist here; if it is missing on the cluster too, it will count as failed.")
+    for sentence in (*made.left_out, *made.remarks):
+        say(sentence)
+    status = EXIT_SOME_FAILED if made.left_out else 0
+    if reported({"folder": str(made.job.folder), "remarks": made.remarks, "estimate": made.estimate.record()}, as_json):
+        return status
+    for sentence in made.estimate.sentences():
+        click.echo(sentence)
+    click.echo(f"The job is in {output}; next: gempick job submit {shlex.quote(str(output))}")
+    return status

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from cluster_jobs import mpiexec
-from napari_gempick.cluster.mpi.reduce import children_of, pack, unpack
+from napari_gempick.cluster.mpi.shared_search import children_of, pack, unpack
 
 BENCHMARK = Path(__file__).parents[2] / "benchmarks" / "reduction.py"
 

@@ -1,24 +1,31 @@
-"""EMAN1 .box: corner x, corner y, width and height in whole pixels, a line for each particle.
+"""EMAN1 .box files, and EMAN2's info/NAME_info.json.
 
-The corner is the one with the lowest x and y, counted from pixel 0; the centre is corner + size // 2.
+EMAN1: corner x, corner y, width and height in whole pixels, a line for each particle. The corner is the one with the
+lowest x and y, counted from pixel 0; the centre is corner + size // 2.
+
+EMAN2: the list "boxes" of centre x, centre y and how the particle was boxed. NAME comes from the micrograph's path (its
+base_name and info_name): what stands before the first ``__`` of the stem, after the folder and a dash unless the folder
+is one of its own, such as micrographs.
 """
 
 from __future__ import annotations
 
+import json
 import re
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from napari_gempick.io.atomic import write_text
-from napari_gempick.io.formats.base import Format, box_of, lost, whole
+from napari_gempick.io.formats.base import Format, box_of, lost, stem_of, whole
 from napari_gempick.io.formats.coordinate_set import CoordinateSet, along, assemble, column, tangents
+from napari_gempick.io.reading import read_object
 from napari_gempick.io.star import read_text
 from napari_gempick.model.errors import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     from numpy.typing import NDArray
 
@@ -40,13 +47,6 @@ def write_boxes(path: Path | str, picks: Picks, info: PicksInfo, first: int = 0)
         As in Format.write.
     first : int
         The number of the micrograph's first pixel.
-
-    Raises
-    ------
-    SettingsError
-        There is no box size.
-    OutputError
-        The file cannot be written.
     """
     size = box_of(info, "EMAN .box", path)
     corners_x, corners_y = ((whole(values) - size // 2 + first).tolist() for values in (picks.x, picks.y))
@@ -63,7 +63,6 @@ def read_boxes(path: Path | str, spacing: float | None = None, first: int = 0) -
 
     Parameters
     ----------
-    path : Path or str
     spacing : float, optional
         Between points along a filament that is given by its ends, px.
     first : int
@@ -71,8 +70,6 @@ def read_boxes(path: Path | str, spacing: float | None = None, first: int = 0) -
 
     Raises
     ------
-    InputError
-        The file is missing, unreadable, or not a box file.
     SettingsError
         The file holds the ends of filaments, but no spacing was given.
     """
@@ -160,4 +157,74 @@ EMAN1 = Format(
     loses=lost("EMAN1 .box", "position", "score", "class", "view", "psi"),
     suffixes=(".box",),
     aliases=("eman1",),
+)
+
+
+_BOXES, _OWN = "boxes", "gempick_micrograph"
+_FOLDERS = ("sets", "particles", "micrographs", "movies", "movieparticles", "ddd", "raw", "info")
+"""Folders that EMAN2 leaves out of the names of info files."""
+_MODE = "manual"  # EMAN2 replaces boxes of its automatic modes when it picks again
+
+
+def info_name(micrograph: str) -> str:
+    """Return the path of a micrograph's info file below EMAN2's project folder."""
+    *folders, name = PurePosixPath(micrograph).parts or ("",)
+    base = _base(stem_of(name))
+    own = not folders or folders[-1] in (*_FOLDERS, "/")
+    return f"info/{base if own else f'{folders[-1]}-{base}'}_info.json"
+
+
+def possible_names(parts: Sequence[str]) -> set[str]:
+    """Return what may stand before _info.json for a micrograph whose path has these parts, the last without suffix."""
+    base = _base(parts[-1])
+    return {base, *(f"{folder}-{base}" for folder in parts[-2:-1])}
+
+
+def _base(stem: str) -> str:
+    return stem.split("__")[0].replace("_ptcls", "").replace("_info", "")
+
+
+def write_eman2(path: Path | str, picks: Picks, info: PicksInfo | None = None) -> None:
+    """Write one micrograph's boxes, atomically; what else an info file holds already (CTF, quality) stays.
+
+    The micrograph's name goes with them, because the name of the file does not tell it.
+
+    Raises
+    ------
+    InputError
+        The file exists and is not a JSON object.
+    """
+    content = read_object(path) if Path(path).exists() else {}
+    positions = zip(np.round(picks.x, 3).tolist(), np.round(picks.y, 3).tolist(), strict=True)
+    content[_BOXES] = [[x, y, _MODE] for x, y in positions]
+    if info is not None and info.micrograph:
+        content[_OWN] = info.micrograph
+    write_text(path, json.dumps(content, ensure_ascii=False) + "\n")
+
+
+def read_eman2(path: Path | str) -> CoordinateSet:
+    """Read one micrograph's boxes; an info file without boxes has no particles."""
+    content = read_object(path)
+    boxes = content.get(_BOXES, [])
+    try:
+        x, y = (np.array([box[place] for box in boxes], dtype=np.float64) for place in (0, 1))
+        modes = [str(box[2]) if len(box) > 2 else "" for box in boxes]
+    except (TypeError, ValueError, IndexError, KeyError) as error:
+        raise InputError(f"{path} has a box without x and y values; fix the file.", path) from error
+    name = content.get(_OWN)
+    return assemble(
+        path, {"mode": modes}, x=x, y=y, micrographs=[name] * len(modes) if isinstance(name, str) and name else None
+    )
+
+
+EMAN2 = Format(
+    "eman2",
+    "EMAN2 info JSON (box centres)",
+    "_info.json",
+    lambda path, _: read_eman2(path),
+    write_eman2,
+    place=info_name,
+    loses=lost("EMAN2 JSON", "score", "class", "view", "psi", "box size"),
+    suffixes=("_info.json", ".json"),
+    aliases=("json",),
 )
