@@ -55,6 +55,11 @@ def test_what_is_painted_counts_at_once_and_for_every_command(hand, searched_onc
     all_of_them, (first, second, _) = seen(controller), planted["one"]
     assert len(all_of_them) == 3
     past = controller.history.undoable
+    active = []
+    hand.viewer.layers.selection.events.active.connect(active.append)
+    hand.dock.excluded.show(True)
+    hand.viewer.layers.selection.events.active.disconnect()
+    assert not active and hand.viewer.layers.selection.active.name == "Picks", "napari's controls stay as they are"
     brush(hand, PAINT, (first[0] - 8, first[1]), first, (first[0] + 8, first[1]))
     assert controller.history.undoable == "edit the excluded area" and dock.excluded.shown
     assert len(seen(controller)) == 2, "a stroke takes the picks under it"

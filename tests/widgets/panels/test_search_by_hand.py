@@ -120,6 +120,17 @@ def test_a_preview_comes_first_and_is_called_so(ready):
     dock.micrographs.step(1)
     hand.idle()
     assert dock.micrographs._items["one"].text(1) == "not searched"
+    dock.micrographs.step(-1)
+    hand.idle()
+    hand.click(panel.preview)
+    hand.until(lambda: controller.loaded.preview and dock.searches.run is None, 60)
+    image, micrograph = controller.loaded.image, hand.viewer.layers["Micrograph"]
+    micrograph.contrast_limits = (-0.5, 0.5)
+    hand.click(panel.run_this)
+    hand.until(lambda: "one" in controller.results, 60)
+    hand.idle()
+    assert "background" in panel.run_all.styleSheet() and "background" not in panel.run_this.styleSheet()
+    assert controller.loaded.image is image and micrograph.contrast_limits == [-0.5, 0.5], "it stays as it is seen"
 
 
 def test_the_cost_is_that_of_the_searches_before(tmp_path):

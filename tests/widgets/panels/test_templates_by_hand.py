@@ -3,10 +3,12 @@
 import numpy as np
 import pytest
 from qtpy.QtCore import Qt, QTimer
+from qtpy.QtWidgets import QApplication
 from scipy.ndimage import binary_fill_holes
 from scipy.spatial import ConvexHull
 
 from napari_gempick.engine.templates.masks import outline
+from napari_gempick.widgets.panels.template_actions import projection_dialog
 
 
 @pytest.fixture
@@ -105,6 +107,15 @@ def test_an_average_has_the_circle_of_its_diameter(started, data, monkeypatch):
     assert (view.name, view.mask) == ("clicked", "circle:100")
     hand.controller.undo()
     assert not hand.controller.state.views, "one step"
+
+
+def test_the_name_of_a_view_can_be_read_where_it_is_asked_for(started):
+    dialog = projection_dialog(started.dock.templates, "/data/betagal_map_of_somebody_3.54A.mrc")
+    started.qtbot.addWidget(dialog.native)
+    dialog.native.show()
+    QApplication.processEvents()
+    line = dialog["name"].native
+    assert line.width() > line.fontMetrics().horizontalAdvance("betagal_map_3.54A") + 10
 
 
 @pytest.mark.parametrize("sigma", [0.5, 1.0, 3.0])

@@ -108,13 +108,14 @@ class ExcludedArea:
 
     def _make(self) -> None:
         if self.layer is None:
-            layer = self._layers.viewer.add_labels(
-                np.zeros((1, 1), np.uint8),
-                name=EXCLUDED,
-                opacity=0.35,
-                colormap=DirectLabelColormap(color_dict={None: rgba(_COLOUR), 0: np.zeros(4), 1: rgba(_COLOUR)}),
-                **self._layers.place(),
-            )
+            with self._layers.unselected():
+                layer = self._layers.viewer.add_labels(
+                    np.zeros((1, 1), np.uint8),
+                    name=EXCLUDED,
+                    opacity=0.35,
+                    colormap=DirectLabelColormap(color_dict={None: rgba(_COLOUR), 0: np.zeros(4), 1: rgba(_COLOUR)}),
+                    **self._layers.place(),
+                )
             layer.events.paint.connect(self._painted)
             layer.events.mode.connect(lambda: self.changed.emit())
             layer.events.visible.connect(self._visible_changed)

@@ -94,6 +94,7 @@ class SearchPanel(Panel):
         controller.state_changed.connect(self._state_changed)
         controller.folder_changed.connect(self._folder_changed)
         controller.current_changed.connect(self._update)
+        controller.loaded_changed.connect(self._update)
         searches.changed.connect(self._update)
         searches.machine_known.connect(self._machine_known)
         self._folder_changed()
