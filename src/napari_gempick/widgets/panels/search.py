@@ -75,6 +75,8 @@ class SearchPanel(Panel):
         menu.addAction("Choose the results folder...", self._ask_folder)
         self.more.setMenu(menu)
         self.cost, self.warnings = small(""), small("")
+        self.cost.ensurePolished()  # the font is that of the style sheet
+        self.cost.setMinimumHeight(2 * self.cost.fontMetrics().lineSpacing())  # most are as long
         self.warnings.setObjectName("warnings")
         self.warnings.setStyleSheet("font-size: 11px; color: #e08a00;")
         self.outlooks = Outlooks(controller, searches, self.fields["angle_step"], self.cost, self.warnings)
