@@ -8,6 +8,7 @@ from scipy.ndimage import binary_fill_holes
 from scipy.spatial import ConvexHull
 
 from napari_gempick.engine.templates.masks import outline
+from napari_gempick.io.stack import write_mrc
 from napari_gempick.widgets.panels.template_actions import projection_dialog
 
 
@@ -62,6 +63,12 @@ def test_names_that_cannot_be_and_shapes(started, data):
     started.controller.set_value("diameter", 120.0)
     line.mask.native.setCurrentIndex(line.mask.native.findText("circle"))
     assert started.controller.state.views[0].mask == "circle:120", "the diameter that was typed"
+    mask = data.parent / "outline.mrc"
+    write_mrc(mask, np.ones((88, 88), np.float32), 2.0)
+    started.controller.change_view("side", name="a long name of a side view of KLH", mask=str(mask))
+    assert line.mask.native.currentText() == "mask: outline.mrc" and line.name.native.cursorPosition() == 0
+    started.controller.undo()
+    assert line.mask.native.currentText() == "circle" and line.mask.native.findText("mask file...") >= 0
 
 
 def test_tab_goes_down_the_dock(hand, searched_once, tmp_path):
