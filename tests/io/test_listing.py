@@ -183,7 +183,7 @@ def test_companions_and_files_of_several_sections_are_left_out_of_folders(tmp_pa
     assert said == [
         f"{tmp_path}: files written beside a micrograph are left out (a_EVN.mrc, a_ODD.mrc, a_PS.mrc and 1 more); "
         "name a file to pick it.",
-        f"{tmp_path}: files of several sections are left out (map.mrc, movie.mrc.gz); name a file to pick it.",
+        f"{tmp_path}: files with several sections are left out (map.mrc, movie.mrc.gz); name a file to pick it.",
         f"{tmp_path}: small square images like class averages are left out (average.mrc); name a file to pick it.",
     ]
     said.clear()
@@ -191,6 +191,20 @@ def test_companions_and_files_of_several_sections_are_left_out_of_folders(tmp_pa
     assert stems(f"{tmp_path}/a_*.mrc") == ["a_EVN", "a_ODD", "a_PS", "a_noDW"]
     write_tables(tmp_path / "l.star", {"micrographs": {"rlnMicrographName": [str(tmp_path / "a_noDW.mrc")]}})
     assert stems(tmp_path / "l.star") == ["a_noDW"] and said == []
+
+
+def test_the_images_of_a_job_are_no_micrographs(tmp_path: Path) -> None:
+    several = mrc_bytes(np.zeros((3, 4, 4), "f4"))
+    for name in ("job/mask/1", "job/templates/1"):
+        (tmp_path / name).mkdir(parents=True)
+        (tmp_path / name / "a.mrcs").write_bytes(several)
+    (tmp_path / "a.mrc").write_bytes(mrc_bytes(np.zeros((4, 4), "f4")))
+    said: list[str] = []
+    find_micrographs([tmp_path], notify=said.append)
+    assert len(said) == 1, "they look like stacks where nothing says that they belong to a job"
+    (tmp_path / "job/job.json").write_text("{}", encoding="utf-8")
+    found = find_micrographs([tmp_path], notify=said.append)
+    assert [file.output_stem for file in found] == ["a"] and len(said) == 1
 
 
 def test_a_folder_with_nothing_but_volumes_has_no_micrographs(tmp_path: Path) -> None:

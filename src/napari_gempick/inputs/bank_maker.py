@@ -289,7 +289,7 @@ def _checksum(view: View) -> str:
     return digest.hexdigest()
 
 
-ON_FULL_GRID = "It was searched on the full grid: beside pixels so bright or dark a coarser one gives wrong scores."
+ON_FULL_GRID = "It was searched on the full grid, because very bright or dark pixels spoil the scores on a coarser one."
 
 
 def with_full_grid(source: Source, makers: BankMaker, of_templates: Transfer | None = None) -> Source:

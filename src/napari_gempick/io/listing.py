@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 _SUFFIX = re.compile(r"\.(mrcs?(\.gz|\.bz2)?|tiff?)$", re.IGNORECASE)
 BY_NAME = "name a file to pick it"
 """How a file that was left out is picked after all."""
-_RESULTS = {"run.json", "session.json"}
-_BESIDE_RESULTS = ("maps", "excluded", "excluded_edited", "excluded_shared", "masks", "templates", "particles")
+_RESULTS = {"run.json", "session.json", "job.json"}
+_BESIDE_RESULTS = ("maps", "excluded", "excluded_edited", "excluded_shared", "mask", "masks", "templates", "particles")
 """Folders beside one of these files hold images that are not micrographs."""
 _GLOB = re.compile(r"[*?\[]")
 _PLAIN_STEM = re.compile(r"_(PSD?|noDW|EVN|ODD|ctf|ctffind\d?|diag|diagnostic)$", re.IGNORECASE)
@@ -81,10 +81,10 @@ def find_micrographs(
 ) -> list[MicrographFile]:
     """List micrographs in the order given, sorted within a folder or a glob, each file once.
 
-    Folders hold more than micrographs: MRC files of several sections (volumes, stacks, movies), small square images (up
-    to 512 pixels a side) beside an image with sides four times as long (class averages, templates), and what RELION,
-    MotionCor and CTFFIND write beside a micrograph (STEM_noDW, STEM_PS, STEM_EVN, ...) are left out of them. Such a
-    file is a micrograph if it is named itself, and a companion also if the folder has no plain STEM.
+    Folders hold more than micrographs: MRC files with several sections (volumes, stacks, movies), small square images
+    (up to 512 pixels a side) beside an image with sides four times as long (class averages, templates), and what
+    RELION, MotionCor and CTFFIND write beside a micrograph (STEM_noDW, STEM_PS, STEM_EVN, ...) are left out of them.
+    Such a file is a micrograph if it is named itself, and a companion also if the folder has no plain STEM.
 
     Parameters
     ----------
@@ -206,7 +206,7 @@ def left_out(
     root = os.path.abspath(folder)
     kinds = (
         "files written beside a micrograph",
-        "files of several sections",
+        "files with several sections",
         "small square images like class averages",
     )
     for paths, what in zip((companions, several, particles), kinds, strict=True):

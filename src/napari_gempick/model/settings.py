@@ -237,7 +237,7 @@ class PickSettings(Settings):
         **_REACH,
     )
     max_picks: int | None = _tune(
-        None, "Keep at most this many picks per micrograph, the best ones.", ge=0, label="Most picks", empty="all"
+        None, "Keep at most this many picks per micrograph, the best ones.", ge=0, label="Max. picks", empty="all"
     )
     exclude: str | None = _choice(
         None,

@@ -47,7 +47,7 @@ def test_what_is_left_to_do_is_marked(picked):
 
     assert marked() == [] and next_step(controller).endswith("with the tools above. Part 5 exports them.")
     controller.drop_result("two")
-    assert marked() == ["Run all"] and "search the other one with Run all" in next_step(controller)
+    assert marked() == ["Run all"] and "search the other micrograph with Run all" in next_step(controller)
     controller.go(1)
     assert marked() == ["Run this"]
     controller.go(0)

@@ -34,6 +34,7 @@ def brush(hand, tool, *places):
     buttons = hand.dock.tune.excluded.buttons
     if not buttons[tool].isChecked():
         hand.click(buttons[tool])
+        hand.until(lambda: hand.dock.excluded.tool == tool)
     before = hand.controller.loaded.board
     hand.stroke(*places)
     hand.until(lambda: hand.controller.loaded.board is not before)
@@ -55,6 +56,13 @@ def test_what_is_painted_counts_at_once_and_for_every_command(hand, searched_onc
     all_of_them, (first, second, _) = seen(controller), planted["one"]
     assert len(all_of_them) == 3
     past = controller.history.undoable
+    active = []
+    hand.viewer.layers.selection.events.active.connect(active.append)
+    hand.click(hand.dock.tune.excluded.shown.native)
+    assert hand.dock.excluded.layer is None, "not in the turn of the click"
+    hand.until(lambda: hand.dock.excluded.layer is not None)
+    hand.viewer.layers.selection.events.active.disconnect()
+    assert not active and hand.viewer.layers.selection.active.name == "Picks", "napari's controls stay as they are"
     brush(hand, PAINT, (first[0] - 8, first[1]), first, (first[0] + 8, first[1]))
     assert controller.history.undoable == "edit the excluded area" and dock.excluded.shown
     assert len(seen(controller)) == 2, "a stroke takes the picks under it"
@@ -269,6 +277,7 @@ def test_the_overlay_follows_the_eye_and_the_pixel_size(hand, searched_once, tmp
     hand.open_searched(searched_once, tmp_path / "session")
     controller, area = hand.controller, hand.dock.excluded
     area.show(True)
+    hand.until(lambda: area.layer is not None)
     layer = area.layer
     controller.set_value("pixel_size", 4.0)
     hand.idle()

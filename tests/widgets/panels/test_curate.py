@@ -9,6 +9,7 @@ from qtpy.QtWidgets import QLineEdit
 
 from napari_gempick.io.listing import find_micrographs
 from napari_gempick.io.star import write_tables
+from napari_gempick.widgets.panels.scatter import _ticks
 from napari_gempick.widgets.panels.template_actions import average_dialog
 from napari_gempick.widgets.state import loading
 from napari_gempick.widgets.state.curating import read_ctf_values, spread
@@ -27,6 +28,12 @@ from napari_gempick.widgets.state.exporting import picks_by_micrograph
 )
 def test_a_spread_takes_the_ends_and_what_lies_evenly_between(values, count, expected):
     assert "".join(spread(values, count)) == expected
+
+
+@pytest.mark.parametrize("ends", [(0.8448, 0.8452), (0.0, 1.0), (767.0, 851.0), (-0.31, 0.01)])
+def test_numbers_along_an_axis_differ(ends):
+    values, words = zip(*_ticks(*ends), strict=True)
+    assert len(set(words)) == 3 and (values[0], values[-1]) == ends and max(map(len, words)) <= 6
 
 
 def star_of(files, path):

@@ -34,6 +34,12 @@ def test_sorted_stepped_and_shortened(hand, searched_once, tmp_path):
     hand.qtbot.keyClick(hand.dock.tune.gallery, Qt.Key.Key_BracketLeft)
     assert controller.stem == "two", "the one before in the list as it is seen"
     hand.idle()
+    hand.click(panel.next)
+    assert controller.stem == "one" and not panel.next.isEnabled()
+    assert panel.window().focusWidget() is panel.list, "not the next field, which would take the keys that follow"
+    hand.idle()
+    panel.step(-1)
+    hand.idle()
     controller.set_threshold(None, 0.95)
     hand.idle()
     assert names(panel) == ["two", "one"], "rows stay under the mouse"

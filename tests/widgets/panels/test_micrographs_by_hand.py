@@ -34,7 +34,7 @@ def listed(hand, data, monkeypatch):
     hand.click(next(button for button in buttons if button.text() == "Add folder..."))
     hand.until(lambda: len(hand.controller.state.files) == 3)
     said = " ".join(sentence for _, _, sentence in hand.dock.messages.kept)
-    assert "like class averages are left out (average.mrc); Add files takes them." in said
+    assert "like class averages are left out (average.mrc); use Add files to add them." in said
     hand.controller.add_micrographs([data / "volume.mrc"])
     hand.until(lambda: len(hand.controller.state.files) == 4 and hand.controller.loaded is not None)
     hand.idle()

@@ -2,6 +2,7 @@
 
 import csv
 import shutil
+import time
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 from qtpy.QtWidgets import QApplication
 
 from napari_gempick.io.stack import AS_IN_MICROGRAPHS, read_stack, write_mrc
+from napari_gempick.widgets.state.loading import load
 
 SAMPLE = Path(__file__).parents[3] / "sample_data"
 
@@ -94,12 +96,15 @@ def test_a_search_says_where_it_is_and_begins_at_the_automatic_threshold(hand, t
     assert tune.nothing.isHidden() and len(controller.choice) == len(picks)
 
 
-def test_a_preview_comes_first_and_is_called_so(ready):
+def test_a_preview_comes_first_and_is_called_so(ready, monkeypatch):
     """It is the button that is blue; list, count and export say what it is, and nothing of it is kept."""
     hand, controller, panel, dock = ready, ready.controller, ready.dock.search, ready.dock
     assert "background" in panel.preview.styleSheet() and "background" not in panel.run_this.styleSheet()
     assert dock.messages.text().startswith("Next, part 3: Preview")
-    assert panel.preview.visibleRegion().boundingRect().height() == panel.preview.height(), "it is in sight"
+    hand.until(lambda: "12 rotated templates" in panel.cost.text())
+    QApplication.processEvents()
+    for one in (panel.preview, panel.folder):
+        assert one.visibleRegion().boundingRect().height() == one.height(), "part 3 is in sight to its end"
     hand.click(panel.preview)
     hand.until(lambda: controller.loaded.preview and dock.searches.run is None, 60)
     hand.idle()
@@ -120,12 +125,30 @@ def test_a_preview_comes_first_and_is_called_so(ready):
     dock.micrographs.step(1)
     hand.idle()
     assert dock.micrographs._items["one"].text(1) == "not searched"
+    dock.micrographs.step(-1)
+    hand.idle()
+    hand.click(panel.preview)
+    hand.until(lambda: controller.loaded.preview and dock.searches.run is None, 60)
+    image, micrograph = controller.loaded.image, hand.viewer.layers["Micrograph"]
+    micrograph.contrast_limits = (-0.5, 0.5)
+
+    def load_later(*given):
+        while dock.searches.run is not None:
+            time.sleep(0.01)
+        return load(*given)
+
+    monkeypatch.setattr("napari_gempick.widgets.state.controller.load", load_later)  # as of a large micrograph
+    hand.click(panel.run_this)
+    hand.until(lambda: "one" in controller.results, 60)
+    hand.idle()
+    assert "background" in panel.run_all.styleSheet() and "background" not in panel.run_this.styleSheet()
+    assert controller.loaded.image is image and micrograph.contrast_limits == [-0.5, 0.5], "it stays as it is seen"
 
 
 def test_the_cost_is_that_of_the_searches_before(tmp_path):
     """Twice the pixels or images take twice as long; what a search took sets the scale."""
     from napari_gempick.io.listing import find_micrographs
-    from napari_gempick.widgets.state.loading import CandidateCache, load
+    from napari_gempick.widgets.state.loading import CandidateCache
     from napari_gempick.widgets.state.outlook import outlook, rate_of
     from napari_gempick.widgets.state.state import State, ViewSpec
 

@@ -3,10 +3,13 @@
 import numpy as np
 import pytest
 from qtpy.QtCore import Qt, QTimer
+from qtpy.QtWidgets import QApplication
 from scipy.ndimage import binary_fill_holes
 from scipy.spatial import ConvexHull
 
 from napari_gempick.engine.templates.masks import outline
+from napari_gempick.io.stack import write_mrc
+from napari_gempick.widgets.panels.template_actions import projection_dialog
 
 
 @pytest.fixture
@@ -60,6 +63,12 @@ def test_names_that_cannot_be_and_shapes(started, data):
     started.controller.set_value("diameter", 120.0)
     line.mask.native.setCurrentIndex(line.mask.native.findText("circle"))
     assert started.controller.state.views[0].mask == "circle:120", "the diameter that was typed"
+    mask = data.parent / "outline.mrc"
+    write_mrc(mask, np.ones((88, 88), np.float32), 2.0)
+    started.controller.change_view("side", name="a long name of a side view of KLH", mask=str(mask))
+    assert line.mask.native.currentText() == "mask: outline.mrc" and line.name.native.cursorPosition() == 0
+    started.controller.undo()
+    assert line.mask.native.currentText() == "circle" and line.mask.native.findText("mask file...") >= 0
 
 
 def test_tab_goes_down_the_dock(hand, searched_once, tmp_path):
@@ -105,6 +114,15 @@ def test_an_average_has_the_circle_of_its_diameter(started, data, monkeypatch):
     assert (view.name, view.mask) == ("clicked", "circle:100")
     hand.controller.undo()
     assert not hand.controller.state.views, "one step"
+
+
+def test_the_name_of_a_view_can_be_read_where_it_is_asked_for(started):
+    dialog = projection_dialog(started.dock.templates, "/data/betagal_map_of_somebody_3.54A.mrc")
+    started.qtbot.addWidget(dialog.native)
+    dialog.native.show()
+    QApplication.processEvents()
+    line = dialog["name"].native
+    assert line.width() > line.fontMetrics().horizontalAdvance("betagal_map_3.54A") + 10
 
 
 @pytest.mark.parametrize("sigma", [0.5, 1.0, 3.0])

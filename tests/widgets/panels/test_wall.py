@@ -27,7 +27,7 @@ def test_the_wall_follows_the_slider_and_a_click_opens_a_micrograph(hand, search
     wall = dock.wall.widget
     hand.until(lambda: sorted(wall.pictures) == ["one", "two"] and len(wall.marks) == 2)
     assert {stem: len(marks) for stem, marks in wall.marks.items()} == {"one": 3, "two": 2}
-    assert "2 of 2" in wall.words.text(), "fewer than six are all of them"
+    assert wall.words.text() == "2 searched micrographs", "fewer than six are all of them"
     for name in ("read_candidates", "read_micrograph"):
         monkeypatch.setattr(f"napari_gempick.widgets.state.loading.{name}", None)
     monkeypatch.setattr("napari_gempick.widgets.state.walling.read_micrograph", None)

@@ -2,6 +2,7 @@
 
 import shlex
 import threading
+from dataclasses import replace
 
 import numpy as np
 from click.testing import CliRunner
@@ -148,6 +149,24 @@ def test_bad_files_do_no_harm(session, data):
         session.controller.go(number)
         session.wait(lambda: session.controller.loaded.stem == session.controller.stem)
         assert (session.controller.loaded.image is None) == (session.controller.stem in ("empty", "short"))
+
+
+def test_an_image_is_drawn_as_it_is_and_read_once(session, data):
+    """napari converts other types at every redraw; the same array is not drawn again."""
+    write_mrc(data / "small.mrc", np.arange(12, dtype=np.int8).reshape(3, 4), 2.0)
+    controller = session.controller
+    controller.add_micrographs([data / "small.mrc"])
+    session.wait(lambda: controller.loaded is not None)
+    image = controller.loaded.image
+    assert image.dtype == np.float32 and image.tolist() == np.arange(12).reshape(3, 4).tolist()
+    controller.loaded = replace(controller.loaded, notes=("before",))
+    controller.reload()
+    session.wait(lambda: controller.loaded.notes != ("before",))
+    assert controller.loaded.image is image
+    write_mrc(data / "small.mrc", np.zeros((3, 5), np.uint16), 2.0)
+    controller.reload()
+    session.wait(lambda: controller.loaded.image is not image)
+    assert controller.loaded.image.dtype == np.uint16 and controller.loaded.image.shape == (3, 5)
 
 
 def test_stale_answers_are_dropped(session, data):

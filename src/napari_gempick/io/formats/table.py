@@ -183,7 +183,7 @@ def _format(name: str, help: str, delimiter: str, suffixes: tuple[str, ...]) -> 
 
 
 CSV = _format("csv", "table with x, y, score, view, psi, template, box_size", ",", (".csv", ".txt", ".tab"))
-TSV = _format("tsv", "the same table, separated by tabs", "\t", (".tsv",))
+TSV = _format("tsv", "table like csv, separated by tabs", "\t", (".tsv",))
 
 
 _NAME, _X, _Y, _SCORE = "image_name", "x_coord", "y_coord", "score"

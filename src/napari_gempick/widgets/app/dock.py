@@ -89,7 +89,7 @@ class Dock(QWidget):
         controller.continues = self._continues
         self.layers = Layers(viewer, controller)
         self.drawing = MaskDrawing(viewer, controller)
-        self.tools = PickTools(viewer, controller, self.layers)
+        self.tools = PickTools(viewer, controller, self.layers, self)
         self.excluded = ExcludedArea(self.layers, controller)
         for put_down in (self.tools.put_down, self.excluded.put_down):
             self.drawing.begins.connect(put_down)
@@ -144,7 +144,7 @@ class Dock(QWidget):
         self.tune.set_open(False)
         self.export.set_open(False)
         self.search.set_open(False)
-        warm_up(controller.background, self.layers.turns)
+        warm_up(controller.background, self.layers.turns, viewer)
         QTimer.singleShot(0, self.searches.look_at_machine)
         app = QApplication.instance()
         if app is not None:

@@ -36,7 +36,7 @@ def next_step(controller: Controller) -> str:
     if found:
         left = sum(file.output_stem not in found for file in state.kept)
         more = f"Then search the other {left:,} with Run all in part 3. " if left > 1 else ""
-        more = "Then search the other one with Run all in part 3. " if left == 1 else more
+        more = "Then search the other micrograph with Run all in part 3. " if left == 1 else more
         return f"Next, part 4: check the picks, and correct them with the tools above. {more}Part 5 exports them."
     if controller.loaded is not None and controller.loaded.preview:
         return "If the preview looks right, press Run this in part 3: only the picks of a search are kept."

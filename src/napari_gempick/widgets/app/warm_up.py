@@ -10,10 +10,12 @@ from napari.layers import Image, Labels, Points
 from napari.utils.colormaps import DirectLabelColormap
 from napari.utils.transforms import Affine
 
-from napari_gempick.widgets.layers.layer_registry import UNIT
+from napari_gempick.widgets.layers.layer_registry import UNIT, try_scale_bar
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from napari.viewer import Viewer
 
     from napari_gempick.widgets.layers.turns import Turns
     from napari_gempick.widgets.state.threads import Background
@@ -31,12 +33,18 @@ _KINDS: dict[str, Callable[[], Any]] = {
 }
 
 
-def warm_up(background: Background, turns: Turns) -> None:
+def warm_up(background: Background, turns: Turns, viewer: Viewer) -> None:
     """Load modules and tables on a thread; make a layer of each kind and its controls, which nobody sees."""
     Affine(ndim=2, units=(UNIT, UNIT))  # reads the table of units, for a second
-    background.do(_load)
-    for kind, make in _KINDS.items():
-        turns.put(f"first {kind}", lambda make=make: _make_controls(make()))  # type: ignore[misc]
+
+    def put(*kinds: str) -> None:
+        for kind in kinds:
+            turns.put(f"first {kind}", lambda kind=kind: _make_controls(_KINDS[kind]()))  # type: ignore[misc]
+
+    background.do(_load, lambda _: put("points", "labels"))  # which wait for pandas
+    put("image")
+    turns.put("first scale bar", lambda: try_scale_bar(viewer, True))
+    turns.put("no scale bar", lambda: try_scale_bar(viewer, False))
 
 
 def _load() -> None:

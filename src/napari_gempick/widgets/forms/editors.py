@@ -242,6 +242,8 @@ class Text(Editor, LineEdit):
         """Show a text and tell nobody, unless another one is being typed."""
         if not (self.native.hasFocus() and self.native.isModified()):
             super().show_value(value)
+            if not self.native.hasFocus():
+                self.native.setCursorPosition(0)  # of a long text the beginning is seen
 
     def settle(self) -> None:
         """Take what was typed as finished, so that another text may be shown."""

@@ -150,7 +150,7 @@ def _labels() -> dict[str, str]:
 
 def in_window_words(text: str) -> str:
     """Return a sentence with the names of fields and buttons in place of those of options."""
-    text = text.replace(BY_NAME, "Add files takes them")
+    text = text.replace(BY_NAME, "use Add files to add them")
     return re.sub(r"--[a-z][a-z-]*", lambda found: _labels().get(found.group(), found.group()), text)
 
 

@@ -24,7 +24,7 @@ EXCLUDED = "Excluded"
 PAINT, ERASE = "paint", "erase"
 FINEST = 1024
 """Pixels of the longer side of the overlay, at most twice as many: a large micrograph is painted in small squares."""
-_COLOUR = "#ff4d4d"
+_COLOUR, _BRUSH = "#ff4d4d", "brush"
 
 
 class ExcludedArea:
@@ -66,11 +66,21 @@ class ExcludedArea:
             self._controller.said.emit(
                 "Search this micrograph first: the excluded area is where its picks may not lie.", "info"
             )
+        elif on and self.layer is None:
+            self._layers.turns.put(EXCLUDED, self._show_first)  # after the click has been drawn
+            return
         elif on:
             self._make()
-        elif self.layer is not None:
-            self.put_down()
-            self.layer.visible = False
+        else:
+            self._layers.turns.drop(EXCLUDED, _BRUSH)
+            if self.layer is not None:
+                self.put_down()
+                self.layer.visible = False
+        self.changed.emit()
+
+    def _show_first(self) -> None:
+        if self._wanted and self._searched() is not None:
+            self._make()
         self.changed.emit()
 
     def take(self, tool: str) -> None:
@@ -80,6 +90,12 @@ class ExcludedArea:
             return
         if not self.shown:
             self.show(True)
+        if self.layer is None:
+            self._layers.turns.put(_BRUSH, lambda: self._take_up(tool))
+        else:
+            self._take_up(tool)
+
+    def _take_up(self, tool: str) -> None:
         layer = self.layer
         if layer is not None and self.shown:
             self.begins.emit()
@@ -102,13 +118,14 @@ class ExcludedArea:
 
     def _make(self) -> None:
         if self.layer is None:
-            layer = self._layers.viewer.add_labels(
-                np.zeros((1, 1), np.uint8),
-                name=EXCLUDED,
-                opacity=0.35,
-                colormap=DirectLabelColormap(color_dict={None: rgba(_COLOUR), 0: np.zeros(4), 1: rgba(_COLOUR)}),
-                **self._layers.place(),
-            )
+            with self._layers.unselected():
+                layer = self._layers.viewer.add_labels(
+                    np.zeros((1, 1), np.uint8),
+                    name=EXCLUDED,
+                    opacity=0.35,
+                    colormap=DirectLabelColormap(color_dict={None: rgba(_COLOUR), 0: np.zeros(4), 1: rgba(_COLOUR)}),
+                    **self._layers.place(),
+                )
             layer.events.paint.connect(self._painted)
             layer.events.mode.connect(lambda: self.changed.emit())
             layer.events.visible.connect(self._visible_changed)

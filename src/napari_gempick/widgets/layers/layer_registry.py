@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import textwrap
 from typing import TYPE_CHECKING, Any
 
@@ -67,6 +68,23 @@ class LayerRegistry:
         size, unit = self.scale
         return {"scale": (size * ratio, size * ratio), "units": (unit, unit)}
 
+    @contextlib.contextmanager
+    def unselected(self) -> Iterator[None]:
+        """Let layers be made without being selected, unless they are the first.
+
+        Controls that change twice draw the canvas anew each time, the new layer too, in the turn that makes it.
+        """
+        selection = self.viewer.layers.selection
+        active = selection.active
+        if active is None:
+            yield
+            return
+        with selection.events.blocker_all():
+            try:
+                yield
+            finally:
+                selection.active = active
+
     def keep(self, name: str, layer: Layer, below: str = "") -> None:
         """Take a new layer as ours, below another one of ours; the picks stay the layer that tools act on."""
         self._made[name] = layer
@@ -75,7 +93,7 @@ class LayerRegistry:
             self.viewer.layers.move(self.viewer.layers.index(layer), self.viewer.layers.index(above))
         self.on_made(layer)
         points = self.layer(PICKS)
-        if points is not None:
+        if points is not None and points is not self.viewer.layers.selection.active:
             self.viewer.layers.selection.active = points
 
 
@@ -104,10 +122,22 @@ def _overlay(viewer: Viewer, name: str) -> Any:
 def show_scale_bar(viewer: Viewer, unit: str) -> None:
     """Show a scale bar in the unit of the layers."""
     overlay = _overlay(viewer, "scale_bar")
-    overlay.visible = True
+    overlay.visible, overlay.opacity = True, 1.0
     if not hasattr(viewer, "canvas"):
         overlay.unit = unit if unit == UNIT else None
     fit_scale_bar(viewer, unit)
+
+
+def try_scale_bar(viewer: Viewer, on: bool) -> None:
+    """Have a scale bar drawn that nobody sees, before somebody waits for the first one; `on` False ends this.
+
+    Its program for the graphics card and the pictures of its letters take a third of a second.
+    """
+    overlay = _overlay(viewer, "scale_bar")
+    if on and not overlay.visible:
+        overlay.visible, overlay.opacity = True, 0.0
+    elif not on and not overlay.opacity:
+        overlay.visible, overlay.opacity = False, 1.0
 
 
 def fit_scale_bar(viewer: Viewer, unit: str) -> None:

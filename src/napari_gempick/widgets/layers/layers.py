@@ -79,8 +79,14 @@ class Layers(LayerRegistry):
         if layer is None:
             self._image = None
             layer = self.viewer.add_image(
-                loaded.image, name=MICROGRAPH, contrast_limits=loaded.contrast, metadata=metadata, **place
+                loaded.image,
+                name=MICROGRAPH,
+                contrast_limits=loaded.contrast,
+                metadata=metadata,
+                visible=False,
+                **place,
             )
+            self.turns.put("first image", self._reveal)  # or it is drawn in the turn that makes it
             layer.editable = False  # it is not moved by accident
             self.keep(MICROGRAPH, layer)
             self.viewer.layers.move(self.viewer.layers.index(layer), 0)
@@ -97,6 +103,16 @@ class Layers(LayerRegistry):
             self._shown_size = size
             self.turns.put("scale bar", lambda: show_scale_bar(self.viewer, self.scale[1]))
             self.viewer.reset_view()
+
+    def _reveal(self) -> None:
+        """Show the micrograph's layer once napari has made it."""
+        layer, loaded = self.layer(MICROGRAPH), self._controller.loaded
+        if layer is None:
+            return
+        if loaded is None or loaded.image is None:
+            self._hidden.append(layer)
+        else:
+            layer.visible = True
 
     def _zoomed(self, event: Any = None) -> None:
         if self.layer(MICROGRAPH) is not None:

@@ -49,7 +49,7 @@ class MapLayers:
         pair = loaded.maps.get(self._controller.map_view) or loaded.maps.get("")
         if pair is not None:
             self._shelf.turns.put(NCC, lambda: self._show_ncc(pair))
-            self._shelf.turns.put(INDEX, lambda: self._show_index(loaded, pair))
+            self._shelf.turns.put(INDEX, lambda: self._colour_index(loaded, pair))
 
     def _show_ncc(self, pair: MapPair) -> None:
         layer, place = self._shelf.layer(NCC), self._shelf.place(pair.ratio)
@@ -57,20 +57,22 @@ class MapLayers:
             layer.data = pair.score
             move_to(layer, place)
             return
-        layer = self._shelf.viewer.add_image(
-            pair.score,
-            name=NCC,
-            colormap=_colormap(*self._window),
-            contrast_limits=self._window,
-            interpolation2d="nearest",
-            visible=False,
-            **place,
-        )
+        with self._shelf.unselected():
+            layer = self._shelf.viewer.add_image(
+                pair.score,
+                name=NCC,
+                colormap=_colormap(*self._window),
+                contrast_limits=self._window,
+                interpolation2d="nearest",
+                visible=False,
+                **place,
+            )
         layer.contrast_limits_range = (-1, 1)
         layer.events.contrast_limits.connect(self._window_moved)
         self._shelf.keep(NCC, layer, below=PICKS)
 
-    def _show_index(self, loaded: Loaded, pair: MapPair) -> None:
+    def _colour_index(self, loaded: Loaded, pair: MapPair) -> None:
+        """Make the colours of the index map, then show it in the next turn."""
         bank = loaded.bank
         assert bank is not None
         k = np.arange(len(bank), dtype=np.int32)
@@ -84,22 +86,27 @@ class MapLayers:
             "view": ["", *names[view]],
             "psi": ["", *(f"{p:g}°" for p in psi)],
         }
+        colormap = DirectLabelColormap(color_dict=table)
+        self._shelf.turns.put(INDEX, lambda: self._show_index(pair, colormap, features))
+
+    def _show_index(self, pair: MapPair, colormap: DirectLabelColormap, features: dict[str, Any]) -> None:
         layer, place = self._shelf.layer(INDEX), self._shelf.place(pair.ratio)
         if layer is not None:
             layer.data = pair.labels
-            layer.colormap = DirectLabelColormap(color_dict=table)
+            layer.colormap = colormap
             layer.features = features
             move_to(layer, place)
             return
-        layer = self._shelf.viewer.add_labels(
-            pair.labels,
-            name=INDEX,
-            colormap=DirectLabelColormap(color_dict=table),
-            features=features,
-            opacity=1.0,
-            visible=False,
-            **place,
-        )
+        with self._shelf.unselected():
+            layer = self._shelf.viewer.add_labels(
+                pair.labels,
+                name=INDEX,
+                colormap=colormap,
+                features=features,
+                opacity=1.0,
+                visible=False,
+                **place,
+            )
         layer.editable = False
         self._shelf.keep(INDEX, layer, below=PICKS)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +10,7 @@ import numpy as np
 from matplotlib.path import Path
 from psygnal import Signal
 
+from napari_gempick.widgets.layers.lasso_line import LassoLine
 from napari_gempick.widgets.layers.layer_registry import PICKS, camera_of
 
 if TYPE_CHECKING:
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
 
     from napari.layers import Layer
     from napari.viewer import Viewer
+    from qtpy.QtWidgets import QWidget
 
     from napari_gempick.widgets.layers.layers import Layers
     from napari_gempick.widgets.state.controller import Controller
@@ -23,11 +26,18 @@ if TYPE_CHECKING:
 PAN, ADD, ERASE, LASSO = "pan", "add", "erase", "lasso"
 STILL = 4
 """Screen pixels that the mouse may move in a click."""
-LINE = "Lasso"
 
 
 class PickTools:
     """The tool in hand, and what the mouse does with it.
+
+    Parameters
+    ----------
+    viewer : napari.Viewer
+    controller : Controller
+    layers : Layers
+    dock : QWidget
+        In the window of the viewer.
 
     Attributes
     ----------
@@ -39,11 +49,11 @@ class PickTools:
 
     changed = Signal()
 
-    def __init__(self, viewer: Viewer, controller: Controller, layers: Layers) -> None:
+    def __init__(self, viewer: Viewer, controller: Controller, layers: Layers, dock: QWidget) -> None:
         self._viewer, self._controller, self._layers = viewer, controller, layers
         self.tool, self.view = PAN, ""
         self._strokes = 0
-        self._line: Layer | None = None
+        self.line = LassoLine(dock)
         viewer.mouse_drag_callbacks.append(self._drag)
         viewer.layers.selection.events.active.connect(self._show_circle, position="last")  # after napari's own
         controller.choice_changed.connect(self._show_circle)
@@ -56,7 +66,7 @@ class PickTools:
                 layer.mode = "pan_zoom"
         camera_of(self._viewer).mouse_pan = self.tool not in (ERASE, LASSO)
         if self.tool != LASSO:
-            self._forget_line()
+            self.line.forget()
         self._show_circle()
         self.changed.emit()
 
@@ -138,13 +148,14 @@ class PickTools:
 
     def _lasso(self, event: Any) -> Iterator[None]:
         """Reject the picks inside a line drawn around them."""
-        corners = [self._place(event)]
+        corners, seen = [self._place(event)], [tuple(event.pos)]
         yield
         while event.type == "mouse_move":
             corners.append(self._place(event))
-            self._draw(corners)
+            seen.append(tuple(event.pos))
+            self.line.draw(seen)
             yield
-        self._forget_line()
+        self.line.forget()
         points = self._layers.layer(PICKS)
         if len(corners) < 3 or points is None or not len(points.data):
             return
@@ -152,27 +163,11 @@ class PickTools:
         if inside.any():
             self._controller.reject([self._layers.picks.position(int(i)) for i in np.flatnonzero(inside)])
 
-    def _draw(self, corners: list[tuple[float, float]]) -> None:
-        """Show the line of the lasso."""
-        line = [np.array(corners)[:, ::-1]]
-        if self._line is None or self._line not in self._viewer.layers:
-            active = self._viewer.layers.selection.active
-            self._line = self._viewer.add_shapes(
-                line, shape_type="path", edge_color="#ffd24a", edge_width=self.radius() / 8, name=LINE,
-                **self._layers.place(),
-            )  # fmt: skip
-            self._viewer.layers.selection.active = active
-        else:
-            self._line.data = [(line[0], "path")]
-
-    def _forget_line(self) -> None:
-        line, self._line = self._line, None
-        if line is not None and line in self._viewer.layers:
-            self._viewer.layers.remove(line)
-
     def close(self) -> None:
         """Put the tool down and let go of the viewer."""
         self.put_down()
+        with contextlib.suppress(RuntimeError):  # it may be gone with the canvas
+            self.line.deleteLater()
         if self._drag in self._viewer.mouse_drag_callbacks:
             self._viewer.mouse_drag_callbacks.remove(self._drag)
         self._viewer.layers.selection.events.active.disconnect(self._show_circle)

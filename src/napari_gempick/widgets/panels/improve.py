@@ -90,7 +90,7 @@ class ImproveDialog(QDialog):
         rows.addLayout(row(*pictures))
         rows.addWidget(
             small(
-                f"{counted(made.particles, 'particle')} of {counted(made.micrographs, 'micrograph')}, aligned. "
+                f"{counted(made.particles, 'particle')} from {counted(made.micrographs, 'micrograph')}, aligned. "
                 f"The correlation of each with the average of the others is {made.score:.2f} on average. The mask "
                 "stays. Undo brings the old template back."
             )

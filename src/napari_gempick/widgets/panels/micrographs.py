@@ -209,8 +209,10 @@ class MicrographsPanel(Panel):
         item = self._items.get(controller.stem or "")
         number = -1 if item is None else self.list.indexOfTopLevelItem(item)
         self.place.setText(f"{number + 1} of {total}" if number >= 0 else "")
-        self.previous.setEnabled(number > 0)
-        self.next.setEnabled(0 <= number < total - 1)
+        for arrow, leads in ((self.previous, number > 0), (self.next, 0 <= number < total - 1)):
+            if self.window().focusWidget() is arrow and not leads:
+                self.list.setFocus()  # or the next field has it, and takes the keys that are pressed now
+            arrow.setEnabled(leads)
         if item is not None and self.list.currentItem() is not item:
             with signals_blocked(self.list):
                 self.list.setCurrentItem(item)

@@ -80,14 +80,12 @@ class Scatter(QWidget):
             painter.drawText(inner, Qt.AlignmentFlag.AlignCenter, "No micrograph has both numbers yet")
             painter.end()
             return
-        (x0, x1), (y0, y1) = self._ranges
-        for share in (0, 0.5, 1):
-            x, y = x0 + share * (x1 - x0), y0 + share * (y1 - y0)
+        for (x, across), (y, up) in zip(*(_ticks(*of) for of in self._ranges), strict=True):
             at = self.place(x, y)
             below = QRectF(min(max(at.x() - 30, LEFT - 8), self.width() - 62), self.height() - FOOT + 1, 60, 14)
-            painter.drawText(below, Qt.AlignmentFlag.AlignCenter, figures(x))
+            painter.drawText(below, Qt.AlignmentFlag.AlignCenter, across)
             beside = QRectF(0, min(max(at.y() - 7, 0), self.height() - FOOT - 12), LEFT - 4, 14)
-            painter.drawText(beside, Qt.AlignmentFlag.AlignRight, figures(y))
+            painter.drawText(beside, Qt.AlignmentFlag.AlignRight, up)
         painter.drawText(
             QRectF(LEFT, self.height() - 15, inner.width(), 14),
             Qt.AlignmentFlag.AlignCenter,
@@ -135,6 +133,16 @@ class Scatter(QWidget):
 
 def _apart(a: QPointF, b: QPointF) -> float:
     return math.hypot(a.x() - b.x(), a.y() - b.y())
+
+
+def _ticks(low: float, high: float) -> list[tuple[float, str]]:
+    """Return the ends and the middle of an axis with texts that differ."""
+    values = [low, (low + high) / 2, high]
+    for count in range(3, 9):
+        texts = [figures(value, count) for value in values]
+        if len(set(texts)) == len(texts):
+            break
+    return list(zip(values, texts, strict=True))
 
 
 def _range(values: list[float]) -> tuple[float, float]:

@@ -75,6 +75,8 @@ class SearchPanel(Panel):
         menu.addAction("Choose the results folder...", self._ask_folder)
         self.more.setMenu(menu)
         self.cost, self.warnings = small(""), small("")
+        self.cost.ensurePolished()  # the font is that of the style sheet
+        self.cost.setMinimumHeight(2 * self.cost.fontMetrics().lineSpacing())  # most are as long
         self.warnings.setObjectName("warnings")
         self.warnings.setStyleSheet("font-size: 11px; color: #e08a00;")
         self.outlooks = Outlooks(controller, searches, self.fields["angle_step"], self.cost, self.warnings)
@@ -94,6 +96,7 @@ class SearchPanel(Panel):
         controller.state_changed.connect(self._state_changed)
         controller.folder_changed.connect(self._folder_changed)
         controller.current_changed.connect(self._update)
+        controller.loaded_changed.connect(self._update)
         searches.changed.connect(self._update)
         searches.machine_known.connect(self._machine_known)
         self._folder_changed()

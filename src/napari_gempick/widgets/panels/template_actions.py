@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from magicgui.widgets import Dialog
+from qtpy.QtWidgets import QLayout
 
 from napari_gempick.io.names import free_path, split_suffix
 from napari_gempick.io.stack import AS_IN_MICROGRAPHS, write_mrc
@@ -48,6 +49,8 @@ def project(controller: Controller, path: Path, name: str, symmetry: str, angle_
         for note in made["notes"]:  # type: ignore[attr-defined]
             controller.said.emit(str(note), "warning")
         _add(controller, name, output, str(made["masks"]))
+        count = counted(int(made["views"]), "projection")  # type: ignore[call-overload]
+        controller.said.emit(f"{count} of {path.name} added as the view {name}.", "info")
 
     controller.background.do(work, take)
 
@@ -125,6 +128,7 @@ def average_dialog(parent: QWidget, diameter: float, *, by_hand: int, seen: int)
 def _dialog(parent: QWidget, title: str, *editors: Any) -> Dialog:
     made = Dialog(widgets=editors, parent=parent)
     made.native.setWindowTitle(title)
+    made.native.layout().setSizeConstraint(QLayout.SizeConstraint.SetDefaultConstraint)  # or Qt forgets the next line
     made.native.setMinimumWidth(WIDTH)  # of the name of a view, which is cut off otherwise
     return made
 

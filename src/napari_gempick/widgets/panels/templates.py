@@ -255,6 +255,8 @@ class _ViewRow(QFrame):
         self.colour.setStyleSheet(f"background: {spec.colour}; border: 1px solid #808080; border-radius: 4px;")
         shape = parse_shape(spec.mask) if spec.mask != "auto" else None
         kind = "auto" if spec.mask == "auto" else shape[0] if shape else "file"
+        words = f"mask: {Path(spec.mask).name}" if kind == "file" else "mask file..."
+        self.mask.native.setItemText(self.mask.native.findData("file"), words)
         self.mask.show_value(kind)
         self.mask.tooltip = MASK_TIP if kind != "file" else spec.mask
         for editor, size in ((self.along_x, shape and shape[1][0]), (self.along_y, shape and shape[1][1])):

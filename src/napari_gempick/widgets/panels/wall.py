@@ -91,8 +91,9 @@ class Wall(QWidget):
         chosen = spread_of({stem: found[stem] for stem in files})
         self.stems = [*chosen, *(stem for stem in files if stem not in chosen)][:SPREAD]
         self.marks = {stem: marks for stem, marks in self.marks.items() if stem in self.stems}
-        words = "Search some micrographs first." if not files else f"{len(self.stems)} of {len(files)} micrographs"
-        self.words.setText(words)
+        some = counted(len(files), "searched micrograph")
+        some = some if len(self.stems) == len(files) else f"{len(self.stems)} of {some}"
+        self.words.setText(some if files else "Search some micrographs first.")
         self._read_next()
         self._mark_soon()
 

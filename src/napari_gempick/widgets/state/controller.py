@@ -141,7 +141,7 @@ class Controller(MicrographFiles):
             state.settings()
         except GempickError:  # being typed; what is wrong is reported when it is used
             state = State(values={"pixel_size": state.values.get("pixel_size")})
-        folder = None if self.folder is None else self.folder.path
+        folder, before = None if self.folder is None else self.folder.path, self.loaded
 
         def show(made: Loaded) -> None:
             self._show(generation, made)
@@ -150,7 +150,7 @@ class Controller(MicrographFiles):
                 if self._chosen_by(self.state) != chosen_by:  # it has changed meanwhile
                     self._rescore()
 
-        self.background.do(lambda: load(file, state, folder, results, boards), show)
+        self.background.do(lambda: load(file, state, folder, results, boards, before), show)
 
     def relearn(self) -> None:
         """Show the current micrograph with what all results teach, where the score is learned."""

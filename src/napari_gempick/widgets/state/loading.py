@@ -35,6 +35,9 @@ if TYPE_CHECKING:
 KEPT_BYTES = max(2**30, usable_memory() // 4)
 """Candidates stay in memory up to this many bytes, a quarter of the computer's, those that were used last."""
 
+DRAWN = (np.uint8, np.uint16, np.float32)
+"""Types that napari draws as they are; it converts others anew each time, a quarter of a second for 4096² pixels."""
+
 BOARD_SETTINGS = ("diameter", "exclude", "exclude_edited")
 """Settings of the search that choose picks among candidates; the diameter is the default of the border."""
 
@@ -64,7 +67,7 @@ class Loaded:
 
     Attributes
     ----------
-    image : (ny, nx) array, optional
+    image : (ny, nx) uint8, uint16 or float32, optional
         None where the file cannot be used; `error` is the reason.
     pixel_size : float or None
         Å.
@@ -80,6 +83,8 @@ class Loaded:
         Sentences.
     preview : bool
         The candidates are those of a quick look, of which nothing is kept.
+    file : (path, time, bytes), optional
+        Of the file as it was read.
     """
 
     stem: str
@@ -95,6 +100,7 @@ class Loaded:
     error: str = ""
     notes: tuple[str, ...] = ()
     preview: bool = False
+    file: tuple[str, int, int] | None = None
 
 
 @dataclass(eq=False)
@@ -191,20 +197,29 @@ class CandidateCache:
 
 
 def load(
-    file: MicrographFile, state: State, folder: Path | None, results: Mapping[str, Result], boards: CandidateCache
+    file: MicrographFile,
+    state: State,
+    folder: Path | None,
+    results: Mapping[str, Result],
+    boards: CandidateCache,
+    before: Loaded | None = None,
 ) -> Loaded:
-    """Read a micrograph, and its candidates where there are any; an unusable file is a sentence."""
+    """Read a micrograph, and its candidates where there are any; an unusable file is a sentence.
+
+    The image stays the same array where `before` was read from the same file.
+    """
     stem = file.output_stem
     result = results.get(stem)
     try:
+        read = _identity(file.path)
         micrograph = read_micrograph(file.path, state.settings().pixel_size, listed=file.pixel_size)
-        image = np.ascontiguousarray(micrograph.data)
-        if image.dtype.byteorder not in ("=", "|"):
-            image = image.astype(image.dtype.newbyteorder("="))
-        if image.dtype == np.float16:
-            image = image.astype(np.float32)
     except GempickError as error:
         return Loaded(stem, error=error.sentence)
+    if before is not None and before.image is not None and read is not None and read == before.file:
+        image, contrast, all_of_it = before.image, before.contrast, before.extremes
+    else:
+        image = _drawn(micrograph.data)
+        contrast, all_of_it = contrast_limits(image), extremes(image)
     board, error = None, "" if result is None else result.error
     if result is not None and folder is not None:
         try:
@@ -216,13 +231,29 @@ def load(
         image,
         micrograph.pixel_size,
         micrograph.pixel_size_source,
-        contrast_limits(image),
-        extremes(image),
+        contrast,
+        all_of_it,
         board,
         None if board is None or result is None else result.bank,
         error=error,
         notes=micrograph.warnings,
+        file=read,
     )
+
+
+def _identity(path: Path) -> tuple[str, int, int] | None:
+    """Return what tells whether a file is still the same; None where that is unknown."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return str(path), found.st_mtime_ns, found.st_size
+
+
+def _drawn(image: NDArray[Any]) -> NDArray[Any]:
+    """Return an image in a type that napari draws as it is."""
+    native = np.ascontiguousarray(image, image.dtype.newbyteorder("="))
+    return native if native.dtype in DRAWN else native.astype(np.float32)
 
 
 def load_maps(
