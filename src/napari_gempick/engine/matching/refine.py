@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_gempick.engine.tiles import FLOOR, Tile
+from napari_gempick.model.score_maps import vertex
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -138,6 +139,4 @@ def _vertex(line: NDArray[np.float32], at: int) -> float:
     """Return the offset of the vertex of the parabola through a maximum and its neighbours; 0 at the window's edge."""
     if not 0 < at < len(line) - 1 or min(line[at - 1], line[at + 1]) <= -2:
         return 0.0
-    before, centre, after = (float(line[i]) for i in (at - 1, at, at + 1))
-    curvature = before - 2 * centre + after
-    return float(np.clip(0.5 * (before - after) / curvature, -0.5, 0.5)) if curvature < 0 else 0.0
+    return float(vertex(*line[at - 1 : at + 2].astype(np.float64)))
