@@ -1,0 +1,44 @@
+"""Rules of the whole process: set while at least one thread asks for them, and then set back."""
+
+import sys
+
+import pytest
+
+from napari_gempick.device.thread_rules import TURN_SECONDS, _functions, one_thread, short_turns
+from napari_gempick.engine.matching.pipeline import search_all
+from napari_gempick.engine.matching.workers import DevicePool
+from napari_gempick.model.errors import InputError
+
+
+def products():
+    functions = _functions()
+    if functions is None:
+        pytest.skip("NumPy's matrix products are not OpenBLAS's here")
+    return int(functions[0]())
+
+
+@pytest.mark.parametrize(
+    ("rule", "read", "value"), [(short_turns, sys.getswitchinterval, TURN_SECONDS), (one_thread, products, 1)]
+)
+def test_the_last_user_sets_back_what_the_first_found(rule, read, value):
+    before = read()
+    first, second = rule(), rule()
+    with pytest.raises(KeyError), first:
+        second.__enter__()
+        assert read() == pytest.approx(value)
+        raise KeyError
+    assert read() == pytest.approx(value)
+    second.__exit__(None, None, None)
+    assert read() == pytest.approx(before)
+
+
+def test_turns_are_short_while_micrographs_are_searched():
+    def load():
+        raise InputError("m.mrc cannot be read; write it again.")
+
+    before = sys.getswitchinterval()
+    outcomes = search_all([load, load], lambda grid: None, DevicePool([]))
+    assert next(outcomes).error.sentence.startswith("m.mrc")
+    assert sys.getswitchinterval() == pytest.approx(TURN_SECONDS)
+    outcomes.close()
+    assert sys.getswitchinterval() == pytest.approx(before)
