@@ -123,7 +123,7 @@ class Dock(QWidget):
         for changed in (controller.state_changed, controller.results_changed, controller.loaded_changed):
             changed.connect(lambda *_: self.messages.hint(next_step(controller)))
         self.messages.hint(next_step(controller))
-        controller.choice_changed.connect(self._unfold_tune)
+        controller.choice_changed.connect(lambda: self.layers.turns.put("unfold", self._unfold_tune))
         self._had_picks = False
         self._scroll_soon = qdebounced(self._scroll_to, timeout=50)
         self._shutter = Shutter(
@@ -144,7 +144,7 @@ class Dock(QWidget):
         self.tune.set_open(False)
         self.export.set_open(False)
         self.search.set_open(False)
-        warm_up(controller.background, self.layers.turns, viewer)
+        warm_up(controller.background, self.layers.turns, viewer, self)
         QTimer.singleShot(0, self.searches.look_at_machine)
         app = QApplication.instance()
         if app is not None:

@@ -9,6 +9,7 @@ import numpy as np
 from napari.layers import Image, Labels, Points
 from napari.utils.colormaps import DirectLabelColormap
 from napari.utils.transforms import Affine
+from qtpy.QtWidgets import QWidget
 
 from napari_gempick.widgets.layers.layer_registry import UNIT, try_scale_bar
 
@@ -33,13 +34,13 @@ _KINDS: dict[str, Callable[[], Any]] = {
 }
 
 
-def warm_up(background: Background, turns: Turns, viewer: Viewer) -> None:
+def warm_up(background: Background, turns: Turns, viewer: Viewer, dock: QWidget) -> None:
     """Load modules and tables on a thread; make a layer of each kind and its controls, which nobody sees."""
     Affine(ndim=2, units=(UNIT, UNIT))  # reads the table of units, for a second
 
     def put(*kinds: str) -> None:
         for kind in kinds:
-            turns.put(f"first {kind}", lambda kind=kind: _make_controls(_KINDS[kind]()))  # type: ignore[misc]
+            turns.put(f"first {kind}", lambda kind=kind: _make_controls(_KINDS[kind](), dock))  # type: ignore[misc]
 
     background.do(_load, lambda _: put("points", "labels"))  # which wait for pandas
     put("image")
@@ -55,9 +56,15 @@ def _load() -> None:
         return
 
 
-def _make_controls(layer: Any) -> None:
+def _make_controls(layer: Any, dock: QWidget) -> None:
+    """Make the controls of a layer in the look of the dock's window, and let them go."""
     try:
         container = import_module("napari._qt.layer_controls.qt_layer_controls_container")
-        container.create_qt_layer_controls(layer).deleteLater()
+        made = container.create_qt_layer_controls(layer)
     except (ImportError, AttributeError):  # of another napari
         return
+    made.hide()
+    made.setParent(dock)
+    for widget in (made, *made.findChildren(QWidget)):
+        widget.ensurePolished()
+    made.deleteLater()

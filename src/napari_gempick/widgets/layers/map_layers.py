@@ -12,9 +12,13 @@ from napari_gempick.widgets.layers.layer_registry import INDEX, MICROGRAPH, NCC,
 from napari_gempick.widgets.state.look import score_colours, shades
 
 if TYPE_CHECKING:
+    from napari.layers import Labels
+
     from napari_gempick.widgets.layers.layer_registry import LayerRegistry
     from napari_gempick.widgets.state.controller import Controller
     from napari_gempick.widgets.state.loading import Loaded, MapPair
+
+_COLOURED = "coloured index"
 
 
 class MapLayers:
@@ -25,16 +29,17 @@ class MapLayers:
     def __init__(self, shelf: LayerRegistry, controller: Controller) -> None:
         self._shelf, self._controller = shelf, controller
         self._window = (-1.0, 1.0)
+        self._index: Labels | None = None
         controller.maps_changed.connect(self.show)
 
     def hide(self) -> None:
         """Take maps of another micrograph away from sight; without maps the layers go."""
         if self._controller.reads_maps:
             return
-        self._shelf.turns.drop(NCC, INDEX)
-        for name in (NCC, INDEX):
-            layer = self._shelf.layer(name)
-            if layer is not None:
+        self._shelf.turns.drop(NCC, INDEX, _COLOURED)
+        made, self._index = self._index, None
+        for layer in (self._shelf.layer(NCC), self._shelf.layer(INDEX), made):
+            if layer is not None and layer in self._shelf.viewer.layers:
                 self._shelf.viewer.layers.remove(layer)
         image, loaded = self._shelf.layer(MICROGRAPH), self._controller.loaded
         if image is not None and loaded is not None and loaded.image is not None and not image.visible:
@@ -87,28 +92,29 @@ class MapLayers:
             "psi": ["", *(f"{p:g}°" for p in psi)],
         }
         colormap = DirectLabelColormap(color_dict=table)
-        self._shelf.turns.put(INDEX, lambda: self._show_index(pair, colormap, features))
+        if self._shelf.layer(INDEX) is None and self._index is None:
+            self._shelf.turns.put(INDEX, self._make_index)
+        self._shelf.turns.put(_COLOURED, lambda: self._fill_index(pair, colormap, features))
 
-    def _show_index(self, pair: MapPair, colormap: DirectLabelColormap, features: dict[str, Any]) -> None:
-        layer, place = self._shelf.layer(INDEX), self._shelf.place(pair.ratio)
-        if layer is not None:
-            layer.data = pair.labels
-            layer.colormap = colormap
-            layer.features = features
-            move_to(layer, place)
-            return
+    def _make_index(self) -> None:
+        """Make the layer of the index map, empty: to give it many colours takes as long."""
         with self._shelf.unselected():
-            layer = self._shelf.viewer.add_labels(
-                pair.labels,
-                name=INDEX,
-                colormap=colormap,
-                features=features,
-                opacity=1.0,
-                visible=False,
-                **place,
+            self._index = self._shelf.viewer.add_labels(
+                np.zeros((1, 1), np.uint8), name=INDEX, opacity=1.0, visible=False, **self._shelf.place()
             )
-        layer.editable = False
-        self._shelf.keep(INDEX, layer, below=PICKS)
+        self._index.editable = False
+
+    def _fill_index(self, pair: MapPair, colormap: DirectLabelColormap, features: dict[str, Any]) -> None:
+        made, self._index = self._index, None
+        layer = self._shelf.layer(INDEX) or made
+        if layer is None or layer not in self._shelf.viewer.layers:
+            return
+        layer.data = pair.labels
+        layer.colormap = colormap
+        layer.features = features
+        move_to(layer, self._shelf.place(pair.ratio))
+        if layer is made:
+            self._shelf.keep(INDEX, layer, below=PICKS)
 
     @property
     def window(self) -> tuple[float, float]:

@@ -14,6 +14,7 @@ from napari_gempick.io.stack import AS_IN_MICROGRAPHS, write_mrc
 from napari_gempick.model.errors import InputError
 from napari_gempick.model.geometry import box_over_diameter
 from napari_gempick.widgets.forms.editors import edit
+from napari_gempick.widgets.forms.parts import shorten
 from napari_gempick.widgets.state.look import counted
 from napari_gempick.workflows.average import average
 from napari_gempick.workflows.templates import project_files
@@ -96,6 +97,11 @@ def _add(controller: Controller, name: str, output: Path, mask: str) -> None:
     taken = {view.name for view in controller.state.views}
     free = next(n for n in (name, *(f"{name}_{i}" for i in range(2, 1000))) if n not in taken)
     controller.add_view(free, [str(output)], mask=mask)
+
+
+def mask_words(file: str) -> str:
+    """Return how the list of masks names a file; "" for the entry that asks for one."""
+    return f"mask: {shorten(Path(file).name, 22)}" if file else "mask file..."
 
 
 def projection_dialog(parent: QWidget, path: str) -> Dialog:

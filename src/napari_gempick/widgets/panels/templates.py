@@ -34,6 +34,7 @@ from napari_gempick.widgets.panels.template_actions import (
     ask,
     average_dialog,
     average_picks,
+    mask_words,
     project,
     projection_dialog,
 )
@@ -50,7 +51,7 @@ _SHAPES = ("circle", "ellipse", "rectangle")
 _MASKS = (
     ("automatic mask", AUTO),
     *((shape, shape) for shape in _SHAPES),
-    ("mask file...", "file"),
+    (mask_words(""), "file"),
     ("draw a mask...", "draw"),
 )
 _SIZE: dict[str, Any] = {"min": 1.0, "max": 9999.0, "step": 5.0, "digits": 0, "suffix": " Å"}
@@ -255,8 +256,7 @@ class _ViewRow(QFrame):
         self.colour.setStyleSheet(f"background: {spec.colour}; border: 1px solid #808080; border-radius: 4px;")
         shape = parse_shape(spec.mask) if spec.mask != "auto" else None
         kind = "auto" if spec.mask == "auto" else shape[0] if shape else "file"
-        words = f"mask: {Path(spec.mask).name}" if kind == "file" else "mask file..."
-        self.mask.native.setItemText(self.mask.native.findData("file"), words)
+        self.mask.native.setItemText(self.mask.native.findData("file"), mask_words(spec.mask if kind == "file" else ""))
         self.mask.show_value(kind)
         self.mask.tooltip = MASK_TIP if kind != "file" else spec.mask
         for editor, size in ((self.along_x, shape and shape[1][0]), (self.along_y, shape and shape[1][1])):
