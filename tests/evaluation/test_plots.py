@@ -86,7 +86,7 @@ def test_circles_stand_where_the_particles_are(tmp_path):
     rng = np.random.default_rng(0)
     image = rng.normal(0, 1, (300, 400)).astype(np.float32)
     path = tmp_path / "overlay.png"
-    overlay(path, image, picks_at(100, 220), ("a $side$",), pixel_size=2.0, diameter=120.0)
+    overlay(path, image, picks_at(100, 220), ("a $side$",), pixel_size=2.0, diameter=120.0, title="a $mic$")
     ring = shown_at(path, pixels_like(path, "#56B4E9", 12), image)
     assert np.ptp(ring, axis=0) == pytest.approx([60, 60], abs=4)
     assert (ring.max(axis=0) + ring.min(axis=0)) / 2 == pytest.approx([100, 220], abs=2)
@@ -100,6 +100,17 @@ def test_psi_is_counter_clockwise_on_screen(tmp_path):
     inner = np.hypot(x - 200, y - 150) < 80
     assert inner.sum() > 50
     assert np.abs(x[inner] - 200).max() < 4 and y[inner].max() < 155  # from the centre upwards
+
+
+def test_missed_truth_is_marked(tmp_path):
+    image = np.random.default_rng(0).normal(0, 1, (300, 400))
+    picks, truth = picks_at(100, 100), (np.array([115.0, 300.0]), np.array([100.0, 200.0]))
+    path = tmp_path / "overlay.png"
+    overlay(path, image, picks, ("side",), pixel_size=1.0, diameter=60.0, truth=truth)
+    x, y = shown_at(path, pixels_like(path, "#FF3B30", 12), image).T
+    assert (x.mean(), y.mean()) == pytest.approx((300, 200), abs=3) and np.ptp(x) < 20
+    overlay(path, image, Picks.empty(), ("side", "top"), pixel_size=1.0, diameter=60.0, truth=truth)
+    assert pixels_like(path, "#FF3B30", 12).sum() > 100
 
 
 @pytest.mark.parametrize("dtype", [np.int8, np.uint16, np.float32])

@@ -12,6 +12,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 from matplotlib.patheffects import withStroke
 from scipy.ndimage import gaussian_filter
+from scipy.spatial import cKDTree
 
 from napari_gempick.io.atomic import atomic_path
 
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 BRIGHT_COLOURS = ("#56B4E9", "#E69F00", "#F0E442", "#CC79A7", "#009E73", "#D55E00", "#FFFFFF")
 """On a grey picture; after Okabe and Ito."""
 
+_MISSED = "#FF3B30"
 _DPI = 200
 _WIDEST = 1600  # px of the picture
 _BLUR = 2.0  # px after binning
@@ -42,6 +44,8 @@ def overlay(
     *,
     pixel_size: float,
     diameter: float,
+    truth: tuple[NDArray[np.float64], NDArray[np.float64]] | None = None,
+    title: str | None = None,
     dpi: int = 200,
 ) -> None:
     """Draw a micrograph with its picks: circles coloured by view, a line from the centre along psi, a scale bar.
@@ -61,6 +65,10 @@ def overlay(
         Å.
     diameter : float
         Of the particle, Å.
+    truth : (x, y) arrays of (n,), optional
+        Centres in px. Those farther than half a diameter from every pick are marked with a cross as missed.
+    title : str, optional
+        Stands above the picture.
     dpi : int
         Pixels per inch; the picture is 8 inches wide.
     """
@@ -69,14 +77,18 @@ def overlay(
     low, high = np.percentile(shown, (0.5, 99.5))
     ny, nx = image.shape
     width = 8.0
-    figure = Figure(figsize=(width, width * ny / nx + 0.45), layout="constrained")
+    figure = Figure(figsize=(width, width * ny / nx + 0.45 + (0.4 if title else 0.0)), layout="constrained")
     axes = figure.add_subplot()
     edges = (-0.5, shown.shape[1] * factor - 0.5, shown.shape[0] * factor - 0.5, -0.5)
     axes.imshow(shown, cmap="gray", vmin=low, vmax=max(high, low + 1e-6), extent=edges, interpolation="lanczos")
     axes.set(xlim=(-0.5, nx - 0.5), ylim=(ny - 0.5, -0.5), xticks=[], yticks=[])
     axes.spines[:].set_visible(False)
     handles = _circles(axes, picks, view_names, diameter / pixel_size)
+    if truth is not None:
+        handles += _missed(axes, picks, truth, diameter / pixel_size)
     _scale_bar(axes, nx, ny, pixel_size)
+    if title:
+        axes.set_title(literal(title), loc="left", fontsize=12)
     if handles:
         figure.legend(handles=handles, loc="outside lower left", ncols=6, frameon=False, fontsize=10)
     save(figure, path, dpi)
@@ -111,6 +123,18 @@ def _circles(axes: Axes, picks: Picks, view_names: Sequence[str], diameter: floa
         label = f"{literal(name)} ({len(these)})"
         handles.append(Line2D([], [], marker="o", ls="", mfc="none", mec=_on_white(colour), mew=2, ms=10, label=label))
     return handles
+
+
+def _missed(
+    axes: Axes, picks: Picks, truth: tuple[NDArray[np.float64], NDArray[np.float64]], diameter: float
+) -> list[Any]:
+    centres = np.stack(truth, axis=1)
+    far = np.ones(len(centres), np.bool_)
+    if len(picks) and len(centres):
+        far = cKDTree(np.stack((picks.x, picks.y), axis=1)).query(centres)[0] > diameter / 2
+    at = centres[far]
+    axes.plot(at[:, 0], at[:, 1], "x", color=_MISSED, ms=7, mew=2)
+    return [Line2D([], [], marker="x", ls="", color=_MISSED, ms=7, mew=2, label=f"missed ({len(at)})")]
 
 
 def _scale_bar(axes: Axes, nx: int, ny: int, pixel_size: float) -> None:

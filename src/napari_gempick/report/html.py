@@ -283,7 +283,7 @@ _MARGIN, _HEADER, _HEAD, _FOOT = 0.35, 0.75, 0.42, 0.25
 _INK, _FAINT = "#1B1F24", "#6B7280"
 
 
-def plot_sheet(path: Path | str, report: RunReport) -> None:
+def plot_sheet(path: Path | str, report: RunReport, *, dpi: int = 200) -> None:
     """Draw the sheet: for each view the template, the mean image, and particles from the best score to the worst."""
     large = 2 * _CELL + _GAP + _LABEL
     heights = [
@@ -337,7 +337,7 @@ def plot_sheet(path: Path | str, report: RunReport) -> None:
                 start + column * (_CELL + _GAP), row + line * (_CELL + _GAP + _LABEL), _CELL, particle, f"{score:.2f}"
             )
         top += tall + 0.25
-    save(figure, path)
+    save(figure, path, dpi)
 
 
 def _caption(view: ViewReport) -> str:
