@@ -35,7 +35,7 @@ _NUMBERS = re.compile(r"[-+.\de\n]+", re.ASCII)
 _TOKEN = re.compile(r"""(?:'(?P<one>.*?)'|"(?P<two>.*?)"|(?P<comment>\#.*)|(?P<plain>[^\s'"#]\S*))(?=\s|$)""", re.ASCII)
 _BLOCK = re.compile(r"data_([^\s/]*)$", _FLAGS)
 _LABEL = re.compile(r"_[A-Za-z]\w*$", re.ASCII)
-_LOOK, _BATCH = 16, 100
+_LOOK = 16
 LONGEST_LINE = 2**20
 """Bytes; a longer line is in no file of coordinates, and to split it would take all the memory."""
 _NOT_TEXT = bytes([*range(9), *range(14, 32)])
@@ -372,29 +372,18 @@ def loop_head(labels: Iterable[str]) -> str:
     return "".join(["loop_\n", *(f"_{label} #{number}\n" for number, label in enumerate(labels, 1))])
 
 
-def _batches(values: Sequence[Any]) -> Iterator[Any]:
-    """Yield a sequence in short pieces: one call for all of it would keep threads that search from Python's lock."""
-    return (values[start : start + _BATCH] for start in range(0, len(values), _BATCH))
-
-
 def _are_plain(column: Sequence[str]) -> bool:
-    """Return whether no value needs quotes; numbers, which most are, are looked at many at once."""
-    return all(map(_is_plain, _batches(column)))
-
-
-def _is_plain(part: Sequence[str]) -> bool:
-    text = "\n".join(part)
-    if _NUMBERS.fullmatch(text) and text.count("\n") == len(part) - 1 and "" not in part:
+    """Return whether no value needs quotes; numbers, which most are, are looked at all at once."""
+    text = "\n".join(column)
+    if _NUMBERS.fullmatch(text) and text.count("\n") == len(column) - 1 and "" not in column:
         return True
-    return all(map(_PLAIN.fullmatch, part))
+    return all(map(_PLAIN.fullmatch, column))
 
 
 def loop_rows(columns: Columns) -> str:
     """Return the rows of a loop, a line each."""
     quoted = [column if _are_plain(column) else [quote(value) for value in column] for column in columns.values()]
-    rows = zip(*quoted, strict=True)
-    parts = iter(lambda: [*map(" ".join, itertools.islice(rows, _BATCH))], [])
-    return "".join("\n".join([*part, ""]) for part in parts)
+    return "\n".join([*map(" ".join, zip(*quoted, strict=True)), ""])
 
 
 def formatted(form: str, values: NDArray[Any]) -> list[str]:
@@ -404,9 +393,7 @@ def formatted(form: str, values: NDArray[Any]) -> list[str]:
     if 2 * len(few) < len(values):
         texts = np.array([form % value for value in few.view(values.dtype).tolist()], object)
         return list(texts[place].tolist())
-    return [
-        text for part in _batches(values.tolist()) for text in ("\n".join([form] * len(part)) % tuple(part)).split("\n")
-    ]
+    return ("\n".join([form] * len(values)) % tuple(values.tolist())).split("\n") if len(values) else []
 
 
 def _loop(first: Columns, more: Iterable[Columns]) -> str:
