@@ -124,7 +124,7 @@ class HandOut:
             return NO_MORE if self._stopped or what == LEAVE else next(self._numbers, NO_MORE)
 
     def serve(self) -> Generator[bool, None, None]:
-        """Answer the other ranks until each was told that there is no more; for rank 0."""
+        """On rank 0: answer the other ranks until each knows that no work is left."""
         from mpi4py import MPI
 
         status, question = MPI.Status(), np.empty(1, np.int32)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 _BLOCK = "cryolo"
 _X, _Y, _WIDTH, _HEIGHT, _CONFIDENCE = "CoordinateX", "CoordinateY", "Width", "Height", "Confidence"
 _FILAMENT = "filamentid"
-_NOTHING = "<NA>"  # what crYOLO writes where there is no value
+_NOTHING = "<NA>"  # crYOLO writes this for a missing value
 
 
 def write_cbox(path: Path | str, picks: Picks, info: PicksInfo) -> None:
@@ -102,7 +102,7 @@ _DISABLED = -1
 
 
 def write_pos(path: Path | str, picks: Picks, info: PicksInfo) -> None:
-    """Write one micrograph's picks, atomically; Xmipp has whole pixels, and cost 0 where there is no score."""
+    """Write one micrograph's picks atomically, in whole pixels as Xmipp does; a pick without a score has cost 0."""
     columns = (whole(picks.x).tolist(), whole(picks.y).tolist(), exact(unknown_as(0.0, picks.score)))
     rows = (
         f" {row:06d}   1   {x}  {y}  {cost}   {info.number:06d}\n"

@@ -15,7 +15,7 @@ _COLOUR = "#ffd24a"
 
 
 class LassoLine(QWidget):
-    """Lies on the canvas, lets the mouse through, and is hidden while there is no line.
+    """A line drawn on the canvas. It ignores the mouse, and is hidden while it has no points.
 
     Parameters
     ----------
