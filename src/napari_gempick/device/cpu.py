@@ -129,9 +129,8 @@ class CpuWorker:
         for template, found in zip(templates, out, strict=True):
             fft.correlate(tile, template)
             for (rows, columns), _ in _row_blocks(rect, fft.step):
-                found[rows.start - rect[0].start : rows.stop - rect[0].start] = fft.rows(rows.start, rows.stop)[
-                    :, columns
-                ]
+                place = slice(rows.start - rect[0].start, rows.stop - rect[0].start)
+                found[place] = fft.rows(rows.start, rows.stop)[:, columns]
 
     def score(
         self,
