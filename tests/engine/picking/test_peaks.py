@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from scipy.ndimage import maximum_filter
 
@@ -48,6 +48,7 @@ def peaks(shape, *places):
     points=st.lists(st.tuples(st.integers(0, 40), st.integers(0, 40)), max_size=60),
     distance=st.floats(0, 15),
 )
+@example(points=[(0, 0), (0, 0)], distance=1.0)
 def test_suppression_is_the_greedy_rule(points, distance):
     y, x = np.array([p[0] for p in points], np.int32), np.array([p[1] for p in points], np.int32)
     kept = []

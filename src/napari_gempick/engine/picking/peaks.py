@@ -184,7 +184,7 @@ class Thinner:
         self._n = len(y)
         self._min_distance, self._squared = min_distance, min_distance * min_distance
         self._points = np.stack([y, x], axis=1).astype(np.int64) if self._n else np.zeros((0, 2), np.int64)
-        self._alone = min_distance <= 1 or self._n < 2
+        self._alone = min_distance <= 0 or self._n < 2
         self._starts: list[int] | None = None
         if not self._alone:
             self._find_neighbours(min_distance)
