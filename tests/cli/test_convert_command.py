@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
+import napari_gempick.workflows.convert
 from napari_gempick.cli import main
 from napari_gempick.io.coordinates import read_coordinates
 from napari_gempick.io.formats import FORMATS, PicksInfo
@@ -131,6 +132,28 @@ def test_nothing_is_replaced_unasked(work: Path) -> None:
     converted("picks", "out", "--to", "box", "--flip-y", "--shape", "300,400", "--overwrite")
     assert Path("out/grid2/mic.box").read_bytes() != before
     assert not [name for _, _, names in os.walk("out") for name in names if name.startswith(".")]
+
+
+def box_sides(folder: str) -> set[str]:
+    return {line.split()[2] for file in Path(folder).rglob("*.box") for line in file.read_text().splitlines()}
+
+
+def test_lengths_with_their_unit(work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of OUT by the pixel size of --micrographs, else by that of IN (1.5 Å) and --bin; a box in Å is even."""
+    converted("picks", "own", "--to", "box", "--box", "84A")
+    converted("picks", "finer", "--to", "box", "--box", "84Å", "--bin", "3/2")
+    write_mrc("halves/mic.mrc", np.zeros(SHAPE, np.float32), 3)
+    converted("picks/grid 1", "coarser", "--to", "box", "--box", "84a", "--micrographs", "halves", "--bin", "1/2")
+    assert [box_sides(name) for name in ("own", "finer", "coarser")] == [{"56"}, {"84"}, {"28"}]
+    Path("mic.box").write_text("0\t0\t20\t20\t-1\n90\t0\t20\t20\t-2\n")
+    spacing = ("--filament-spacing", "45A", "--box", "81A")
+    assert "another unit need; give --micrographs" in refused("mic.box", "f", "--to", "star", *spacing)
+    assert converted("mic.box", "f", "--to", "star", *spacing, "--micrographs", "mics/grid 1")["picks_out"] == 4
+    assert "too small" in refused("picks", "none", "--to", "box", "--box", "0px")
+    asked = []
+    monkeypatch.setattr(napari_gempick.workflows.convert, "convert", lambda *given: asked.append(given[2]))
+    convert("picks", "none", "--to", "box", "--templates", "mic.mrc", "--diameter", "60px", "--bin", "1/2")
+    assert asked[0].templates.diameter == 180
 
 
 def test_binning_and_flips(work: Path) -> None:

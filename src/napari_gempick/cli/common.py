@@ -22,7 +22,7 @@ import click
 from napari_gempick.cli.lengths import LengthType, given
 from napari_gempick.model.declaration import declarations
 from napari_gempick.model.errors import Cancelled, GempickError, SettingsError
-from napari_gempick.model.settings import PickSettings, make_settings
+from napari_gempick.model.settings import CTF_GIVES_SIGN, PickSettings, make_settings
 from napari_gempick.model.values import Named
 
 if TYPE_CHECKING:
@@ -243,6 +243,25 @@ def settings_options(
     return decorate
 
 
+def chosen_settings(
+    options: dict[str, Any], config: Path | None = None, pixel_size: Callable[[], float] | None = None
+) -> PickSettings:
+    """Return the settings of a command, from its options and the file of --config; `pixel_size` is of the micrographs.
+
+    Raises
+    ------
+    SettingsError
+        A setting is wrong, or options contradict each other.
+    """
+    from napari_gempick.results.run_file import merged, read_settings
+
+    in_file = None if config is None else read_settings(config).get("pixel_size")
+    settings = merged(make_settings, read_settings, config, given(options, in_file or pixel_size))
+    if settings.ctf is not None and options.get("contrast") is not None:
+        raise SettingsError(f"Wrong settings: {CTF_GIVES_SIGN}.")
+    return settings
+
+
 def run_settings(
     options: dict[str, Any],
     config: Path | None,
@@ -252,22 +271,18 @@ def run_settings(
     pooled: bool,
     pixel_size: Callable[[], float] | None = None,
 ) -> PickSettings:
-    """Return the settings of a run, from its options and the file of --config; `pixel_size` is of the micrographs.
+    """Return the settings of a run that writes results; see `chosen_settings`.
 
     Raises
     ------
     SettingsError
         A setting is wrong, or options contradict each other.
     """
-    from napari_gempick.results.run_file import merged, read_settings
     from napari_gempick.results.thresholds import refuse_pooling
 
     if overwrite and resume:
         raise SettingsError("--overwrite and --resume cannot be combined; give only one.")
-    in_file = None if config is None else read_settings(config).get("pixel_size")
-    settings = merged(make_settings, read_settings, config, given(options, in_file or pixel_size))
-    if settings.ctf is not None and options["contrast"] is not None:
-        raise SettingsError("The CTF gives the sign of the templates; omit --contrast, or --ctf.")
+    settings = chosen_settings(options, config, pixel_size)
     if pooled:
         refuse_pooling(settings)
     return settings

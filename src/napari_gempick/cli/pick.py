@@ -15,6 +15,7 @@ import click
 from napari_gempick.cli.common import (
     ProgressPrinter,
     VariadicCommand,
+    chosen_settings,
     command_errors,
     config_option,
     exit_status,
@@ -214,16 +215,14 @@ def preview(micrograph: Path, compare: bool, as_json: bool, **options: Any) -> i
     A coarse grid and every few angles are searched first; then the real grid and the angles between, exactly, around
     every candidate.
     """
-    from napari_gempick.model.settings import make_settings
     from napari_gempick.workflows.preview import preview_file
 
     def show(stage: Preview) -> None:
         what = f"{stage.refined} of {stage.candidates} candidates refined"
         say(f"{stage.seconds:.1f} s: {what}, {counted(len(stage.picks), 'pick')}")
 
-    found = preview_file(
-        micrograph, make_settings(given(options, micrographs_pixel_size([micrograph]))), compare=compare, shown=show
-    )
+    settings = chosen_settings(options, pixel_size=micrographs_pixel_size([micrograph]))
+    found = preview_file(micrograph, settings, compare=compare, shown=show)
     if reported(found, as_json, found["notes"]):
         return 0
     click.echo(f"{counted(found['picks'], 'pick')} in {found['seconds']:.1f} s.")

@@ -19,6 +19,8 @@ MOST_THREADS = 1024
 LEAST_STEP = 0.01
 """Degrees; a finer step than this is a slip of the pen, and its 36,000 rotations would fill the memory."""
 
+CTF_GIVES_SIGN = "the CTF gives the sign of the templates; omit --contrast, or --ctf"
+
 _view = functools.partial(declare, group="Views", role="template")
 _template = functools.partial(declare, group="Templates", role="template")
 _searched = functools.partial(declare, group="Search", role="template")
@@ -353,7 +355,7 @@ class PickSettings(Settings):
         if self.per_view_maps and self.search == "compressed":
             raise ValueError("per-view-maps needs the full search; omit search, or say full")
         if self.ctf is not None and self.contrast != "same":
-            raise ValueError("the CTF gives the sign of the templates; omit --contrast, or --ctf")
+            raise ValueError(CTF_GIVES_SIGN)
         return self
 
     @property
