@@ -296,7 +296,7 @@ def test_a_damaged_file_does_not_stop_the_others(work: Path) -> None:
         (("picks", "out", "--to", "boxx"), "coordinate format boxx; choose one of star"),
         (("picks", "--to", "box"), "where to write them"),
         (("picks", "out", "--to", "box", "--shape", "3"), "not NY,NX"),
-        (("picks", "out", "--to", "box", "--box", "0"), "0 is not in the range"),
+        (("picks", "out", "--to", "box", "--box", "0"), "0 is too small; give at least 1"),
         (("picks", "picks/grid2/mic_autopick.star", "out", "--to", "box"), "both have picks for out/grid2/mic.box"),
     ],
 )

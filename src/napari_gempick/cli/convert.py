@@ -10,19 +10,17 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from napari_gempick.cli.common import (
-    EXIT_SOME_FAILED,
+from napari_gempick.cli.common import EXIT_SOME_FAILED, command_errors, proof_sentence, reported, say
+from napari_gempick.cli.options import (
+    LengthType,
     VariadicCommand,
-    command_errors,
+    given,
     json_option,
     no_shifts_option,
     parse_format,
-    proof_sentence,
-    reported,
-    say,
+    parse_shape,
     settings_options,
 )
-from napari_gempick.cli.lengths import LengthType, given, parse_shape
 from napari_gempick.io.formats import FORMATS
 from napari_gempick.model.errors import ProofError
 from napari_gempick.model.values import counted

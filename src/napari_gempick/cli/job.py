@@ -10,20 +10,16 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from napari_gempick.cli import ListedGroup
-from napari_gempick.cli.common import (
-    EXIT_SOME_FAILED,
+from napari_gempick.cli.common import EXIT_SOME_FAILED, command_errors, exit_status, print_picks, reported, say
+from napari_gempick.cli.options import (
     VariadicCommand,
     chosen_settings,
-    command_errors,
     config_option,
-    exit_status,
+    given,
     json_option,
-    print_picks,
-    reported,
-    say,
+    micrographs_pixel_size,
     settings_options,
 )
-from napari_gempick.cli.lengths import given, micrographs_pixel_size
 from napari_gempick.cluster.settings import ClusterSettings
 from napari_gempick.model.values import figures
 

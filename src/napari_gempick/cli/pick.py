@@ -14,21 +14,25 @@ import click
 
 from napari_gempick.cli.common import (
     ProgressPrinter,
-    VariadicCommand,
-    chosen_settings,
     command_errors,
-    config_option,
     exit_status,
     interruptible,
-    json_option,
-    pool_option,
     print_picks,
     reported,
-    run_settings,
     say,
+)
+from napari_gempick.cli.options import (
+    VariadicCommand,
+    chosen_settings,
+    config_option,
+    given,
+    json_option,
+    micrographs_pixel_size,
+    pool_option,
+    run_pixel_size,
+    run_settings,
     settings_options,
 )
-from napari_gempick.cli.lengths import given, micrographs_pixel_size, run_pixel_size
 from napari_gempick.model.declaration import names_with
 from napari_gempick.model.settings import RETUNABLE, PickSettings
 from napari_gempick.model.values import counted

@@ -8,18 +8,17 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from napari_gempick.cli import ListedGroup
-from napari_gempick.cli.common import (
-    EXIT_SOME_FAILED,
-    ProgressPrinter,
+from napari_gempick.cli.common import EXIT_SOME_FAILED, ProgressPrinter, command_errors, reported, say
+from napari_gempick.cli.options import (
+    LengthType,
     VariadicCommand,
     chosen_settings,
-    command_errors,
+    given,
     json_option,
-    reported,
-    say,
+    micrographs_pixel_size,
     settings_options,
+    shapes_in_angstrom,
 )
-from napari_gempick.cli.lengths import LengthType, given, micrographs_pixel_size, shapes_in_angstrom
 from napari_gempick.model.declaration import names_with
 from napari_gempick.model.settings import TEMPLATE_SETTINGS, PickSettings
 from napari_gempick.model.values import counted
