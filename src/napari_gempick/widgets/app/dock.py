@@ -11,15 +11,11 @@ from qtpy.QtCore import QEvent, Qt, QTimer
 from qtpy.QtWidgets import QAbstractSpinBox, QApplication, QDialog, QLineEdit, QScrollArea, QVBoxLayout, QWidget
 from superqt.utils import qdebounced
 
-from napari_gempick.widgets.app.activity import Activity
 from napari_gempick.widgets.app.keys import Key, bind, bind_widget, keys_of_tools, show_keys
-from napari_gempick.widgets.app.messages import Messages, next_step
-from napari_gempick.widgets.app.shutter import Shutter
-from napari_gempick.widgets.app.side_window import SideWindow
+from napari_gempick.widgets.app.lifecycle import Bridge, Shutter, SideWindow, warm_up
+from napari_gempick.widgets.app.messages import Activity, Messages, next_step
 from napari_gempick.widgets.app.viewing import Viewing
-from napari_gempick.widgets.app.warm_up import warm_up
 from napari_gempick.widgets.background.background_tasks import BackgroundTasks
-from napari_gempick.widgets.background.bridge import Bridge
 from napari_gempick.widgets.background.false_shares import FalseShares
 from napari_gempick.widgets.background.fdr_estimator import FdrEstimator
 from napari_gempick.widgets.background.folder_watch import FolderWatch

@@ -19,9 +19,10 @@ from napari_gempick.widgets.state.candidate_selection import CandidateSelection
 from napari_gempick.widgets.state.loading import BOARD_SETTINGS, CandidateCache, Loaded, load, load_maps
 from napari_gempick.widgets.state.masks import MaskFiles
 from napari_gempick.widgets.state.micrograph_files import MicrographFiles
-from napari_gempick.widgets.state.saving import Saver, Snapshot
 from napari_gempick.widgets.state.session import (
+    Saver,
     SessionFolder,
+    Snapshot,
     free_folder,
     is_results,
     is_session,
