@@ -125,7 +125,7 @@ def test_what_is_lost_is_said_once(work: Path) -> None:
 def test_nothing_is_replaced_unasked(work: Path) -> None:
     converted("picks", "out", "--to", "box")
     before = Path("out/grid2/mic.box").read_bytes()
-    assert "out/grid 1/mic.box and 2 more exist already; add --overwrite" in refused(
+    assert "out/grid 1/mic.box and 2 more already exist; add --overwrite" in refused(
         "picks", "out", "--to", "box", "--flip-y", "--shape", "300,400"
     )
     assert Path("out/grid2/mic.box").read_bytes() == before

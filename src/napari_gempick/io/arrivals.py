@@ -142,7 +142,7 @@ class Arrivals:
             del self._seen[path]
             self._free_companions(stem_of_path(path))
         for path in [*(self._seen if everywhere else self._failed)]:
-            self._check_again(path, now, found)
+            self._check_again(path, found)
         for path in sorted(self._waiting, key=self.place):
             self._wait(path, now, found)
         return found
@@ -185,7 +185,7 @@ class Arrivals:
             found.gone.append(self._files.pop(path))
             self._rename(group, found)
 
-    def _check_again(self, path: str, now: float, found: Look) -> None:
+    def _check_again(self, path: str, found: Look) -> None:
         """Let a file wait again that has changed since it was complete."""
         seen = self._seen[path]
         if seen.state in ("waiting", "companion") or not self._has_changed(path, seen):

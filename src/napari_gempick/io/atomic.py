@@ -183,6 +183,7 @@ def refuse_existing(paths: Iterable[Path], overwrite: bool, instead: str = "anot
     OutputError
         One exists and may not be replaced.
     """
-    for path in paths:
-        if path.exists() and not overwrite:
-            raise OutputError(f"{path} already exists; add --overwrite or choose {instead}.", path)
+    there = [] if overwrite else [path for path in paths if path.exists()]
+    if there:
+        what = f"{there[0]} and {len(there) - 1} more already exist" if there[1:] else f"{there[0]} already exists"
+        raise OutputError(f"{what}; add --overwrite or choose {instead}.", there[0])

@@ -129,7 +129,7 @@ def gather(
         )
         for number, name in enumerate(names)
     ]
-    picture, name = _overlay(rows, found, names, float(run["diameter"]), settings, notes)
+    picture, name = _overlay(rows, found, names, float(run["diameter"]))
     return RunReport(
         name=folder.resolve().name,
         program=run.get("program", ""),
@@ -261,8 +261,6 @@ def _overlay(
     found: Sequence[Picks],
     names: Sequence[str],
     diameter: float,
-    settings: PickSettings,
-    notes: list[str],
 ) -> tuple[bytes | None, str]:
     """Return the picture of the micrograph with the median number of picks, and its name."""
     if not rows:
