@@ -50,22 +50,7 @@ class CurateWindow(QWidget):
         self._controller, self._counter, self._ctf = controller, counter, ctf
         self._numbers: dict[str, Numbers] = {}
         self._spread: set[str] | None = None
-        self.table = QTreeWidget()
-        self.table.setAccessibleName("Numbers of each micrograph")
-        self.table.setHeaderLabels(["Micrograph", "", *(title for title, _ in COLUMNS.values())])
-        self.table.headerItem().setToolTip(5, "Estimated share of false picks at the present thresholds")
-        self.table.setRootIsDecorated(False)
-        self.table.setUniformRowHeights(True)
-        self.table.setSelectionMode(QAbstractItemView.SelectionMode.ExtendedSelection)
-        self.table.setSortingEnabled(True)
-        self.table.sortByColumn(0, Qt.SortOrder.AscendingOrder)
-        self.table.header().setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
-        self.table.header().setStretchLastSection(False)
-        self.table.header().setMinimumSectionSize(62)
-        for column in range(1, 2 + len(COLUMNS)):
-            self.table.setColumnWidth(column, 62 if column == 1 else 78)
-        self.table.itemSelectionChanged.connect(self._selection_changed)
-        self.table.currentItemChanged.connect(lambda item, _: item is not None and self._go(item.text(0)))
+        self.table = self._make_table()
         self.plot = Scatter()
         self.plot.clicked.connect(lambda name: self._select([name], go=True))
         self.plot.selected.connect(self._select)
@@ -94,6 +79,42 @@ class CurateWindow(QWidget):
         self.star = button(
             "CTF from STAR...", "Read defocus and CTF fit from a STAR file of micrographs", self._ask_star
         )
+        self._lay_out()
+        self._items: dict[str, _Line] = {}
+        self._show_soon = qthrottled(self._show, timeout=_MS, leading=False)
+        ctf.changed.connect(self._ctf_read)
+        self._estimate_soon = qthrottled(self._estimate, timeout=_MS, leading=False)
+        self.table.verticalScrollBar().valueChanged.connect(lambda _: self._estimate_soon())
+        false.changed.connect(self._show_soon)
+        for signal in (
+            counter.counted,
+            counter.histogram_changed,
+            controller.results_changed,
+            controller.state_changed,
+        ):
+            signal.connect(self._changed)
+
+    def _make_table(self) -> QTreeWidget:
+        table = QTreeWidget()
+        table.setAccessibleName("Numbers of each micrograph")
+        table.setHeaderLabels(["Micrograph", "", *(title for title, _ in COLUMNS.values())])
+        table.headerItem().setToolTip(5, "Estimated share of false picks at the present thresholds")
+        table.setRootIsDecorated(False)
+        table.setUniformRowHeights(True)
+        table.setSelectionMode(QAbstractItemView.SelectionMode.ExtendedSelection)
+        table.setSortingEnabled(True)
+        table.sortByColumn(0, Qt.SortOrder.AscendingOrder)
+        table.header().setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
+        table.header().setStretchLastSection(False)
+        table.header().setMinimumSectionSize(62)
+        for column in range(1, 2 + len(COLUMNS)):
+            table.setColumnWidth(column, 62 if column == 1 else 78)
+        table.itemSelectionChanged.connect(self._selection_changed)
+        table.currentItemChanged.connect(lambda item, _: item is not None and self._go(item.text(0)))
+        return table
+
+    def _lay_out(self) -> None:
+        """Put the table with its filter on the left, the plot with its axes on the right."""
         left, right = QWidget(), QWidget()
         lines = QVBoxLayout(left)
         filters = row("Show", self.by.native, self.low.native, self.high.native, self.summary)
@@ -118,19 +139,6 @@ class CurateWindow(QWidget):
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(parts)
-        self._items: dict[str, _Line] = {}
-        self._show_soon = qthrottled(self._show, timeout=_MS, leading=False)
-        ctf.changed.connect(self._ctf_read)
-        self._estimate_soon = qthrottled(self._estimate, timeout=_MS, leading=False)
-        self.table.verticalScrollBar().valueChanged.connect(lambda _: self._estimate_soon())
-        false.changed.connect(self._show_soon)
-        for signal in (
-            counter.counted,
-            counter.histogram_changed,
-            controller.results_changed,
-            controller.state_changed,
-        ):
-            signal.connect(self._changed)
 
     def showEvent(self, event: Any) -> None:
         super().showEvent(event)
