@@ -75,7 +75,7 @@ if TYPE_CHECKING:
 @click.option(
     "--micrograph",
     type=click.Path(path_type=Path),
-    help="With --bank: what is searched. Default: white noise of --micrograph-size.",
+    help="With --bank: the micrograph to search. Default: white noise of --micrograph-size.",
 )
 @click.option("--pixel-size", type=click.FloatRange(min=0, min_open=True), help="With --micrograph. [Å]")
 @click.option(

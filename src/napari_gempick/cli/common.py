@@ -166,7 +166,7 @@ def _proof_sentences(rows: list[dict[str, Any]]) -> Iterator[str]:
 
 
 def proof_sentence(proof: str) -> str:
-    """Return what a proof says, with what it is about."""
+    """Return a proof as a sentence."""
     return f"{'Coordinate convention' if proof.startswith('verified') else 'Coordinates'} {proof}"
 
 

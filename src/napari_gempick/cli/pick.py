@@ -1,4 +1,4 @@
-"""gempick pick, watch, preview, retune and report: runs, and what is made of them."""
+"""gempick pick, watch, preview, retune and report: runs and their results."""
 
 from __future__ import annotations
 

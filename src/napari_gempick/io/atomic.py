@@ -1,6 +1,6 @@
 """Write files under temporary names beside their places, then rename them: never half a file under the final name.
 
-Files that exist already are not replaced unasked.
+Existing files are replaced only on request.
 """
 
 from __future__ import annotations
@@ -164,7 +164,7 @@ def staged(paths: Sequence[Path]) -> Iterator[list[Path]]:
         raise OutputError(f"Cannot write {paths[0]}: {error.strerror or error}; free space.", paths[0]) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-        while folder != made and not any(folder.iterdir()):  # what was made for nothing
+        while folder != made and not any(folder.iterdir()):  # folders that were made for this file
             folder.rmdir()
             folder = folder.parent
 

@@ -171,7 +171,7 @@ def _read(
 
 
 def _median(rows: Sequence[dict[str, Any]], key: str, view: str, otherwise: float | None) -> float | None:
-    """Return the median of what the lines of run.json say about a view, else what is given."""
+    """Return the median of a view's values in the lines of run.json, or the given one if there are none."""
     known = [row[key][view] for row in rows if row.get(key, {}).get(view) is not None]
     return float(np.median(known)) if known else otherwise
 

@@ -1,4 +1,4 @@
-"""Which file gets the coordinates of which micrograph, and writing them without replacing anything unasked.
+"""Which file gets the coordinates of which micrograph, and how files are written.
 
 Read what shall be converted: coordinate files of any kind, as the picks of one micrograph after the other.
 """

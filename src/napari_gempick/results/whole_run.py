@@ -37,7 +37,7 @@ _LOCK = ".gempick.lock"
 
 @contextlib.contextmanager
 def alone_in(folder: Path) -> Iterator[None]:
-    """Keep other runs out of an output folder for a block; a run that was killed keeps nobody out.
+    """Keep other runs out of an output folder for a block; a killed run leaves no lock behind.
 
     Raises
     ------
@@ -45,7 +45,7 @@ def alone_in(folder: Path) -> Iterator[None]:
         Another run is in progress there.
     """
     made = not folder.exists()
-    with contextlib.suppress(OSError):  # who writes there says what is wrong
+    with contextlib.suppress(OSError):  # the first write reports the error
         folder.mkdir(parents=True, exist_ok=True)
     try:
         lock = take(folder / _LOCK)
@@ -60,7 +60,7 @@ def alone_in(folder: Path) -> Iterator[None]:
     finally:
         give_back(lock, remove=True)
         if made:
-            with contextlib.suppress(OSError):  # what was made for nothing
+            with contextlib.suppress(OSError):  # it was made for this block, and is empty
                 folder.rmdir()
 
 
@@ -70,7 +70,7 @@ def own_folders(folder: Path) -> list[Path]:
 
 
 def left_over(folder: Path, kept: Sequence[Path]) -> list[Path]:
-    """Return the files that the run of a folder's run.json wrote, as far as they are there and not among `kept`.
+    """Return the files that the run of a folder's run.json wrote, that exist and are not among `kept`.
 
     Only what that run must have written itself is among them; nothing is said where run.json cannot be read.
     """

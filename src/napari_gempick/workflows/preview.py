@@ -1,7 +1,7 @@
 """A quick look: a coarse search of the whole micrograph, then the exact score around every candidate.
 
 The coarse search takes a coarser grid and every few angles. Around each of its candidates the real grid and the angles
-between are searched exactly. What it can miss is a particle that the coarse search does not see at all.
+between are searched exactly. It can only miss particles that the coarse search does not see at all.
 """
 
 from __future__ import annotations
@@ -359,7 +359,7 @@ def angles_around(fine: BankMaker, other: BankIndex, reach: float | None = None)
 
 
 def _picks(done: Sequence[Refined], fine: BankMaker, grid: Grid) -> Picks:
-    """Return what was refined as candidates, best first; of two at one position the better."""
+    """Return the refined candidates, best first; of two at one position the better one."""
     unique = {(item.map_y, item.map_x): item for item in sorted(done, key=lambda item: item.score)}
     ordered = sorted(unique.values(), key=lambda item: (-item.score, item.map_y, item.map_x))
     if not ordered:

@@ -144,7 +144,7 @@ def teach(lessons: Sequence[Lesson]) -> Weights:
     if len(decoys) < LEAST:
         return NCC_ONLY
     centre, spread = decoys.mean(axis=0), decoys.std(axis=0)
-    spread[spread < SAME] = np.inf  # what is the same for all decoys tells nothing
+    spread[spread < SAME] = np.inf  # a feature that is the same for all decoys tells nothing
     if np.isinf(spread[0]):
         return NCC_ONLY
     rows, decoys, labelled = ((some - centre) / spread for some in (rows, decoys, labelled))

@@ -268,6 +268,6 @@ CTF = (
     "rlnCtfFigureOfMerit",
     "rlnCtfMaxResolution",
 )
-"""What is carried from a micrograph to its particles."""
+"""Labels that are carried over from a micrograph to its particles."""
 ASSUMED = {VOLTAGE: ("300", "voltage 300 kV"), CS: ("2.7", "Cs 2.7 mm"), AMPLITUDE: ("0.1", "amplitude contrast 0.1")}
 """What particles get where nothing is known, and how a sentence calls it; RELION refuses particles without."""

@@ -41,7 +41,7 @@ def write_table(path: Path | str, picks: Picks, info: PicksInfo, delimiter: str 
     """Write one micrograph's picks with a header, atomically: x, y, score, view, psi, template, box_size.
 
     x and y are pixels as in `Picks`, the view is its name, psi is in degrees, the template is the section counted
-    from 1; what is unknown is left empty, and box_size is left out where it is unknown. Picks that have them get the
+    from 1; unknown values are left empty, and an unknown box_size is left out. Picks that have them get the
     columns local_mean, local_sigma and power too; with a learned score, ncc and probability_false follow.
     """
     labels, rows = _labels([info]), _rows(picks, info)

@@ -244,7 +244,7 @@ class Dock(QWidget):
             self.controller.set_threshold(view, tune.threshold(view) + by, gesture="threshold keys")
 
     def reject(self) -> None:
-        """Reject what is chosen in the gallery or in the layer, or lies under the cursor."""
+        """Reject the picks selected in the gallery or in the layer, or the one under the cursor."""
         if self.tune.gallery.hasFocus():
             self.tune.gallery.reject_current()
             return
@@ -333,7 +333,7 @@ class Dock(QWidget):
             self._scroll_soon(self.search)
 
     def _scroll_to(self, part: Panel) -> None:
-        """Bring a part into sight, its end first; what is to be pressed after a preview stays in sight."""
+        """Scroll to a part, its end first; the buttons to press after a preview stay visible."""
         inside, bar, height = self.scroll.widget(), self.scroll.verticalScrollBar(), self.scroll.viewport().height()
         inside.resize(inside.width(), max(height, inside.sizeHint().height()))  # what has just unfolded takes its room
         inside.layout().activate()

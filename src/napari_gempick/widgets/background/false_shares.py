@@ -1,4 +1,4 @@
-"""The estimated share of false picks of every micrograph, for a table; in the background, while somebody looks."""
+"""The estimated share of false picks of every micrograph, in the background while the table is visible."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class _Curve:
 
 @dataclass(eq=False)
 class _Kept:
-    """What the scores of a micrograph say at every threshold, and what they follow from."""
+    """The estimate for a micrograph at every threshold, and the values that it depends on."""
 
     key: tuple[Any, ...]
     views: tuple[str, ...]
@@ -83,7 +83,7 @@ class FalseShares:
         self._runs = False
 
     def want(self, stems: Sequence[str]) -> None:
-        """Estimate anew what has changed, the first stems first; `changed` follows where a share is another one."""
+        """Estimate again where something has changed, in the order of stems; `changed` follows for each new share."""
         if self._counter.busy:  # who is told of its end asks again
             return
         self._left = list(stems)

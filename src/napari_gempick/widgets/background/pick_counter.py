@@ -38,7 +38,7 @@ SLICE, MOST = 0.05, 100
 class PickCounter:
     """Counts picks, a few micrographs at a time, where a new state or result may have changed them.
 
-    While a slider moves, the picks of other micrographs wait: what is under the eye comes first.
+    While a slider moves, the counts of other micrographs wait: the one on the screen comes first.
     """
 
     counted = Signal(str)

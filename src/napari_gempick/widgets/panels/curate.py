@@ -164,7 +164,7 @@ class CurateWindow(QWidget):
         self._show_soon.setTimeout(max(_MS, round(1e3 * _SHARE * (time.perf_counter() - begun))))
 
     def show_numbers(self) -> None:
-        """Show what is known now, while the window is seen."""
+        """Show the current numbers, if the window is visible."""
         if not self.isVisible():
             return
         controller = self._controller
@@ -288,11 +288,11 @@ class _Line(QTreeWidgetItem):
             self.setTextAlignment(column, Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
 
     def differs(self, numbers: Numbers) -> bool:
-        """Return whether something else is known than what is shown."""
+        """Return whether the numbers differ from those shown."""
         return numbers != self._shown
 
     def show(self, numbers: Numbers) -> None:
-        """Show what is known."""
+        """Show the numbers."""
         self._shown = numbers
         self.setText(1, "" if numbers.kept else "rejected")
         self.setForeground(1, QColor(REJECTED))

@@ -36,7 +36,7 @@ class Limits(Fold):
     """
 
     def __init__(self, controller: Controller, estimates: FdrEstimator) -> None:
-        super().__init__("More limits", "Thresholds from a share of false picks; limits on what lies about a pick")
+        super().__init__("More limits", "Thresholds from a share of false picks; limits on the surroundings of a pick")
         self._controller, self._estimates = controller, estimates
         self.form = Form(
             PickSettings,
@@ -71,7 +71,7 @@ class Limits(Fold):
             self._show_soon()
 
     def show_values(self) -> None:
-        """Show what is set, and in the heading too."""
+        """Show the values, and in the heading which are set."""
         tune = self._controller.tune()
         loaded = self._controller.loaded
         board = None if loaded is None else loaded.board

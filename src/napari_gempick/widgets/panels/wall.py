@@ -98,7 +98,7 @@ class Wall(QWidget):
         self._mark_soon()
 
     def _look(self) -> None:
-        """Choose anew where what is shown is not all there is to show; draw what has new results."""
+        """Choose again if fewer micrographs are shown than there are; draw those with new results."""
         files = self.files()
         wanted = min(SPREAD, len(files))
         if not self.isVisible():

@@ -57,7 +57,7 @@ class MicrographFiles(Decisions, ABC):
         """Continue in a folder of results."""
 
     def add_micrographs(self, inputs: Sequence[str | Path]) -> None:
-        """Add files, folders, globs or STAR lists; what is listed already stays as it is."""
+        """Add files, folders, globs or STAR lists; those already in the list stay as they are."""
         skip = [self.folder.path] if self.folder is not None else []
         own = None if self.folder is None else self.folder.path
         begins = not self.state.files

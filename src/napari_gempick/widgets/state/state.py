@@ -293,11 +293,11 @@ class History:
         return self._future[-1][0] if self._future else ""
 
     def undo(self) -> str:
-        """Go back one step; returns what was undone."""
+        """Undo one step; return its name."""
         return self._swap(self._past, self._future)
 
     def redo(self) -> str:
-        """Go forth one step; returns what was done again."""
+        """Redo one step; return its name."""
         return self._swap(self._future, self._past)
 
     def _swap(self, source: list[tuple[str, State]], target: list[tuple[str, State]]) -> str:
