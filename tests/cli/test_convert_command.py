@@ -11,6 +11,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 import napari_gempick.workflows.convert
+from helpers import picks_at
 from napari_gempick.cli import main
 from napari_gempick.io.coordinates import read_coordinates
 from napari_gempick.io.formats import FORMATS, PicksInfo
@@ -43,10 +44,8 @@ def refused(*arguments: object) -> str:
 def some_picks(n: int = 5, seed: int = 0) -> Picks:
     random = np.random.default_rng(seed)
     x, y = random.uniform(0, SHAPE[1] - 1, n), random.uniform(0, SHAPE[0] - 1, n)
-    whole = np.zeros(n, np.int32)
-    section = random.integers(0, 4, n).astype(np.int32)
-    score = random.uniform(0.2, 1, n).astype(np.float32)
-    return Picks(x, y, whole, whole, score, whole - 1, whole, section, random.uniform(0, 360, n))
+    section, score = random.integers(0, 4, n), random.uniform(0.2, 1, n)
+    return picks_at(x, y, score=score, k=-1, section=section, psi=random.uniform(0, 360, n))
 
 
 @pytest.fixture
@@ -200,11 +199,6 @@ def test_picks_outside_are_counted_and_the_cause_is_guessed(work: Path) -> None:
     )
     report = converted("edge.csv", "edge.star", "--to", "star", "--shape", "300,400")
     assert report["outside"] == 2 and "--swap-xy) leaves" not in report["notes"][-1]
-
-
-def picks_at(x, y) -> Picks:
-    whole = np.zeros(len(x), np.int32)
-    return Picks(x, y, whole, whole, np.ones(len(x), "f4"), whole, whole, whole, np.zeros(len(x)))
 
 
 def test_unmatched_micrographs_are_an_error_unless_allowed(work: Path) -> None:
