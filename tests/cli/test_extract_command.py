@@ -140,7 +140,7 @@ def test_any_number_of_threads_and_any_interruption_give_the_same_bytes(work: Pa
     assert Path("t4/p.mrcs").read_bytes() == Path("t1/p.mrcs").read_bytes()
     assert Path("t4/p.star").read_text() == Path("t1/p.star").read_text().replace("@t1/", "@t4/")
     assert sorted(path.name for path in Path("t4").iterdir()) == ["p.mrcs", "p.star"]
-    assert "already exists" in run("mics", "picks", *options, "-o", "t4/p.mrcs", status=2)["error"]
+    assert "and 1 more already exist" in run("mics", "picks", *options, "-o", "t4/p.mrcs", status=2)["error"]
 
 
 MICROGRAPHS = """

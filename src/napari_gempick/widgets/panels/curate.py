@@ -110,7 +110,7 @@ class CurateWindow(QWidget):
         for column in range(1, 2 + len(COLUMNS)):
             table.setColumnWidth(column, 62 if column == 1 else 78)
         table.itemSelectionChanged.connect(self._selection_changed)
-        table.currentItemChanged.connect(lambda item, _: item is not None and self._go(item.text(0)))
+        table.currentItemChanged.connect(lambda item, _: item is not None and self._controller.go_to(item.text(0)))
         return table
 
     def _lay_out(self) -> None:
@@ -244,12 +244,7 @@ class CurateWindow(QWidget):
         if names:
             self.table.scrollToItem(self._items[names[0]])
             if go:
-                self._go(names[0])
-
-    def _go(self, stem: str) -> None:
-        stems = [file.output_stem for file in self._controller.state.files]
-        if stem in stems:
-            self._controller.go(stems.index(stem))
+                self._controller.go_to(names[0])
 
     def _drop(self) -> None:
         self._controller.reject_micrographs(self._selected(), True)

@@ -186,9 +186,7 @@ class Wall(QWidget):
 
     def open(self, stem: str) -> None:
         """Show a micrograph in the canvas."""
-        stems = [file.output_stem for file in self._controller.state.files]
-        if stem in stems:
-            self._controller.go(stems.index(stem))
+        self._controller.go_to(stem)
 
 
 class Tiles(QWidget):

@@ -48,6 +48,12 @@ class MicrographFiles(Decisions, ABC):
     def go(self, number: int) -> None:
         """Show another micrograph of the list."""
 
+    def go_to(self, stem: str) -> None:
+        """Show the micrograph of that stem, if the list has it."""
+        stems = [file.output_stem for file in self.state.files]
+        if stem in stems:
+            self.go(stems.index(stem))
+
     @abstractmethod
     def use_folder(self, path: Path, *, quietly: bool = False) -> bool:
         """Write results and the session to a folder from now on."""
