@@ -9,7 +9,7 @@ from pydantic import ValidationInfo, field_validator, model_validator
 
 from napari_gempick.model.declaration import CTF_PATHS, EDITED_PATHS, EXCLUDE_PATHS, Settings, declare, names_with
 from napari_gempick.model.errors import SettingsError
-from napari_gempick.model.values import AUTO, LEARNED, PerView, read_bounds, read_fold, read_grid, read_threshold
+from napari_gempick.model.values import AUTO, LEARNED, LOCAL, PerView, read_bounds, read_fold, read_grid, read_threshold
 
 if TYPE_CHECKING:
     from fractions import Fraction
@@ -320,7 +320,7 @@ class PickSettings(Settings):
         PerView(texts, read_threshold if info.field_name == "threshold" else read_fold, None, "")
         return texts
 
-    @field_validator("local_mean", "local_sigma", "power", "grid")
+    @field_validator(*LOCAL, "grid")
     @classmethod
     def _text(cls, text: str | None, info: ValidationInfo) -> str | None:
         if text is not None:
@@ -380,8 +380,8 @@ class PickSettings(Settings):
 
     def local_limits(self) -> tuple[tuple[float, float], ...]:
         """Return the limits of local mean, local standard deviation and power; empty where none is set."""
-        texts = (self.local_mean, self.local_sigma, self.power)
-        return () if texts == (None, None, None) else tuple(read_bounds(text or ",") for text in texts)
+        texts = [getattr(self, name) for name in LOCAL]
+        return () if not any(texts) else tuple(read_bounds(text or ",") for text in texts)
 
 
 def make_settings(values: dict[str, Any]) -> PickSettings:

@@ -13,7 +13,7 @@ from psygnal import Signal
 from napari_gempick.model.errors import GempickError
 from napari_gempick.widgets.background.fdr_estimator import share_of
 from napari_gempick.widgets.background.pick_counter import SLICE
-from napari_gempick.widgets.state.loading import BOARD_SETTINGS
+from napari_gempick.widgets.state.state import SELECTION_SETTINGS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -99,7 +99,7 @@ class FalseShares:
         state, folder, results = controller.state, controller.folder, dict(controller.results)
         files = {file.output_stem: file for file in state.files}
         details = dict(self._counter.details)
-        common = folder, state.lesson, tuple(state.values.get(name) for name in BOARD_SETTINGS)
+        common = folder, state.lesson, tuple(state.values.get(name) for name in SELECTION_SETTINGS)
         found: dict[str, float] = {}
 
         def work() -> None:

@@ -9,6 +9,7 @@ from superqt.utils import qdebounced
 
 from napari_gempick.model.declaration import names_with
 from napari_gempick.model.settings import PickSettings
+from napari_gempick.model.values import LOCAL
 from napari_gempick.widgets.forms.editors import lower
 from napari_gempick.widgets.forms.forms import Form
 from napari_gempick.widgets.forms.parts import Fold, small
@@ -22,8 +23,6 @@ _RATE = (
     "<p>Keep the thresholds where about this share of the picks is false, as estimated from the inverted contrast, "
     "also when other limits change. To move a threshold by hand ends it. [%]</p>"
 )
-LOCAL = names_with(PickSettings, group="Limits", role="tuned")
-"""Settings in the order of the columns of Picks.local."""
 
 
 class Limits(Fold):
