@@ -27,10 +27,10 @@ if TYPE_CHECKING:
     from napari_gempick.engine.picking.false_rate import FalseRate
     from napari_gempick.engine.picking.run_evidence import Scores
     from napari_gempick.io.candidates import Candidates
+    from napari_gempick.io.formats.base import ProvenFiles
     from napari_gempick.io.listing import MicrographFile
     from napari_gempick.model.settings import PickSettings
     from napari_gempick.results.learned_score import LearnedScore
-    from napari_gempick.verification.prove import MicrographProof
 
 _LOCK = ".gempick.lock"
 
@@ -96,7 +96,7 @@ def choose_by_run(
     micrographs: Sequence[MicrographFile],
     rows: dict[str, dict[str, Any]],
     notify: Callable[[str], None],
-    prove: Callable[[MicrographFile, float], MicrographProof] | None = None,
+    prove: Callable[[MicrographFile, float], ProvenFiles] | None = None,
     stored: Mapping[str, Candidates] | None = None,
     check: Callable[[], None] = lambda: None,
 ) -> list[str]:
@@ -204,7 +204,7 @@ class _ChoiceByRun:
         micrograph: MicrographFile,
         scores: Scores,
         rates: Sequence[FalseRate],
-        prove: Callable[[MicrographFile, float], MicrographProof] | None,
+        prove: Callable[[MicrographFile, float], ProvenFiles] | None,
     ) -> None:
         """Write the picks of a micrograph by the rates that the whole run gives it, and its new line if it differs."""
         name = micrograph.output_stem
