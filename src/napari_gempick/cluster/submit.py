@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 SUBMITTED = "submitted.json"
 
 
-class _Line(BaseModel):
+class _SubmittedLine(BaseModel):
     """What must be right in a line of submitted.json."""
 
     model_config = ConfigDict(strict=True)
@@ -71,7 +71,7 @@ def submissions(folder: Path) -> list[Submission]:
         rows = read_json(path)
         if not isinstance(rows, list):
             raise InputError(f"{path} is not a list of submissions; delete it.", path)
-        return [Submission(**checked(_Line, row, path, "delete the file").model_dump()) for row in rows]
+        return [Submission(**checked(_SubmittedLine, row, path, "delete the file").model_dump()) for row in rows]
     except InputError as error:
         raise SettingsError(error.sentence, path) from error
 

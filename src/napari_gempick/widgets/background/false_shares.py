@@ -49,7 +49,7 @@ class _Curve:
 
 
 @dataclass(eq=False)
-class _Kept:
+class _KnownShare:
     """The estimate for a micrograph at every threshold, and the values that it depends on."""
 
     key: tuple[Any, ...]
@@ -78,7 +78,7 @@ class FalseShares:
     def __init__(self, controller: Controller, counter: PickCounter, estimates: FdrEstimator) -> None:
         self._controller, self._counter, self._estimates = controller, counter, estimates
         self.shares: dict[str, float] = {}
-        self._kept: dict[str, _Kept] = {}
+        self._kept: dict[str, _KnownShare] = {}
         self._left: list[str] = []
         self._runs = False
 
@@ -113,7 +113,7 @@ class FalseShares:
                 kept = self._kept.get(stem)
                 if kept is None or kept.key != key:
                     board = self._board(file, state, folder.path, results)
-                    kept = self._kept[stem] = _Kept(key, *self._curves(stem, board, state))
+                    kept = self._kept[stem] = _KnownShare(key, *self._curves(stem, board, state))
                 thresholds = [state.tune_of(stem).threshold(name) for name in kept.views]
                 share = share_of(kept.curves, thresholds, details[stem].by_view) if kept.curves else None
                 found[stem] = math.nan if share is None else share

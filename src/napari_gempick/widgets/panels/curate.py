@@ -80,7 +80,7 @@ class CurateWindow(QWidget):
             "CTF from STAR...", "Read defocus and CTF fit from a STAR file of micrographs", self._ask_star
         )
         self._lay_out()
-        self._items: dict[str, _Line] = {}
+        self._items: dict[str, _MicrographRow] = {}
         self._show_soon = qthrottled(self._show, timeout=_MS, leading=False)
         ctf.changed.connect(self._ctf_read)
         self._estimate_soon = qthrottled(self._estimate, timeout=_MS, leading=False)
@@ -181,7 +181,7 @@ class CurateWindow(QWidget):
                 if self._spread is not None and not self._spread & set(self._numbers):
                     self._set_spread(None)  # of another session
                 self.table.clear()
-                self._items = {stem: _Line(stem) for stem in self._numbers}
+                self._items = {stem: _MicrographRow(stem) for stem in self._numbers}
                 self.table.addTopLevelItems(list(self._items.values()))
             for stem in changed:
                 self._items[stem].show(self._numbers[stem])
@@ -273,7 +273,7 @@ class CurateWindow(QWidget):
             self._go(shown[0])
 
 
-class _Line(QTreeWidgetItem):
+class _MicrographRow(QTreeWidgetItem):
     """A micrograph in the table; numbers sort as numbers, unknown ones last."""
 
     def __init__(self, stem: str) -> None:
@@ -299,7 +299,7 @@ class _Line(QTreeWidgetItem):
 
     def __lt__(self, other: QTreeWidgetItem) -> bool:
         column = self.treeWidget().sortColumn()
-        if column == 0 or not isinstance(other, _Line) or self._shown is None or other._shown is None:
+        if column == 0 or not isinstance(other, _MicrographRow) or self._shown is None or other._shown is None:
             return self.text(0) < other.text(0)
         if column == 1:
             return self._shown.kept > other._shown.kept
