@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from napari_gempick.cli import main
-from napari_gempick.cli.common import SettingOption
+from napari_gempick.cli.options import SettingOption
 from napari_gempick.model.declaration import declarations
 from napari_gempick.model.settings import PickSettings
 

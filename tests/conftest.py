@@ -6,6 +6,9 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+"""The workers share the cores already. They get it before they load NumPy; one process alone, before SciPy."""
+
 settings.register_profile(
     "gempick", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )

@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 from click.testing import CliRunner, Result
 
+from helpers import picks_at
 from napari_gempick.cli import main
-from napari_gempick.model.picks import Picks
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from napari_gempick.model.picks import Picks
 
 SHAPE = (1000, 1400)
 VIEWS = ("side", "top")
@@ -31,9 +33,7 @@ def evaluated(*arguments: object, **options: object) -> dict:
 
 def some_picks(positions, sections=None) -> Picks:
     x, y = np.array(positions, float).reshape(-1, 2).T
-    whole, score = np.zeros(len(x), np.int32), np.linspace(0.9, 0.5, len(x), dtype=np.float32)
-    section = whole if sections is None else np.array(sections, np.int32)
-    return Picks(x, y, whole, whole, score, whole, whole, section, np.zeros(len(x)))
+    return picks_at(x, y, score=np.linspace(0.9, 0.5, len(x)), section=0 if sections is None else sections)
 
 
 def write_truth(path: Path, positions, **columns) -> Path:

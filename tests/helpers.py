@@ -1,4 +1,6 @@
-"""Small banks and searches for the tests."""
+"""Small banks, searches, picks and particles for the tests."""
+
+from dataclasses import replace
 
 import numpy as np
 
@@ -8,7 +10,8 @@ from napari_gempick.engine.matching.workers import DevicePool, run_search
 from napari_gempick.engine.preprocess.prepare import prepare
 from napari_gempick.engine.templates.bank import Bank, Section
 from napari_gempick.engine.templates.masks import ImageMask
-from napari_gempick.model.geometry import Grid
+from napari_gempick.model.geometry import Grid, Orientation
+from napari_gempick.model.picks import Picks
 from napari_gempick.model.score_maps import BankIndex
 
 
@@ -31,6 +34,29 @@ def search(image, bank, plans, *, grid=None, threads=2, devices=None, tile=None,
     chooser = plans.tile_shape if tile is None else (lambda key, choose: tile)
     pool = DevicePool(devices or [CpuDevice(threads, plans)])
     return run_search(Search(prepared, bank, chooser), pool)[0]
+
+
+def picks_at(x, y, **columns):
+    """Picks at positions on the micrograph's grid; where no column is given the score is 1, psi and numbers are 0."""
+    x, y = (np.atleast_1d(np.asarray(one, np.float64)) for one in (x, y))
+    kinds = {"map_x": np.int32, "map_y": np.int32, "score": np.float32, "psi": np.float64}
+    given = {"map_x": np.rint(x), "map_y": np.rint(y), "score": 1, "k": 0, "view": 0, "section": 0, "psi": 0, **columns}
+    made = {name: np.full(x.shape, one, kinds.get(name, np.int32)) for name, one in given.items()}
+    return Picks(x, y, **made)
+
+
+def no_space(*_):
+    """Stands for a function that writes, on a full disk."""
+    raise OSError(28, "No space left on device")
+
+
+def upside_down(made):
+    """A coordinate format that writes its files flipped in y."""
+
+    def write(path, picks, info):
+        made.writer(path, Orientation(flip_y=True).apply(picks, info.shape), info)
+
+    return replace(made, writer=write)
 
 
 class Blobs:

@@ -8,17 +8,16 @@ from importlib import import_module
 from pathlib import Path
 
 import click
-import numpy as np
 import pytest
 import yaml
 from click.testing import CliRunner
 
+from helpers import picks_at
 from napari_gempick.cli import COMMANDS, main
 from napari_gempick.io.formats import PicksInfo
 from napari_gempick.io.formats.relion import write_autopick
 from napari_gempick.io.formats.table import write_table
 from napari_gempick.io.star import read_tables
-from napari_gempick.model.picks import Picks
 from napari_gempick.model.settings import PickSettings
 from napari_gempick.simulation.settings import SimulateSettings
 
@@ -154,7 +153,7 @@ def test_columns_of_candidates_and_index_are_documented(results):
 
 def test_columns_of_coordinate_files_are_documented(tmp_path):
     text = (DOCS / "coordinates.md").read_text()
-    picks = Picks(*(np.zeros(1, kind) for kind in ["f8", "f8", "i4", "i4", "f4", "i4", "i4", "i4", "f8"]))
+    picks = picks_at(0, 0)
     write_autopick(tmp_path / "a.star", picks, box_size=10, pixel_size=1.0)
     (table,) = read_tables(tmp_path / "a.star").values()
     assert [label for label in table if not re.search(rf"\b{label}\b", text)] == []

@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
+import napari_gempick.workflows.convert
+from helpers import picks_at
 from napari_gempick.cli import main
 from napari_gempick.io.coordinates import read_coordinates
 from napari_gempick.io.formats import FORMATS, PicksInfo
@@ -42,10 +44,8 @@ def refused(*arguments: object) -> str:
 def some_picks(n: int = 5, seed: int = 0) -> Picks:
     random = np.random.default_rng(seed)
     x, y = random.uniform(0, SHAPE[1] - 1, n), random.uniform(0, SHAPE[0] - 1, n)
-    whole = np.zeros(n, np.int32)
-    section = random.integers(0, 4, n).astype(np.int32)
-    score = random.uniform(0.2, 1, n).astype(np.float32)
-    return Picks(x, y, whole, whole, score, whole - 1, whole, section, random.uniform(0, 360, n))
+    section, score = random.integers(0, 4, n), random.uniform(0.2, 1, n)
+    return picks_at(x, y, score=score, k=-1, section=section, psi=random.uniform(0, 360, n))
 
 
 @pytest.fixture
@@ -124,13 +124,35 @@ def test_what_is_lost_is_said_once(work: Path) -> None:
 def test_nothing_is_replaced_unasked(work: Path) -> None:
     converted("picks", "out", "--to", "box")
     before = Path("out/grid2/mic.box").read_bytes()
-    assert "out/grid 1/mic.box and 2 more exist already; add --overwrite" in refused(
+    assert "out/grid 1/mic.box and 2 more already exist; add --overwrite" in refused(
         "picks", "out", "--to", "box", "--flip-y", "--shape", "300,400"
     )
     assert Path("out/grid2/mic.box").read_bytes() == before
     converted("picks", "out", "--to", "box", "--flip-y", "--shape", "300,400", "--overwrite")
     assert Path("out/grid2/mic.box").read_bytes() != before
     assert not [name for _, _, names in os.walk("out") for name in names if name.startswith(".")]
+
+
+def box_sides(folder: str) -> set[str]:
+    return {line.split()[2] for file in Path(folder).rglob("*.box") for line in file.read_text().splitlines()}
+
+
+def test_lengths_with_their_unit(work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of OUT by the pixel size of --micrographs, else by that of IN (1.5 Å) and --bin; a box in Å is even."""
+    converted("picks", "own", "--to", "box", "--box", "84A")
+    converted("picks", "finer", "--to", "box", "--box", "84Å", "--bin", "3/2")
+    write_mrc("halves/mic.mrc", np.zeros(SHAPE, np.float32), 3)
+    converted("picks/grid 1", "coarser", "--to", "box", "--box", "84a", "--micrographs", "halves", "--bin", "1/2")
+    assert [box_sides(name) for name in ("own", "finer", "coarser")] == [{"56"}, {"84"}, {"28"}]
+    Path("mic.box").write_text("0\t0\t20\t20\t-1\n90\t0\t20\t20\t-2\n")
+    spacing = ("--filament-spacing", "45A", "--box", "81A")
+    assert "another unit need; give --micrographs" in refused("mic.box", "f", "--to", "star", *spacing)
+    assert converted("mic.box", "f", "--to", "star", *spacing, "--micrographs", "mics/grid 1")["picks_out"] == 4
+    assert "too small" in refused("picks", "none", "--to", "box", "--box", "0px")
+    asked = []
+    monkeypatch.setattr(napari_gempick.workflows.convert, "convert", lambda *given: asked.append(given[2]))
+    convert("picks", "none", "--to", "box", "--templates", "mic.mrc", "--diameter", "60px", "--bin", "1/2")
+    assert asked[0].templates.diameter == 180
 
 
 def test_binning_and_flips(work: Path) -> None:
@@ -177,11 +199,6 @@ def test_picks_outside_are_counted_and_the_cause_is_guessed(work: Path) -> None:
     )
     report = converted("edge.csv", "edge.star", "--to", "star", "--shape", "300,400")
     assert report["outside"] == 2 and "--swap-xy) leaves" not in report["notes"][-1]
-
-
-def picks_at(x, y) -> Picks:
-    whole = np.zeros(len(x), np.int32)
-    return Picks(x, y, whole, whole, np.ones(len(x), "f4"), whole, whole, whole, np.zeros(len(x)))
 
 
 def test_unmatched_micrographs_are_an_error_unless_allowed(work: Path) -> None:
@@ -273,7 +290,7 @@ def test_a_damaged_file_does_not_stop_the_others(work: Path) -> None:
         (("picks", "out", "--to", "boxx"), "coordinate format boxx; choose one of star"),
         (("picks", "--to", "box"), "where to write them"),
         (("picks", "out", "--to", "box", "--shape", "3"), "not NY,NX"),
-        (("picks", "out", "--to", "box", "--box", "0"), "0 is not in the range"),
+        (("picks", "out", "--to", "box", "--box", "0"), "0 is too small; give at least 1"),
         (("picks", "picks/grid2/mic_autopick.star", "out", "--to", "box"), "both have picks for out/grid2/mic.box"),
     ],
 )

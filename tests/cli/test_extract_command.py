@@ -7,6 +7,7 @@ import os
 import threading
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import mrcfile
 import numpy as np
@@ -14,6 +15,7 @@ import pytest
 import starfile
 from click.testing import CliRunner
 
+from helpers import picks_at
 from napari_gempick.cli import main
 from napari_gempick.extraction.extract import Extraction, extract
 from napari_gempick.extraction.settings import make_extract_settings
@@ -24,7 +26,9 @@ from napari_gempick.io.formats.table import write_table
 from napari_gempick.io.stack import write_mrc
 from napari_gempick.io.star import write_tables
 from napari_gempick.model.errors import Cancelled
-from napari_gempick.model.picks import Picks
+
+if TYPE_CHECKING:
+    from napari_gempick.model.picks import Picks
 
 SHAPE = (120, 150)
 NAMES = ("grid 1/mic", "grid2/mic", "grid2/other")
@@ -39,9 +43,8 @@ NEEDED = {  # what RELION's 2D classification reads
 def picks_of(number: int, n: int = 7) -> Picks:
     random = np.random.default_rng(number)
     x, y = random.uniform(20, 130, n), random.uniform(20, 100, n)
-    whole, score = np.zeros(n, np.int32), np.sort(random.uniform(0.2, 1, n))[::-1].astype(np.float32)
-    section = random.integers(0, 3, n).astype(np.int32)
-    return Picks(x, y, whole, whole, score, whole - 1, whole, section, random.uniform(0, 360, n))
+    score, section = np.sort(random.uniform(0.2, 1, n))[::-1], random.integers(0, 3, n)
+    return picks_at(x, y, score=score, k=-1, section=section, psi=random.uniform(0, 360, n))
 
 
 @pytest.fixture
@@ -137,7 +140,7 @@ def test_any_number_of_threads_and_any_interruption_give_the_same_bytes(work: Pa
     assert Path("t4/p.mrcs").read_bytes() == Path("t1/p.mrcs").read_bytes()
     assert Path("t4/p.star").read_text() == Path("t1/p.star").read_text().replace("@t1/", "@t4/")
     assert sorted(path.name for path in Path("t4").iterdir()) == ["p.mrcs", "p.star"]
-    assert "already exists" in run("mics", "picks", *options, "-o", "t4/p.mrcs", status=2)["error"]
+    assert "and 1 more already exist" in run("mics", "picks", *options, "-o", "t4/p.mrcs", status=2)["error"]
 
 
 MICROGRAPHS = """
@@ -189,9 +192,7 @@ def test_ctf_and_optics_come_with_the_micrographs(work: Path) -> None:
 
 
 def test_the_edge_is_a_choice(work: Path) -> None:
-    x, y = np.array([5.0, 75.0, 149.0, 200.0]), np.array([60.0, 60.0, 119.0, 60.0])
-    whole = np.zeros(4, np.int32)
-    picks = Picks(x, y, whole, whole, np.ones(4, "f4"), whole, whole, whole, np.full(4, np.nan))
+    picks = picks_at([5, 75, 149, 200], [60, 60, 119, 60], psi=np.nan)
     write_table("mic.csv", picks, PicksInfo())
     report = run("mics/grid2/mic.mrc", "mic.csv", "--box", "32", "-o", "p.mrcs")
     assert (report["particles"], report["at_edge"], report["outside"]) == (1, 2, 1)

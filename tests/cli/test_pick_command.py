@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 import forked_python
+from helpers import upside_down
 from napari_gempick.io.candidates import read_candidates
 from napari_gempick.io.coordinates import read_coordinates
 from napari_gempick.io.stack import write_mrc
@@ -291,16 +292,10 @@ def test_devices(gempick):
 
 def test_a_format_that_proves_wrong_is_not_written(tmp_path, gempick, monkeypatch):
     """A writer that turns the picks of the sample data upside down: exit 1, one sentence, the STAR file is there."""
-    from dataclasses import replace
 
     from napari_gempick.io.formats import FORMATS
-    from napari_gempick.model.geometry import Orientation
 
-    def upside_down(path, picks, info):
-        write(path, Orientation(flip_y=True).apply(picks, info.shape), info)
-
-    write = FORMATS["box"].write
-    monkeypatch.setitem(FORMATS, "box", replace(FORMATS["box"], writer=upside_down))
+    monkeypatch.setitem(FORMATS, "box", upside_down(FORMATS["box"]))
     data, out = Path(__file__).parents[2] / "sample_data", tmp_path / "out"
     templates = ("--templates", f"side={data}/template_side.mrc", f"top={data}/template_top.mrc")
     arguments = (*templates, "--angle-step", 15, "--lowpass", 35, "--format", "box,csv", "-o", out)

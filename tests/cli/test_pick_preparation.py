@@ -132,9 +132,19 @@ def test_check_under_the_ctf(seen_through_lenses, gempick):
 
 
 def test_contrast_with_the_ctf_is_refused(seen_through_lenses, gempick):
-    for contrast in ("same", "opposite"):
-        done = gempick("pick", "mics", *TEMPLATES, "--ctf", "ctf.star", "--contrast", contrast, "-o", "out", check=2)
-        assert "omit --contrast" in done.stderr
+    one, options = "mics/mic_a.mrc", (*TEMPLATES, "--ctf", "ctf.star")
+    commands = (
+        ("pick", one, *options, "-o", "out"),
+        ("preview", one, *options),
+        ("job", "export", one, *options, "-o", "out"),
+        ("templates", "rotate", *options, "--micrograph", one, "-o", "out"),
+        ("templates", "check", one, *options, "-o", "out"),
+    )
+    for command in commands:
+        for contrast in ("same", "opposite"):
+            done = gempick(*command, "--contrast", contrast, check=2)
+            assert "the CTF gives the sign of the templates; omit --contrast, or --ctf." in done.stderr
+    assert not (seen_through_lenses / "out").exists()
     assert (
         "--phase-flipped needs"
         in gempick("pick", "mics", *TEMPLATES, "--phase-flipped", "dark", "-o", "out", check=2).stderr

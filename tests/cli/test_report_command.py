@@ -72,7 +72,7 @@ def test_the_page_has_everything_in_it(gempick, run, data):
     assert sum(map(int, candidates)) == sum(row["candidates"] for row in rows)
     first = {name: (run / name).read_bytes() for name in FILES}
     again = gempick("report", "run", "--particles", 2, check=2)
-    assert "already exists; add --overwrite" in again.stderr
+    assert "and 1 more already exist; add --overwrite" in again.stderr
     gempick("report", "run", "--particles", 2, "--overwrite", check=0)
     assert {name: (run / name).read_bytes() for name in FILES} == first
     gempick("report", "run", "--particles", 2, "-o", "elsewhere", check=0)

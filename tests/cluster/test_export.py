@@ -292,7 +292,8 @@ def test_cryosparc_cluster_folders_are_taken_as_they_are(exported, tmp_path):
     assert "#SBATCH -n 8\n#SBATCH --partition=cpu\n#SBATCH --mem=4000MB" in text
     assert text.splitlines()[-1] == shlex.quote(str(moved / "launch.sh"))
     assert "napari_gempick.cluster.mpi . --ranks 1" in (moved / "launch.sh").read_text()
-    assert cancel_job(moved) == "17"
+    cancelled = CliRunner().invoke(main, ["job", "cancel", str(moved), "--json"])
+    assert json.loads(cancelled.stdout) == {"job_id": "17"}
 
 
 def test_an_edited_script_is_kept_and_a_moved_one_written_anew(exported, tmp_path):

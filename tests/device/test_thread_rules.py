@@ -10,18 +10,24 @@ from napari_gempick.engine.matching.workers import DevicePool
 from napari_gempick.model.errors import InputError
 
 
+@pytest.fixture
 def products():
+    """What tells the threads of matrix products, which are two before the test."""
     functions = _functions()
     if functions is None:
         pytest.skip("NumPy's matrix products are not OpenBLAS's here")
-    return int(functions[0]())
-
-
-@pytest.mark.parametrize(
-    ("rule", "read", "value"), [(short_turns, sys.getswitchinterval, TURN_SECONDS), (one_thread, products, 1)]
-)
-def test_the_last_user_sets_back_what_the_first_found(rule, read, value):
+    read, put = functions
     before = read()
+    put(2)
+    yield read
+    put(before)
+
+
+@pytest.mark.parametrize(("rule", "of", "value"), [(short_turns, "", TURN_SECONDS), (one_thread, "products", 1)])
+def test_the_last_user_sets_back_what_the_first_found(request, rule, of, value):
+    read = request.getfixturevalue(of) if of else sys.getswitchinterval
+    before = read()
+    assert before != pytest.approx(value)
     first, second = rule(), rule()
     with pytest.raises(KeyError), first:
         second.__enter__()

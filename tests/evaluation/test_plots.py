@@ -9,6 +9,7 @@ import matplotlib.image
 import numpy as np
 import pytest
 
+from helpers import picks_at
 from napari_gempick.evaluation.metrics import Curve
 from napari_gempick.evaluation.plots import COLOURS, overlay, plot_precision_recall, plot_roc
 from napari_gempick.model.errors import OutputError
@@ -66,11 +67,6 @@ def test_a_folder_that_is_a_file(tmp_path, curve):
         plot_precision_recall(tmp_path / "file" / "pr.png", {"one": curve})
 
 
-def picks_at(x: float, y: float, psi: float = np.nan) -> Picks:
-    whole, one = np.zeros(1, np.int32), np.ones(1, np.float32)
-    return Picks(np.array([x]), np.array([y]), whole, whole, one, whole, whole, whole, np.array([psi]))
-
-
 def shown_at(path: Path, mask: np.ndarray, image: np.ndarray) -> np.ndarray:
     """Positions (x, y) of the pixels in a mask of the picture, in px of the micrograph."""
     picture = np.round(255 * matplotlib.image.imread(path)[..., :3])
@@ -86,7 +82,7 @@ def test_circles_stand_where_the_particles_are(tmp_path):
     rng = np.random.default_rng(0)
     image = rng.normal(0, 1, (300, 400)).astype(np.float32)
     path = tmp_path / "overlay.png"
-    overlay(path, image, picks_at(100, 220), ("a $side$",), pixel_size=2.0, diameter=120.0, title="a $mic$")
+    overlay(path, image, picks_at(100, 220, psi=np.nan), ("a $side$",), pixel_size=2.0, diameter=120.0, title="a $mic$")
     ring = shown_at(path, pixels_like(path, "#56B4E9", 12), image)
     assert np.ptp(ring, axis=0) == pytest.approx([60, 60], abs=4)
     assert (ring.max(axis=0) + ring.min(axis=0)) / 2 == pytest.approx([100, 220], abs=2)
@@ -95,7 +91,7 @@ def test_circles_stand_where_the_particles_are(tmp_path):
 def test_psi_is_counter_clockwise_on_screen(tmp_path):
     image = np.random.default_rng(0).normal(0, 1, (300, 400))
     path = tmp_path / "overlay.png"
-    overlay(path, image, picks_at(200, 150, 90), ("side",), pixel_size=1.0, diameter=200.0)
+    overlay(path, image, picks_at(200, 150, psi=90), ("side",), pixel_size=1.0, diameter=200.0)
     x, y = shown_at(path, pixels_like(path, "#56B4E9", 12), image).T
     inner = np.hypot(x - 200, y - 150) < 80
     assert inner.sum() > 50
@@ -104,7 +100,7 @@ def test_psi_is_counter_clockwise_on_screen(tmp_path):
 
 def test_missed_truth_is_marked(tmp_path):
     image = np.random.default_rng(0).normal(0, 1, (300, 400))
-    picks, truth = picks_at(100, 100), (np.array([115.0, 300.0]), np.array([100.0, 200.0]))
+    picks, truth = picks_at(100, 100, psi=np.nan), (np.array([115.0, 300.0]), np.array([100.0, 200.0]))
     path = tmp_path / "overlay.png"
     overlay(path, image, picks, ("side",), pixel_size=1.0, diameter=60.0, truth=truth)
     x, y = shown_at(path, pixels_like(path, "#FF3B30", 12), image).T
@@ -116,7 +112,7 @@ def test_missed_truth_is_marked(tmp_path):
 @pytest.mark.parametrize("dtype", [np.int8, np.uint16, np.float32])
 def test_large_and_constant_micrographs(tmp_path, dtype):
     image = np.zeros((1700, 3300), dtype)
-    overlay(tmp_path / "overlay.png", image, picks_at(3000, 100), ("a",), pixel_size=1.0, diameter=60.0)
+    overlay(tmp_path / "overlay.png", image, picks_at(3000, 100, psi=np.nan), ("a",), pixel_size=1.0, diameter=60.0)
     assert matplotlib.image.imread(tmp_path / "overlay.png").shape[1] == 1600
 
 

@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from helpers import no_space
 from napari_gempick.io.coordinates import PICK_FILES, find_files, read_coordinates, read_entries
 from napari_gempick.io.formats import FORMATS, PicksInfo
 from napari_gempick.io.formats.base import stem_of
@@ -238,9 +239,6 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path, some_picks: Picks, m
     path = tmp_path / "m_autopick.star"
     write_autopick(path, some_picks, pixel_size=1.5)
     old = path.read_bytes()
-
-    def no_space(*_: object) -> None:
-        raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", no_space)
     with pytest.raises(OutputError, match=r"m_autopick\.star: No space left"):

@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from helpers import no_space
 from napari_gempick.io.stack import read_map, read_mask, read_stack, write_mrc
 from napari_gempick.model.errors import InputError, OutputError
 
@@ -157,9 +158,6 @@ def test_a_failed_write_leaves_the_old_map(
 ) -> None:
     write_mrc(tmp_path / "a.mrc", pattern, 1.0)
     old = (tmp_path / "a.mrc").read_bytes()
-
-    def no_space(*_: object) -> None:
-        raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(mrcfile.mrcfile.MrcFile, "set_data", no_space)
     with pytest.raises(OutputError, match=r"a\.mrc: No space left"):

@@ -5,11 +5,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from helpers import picks_at
 from napari_gempick.engine.picking.false_rate import false_rate
 from napari_gempick.engine.picking.peaks import Selection
 from napari_gempick.io.candidates import Candidates
 from napari_gempick.model.errors import SettingsError
-from napari_gempick.model.picks import Picks
 from napari_gempick.model.settings import make_settings
 from napari_gempick.results.folder import Results
 from napari_gempick.results.thresholds import (
@@ -24,12 +24,10 @@ from napari_gempick.results.thresholds import (
 VIEWS = ("side", "top")
 
 
-def picks_at(*rows):
+def picks_of(*rows):
     """Rows are (y, x, score, view), best first."""
     y, x, score, view = np.array(rows, float).T
-    whole = np.zeros(len(y), np.int32)
-    kinds = (x, y, x.astype(np.int32), y.astype(np.int32), score.astype(np.float32), whole, view.astype(np.int32))
-    return Picks(*kinds, whole, whole * 1.0)
+    return picks_at(x, y, score=score, view=view)
 
 
 @pytest.fixture
@@ -40,7 +38,7 @@ def rates():
 
 
 def test_scores_that_count_are_thinned_and_inside_but_not_cut_by_thresholds():
-    candidates = picks_at((20, 20, 0.9, 0), (20, 22, 0.8, 1), (40, 40, 0.3, 1), (1, 40, 0.25, 0), (60, 60, 0.2, 0))
+    candidates = picks_of((20, 20, 0.9, 0), (20, 22, 0.8, 1), (40, 40, 0.3, 1), (1, 40, 0.25, 0), (60, 60, 0.2, 0))
     excluded = np.zeros((80, 80), bool)
     excluded[60, 60] = True
     selection = Selection([0.95, 0.95], 10.0, border=5.0, max_picks=1)
@@ -52,7 +50,7 @@ def test_scores_that_count_are_thinned_and_inside_but_not_cut_by_thresholds():
 
 
 def test_a_pick_has_the_probability_of_its_own_view(rates):
-    picks = picks_at((0, 0, 0.7, 0), (0, 9, 0.2, 0), (0, 20, 0.2, 1))
+    picks = picks_of((0, 0, 0.7, 0), (0, 9, 0.2, 0), (0, 20, 0.2, 1))
     found = probability_false(picks, rates)
     assert found.tolist() == pytest.approx(
         [float(rates[v].probability(picks.score[i])) for i, v in enumerate((0, 0, 1))]
@@ -61,7 +59,7 @@ def test_a_pick_has_the_probability_of_its_own_view(rates):
 
 
 def test_learned_scores_below_the_floor_of_the_ncc_count(tmp_path):
-    picks = picks_at((20, 20, 0.6, 0), (40, 40, 0.05, 0))
+    picks = picks_of((20, 20, 0.6, 0), (40, 40, 0.05, 0))
     learned = replace(picks, ncc=np.array([0.5, 0.2], np.float32))
     results = Results(tmp_path, make_settings({}), 20.0)
     for found, count in ((picks, 1), (learned, 2)):

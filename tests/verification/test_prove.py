@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import napari_gempick as gp
-from helpers import Blobs
+from helpers import Blobs, upside_down
 from napari_gempick.inputs.views import read_views
 from napari_gempick.io.coordinates import read_coordinates
 from napari_gempick.io.formats import FORMATS, PicksInfo
@@ -158,11 +158,7 @@ def test_plain_parsers_read_what_the_readers_read(data: DataSet, tmp_path: Path)
 
 
 def test_a_file_that_proves_wrong_never_gets_its_name(data: DataSet, tmp_path: Path, monkeypatch) -> None:
-    def upside_down(path, picks, info):
-        write(path, Orientation(flip_y=True).apply(picks, info.shape), info)
-
-    write = FORMATS["csv"].write
-    monkeypatch.setitem(FORMATS, "csv", replace(FORMATS["csv"], writer=upside_down))
+    monkeypatch.setitem(FORMATS, "csv", upside_down(FORMATS["csv"]))
     proofs = MicrographProof(data.prover, data.path, data.evidence.pixel_size)
     proofs.write("star", tmp_path / "m.star", data.picks, data.info)
     with pytest.raises(ProofError, match=r"m\.csv was not written.*flipped in y to 0\.\d\d; use --flip-y\."):

@@ -8,8 +8,8 @@ from qtpy.QtCore import Qt
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QApplication, QProgressDialog
 
-from napari_gempick.widgets.panels.ask import AskDialog
 from napari_gempick.widgets.panels.improve import ImproveDialog
+from napari_gempick.widgets.panels.score import AskDialog
 
 MOST_FILES = 8
 

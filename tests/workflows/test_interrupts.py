@@ -50,14 +50,15 @@ def left_after(before: set[threading.Thread], seconds: float = 1.0) -> set[threa
 
 @pytest.fixture
 def slow_templates(monkeypatch):
-    """A bank whose 72 templates take 3.6 s."""
-    make = Bank.make_templates
+    """A bank whose 72 templates take 3.6 s, until it is told to be quick."""
+    make, quick = Bank.make_templates, threading.Event()
 
     def slowly(self, ks, on):
-        time.sleep(0.05 * len(ks))
+        time.sleep(0 if quick.is_set() else 0.05 * len(ks))
         return make(self, ks, on)
 
     monkeypatch.setattr(Bank, "make_templates", slowly)
+    return quick
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, BrokenPipeError, ValueError, MemoryError, SystemExit])
@@ -85,6 +86,7 @@ def test_cancel_is_heard_while_templates_are_made(plans, slow_templates) -> None
         run_search(search, DevicePool([CpuDevice(2, plans)]), cancel=cancel)
     assert not left_after(before)
     assert time.monotonic() - started < 2
+    slow_templates.set()
     (scores,) = run_search(search, DevicePool([CpuDevice(2, plans)]))[:1]  # what was given back is done once
     fresh = Search(prepare(IMAGE, Grid(IMAGE.shape, 1.0)), bank(), lambda key, choose: (128, 128))
     (expected,) = run_search(fresh, DevicePool([CpuDevice(1, plans)]))[:1]
@@ -111,7 +113,8 @@ def test_cancel_is_heard_while_masks_are_turned(monkeypatch) -> None:
 
 
 @pytest.mark.parametrize("how", ["cancel", "close", "throw"])
-def test_a_slow_file_keeps_nobody_waiting(plans, how: str) -> None:
+def test_a_slow_file_keeps_nobody_waiting(plans, monkeypatch, how: str) -> None:
+    monkeypatch.setattr("napari_gempick.engine.matching.pipeline.PATIENCE", 0.5)
     release, before = threading.Event(), set(threading.enumerate())
 
     def slow() -> Source:

@@ -69,8 +69,8 @@ def test_what_the_search_finds(scene, plans, threshold):
     stages = list(preview(scene, grid, settings, views_of(settings), pool, tile_shape=plans.tile_shape))
     assert stages[0].refined == 0 and stages[-1].refined == stages[-1].candidates
     found = agreement(stages[-1].picks, exact, 6.5)
-    assert (found.quick, found.exact, found.both) == (7, 7, 7)
-    assert found.largest_score_difference < 0.01
+    assert (found["quick"], found["exact"], found["both"]) == (7, 7, 7)
+    assert found["largest_score_difference"] < 0.01
     assert all(np.diff(stages[-1].picks.score) <= 0)
 
 
@@ -95,10 +95,10 @@ def test_coarser_never_finer(ratio, step, expected):
 
 def test_agreement_counts_one_to_one(scene):
     picks = gp.pick(scene, {"particle": -Blobs.image((88, 88), 2.0, [(44, 44)])}, settings_of()).picks
-    assert agreement(picks, picks, 1).both == 7
+    assert agreement(picks, picks, 1)["both"] == 7
     half = picks.take(np.arange(3))
-    assert agreement(half, picks, 1).both == 3 and agreement(picks, half, 1).quick == 7
-    assert agreement(picks.take(np.arange(0)), picks, 1).both == 0
+    assert agreement(half, picks, 1)["both"] == 3 and agreement(picks, half, 1)["quick"] == 7
+    assert agreement(picks.take(np.arange(0)), picks, 1)["both"] == 0
 
 
 @pytest.fixture

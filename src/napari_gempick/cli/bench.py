@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from napari_gempick.cli.common import command_errors, json_option, reported, say
-from napari_gempick.cli.lengths import LengthType
+from napari_gempick.cli.common import command_errors, reported, say
+from napari_gempick.cli.options import LengthType, json_option
 from napari_gempick.device.cores import usable_cores
 from napari_gempick.device.discover import describe_machine
 from napari_gempick.model.settings import MOST_THREADS
@@ -75,7 +75,7 @@ if TYPE_CHECKING:
 @click.option(
     "--micrograph",
     type=click.Path(path_type=Path),
-    help="With --bank: what is searched. Default: white noise of --micrograph-size.",
+    help="With --bank: the micrograph to search. Default: white noise of --micrograph-size.",
 )
 @click.option("--pixel-size", type=click.FloatRange(min=0, min_open=True), help="With --micrograph. [Å]")
 @click.option(

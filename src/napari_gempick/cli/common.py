@@ -1,4 +1,4 @@
-"""What the sub-commands share: errors as sentences, JSON output, options made from the settings, progress.
+"""What the sub-commands share: errors as sentences, JSON output, tables of picks, progress.
 
 Ctrl-C or SIGTERM ends a command after the current piece of work, or cancels that; a second one ends it at once.
 """
@@ -14,25 +14,17 @@ import signal
 import sys
 import threading
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from napari_gempick.cli.lengths import LengthType, given
-from napari_gempick.model.declaration import declarations
-from napari_gempick.model.errors import Cancelled, GempickError, SettingsError
-from napari_gempick.model.settings import PickSettings, make_settings
-from napari_gempick.model.values import Named
+from napari_gempick.model.errors import Cancelled, GempickError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
+    from pathlib import Path
     from types import FrameType
 
-    from pydantic import BaseModel
-
-    from napari_gempick.io.formats import Format
-    from napari_gempick.model.declaration import Declared
 
 EXIT_SOME_FAILED, EXIT_FAILED = 1, 2
 
@@ -174,150 +166,8 @@ def _proof_sentences(rows: list[dict[str, Any]]) -> Iterator[str]:
 
 
 def proof_sentence(proof: str) -> str:
-    """Return what a proof says, with what it is about."""
+    """Return a proof as a sentence."""
     return f"{'Coordinate convention' if proof.startswith('verified') else 'Coordinates'} {proof}"
-
-
-json_option = click.option("--json", "as_json", is_flag=True, help="Print a machine-readable result on stdout.")
-
-
-def config_option(also: str = "") -> Callable[[Any], Any]:
-    """Return the option --config; `also` names further kinds of files."""
-    text = f"Settings from a JSON file, such as the run.json of an earlier run{also}; options given here replace them."
-    return click.option("--config", type=click.Path(path_type=Path), help=text)
-
-
-pool_option = click.option(
-    "--pool",
-    "pooled",
-    is_flag=True,
-    help="With --threshold auto: one threshold for each view, from the scores of all micrographs together.",
-)
-no_shifts_option = click.option(
-    "--no-shifts",
-    is_flag=True,
-    help="Leave the coordinates of refined particles as they are; otherwise rlnOriginXAngst and rlnOriginYAngst are "
-    "subtracted, as RELION does when it extracts again.",
-)
-
-
-class SettingOption(click.Option):
-    """The option of a setting; `declared` is what the setting declares about itself."""
-
-    def __init__(self, *args: Any, declared: Declared, **values: Any) -> None:
-        super().__init__(*args, **values)
-        self.declared = declared
-
-
-def _option(one: Declared, *, show_default: bool = True) -> Callable[[Any], Any]:
-    """Make the command-line option of one setting."""
-    make = functools.partial(click.option, cls=SettingOption, declared=one)
-    help_text = one.help + (f" [{one.unit}]" if one.unit else "") + (" [required]" if one.required else "")
-    if show_default and one.default is not None and one.default != () and "Default: " not in one.help:
-        text = " ".join(one.default) if one.many else one.default
-        if one.type is bool:
-            text = "on" if one.default else "off"
-        help_text += f" [default: {text:g}]" if isinstance(text, float) else f" [default: {text}]"
-    if one.type is bool:
-        return make(f"{one.flag}/--no-{one.flag[2:]}", one.name, default=None, help=help_text)
-    if one.many:
-        return make(one.flag, one.name, multiple=True, metavar=str(one.metavar), help=help_text)
-    number: Any = one.type if one.type in (int, float) and one.metavar is None else None
-    if number and one.unit in ("px", "Å") and not one.name.endswith("pixel_size"):
-        number = LengthType(one.unit, whole=one.type is int)
-    kind = click.Choice(one.choices) if one.choices else number or str
-    return make(one.flag, one.name, type=kind, default=None, metavar=one.metavar, help=help_text)
-
-
-def settings_options(
-    names: Iterable[str] | None = None, *, model: type[BaseModel] = PickSettings, show_defaults: bool = True
-) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Add an option for each of the settings named (default: all); absent ones come as None or ()."""
-    declared = declarations(model)
-
-    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
-        for name in reversed(list(names or declared)):
-            function = _option(declared[name], show_default=show_defaults)(function)
-        return function
-
-    return decorate
-
-
-def run_settings(
-    options: dict[str, Any],
-    config: Path | None,
-    *,
-    overwrite: bool,
-    resume: bool,
-    pooled: bool,
-    pixel_size: Callable[[], float] | None = None,
-) -> PickSettings:
-    """Return the settings of a run, from its options and the file of --config; `pixel_size` is of the micrographs.
-
-    Raises
-    ------
-    SettingsError
-        A setting is wrong, or options contradict each other.
-    """
-    from napari_gempick.results.run_file import merged, read_settings
-    from napari_gempick.results.thresholds import refuse_pooling
-
-    if overwrite and resume:
-        raise SettingsError("--overwrite and --resume cannot be combined; give only one.")
-    in_file = None if config is None else read_settings(config).get("pixel_size")
-    settings = merged(make_settings, read_settings, config, given(options, in_file or pixel_size))
-    if settings.ctf is not None and options["contrast"] is not None:
-        raise SettingsError("The CTF gives the sign of the templates; omit --contrast, or --ctf.")
-    if pooled:
-        refuse_pooling(settings)
-    return settings
-
-
-def parse_format(context: click.Context, option: click.Parameter, value: str | None) -> Format | None:
-    """Read the name of a coordinate format."""
-    from napari_gempick.io.formats import format_named
-
-    try:
-        return None if value is None else format_named(value)
-    except SettingsError as error:
-        raise click.BadParameter(error.sentence, context, option) from error
-
-
-class VariadicCommand(click.Command):
-    """Lets one `--threshold`, `--mask`, `--in-plane-symmetry` or `--templates` be followed by several NAME=VALUE.
-
-    Files without a name after `--templates` and `--teach` belong to these when a positional argument stands before.
-    """
-
-    variadic = ("--teach", *(one.flag for one in declarations(PickSettings).values() if one.kind == "per view"))
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Repeat the option before each further value."""
-        flags = {flag for p in self.params for flag in (*p.opts, *p.secondary_opts)}
-        switches = {flag for p in self.params if getattr(p, "is_flag", False) for flag in (*p.opts, *p.secondary_opts)}
-        out: list[str] = []
-        position, seen_positional = 0, False
-        while position < len(args):
-            word = args[position]
-            out.append(word)
-            position += 1
-            if word not in flags:
-                seen_positional = seen_positional or not word.startswith("-")
-                continue
-            if word in switches or position >= len(args):
-                continue
-            out.append(args[position])
-            position += 1
-            if word not in self.variadic:
-                continue
-            while position < len(args) and not args[position].startswith("-"):
-                value = args[position]
-                named = Named.read(value).name is not None
-                if not named and not (word in ("--templates", "--teach") and seen_positional):
-                    break
-                out += [word, value]
-                position += 1
-        return super().parse_args(ctx, out)
 
 
 class ProgressPrinter:

@@ -2,31 +2,32 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from fractions import Fraction
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from napari_gempick.cli.common import (
-    EXIT_SOME_FAILED,
+from napari_gempick.cli.common import EXIT_SOME_FAILED, command_errors, proof_sentence, reported, say
+from napari_gempick.cli.options import (
+    LengthType,
     VariadicCommand,
-    command_errors,
+    given,
     json_option,
     no_shifts_option,
     parse_format,
-    proof_sentence,
-    reported,
-    say,
+    parse_shape,
     settings_options,
 )
-from napari_gempick.cli.lengths import given, parse_shape
 from napari_gempick.io.formats import FORMATS
 from napari_gempick.model.errors import ProofError
 from napari_gempick.model.values import counted
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from napari_gempick.io.formats import Format
 
 
@@ -81,16 +82,21 @@ _PROVING = ("templates", "template_pixel_size", "mask", "diameter", "contrast")
     metavar="CSV",
     help="Table with the columns name (the micrograph's name in IN, or its stem) and micrograph (its path).",
 )
-@click.option("--box", type=click.IntRange(min=1), metavar="PX", help="Box size of OUT. [px of OUT; default: as in IN]")
+@click.option(
+    "--box",
+    type=LengthType("px", 1, whole=True),
+    metavar="PX",
+    help="Box size of OUT. [px of OUT, or Å as in 280A; default: as in IN]",
+)
 @settings_options(_PROVING)
 @click.option("--no-proof", is_flag=True, help="Do not check whether the result points at the particles.")
 @no_shifts_option
 @click.option(
     "--filament-spacing",
-    type=click.FloatRange(min=0, min_open=True),
+    type=LengthType("px", 0, open=True),
     metavar="PX",
     help="Distance between points along filaments that IN gives by their ends (EMAN start and end boxes); psi follows "
-    "the axis. [px of IN]",
+    "the axis. [px of IN, or Å]",
 )
 @click.option(
     "--allow-unmatched", is_flag=True, help="Leave out micrographs that are not in --micrographs or --name-table."
@@ -108,7 +114,6 @@ def command(
     flip_y: bool,
     no_proof: bool,
     no_shifts: bool,
-    filament_spacing: float | None,
     as_json: bool,
     **options: Any,
 ) -> int:
@@ -130,10 +135,14 @@ def command(
     if len(paths) < 2:
         raise click.UsageError("Give coordinates and, as the last argument, where to write them.")
     orientation = Orientation(factor, swap_xy, flip_x, flip_y)
-    proving = given({name: options.pop(name) for name in _PROVING})
+    sized = () if options["filament_spacing"] else paths[:-1]  # EMAN's boxes of filaments have no pixel size
+    pixel_size = functools.cache(functools.partial(_pixel_size, sized, options["micrographs"], factor))
+    spacing = given({"spacing": options.pop("filament_spacing")}, lambda: pixel_size() * factor).get("spacing")
+    box = given({"box": options.pop("box")}, pixel_size, sides=["box"]).get("box")
+    proving = given({name: options.pop(name) for name in _PROVING}, pixel_size)
     templates = make_settings(proving) if "templates" in proving else None
-    options |= {"box_size": options.pop("box"), "templates": templates, "proof": not no_proof}
-    options["reading"] = ReadOptions(shifts=not no_shifts, spacing=filament_spacing)
+    options |= {"box_size": box, "templates": templates, "proof": not no_proof}
+    options["reading"] = ReadOptions(shifts=not no_shifts, spacing=spacing)
     try:
         report = convert(
             [Path(path) for path in paths[:-1]], Path(paths[-1]), Conversion(to, source, orientation, **options)
@@ -144,6 +153,29 @@ def command(
     if not reported(report, as_json, (*(one["error"] for one in report["failed"]), *report["loses"], *report["notes"])):
         click.echo("\n".join(_lines(report)))
     return EXIT_SOME_FAILED if report["failed"] else 0
+
+
+def _pixel_size(inputs: Sequence[str], micrographs: str | None, factor: float) -> float:
+    """Return the pixel size (Å) of the micrographs that OUT refers to: their own, or that of IN over the factor.
+
+    Raises
+    ------
+    GempickError
+        It is unknown, or not the same for all, or files cannot be read.
+    """
+    from napari_gempick.evaluation.evaluate import common_pixel_size
+    from napari_gempick.io.coordinates import PICK_FILES
+    from napari_gempick.io.listing import MicrographFile
+    from napari_gempick.io.micrograph_names import Micrographs
+
+    words = ("another unit", "--micrographs, or lengths in the unit that the option has by itself")
+    if micrographs is None:
+        return common_pixel_size([(Path(path), PICK_FILES) for path in inputs], (), *words) / factor
+    files = [
+        MicrographFile(one.path or Path(one.name), PurePosixPath(one.name), pixel_size=one.pixel_size)
+        for one in Micrographs(micrographs).all
+    ]
+    return common_pixel_size((), files, *words)
 
 
 def _lines(report: dict[str, Any]) -> list[str]:

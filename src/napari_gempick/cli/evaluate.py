@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from napari_gempick.cli.common import EXIT_SOME_FAILED, command_errors, json_option, parse_format, reported, say
-from napari_gempick.cli.lengths import LengthType, parse_shape
+from napari_gempick.cli.common import EXIT_SOME_FAILED, command_errors, reported, say
+from napari_gempick.cli.options import LengthType, json_option, parse_format, parse_shape
 from napari_gempick.evaluation import compare, metrics
 from napari_gempick.evaluation.evaluate import (
     OUTPUTS,

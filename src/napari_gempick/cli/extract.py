@@ -7,17 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from napari_gempick.cli.common import (
-    EXIT_SOME_FAILED,
-    ProgressPrinter,
-    command_errors,
-    interruptible,
-    json_option,
-    no_shifts_option,
-    reported,
-    settings_options,
-)
-from napari_gempick.cli.lengths import given
+from napari_gempick.cli.common import EXIT_SOME_FAILED, ProgressPrinter, command_errors, interruptible, reported
+from napari_gempick.cli.options import given, json_option, no_shifts_option, settings_options
 from napari_gempick.evaluation.evaluate import common_pixel_size
 from napari_gempick.extraction.settings import ExtractSettings, make_extract_settings
 from napari_gempick.io.coordinates import PICK_FILES

@@ -10,19 +10,16 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from napari_gempick.cli import ListedGroup
-from napari_gempick.cli.common import (
-    EXIT_SOME_FAILED,
+from napari_gempick.cli.common import EXIT_SOME_FAILED, command_errors, exit_status, print_picks, reported, say
+from napari_gempick.cli.options import (
     VariadicCommand,
-    command_errors,
+    chosen_settings,
     config_option,
-    exit_status,
+    given,
     json_option,
-    print_picks,
-    reported,
-    say,
+    micrographs_pixel_size,
     settings_options,
 )
-from napari_gempick.cli.lengths import given, micrographs_pixel_size
 from napari_gempick.cluster.settings import ClusterSettings
 from napari_gempick.model.values import figures
 
@@ -36,6 +33,11 @@ COMMANDS = {
     "collect": "One data set of picks from a job.",
     "cancel": "End a job.",
 }
+
+
+_site_option = click.option(
+    "--site", help="The job's site, if it is a folder that has not been named on this machine yet."
+)
 
 
 @click.group("job", cls=ListedGroup, summaries=COMMANDS)
@@ -68,7 +70,7 @@ def submit(folder: Path, root: str | None, site: str | None, as_json: bool) -> i
 
 @job.command("status")
 @click.argument("folder", metavar="JOBDIR", type=click.Path(path_type=Path))
-@click.option("--site", help="The job's site, if it is a folder that has not been named on this machine yet.")
+@_site_option
 @json_option
 @command_errors
 def status(folder: Path, site: str | None, as_json: bool) -> int:
@@ -139,13 +141,16 @@ def collect(folder: Path, output: Path | None, as_json: bool) -> int:
 
 @job.command("cancel")
 @click.argument("folder", metavar="JOBDIR", type=click.Path(path_type=Path))
-@click.option("--site", help="The job's site, if it is a folder that has not been named on this machine yet.")
+@_site_option
+@json_option
 @command_errors
-def cancel(folder: Path, site: str | None) -> int:
+def cancel(folder: Path, site: str | None, as_json: bool) -> int:
     """End the job that was submitted last; what is finished stays, and it can be submitted again."""
     from napari_gempick.cluster.submit import cancel_job
 
-    click.echo(f"Cancelled {cancel_job(folder, site=site)}.")
+    job_id = cancel_job(folder, site=site)
+    if not reported({"job_id": job_id}, as_json):
+        click.echo(f"Cancelled {job_id}.")
     return 0
 
 
@@ -177,13 +182,10 @@ def export(
     from napari_gempick.cluster.settings import make_cluster
     from napari_gempick.inputs.views import pixel_size_hints
     from napari_gempick.io.listing import find_micrographs
-    from napari_gempick.model.settings import make_settings
-    from napari_gempick.results.run_file import merged, read_cluster, read_settings
+    from napari_gempick.results.run_file import merged, read_cluster
 
-    in_file = None if config is None else read_settings(config).get("pixel_size")
-    chosen = given(options, in_file or micrographs_pixel_size(micrographs, [output]))
-    for_cluster = {name: chosen.pop(name) for name in list(chosen) if name in ClusterSettings.model_fields}
-    settings = merged(make_settings, read_settings, config, chosen)
+    for_cluster = given({name: options.pop(name) for name in ClusterSettings.model_fields})
+    settings = chosen_settings(options, config, micrographs_pixel_size(micrographs, [output]))
     cluster = merged(make_cluster, read_cluster, config, for_cluster)
     notes: list[str] = []
     files = find_micrographs(micrographs, skip=[output], notify=notes.append)

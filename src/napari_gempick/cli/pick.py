@@ -1,4 +1,4 @@
-"""gempick pick, watch, preview, retune and report: runs, and what is made of them."""
+"""gempick pick, watch, preview, retune and report: runs and their results."""
 
 from __future__ import annotations
 
@@ -14,20 +14,25 @@ import click
 
 from napari_gempick.cli.common import (
     ProgressPrinter,
-    VariadicCommand,
     command_errors,
-    config_option,
     exit_status,
     interruptible,
-    json_option,
-    pool_option,
     print_picks,
     reported,
-    run_settings,
     say,
+)
+from napari_gempick.cli.options import (
+    VariadicCommand,
+    chosen_settings,
+    config_option,
+    given,
+    json_option,
+    micrographs_pixel_size,
+    pool_option,
+    run_pixel_size,
+    run_settings,
     settings_options,
 )
-from napari_gempick.cli.lengths import given, micrographs_pixel_size, run_pixel_size
 from napari_gempick.model.declaration import names_with
 from napari_gempick.model.settings import RETUNABLE, PickSettings
 from napari_gempick.model.values import counted
@@ -214,16 +219,14 @@ def preview(micrograph: Path, compare: bool, as_json: bool, **options: Any) -> i
     A coarse grid and every few angles are searched first; then the real grid and the angles between, exactly, around
     every candidate.
     """
-    from napari_gempick.model.settings import make_settings
     from napari_gempick.workflows.preview import preview_file
 
     def show(stage: Preview) -> None:
         what = f"{stage.refined} of {stage.candidates} candidates refined"
         say(f"{stage.seconds:.1f} s: {what}, {counted(len(stage.picks), 'pick')}")
 
-    found = preview_file(
-        micrograph, make_settings(given(options, micrographs_pixel_size([micrograph]))), compare=compare, shown=show
-    )
+    settings = chosen_settings(options, pixel_size=micrographs_pixel_size([micrograph]))
+    found = preview_file(micrograph, settings, compare=compare, shown=show)
     if reported(found, as_json, found["notes"]):
         return 0
     click.echo(f"{counted(found['picks'], 'pick')} in {found['seconds']:.1f} s.")

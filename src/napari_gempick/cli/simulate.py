@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from napari_gempick.cli.common import ProgressPrinter, command_errors, json_option, reported, say, settings_options
-from napari_gempick.cli.lengths import given
+from napari_gempick.cli.common import ProgressPrinter, command_errors, reported, say
+from napari_gempick.cli.options import given, json_option, settings_options
 from napari_gempick.simulation.settings import VIEWS, SimulateSettings, make_simulate_settings
 
 if TYPE_CHECKING:

@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from napari_gempick.cli import ListedGroup
-from napari_gempick.cli.common import (
-    EXIT_SOME_FAILED,
-    ProgressPrinter,
+from napari_gempick.cli.common import EXIT_SOME_FAILED, ProgressPrinter, command_errors, reported, say
+from napari_gempick.cli.options import (
+    LengthType,
     VariadicCommand,
-    command_errors,
+    chosen_settings,
+    given,
     json_option,
-    reported,
-    say,
+    micrographs_pixel_size,
     settings_options,
+    shapes_in_angstrom,
 )
-from napari_gempick.cli.lengths import LengthType, given, micrographs_pixel_size, shapes_in_angstrom
 from napari_gempick.model.declaration import names_with
 from napari_gempick.model.settings import TEMPLATE_SETTINGS, PickSettings
 from napari_gempick.model.values import counted
@@ -251,10 +251,10 @@ def rotate(output: Path, micrograph: Path | None, overwrite: bool, as_json: bool
     For each view: NAME_templates.mrcs (normalised under the mask, as they are correlated), NAME_masks.mrcs, and
     NAME.star with k, class and psi of every section.
     """
-    from napari_gempick.model.settings import make_settings
     from napari_gempick.workflows.templates import rotate_files
 
-    settings = make_settings(given(options, None if micrograph is None else micrographs_pixel_size([micrograph])))
+    pixel_size = None if micrograph is None else micrographs_pixel_size([micrograph])
+    settings = chosen_settings(options, pixel_size=pixel_size)
     with ProgressPrinter("Rotating") as printer:
         made = rotate_files(settings, output, micrograph=micrograph, overwrite=overwrite, progress=printer.update)
     if reported(made, as_json, made["notes"]):
@@ -297,10 +297,9 @@ def check(
     of the selection; the result says how much, as a correlation under the mask, beside that of the micrograph's own
     average.
     """
-    from napari_gempick.model.settings import make_settings
     from napari_gempick.workflows.template_bias import check_files
 
-    settings = make_settings(given(options, micrographs_pixel_size([micrograph])))
+    settings = chosen_settings(options, pixel_size=micrographs_pixel_size([micrograph]))
     with ProgressPrinter("Checking") as printer:
         made = check_files(
             settings, micrograph, folder=output, particles=particles, seed=seed,

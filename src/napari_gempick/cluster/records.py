@@ -42,7 +42,7 @@ class _Micrograph(_Stored):
     pixel_size: FiniteFloat | None = None
 
 
-class _File(_Stored):
+class _JobFile(_Stored):
     bytes: NonNegativeInt
     blake2b: str
 
@@ -55,7 +55,7 @@ class JobRecord(_Stored):
     root: Writable | None
     local_root: Writable | None = None
     micrographs: list[_Micrograph]
-    files: dict[Below, _File]
+    files: dict[Below, _JobFile]
     distribution: Literal["micrographs", "templates"]
     memory: NonNegativeFloat | None
     plan_of: dict[str, Any]

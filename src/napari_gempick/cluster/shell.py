@@ -1,4 +1,4 @@
-"""Read a shell script just well enough to tell which lines run a program, which only name it, and what is a comment."""
+"""Read a shell script well enough to tell which lines run a program, which only name it, and which are comments."""
 
 from __future__ import annotations
 
@@ -147,7 +147,7 @@ class _Reader:
         """Read text that is a script of its own."""
         if self.program not in text and not any(f"${name}" in text or f"${{{name}}}" in text for name in self.aliases):
             return
-        if self.depth > 8:  # nobody nests shells so deep: counted as a run each
+        if self.depth > 8:  # deeper than scripts are: each counts as a run
             self._ran(line)
             return
         inner = _Reader(text, self.program, line, self.aliases, self.depth + 1)

@@ -66,7 +66,7 @@ class Site:
         The template of the script.
     submit, cancel, status : str
         Commands; `local`: a process of this machine. `status` prints a line that names the job while the scheduler
-        knows it; empty where nobody can be asked.
+        knows it; empty if no command can tell.
     job_id : tuple of str
         Regular expressions; the first group of the first one that is found in what submit prints is the job's number.
     stdin : bool

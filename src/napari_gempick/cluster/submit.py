@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 SUBMITTED = "submitted.json"
 
 
-class _Line(BaseModel):
+class _SubmittedLine(BaseModel):
     """What must be right in a line of submitted.json."""
 
     model_config = ConfigDict(strict=True)
@@ -71,7 +71,7 @@ def submissions(folder: Path) -> list[Submission]:
         rows = read_json(path)
         if not isinstance(rows, list):
             raise InputError(f"{path} is not a list of submissions; delete it.", path)
-        return [Submission(**checked(_Line, row, path, "delete the file").model_dump()) for row in rows]
+        return [Submission(**checked(_SubmittedLine, row, path, "delete the file").model_dump()) for row in rows]
     except InputError as error:
         raise SettingsError(error.sentence, path) from error
 
@@ -96,7 +96,7 @@ def site_of(job: Job, given: str | None, action: str) -> tuple[Job, Site]:
 
 
 def submit_job(folder: Path | str, *, root: str | None = None, site: str | None = None) -> Submission:
-    """Submit a job, or what is missing of it; the job's number is kept in the folder.
+    """Submit a job, or its unfinished part; the job's number is kept in the folder.
 
     Parameters
     ----------
@@ -314,7 +314,7 @@ def knows_job(command: Command, folder: Path, job_id: str, names: set[str]) -> b
     except subprocess.TimeoutExpired:
         raise OutputError(f"{words[0]} did not answer within {ASK_TIMEOUT:g} s") from None
     finally:
-        if process.poll() is None:  # it, and what it has started
+        if process.poll() is None:  # it, and the processes that it started
             with contextlib.suppress(OSError):
                 os.killpg(process.pid, signal.SIGKILL)
             with contextlib.suppress(subprocess.TimeoutExpired):

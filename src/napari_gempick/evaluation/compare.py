@@ -263,7 +263,7 @@ def read_set(path: Path) -> PickSet:
 
 
 def compare_seen(seen: Particles, there: Particles, tolerance: float) -> Matching:
-    """Match what is seen with what a set has; picks as near as that to a mark `ignore` do not count.
+    """Match the shown picks with those of a set; picks within that distance of a mark `ignore` do not count.
 
     Parameters
     ----------

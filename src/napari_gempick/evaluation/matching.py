@@ -76,7 +76,7 @@ class Particles:
         view: ArrayLike | None = None,
         psi: ArrayLike | None = None,
     ) -> Particles:
-        """Return particles at positions; what is not given is unknown."""
+        """Return particles at positions; all other values are unknown."""
         x = np.asarray(x, np.float64)
         nothing = np.full(len(x), np.nan)
         return cls(

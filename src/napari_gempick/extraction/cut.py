@@ -27,7 +27,7 @@ _DUST_NEIGHBOURS = 5
 def box_centres(x: NDArray[np.float64]) -> NDArray[np.int64]:
     """Return the pixels that boxes are centred on, px: the digits after the point are dropped, as RELION drops them.
 
-    What is within 1e-6 px of a whole number counts as that number.
+    A position within 1e-6 px of a whole number counts as that number.
     """
     return np.trunc(np.round(np.asarray(x, np.float64), 6)).astype(np.int64)
 
@@ -60,7 +60,7 @@ def cut(image: NDArray[Any], x: NDArray[np.float64], y: NDArray[np.float64], box
     Returns
     -------
     (n, box, box) float32
-        Slices of the micrograph; what lies outside repeats its nearest pixel, as in RELION.
+        Slices of the micrograph; pixels outside repeat the nearest one inside, as in RELION.
     """
     ny, nx = image.shape
     out = np.empty((len(x), box, box), np.float32)

@@ -229,7 +229,7 @@ class _Extractor:
                 if piece is None:
                     return
                 if cancel.is_set():
-                    raise Cancelled("Stopped; --resume continues from what is done.")
+                    raise Cancelled("Stopped; --resume continues from here.")
 
     def _pieces(self, pool: ThreadPoolExecutor, stack: ParticleStack) -> Iterator[_Piece]:
         """Start cutting, in the order of the coordinate files and of the picks in each."""

@@ -1,4 +1,4 @@
-"""A stack of particles and its STAR file, written bit by bit: what is there survives an interruption.
+"""A stack of particles and its STAR file, written bit by bit: after an interruption, the part that was written is kept.
 
 Everything grows in the folder OUT.partial: the images, the rows of the STAR file, and a journal with a line for each
 micrograph that is complete. Resuming cuts both files back to the journal's last line. The end renames the images to
@@ -170,7 +170,7 @@ class ParticleStack:
         return self._images.seek(0, os.SEEK_END), self._rows.seek(0, os.SEEK_END), dict(vars(self._stats))
 
     def back_to(self, mark: tuple[int, int, dict[str, Any]]) -> None:
-        """Forget what was appended since."""
+        """Drop the particles that were appended since."""
         with self._writing():
             for stream, size in zip((self._images, self._rows), mark[:2], strict=True):
                 stream.truncate(size)
@@ -236,7 +236,7 @@ class ParticleStack:
 
 
 class _Stats(BaseModel):
-    """Least and largest value, sum and sum of squares of what was written; the same for any number of threads."""
+    """Least and largest value, sum and sum of squares of the pixels written; the same for any number of threads."""
 
     model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 

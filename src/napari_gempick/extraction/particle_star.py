@@ -111,7 +111,7 @@ class ParticleRows:
         return {GROUP_NAME: names, GROUP: numbers, **{label: [group[label] for group in groups] for label in labels}}
 
     def notes(self) -> list[str]:
-        """Return sentences about what was assumed and what is missing."""
+        """Return sentences about assumed and missing values."""
         notes, table = [], self._table
         assumed = [
             ASSUMED[label][1]

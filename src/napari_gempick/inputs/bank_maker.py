@@ -183,7 +183,7 @@ class BankMaker:
         ]
 
     def refines(self, grid: Grid) -> bool:
-        """Return whether positions and angles are refined after a search on this grid: between what was searched."""
+        """Return whether positions and angles are refined, between the searched ones, after a search on this grid."""
         return grid.ratio > 1 or self._settings.angle_step is None
 
     def lowpass(self, grid: Grid) -> float | None:

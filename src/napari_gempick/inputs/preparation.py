@@ -1,4 +1,4 @@
-"""What is done to a micrograph and its templates before the search, as the settings say.
+"""Prepare a micrograph and its templates for the search, as the settings say.
 
 Exclusion masks are read from files, or found in the micrographs and kept in the output folder; edited ones come first.
 """

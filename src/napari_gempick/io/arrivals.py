@@ -48,7 +48,7 @@ _Stamp = tuple[int, int, int, int]
 
 @dataclass(slots=True)
 class _Seen:
-    """What is known about a file: its stamp (None if it leads nowhere), since when it has it, what became of it."""
+    """A file: its stamp (None for a broken link), since when it has this stamp, and its state."""
 
     root: int
     stamp: _Stamp | None = None
@@ -67,7 +67,7 @@ class Look:
         To be picked now.
     gone : list of MicrographFile
         Complete before, but no longer what they were: the file has changed, has become a companion, or has another name
-        now; results of that name are void. Where it is to be picked again, it is in `complete` then, now or later.
+        now; results of that name are no longer valid. A file to be picked again is in `complete`, now or later.
     left_out : list of str
         Paths of companions, files with several sections and images of particles.
     seconds : float
@@ -142,7 +142,7 @@ class Arrivals:
             del self._seen[path]
             self._free_companions(stem_of_path(path))
         for path in [*(self._seen if everywhere else self._failed)]:
-            self._check_again(path, now, found)
+            self._check_again(path, found)
         for path in sorted(self._waiting, key=self.place):
             self._wait(path, now, found)
         return found
@@ -185,7 +185,7 @@ class Arrivals:
             found.gone.append(self._files.pop(path))
             self._rename(group, found)
 
-    def _check_again(self, path: str, now: float, found: Look) -> None:
+    def _check_again(self, path: str, found: Look) -> None:
         """Let a file wait again that has changed since it was complete."""
         seen = self._seen[path]
         if seen.state in ("waiting", "companion") or not self._has_changed(path, seen):
@@ -201,7 +201,7 @@ class Arrivals:
     @staticmethod
     def _has_changed(path: str, seen: _Seen) -> bool:
         stamp = _stamp(path)
-        if stamp is None:  # removed: what was done stays
+        if stamp is None:  # removed: its results stay
             return False
         return stamp != seen.stamp if seen.state == "failed" or seen.stamp is None else stamp[:3] != seen.stamp[:3]
 
@@ -261,7 +261,7 @@ class Arrivals:
                 found.complete.append(file)
 
     def holds(self, micrograph: MicrographFile, *, unchanged: bool = False) -> bool:
-        """Return whether a micrograph that was complete is still what it was; `unchanged` looks at the file.
+        """Return whether a micrograph that was complete is still the same; `unchanged` looks at the file.
 
         One that has changed and is complete again is another one, also where it equals the first.
         """

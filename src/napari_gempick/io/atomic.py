@@ -1,6 +1,6 @@
 """Write files under temporary names beside their places, then rename them: never half a file under the final name.
 
-Files that exist already are not replaced unasked.
+Existing files are replaced only on request.
 """
 
 from __future__ import annotations
@@ -164,7 +164,7 @@ def staged(paths: Sequence[Path]) -> Iterator[list[Path]]:
         raise OutputError(f"Cannot write {paths[0]}: {error.strerror or error}; free space.", paths[0]) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-        while folder != made and not any(folder.iterdir()):  # what was made for nothing
+        while folder != made and not any(folder.iterdir()):  # folders that were made for this file
             folder.rmdir()
             folder = folder.parent
 
@@ -183,6 +183,7 @@ def refuse_existing(paths: Iterable[Path], overwrite: bool, instead: str = "anot
     OutputError
         One exists and may not be replaced.
     """
-    for path in paths:
-        if path.exists() and not overwrite:
-            raise OutputError(f"{path} already exists; add --overwrite or choose {instead}.", path)
+    there = [] if overwrite else [path for path in paths if path.exists()]
+    if there:
+        what = f"{there[0]} and {len(there) - 1} more already exist" if there[1:] else f"{there[0]} already exists"
+        raise OutputError(f"{what}; add --overwrite or choose {instead}.", there[0])

@@ -123,7 +123,7 @@ class CtfTable:
 
     @staticmethod
     def _checked(path: Path, name: str, ctf: Ctf) -> Ctf | InputError:
-        """Return the parameters, or what is wrong with them.
+        """Return the parameters, or a sentence about what is wrong.
 
         Micrographs are taken out of focus, towards underfocus; with a phase plate also near focus. A defocus of 0 is
         what programs write that found none.
@@ -240,8 +240,8 @@ _Stamp = tuple[int, int, int]
 class GrowingCtf:
     """The CTF parameters of micrographs, as far as they are known by now.
 
-    The file or folder need not exist yet. What somebody is just writing is not believed: a STAR file that changes while
-    it is read; one that ends within a line, and texts of CTFFIND, before they have settled.
+    The file or folder need not exist yet. Files are not used while they are being written: a STAR file that changes
+    while it is read; one that ends within a line, and texts of CTFFIND, before they have settled.
 
     Parameters
     ----------
@@ -250,7 +250,7 @@ class GrowingCtf:
     settle : float
         Seconds without a change after which a file is not being written.
     beside : callable, optional
-        Reads what else is wanted from the file; `also` is what it returned.
+        Reads further values from the file; `also` is its result.
     """
 
     def __init__(self, path: Path, settle: float, beside: Callable[[], Any] = lambda: None) -> None:
@@ -262,7 +262,7 @@ class GrowingCtf:
         self.problem = f"{path} does not exist yet"
 
     def update(self, time: float) -> bool:
-        """Read again what has changed; return whether anything was read.
+        """Read changed files again; return whether there were any.
 
         Parameters
         ----------

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 Table = dict[str, list[str]]
 """Columns by label without the leading underscore; a block of pairs is a table of one row."""
 Columns = Mapping[str, Sequence[str] | str]
-"""What is written: a loop's columns, or the values of a list of pairs."""
+"""A block to write: a loop's columns, or the values of a list of pairs."""
 
 _FLAGS = re.ASCII | re.IGNORECASE  # white space is ASCII's alone
 _PLAIN = re.compile(r"""(?!data_|save_|(?:loop|stop|global)_$)(?=[^"'#$;_\[\]])[!-~]+""", _FLAGS)
@@ -175,7 +175,7 @@ def parse_numbers(values: Sequence[str], name: str, path: Path | str) -> NDArray
 def read_text(path: Path | str, kind: str) -> str:
     """Return the text of a file, without a byte order mark, with a newline for every line end.
 
-    UTF-8 is tried first; what is not UTF-8 but has no control characters is Latin-1, as older programs write it.
+    UTF-8 is tried first; other text without control characters is Latin-1, as older programs write it.
 
     Raises
     ------

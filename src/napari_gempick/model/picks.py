@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_gempick.model.values import LOCAL
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
@@ -95,10 +97,9 @@ class Picks:
         """
         import pandas  # not required otherwise
 
-        local = ("local_mean", "local_sigma", "power")
         columns = {name: column for name, column in self._columns() if column is not None and column.ndim == 1}
         if self.local is not None:
-            columns |= dict(zip(local, self.local.T, strict=True))
+            columns |= dict(zip(LOCAL, self.local.T, strict=True))
         frame = pandas.DataFrame(columns)
         if view_names:
             frame["view"] = [view_names[number] if number >= 0 else "" for number in self.view.tolist()]

@@ -9,7 +9,7 @@ from pydantic import ValidationInfo, field_validator, model_validator
 
 from napari_gempick.model.declaration import CTF_PATHS, EDITED_PATHS, EXCLUDE_PATHS, Settings, declare, names_with
 from napari_gempick.model.errors import SettingsError
-from napari_gempick.model.values import AUTO, LEARNED, PerView, read_bounds, read_fold, read_grid, read_threshold
+from napari_gempick.model.values import AUTO, LEARNED, LOCAL, PerView, read_bounds, read_fold, read_grid, read_threshold
 
 if TYPE_CHECKING:
     from fractions import Fraction
@@ -18,6 +18,8 @@ MOST_THREADS = 1024
 """More than any computer has use for; a slip of the pen would take all its memory."""
 LEAST_STEP = 0.01
 """Degrees; a finer step than this is a slip of the pen, and its 36,000 rotations would fill the memory."""
+
+CTF_GIVES_SIGN = "the CTF gives the sign of the templates; omit --contrast, or --ctf"
 
 _view = functools.partial(declare, group="Views", role="template")
 _template = functools.partial(declare, group="Templates", role="template")
@@ -318,7 +320,7 @@ class PickSettings(Settings):
         PerView(texts, read_threshold if info.field_name == "threshold" else read_fold, None, "")
         return texts
 
-    @field_validator("local_mean", "local_sigma", "power", "grid")
+    @field_validator(*LOCAL, "grid")
     @classmethod
     def _text(cls, text: str | None, info: ValidationInfo) -> str | None:
         if text is not None:
@@ -353,7 +355,7 @@ class PickSettings(Settings):
         if self.per_view_maps and self.search == "compressed":
             raise ValueError("per-view-maps needs the full search; omit search, or say full")
         if self.ctf is not None and self.contrast != "same":
-            raise ValueError("the CTF gives the sign of the templates; omit --contrast, or --ctf")
+            raise ValueError(CTF_GIVES_SIGN)
         return self
 
     @property
@@ -378,8 +380,8 @@ class PickSettings(Settings):
 
     def local_limits(self) -> tuple[tuple[float, float], ...]:
         """Return the limits of local mean, local standard deviation and power; empty where none is set."""
-        texts = (self.local_mean, self.local_sigma, self.power)
-        return () if texts == (None, None, None) else tuple(read_bounds(text or ",") for text in texts)
+        texts = [getattr(self, name) for name in LOCAL]
+        return () if not any(texts) else tuple(read_bounds(text or ",") for text in texts)
 
 
 def make_settings(values: dict[str, Any]) -> PickSettings:

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 AUTO = "auto"
 LEARNED = "learned"
+LOCAL = ("local_mean", "local_sigma", "power")
+"""Names of the columns of `Picks.local`, and of the settings that limit them."""
 
 
 def counted(number: int, what: str) -> str:

@@ -129,7 +129,7 @@ def gather(
         )
         for number, name in enumerate(names)
     ]
-    picture, name = _overlay(rows, found, names, float(run["diameter"]), settings, notes)
+    picture, name = _overlay(rows, found, names, float(run["diameter"]))
     return RunReport(
         name=folder.resolve().name,
         program=run.get("program", ""),
@@ -171,7 +171,7 @@ def _read(
 
 
 def _median(rows: Sequence[dict[str, Any]], key: str, view: str, otherwise: float | None) -> float | None:
-    """Return the median of what the lines of run.json say about a view, else what is given."""
+    """Return the median of a view's values in the lines of run.json, or the given one if there are none."""
     known = [row[key][view] for row in rows if row.get(key, {}).get(view) is not None]
     return float(np.median(known)) if known else otherwise
 
@@ -261,8 +261,6 @@ def _overlay(
     found: Sequence[Picks],
     names: Sequence[str],
     diameter: float,
-    settings: PickSettings,
-    notes: list[str],
 ) -> tuple[bytes | None, str]:
     """Return the picture of the micrograph with the median number of picks, and its name."""
     if not rows:

@@ -171,7 +171,7 @@ def write_html(path: Path | str, report: RunReport) -> None:
 
 
 def _figures(report: RunReport) -> list[tuple[str, str, str]]:
-    """Return the large numbers at the top: what they count, the number, and what follows it in small."""
+    """Return the large numbers at the top: a name, the number, and small words after it."""
     counts = [int(row["picks"]) for row in report.done]
     proofs = [text for row in report.done for text in row.get("proof", {}).values()]
     failed = len(report.micrographs) - len(report.done)

@@ -1,4 +1,4 @@
-"""Which file gets the coordinates of which micrograph, and writing them without replacing anything unasked.
+"""Which file gets the coordinates of which micrograph, and how files are written.
 
 Read what shall be converted: coordinate files of any kind, as the picks of one micrograph after the other.
 """
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_gempick.io.atomic import staged
+from napari_gempick.io.atomic import refuse_existing, staged
 from napari_gempick.io.candidates import read_candidates
 from napari_gempick.io.coordinates import PICK_FILES, find_files
 from napari_gempick.io.formats import SUFFIXES, format_of
@@ -22,7 +22,7 @@ from napari_gempick.io.formats.relion import STAR, write_autopick_index
 from napari_gempick.io.images.row_order import from_bottom
 from napari_gempick.io.micrograph_names import Known, Micrographs, named, read_name_table, shown, stems_below
 from napari_gempick.io.names import reduced
-from napari_gempick.model.errors import GempickError, InputError, OutputError, SettingsError
+from napari_gempick.model.errors import GempickError, InputError, SettingsError
 from napari_gempick.results.folder import INDEX_FILE
 from napari_gempick.results.run_file import FROM_BOTTOM, RUN_FILE, read_run
 
@@ -301,10 +301,7 @@ class OutputFiles:
             The format needs a box size or the size of the micrograph.
         """
         files = self.paths
-        there = [file for file in files if file.exists()]
-        if there and not overwrite:
-            more = f" and {len(there) - 1} more exist" if len(there) > 1 else " exists"
-            raise OutputError(f"{there[0]}{more} already; add --overwrite or choose another name.", there[0])
+        refuse_existing(files, overwrite)
         with staged(self._files) as waiting:
             if self._whole:
                 self._to.write_set(waiting[0], sets)

@@ -56,9 +56,9 @@ if TYPE_CHECKING:
     from napari_gempick.engine.matching.pose import PoseRefiner
     from napari_gempick.engine.picking.false_rate import FalseRate
     from napari_gempick.engine.picking.run_evidence import Scores
+    from napari_gempick.io.formats.base import ProvenFiles
     from napari_gempick.io.listing import MicrographFile
     from napari_gempick.model.score_maps import ScoreMap
-    from napari_gempick.verification.prove import MicrographProof
 
 NOT_REPRODUCING = names_with(PickSettings, role=("format", "files", "run"))
 """Settings that do not change which picks come out."""
@@ -186,7 +186,7 @@ class Results:
         scores: ScoreMap,
         per_view: Sequence[ScoreMap] = (),
         inverted: ScoreMap | None = None,
-        proof: MicrographProof | None = None,
+        proof: ProvenFiles | None = None,
         image: NDArray[np.float32] | None = None,
         refine: PoseRefiner | None = None,
     ) -> dict[str, Any]:
@@ -217,7 +217,7 @@ class Results:
         self,
         micrograph: MicrographFile,
         candidates: Candidates,
-        proof: MicrographProof | None = None,
+        proof: ProvenFiles | None = None,
         rates: Sequence[FalseRate] | None = None,
         leave: Collection[str] = (),
         scores: Scores | None = None,

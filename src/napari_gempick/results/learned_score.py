@@ -253,7 +253,7 @@ def read_labels(
     paths : sequence of Path
         CSV with the columns micrograph, x, y (file pixels, row 0 first) and label (good or bad); a session.json of the
         window, or a folder with one: rejected picks are bad, added ones good; other coordinate files, or folders of
-        them, are corrected picks: what they hold is good, and what the run picked beside them is bad.
+        them, are corrected picks: those in the file are good, and all other picks of the run are bad.
     earlier : callable
         Returns the path of the picks that the run wrote for a micrograph.
     shapes : mapping of str to (ny, nx)

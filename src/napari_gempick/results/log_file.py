@@ -1,4 +1,4 @@
-"""The log of a run in its folder: what was done when, with which devices, and what was left out and why."""
+"""The log of a run in its folder: what was done, when and with which devices, and what was skipped and why."""
 
 from __future__ import annotations
 

@@ -24,18 +24,20 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
+    from napari_gempick.engine.picking.false_rate import FalseRate
+    from napari_gempick.engine.picking.run_evidence import Scores
     from napari_gempick.io.candidates import Candidates
+    from napari_gempick.io.formats.base import ProvenFiles
     from napari_gempick.io.listing import MicrographFile
     from napari_gempick.model.settings import PickSettings
     from napari_gempick.results.learned_score import LearnedScore
-    from napari_gempick.verification.prove import MicrographProof
 
 _LOCK = ".gempick.lock"
 
 
 @contextlib.contextmanager
 def alone_in(folder: Path) -> Iterator[None]:
-    """Keep other runs out of an output folder for a block; a run that was killed keeps nobody out.
+    """Keep other runs out of an output folder for a block; a killed run leaves no lock behind.
 
     Raises
     ------
@@ -43,7 +45,7 @@ def alone_in(folder: Path) -> Iterator[None]:
         Another run is in progress there.
     """
     made = not folder.exists()
-    with contextlib.suppress(OSError):  # who writes there says what is wrong
+    with contextlib.suppress(OSError):  # the first write reports the error
         folder.mkdir(parents=True, exist_ok=True)
     try:
         lock = take(folder / _LOCK)
@@ -58,7 +60,7 @@ def alone_in(folder: Path) -> Iterator[None]:
     finally:
         give_back(lock, remove=True)
         if made:
-            with contextlib.suppress(OSError):  # what was made for nothing
+            with contextlib.suppress(OSError):  # it was made for this block, and is empty
                 folder.rmdir()
 
 
@@ -68,7 +70,7 @@ def own_folders(folder: Path) -> list[Path]:
 
 
 def left_over(folder: Path, kept: Sequence[Path]) -> list[Path]:
-    """Return the files that the run of a folder's run.json wrote, as far as they are there and not among `kept`.
+    """Return the files that the run of a folder's run.json wrote, that exist and are not among `kept`.
 
     Only what that run must have written itself is among them; nothing is said where run.json cannot be read.
     """
@@ -94,7 +96,7 @@ def choose_by_run(
     micrographs: Sequence[MicrographFile],
     rows: dict[str, dict[str, Any]],
     notify: Callable[[str], None],
-    prove: Callable[[MicrographFile, float], MicrographProof] | None = None,
+    prove: Callable[[MicrographFile, float], ProvenFiles] | None = None,
     stored: Mapping[str, Candidates] | None = None,
     check: Callable[[], None] = lambda: None,
 ) -> list[str]:
@@ -124,65 +126,100 @@ def choose_by_run(
     list of str
         The names of the micrographs whose line has changed.
     """
-    learning = settings.score == LEARNED
-    if not (learning or is_automatic(settings, view_names)):
+    if not (settings.score == LEARNED or is_automatic(settings, view_names)):
         return []
     done = [one for one in micrographs if "error" not in rows.get(one.output_stem, {"error": "not done"})]
     done.sort(key=lambda micrograph: micrograph.output_stem)
-
-    learned: LearnedScore | None = None
-
-    def candidates_of(micrograph: MicrographFile, *, decoys: bool = True) -> Candidates:
-        if stored is not None:
-            return stored[micrograph.output_stem]
-        found = read_candidates(results.candidates(micrograph), decoys=decoys)
-        return found if learned is None else learned.apply(micrograph, found, results.diameter)
-
-    if learning and stored is None and done:
-        from napari_gempick.results.learned_score import learn  # SciPy's optimisers are slow to import
-
-        learned = learn(results, done, candidates_of)
-        results.learned = learned.describe()
-
-    changed: list[str] = []
-
-    def fail(micrograph: MicrographFile, error: GempickError) -> None:
-        name = micrograph.output_stem
-        rows[name] = {"name": rows[name]["name"], "path": rows[name]["path"], "error": error.sentence}
-        notify(error.sentence)
-        changed.append(name)
-
+    choice = _ChoiceByRun(results, settings, view_names, rows, notify, stored)
+    if settings.score == LEARNED and stored is None and done:
+        choice.learn(done)
     known = []
     for micrograph in done:
         check()
-        try:
-            known.append((micrograph, results.evidence(micrograph, candidates_of)))
-        except GempickError as error:
-            fail(micrograph, error)
+        with choice.reported(micrograph):
+            known.append((micrograph, results.evidence(micrograph, choice.candidates_of)))
     evidence = RunEvidence([scores for _, scores in known])
     for number, (micrograph, scores) in enumerate(known):
         check()
-        name, before = micrograph.output_stem, rows[micrograph.output_stem]
+        with choice.reported(micrograph):
+            choice.write(micrograph, scores, evidence.rates(number), prove)
+    for sentence in few_found([rows[micrograph.output_stem] for micrograph, _ in known]):
+        notify(sentence)
+    return choice.changed
+
+
+class _ChoiceByRun:
+    """What `choose_by_run` does with each micrograph; see there.
+
+    Attributes
+    ----------
+    changed : list of str
+        The names of the micrographs whose line has changed.
+    """
+
+    def __init__(
+        self,
+        results: Results,
+        settings: PickSettings,
+        view_names: tuple[str, ...],
+        rows: dict[str, dict[str, Any]],
+        notify: Callable[[str], None],
+        stored: Mapping[str, Candidates] | None,
+    ) -> None:
+        self._results, self._settings, self._view_names = results, settings, view_names
+        self._rows, self._notify, self._stored = rows, notify, stored
+        self._learned: LearnedScore | None = None
+        self.changed: list[str] = []
+
+    def learn(self, done: Sequence[MicrographFile]) -> None:
+        """Teach the learned score with the micrographs that are done."""
+        from napari_gempick.results.learned_score import learn  # SciPy's optimisers are slow to import
+
+        self._learned = learn(self._results, done, self.candidates_of)
+        self._results.learned = self._learned.describe()
+
+    def candidates_of(self, micrograph: MicrographFile, *, decoys: bool = True) -> Candidates:
+        """Return the candidates of a micrograph, with the learned score where there is one."""
+        if self._stored is not None:
+            return self._stored[micrograph.output_stem]
+        found = read_candidates(self._results.candidates(micrograph), decoys=decoys)
+        return found if self._learned is None else self._learned.apply(micrograph, found, self._results.diameter)
+
+    @contextlib.contextmanager
+    def reported(self, micrograph: MicrographFile) -> Iterator[None]:
+        """Note that a micrograph failed where a block raises an error, unless nothing can be written."""
         try:
-            candidates, wrong = candidates_of(micrograph, decoys=False), before.get("wrong", [])
-            rates = evidence.rates(number)
-            first = prove is not None and not before["picks"] and min(decide(settings, view_names, rates)) < NOTHING
-            proof = prove(micrograph, candidates.pixel_size) if first and prove is not None else None
-            row = results.write_picks(micrograph, candidates, proof, rates, wrong, scores)
+            yield
         except OutputError:
             raise
         except GempickError as error:
-            fail(micrograph, error)
-            continue
+            name = micrograph.output_stem
+            before = self._rows[name]
+            self._rows[name] = {"name": before["name"], "path": before["path"], "error": error.sentence}
+            self._notify(error.sentence)
+            self.changed.append(name)
+
+    def write(
+        self,
+        micrograph: MicrographFile,
+        scores: Scores,
+        rates: Sequence[FalseRate],
+        prove: Callable[[MicrographFile, float], ProvenFiles] | None,
+    ) -> None:
+        """Write the picks of a micrograph by the rates that the whole run gives it, and its new line if it differs."""
+        name = micrograph.output_stem
+        before = self._rows[name]
+        candidates, wrong = self.candidates_of(micrograph, decoys=False), before.get("wrong", [])
+        proof = None
+        if prove and not before["picks"] and min(decide(self._settings, self._view_names, rates)) < NOTHING:
+            proof = prove(micrograph, candidates.pixel_size)
+        row = self._results.write_picks(micrograph, candidates, proof, rates, wrong, scores)
         row = {**{key: before[key] for key in KEPT if key in before}, **row}
         if proof is None:
             row["remarks"] = [*before.get("remarks", [])[: len(wrong)], *row["remarks"]]
         for sentence in row["remarks"]:
             if sentence not in before.get("remarks", []):
-                notify(sentence)
+                self._notify(sentence)
         if row != before:
-            rows[name] = row
-            changed.append(name)
-    for sentence in few_found([rows[micrograph.output_stem] for micrograph, _ in known]):
-        notify(sentence)
-    return changed
+            self._rows[name] = row
+            self.changed.append(name)

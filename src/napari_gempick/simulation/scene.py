@@ -1,4 +1,4 @@
-"""What lies in the ice of a simulated micrograph: particles with their truth, ice crystals, fragments, a carbon edge.
+"""The objects in the ice of a simulated micrograph: particles with their truth, ice crystals, fragments, a carbon edge.
 
 Fields are (y, x) float32 on a canvas that is wider than the micrograph by a margin on every side, so that nothing wraps
 around when the lens is applied. `phase` is the projected potential in V Å, `absorption` the optical depth.

@@ -60,7 +60,7 @@ class Evidence:
         self._factor = factor
         self._image = shrunk(image, factor)
         bank = make_bank(Grid(self.shape, pixel_size, Fraction(factor)))
-        self._views = functools.cache(lambda section: _View.of(*_template(bank, section), _centre(bank)))
+        self._views = functools.cache(lambda section: _GridTemplate.of(*_template(bank, section), _centre(bank)))
         self._round = _round(bank)
 
     def compare(self, places: Places, *, turned: bool) -> tuple[NDArray[np.float64], int]:
@@ -71,7 +71,7 @@ class Evidence:
         ny, nx = self.shape
         inside = (places.x >= 0) & (places.x < nx) & (places.y >= 0) & (places.y < ny)
         total = np.zeros(3)
-        groups: Iterable[tuple[_View, NDArray[np.bool_]]] = [(self._round, inside)]
+        groups: Iterable[tuple[_GridTemplate, NDArray[np.bool_]]] = [(self._round, inside)]
         if turned:
             sections = np.unique(places.section[inside]).tolist()
             groups = [(self._views(section), inside & (places.section == section)) for section in sections]
@@ -82,7 +82,7 @@ class Evidence:
                 total += n * view.products(self._average(view, places.x[which], places.y[which], psi))
         return total, int(inside.sum())
 
-    def _average(self, view: _View, x: Floats, y: Floats, psi: Floats) -> NDArray[np.float64]:
+    def _average(self, view: _GridTemplate, x: Floats, y: Floats, psi: Floats) -> NDArray[np.float64]:
         """Return the mean of particles turned back by psi, each with zero mean and unit deviation under the mask."""
         boxes = sample_turned(self._image, self._factor, x, y, psi, view.steps)
         boxes -= (boxes @ view.weights)[:, None]
@@ -92,7 +92,7 @@ class Evidence:
 
 
 @dataclass(frozen=True, eq=False)
-class _View:
+class _GridTemplate:
     """A template on the working grid: its n pixels under the mask.
 
     Attributes
@@ -110,7 +110,7 @@ class _View:
     weights: Floats
 
     @classmethod
-    def of(cls, values: Floats, weights: Floats, centre: tuple[int, int]) -> _View:
+    def of(cls, values: Floats, weights: Floats, centre: tuple[int, int]) -> _GridTemplate:
         """Return the view of an image (h, w) under weights of that shape."""
         rows, columns = np.nonzero(weights > _NEGLIGIBLE * weights.max())
         values, weights = values[rows, columns], weights[rows, columns] / weights[rows, columns].sum()
@@ -135,7 +135,7 @@ def _template(bank: Bank, section: int) -> tuple[Floats, Floats]:
     return np.divide(product, weights, out=np.zeros_like(product), where=weights > _NEGLIGIBLE), weights
 
 
-def _round(bank: Bank) -> _View:
+def _round(bank: Bank) -> _GridTemplate:
     """Return the mean of all views, each averaged over all angles, in the largest circle that the masks cover."""
     top, left = _centre(bank)
     rows, columns = np.mgrid[: bank.extent.box[0], : bank.extent.box[1]]
@@ -152,7 +152,7 @@ def _round(bank: Bank) -> _View:
         uncovered = np.nonzero(known / np.bincount(radius) < _COVERED)[0]
         reach = min([reach, *uncovered.tolist()])
     inside = (radius <= reach).astype(np.float64).reshape(rows.shape)
-    return _View.of(profile[radius].reshape(rows.shape), inside, (top, left))
+    return _GridTemplate.of(profile[radius].reshape(rows.shape), inside, (top, left))
 
 
 ENOUGH = 8

@@ -194,7 +194,7 @@ class SetProof:
 
 
 def _almost(found: Places) -> bytes:
-    """Return what is equal for formats that say the same but for the last digits, so that they need one look."""
+    """Return a key that is equal for formats that agree except for the last digits, so that one check is enough."""
     return np.round([found.x / 2, found.y / 2, np.nan_to_num(found.psi, nan=-1), found.section]).tobytes()
 
 

@@ -217,35 +217,29 @@ def average_files(
     star = beside(output, "", ".star")
     refuse_existing([output, beside(output, "_mask"), star], overwrite)
     entries, _, notes, missing = read_entries(picks, TRUTH_FILES if _only_tables(picks) else PICK_FILES)
-    pairs = [(micrograph, _entry_of(micrograph, entries)) for micrograph in listed]
-    placed = [(micrograph, settled(entry, micrograph.path)) for micrograph, entry in pairs if entry is not None]
-    found = [(micrograph, entry, _selected(entry, select)) for micrograph, entry in placed]
-    if not any(len(chosen) for _, _, chosen in found):
+    files, used, chosen = _picks_of(listed, entries, select, max_particles)
+    if not files:
         raise InputError(f"{picks} has no such picks on these micrographs; check the names, and --select.", picks)
-    chosen = _best([chosen for _, _, chosen in found], max_particles)
-    found = [row for row, mine in zip(found, chosen, strict=True) if len(mine)]
-    chosen = [mine for mine in chosen if len(mine)]
     shapes, sizes = [], []
-    for file, _, _ in found:
+    for file in files:
         micrograph = read_micrograph(file.path, pixel_size, listed=file.pixel_size)
         shapes.append((micrograph.data.shape[0], micrograph.data.shape[1]))
         sizes.append(require_pixel_size(micrograph))
     require_same_pixel(sizes)
-    side = _box(box, diameter, sizes[0], [entry for _, entry, _ in found])
     if use_psi and any(np.isnan(one.psi).any() for one in chosen):
         raise InputError(f"{picks} does not give psi for all of these picks; omit --use-psi.", picks)
 
     def images() -> Iterator[NDArray[np.float32]]:
-        for (micrograph, _, _), size in zip(found, sizes, strict=True):
-            image = as_float32(read_micrograph(micrograph.path, size), "replace")[0]
+        for file, size in zip(files, sizes, strict=True):
+            image = as_float32(read_micrograph(file.path, size), "replace")[0]
             image, bad = replace_defects(image) if defects == "replace" else (image, None)
-            notes.extend(() if bad is None else (f"{micrograph.path}: {bad.sentence()}",))
+            notes.extend(() if bad is None else (f"{file.path}: {bad.sentence()}",))
             yield image
 
     made = average(
         images(),
         [np.stack([one.x, one.y], axis=1) for one in chosen],
-        side,
+        _box(box, diameter, sizes[0], used),
         psi=[one.psi for one in chosen] if use_psi else None,
         classes=classes,
         iterations=iterations,
@@ -256,27 +250,25 @@ def average_files(
     stack = classes > 1
     write_mrc(output, made.images if stack else made.images[0], sizes[0], stack=stack, note=AS_IN_MICROGRAPHS)
     write_mrc(beside(output, "_mask"), made.masks if stack else made.masks[0], sizes[0], stack=stack)
-    write_tables(star, {"particles": _columns(made, [file.path for file, _, _ in found], shapes)})
-    given = sum(len(one) for one in chosen)
+    write_tables(star, {"particles": _columns(made, [file.path for file in files], shapes)})
     return {
         "templates": str(output),
         "masks": str(beside(output, "_mask")),
         "star": str(star),
         "particles": len(made.x),
-        "left_out_at_edges": given - len(made.x),
+        "left_out_at_edges": sum(map(len, chosen)) - len(made.x),
         "notes": [*notes, *made.notes()],
-        "classes": [
-            {
-                "section": label + 1,
-                "particles": int((made.label == label).sum()),
-                "mean_score": round(float(made.score[made.label == label].mean()), 4) if label in made.label else None,
-            }
-            for label in range(classes)
-        ],
+        "classes": [_class(made, label) for label in range(classes)],
         "box": made.images.shape[-1],
         "pixel_size": sizes[0],
         "missing": missing,
     }
+
+
+def _class(made: Averages, label: int) -> dict[str, Any]:
+    scores = made.score[made.label == label]
+    mean = round(float(scores.mean()), 4) if len(scores) else None
+    return {"section": label + 1, "particles": len(scores), "mean_score": mean}
 
 
 def require_same_pixel(sizes: Sequence[float]) -> None:
@@ -305,6 +297,17 @@ def _entry_of(micrograph: MicrographFile, entries: Sequence[Entry]) -> Entry | N
     of_eman2 = names | possible_names(own)
     fitting = [e for e in entries if e.parts[-1] in (of_eman2 if e.found.program == EMAN2.name else names)]
     return max(fitting, key=lambda entry: common_ending(entry.parts, own), default=None)
+
+
+def _picks_of(
+    listed: Sequence[MicrographFile], entries: Sequence[Entry], select: Sequence[str], most: int
+) -> tuple[list[MicrographFile], list[Entry], list[Picks]]:
+    """Return the micrographs that have picks to average, the entries of these, and the picks."""
+    pairs = [(file, _entry_of(file, entries)) for file in listed]
+    placed = [(file, settled(entry, file.path)) for file, entry in pairs if entry is not None]
+    chosen = _best([_selected(entry, select) for _, entry in placed], most)
+    found = [(file, entry, picks) for (file, entry), picks in zip(placed, chosen, strict=True) if len(picks)]
+    return [file for file, _, _ in found], [entry for _, entry, _ in found], [picks for _, _, picks in found]
 
 
 def _selected(entry: Entry, select: Sequence[str]) -> Picks:
@@ -336,7 +339,9 @@ def _selected(entry: Entry, select: Sequence[str]) -> Picks:
 
 
 def _best(sets: Sequence[Picks], most: int) -> list[Picks]:
-    """Return at most `count` picks over all micrographs: the best, or the first where scores are unknown."""
+    """Return at most `most` picks over all micrographs: the best, or the first where scores are unknown."""
+    if not sets:
+        return []
     scores = np.nan_to_num(np.concatenate([one.score for one in sets]).astype(float), nan=-np.inf)
     rank = np.empty(len(scores), int)
     rank[np.argsort(-scores, kind="stable")] = np.arange(len(scores))

@@ -27,6 +27,9 @@ from napari_gempick.workflows.templates import project_files
 
 if TYPE_CHECKING:
     from napari_gempick.engine.matching.search import Search
+    from napari_gempick.engine.preprocess.prepare import Prepared
+    from napari_gempick.engine.templates.bank import Bank
+    from napari_gempick.model.geometry import Grid
     from napari_gempick.model.score_maps import ScoreMap
 
 FLOOR = 0.1
@@ -89,39 +92,43 @@ def measure_bank(
     else:
         image, grid, *_ = read_image(micrograph, settings)
     source, prepared = made_ready(source_of(image, grid, settings, makers))
-    bank = makers(source.grid) if source.bank is None else source.bank()
+    return _compared(prepared, makers(source.grid) if source.bank is None else source.bank(), source.grid, threads)
+
+
+def _compared(prepared: Prepared, bank: Bank, grid: Grid, threads: int) -> dict[str, Any]:
+    """Search in full and by a basis, in turn; return the times and how the results compare."""
     plans = PlanStore()
     pool = DevicePool(open_devices("cpu", threads, plans))
     searches: dict[str, Search] = {}
     seconds: dict[str, list[float]] = {"full": [], "compressed": []}
     maps: dict[str, tuple[ScoreMap, ...]] = {}
-    plain = [full_size_inverse(max(source.grid.shape), plans)]
+    plain = [full_size_inverse(max(grid.shape), plans)]
     started = time.perf_counter()
     for wanted in (Wanted("compressed", FLOOR, maps=False), FULL) * (1 + ROUNDS):  # the first round makes plans
         search = make_search(wanted, prepared, bank, pool, plans.tile_shape, decoys=True)
-        if not seconds["compressed"] and "compressed" not in searches:
+        if not searches:
             basis = time.perf_counter() - started
         started = time.perf_counter()
         maps[wanted.kind] = run_search(search, pool)
         seconds[wanted.kind].append(time.perf_counter() - started)
         searches[wanted.kind] = search
-    plain.append(full_size_inverse(max(source.grid.shape), plans))
+    plain.append(full_size_inverse(max(grid.shape), plans))
     compressed = searches["compressed"]
     if not isinstance(compressed, CompressedSearch):
         raise SettingsError(
             f"No mask is shared by {SHARED_FROM} rotated templates, as a basis needs; give a smaller "
             "--angle-step, or a map whose box holds the circle around the particle."
         )
+    automatic = make_search(Wanted("auto", maps=False), prepared, bank, pool, plans.tile_shape, decoys=True)
     count = compressed.total
     fastest = {kind: min(times[1:]) for kind, times in seconds.items()}
     plain_ms = 1e3 * sum(plain) / len(plain)
     stages = sum(compressed.seconds.values())
     return {
         "search_images": count,
-        "grid": list(source.grid.shape),
+        "grid": list(grid.shape),
         "threads": threads,
-        "auto": type(make_search(Wanted("auto", maps=False), prepared, bank, pool, plans.tile_shape, decoys=True))
-        is not type(searches["full"]),
+        "auto": type(automatic) is not type(searches["full"]),
         "rank": sum(part.rank for part in compressed.parts),
         "plain_fft_ms": plain_ms,
         "plain_fft_ms_before_after": [1e3 * one for one in plain],
@@ -131,7 +138,7 @@ def measure_bank(
         "templates_per_second": {kind: count / one for kind, one in fastest.items()},
         "plain_ffts_per_template": {kind: 1e3 * one * threads / count / plain_ms for kind, one in fastest.items()},
         "exact_scores": compressed.exact,
-        "share_of_scores": compressed.exact / (2 * source.grid.shape[0] * source.grid.shape[1]),
+        "share_of_scores": compressed.exact / (2 * grid.shape[0] * grid.shape[1]),
         "map_bound": compressed.bound,
         "stages": {name: one / stages for name, one in compressed.seconds.items()},
         "peak_memory_mib": peak_memory_mib(),

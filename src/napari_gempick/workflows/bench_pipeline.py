@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from napari_gempick.model.settings import PickSettings
 
 NONE = "none"
-"""Name of a device that answers at once: what is left is what everything else takes."""
+"""Name of a device that answers at once, so that only the time of all other work is measured."""
 PIXEL_SIZE = 1.77
 DIAMETER = 190.0
 PARTICLES = 150

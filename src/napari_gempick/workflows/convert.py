@@ -62,7 +62,7 @@ class Conversion:
     templates : PickSettings or None
         Templates and masks to prove the result with; by default those of the run whose results are converted.
     proof : bool
-        Prove the result where micrographs and templates are at hand.
+        Prove the result if micrographs and templates are known.
     reading : ReadOptions
         How to read the files.
     """

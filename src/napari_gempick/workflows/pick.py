@@ -82,7 +82,7 @@ def pick_files(
     finished : callable
         Receives each micrograph's line of run.json when its files are written.
     stage : callable
-        Receives what is done before the first rotated template, in a few words.
+        Receives a few words about each step before the first rotated template.
     devices : sequence of Device, optional
         Instead of those that the settings name.
 
@@ -276,7 +276,7 @@ class Picking:
         )
 
     def finish(self, micrograph: MicrographFile, outcome: Outcome) -> dict[str, Any]:
-        """Write one micrograph's results and return its line in run.json; the user hears what is to be said."""
+        """Write one micrograph's results and return its line in run.json; remarks go to the user."""
         with self._times.of("write"):
             row = finish_micrograph(self.results, micrograph, outcome, self._prover)
         if "error" not in row:

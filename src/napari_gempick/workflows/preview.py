@@ -1,7 +1,7 @@
 """A quick look: a coarse search of the whole micrograph, then the exact score around every candidate.
 
 The coarse search takes a coarser grid and every few angles. Around each of its candidates the real grid and the angles
-between are searched exactly. What it can miss is a particle that the coarse search does not see at all.
+between are searched exactly. It can only miss particles that the coarse search does not see at all.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
@@ -45,7 +45,10 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from napari_gempick.engine.matching.pipeline import Outcome
     from napari_gempick.engine.matching.search import ShapeChooser
+    from napari_gempick.engine.preprocess.prepare import Prepared
+    from napari_gempick.engine.templates.bank import Bank
     from napari_gempick.inputs.views import View
     from napari_gempick.model.ctf import Ctf
     from napari_gempick.model.score_maps import BankIndex, ScoreMap
@@ -140,56 +143,20 @@ def preview(
     if outcome.error is not None:
         raise outcome.error
     assert outcome.scores is not None
-    coarse_grid = outcome.scores.grid
-    names = fine.index.view_names
-    floor = candidate_floor(settings, names)
-    size = fine.diameter / coarse_grid.map_pixel_size
-    assert outcome.image is not None
-    found, *rest = with_local(
-        outcome.image,
-        size,
-        find_candidates(outcome.scores, floor - SLACK),
-        *([] if outcome.decoys is None else [find_candidates(outcome.decoys, floor)]),
-    )
-    selection = selection_for(settings, names, fine.diameter, grid.pixel_size, coarse_grid.map_pixel_size)
-    known = None
-    for decoys in rest:
-        known = scores_of(found, decoys, selection, floor, grid.file_shape, excluded).rates()
-    thresholds = np.array(decide(settings, names, known))
-    automatic = np.array([value is None for value in settings.thresholds.of(names)])
-    near = found.take(found.score >= (thresholds - np.where(automatic, 0, SLACK))[found.view])
-    near = near.take(suppress(near.map_y, near.map_x, 0.9 * selection.min_distance)[:MOST])
-    thresholds[automatic] = -1  # those of the coarse search have done their part: coarse scores are higher
+    near, thresholds = _candidates_of(outcome, settings, fine, grid, excluded)
     inside = slice(prepared.margin, -prepared.margin or None)
     searched = prepared.image[inside, inside] if settings.local_limits() else None
     bank = fine(grid) if source.bank is None else source.bank()
-    reach = math.ceil(0.75 * float(coarse_grid.ratio / grid.ratio)) + 1
     poses = PoseRefiner(prepared, bank)
-    around = angles_around(fine, coarse.index)
-    about = angles_around(fine, fine.index, coarse.index.angle_step)
-    widely = angles_around(fine, fine.index, 2 * coarse.index.angle_step)
-    everywhere = _rivals(fine, coarse)
+    refinement = _Refinement(prepared, bank, fine, coarse, outcome.scores.grid, grid)
 
     def one(i: int) -> Refined | None:
-        if cancel is not None and cancel.is_set():
-            return None
-        centre = round(near.y[i] / float(grid.ratio)), round(near.x[i] / float(grid.ratio))
-        ks = sorted({*around(int(near.k[i]))[::2], *everywhere(int(near.k[i]))})
-        ahead = leaders(prepared, bank, centre, reach, ks)
-        found: list[Refined] = []
-        for score, row, column, k in ahead:
-            if len(found) == LEADERS or score < ahead[0][0] - BEHIND:
-                break
-            beside = widely(k)
-            if any(one.k in beside for one in found):
-                continue
-            better = refine(prepared, bank, (row, column), 2, about(k))
-            found += [] if better is None else [better]
-        return max(found, key=lambda one: (one.score, -one.k), default=None)
+        stopped = cancel is not None and cancel.is_set()
+        return None if stopped else refinement.best(near.x[i], near.y[i], int(near.k[i]))
 
     chosen = replace(
-        selection_for(settings, names, fine.diameter, grid.pixel_size, grid.map_pixel_size),
-        thresholds=thresholds.tolist(),
+        selection_for(settings, fine.index.view_names, fine.diameter, grid.pixel_size, grid.map_pixel_size),
+        thresholds=thresholds,
     )
     done: list[Refined] = []
     with ThreadPoolExecutor(settings.threads or usable_cores()) as threads:
@@ -209,6 +176,75 @@ def preview(
             done += [item for item in threads.map(one, batch) if item is not None]
             if cancel is not None and cancel.is_set():
                 raise Cancelled("Stopped.")
+
+
+def _candidates_of(
+    outcome: Outcome, settings: PickSettings, fine: BankMaker, grid: Grid, excluded: NDArray[np.bool_] | None
+) -> tuple[Picks, list[float]]:
+    """Return the candidates of the coarse search that are worth an exact score, and the thresholds of the views.
+
+    Automatic thresholds come from the coarse search, whose scores are higher; they then do not count any more (-1).
+    """
+    assert outcome.scores is not None and outcome.image is not None
+    coarse_grid, names = outcome.scores.grid, fine.index.view_names
+    floor = candidate_floor(settings, names)
+    found, *rest = with_local(
+        outcome.image,
+        fine.diameter / coarse_grid.map_pixel_size,
+        find_candidates(outcome.scores, floor - SLACK),
+        *([] if outcome.decoys is None else [find_candidates(outcome.decoys, floor)]),
+    )
+    selection = selection_for(settings, names, fine.diameter, grid.pixel_size, coarse_grid.map_pixel_size)
+    known = None
+    for decoys in rest:
+        known = scores_of(found, decoys, selection, floor, grid.file_shape, excluded).rates()
+    thresholds = np.array(decide(settings, names, known))
+    automatic = np.array([value is None for value in settings.thresholds.of(names)])
+    near = found.take(found.score >= (thresholds - np.where(automatic, 0, SLACK))[found.view])
+    near = near.take(suppress(near.map_y, near.map_x, 0.9 * selection.min_distance)[:MOST])
+    thresholds[automatic] = -1
+    return near, thresholds.tolist()
+
+
+class _Refinement:
+    """Finds the best exact score around a candidate of the coarse search.
+
+    Parameters
+    ----------
+    fine, coarse : BankMaker
+        Of the exact and of the coarse search.
+    coarse_grid, grid : Grid
+        Those that they search.
+    """
+
+    def __init__(
+        self, prepared: Prepared, bank: Bank, fine: BankMaker, coarse: BankMaker, coarse_grid: Grid, grid: Grid
+    ) -> None:
+        self._prepared, self._bank, self._ratio = prepared, bank, float(grid.ratio)
+        self._reach = math.ceil(0.75 * float(coarse_grid.ratio / grid.ratio)) + 1
+        self._around = angles_around(fine, coarse.index)
+        self._about = angles_around(fine, fine.index, coarse.index.angle_step)
+        self._widely = angles_around(fine, fine.index, 2 * coarse.index.angle_step)
+        self._everywhere = _rivals(fine, coarse)
+
+    def best(self, x: float, y: float, k: int) -> Refined | None:
+        """Return the best of the rotated templates that lead at a position (px of the file); `k` of the coarse search.
+
+        None where none is scored.
+        """
+        centre = round(y / self._ratio), round(x / self._ratio)
+        ks = sorted({*self._around(k)[::2], *self._everywhere(k)})
+        ahead = leaders(self._prepared, self._bank, centre, self._reach, ks)
+        found: list[Refined] = []
+        for score, row, column, leader in ahead:
+            if len(found) == LEADERS or score < ahead[0][0] - BEHIND:
+                break
+            beside = self._widely(leader)
+            if any(one.k in beside for one in found):
+                continue
+            better = refine(self._prepared, self._bank, (row, column), 2, self._about(leader))
+            found += [] if better is None else [better]
+        return max(found, key=lambda one: (one.score, -one.k), default=None)
 
 
 def preview_file(
@@ -274,7 +310,7 @@ def preview_file(
         )
         exact = repick(picked(outcome, settings, fine.diameter), settings, excluded=excluded).picks
         found = agreement(stage.picks, exact, 0.1 * fine.diameter / grid.pixel_size)
-        result |= {"exact_seconds": round(outcome.seconds, 3), **asdict(found)}
+        result |= {"exact_seconds": round(outcome.seconds, 3), **found}
     return result
 
 
@@ -323,7 +359,7 @@ def angles_around(fine: BankMaker, other: BankIndex, reach: float | None = None)
 
 
 def _picks(done: Sequence[Refined], fine: BankMaker, grid: Grid) -> Picks:
-    """Return what was refined as candidates, best first; of two at one position the better."""
+    """Return the refined candidates, best first; of two at one position the better one."""
     unique = {(item.map_y, item.map_x): item for item in sorted(done, key=lambda item: item.score)}
     ordered = sorted(unique.values(), key=lambda item: (-item.score, item.map_y, item.map_x))
     if not ordered:
@@ -343,27 +379,17 @@ def _picks(done: Sequence[Refined], fine: BankMaker, grid: Grid) -> Picks:
     )
 
 
-@dataclass(frozen=True)
-class Agreement:
-    """How a quick look's picks compare with the exact ones.
+def agreement(quick: Picks, exact: Picks, distance: float) -> dict[str, Any]:
+    """Compare the picks of a quick look with the exact ones; `distance` in pixels of the file.
 
-    Attributes
-    ----------
-    quick, exact, both : int
-        Picks of each, and those that lie together (one to one, the most pairs).
-    largest_score_difference : float
-        Among the latter.
+    Returns
+    -------
+    dict
+        quick, exact and both: how many picks of each, and how many lie together (one to one, the most pairs);
+        largest_score_difference among the latter.
     """
-
-    quick: int
-    exact: int
-    both: int
-    largest_score_difference: float
-
-
-def agreement(quick: Picks, exact: Picks, distance: float) -> Agreement:
-    """Compare the picks of a quick look with the exact ones; `distance` in pixels of the file."""
     one, other = (Particles.at(picks.x, picks.y, score=picks.score) for picks in (quick, exact))
     partner = match(one, other, Rules(distance)).partner
     apart = np.abs(one.score[partner >= 0] - other.score[partner[partner >= 0]])
-    return Agreement(len(quick), len(exact), len(apart), float(apart.max(initial=0.0)))
+    counts = {"quick": len(quick), "exact": len(exact), "both": len(apart)}
+    return {**counts, "largest_score_difference": float(apart.max(initial=0.0))}

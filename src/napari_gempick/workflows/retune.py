@@ -85,32 +85,16 @@ def _retune(
     elif changes.get("fdr") is not None:
         changes = {**changes, "threshold": (AUTO,)}
     log_facts(changes={name: str(value) for name, value in changes.items()})
-    asked = {name: value for name, value in {**run["settings"], **changes}.items() if value is not None}
-    try:
-        settings = make_settings(asked)
-    except SettingsError:
-        settings_of(folder, run)  # names run.json where its own settings are wrong
-        raise
+    settings = _changed(folder, run, changes)
     views = tuple(view["name"] for view in run["views"])
     settings.thresholds.of(views)
     if pooled:
         refuse_pooling(settings)
     check_exclusion(settings)
     results = Results(folder, settings, float(run["diameter"]))
-    micrographs: list[MicrographFile] = []
-    rows: dict[str, dict[str, Any]] = {}
-    stored: dict[str, Candidates] = {}
-    for row in run["micrographs"]:
-        micrograph = micrograph_of(row)
-        micrographs.append(micrograph)
-        failed = "error" in row and not results.candidates(micrograph).exists()
-        rows[micrograph.output_stem] = row
-        if failed:
-            notify(row["error"])
-            continue
-        candidates = stored[micrograph.output_stem] = read_candidates(results.candidates(micrograph))
-        results.check_floor(micrograph, candidates)
-        rows[micrograph.output_stem] = {name: row[name] for name in ("name", "path", *KEPT) if name in row}
+    micrographs = [micrograph_of(row) for row in run["micrographs"]]
+    rows = {micrograph.output_stem: row for micrograph, row in zip(micrographs, run["micrographs"], strict=True)}
+    stored = _read(results, micrographs, rows, notify)
     if settings.score == LEARNED:
         results.learned, stored = _learn(results, micrographs, stored, teach)
     elif teach:
@@ -137,6 +121,35 @@ def _retune(
     for sentence in run_notes(changed):
         notify(sentence)
     return changed
+
+
+def _changed(folder: Path, run: dict[str, Any], changes: dict[str, Any]) -> PickSettings:
+    """Return the settings of a run with changes; None stands for the default."""
+    try:
+        return make_settings({name: to for name, to in {**run["settings"], **changes}.items() if to is not None})
+    except SettingsError:
+        settings_of(folder, run)  # names run.json where its own settings are wrong
+        raise
+
+
+def _read(
+    results: Results,
+    micrographs: list[MicrographFile],
+    rows: dict[str, dict[str, Any]],
+    notify: Callable[[str], None],
+) -> dict[str, Candidates]:
+    """Return the candidates of each micrograph that has some; its line in `rows` keeps only what the search knows."""
+    stored: dict[str, Candidates] = {}
+    for micrograph in micrographs:
+        name = micrograph.output_stem
+        row, path = rows[name], results.candidates(micrograph)
+        if "error" in row and not path.exists():
+            notify(row["error"])
+            continue
+        stored[name] = read_candidates(path)
+        results.check_floor(micrograph, stored[name])
+        rows[name] = {key: row[key] for key in ("name", "path", *KEPT) if key in row}
+    return stored
 
 
 def _learn(

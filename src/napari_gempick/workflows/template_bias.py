@@ -146,47 +146,80 @@ def check_files(
     ctf = Preparation(settings).ctf_of(micrograph)
     real = _picked(image, views, settings, ctf, None if progress is None else lambda share: progress(share / 2))
     thresholds = {view.name: at for view, at in zip(views, real.thresholds, strict=True)}
-    fixed = settings.model_copy(update={"threshold": named_texts(thresholds)})
+    settings = settings.model_copy(update={"threshold": named_texts(thresholds)})
     noise = noise_like(image, seed)
-    false = _picked(noise, views, fixed, ctf, None if progress is None else lambda share: progress((1 + share) / 2))
-    sign = -1 if settings.contrast == "opposite" else 1
-    scale = spacing / settings.pixel_size
+    false = _picked(noise, views, settings, ctf, None if progress is None else lambda share: progress((1 + share) / 2))
+    compare = _Comparison(settings, views, ctf, (image, noise), (real, false))
     rows = []
-    first = 0
     for number, view in enumerate(views):
-        at_threshold = [int((found.picks.view == number).sum()) for found in (real, false)]
+        row, images = compare.view(number, particles)
+        if paths:
+            write_mrc(paths[view.name], images, spacing, stack=True)
+        rows.append(row | {"file": str(paths[view.name]) if paths else None})
+    notes = [*(note for view in views for note in view.notes), *read.warnings]
+    return {"micrograph": str(micrograph), "seed": seed, "notes": notes, "views": rows}
+
+
+class _Comparison:
+    """Averages the best picks of a micrograph and of noise, and compares both with the templates.
+
+    Parameters
+    ----------
+    settings : PickSettings
+        With pixel sizes, and a threshold for each view.
+    pixels, found
+        Of the micrograph and of the noise.
+    """
+
+    def __init__(
+        self,
+        settings: PickSettings,
+        views: list[View],
+        ctf: Ctf | None,
+        pixels: tuple[NDArray[np.float32], NDArray[np.float32]],
+        found: tuple[Picked, Picked],
+    ) -> None:
+        assert settings.pixel_size is not None
+        self._settings, self._views, self._ctf = settings, views, ctf
+        self._pixels, self._found = pixels, found
+        self._sign = np.float32(-1 if settings.contrast == "opposite" else 1)
+        self._scale = views[0].pixel_size / settings.pixel_size
+
+    def view(self, number: int, particles: int | None) -> tuple[dict[str, Any], NDArray[np.float32]]:
+        """Return what is reported of a view, and its mean template and the averages of both, (3, h, w)."""
+        view = self._views[number]
+        at_threshold = [int((found.picks.view == number).sum()) for found in self._found]
         count = particles or max(LEAST, at_threshold[0])
-        best = [_best(found, fixed, number, count) for found in (real, false)]
+        best = [_best(found, self._settings, number, count) for found in self._found]
         count = min(len(one) for one in best)
         averages, alike, references = [], [], []
-        for pixels, one in zip((image, noise), best, strict=True):
+        for pixels, one in zip(self._pixels, best, strict=True):
             one = one.take(slice(0, count))
-            average = average_of_picks(pixels, one, view.templates[0].shape, scale)
-            shares = np.bincount(one.section - first, minlength=len(view.templates)) / max(1, count)
-            reference = sum(share * t for share, t in zip(shares, view.templates, strict=True)) * np.float32(sign)
-            reference = np.asarray(reference, np.float32) if count else view.templates[0] * np.float32(sign)
-            if ctf is not None:
-                reference = through_lens(reference, spacing, CtfTransfer(ctf, settings.phase_flipped), one.psi)
+            average = average_of_picks(pixels, one, view.templates[0].shape, self._scale)
+            reference = self._reference(number, one)
             averages.append(average)
             references.append(reference)
             alike.append(likeness(average, reference, _weights(view)))
-        if paths:
-            write_mrc(paths[view.name], np.stack([references[0], *averages]), spacing, stack=True)
-        rows.append(
-            {
-                "name": view.name,
-                "threshold": thresholds[view.name],
-                "picks": at_threshold[0],
-                "picks_in_noise": at_threshold[1],
-                "averaged": count,
-                "likeness": round(alike[0], 4),
-                "likeness_of_noise": round(alike[1], 4),
-                "file": str(paths[view.name]) if paths else None,
-            }
-        )
-        first += len(view.templates)
-    notes = [*(note for view in views for note in view.notes), *read.warnings]
-    return {"micrograph": str(micrograph), "seed": seed, "notes": notes, "views": rows}
+        row = {
+            "name": view.name,
+            "threshold": self._found[0].thresholds[number],
+            "picks": at_threshold[0],
+            "picks_in_noise": at_threshold[1],
+            "averaged": count,
+            "likeness": round(alike[0], 4),
+            "likeness_of_noise": round(alike[1], 4),
+        }
+        return row, np.stack([references[0], *averages])
+
+    def _reference(self, number: int, picks: Picks) -> NDArray[np.float32]:
+        """Return the mean of the templates that picks of a view were found with, as the lens shows it, (h, w)."""
+        view, first = self._views[number], sum(len(one.templates) for one in self._views[:number])
+        shares = np.bincount(picks.section - first, minlength=len(view.templates)) / max(1, len(picks))
+        mean = sum(share * t for share, t in zip(shares, view.templates, strict=True)) * self._sign
+        reference = np.asarray(mean, np.float32) if len(picks) else view.templates[0] * self._sign
+        if self._ctf is None:
+            return reference
+        return through_lens(reference, view.pixel_size, CtfTransfer(self._ctf, self._settings.phase_flipped), picks.psi)
 
 
 def _picked(

@@ -148,7 +148,7 @@ class _Watch:
         self._look_for_ctf(always=True)
 
     def pick(self) -> None:
-        """Pick what comes; `written` is run.json then, also where this raises.
+        """Pick micrographs as they arrive; `written` is run.json afterwards, even after an error.
 
         Raises
         ------
@@ -204,7 +204,7 @@ class _Watch:
         self._status(", ".join(parts))
 
     def _take(self, look: Look) -> None:
-        """Remove what is void, and line up what is complete: of equal CTF after one another."""
+        """Remove micrographs that are no longer valid, and queue complete ones, those with the same CTF together."""
         for micrograph in look.gone:
             self._void(micrograph)
         for path in look.left_out:
@@ -260,7 +260,7 @@ class _Watch:
             return self._work.kept(micrograph, read=False)
         except OutputError:
             raise
-        except GempickError:  # what is there is of no use
+        except GempickError:  # the file that is there cannot be used
             return None
 
     def _void(self, micrograph: MicrographFile) -> None:
@@ -309,7 +309,7 @@ class _Watch:
         return bool(group) and hash(group) != self._ctf_of[name]
 
     def _search(self) -> None:
-        """Search what is lined up, and what comes meanwhile."""
+        """Search the micrographs in the queue, and those that arrive meanwhile."""
         taken: dict[int, MicrographFile] = {}
 
         def loaders() -> Iterator[Callable[[], Source]]:  # advanced on another thread

@@ -80,7 +80,7 @@ class Record:
         self.new, self._unsaved = self.new + new, True
 
     def drop(self, name: str) -> None:
-        """Remove a line, so that the index does not name files that are void."""
+        """Remove a line, so that the index does not name files that are no longer valid."""
         self._work.earlier.pop(name, None)
         self._chosen.pop(name, None)
         if self.rows.pop(name, None) is not None:

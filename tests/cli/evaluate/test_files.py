@@ -36,7 +36,7 @@ def test_several_sets_and_all_files(tmp_path, results, truth, places):
     assert [one["name"] for one in written["sets"]] == ["out", "hand"]
     assert "precision" not in written and written["sets"][1]["precision"] == 1
     assert evaluate(*arguments).exit_code == 2
-    assert "already exists; add --overwrite" in evaluate(*arguments).stderr
+    assert "and 5 more already exist; add --overwrite" in evaluate(*arguments).stderr
     first = {name: (tmp_path / "report" / name).read_bytes() for name in OUTPUTS}
     assert evaluate(*arguments, "--overwrite").exit_code == 0
     assert {name: (tmp_path / "report" / name).read_bytes() for name in OUTPUTS} == first

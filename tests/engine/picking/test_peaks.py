@@ -8,6 +8,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from scipy.ndimage import maximum_filter
 
+from helpers import picks_at
 from napari_gempick.engine.picking.peaks import (
     Selection,
     Thinner,
@@ -154,14 +155,6 @@ def test_the_highest_of_the_eight_neighbours(shape):
         assert np.array_equal(highest_near(one), maximum_filter(one, size=3, mode="nearest"))
 
 
-def picks_at(*positions, score=0.5):
-    y, x = np.array(positions).T
-    n = len(y)
-    zero = np.zeros(n, np.int32)
-    return Picks(x * 1.0, y * 1.0, x.astype(np.int32), y.astype(np.int32), np.full(n, score, np.float32), zero, zero,
-                 zero, np.zeros(n))  # fmt: skip
-
-
 @pytest.fixture
 def image():
     made = np.random.default_rng(0).standard_normal((200, 220)).astype(np.float32)
@@ -171,11 +164,11 @@ def image():
 
 def local_of(image, picks):
     """Together with others, which change nothing."""
-    return with_local(image, 24, picks_at((20, 30)), picks)[1].local
+    return with_local(image, 24, picks_at(30, 20, score=0.5), picks)[1].local
 
 
 def test_values_against_the_definition(image):
-    picks = picks_at((50, 60), (110, 110), (2, 3), (199, 219))
+    picks = picks_at([60, 110, 3, 219], [50, 110, 2, 199], score=0.5)
     half = round(24 * np.sqrt(np.pi) / 4)
     found = local_of(image, picks)
     for row, (y, x) in zip(found, ((50, 60), (110, 110), (2, 3), (199, 219)), strict=True):
@@ -186,8 +179,7 @@ def test_values_against_the_definition(image):
 
 
 def test_limits_drop_picks_whose_neighbours_stay_suppressed(image):
-    picks = picks_at((50, 60), (110, 110), (110, 118))
-    picks = Picks(**{**picks.__dict__, "score": np.array([0.5, 0.9, 0.4], np.float32)}).take(np.array([1, 0, 2]))
+    picks = picks_at([60, 110, 118], [50, 110, 110], score=[0.5, 0.9, 0.4]).take(np.array([1, 0, 2]))
     (picks,) = with_local(image, 24, picks)
     limits = make_settings({"local_mean": "-1,"}).local_limits()
     kept = select(picks, Selection([0.1], 20, local_limits=limits), image.shape)
@@ -195,11 +187,12 @@ def test_limits_drop_picks_whose_neighbours_stay_suppressed(image):
     assert len(select(picks, Selection([0.1], 20), image.shape)) == 2
     assert kept.local.shape == (1, 3)
     with pytest.raises(SettingsError, match="pick again, or omit --local-mean"):
-        select(picks_at((50, 60)), Selection([0.1], 20, local_limits=limits), image.shape)
+        select(picks_at(60, 50, score=0.5), Selection([0.1], 20, local_limits=limits), image.shape)
 
 
 def scored(scores, view=0):
-    return replace(picks_at(*((5, 20 * i) for i in range(len(scores)))), score=scores, view=np.full(len(scores), view))
+    made = picks_at(20 * np.arange(len(scores)), 5 * np.ones(len(scores)), view=view)
+    return replace(made, score=scores)  # float64, as they are
 
 
 def test_poses_are_refined_where_a_threshold_can_lie():

@@ -6,12 +6,11 @@ import numpy as np
 import pytest
 import scipy.fft
 
-from helpers import Blobs, bank_of, search
+from helpers import Blobs, bank_of, picks_at, search
 from napari_gempick.engine.preprocess.fourier_filters import CtfTransfer, contrast_transfer, wavelength
 from napari_gempick.engine.templates.masks import ShapeMask
 from napari_gempick.model.ctf import Ctf
 from napari_gempick.model.geometry import Grid, coarsest_ratio
-from napari_gempick.model.picks import Picks
 from napari_gempick.workflows.template_bias import average_of_picks, likeness, through_lens
 
 PIXEL = 4.0
@@ -92,9 +91,7 @@ def test_average_of_turned_particles_looks_as_the_lens_lets_expect():
     transfer = CtfTransfer(ASTIGMATIC)
     centres, psis = [(90.0, 95.0), (210.0, 100.0), (100.0, 205.0)], [50.0, 50.0, 65.0]
     image = through(Blobs.image((300, 300), PIXEL, centres, psis), transfer)
-    x, y = np.array(centres).T
-    whole = np.zeros(3, np.int32)
-    picks = Picks(x, y, whole, whole, np.ones(3, np.float32), whole, whole, whole, np.array(psis))
+    picks = picks_at(*np.array(centres).T, psi=psis)
     average = average_of_picks(image, picks, (64, 64), 1.0)
     template = Blobs.image((64, 64), PIXEL, [(32, 32)])
     disc = (np.hypot(*(np.indices((64, 64)) - 32)) < 28).astype(np.float32)

@@ -10,9 +10,9 @@ from qtpy.QtCore import Qt, QTimer
 from qtpy.QtWidgets import QAbstractSpinBox, QApplication, QComboBox, QStyle, QStyleOptionComboBox
 
 from napari_gempick.io.stack import write_mrc
-from napari_gempick.widgets.app import activity
+from napari_gempick.widgets.app import messages
+from napari_gempick.widgets.app.lifecycle import Shutter
 from napari_gempick.widgets.app.messages import next_step
-from napari_gempick.widgets.app.shutter import Shutter
 from napari_gempick.widgets.forms.parts import Foldable
 from napari_gempick.widgets.layers.layers import INDEX, MICROGRAPH, NCC, PICKS
 from napari_gempick.widgets.panels.histogram import marks_of
@@ -85,7 +85,7 @@ def test_marks_of_the_histogram(low, high, words):
 
 def test_napari_bar_comes_between_events_and_goes_with_the_run(picked, qtbot, monkeypatch):
     """To make or move a bar handles every waiting event, which must not happen inside a signal."""
-    monkeypatch.setattr(activity, "AFTER", 50)
+    monkeypatch.setattr(messages, "BAR_AFTER", 50)
     handled = []
     picked.controller.set_value("angle_step", 2.0)
     QTimer.singleShot(0, lambda: handled.append("at the start"))

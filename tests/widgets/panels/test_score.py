@@ -3,8 +3,7 @@
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QLabel, QLineEdit
 
-from napari_gempick.widgets.panels.ask import DIAMETERS, SIDE, AskDialog
-from napari_gempick.widgets.panels.score import bars_of
+from napari_gempick.widgets.panels.score import DIAMETERS, SIDE, AskDialog, bars_of
 
 
 def test_the_score_is_chosen_taught_and_shown(picked, qtbot):

@@ -7,11 +7,11 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 import pytest
 
+from helpers import picks_at
 from napari_gempick.io.candidates import Candidates
 from napari_gempick.io.listing import MicrographFile
 from napari_gempick.io.stack import write_mrc
 from napari_gempick.model.errors import InputError
-from napari_gempick.model.picks import Picks
 from napari_gempick.model.score_maps import BankIndex
 from napari_gempick.widgets.background.pick_counter import BINS
 from napari_gempick.widgets.state import loading, state
@@ -26,10 +26,8 @@ SCORES = np.array([0.9, 0.7, 0.5, 0.3, 0.2], np.float32)
 
 
 def candidates(excluded=None):
-    n = len(SCORES)
-    whole, real = np.arange(n, dtype=np.int32), np.arange(n, dtype=np.float64)
-    zero = np.zeros(n, np.int32)
-    picks = Picks(real * 40, real, whole * 40, whole, SCORES, zero, zero, zero, real)
+    numbers = np.arange(len(SCORES))
+    picks = picks_at(numbers * 40, numbers, score=SCORES, psi=numbers)
     return Candidates(picks, ("particle",), (64, 200), (64, 200), 2.0, 2.0, 0.1)
 
 

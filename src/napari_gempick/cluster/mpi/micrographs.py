@@ -107,7 +107,7 @@ class Worker:
         """
         try:
             return self._is_done(micrograph)
-        except Exception:  # whatever is wrong with what lies there: it is made anew
+        except Exception:  # a file that cannot be read is written again
             return False
 
     def _is_done(self, micrograph: MicrographFile) -> bool:

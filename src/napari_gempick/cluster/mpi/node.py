@@ -22,7 +22,7 @@ GPU_WEIGHT = 64
 
 
 def check_world(size: int, promised: int | None) -> None:
-    """Compare the number of ranks with what was promised.
+    """Compare the number of ranks with the number that the job asked for.
 
     Parameters
     ----------

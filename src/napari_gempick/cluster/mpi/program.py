@@ -82,7 +82,7 @@ def _run(comm: Any, options: argparse.Namespace) -> int:
 
 
 def _on_signal(rank: Rank, number: int, frame: Any) -> None:
-    """End after the micrograph in hand; at once when somebody asks again."""
+    """End after the current micrograph; a second signal ends at once."""
     now = time.monotonic()
     if number in (signal.SIGTERM, signal.SIGINT):
         if rank.told_to_end and now - rank.told_to_end > AGAIN:

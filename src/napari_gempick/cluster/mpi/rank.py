@@ -65,7 +65,7 @@ def agree(
     act : callable
         What to do at this rank.
     what : str
-        How the sentence about an error that nobody foresaw begins.
+        The beginning of the sentence about an unexpected error.
     note : callable
         Receives such an error.
 
@@ -190,7 +190,7 @@ class Rank:
         """Search one image of the first micrograph that can be read, which makes and stores its plan."""
         makers = self.worker.makers
         for micrograph in self.job.micrographs[:PLAN_SHAPES]:
-            with contextlib.suppress(Exception):  # what is wrong with it is said when its turn comes
+            with contextlib.suppress(Exception):  # the error is reported when its turn comes
                 source = self.worker.read(micrograph)
                 prepared = prepare(source.image, source.grid, source.lowpass, source.highpass, source.transfer)
                 share = (0, 1, len(makers.index))

@@ -37,11 +37,11 @@ RADIUS = 0.75
 LEAST_AREA, LEAST_SHARE = 3.0, 0.04
 """Squares of the diameter that a large area has at least; its share of the micrograph if only texture differs."""
 GAP = 0.3
-"""Diameters; half the width of a gap through which an edge still cuts off what is behind it."""
+"""Diameters; an edge still cuts off the area behind it where its gaps are at most twice as wide as this."""
 ALIKE = 9.0
-"""Squares of the diameter; more of them say no more of what is cut off: ice differs a little from place to place."""
+"""Squares of the diameter; a larger area tells no more about a region that is cut off, because ice varies a little."""
 MOST_CUT_OFF = 0.4
-"""What is cut off is smaller than the rest by this factor."""
+"""The region that is cut off is smaller than the rest by this factor."""
 TRIALS, SAMPLES, REFINED = 400, 1500, 20
 BAND = 4.0
 """Deviations around a plane that its pixels lie in, particles included: of two planes the one with more is the ice."""
@@ -80,7 +80,7 @@ class Map:
 
 
 def level_areas(binned: Values, size: float) -> tuple[Areas, Map]:
-    """Find what is darker or lighter than the rest, has a sharp edge and is larger than a particle.
+    """Find areas that are darker or lighter than the rest, have a sharp edge and are larger than a particle.
 
     Where the lighter side covers more than a third, it is the ice, and the darker one carbon that may cover more.
 
@@ -113,7 +113,7 @@ def level_areas(binned: Values, size: float) -> tuple[Areas, Map]:
 
 
 def texture_areas(binned: Values, within: Values | None, found: Areas, size: float) -> tuple[Areas, list[Map]]:
-    """Find what is rougher than the rest, has a sharp edge and is larger than a particle.
+    """Find areas that are rougher than the rest, have a sharp edge and are larger than a particle.
 
     Parameters
     ----------
@@ -121,14 +121,14 @@ def texture_areas(binned: Values, within: Values | None, found: Areas, size: flo
     within : (ny, nx) float64, optional
         The variance within each bin.
     found : (ny, nx) bool
-        What is foreign already; its edges have a power of their own.
+        Areas already found; their edges have a power of their own.
     size : float
         The particle's diameter, pixels of the binned grid.
 
     Returns
     -------
     rough : (ny, nx) bool
-        What lies mostly outside of what was found.
+        Areas that lie mostly outside those already found.
     maps : list of Map
         The power in bands, the finest first.
     """
@@ -145,7 +145,7 @@ def texture_areas(binned: Values, within: Values | None, found: Areas, size: flo
 
 
 def _apart(areas: Areas, found: Areas) -> Areas:
-    """Return the areas that mostly lie outside what was found: of the others the first outline is the better one."""
+    """Return the areas that lie mostly outside those already found; where they overlap, the first outline is better."""
     parts, count = label(areas)
     inside = np.bincount(parts[found], minlength=count + 1)
     whole = np.bincount(parts.ravel(), minlength=count + 1)
@@ -210,7 +210,7 @@ def _nearness(rest: Values, width: float) -> Values:
 
 
 def dense(smooth: Values, areas: Areas, sigma: float, size: float) -> int:
-    """Return the sign of what is denser than ice, in a map of the grey level: 1 only where small things are lighter.
+    """Return the sign that objects denser than ice have in a map of the grey level: 1 only if small ones are lighter.
 
     Particles, crystals and beads are dense, as carbon is: nearly always that is dark. The edges of large areas, which
     are small things too, do not count.
@@ -282,7 +282,7 @@ def distance_to(where: Areas) -> Values:
 
 
 def closed(where: Areas, radius: float) -> Areas:
-    """Return an area with what is narrower than a disc of a radius filled in."""
+    """Return an area in which gaps narrower than a disc of this radius are filled."""
     return ~opened(~where, radius) if radius > 0 else where
 
 

@@ -27,22 +27,22 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 CELLS = 16
-"""Binned pixels along a particle's diameter: what is looked for is as large as a particle or larger."""
+"""Binned pixels along a particle's diameter: the areas to be found are at least as large as a particle."""
 SURE, LIKELY = 7.0, 4.0
-"""Robust standard deviations of the local mean or variance: of something foreign, and of what is joined to it."""
+"""Robust standard deviations of the local mean or variance: for a foreign area, and for its extension."""
 DEEP, ROUGH = 1.1, 2.0
 """By how many usual deviations a mean must be off, and how many times as large a deviation must be: few clear particles
 on a quiet background are not foreign."""
 LEAST_AREAS = 60
-"""Squares of a particle's diameter that a micrograph must have, to tell what is foreign in it."""
+"""Squares of a particle's diameter that a micrograph must have for foreign areas to be found in it."""
 DEAD = 0.25
 """Local standard deviation below this share of the usual one is a dead area."""
 RIM = 0.15
-"""Diameters around what was found in which roughness does not count: it is that of an edge."""
+"""Diameters around a found area in which roughness does not count, because it comes from the edge."""
 OUTLINE = 2.2
 """Deviations of the lightly smoothed grey level that the outline of a small object has."""
 MARGIN = 0.125
-"""Diameters; what is left out around everything found."""
+"""Diameters; width of the margin around each found area that is left out too."""
 REPEATED, USUAL = 0.4, 0.8
 """Change from one row (or column) to the next over the usual change: of copies, and from where on there are none."""
 LINES = 1024
@@ -65,13 +65,13 @@ def find_exclusion(
     diameter : float
         The particle's, pixels.
     replaced : (ny, nx) bool, optional
-        Pixels that were defects: of these, what is wider than a few pixels is left out as well.
+        Pixels that were defects; those wider than a few pixels are left out as well.
     """
     top, bottom, left, right = padded_borders(image)
     inner = image[top : image.shape[0] - bottom, left : image.shape[1] - right]
     excluded = np.ones(image.shape, bool)
     enough = inner.size >= LEAST_AREAS * diameter**2
-    here = _foreign(inner, diameter) if enough else False  # what is usual cannot be told from a few particles
+    here = _foreign(inner, diameter) if enough else False  # a few particles do not show what is usual
     excluded[top : image.shape[0] - bottom, left : image.shape[1] - right] = here
     if replaced is not None:
         wide = minimum_filter(replaced, LEAST_REPEATED, mode="nearest")

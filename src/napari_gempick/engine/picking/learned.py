@@ -15,6 +15,7 @@ from scipy.optimize import minimize
 from scipy.spatial import cKDTree
 from scipy.special import expit
 
+from napari_gempick.device.thread_rules import one_thread
 from napari_gempick.engine.picking.false_rate import false_rate
 
 if TYPE_CHECKING:
@@ -143,18 +144,19 @@ def teach(lessons: Sequence[Lesson]) -> Weights:
     if len(decoys) < LEAST:
         return NCC_ONLY
     centre, spread = decoys.mean(axis=0), decoys.std(axis=0)
-    spread[spread < SAME] = np.inf  # what is the same for all decoys tells nothing
+    spread[spread < SAME] = np.inf  # a feature that is the same for all decoys tells nothing
     if np.isinf(spread[0]):
         return NCC_ONLY
     rows, decoys, labelled = ((some - centre) / spread for some in (rows, decoys, labelled))
     weights, clear = NCC_ONLY.weights, 0
-    for _ in range(ROUNDS):
-        order = np.argsort(-(rows @ weights), kind="stable")
-        clear = _stand_clear((rows @ weights)[order], decoys @ weights)
-        if clear < LEAST and len(set(good.tolist())) < 2:
-            return NCC_ONLY
-        weights = _logistic(rows[order[:clear]], decoys, labelled, good)
-    of_decoys = decoys @ weights
+    with one_thread():  # products this small are slower on several, and sums must not depend on their number
+        for _ in range(ROUNDS):
+            order = np.argsort(-(rows @ weights), kind="stable")
+            clear = _stand_clear((rows @ weights)[order], decoys @ weights)
+            if clear < LEAST and len(set(good.tolist())) < 2:
+                return NCC_ONLY
+            weights = _logistic(rows[order[:clear]], decoys, labelled, good)
+        of_decoys = decoys @ weights
     if not of_decoys.std() > 0:
         return NCC_ONLY
     scale = float(spread[0] / of_decoys.std())

@@ -114,7 +114,7 @@ def select(
     Raises
     ------
     SettingsError
-        Local limits are asked for, and the candidates do not know what lies about them.
+        There are local limits, and the candidates have no local statistics.
     """
     thresholds = np.asarray(selection.thresholds, np.float64)
     reaching = candidates.take(candidates.score >= thresholds[candidates.view].astype(np.float32))

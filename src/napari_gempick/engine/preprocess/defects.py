@@ -4,7 +4,7 @@ What tells a defect from an object is the detector's grid. A defect begins and e
 rows or columns, or its pixels are all equal. An object passed the lens and the noise: its grey level falls over several
 pixels, and no two of its pixels are equal for long. In an image without noise no defects are found.
 
-Noise in place of bad pixels: with the mean and the spectrum of what is around them, and no structure.
+Noise in place of bad pixels: with the mean and the spectrum of their surroundings, and no structure.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ class Defects:
         return Defects(self.where | more.where, tuple(several.values()))
 
     def sentence(self) -> str:
-        """Return what was replaced, for the user."""
+        """Return a sentence for the user: how many pixels of which kind were replaced."""
         names = [f"{count} {one if count == 1 else several}" for count, one, several in self.counts]
         only_one = sum(count for count, _, _ in self.counts) == 1
         text = " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))
@@ -81,9 +81,9 @@ class Defects:
 
 
 def replace_defects(image: NDArray[np.float32], least: float = LEAST) -> tuple[NDArray[np.float32], Defects | None]:
-    """Return the micrograph without its defects, and what they were; the same array where there are none.
+    """Return the micrograph without its defects, and a description of them; the same array if there are none.
 
-    All other pixels stay as they are. What is put in place has the local mean and the noise of the surroundings, and no
+    All other pixels stay as they are. The new pixels have the local mean and the noise of the surroundings, and no
     structure; it is the same at every call.
 
     Parameters

@@ -57,7 +57,7 @@ def crop_spectrum(
     spectrum : (..., height, nx // 2 + 1) complex
         Half-spectra of images of `height` rows.
     shape : (my, mx)
-        Of the coarser grid. What lies exactly at its Nyquist frequency is dropped, because it has no sign there.
+        Of the coarser grid. Components exactly at its Nyquist frequency are dropped, because they have no sign there.
 
     Returns
     -------

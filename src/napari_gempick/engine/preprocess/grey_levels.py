@@ -65,7 +65,7 @@ class Standard:
     level : float
         About the median; taken off first, so that grey levels of 1e5 on unit noise lose nothing.
     mean, sigma : float
-        Of what is left.
+        Of the remaining pixels.
     """
 
     level: float

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field, replace
 from pathlib import PurePosixPath
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 
@@ -67,6 +67,19 @@ class PicksInfo:
     uids: NDArray[np.uint64] | None = None
     optics: Mapping[str, str] = field(default_factory=dict)
     ctf: Mapping[str, str] = field(default_factory=dict)
+
+
+class ProvenFiles(Protocol):
+    """Writes the picks of one micrograph in several formats; a file that proves wrong is not written.
+
+    `proofs` has the proof of each format that was written, whose `sentence` says how it came out. See
+    verification.prove.MicrographProof.
+    """
+
+    @property
+    def proofs(self) -> Mapping[str, Any]: ...  # noqa: D102
+
+    def write(self, name: str, path: Path, picks: Picks, info: PicksInfo) -> None: ...  # noqa: D102
 
 
 @dataclass(frozen=True, eq=False)
@@ -268,6 +281,6 @@ CTF = (
     "rlnCtfFigureOfMerit",
     "rlnCtfMaxResolution",
 )
-"""What is carried from a micrograph to its particles."""
+"""Labels that are carried over from a micrograph to its particles."""
 ASSUMED = {VOLTAGE: ("300", "voltage 300 kV"), CS: ("2.7", "Cs 2.7 mm"), AMPLITUDE: ("0.1", "amplitude contrast 0.1")}
 """What particles get where nothing is known, and how a sentence calls it; RELION refuses particles without."""

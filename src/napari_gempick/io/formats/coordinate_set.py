@@ -210,7 +210,7 @@ def assemble(
     micrographs: Sequence[str] | None = None,
     extra: Mapping[str, NDArray[Any] | None] | None = None,
 ) -> CoordinateSet:
-    """Fill in what is unknown, and check that the positions can be positions.
+    """Fill in unknown values, and check that the positions are possible.
 
     Parameters
     ----------

@@ -248,7 +248,7 @@ def _load_one(path: Path | str) -> NDArray[Any]:
 
 
 def _rows(path: Path | str, stream: BinaryIO) -> NDArray[Any]:
-    """Read NumPy's format: what it declares must be a table of plain fields, and be there."""
+    """Read NumPy's format: the file must declare a table of plain fields and hold all of it."""
     try:
         version = np.lib.format.read_magic(stream)
         read_header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}

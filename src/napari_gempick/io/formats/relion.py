@@ -239,7 +239,7 @@ def read_star(path: Path | str, first_class: int = 1, *, shifts: bool = True) ->
         template=some_column(path, table, CLASS),
         first_template=first_class,
         view=some_column(path, table, "gempickView"),
-        micrographs=table[_MICROGRAPH] if _MICROGRAPH in table else _of_stacks(path, table),
+        micrographs=table[_MICROGRAPH] if _MICROGRAPH in table else _of_stacks(table),
         extra=_sizes(of_group),
     )
     turned_over = _ROWS.match(text)
@@ -268,7 +268,7 @@ def _joined(path: Path | str, tables: dict[str, Table]) -> Table | None:
     return {name: [value for table in tables.values() for value in table[name]] for name in labels}
 
 
-def _of_stacks(path: Path | str, table: Table) -> list[str] | None:
+def _of_stacks(table: Table) -> list[str] | None:
     """Return the micrograph that the stack of each particle is called after: 000001@Extract/a.mrcs gives Extract/a."""
     if _IMAGE not in table:
         return None

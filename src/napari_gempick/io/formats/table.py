@@ -19,6 +19,7 @@ from napari_gempick.io.formats.base import Format, exact, fixed, lost, turned, v
 from napari_gempick.io.formats.coordinate_set import CoordinateSet, assemble, column, some_column, view_numbers
 from napari_gempick.io.star import read_text
 from napari_gempick.model.errors import InputError
+from napari_gempick.model.values import LOCAL
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
 _LINE = re.compile(r"[^\n]*\n|[^\n]+$")
 _COLUMNS = ("x", "y", "score", "view", "psi", "template", "box_size")
 _AXIS = re.compile(r"axis-\d{1,2}")
-_LOCAL = ("local_mean", "local_sigma", "power")
 _JUDGED = ("ncc", "probability_false")
 _MICROGRAPH = "micrograph"
 _OTHER_NAMES = (_MICROGRAPH, "micrograph_name", "image_name", "rlnmicrographname")
@@ -41,14 +41,14 @@ def write_table(path: Path | str, picks: Picks, info: PicksInfo, delimiter: str 
     """Write one micrograph's picks with a header, atomically: x, y, score, view, psi, template, box_size.
 
     x and y are pixels as in `Picks`, the view is its name, psi is in degrees, the template is the section counted
-    from 1; what is unknown is left empty, and box_size is left out where it is unknown. Picks that have them get the
+    from 1; unknown values are left empty, and an unknown box_size is left out. Picks that have them get the
     columns local_mean, local_sigma and power too; with a learned score, ncc and probability_false follow.
     """
     labels, rows = _labels([info]), _rows(picks, info)
     if picks.local is not None:
         local = ([f"{value:.6g}" for value in row] for row in picks.local.tolist())
         rows = [(*row[: len(labels)], *more) for row, more in zip(rows, local, strict=True)]
-        labels = (*labels, *_LOCAL)
+        labels = (*labels, *LOCAL)
     if picks.ncc is not None:
         false = [""] * len(picks) if picks.false is None else [f"{value:.4g}" for value in picks.false.tolist()]
         judged = zip(exact(picks.ncc), false, strict=True)

@@ -39,7 +39,7 @@ _OTHERS = (  # what other image files begin with
 
 
 def open_image(path: Path | str, *, single: bool = False) -> RawImage:
-    """Open MRC, MRC.gz, MRC.bz2 or TIFF; what it is, is read from the content, not from the name.
+    """Open MRC, MRC.gz, MRC.bz2 or TIFF; the content tells the format, not the name.
 
     Parameters
     ----------
@@ -225,7 +225,7 @@ def _unpacking(path: Path) -> gzip.GzipFile | bz2.BZ2File:
 
 
 def _decompressed(path: Path, size: int) -> bytes:
-    """Unpack the header first, then what it says and a little more, so that a small file cannot fill the memory."""
+    """Unpack the header first, then its image and a little more, so that a small file cannot fill the memory."""
     try:
         with _unpacking(path) as stream:
             head = stream.read(HEADER_BYTES)

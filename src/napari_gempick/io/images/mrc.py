@@ -266,7 +266,7 @@ def _spacing(header: np.void) -> tuple[float, float, float]:
 
 
 class Pixels:
-    """Images of equal size in a file; an index reads what it asks for, `np.asarray` reads everything.
+    """Images of equal size in a file; an index reads only those images, `np.asarray` reads all.
 
     Parameters
     ----------

@@ -48,7 +48,7 @@ _UNITS = {  # Å
 }
 _RESOLUTION_UNITS = {2: "inch", 3: "cm"}
 
-logging.getLogger("tifffile").addHandler(logging.NullHandler())  # it prints what it thinks of damaged files
+logging.getLogger("tifffile").addHandler(logging.NullHandler())  # it prints its own messages about damaged files
 
 
 def open_tiff(path: Path, size: int) -> RawImage:
@@ -232,7 +232,7 @@ def _check_codec(path: Path, page: Any) -> None:
             tifffile.TIFF.DECOMPRESSORS[page.compression]
             if int(page.predictor) > 1:
                 tifffile.TIFF.UNPREDICTORS[page.predictor]
-    except Exception as error:  # what is raised depends on the versions of Python, tifffile and imagecodecs
+    except Exception as error:  # its type depends on the versions of Python, tifffile and imagecodecs
         try:
             import imagecodecs  # noqa: F401
         except ImportError:

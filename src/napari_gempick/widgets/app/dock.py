@@ -11,15 +11,11 @@ from qtpy.QtCore import QEvent, Qt, QTimer
 from qtpy.QtWidgets import QAbstractSpinBox, QApplication, QDialog, QLineEdit, QScrollArea, QVBoxLayout, QWidget
 from superqt.utils import qdebounced
 
-from napari_gempick.widgets.app.activity import Activity
 from napari_gempick.widgets.app.keys import Key, bind, bind_widget, keys_of_tools, show_keys
-from napari_gempick.widgets.app.messages import Messages, next_step
-from napari_gempick.widgets.app.shutter import Shutter
-from napari_gempick.widgets.app.side_window import SideWindow
+from napari_gempick.widgets.app.lifecycle import Bridge, Shutter, SideWindow, warm_up
+from napari_gempick.widgets.app.messages import Activity, Messages, next_step
 from napari_gempick.widgets.app.viewing import Viewing
-from napari_gempick.widgets.app.warm_up import warm_up
 from napari_gempick.widgets.background.background_tasks import BackgroundTasks
-from napari_gempick.widgets.background.bridge import Bridge
 from napari_gempick.widgets.background.false_shares import FalseShares
 from napari_gempick.widgets.background.fdr_estimator import FdrEstimator
 from napari_gempick.widgets.background.folder_watch import FolderWatch
@@ -248,7 +244,7 @@ class Dock(QWidget):
             self.controller.set_threshold(view, tune.threshold(view) + by, gesture="threshold keys")
 
     def reject(self) -> None:
-        """Reject what is chosen in the gallery or in the layer, or lies under the cursor."""
+        """Reject the picks selected in the gallery or in the layer, or the one under the cursor."""
         if self.tune.gallery.hasFocus():
             self.tune.gallery.reject_current()
             return
@@ -337,7 +333,7 @@ class Dock(QWidget):
             self._scroll_soon(self.search)
 
     def _scroll_to(self, part: Panel) -> None:
-        """Bring a part into sight, its end first; what is to be pressed after a preview stays in sight."""
+        """Scroll to a part, its end first; the buttons to press after a preview stay visible."""
         inside, bar, height = self.scroll.widget(), self.scroll.verticalScrollBar(), self.scroll.viewport().height()
         inside.resize(inside.width(), max(height, inside.sizeHint().height()))  # what has just unfolded takes its room
         inside.layout().activate()

@@ -1,4 +1,4 @@
-"""What is displayed, and how: low-pass of the micrograph, maps of one view, window of the scores."""
+"""How the micrograph and the maps are displayed: low-pass of the micrograph, maps of one view, window of the scores."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The estimated share of false picks of every micrograph, for a table; in the background, while somebody looks."""
+"""The estimated share of false picks of every micrograph, in the background while the table is visible."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from psygnal import Signal
 from napari_gempick.model.errors import GempickError
 from napari_gempick.widgets.background.fdr_estimator import share_of
 from napari_gempick.widgets.background.pick_counter import SLICE
-from napari_gempick.widgets.state.loading import BOARD_SETTINGS
+from napari_gempick.widgets.state.state import SELECTION_SETTINGS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -49,8 +49,8 @@ class _Curve:
 
 
 @dataclass(eq=False)
-class _Kept:
-    """What the scores of a micrograph say at every threshold, and what they follow from."""
+class _KnownShare:
+    """The estimate for a micrograph at every threshold, and the values that it depends on."""
 
     key: tuple[Any, ...]
     views: tuple[str, ...]
@@ -78,12 +78,12 @@ class FalseShares:
     def __init__(self, controller: Controller, counter: PickCounter, estimates: FdrEstimator) -> None:
         self._controller, self._counter, self._estimates = controller, counter, estimates
         self.shares: dict[str, float] = {}
-        self._kept: dict[str, _Kept] = {}
+        self._kept: dict[str, _KnownShare] = {}
         self._left: list[str] = []
         self._runs = False
 
     def want(self, stems: Sequence[str]) -> None:
-        """Estimate anew what has changed, the first stems first; `changed` follows where a share is another one."""
+        """Estimate again where something has changed, in the order of stems; `changed` follows for each new share."""
         if self._counter.busy:  # who is told of its end asks again
             return
         self._left = list(stems)
@@ -99,7 +99,7 @@ class FalseShares:
         state, folder, results = controller.state, controller.folder, dict(controller.results)
         files = {file.output_stem: file for file in state.files}
         details = dict(self._counter.details)
-        common = folder, state.lesson, tuple(state.values.get(name) for name in BOARD_SETTINGS)
+        common = folder, state.lesson, tuple(state.values.get(name) for name in SELECTION_SETTINGS)
         found: dict[str, float] = {}
 
         def work() -> None:
@@ -113,7 +113,7 @@ class FalseShares:
                 kept = self._kept.get(stem)
                 if kept is None or kept.key != key:
                     board = self._board(file, state, folder.path, results)
-                    kept = self._kept[stem] = _Kept(key, *self._curves(stem, board, state))
+                    kept = self._kept[stem] = _KnownShare(key, *self._curves(stem, board, state))
                 thresholds = [state.tune_of(stem).threshold(name) for name in kept.views]
                 share = share_of(kept.curves, thresholds, details[stem].by_view) if kept.curves else None
                 found[stem] = math.nan if share is None else share

@@ -121,7 +121,7 @@ class FdrEstimator:
             self._choose(rate)
 
     def _follow(self) -> None:
-        """Choose the thresholds anew where they are kept at a rate, and what it is estimated from has changed."""
+        """Choose the thresholds again if they follow a rate whose evidence has changed."""
         rate = self._controller.tune().fdr
         if rate is not None and self._followed != self._basis():
             self._choose(rate, follow=True)

@@ -34,7 +34,7 @@ class FolderWatch:
     Attributes
     ----------
     folder : Path or None
-        What is watched.
+        The folder that is watched.
     searching : bool
         What arrives is searched with the settings and templates of the moment.
     arrived, incomplete : int
@@ -75,13 +75,13 @@ class FolderWatch:
         self._look(self._arrivals)
 
     def stop(self) -> None:
-        """Watch no longer; what has come stays."""
+        """Stop watching; the micrographs that arrived stay in the list."""
         if self.folder is not None:
             self.folder = self._arrivals = None
             self.changed.emit()
 
     def set_searching(self, on: bool) -> None:
-        """Search what has arrived and what will, or only list it."""
+        """Search the micrographs that have arrived and those still to come, or only list them."""
         self.searching, self._tried = on, None
         self.changed.emit()
         self._search()
@@ -119,7 +119,7 @@ class FolderWatch:
         self._background.do(work, take, lambda: self._background.later(poll, lambda: self._look(arrivals)))
 
     def _take(self, look: Look, earlier: Path | None) -> None:
-        """List what is complete; what has changed, or is not a micrograph after all, loses its results."""
+        """List complete files; a file that has changed, or is not a micrograph after all, loses its results."""
         controller, complete = self._controller, {str(file.path) for file in look.complete}
         listed = {str(file.path): number for number, file in enumerate(controller.state.files)}
         other = [number for path in look.left_out if (number := listed.get(path)) is not None and path in self._came]
@@ -131,7 +131,7 @@ class FolderWatch:
                     stem = controller.state.files[listed[path]].output_stem
                     controller.drop_result(stem)
                     if self._is_searched(stem):
-                        self._void.add(stem)  # what comes of it is of the earlier file
+                        self._void.add(stem)  # its search is of the earlier file
             if look.complete or look.gone:
                 self._tried = None
             self._changing = (self._changing | {str(file.path) for file in look.gone}) - complete
@@ -153,7 +153,7 @@ class FolderWatch:
         return stem in self._searches.arriving or (run is not None and stem in run.places)
 
     def _heard_of(self, stem: str) -> None:
-        """Look at a file that cannot be used at each poll: it may be written anew. Drop what is of an earlier file."""
+        """Look at a file that cannot be used at each poll: it may be written again. Drop results of an earlier one."""
         result = self._controller.results.get(stem)
         if self._arrivals is None:
             return
@@ -167,7 +167,7 @@ class FolderWatch:
                 self._marks[str(file.path)] = bool(result.error)
 
     def _search(self) -> None:
-        """Search what has arrived and was not searched yet, once the searches have nothing else to do."""
+        """Search the new micrographs once no other search is running."""
         controller, searches = self._controller, self._searches
         state = controller.state
         wanted = self.folder is not None and self.searching and not self._adding
@@ -190,7 +190,7 @@ class FolderWatch:
         run, cancelling = self._searches.run, self._searches.cancelling
         if run is not None:
             if self._adding and cancelling and not self._was_cancelled:
-                self._given_up = run  # what it searches was not a micrograph after all; nobody has cancelled it
+                self._given_up = run  # it searches a file that is not a micrograph; the user did not cancel it
             self._was_cancelled = cancelling and run is not self._given_up
             return
         self._void &= self._searches.arriving

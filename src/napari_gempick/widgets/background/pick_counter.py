@@ -11,8 +11,7 @@ from psygnal import Signal
 
 from napari_gempick.model.errors import GempickError
 from napari_gempick.widgets.state.curating import Details
-from napari_gempick.widgets.state.loading import BOARD_SETTINGS
-from napari_gempick.widgets.state.state import Edits
+from napari_gempick.widgets.state.state import SELECTION_SETTINGS, Edits
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -38,7 +37,7 @@ SLICE, MOST = 0.05, 100
 class PickCounter:
     """Counts picks, a few micrographs at a time, where a new state or result may have changed them.
 
-    While a slider moves, the picks of other micrographs wait: what is under the eye comes first.
+    While a slider moves, the counts of other micrographs wait: the one on the screen comes first.
     """
 
     counted = Signal(str)
@@ -68,7 +67,7 @@ class PickCounter:
             for stem in [stem for stem in {**self.counts, **self._histograms} if stem not in self._files]:
                 self._forget(stem)
             new = [stem for stem, file in self._files.items() if known.get(stem) != file]
-        other = any(state.values.get(name) != before.values.get(name) for name in BOARD_SETTINGS)
+        other = any(state.values.get(name) != before.values.get(name) for name in SELECTION_SETTINGS)
         if state.lesson != before.lesson:
             self._histograms, self._total = {}, {}
             other = True

@@ -200,7 +200,7 @@ class SearchRunner:
         return True
 
     def cancel(self) -> None:
-        """Stop; what is finished stays."""
+        """Stop; finished micrographs keep their results."""
         if self.run is not None and not self.cancelling:
             self.cancelling = True
             self._process.cancel(self.run.number)

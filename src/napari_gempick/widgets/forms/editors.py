@@ -46,7 +46,7 @@ class Editor:
     set_value: Callable[[Any], None]
 
     def show_value(self, value: Any) -> None:
-        """Show a value and tell nobody; what is being typed stays where it means the same."""
+        """Show a value without a signal; text that is being typed stays if it means the same."""
         if self.native.hasFocus() and self.get_value() == value:
             return
         with signals_blocked(self.native):
@@ -199,7 +199,7 @@ class Several(Editor, PushButton):
         self._toggled()
 
     def show_value(self, value: Any) -> None:
-        """Show values and tell nobody."""
+        """Show values without a signal."""
         with self.changed.blocked():
             self.set_value(value)
 
@@ -239,14 +239,14 @@ class Text(Editor, LineEdit):
             self.native.setText(text)
 
     def show_value(self, value: Any) -> None:
-        """Show a text and tell nobody, unless another one is being typed."""
+        """Show a text without a signal, unless another one is being typed."""
         if not (self.native.hasFocus() and self.native.isModified()):
             super().show_value(value)
             if not self.native.hasFocus():
                 self.native.setCursorPosition(0)  # of a long text the beginning is seen
 
     def settle(self) -> None:
-        """Take what was typed as finished, so that another text may be shown."""
+        """Take the typed text as finished, so that another one may be shown."""
         self.native.setModified(False)
 
     def _on_value_change(self, value: Any = None) -> None:

@@ -109,7 +109,7 @@ class Form(Container):
         self._edited(name, new)
 
     def show_values(self, values: Mapping[str, Any]) -> None:
-        """Show settings and tell nobody; the default where one is missing or None."""
+        """Show settings without a signal; the default where one is missing or None."""
         self._values = {name: values.get(name) for name in self.fields}
         for name, widget in self.fields.items():
             value = self._values[name]

@@ -117,7 +117,7 @@ class ComparisonLayer:
 
 
 def _points(matching: Matching | None) -> tuple[Any, list[str], dict[str, Any]]:
-    """Return positions (y, x), the kind of each point, and features; marks and what lies at them do not count."""
+    """Return positions (y, x), the kind of each point, and features; marks and the picks at them do not count."""
     if matching is None:
         return np.zeros((0, 2)), [], {"kind": [], "view": [], "score": []}
     found = np.zeros(len(matching.truth), bool)

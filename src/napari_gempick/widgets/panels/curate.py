@@ -50,22 +50,7 @@ class CurateWindow(QWidget):
         self._controller, self._counter, self._ctf = controller, counter, ctf
         self._numbers: dict[str, Numbers] = {}
         self._spread: set[str] | None = None
-        self.table = QTreeWidget()
-        self.table.setAccessibleName("Numbers of each micrograph")
-        self.table.setHeaderLabels(["Micrograph", "", *(title for title, _ in COLUMNS.values())])
-        self.table.headerItem().setToolTip(5, "Estimated share of false picks at the present thresholds")
-        self.table.setRootIsDecorated(False)
-        self.table.setUniformRowHeights(True)
-        self.table.setSelectionMode(QAbstractItemView.SelectionMode.ExtendedSelection)
-        self.table.setSortingEnabled(True)
-        self.table.sortByColumn(0, Qt.SortOrder.AscendingOrder)
-        self.table.header().setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
-        self.table.header().setStretchLastSection(False)
-        self.table.header().setMinimumSectionSize(62)
-        for column in range(1, 2 + len(COLUMNS)):
-            self.table.setColumnWidth(column, 62 if column == 1 else 78)
-        self.table.itemSelectionChanged.connect(self._selection_changed)
-        self.table.currentItemChanged.connect(lambda item, _: item is not None and self._go(item.text(0)))
+        self.table = self._make_table()
         self.plot = Scatter()
         self.plot.clicked.connect(lambda name: self._select([name], go=True))
         self.plot.selected.connect(self._select)
@@ -94,6 +79,42 @@ class CurateWindow(QWidget):
         self.star = button(
             "CTF from STAR...", "Read defocus and CTF fit from a STAR file of micrographs", self._ask_star
         )
+        self._lay_out()
+        self._items: dict[str, _MicrographRow] = {}
+        self._show_soon = qthrottled(self._show, timeout=_MS, leading=False)
+        ctf.changed.connect(self._ctf_read)
+        self._estimate_soon = qthrottled(self._estimate, timeout=_MS, leading=False)
+        self.table.verticalScrollBar().valueChanged.connect(lambda _: self._estimate_soon())
+        false.changed.connect(self._show_soon)
+        for signal in (
+            counter.counted,
+            counter.histogram_changed,
+            controller.results_changed,
+            controller.state_changed,
+        ):
+            signal.connect(self._changed)
+
+    def _make_table(self) -> QTreeWidget:
+        table = QTreeWidget()
+        table.setAccessibleName("Numbers of each micrograph")
+        table.setHeaderLabels(["Micrograph", "", *(title for title, _ in COLUMNS.values())])
+        table.headerItem().setToolTip(5, "Estimated share of false picks at the present thresholds")
+        table.setRootIsDecorated(False)
+        table.setUniformRowHeights(True)
+        table.setSelectionMode(QAbstractItemView.SelectionMode.ExtendedSelection)
+        table.setSortingEnabled(True)
+        table.sortByColumn(0, Qt.SortOrder.AscendingOrder)
+        table.header().setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
+        table.header().setStretchLastSection(False)
+        table.header().setMinimumSectionSize(62)
+        for column in range(1, 2 + len(COLUMNS)):
+            table.setColumnWidth(column, 62 if column == 1 else 78)
+        table.itemSelectionChanged.connect(self._selection_changed)
+        table.currentItemChanged.connect(lambda item, _: item is not None and self._controller.go_to(item.text(0)))
+        return table
+
+    def _lay_out(self) -> None:
+        """Put the table with its filter on the left, the plot with its axes on the right."""
         left, right = QWidget(), QWidget()
         lines = QVBoxLayout(left)
         filters = row("Show", self.by.native, self.low.native, self.high.native, self.summary)
@@ -118,19 +139,6 @@ class CurateWindow(QWidget):
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(parts)
-        self._items: dict[str, _Line] = {}
-        self._show_soon = qthrottled(self._show, timeout=_MS, leading=False)
-        ctf.changed.connect(self._ctf_read)
-        self._estimate_soon = qthrottled(self._estimate, timeout=_MS, leading=False)
-        self.table.verticalScrollBar().valueChanged.connect(lambda _: self._estimate_soon())
-        false.changed.connect(self._show_soon)
-        for signal in (
-            counter.counted,
-            counter.histogram_changed,
-            controller.results_changed,
-            controller.state_changed,
-        ):
-            signal.connect(self._changed)
 
     def showEvent(self, event: Any) -> None:
         super().showEvent(event)
@@ -156,7 +164,7 @@ class CurateWindow(QWidget):
         self._show_soon.setTimeout(max(_MS, round(1e3 * _SHARE * (time.perf_counter() - begun))))
 
     def show_numbers(self) -> None:
-        """Show what is known now, while the window is seen."""
+        """Show the current numbers, if the window is visible."""
         if not self.isVisible():
             return
         controller = self._controller
@@ -173,7 +181,7 @@ class CurateWindow(QWidget):
                 if self._spread is not None and not self._spread & set(self._numbers):
                     self._set_spread(None)  # of another session
                 self.table.clear()
-                self._items = {stem: _Line(stem) for stem in self._numbers}
+                self._items = {stem: _MicrographRow(stem) for stem in self._numbers}
                 self.table.addTopLevelItems(list(self._items.values()))
             for stem in changed:
                 self._items[stem].show(self._numbers[stem])
@@ -236,12 +244,7 @@ class CurateWindow(QWidget):
         if names:
             self.table.scrollToItem(self._items[names[0]])
             if go:
-                self._go(names[0])
-
-    def _go(self, stem: str) -> None:
-        stems = [file.output_stem for file in self._controller.state.files]
-        if stem in stems:
-            self._controller.go(stems.index(stem))
+                self._controller.go_to(names[0])
 
     def _drop(self) -> None:
         self._controller.reject_micrographs(self._selected(), True)
@@ -270,7 +273,7 @@ class CurateWindow(QWidget):
             self._go(shown[0])
 
 
-class _Line(QTreeWidgetItem):
+class _MicrographRow(QTreeWidgetItem):
     """A micrograph in the table; numbers sort as numbers, unknown ones last."""
 
     def __init__(self, stem: str) -> None:
@@ -280,11 +283,11 @@ class _Line(QTreeWidgetItem):
             self.setTextAlignment(column, Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
 
     def differs(self, numbers: Numbers) -> bool:
-        """Return whether something else is known than what is shown."""
+        """Return whether the numbers differ from those shown."""
         return numbers != self._shown
 
     def show(self, numbers: Numbers) -> None:
-        """Show what is known."""
+        """Show the numbers."""
         self._shown = numbers
         self.setText(1, "" if numbers.kept else "rejected")
         self.setForeground(1, QColor(REJECTED))
@@ -296,7 +299,7 @@ class _Line(QTreeWidgetItem):
 
     def __lt__(self, other: QTreeWidgetItem) -> bool:
         column = self.treeWidget().sortColumn()
-        if column == 0 or not isinstance(other, _Line) or self._shown is None or other._shown is None:
+        if column == 0 or not isinstance(other, _MicrographRow) or self._shown is None or other._shown is None:
             return self.text(0) < other.text(0)
         if column == 1:
             return self._shown.kept > other._shown.kept

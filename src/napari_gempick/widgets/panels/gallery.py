@@ -25,7 +25,7 @@ _SETTLE_MS = 200
 
 
 @dataclass(frozen=True, eq=False)
-class Thumbnail:
+class CandidatePicture:
     """A candidate in the gallery."""
 
     number: int
@@ -51,7 +51,7 @@ class Gallery(QWidget):
     def __init__(self, controller: Controller, layers: Layers, go_to: Any) -> None:
         super().__init__()
         self._controller, self._layers, self._go_to = controller, layers, go_to
-        self.tiles: list[Thumbnail] = []
+        self.tiles: list[CandidatePicture] = []
         self._pixmaps: list[Any] = []
         self.current = -1
         self._generation = 0
@@ -83,18 +83,18 @@ class Gallery(QWidget):
         numbers = board.around_threshold(choice, tune, count).tolist()
         picks, names = board.picks, board.candidates.view_names
 
-        def draw() -> list[Thumbnail]:
+        def draw() -> list[CandidatePicture]:
             made = []
             for k in numbers:
                 x, y = float(picks.x[k]), float(picks.y[k])
                 picture = cut_out(image, x, y, size, 2 * SIDE, contrast)
                 picked = k < len(choice.shown) and bool(choice.shown[k])
-                made.append(Thumbnail(k, x, y, float(picks.score[k]), names[picks.view[k]], picked, picture))
+                made.append(CandidatePicture(k, x, y, float(picks.score[k]), names[picks.view[k]], picked, picture))
             return made
 
         controller.background.do(draw, lambda made: generation == self._generation and self._set(made))
 
-    def _set(self, tiles: list[Thumbnail]) -> None:
+    def _set(self, tiles: list[CandidatePicture]) -> None:
         self.tiles = tiles
         self._pixmaps = [pixmap(tile.picture, SIDE) for tile in tiles]
         self.current = min(self.current, len(tiles) - 1)

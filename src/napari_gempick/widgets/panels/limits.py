@@ -9,6 +9,7 @@ from superqt.utils import qdebounced
 
 from napari_gempick.model.declaration import names_with
 from napari_gempick.model.settings import PickSettings
+from napari_gempick.model.values import LOCAL
 from napari_gempick.widgets.forms.editors import lower
 from napari_gempick.widgets.forms.forms import Form
 from napari_gempick.widgets.forms.parts import Fold, small
@@ -22,8 +23,6 @@ _RATE = (
     "<p>Keep the thresholds where about this share of the picks is false, as estimated from the inverted contrast, "
     "also when other limits change. To move a threshold by hand ends it. [%]</p>"
 )
-LOCAL = names_with(PickSettings, group="Limits", role="tuned")
-"""Settings in the order of the columns of Picks.local."""
 
 
 class Limits(Fold):
@@ -36,7 +35,7 @@ class Limits(Fold):
     """
 
     def __init__(self, controller: Controller, estimates: FdrEstimator) -> None:
-        super().__init__("More limits", "Thresholds from a share of false picks; limits on what lies about a pick")
+        super().__init__("More limits", "Thresholds from a share of false picks; limits on the surroundings of a pick")
         self._controller, self._estimates = controller, estimates
         self.form = Form(
             PickSettings,
@@ -71,7 +70,7 @@ class Limits(Fold):
             self._show_soon()
 
     def show_values(self) -> None:
-        """Show what is set, and in the heading too."""
+        """Show the values, and in the heading which are set."""
         tune = self._controller.tune()
         loaded = self._controller.loaded
         board = None if loaded is None else loaded.board

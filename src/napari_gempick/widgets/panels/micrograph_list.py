@@ -21,7 +21,7 @@ STATES = {
     "changed": ("settings changed", "#d9a400"),
     "failed": ("failed", "#ff6b5a"),
 }
-"""Words and colour of what is known of a micrograph."""
+"""Words and colour of each state of a micrograph."""
 
 
 class MicrographItem(QTreeWidgetItem):

@@ -12,15 +12,18 @@ from qtpy.QtWidgets import (
     QLabel,
     QMenu,
     QTreeWidgetItem,
+    QVBoxLayout,
+    QWidget,
 )
 from superqt.utils import signals_blocked
 
 from napari_gempick.model.declaration import names_with
 from napari_gempick.model.settings import PickSettings
+from napari_gempick.widgets.forms.editors import edit
 from napari_gempick.widgets.forms.forms import Form
-from napari_gempick.widgets.forms.parts import Panel, button, mark_next, row, url_of
+from napari_gempick.widgets.forms.parts import CHECKED, Panel, button, mark_next, row, small, url_of
 from napari_gempick.widgets.panels.micrograph_list import STATES, MicrographItem, MicrographList
-from napari_gempick.widgets.panels.watch_line import WatchLine
+from napari_gempick.widgets.state.look import counted
 
 if TYPE_CHECKING:
     from napari_gempick.io.listing import MicrographFile
@@ -282,3 +285,55 @@ class MicrographsPanel(Panel):
         else:
             words = "unknown: type it" if loaded is not None and known is None else "from file"
         self.pixel_size.explain(words)
+
+
+class WatchLine(QWidget):
+    """A button that begins and stops, whether to search what arrives, and what has come so far."""
+
+    def __init__(self, controller: Controller, watch: FolderWatch) -> None:
+        super().__init__()
+        self._controller, self._watch = controller, watch
+        self.button = button("Watch folder...", "", self._pressed)
+        self.button.setStyleSheet(CHECKED)
+        self.button.setCheckable(True)
+        tip = "Search micrographs as they arrive, with the templates and settings of parts 2 and 3"
+        self.search = edit(bool, False, label="search what arrives", tip=tip)
+        self.search.changed.connect(watch.set_searching)
+        self.words = small("")
+        lines = QVBoxLayout(self)
+        lines.setContentsMargins(0, 0, 0, 0)
+        lines.addLayout(row(self.button, self.search.native, 1))
+        lines.addWidget(self.words)
+        watch.changed.connect(self._show)
+        controller.state_changed.connect(lambda state, before: self._show())
+        self._show()
+
+    def _pressed(self) -> None:
+        if self._watch.folder is not None:
+            self._watch.stop()
+            return
+        folder = QFileDialog.getExistingDirectory(self, "Watch a folder for new micrographs")
+        if folder:
+            self._watch.start(Path(folder))
+        self._show()
+
+    def _show(self) -> None:
+        watch = self._watch
+        on = watch.folder is not None
+        self.button.setChecked(on)
+        self.button.setText("Stop watching" if on else "Watch folder...")
+        add = "Add micrographs to the list as they arrive in a folder"
+        self.button.setToolTip("Stop; what has arrived stays in the list" if on else add)
+        self.search.show_value(watch.searching)
+        words = ""
+        if on and watch.folder is not None:
+            words = f"Watching {watch.folder.name}: {counted(watch.arrived, 'micrograph')} so far"
+            words += f", {counted(watch.incomplete, 'file')} incomplete" if watch.incomplete else ""
+            words += (
+                ". Add templates in part 2 to search them"
+                if watch.searching and not self._controller.state.views
+                else ""
+            )
+            self.words.setToolTip(str(watch.folder))
+        self.words.setText(words + "." if words else "")
+        self.words.setVisible(bool(words))

@@ -1,4 +1,4 @@
-"""What a search will take, shown in part 3 before it begins."""
+"""The estimate for a search, shown in part 3 before it starts."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def duration(seconds: float) -> str:
 
 
 class Outlooks:
-    """Shows before a search what it will take and what looks wrong; shows the automatic angle step in its empty field.
+    """Shows the estimate for a search and warnings, and the automatic angle step in its empty field.
 
     Parameters
     ----------

@@ -58,6 +58,7 @@ class SearchPanel(Panel):
         self._tip = self.devices.tooltip
         self.rows.addWidget(self.form.native)
         self.more = button("Settings", "Save and load the settings, or copy them as a command", lambda: None)
+        self.more.setMenu(self._make_menu())
         self.rows.addLayout(row(self.devices_form.native, self.more, wide=0))
         self.advanced = MoreSettings()
         self.advanced.edited.connect(controller.set_value)
@@ -67,13 +68,6 @@ class SearchPanel(Panel):
         self.run_all = button("Run all", "Search all micrographs without results for these settings", searches.run_all)
         self.preview = button("Preview", "A quick look at this micrograph: most picks, in seconds", searches.preview)
         self.cancel = button("Cancel", "Stop within a second; finished micrographs stay", searches.cancel)
-        menu = QMenu(self.more)
-        menu.addAction("Copy as command line", self.copy_command)
-        menu.addAction("Save settings as JSON...", self._ask_save)
-        menu.addAction("Load settings from JSON...", self._ask_load)
-        menu.addSeparator()
-        menu.addAction("Choose the results folder...", self._ask_folder)
-        self.more.setMenu(menu)
         self.cost, self.warnings = small(""), small("")
         self.cost.ensurePolished()  # the font is that of the style sheet
         self.cost.setMinimumHeight(2 * self.cost.fontMetrics().lineSpacing())  # most are as long
@@ -101,6 +95,15 @@ class SearchPanel(Panel):
         searches.machine_known.connect(self._machine_known)
         self._folder_changed()
         self._update()
+
+    def _make_menu(self) -> QMenu:
+        menu = QMenu(self.more)
+        menu.addAction("Copy as command line", self.copy_command)
+        menu.addAction("Save settings as JSON...", self._ask_save)
+        menu.addAction("Load settings from JSON...", self._ask_load)
+        menu.addSeparator()
+        menu.addAction("Choose the results folder...", self._ask_folder)
+        return menu
 
     def _state_changed(self, state: Any, before: Any) -> None:
         if state.values != before.values:

@@ -1,4 +1,4 @@
-"""New templates from what is at hand: projections of a 3D map, averages of picks, and what each must ask."""
+"""New templates: projections of a 3D map, averages of picks, and the dialog of each."""
 
 from __future__ import annotations
 
@@ -140,5 +140,5 @@ def _dialog(parent: QWidget, title: str, *editors: Any) -> Dialog:
 
 
 def ask(dialog: Dialog) -> dict[str, Any] | None:
-    """Show a dialog; return what was answered by the names of the editors, None where it was cancelled."""
+    """Show a dialog; return the values by the names of the editors, None if it was cancelled."""
     return dialog.asdict() if dialog.exec() else None

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from napari_gempick.widgets.background.pick_counter import PickCounter
     from napari_gempick.widgets.state.controller import Controller
     from napari_gempick.widgets.state.curating import CtfValues
-    from napari_gempick.widgets.state.walling import Marks, Thumbnail
+    from napari_gempick.widgets.state.walling import Marks, MicrographPicture
 
 GAP, LINE, LEAST, BEST = 6, 18, 120, 260
 """Pixels: between tiles, of the line above each, the smallest side of a tile, and the one that is asked for."""
@@ -47,7 +47,7 @@ class Wall(QWidget):
         self._controller, self._counter, self._ctf = controller, counter, ctf
         self.stems: list[str] = []
         self.marks: dict[str, Marks] = {}
-        self.pictures: dict[str, tuple[Any, Thumbnail | None]] = {}
+        self.pictures: dict[str, tuple[Any, MicrographPicture | None]] = {}
         self._reading = ""
         self._choosing, self._again = False, False
         self.words = QLabel("")
@@ -98,7 +98,7 @@ class Wall(QWidget):
         self._mark_soon()
 
     def _look(self) -> None:
-        """Choose anew where what is shown is not all there is to show; draw what has new results."""
+        """Choose again if fewer micrographs are shown than there are; draw those with new results."""
         files = self.files()
         wanted = min(SPREAD, len(files))
         if not self.isVisible():
@@ -138,7 +138,7 @@ class Wall(QWidget):
             return
         self._reading = stem
 
-        def take(made: Thumbnail | None) -> None:
+        def take(made: MicrographPicture | None) -> None:
             self._reading = ""
             self.pictures[stem] = key, made
             self.tiles.forget(stem)
@@ -186,9 +186,7 @@ class Wall(QWidget):
 
     def open(self, stem: str) -> None:
         """Show a micrograph in the canvas."""
-        stems = [file.output_stem for file in self._controller.state.files]
-        if stem in stems:
-            self._controller.go(stems.index(stem))
+        self._controller.go_to(stem)
 
 
 class Tiles(QWidget):

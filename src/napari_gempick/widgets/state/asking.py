@@ -32,7 +32,7 @@ class Question:
     stem : str
         Of its micrograph.
     pick : Added
-        What it is if it is a particle: pixels of the file, and its NCC.
+        The pick that it would be: pixels of the file, and its NCC.
     false : float
         The estimated probability that it is not, 0 to 1.
     diameter : float

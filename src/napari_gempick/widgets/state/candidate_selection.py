@@ -120,7 +120,7 @@ class CandidateSelection:
 
     @cached_property
     def nbytes(self) -> int:
-        """Bytes that it takes in memory, about: what it works out takes twice as much again as the candidates."""
+        """Bytes that it takes in memory, roughly: derived values take twice as much as the candidates."""
         sets = [made for made in (self.picks, self.candidates.decoys) if made is not None]
         columns = [getattr(made, name) for made in sets for name in Picks.__dataclass_fields__]
         mask = 0 if self._excluded is None else self._excluded.nbytes

@@ -1,4 +1,4 @@
-"""What is seen against sets of picks or a truth: which picks both have, and which only one has. No Qt, no napari."""
+"""The shown picks beside other sets or a truth: which picks both have, and which only one has. No Qt, no napari."""
 
 from __future__ import annotations
 
@@ -142,7 +142,7 @@ class Comparison:
     # work
 
     def _forget(self) -> None:
-        """Drop what was found for another micrograph."""
+        """Drop the comparison of another micrograph."""
         if self.matchings:
             self.matchings = {}
             self.changed.emit()

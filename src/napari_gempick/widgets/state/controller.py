@@ -16,18 +16,19 @@ from psygnal import Signal
 from napari_gempick.io.candidates import read_candidates
 from napari_gempick.model.errors import GempickError, OutputError
 from napari_gempick.widgets.state.candidate_selection import CandidateSelection
-from napari_gempick.widgets.state.loading import BOARD_SETTINGS, CandidateCache, Loaded, load, load_maps
+from napari_gempick.widgets.state.loading import CandidateCache, Loaded, load, load_maps
 from napari_gempick.widgets.state.masks import MaskFiles
 from napari_gempick.widgets.state.micrograph_files import MicrographFiles
-from napari_gempick.widgets.state.saving import Saver, Snapshot
 from napari_gempick.widgets.state.session import (
+    Saver,
     SessionFolder,
+    Snapshot,
     free_folder,
     is_results,
     is_session,
     read_folder,
 )
-from napari_gempick.widgets.state.state import History, State
+from napari_gempick.widgets.state.state import SELECTION_SETTINGS, History, State
 from napari_gempick.widgets.state.threads import Background, Mailbox
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
     from napari_gempick.widgets.state.threads import Post
 
 
-_READ_WITH = ("pixel_size", *BOARD_SETTINGS)
+_READ_WITH = ("pixel_size", *SELECTION_SETTINGS)
 """Settings that a micrograph and its candidates are read with."""
 
 

@@ -71,14 +71,14 @@ class Decisions:
             self._on_state_changed(before)
 
     def undo(self) -> str:
-        """Take the last action back; returns what it was."""
+        """Undo the last action; return its name."""
         before = self.state
         what = self.history.undo()
         self._on_state_changed(before)
         return what
 
     def redo(self) -> str:
-        """Do again what was undone; returns what it was."""
+        """Redo the action that was undone last; return its name."""
         before = self.state
         what = self.history.redo()
         self._on_state_changed(before)
@@ -129,7 +129,7 @@ class Decisions:
         return accepted
 
     def change_view(self, name: str, /, **changes: Any) -> None:
-        """Change the mask, the colour or the name of a view; what was searched under its old name keeps thresholds."""
+        """Change the mask, the colour or the name of a view; results under its old name keep their thresholds."""
         new = changes.get("name", name)
         if new != name:
             if not self.accepts_name(new):
@@ -155,7 +155,7 @@ class Decisions:
         self.do(f"remove templates {name}", replace(self.state, views=views))
 
     def view_names(self) -> tuple[str, ...]:
-        """Return the views of what is shown: of its search, else of the templates."""
+        """Return the views of the shown micrograph's search, or else of the templates."""
         if self.loaded is not None and self.loaded.board is not None:
             return self.loaded.board.candidates.view_names
         return tuple(view.name for view in self.state.views)

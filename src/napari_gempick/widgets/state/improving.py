@@ -78,7 +78,7 @@ def improve(
     name : str
         A view with one template.
     progress : callable
-        Called with the share that is done; what it raises ends the work.
+        Called with the share that is done; an exception from it ends the work.
 
     Raises
     ------

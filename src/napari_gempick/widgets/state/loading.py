@@ -18,6 +18,7 @@ from napari_gempick.model.settings import LEARNED
 from napari_gempick.widgets.state.candidate_selection import CandidateSelection
 from napari_gempick.widgets.state.look import contrast_limits, extremes
 from napari_gempick.widgets.state.masks import MaskFiles
+from napari_gempick.widgets.state.state import SELECTION_SETTINGS
 from napari_gempick.widgets.state.teaching import Teacher
 
 if TYPE_CHECKING:
@@ -37,9 +38,6 @@ KEPT_BYTES = max(2**30, usable_memory() // 4)
 
 DRAWN = (np.uint8, np.uint16, np.float32)
 """Types that napari draws as they are; it converts others anew each time, a quarter of a second for 4096² pixels."""
-
-BOARD_SETTINGS = ("diameter", "exclude", "exclude_edited")
-"""Settings of the search that choose picks among candidates; the diameter is the default of the border."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -167,7 +165,7 @@ class CandidateCache:
     def _get(self, file: MicrographFile, state: State, folder: Path, result: Result) -> _Kept:
         stem, settings = file.output_stem, state.settings()
         mask = state.masks.get(stem)
-        key = str(folder), mask, *(getattr(settings, name) for name in BOARD_SETTINGS)
+        key = str(folder), mask, *(getattr(settings, name) for name in SELECTION_SETTINGS)
         self._masks.write(stem)
         with self._lock:
             known = self._kept.get(stem)

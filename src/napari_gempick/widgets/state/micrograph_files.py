@@ -48,6 +48,12 @@ class MicrographFiles(Decisions, ABC):
     def go(self, number: int) -> None:
         """Show another micrograph of the list."""
 
+    def go_to(self, stem: str) -> None:
+        """Show the micrograph of that stem, if the list has it."""
+        stems = [file.output_stem for file in self.state.files]
+        if stem in stems:
+            self.go(stems.index(stem))
+
     @abstractmethod
     def use_folder(self, path: Path, *, quietly: bool = False) -> bool:
         """Write results and the session to a folder from now on."""
@@ -57,7 +63,7 @@ class MicrographFiles(Decisions, ABC):
         """Continue in a folder of results."""
 
     def add_micrographs(self, inputs: Sequence[str | Path]) -> None:
-        """Add files, folders, globs or STAR lists; what is listed already stays as it is."""
+        """Add files, folders, globs or STAR lists; those already in the list stay as they are."""
         skip = [self.folder.path] if self.folder is not None else []
         own = None if self.folder is None else self.folder.path
         begins = not self.state.files

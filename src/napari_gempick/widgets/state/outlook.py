@@ -1,4 +1,4 @@
-"""What a search will take, and what looks wrong, before it is begun. No Qt, no napari."""
+"""An estimate of what a search will take, and warnings, before it starts. No Qt, no napari."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ FIFTH = 5.0
 
 @dataclass(frozen=True)
 class Outlook:
-    """What a search of one micrograph will take.
+    """The estimate for a search of one micrograph.
 
     Attributes
     ----------
@@ -103,7 +103,7 @@ def outlook(state: State, file: MicrographFile | None, loaded: Loaded | None, ra
 
 
 def _work(makers: BankMaker) -> tuple[int, float]:
-    """Return the number of rotated templates, and what they cost in plain transforms."""
+    """Return the number of rotated templates, and their cost in plain transforms."""
     searched = np.bincount(makers.index.view(np.flatnonzero(makers.index.searched()).astype(np.int32)))
     turning = [not view.mask.lower().startswith("circle") for view in makers.views]
     work = sum(int(n) * FFTS[turns] for n, turns in zip(searched, turning, strict=True))

@@ -43,14 +43,14 @@ class _Plain(BaseModel):
     model_config = ConfigDict(strict=True, extra="forbid")
 
 
-class _File(_Plain):
+class _MicrographEntry(_Plain):
     path: str
     relative: _Name
     whole_name: bool
     pixel_size: Annotated[FiniteFloat, Field(gt=0)] | None = None
 
     @model_validator(mode="after")
-    def _results_stay_below(self) -> _File:
+    def _results_stay_below(self) -> _MicrographEntry:
         _below(self.stem)
         return self
 
@@ -59,7 +59,7 @@ class _File(_Plain):
         return MicrographFile(Path(self.path), PurePosixPath(self.relative), self.whole_name).output_stem
 
 
-class _View(_Plain):
+class _ViewEntry(_Plain):
     name: _Name
     files: tuple[str, ...]
     mask: str
@@ -125,8 +125,8 @@ def _with_all(thresholds: dict[str, dict[str, float]]) -> dict[str, dict[str, fl
 
 
 class _State(_Plain):
-    files: tuple[_File, ...]
-    views: tuple[_View, ...]
+    files: tuple[_MicrographEntry, ...]
+    views: tuple[_ViewEntry, ...]
     values: Annotated[dict[str, Any], AfterValidator(_known)]
     tune: _Tune
     overrides: dict[str, _Tune]

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 DEFAULT_THRESHOLD = PickSettings().thresholds.of(("all",))[0] or 0.4
 _DEFAULT_SCORE = PickSettings().score
+SELECTION_SETTINGS = ("diameter", "exclude", "exclude_edited")
+"""Settings of the search that choose picks among candidates; the diameter is the default of the border."""
 
 
 @dataclass(frozen=True)
@@ -154,7 +156,7 @@ class State:
         """What a learned score follows from, beside the candidates; None where the NCC chooses."""
         if self.score != LEARNED:
             return None
-        values = tuple(self.values.get(name) for name in ("diameter", "exclude", "exclude_edited"))
+        values = tuple(self.values.get(name) for name in SELECTION_SETTINGS)
         return self.tune.limits(), values, self.masks, self.edits if self.teach else None
 
     @cached_property
@@ -293,11 +295,11 @@ class History:
         return self._future[-1][0] if self._future else ""
 
     def undo(self) -> str:
-        """Go back one step; returns what was undone."""
+        """Undo one step; return its name."""
         return self._swap(self._past, self._future)
 
     def redo(self) -> str:
-        """Go forth one step; returns what was done again."""
+        """Redo one step; return its name."""
         return self._swap(self._future, self._past)
 
     def _swap(self, source: list[tuple[str, State]], target: list[tuple[str, State]]) -> str:

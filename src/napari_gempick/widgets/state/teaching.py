@@ -28,7 +28,7 @@ class Teacher:
     Attributes
     ----------
     learned : LearnedScore or None
-        What it learned last.
+        The score that it learned last.
     """
 
     def __init__(self) -> None:

@@ -38,7 +38,7 @@ class Mailbox:
 
 
 class Background:
-    """Runs functions on threads and hands what they return to the window's thread.
+    """Runs functions on threads and hands their results to the window's thread.
 
     Parameters
     ----------
@@ -59,7 +59,7 @@ class Background:
 
     @property
     def busy(self) -> bool:
-        """Whether a function waits or runs, or has not handed back yet what it returned."""
+        """Whether a function waits or runs, or has not handed back its result yet."""
         return any(not one.done() for one in self._given)
 
     def do(

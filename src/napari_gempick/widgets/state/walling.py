@@ -30,7 +30,7 @@ FINEST = 2.5
 
 
 @dataclass(frozen=True, eq=False)
-class Thumbnail:
+class MicrographPicture:
     """A small picture of a micrograph.
 
     Attributes
@@ -68,7 +68,7 @@ class Marks:
         return len(self.x)
 
 
-def thumbnail(file: MicrographFile, pixel_size: float | None) -> Thumbnail | None:
+def thumbnail(file: MicrographFile, pixel_size: float | None) -> MicrographPicture | None:
     """Return a binned, low-passed picture of a micrograph; None where it cannot be read.
 
     Parameters
@@ -86,7 +86,7 @@ def thumbnail(file: MicrographFile, pixel_size: float | None) -> Thumbnail | Non
     small = image[: h * n, : w * n].reshape(h, n, w, n).mean(axis=(1, 3), dtype=np.float32)
     small = smoothed(small, 1.0, FINEST)
     low, high = contrast_limits(small)
-    return Thumbnail(np.clip((small - low) / (high - low) * 255, 0, 255).astype(np.uint8), float(n))
+    return MicrographPicture(np.clip((small - low) / (high - low) * 255, 0, 255).astype(np.uint8), float(n))
 
 
 def marks_of(
