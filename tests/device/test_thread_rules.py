@@ -3,8 +3,10 @@
 import sys
 
 import pytest
+import scipy.linalg
+from threadpoolctl import ThreadpoolController
 
-from napari_gempick.device.thread_rules import TURN_SECONDS, _functions, one_thread, short_turns
+from napari_gempick.device.thread_rules import TURN_SECONDS, one_thread, products_repeat, short_turns
 from napari_gempick.engine.matching.pipeline import search_all
 from napari_gempick.engine.matching.workers import DevicePool
 from napari_gempick.model.errors import InputError
@@ -12,15 +14,12 @@ from napari_gempick.model.errors import InputError
 
 @pytest.fixture
 def products():
-    """What tells the threads of matrix products, which are two before the test."""
-    functions = _functions()
-    if functions is None:
-        pytest.skip("NumPy's matrix products are not OpenBLAS's here")
-    read, put = functions
-    before = read()
-    put(2)
-    yield read
-    put(before)
+    """What tells the most threads of matrix products of NumPy and of SciPy, which are two before the test."""
+    assert products_repeat(), "NumPy's wheels have OpenBLAS"
+    libraries = ThreadpoolController().select(user_api="blas")
+    assert scipy.linalg and len(libraries.lib_controllers) >= 2, "NumPy's and SciPy's"
+    with libraries.limit(limits=2):
+        yield lambda: max(one["num_threads"] for one in libraries.info())
 
 
 @pytest.mark.parametrize(("rule", "of", "value"), [(short_turns, "", TURN_SECONDS), (one_thread, "products", 1)])

@@ -3,36 +3,41 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import functools
 import sys
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
+from threadpoolctl import ThreadpoolController
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-_NAMES = ("scipy_openblas_{}_num_threads64_", "openblas_{}_num_threads64_", "openblas_{}_num_threads")
 TURN_SECONDS = 2e-5
 """A search calls NumPy every 0.1 ms, and each time waits for its turn where another thread runs Python code. With
 Python's own 5 ms the cores are idle for a tenth of the time."""
 
 
 class _Rule:
-    """A value of the whole process that is set while at least one thread asks for it, and then set back."""
+    """What holds for the whole process while at least one thread asks for it.
 
-    def __init__(self) -> None:
-        self._lock, self._users, self._before = threading.Lock(), 0, 0.0
+    Parameters
+    ----------
+    begin : callable
+        Makes it hold, and returns what ends it.
+    """
+
+    def __init__(self, begin: Callable[[], Callable[[], object]]) -> None:
+        self._begin = begin
+        self._end: Callable[[], object] = lambda: None
+        self._lock, self._users = threading.Lock(), 0
 
     @contextlib.contextmanager
-    def __call__(self, read: Callable[[], float], put: Callable[[Any], object], value: float) -> Iterator[None]:
+    def __call__(self) -> Iterator[None]:
         with self._lock:
             if self._users == 0:
-                self._before = read()
-                put(value)
+                self._end = self._begin()
             self._users += 1
         try:
             yield
@@ -40,37 +45,35 @@ class _Rule:
             with self._lock:
                 self._users -= 1
                 if self._users == 0:
-                    put(self._before)
-
-
-_products, _turns = _Rule(), _Rule()
+                    self._end()
 
 
 @functools.cache
-def _functions() -> tuple[Any, Any] | None:
-    """Return the functions that read and set the threads of NumPy's OpenBLAS, None where NumPy has another library."""
-    package = Path(np.__file__).parent
-    for folder in (package.with_name("numpy.libs"), package / ".dylibs"):
-        for path in sorted(folder.glob("*openblas*")):
-            with contextlib.suppress(OSError):
-                library = ctypes.CDLL(str(path))
-                for name in _NAMES:
-                    if hasattr(library, name.format("set")):
-                        return getattr(library, name.format("get")), getattr(library, name.format("set"))
-    return None
+def _libraries(with_scipy: bool) -> ThreadpoolController:
+    """Return the libraries of matrix products that are loaded: NumPy's, and SciPy's own once it is."""
+    return ThreadpoolController().select(user_api="blas")
 
 
+def _one_product_thread() -> Callable[[], object]:
+    limiter: Any = _libraries("scipy.linalg" in sys.modules).limit(limits=1)
+    end: Callable[[], object] = limiter.restore_original_limits
+    return end
+
+
+def _short_turns() -> Callable[[], object]:
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(TURN_SECONDS)
+    return functools.partial(sys.setswitchinterval, before)
+
+
+one_thread = _Rule(_one_product_thread)
+"""Matrix products run on the thread that calls them: sums must not depend on their number."""
+short_turns = _Rule(_short_turns)
+"""Threads that wait for Python's lock get it soon."""
+
+
+@functools.cache
 def products_repeat() -> bool:
-    """Return whether the number of threads of matrix products can be set: otherwise their sums may depend on it."""
-    return _functions() is not None
-
-
-def one_thread() -> contextlib.AbstractContextManager[None]:
-    """Let matrix products of this process run on the thread that calls them: sums must not depend on their number."""
-    found = _functions()
-    return contextlib.nullcontext() if found is None else _products(*found, 1)
-
-
-def short_turns() -> contextlib.AbstractContextManager[None]:
-    """Let threads of this process that wait for Python's lock get it soon."""
-    return _turns(sys.getswitchinterval, sys.setswitchinterval, TURN_SECONDS)
+    """Return whether matrix products of NumPy can be kept to one thread, so that the number of threads is no matter."""
+    paths = [Path(one.filepath) for one in _libraries("scipy.linalg" in sys.modules).lib_controllers]
+    return any(not part.startswith("scipy") for path in paths for part in path.parts[-2:-1])
