@@ -109,6 +109,7 @@ def test_coarse_maps_lie_on_the_micrograph(picked, qtbot, planted):
     qtbot.waitUntil(lambda: picked.searches.run is None, timeout=60_000)
     qtbot.waitUntil(lambda: [pair.ratio for pair in controller.loaded.maps.values()] == [3], timeout=20_000)
     ncc = picked.layers.layer(NCC)
+    qtbot.waitUntil(lambda: ncc.data is controller.loaded.maps[""].score)
     for x, y in planted["one"]:
         world = picked.layers.layer(MICROGRAPH).data_to_world((y, x))
         row, column = ncc.world_to_data(world)
@@ -192,15 +193,30 @@ def test_deleted_layers_come_back(picked, qtbot):
 
 
 def test_going_on_and_back(picked, qtbot):
-    controller = picked.controller
+    """Maps that nobody sees are filled when the window rests, and at once where they are looked at."""
+    controller, layers = picked.controller, picked.layers
+    ncc, index, coloured = layers.layer(NCC), layers.layer(INDEX), []
+    qtbot.waitUntil(lambda: index.data.shape == (220, 240))
+    index.events.colormap.connect(lambda event: coloured.append(event))
+    layers.maps._fill_soon.setTimeout(600_000)
+    for key, stem, number, seen in (
+        (Qt.Key.Key_BracketRight, "two", 2, ncc),
+        (Qt.Key.Key_BracketLeft, "one", 3, index),
+    ):
+        qtbot.keyClick(picked.tune.gallery, key)
+        qtbot.waitUntil(lambda stem=stem: controller.loaded.stem == stem and bool(controller.loaded.maps))
+        assert len(layers.layer(PICKS).data) == number
+        pair = controller.loaded.maps[""]
+        qtbot.wait(60)
+        assert ncc.data is not pair.score and index.data is not pair.labels
+        seen.visible = True  # by the eye in napari's list
+        qtbot.waitUntil(lambda pair=pair: ncc.data is pair.score and index.data is pair.labels)
+        seen.visible = False
+    assert not coloured, "to make many colours takes napari long"
+    layers.maps._fill_soon.setTimeout(1)
     qtbot.keyClick(picked.tune.gallery, Qt.Key.Key_BracketRight)
-    qtbot.waitUntil(lambda: controller.loaded.stem == "two")
-    assert len(picked.layers.layer(PICKS).data) == 2
-    assert picked.layers.layer(NCC).data.shape == (220, 240)
-    qtbot.keyClick(picked.tune.gallery, Qt.Key.Key_BracketLeft)
-    qtbot.waitUntil(lambda: controller.loaded.stem == "one")
-    assert len(picked.layers.layer(PICKS).data) == 3
-    qtbot.waitUntil(lambda: picked.layers.layer(NCC) is not None)
+    qtbot.waitUntil(lambda: controller.loaded.stem == "two" and bool(controller.loaded.maps))
+    qtbot.waitUntil(lambda: ncc.data is controller.loaded.maps[""].score)
 
 
 def test_cycle_and_stacks(picked, qtbot):

@@ -15,6 +15,7 @@ from napari_gempick.results.run_file import read_run, run_notes
 from napari_gempick.widgets.background.fdr_estimator import FdrEstimator
 from napari_gempick.widgets.panels.search import command_line
 from napari_gempick.widgets.panels.template_actions import average_picks, project
+from napari_gempick.widgets.state import loading
 from napari_gempick.widgets.state.exporting import chosen_picks, export_picks
 
 
@@ -169,12 +170,31 @@ def test_an_image_is_drawn_as_it_is_and_read_once(session, data):
     assert controller.loaded.image.dtype == np.uint16 and controller.loaded.image.shape == (3, 5)
 
 
-def test_stale_answers_are_dropped(session, data):
+def test_stale_answers_are_dropped_and_the_next_image_is_read_ahead(session, data, monkeypatch):
+    """Who holds the key down waits for the last micrograph, not for all that were passed."""
     session.load(data, data.parent / "particle.mrc")
-    for number in (1, 0, 1, 0, 1):
-        session.controller.go(number)
     session.idle()
-    assert session.controller.loaded.stem == session.controller.stem == "two"
+    go_on, read, drawn = threading.Event(), [], []
+
+    def slowly(file, *rest):
+        read.append(file.output_stem)
+        go_on.wait()
+        return loading.load(file, *rest)
+
+    monkeypatch.setattr("napari_gempick.widgets.state.controller.load", slowly)
+    monkeypatch.setattr(loading, "_drawn", lambda image, made=loading._drawn: drawn.append(1) or made(image))
+    for number in (1, 0) * 4:
+        session.controller.go(number)
+    session.controller.go(1, then=0)
+    go_on.set()
+    session.wait(lambda: session.controller.loaded.stem == session.controller.stem == "two")
+    assert len(read) <= 3, "two threads were at work"
+    session.idle()
+    assert read[-1] == "one" and session.controller.loaded.stem == "two"
+    before = len(drawn)
+    session.controller.go(0)
+    session.wait(lambda: session.controller.loaded.stem == "one")
+    assert len(drawn) == before, "it was there already"
 
 
 def test_cancel_keeps_what_is_done(session, data):

@@ -21,7 +21,7 @@ from napari_gempick.widgets.state.masks import MaskFiles
 from napari_gempick.widgets.state.teaching import Teacher
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -202,11 +202,11 @@ def load(
     folder: Path | None,
     results: Mapping[str, Result],
     boards: CandidateCache,
-    before: Loaded | None = None,
+    known: Sequence[Loaded | None] = (),
 ) -> Loaded:
     """Read a micrograph, and its candidates where there are any; an unusable file is a sentence.
 
-    The image stays the same array where `before` was read from the same file.
+    The image is the array of that one of `known` which was read from the same file.
     """
     stem = file.output_stem
     result = results.get(stem)
@@ -215,8 +215,9 @@ def load(
         micrograph = read_micrograph(file.path, state.settings().pixel_size, listed=file.pixel_size)
     except GempickError as error:
         return Loaded(stem, error=error.sentence)
-    if before is not None and before.image is not None and read is not None and read == before.file:
-        image, contrast, all_of_it = before.image, before.contrast, before.extremes
+    same = next((one for one in known if one is not None and read is not None and one.file == read), None)
+    if same is not None and same.image is not None:
+        image, contrast, all_of_it = same.image, same.contrast, same.extremes
     else:
         image = _drawn(micrograph.data)
         contrast, all_of_it = contrast_limits(image), extremes(image)
