@@ -4,15 +4,17 @@ import threading
 
 import numpy as np
 import pytest
+from napari._qt.layer_controls import qt_layer_controls_container
 from napari.utils import progress
 from napari.utils.notifications import notification_manager
 from qtpy.QtCore import Qt, QTimer
-from qtpy.QtWidgets import QAbstractSpinBox, QApplication, QComboBox, QStyle, QStyleOptionComboBox
+from qtpy.QtWidgets import QAbstractSpinBox, QApplication, QComboBox, QStyle, QStyleOptionComboBox, QWidget
 
 from napari_gempick.io.stack import write_mrc
 from napari_gempick.widgets.app import activity
 from napari_gempick.widgets.app.messages import next_step
 from napari_gempick.widgets.app.shutter import Shutter
+from napari_gempick.widgets.app.warm_up import warm_up
 from napari_gempick.widgets.forms.parts import Foldable
 from napari_gempick.widgets.layers.layers import INDEX, MICROGRAPH, NCC, PICKS
 from napari_gempick.widgets.panels.histogram import marks_of
@@ -35,6 +37,31 @@ def test_search_shows_layers_that_fit(picked, planted):
     x, y = (int(n) for n in planted["one"][0])
     assert str(index.features["view"][int(index.data[y, x])]) == "particle"
     assert picked.viewer.layers.selection.active is not None
+
+
+def test_controls_are_made_in_the_look_of_the_dock_before_they_are_needed(dock, qtbot, monkeypatch):
+    """The first controls of each kind of layer take napari a fifth of a second, in another look once more."""
+    real, made, polished = (
+        qt_layer_controls_container.create_qt_layer_controls,
+        [],
+        Qt.WidgetAttribute.WA_WState_Polished,
+    )
+
+    def make(layer):
+        controls = real(layer)
+
+        def let_go():
+            looks = all(one.testAttribute(polished) for one in (controls, *controls.findChildren(QWidget)))
+            made.append((type(layer).__name__, controls.parent() is dock, looks, controls.isVisible()))
+            QWidget.deleteLater(controls)
+
+        controls.deleteLater = let_go
+        return controls
+
+    monkeypatch.setattr(qt_layer_controls_container, "create_qt_layer_controls", make)
+    warm_up(dock.controller.background, dock.layers.turns, dock.viewer, dock)
+    qtbot.waitUntil(lambda: len(made) == 3)
+    assert sorted(made) == [(kind, True, True, False) for kind in ("Image", "Labels", "Points")]
 
 
 def test_what_is_left_to_do_is_marked(picked):
