@@ -2,9 +2,11 @@
 
 import shlex
 import threading
+import time
 from dataclasses import replace
 
 import numpy as np
+import pytest
 from click.testing import CliRunner
 
 from helpers import Blobs
@@ -208,6 +210,27 @@ def test_cancel_keeps_what_is_done(session, data):
     session.searches.run_this()
     session.idle()
     assert session.counter.counts == {"one": 3}
+
+
+def test_progress_is_told_a_few_times_a_second(session, data, monkeypatch):
+    """To draw it takes longer than to search with a template."""
+    session.load(data, data.parent / "particle.mrc", angle_step=0.2)
+    searches, told, now = session.searches, [], [100.0]
+    searches.run_all()
+    searches.changed.connect(lambda: told.append((searches.finished, searches.share)))
+    with monkeypatch.context() as clock:
+        clock.setattr(time, "monotonic", lambda: now[0])
+        for finished in (0, 1):
+            for step in range(100):
+                event = {"event": "progress", "run": searches.run.number, "finished": finished, "share": step / 100}
+                searches._heard(event)
+                now[0] += 0.01
+    shares = [0.0, 0.25, 0.5, 0.75]
+    assert [finished for finished, _ in told] == [0] * 4 + [1] * 4
+    assert [share for _, share in told] == pytest.approx(2 * shares, abs=0.03)
+    assert searches.progress == pytest.approx(0.995), "it is known at any moment"
+    searches.cancel()
+    session.wait(lambda: searches.run is None)
 
 
 def test_wrong_settings_are_one_sentence(session, data):
