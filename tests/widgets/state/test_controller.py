@@ -17,7 +17,7 @@ from napari_gempick.results.run_file import read_run, run_notes
 from napari_gempick.widgets.background.fdr_estimator import FdrEstimator
 from napari_gempick.widgets.panels.search import command_line
 from napari_gempick.widgets.panels.template_actions import average_picks, project
-from napari_gempick.widgets.state import loading
+from napari_gempick.widgets.state import candidate_selection, loading
 from napari_gempick.widgets.state.exporting import chosen_picks, export_picks
 
 
@@ -210,6 +210,25 @@ def test_cancel_keeps_what_is_done(session, data):
     session.searches.run_this()
     session.idle()
     assert session.counter.counts == {"one": 3}
+
+
+def test_neighbours_are_found_off_the_windows_thread(searched, monkeypatch):
+    """When other candidates are shown: of another border, of another micrograph, with another score."""
+    controller, threads = searched.controller, []
+
+    class Noted(candidate_selection.Thinner):
+        def __init__(self, *given):
+            threads.append(threading.current_thread())
+            super().__init__(*given)
+
+    monkeypatch.setattr(candidate_selection, "Thinner", Noted)
+    controller.set_value("diameter", 150.0)
+    searched.idle()
+    controller.go(1)
+    searched.idle()
+    controller.set_teach(True)
+    searched.idle()
+    assert len(threads) >= 3 and threading.main_thread() not in threads
 
 
 def test_progress_is_told_a_few_times_a_second(session, data, monkeypatch):

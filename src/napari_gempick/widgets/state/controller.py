@@ -203,7 +203,7 @@ class Controller(MicrographFiles):
         def read() -> CandidateSelection | None:
             if self._chosen_by(self.state) != self._chosen_by(state):
                 return None  # something else is wanted meanwhile
-            return boards.get(file, state, folder, results)
+            return boards.ready(file, state, folder, results)
 
         def take(board: CandidateSelection | None) -> None:
             loaded = self.loaded

@@ -18,6 +18,7 @@ from napari_gempick.model.settings import LEARNED
 from napari_gempick.widgets.state.candidate_selection import CandidateSelection
 from napari_gempick.widgets.state.look import contrast_limits, extremes
 from napari_gempick.widgets.state.masks import MaskFiles
+from napari_gempick.widgets.state.state import Edits
 from napari_gempick.widgets.state.teaching import Teacher
 
 if TYPE_CHECKING:
@@ -164,6 +165,15 @@ class CandidateCache:
             scored = kept.scored = learned, kept.board.with_candidates(candidates)
         return scored[1]
 
+    def ready(
+        self, file: MicrographFile, state: State, folder: Path, results: Mapping[str, Result]
+    ) -> CandidateSelection | None:
+        """Return a micrograph's candidates as `get` does, with what its first choice needs worked out already."""
+        board = self.get(file, state, folder, results)
+        if board is not None:
+            board.choose(state.tune_of(file.output_stem), state.edits.get(file.output_stem, Edits()))
+        return board
+
     def _get(self, file: MicrographFile, state: State, folder: Path, result: Result) -> _Kept:
         stem, settings = file.output_stem, state.settings()
         mask = state.masks.get(stem)
@@ -224,7 +234,7 @@ def load(
     board, error = None, "" if result is None else result.error
     if result is not None and folder is not None:
         try:
-            board = boards.get(file, state, folder, results)
+            board = boards.ready(file, state, folder, results)
         except GempickError as problem:
             error = problem.sentence
     return Loaded(
