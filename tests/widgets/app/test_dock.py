@@ -187,6 +187,19 @@ def test_reject_by_cursor_keeps_the_selection(picked):
     assert len(points.selected_data) == 2 and len(places(points)) >= len(kept)
 
 
+def test_a_candidate_of_the_gallery_is_rejected_where_it_is_a_pick(picked, qtbot):
+    controller, gallery, said = picked.controller, picked.tune.gallery, []
+    controller.said.connect(lambda sentence, kind: said.append(sentence))
+    controller.set_threshold(None, float(sorted(picked.layers.layer(PICKS).features["score"])[1]) - 0.001)
+    qtbot.waitUntil(lambda: {tile.picked for tile in gallery.tiles} == {True, False})
+    for is_pick in (False, True):
+        number = next(n for n, tile in enumerate(gallery.tiles) if tile.picked == is_pick)
+        qtbot.mouseClick(gallery, Qt.MouseButton.LeftButton, pos=gallery._place(number).center())
+        qtbot.keyClick(gallery, Qt.Key.Key_X)
+        assert len(controller.edits().rejected) == is_pick
+        assert said == ["This candidate has a dotted frame: it is not a pick."]
+
+
 def test_picks_coloured_by_their_chance_of_being_false(picked, planted, qtbot):
     """Of all candidates the planted ones are yellow and the others violet, on the next micrograph too."""
     controller, tune, points = picked.controller, picked.tune, picked.layers.layer(PICKS)
