@@ -1,8 +1,10 @@
 """The search process of the window: lines in, lines out; it adds to a folder, stops, and ends with its input."""
 
+import io
 import json
 import subprocess
 import sys
+import threading
 import time
 
 import numpy as np
@@ -10,8 +12,10 @@ import pytest
 
 import forked_python
 from helpers import Blobs
+from napari_gempick.cluster import export
 from napari_gempick.cluster.folder import open_job
 from napari_gempick.io.stack import write_mrc
+from napari_gempick.window_worker import WindowWorker
 
 
 @pytest.fixture
@@ -78,6 +82,32 @@ def test_cancel(worker, request_for):
     assert until("done", "failed") == {"run": 1, "event": "done", "state": "stopped"}
     ask(machine=True)
     assert until("machine")["machine"]["cpu"]["threads"] >= 1
+
+
+@pytest.mark.parametrize("moment", ["checksum", "write_script"])
+def test_an_export_that_is_cancelled_leaves_nothing(request_for, tmp_path, monkeypatch, moment):
+    """While it copies the first of two templates, and before it gets its name."""
+    begun, answers = threading.Event(), io.StringIO()
+    worker, real = WindowWorker(answers), getattr(export, moment)
+
+    def hold(*args, **kwargs):
+        assert not begun.is_set(), "it goes on"
+        begun.set()
+        assert worker._cancels[3].wait(30)
+        return real(*args, **kwargs)
+
+    def requests():
+        cluster = {"site": "slurm", "python": "python3", "environment": ["true"]}
+        place = str(tmp_path / "jobs" / "my job")
+        two = [f"{view}={tmp_path / 'template.mrc'}" for view in ("side", "top")]
+        yield json.dumps({**request_for(3, "one", templates=two), "export": {"folder": place, "cluster": cluster}})
+        begun.wait(60)
+        yield json.dumps({"cancel": 3})
+
+    monkeypatch.setattr(export, moment, hold)
+    worker.serve(requests())
+    assert json.loads(answers.getvalue()) == {"run": 3, "event": "done", "state": "stopped"}
+    assert not list((tmp_path / "jobs").rglob("*"))
 
 
 @pytest.mark.parametrize("moment", ["checksum", "write_script"])

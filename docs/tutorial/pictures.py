@@ -152,7 +152,8 @@ def main() -> None:
         window.close()
         light = Window("light")
         light.dock.open([controller_folder(work)])
-        light.until(lambda: light.controller.choice is not None)
+        light.until(lambda: light.dock.layers.layer("Index") is not None)
+        light.until(lambda: light.dock.tune.open)
         light.picture(PICTURES / "10_light.png")
         light.close()
     finally:

@@ -174,8 +174,9 @@ class WindowWorker:
 
         settings, micrographs = _what(request)
         given = request["export"]
-        roots = {name: given.get(name) for name in ("root", "cluster_root")}
-        made = export_job(settings, micrographs, given["folder"], make_cluster(given["cluster"]), **roots)
+        more = {name: given.get(name) for name in ("root", "cluster_root")}
+        more["cancel"] = self._cancels.setdefault(number, threading.Event())
+        made = export_job(settings, micrographs, given["folder"], make_cluster(given["cluster"]), **more)
         self._say(run=number, event="result", result=str(made.job.folder))
         return "complete"
 

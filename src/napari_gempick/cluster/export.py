@@ -41,11 +41,12 @@ from napari_gempick.io.ctf import find_ctffind
 from napari_gempick.io.listing import MicrographFile, as_micrographs
 from napari_gempick.io.names import check_micrograph_name, check_name, split_suffix
 from napari_gempick.io.template_list import copied_list, is_list, read_list
-from napari_gempick.model.errors import GempickError, InputError, OutputError, SettingsError
+from napari_gempick.model.errors import Cancelled, GempickError, InputError, OutputError, SettingsError
 from napari_gempick.results.run_file import formats_of
 from napari_gempick.results.whole_run import alone_in
 
 if TYPE_CHECKING:
+    import threading
     from collections.abc import Callable, Mapping, Sequence
 
     from napari_gempick.cluster.settings import ClusterSettings
@@ -121,6 +122,7 @@ def export_job(
     root: str | None = None,
     cluster_root: str | None = None,
     notes: Sequence[str] = (),
+    cancel: threading.Event | None = None,
 ) -> Exported:
     """Write a job folder.
 
@@ -139,6 +141,8 @@ def export_job(
         What that folder is called on the cluster.
     notes : sequence of str
         Sentences about the list of micrographs, for run.json.
+    cancel : threading.Event, optional
+        Set it to stop: nothing is left, and Cancelled is raised.
 
     Raises
     ------
@@ -163,11 +167,11 @@ def export_job(
     formats_of(settings)
     site, cluster = _placed(cluster)
     confirm(site)
-    makers = BankMaker(settings, read_views(settings))
+    makers = BankMaker(settings, read_views(settings), cancel)
     settings.thresholds.of(makers.index.view_names)
     rows = micrograph_rows(micrographs, None if root is None else os.path.abspath(root))
     plans = PlanStore()
-    copied, files = _copy_files(settings, micrographs, folder)
+    copied, files = _copy_files(settings, micrographs, folder, cancel)
     input_bytes = sum(entry["bytes"] for entry in files.values())
     expected = estimate_job(settings, micrographs, cluster, plans, makers=makers, input_bytes=input_bytes)
     if plans.path.exists():
@@ -193,7 +197,13 @@ def export_job(
     write_job(folder, content)
     job = write_script(open_job(folder), site)
     write_text(folder / README, _readme(job, expected))
+    _stop_if(cancel)
     return Exported(job, expected, _remarks(site, job.content["script"]["text"], cluster), left_out)
+
+
+def _stop_if(cancel: threading.Event | None) -> None:
+    if cancel is not None and cancel.is_set():
+        raise Cancelled("Stopped.")
 
 
 def _usable(micrographs: Sequence[MicrographFile]) -> tuple[list[MicrographFile], tuple[str, ...]]:
@@ -258,7 +268,7 @@ def _with_interpreter(cluster: ClusterSettings) -> ClusterSettings:
 
 
 def _copy_files(
-    settings: PickSettings, micrographs: Sequence[MicrographFile], folder: Path
+    settings: PickSettings, micrographs: Sequence[MicrographFile], folder: Path, cancel: threading.Event | None
 ) -> tuple[PickSettings, dict[str, Any]]:
     """Copy the files that settings name into numbered folders; return settings that name the copies."""
     files: dict[str, Any] = {}
@@ -279,6 +289,7 @@ def _copy_files(
             beside = below / f"{source.name}_files"
             targets |= {path: beside / str(number) / path.name for number, path in enumerate(listed, 1)}
         for part, target in targets.items():
+            _stop_if(cancel)
             try:
                 (folder / target).parent.mkdir(parents=True, exist_ok=True)
                 if part == source and len(targets) > len(parts):

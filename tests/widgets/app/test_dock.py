@@ -4,14 +4,15 @@ import threading
 
 import numpy as np
 import pytest
+from napari._qt.layer_controls import qt_layer_controls_container
 from napari.utils import progress
 from napari.utils.notifications import notification_manager
 from qtpy.QtCore import Qt, QTimer
-from qtpy.QtWidgets import QAbstractSpinBox, QApplication, QComboBox, QStyle, QStyleOptionComboBox
+from qtpy.QtWidgets import QAbstractSpinBox, QApplication, QComboBox, QStyle, QStyleOptionComboBox, QWidget
 
 from napari_gempick.io.stack import write_mrc
 from napari_gempick.widgets.app import messages
-from napari_gempick.widgets.app.lifecycle import Shutter
+from napari_gempick.widgets.app.lifecycle import Shutter, warm_up
 from napari_gempick.widgets.app.messages import next_step
 from napari_gempick.widgets.forms.parts import Foldable
 from napari_gempick.widgets.layers.layers import INDEX, MICROGRAPH, NCC, PICKS
@@ -35,6 +36,31 @@ def test_search_shows_layers_that_fit(picked, planted):
     x, y = (int(n) for n in planted["one"][0])
     assert str(index.features["view"][int(index.data[y, x])]) == "particle"
     assert picked.viewer.layers.selection.active is not None
+
+
+def test_controls_are_made_in_the_look_of_the_dock_before_they_are_needed(dock, qtbot, monkeypatch):
+    """The first controls of each kind of layer take napari a fifth of a second, in another look once more."""
+    real, made, polished = (
+        qt_layer_controls_container.create_qt_layer_controls,
+        [],
+        Qt.WidgetAttribute.WA_WState_Polished,
+    )
+
+    def make(layer):
+        controls = real(layer)
+
+        def let_go():
+            looks = all(one.testAttribute(polished) for one in (controls, *controls.findChildren(QWidget)))
+            made.append((type(layer).__name__, controls.parent() is dock, looks, controls.isVisible()))
+            QWidget.deleteLater(controls)
+
+        controls.deleteLater = let_go
+        return controls
+
+    monkeypatch.setattr(qt_layer_controls_container, "create_qt_layer_controls", make)
+    warm_up(dock.controller.background, dock.layers.turns, dock.viewer, dock)
+    qtbot.waitUntil(lambda: len(made) == 3)
+    assert sorted(made) == [(kind, True, True, False) for kind in ("Image", "Labels", "Points")]
 
 
 def test_what_is_left_to_do_is_marked(picked):
@@ -109,6 +135,7 @@ def test_coarse_maps_lie_on_the_micrograph(picked, qtbot, planted):
     qtbot.waitUntil(lambda: picked.searches.run is None, timeout=60_000)
     qtbot.waitUntil(lambda: [pair.ratio for pair in controller.loaded.maps.values()] == [3], timeout=20_000)
     ncc = picked.layers.layer(NCC)
+    qtbot.waitUntil(lambda: ncc.data is controller.loaded.maps[""].score)
     for x, y in planted["one"]:
         world = picked.layers.layer(MICROGRAPH).data_to_world((y, x))
         row, column = ncc.world_to_data(world)
@@ -159,6 +186,19 @@ def test_reject_by_cursor_keeps_the_selection(picked):
     assert len(points.selected_data) == 2 and len(places(points)) >= len(kept)
 
 
+def test_a_candidate_of_the_gallery_is_rejected_where_it_is_a_pick(picked, qtbot):
+    controller, gallery, said = picked.controller, picked.tune.gallery, []
+    controller.said.connect(lambda sentence, kind: said.append(sentence))
+    controller.set_threshold(None, max(picked.layers.layer(PICKS).features["score"]) - 0.001)
+    qtbot.waitUntil(lambda: {tile.picked for tile in gallery.tiles} == {True, False})
+    for is_pick in (False, True):
+        number = next(n for n, tile in enumerate(gallery.tiles) if tile.picked == is_pick)
+        qtbot.mouseClick(gallery, Qt.MouseButton.LeftButton, pos=gallery._place(number).center())
+        qtbot.keyClick(gallery, Qt.Key.Key_X)
+        assert len(controller.edits().rejected) == is_pick
+        assert said == ["This candidate has a dotted frame: it is not a pick."]
+
+
 def test_picks_coloured_by_their_chance_of_being_false(picked, planted, qtbot):
     """Of all candidates the planted ones are yellow and the others violet, on the next micrograph too."""
     controller, tune, points = picked.controller, picked.tune, picked.layers.layer(PICKS)
@@ -192,15 +232,30 @@ def test_deleted_layers_come_back(picked, qtbot):
 
 
 def test_going_on_and_back(picked, qtbot):
-    controller = picked.controller
+    """Maps that nobody sees are filled when the window rests, and at once where they are looked at."""
+    controller, layers = picked.controller, picked.layers
+    ncc, index, coloured = layers.layer(NCC), layers.layer(INDEX), []
+    qtbot.waitUntil(lambda: index.data.shape == (220, 240))
+    index.events.colormap.connect(lambda event: coloured.append(event))
+    layers.maps._fill_soon.setTimeout(600_000)
+    for key, stem, number, seen in (
+        (Qt.Key.Key_BracketRight, "two", 2, ncc),
+        (Qt.Key.Key_BracketLeft, "one", 3, index),
+    ):
+        qtbot.keyClick(picked.tune.gallery, key)
+        qtbot.waitUntil(lambda stem=stem: controller.loaded.stem == stem and bool(controller.loaded.maps))
+        assert len(layers.layer(PICKS).data) == number
+        pair = controller.loaded.maps[""]
+        qtbot.wait(60)
+        assert ncc.data is not pair.score and index.data is not pair.labels
+        seen.visible = True  # by the eye in napari's list
+        qtbot.waitUntil(lambda pair=pair: ncc.data is pair.score and index.data is pair.labels)
+        seen.visible = False
+    assert not coloured, "to make many colours takes napari long"
+    layers.maps._fill_soon.setTimeout(1)
     qtbot.keyClick(picked.tune.gallery, Qt.Key.Key_BracketRight)
-    qtbot.waitUntil(lambda: controller.loaded.stem == "two")
-    assert len(picked.layers.layer(PICKS).data) == 2
-    assert picked.layers.layer(NCC).data.shape == (220, 240)
-    qtbot.keyClick(picked.tune.gallery, Qt.Key.Key_BracketLeft)
-    qtbot.waitUntil(lambda: controller.loaded.stem == "one")
-    assert len(picked.layers.layer(PICKS).data) == 3
-    qtbot.waitUntil(lambda: picked.layers.layer(NCC) is not None)
+    qtbot.waitUntil(lambda: controller.loaded.stem == "two" and bool(controller.loaded.maps))
+    qtbot.waitUntil(lambda: ncc.data is controller.loaded.maps[""].score)
 
 
 def test_cycle_and_stacks(picked, qtbot):

@@ -124,6 +124,19 @@ def test_what_is_wrong_is_said_in_the_dialog_and_a_sites_own_folder(dialog, qtbo
     assert dialog.site.currentText() == "cryoSPARC: lane"
 
 
+def test_cancel_ends_an_export_that_waits_for_the_measurement(picked, part, qtbot):
+    said = []
+    picked.controller.said.connect(lambda sentence, kind: said.append(sentence))
+    qtbot.mouseClick(part.new, Qt.MouseButton.LeftButton)
+    folder = Path(part.dialog.folder.text())
+    qtbot.mouseClick(part.dialog.only, Qt.MouseButton.LeftButton)
+    assert "Writing" in part.dialog.estimate.text()
+    qtbot.mouseClick(part.dialog.stop, Qt.MouseButton.LeftButton)
+    qtbot.waitUntil(lambda: picked.cluster.current is None, timeout=WAITING)
+    assert not folder.exists() and part.folder is None and not said
+    assert not [path for path in folder.parent.iterdir() if path.name.startswith(".tmp-")]
+
+
 @pytest.mark.errors_are_said
 def test_exported_is_what_the_command_line_exports(picked, part, dialog, qtbot, tmp_path, monkeypatch):
     dialog.fields["nodes"].native.setValue(2)

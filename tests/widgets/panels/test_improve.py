@@ -10,6 +10,7 @@ from qtpy.QtWidgets import QApplication, QProgressDialog
 from helpers import Blobs
 from napari_gempick.io.stack import write_mrc
 from napari_gempick.model.errors import InputError
+from napari_gempick.widgets.panels import improve as improve_panel
 from napari_gempick.widgets.panels.improve import ImproveDialog
 from napari_gempick.widgets.state import improving
 from napari_gempick.widgets.state.improving import improve
@@ -61,8 +62,15 @@ def test_replaced_with_undo_and_searched_again(hand, searched_once, tmp_path, mo
         assert not dialog.both.isEnabled() and "running" in dialog.both.toolTip()
         searches._heard({"event": "done", "run": searches.run.number})
     assert dialog.both.isEnabled()
+    threads = []
+    write = lambda *given: threads.append(threading.current_thread()) or write_mrc(*given)  # noqa: E731
+    monkeypatch.setattr(improve_panel, "write_mrc", write)
     dialog.both.click()
+    assert not dialog.both.isEnabled() and not dialog.replace.isEnabled()
+    hand.until(lambda: searches.run is not None)
+    assert threading.main_thread() not in threads, "a slow disk keeps nobody waiting"
     assert controller.state.views[0].files[0].endswith("particle_improved.mrc")
+    assert "part 3 shows" in hand.said[-1][1]
     assert controller.state.views[0].mask == before[0].mask and hand.dock.searches.run is not None
     hand.dock.searches.cancel()
     hand.idle()

@@ -9,7 +9,9 @@ from scipy.spatial import ConvexHull
 
 from napari_gempick.engine.templates.masks import outline
 from napari_gempick.io.stack import write_mrc
+from napari_gempick.widgets.layers import map_layers
 from napari_gempick.widgets.panels.template_actions import projection_dialog
+from napari_gempick.widgets.state.look import shades
 
 
 @pytest.fixture
@@ -67,6 +69,12 @@ def test_names_that_cannot_be_and_shapes(started, data):
     write_mrc(mask, np.ones((88, 88), np.float32), 2.0)
     started.controller.change_view("side", name="a long name of a side view of KLH", mask=str(mask))
     assert line.mask.native.currentText() == "mask: outline.mrc" and line.name.native.cursorPosition() == 0
+    long = data.parent / "outline_of_the_side_view_of_somebody.mrc"
+    mask.rename(long)
+    started.controller.change_view("a long name of a side view of KLH", mask=str(long))
+    text = line.mask.native.currentText()
+    assert text.startswith("mask: ") and text.endswith(".mrc") and len(text) < 30, "or the row is wider than the dock"
+    started.controller.undo()
     started.controller.undo()
     assert line.mask.native.currentText() == "circle" and line.mask.native.findText("mask file...") >= 0
 
@@ -138,12 +146,19 @@ def test_automatic_masks_of_noisy_averages_have_no_notches(sigma):
         assert (binary_fill_holes(mask) == mask).all() and mask.sum() > 0.9 * hull
 
 
-def test_layers_come_one_in_each_turn_of_the_event_loop(hand, searched_once, tmp_path):
+def test_layers_come_one_in_each_turn_of_the_event_loop(hand, searched_once, tmp_path, monkeypatch):
     """To make one takes napari a tenth of a second and more, and the window answers in between."""
-    turn, made, clock = [0], [], QTimer()
+    turn, made, colours, clock = [0], [], [], QTimer()
     clock.timeout.connect(lambda: turn.__setitem__(0, turn[0] + 1))
     inserted = hand.viewer.layers.events.inserted
-    note = inserted.connect(lambda event: made.append((event.value.name, turn[0])))
+
+    def note_layer(event):
+        made.append((event.value.name, turn[0]))
+        if event.value.name == "Index":
+            event.value.events.colormap.connect(lambda _: colours.append(turn[0]))
+
+    note = inserted.connect(note_layer)
+    monkeypatch.setattr(map_layers, "shades", lambda *given: colours.append(turn[0]) or shades(*given))
     clock.start(0)
     hand.open_searched(searched_once, tmp_path / "session")
     hand.dock.templates.set_open(True)
@@ -154,3 +169,5 @@ def test_layers_come_one_in_each_turn_of_the_event_loop(hand, searched_once, tmp
         *("Micrograph", "Picks", "NCC", "Index", "particle masks", "particle templates")
     ]
     assert len({turn for _, turn in made}) == len(made)
+    (calculated, shown), of = colours, dict(made)
+    assert of["NCC"] < calculated < of["Index"] < shown, "colours are made and shown in turns of their own"

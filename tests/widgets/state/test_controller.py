@@ -2,9 +2,11 @@
 
 import shlex
 import threading
+import time
 from dataclasses import replace
 
 import numpy as np
+import pytest
 from click.testing import CliRunner
 
 from helpers import Blobs
@@ -15,6 +17,7 @@ from napari_gempick.results.run_file import read_run, run_notes
 from napari_gempick.widgets.background.fdr_estimator import FdrEstimator
 from napari_gempick.widgets.panels.search import command_line
 from napari_gempick.widgets.panels.template_actions import average_picks, project
+from napari_gempick.widgets.state import candidate_selection, loading
 from napari_gempick.widgets.state.exporting import chosen_picks, export_picks
 
 
@@ -169,12 +172,31 @@ def test_an_image_is_drawn_as_it_is_and_read_once(session, data):
     assert controller.loaded.image.dtype == np.uint16 and controller.loaded.image.shape == (3, 5)
 
 
-def test_stale_answers_are_dropped(session, data):
+def test_stale_answers_are_dropped_and_the_next_image_is_read_ahead(session, data, monkeypatch):
+    """Who holds the key down waits for the last micrograph, not for all that were passed."""
     session.load(data, data.parent / "particle.mrc")
-    for number in (1, 0, 1, 0, 1):
-        session.controller.go(number)
     session.idle()
-    assert session.controller.loaded.stem == session.controller.stem == "two"
+    go_on, read, drawn = threading.Event(), [], []
+
+    def slowly(file, *rest):
+        read.append(file.output_stem)
+        go_on.wait()
+        return loading.load(file, *rest)
+
+    monkeypatch.setattr("napari_gempick.widgets.state.controller.load", slowly)
+    monkeypatch.setattr(loading, "_drawn", lambda image, made=loading._drawn: drawn.append(1) or made(image))
+    for number in (1, 0) * 4:
+        session.controller.go(number)
+    session.controller.go(1, then=0)
+    go_on.set()
+    session.wait(lambda: session.controller.loaded.stem == session.controller.stem == "two")
+    assert len(read) <= 3, "two threads were at work"
+    session.idle()
+    assert read[-1] == "one" and session.controller.loaded.stem == "two"
+    before = len(drawn)
+    session.controller.go(0)
+    session.wait(lambda: session.controller.loaded.stem == "one")
+    assert len(drawn) == before, "it was there already"
 
 
 def test_cancel_keeps_what_is_done(session, data):
@@ -188,6 +210,46 @@ def test_cancel_keeps_what_is_done(session, data):
     session.searches.run_this()
     session.idle()
     assert session.counter.counts == {"one": 3}
+
+
+def test_neighbours_are_found_off_the_windows_thread(searched, monkeypatch):
+    """When other candidates are shown: of another border, of another micrograph, with another score."""
+    controller, threads = searched.controller, []
+
+    class Noted(candidate_selection.Thinner):
+        def __init__(self, *given):
+            threads.append(threading.current_thread())
+            super().__init__(*given)
+
+    monkeypatch.setattr(candidate_selection, "Thinner", Noted)
+    controller.set_value("diameter", 150.0)
+    searched.idle()
+    controller.go(1)
+    searched.idle()
+    controller.set_teach(True)
+    searched.idle()
+    assert len(threads) >= 3 and threading.main_thread() not in threads
+
+
+def test_progress_is_told_a_few_times_a_second(session, data, monkeypatch):
+    """To draw it takes longer than to search with a template."""
+    session.load(data, data.parent / "particle.mrc", angle_step=0.2)
+    searches, told, now = session.searches, [], [100.0]
+    searches.run_all()
+    searches.changed.connect(lambda: told.append((searches.finished, searches.share)))
+    with monkeypatch.context() as clock:
+        clock.setattr(time, "monotonic", lambda: now[0])
+        for finished in (0, 1):
+            for step in range(100):
+                event = {"event": "progress", "run": searches.run.number, "finished": finished, "share": step / 100}
+                searches._heard(event)
+                now[0] += 0.01
+    shares = [0.0, 0.25, 0.5, 0.75]
+    assert [finished for finished, _ in told] == [0] * 4 + [1] * 4
+    assert [share for _, share in told] == pytest.approx(2 * shares, abs=0.03)
+    assert searches.progress == pytest.approx(0.995), "it is known at any moment"
+    searches.cancel()
+    session.wait(lambda: searches.run is None)
 
 
 def test_wrong_settings_are_one_sentence(session, data):

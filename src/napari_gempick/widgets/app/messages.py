@@ -86,7 +86,9 @@ class Messages(QLabel):
 
     def _show(self, sentence: str, kind: str) -> None:
         colour = _COLOURS[kind]
-        self.setStyleSheet(f"font-size: 11px; {f'color: {colour};' if colour else ''}")
+        look = f"font-size: 11px; {f'color: {colour};' if colour else ''}"
+        if self.styleSheet() != look:
+            self.setStyleSheet(look)
         self.setText(self._fitting(sentence))
 
     def say(self, sentence: str, kind: str) -> None:

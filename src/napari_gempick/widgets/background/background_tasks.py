@@ -69,9 +69,8 @@ class BackgroundTasks:
         return task
 
     def cancel(self) -> None:
-        """Stop what runs."""
-        task = self.current
-        if task is not None and not task.cancelling:
+        """Stop what runs, and what waits for it."""
+        for task in [one for one in self._tasks.values() if not one.cancelling]:
             task.cancelling = True
             self._process.cancel(task.number)
             self.changed.emit()

@@ -31,6 +31,8 @@ SEARCHED_WITH = names_with(PickSettings, role=("template", "search"))
 """Settings that the score maps and their peaks depend on."""
 MOST_MAPS = 4 * 2**30
 """Bytes of score and index maps that a run over several micrographs may keep."""
+TOLD_EVERY = 0.25
+"""Seconds between two words on the progress of a micrograph: each draws the window anew."""
 
 ALL_REJECTED = "All micrographs are rejected. Keep some in Curate first."
 
@@ -84,6 +86,7 @@ class SearchRunner:
         self.run: Run | None = None
         self.finished, self.share, self.stage = 0, 0.0, ""
         self._begun: tuple[float, float] | None = None
+        self._told = 0.0
         self.cancelling = False
         self.arriving: set[str] = set()
         """Micrographs whose results are being read."""
@@ -235,10 +238,13 @@ class SearchRunner:
         elif run is None or event["run"] != run.number:
             return  # of a run that was given up
         elif kind == "progress":
+            another, now = event["finished"] != self.finished, time.monotonic()
             self.finished, self.share = event["finished"], event["share"]
             if self._begun is None and self.share:
-                self._begun = time.monotonic(), self.progress
-            self.changed.emit()
+                self._begun = now, self.progress
+            if another or now >= self._told + TOLD_EVERY:
+                self._told = now
+                self.changed.emit()
         elif kind == "stage":
             self.stage = event["text"]
             self.changed.emit()

@@ -217,7 +217,9 @@ def primary(text: str, tip: str, pressed: Callable[[], object]) -> QPushButton:
 
 def mark_next(button: QPushButton, on: bool) -> None:
     """Show whether most people need a button next."""
-    button.setStyleSheet(_NEXT if on else "")
+    look = _NEXT if on else ""
+    if button.styleSheet() != look:  # it would be laid out anew
+        button.setStyleSheet(look)
 
 
 def row(*widgets: QWidget | str | int, wide: int | None = None) -> QHBoxLayout:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from napari.utils.colormaps import Colormap, DirectLabelColormap
 from psygnal import Signal
+from superqt.utils import qdebounced
 
 from napari_gempick.widgets.layers.layer_registry import INDEX, MICROGRAPH, NCC, PICKS, move_to
 from napari_gempick.widgets.state.look import score_colours, shades
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from napari_gempick.widgets.state.loading import Loaded, MapPair
 
 _COLOURED = "coloured index"
+_REST_MS = 250
+"""Of the window, before maps that nobody sees are filled: who goes on and on need not wait for them."""
 
 
 class MapLayers:
@@ -30,6 +33,9 @@ class MapLayers:
         self._shelf, self._controller = shelf, controller
         self._window = (-1.0, 1.0)
         self._index: Labels | None = None
+        self._coloured: tuple[Any, ...] = ()
+        self._waiting: tuple[Loaded, MapPair] | None = None
+        self._fill_soon = qdebounced(self._fill, timeout=_REST_MS)
         controller.maps_changed.connect(self.show)
 
     def hide(self) -> None:
@@ -37,6 +43,7 @@ class MapLayers:
         if self._controller.reads_maps:
             return
         self._shelf.turns.drop(NCC, INDEX, _COLOURED)
+        self._waiting = None
         made, self._index = self._index, None
         for layer in (self._shelf.layer(NCC), self._shelf.layer(INDEX), made):
             if layer is not None and layer in self._shelf.viewer.layers:
@@ -52,7 +59,20 @@ class MapLayers:
             self.hide()
             return
         pair = loaded.maps.get(self._controller.map_view) or loaded.maps.get("")
-        if pair is not None:
+        if pair is None:
+            return
+        self._waiting = loaded, pair
+        layers = [self._shelf.layer(name) for name in (NCC, INDEX)]
+        if all(layer is not None and not layer.visible for layer in layers):
+            self._fill_soon()
+        else:
+            self._fill()
+
+    def _fill(self) -> None:
+        """Fill the layers with what waits, one in each turn."""
+        waiting, self._waiting = self._waiting, None
+        if waiting is not None:
+            loaded, pair = waiting
             self._shelf.turns.put(NCC, lambda: self._show_ncc(pair))
             self._shelf.turns.put(INDEX, lambda: self._colour_index(loaded, pair))
 
@@ -74,27 +94,31 @@ class MapLayers:
             )
         layer.contrast_limits_range = (-1, 1)
         layer.events.contrast_limits.connect(self._window_moved)
+        layer.events.visible.connect(self._fill)
         self._shelf.keep(NCC, layer, below=PICKS)
 
     def _colour_index(self, loaded: Loaded, pair: MapPair) -> None:
-        """Make the colours of the index map, then show it in the next turn."""
+        """Make the colours of the index map, then show it in the next turn; the same colours are left as they are."""
         bank = loaded.bank
         assert bank is not None
-        k = np.arange(len(bank), dtype=np.int32)
-        view, psi = bank.view(k), bank.psi(k)
-        colours = shades([self._controller.colour(name) for name in bank.view_names], view, psi)
-        table: dict[int | None, Any] = {None: np.zeros(4, np.float32), 0: np.zeros(4, np.float32)}
-        table.update(zip((k + 1).tolist(), colours, strict=True))
-        names = np.array(bank.view_names)
-        features = {
-            "index": np.arange(len(bank) + 1),
-            "view": ["", *names[view]],
-            "psi": ["", *(f"{p:g}°" for p in psi)],
-        }
-        colormap = DirectLabelColormap(color_dict=table)
-        if self._shelf.layer(INDEX) is None and self._index is None:
+        views = [self._controller.colour(name) for name in bank.view_names]
+        wanted, layer = (bank, *views), self._shelf.layer(INDEX)
+        made: tuple[Any, Any] | None = None
+        if layer is None or wanted != self._coloured:
+            k = np.arange(len(bank), dtype=np.int32)
+            view, psi = bank.view(k), bank.psi(k)
+            table: dict[int | None, Any] = {None: np.zeros(4, np.float32), 0: np.zeros(4, np.float32)}
+            table.update(zip((k + 1).tolist(), shades(views, view, psi), strict=True))
+            names = np.array(bank.view_names)
+            features = {
+                "index": np.arange(len(bank) + 1),
+                "view": ["", *names[view]],
+                "psi": ["", *(f"{p:g}°" for p in psi)],
+            }
+            made = DirectLabelColormap(color_dict=table), features
+        if layer is None and self._index is None:
             self._shelf.turns.put(INDEX, self._make_index)
-        self._shelf.turns.put(_COLOURED, lambda: self._fill_index(pair, colormap, features))
+        self._shelf.turns.put(_COLOURED, lambda: self._fill_index(pair, wanted, made))
 
     def _make_index(self) -> None:
         """Make the layer of the index map, empty: to give it many colours takes as long."""
@@ -103,15 +127,17 @@ class MapLayers:
                 np.zeros((1, 1), np.uint8), name=INDEX, opacity=1.0, visible=False, **self._shelf.place()
             )
         self._index.editable = False
+        self._index.events.visible.connect(self._fill)
 
-    def _fill_index(self, pair: MapPair, colormap: DirectLabelColormap, features: dict[str, Any]) -> None:
+    def _fill_index(self, pair: MapPair, wanted: tuple[Any, ...], colours: tuple[Any, Any] | None) -> None:
         made, self._index = self._index, None
         layer = self._shelf.layer(INDEX) or made
         if layer is None or layer not in self._shelf.viewer.layers:
             return
         layer.data = pair.labels
-        layer.colormap = colormap
-        layer.features = features
+        if colours is not None:
+            layer.colormap, layer.features = colours
+            self._coloured = wanted
         move_to(layer, self._shelf.place(pair.ratio))
         if layer is made:
             self._shelf.keep(INDEX, layer, below=PICKS)
@@ -142,9 +168,13 @@ class MapLayers:
 
     def close(self) -> None:
         """Let go of the layers; they stay in the viewer."""
-        layer = self._shelf.layer(NCC)
-        if layer is not None:
-            layer.events.contrast_limits.disconnect(self._window_moved)
+        self._fill_soon.cancel()
+        ncc, index = self._shelf.layer(NCC), self._shelf.layer(INDEX)
+        if ncc is not None:
+            ncc.events.contrast_limits.disconnect(self._window_moved)
+        for layer in (ncc, index):
+            if layer is not None:
+                layer.events.visible.disconnect(self._fill)
 
 
 def _colormap(low: float, high: float) -> Colormap:

@@ -27,7 +27,7 @@ from napari_gempick.widgets.panels import remembered
 from napari_gempick.widgets.state.exporting import shared_settings
 
 if TYPE_CHECKING:
-    from napari_gempick.widgets.background.background_tasks import BackgroundTasks, Task
+    from napari_gempick.widgets.background.background_tasks import BackgroundTasks
     from napari_gempick.widgets.state.controller import Controller
 
 _SITES = {
@@ -62,13 +62,11 @@ class ClusterDialog(QDialog):
         self._views = self._input_bytes = 0
         self._measured_gpu: bool | None = None
         self._working = self._closed = False
-        self._task: Task | None = None
         self._changed = qdebounced(self._show, timeout=120)
         self._lay_out(remembered.last_choices())
         controller.said.connect(self._said)
         self.resize(1000, 640)
-        self._measure()
-        self._show()
+        self._changed()  # once it is drawn: templates of scripts take a while
 
     # layout
 
@@ -227,7 +225,7 @@ class ClusterDialog(QDialog):
                 self._views, self._input_bytes = result["views"], result["input_bytes"]
                 self._show()
 
-        self._task = self._tasks.start(take, **request)
+        self._tasks.start(take, **request)
 
     def _request(self, **what: Any) -> dict[str, Any]:
         files = self._controller.state.kept
@@ -305,11 +303,12 @@ class ClusterDialog(QDialog):
             self.accept()
             self.exported.emit(Path(folder), submit)
 
-        self._task = self._tasks.start(written, **request)
+        self._tasks.start(written, **request)
 
     def done(self, result: int) -> None:
         self._closed = True
-        if self._task is not None and self._task is self._tasks.current:
+        self._changed.cancel()
+        if result != QDialog.DialogCode.Accepted:
             self._tasks.cancel()
         self._controller.said.disconnect(self._said)
         super().done(result)

@@ -171,9 +171,10 @@ class Gallery(QWidget):
             super().keyPressEvent(event)
 
     def reject_current(self) -> bool:
-        """Reject the chosen candidate if it is a pick; returns whether it was."""
-        if 0 <= self.current < len(self.tiles) and self.tiles[self.current].picked:
-            tile = self.tiles[self.current]
+        """Reject the chosen candidate; returns whether it was a pick."""
+        tile = self.tiles[self.current] if 0 <= self.current < len(self.tiles) else None
+        if tile is not None and tile.picked:
             self._controller.reject([(tile.x, tile.y)])
-            return True
-        return False
+        elif tile is not None:
+            self._controller.said.emit("This candidate has a dotted frame: it is not a pick.", "info")
+        return tile is not None and tile.picked

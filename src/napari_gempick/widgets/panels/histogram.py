@@ -57,8 +57,9 @@ class Histogram(QWidget):
 
     def show_thresholds(self, thresholds: dict[str, float]) -> None:
         """Move the lines."""
-        self.thresholds = thresholds
-        self.update()
+        if thresholds != self.thresholds:
+            self.thresholds = thresholds
+            self.update()
 
     def _x(self, score: float) -> float:
         low, high = self._range

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import Qt
@@ -9,13 +10,15 @@ from qtpy.QtWidgets import QDialog, QLabel, QProgressDialog, QVBoxLayout, QWidge
 
 from napari_gempick.io.names import free_path
 from napari_gempick.io.stack import write_mrc
-from napari_gempick.model.errors import Cancelled, GempickError
+from napari_gempick.model.errors import Cancelled
 from napari_gempick.widgets.forms.parts import button, pixmap, primary, row, small
 from napari_gempick.widgets.layers.pictures import grey
 from napari_gempick.widgets.state.improving import improve
 from napari_gempick.widgets.state.look import counted
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from napari_gempick.widgets.background.search_runner import SearchRunner
     from napari_gempick.widgets.state.controller import Controller
     from napari_gempick.widgets.state.improving import Improved
@@ -99,32 +102,50 @@ class ImproveDialog(QDialog):
         self.replace = button("Replace", "Use the average as the template of this view", self.take)
         self.keep = button("Keep the old one", "Change nothing", self.reject)
         rows.addLayout(row(self.both, self.replace, self.keep))
+        self._is_open, self._writing = True, False
         searches.changed.connect(self._update)
-        self.finished.connect(lambda: searches.changed.disconnect(self._update))
+        self.finished.connect(self._end)
         self._update()
 
     def _update(self) -> None:
         """Offer another search once none is running."""
         free = self._searches.run is None
-        self.both.setEnabled(free)
+        self.both.setEnabled(free and not self._writing)
+        self.replace.setEnabled(not self._writing)
         self.both.setToolTip(AGAIN if free else "A search is running; cancel it, or wait for it")
 
-    def take(self) -> bool:
-        """Write the average and make it the template; returns whether that went well."""
-        controller, made = self._controller, self._made
-        if controller.folder is None:
-            return False
-        path = free_path(controller.folder.path / "templates", f"{made.view}_improved", ".mrc")
-        try:
-            write_mrc(path, made.after, made.pixel_size)
-        except GempickError as error:
-            controller.said.emit(error.sentence, "error")
-            return False
-        controller.change_view(made.view, files=(str(path),))
-        self.accept()
-        return True
+    def take(self, then: Callable[[], object] = lambda: None) -> None:
+        """Write the average, make it the template unless the dialog is closed meanwhile, and call `then`."""
+        controller, made, folder = self._controller, self._made, self._controller.folder
+        if folder is None or self._writing:
+            return
+        path = free_path(folder.path / "templates", f"{made.view}_improved", ".mrc")
+
+        def take() -> None:
+            if self._is_open and controller.folder is folder:
+                controller.change_view(made.view, files=(str(path),))
+                self.accept()
+                then()
+
+        self._set_writing(True)
+        work = functools.partial(write_mrc, path, made.after, made.pixel_size)
+        controller.background.do(work, lambda _: take(), lambda: self._set_writing(False))
+
+    def _set_writing(self, on: bool) -> None:
+        self._writing = on
+        if self._is_open:
+            self._update()
+
+    def _end(self) -> None:
+        self._is_open = False
+        self._searches.changed.disconnect(self._update)
 
     def replace_and_search(self) -> None:
         """Replace it and search again."""
-        if self.take():
-            self._searches.run_changed()
+        self.take(self._search)
+
+    def _search(self) -> None:
+        self._searches.run_changed()
+        if self._searches.run is not None:
+            words = "Searching again with the improved template; part 3 shows how far that is, and Cancel."
+            self._controller.said.emit(words, "info")

@@ -144,14 +144,13 @@ class MicrographsPanel(Panel):
         """Show the next (1) or the previous (-1) micrograph, in the order in which they are listed."""
         item = self._items.get(self._controller.stem or "")
         if item is not None:
-            other = self.list.topLevelItem(self.list.indexOfTopLevelItem(item) + by)
-            if other is not None:
-                self._go(other)
+            place = self.list.indexOfTopLevelItem(item)
+            self._go(self.list.topLevelItem(place + by), self.list.topLevelItem(place + 2 * by))
 
-    def _go(self, item: QTreeWidgetItem | None) -> None:
-        stems = list(self._files)
+    def _go(self, item: QTreeWidgetItem | None, then: QTreeWidgetItem | None = None) -> None:
         if item is not None and item.text(0) in self._files:
-            self._controller.go(stems.index(item.text(0)))
+            stems = list(self._files)
+            self._controller.go(stems.index(item.text(0)), None if then is None else stems.index(then.text(0)))
 
     def menu_of_selected(self) -> QMenu:
         """Return the menu for the selected micrographs."""

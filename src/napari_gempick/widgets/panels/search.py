@@ -155,8 +155,8 @@ class SearchPanel(Panel):
                 + " and ".join(w for w, n in (("micrographs", state.files), ("templates", state.views)) if not n)
             )
             return
+        self.bar.setFormat(self._words_of(run))  # first, because a new value is drawn at once
         self.bar.setValue(round(1000 * searches.progress))
-        self.bar.setFormat(self._words_of(run))
         self.summary.setText("running")
 
     def _mark_next(self) -> None:

@@ -330,9 +330,9 @@ class _Slider:
         with signals_blocked(self.slider):
             self.slider.setRange(min(floor, value), _THRESHOLD.high)
             self.slider.setValue(value)
-        self.label.setStyleSheet(
-            f"border-left: 4px solid {colour}; padding-left: 4px;" if colour else "padding-left: 8px;"
-        )
+        look = f"border-left: 4px solid {colour}; padding-left: 4px;" if colour else "padding-left: 8px;"
+        if self.label.styleSheet() != look:
+            self.label.setStyleSheet(look)
 
     def remove(self) -> None:
         for widget in (self.label, self.slider):

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from psygnal import Signal
 
 from napari_gempick.io.candidates import read_candidates
-from napari_gempick.model.errors import GempickError, OutputError
+from napari_gempick.model.errors import Cancelled, GempickError, OutputError
 from napari_gempick.widgets.state.candidate_selection import CandidateSelection
 from napari_gempick.widgets.state.loading import CandidateCache, Loaded, load, load_maps
 from napari_gempick.widgets.state.masks import MaskFiles
@@ -34,6 +34,7 @@ from napari_gempick.widgets.state.threads import Background, Mailbox
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from napari_gempick.io.listing import MicrographFile
     from napari_gempick.widgets.state.result import Result
     from napari_gempick.widgets.state.threads import Post
 
@@ -77,6 +78,8 @@ class Controller(MicrographFiles):
         self.first_look: Mapping[str, float] | None = None
         self.map_view = ""
         self._generation = 0
+        self._next: MicrographFile | None = None
+        self._ahead: Loaded | None = None
         self._noted: set[str] = set()
 
     def own_thread(self) -> Background:
@@ -119,11 +122,12 @@ class Controller(MicrographFiles):
 
     # micrographs
 
-    def go(self, number: int) -> None:
-        """Show another micrograph of the list."""
+    def go(self, number: int, then: int | None = None) -> None:
+        """Show another micrograph of the list; the image of the one that is expected after it is read ahead."""
         if not 0 <= number < len(self.state.files) or number == self.current:
             return
         self.current = number
+        self._next = None if then is None else self.state.files[then]
         self.history.end_gesture()
         self.reload()
         self.save()
@@ -142,16 +146,41 @@ class Controller(MicrographFiles):
             state.settings()
         except GempickError:  # being typed; what is wrong is reported when it is used
             state = State(values={"pixel_size": state.values.get("pixel_size")})
-        folder, before = None if self.folder is None else self.folder.path, self.loaded
+        folder, known = None if self.folder is None else self.folder.path, (self.loaded, self._ahead)
+
+        def read() -> Loaded:
+            self._stop_unless(generation)
+            return load(file, state, folder, results, boards, known)
 
         def show(made: Loaded) -> None:
             self._show(generation, made)
             if generation == self._generation:
                 self._read_maps()
+                self._read_ahead(state)
                 if self._chosen_by(self.state) != chosen_by:  # it has changed meanwhile
                     self._rescore()
 
-        self.background.do(lambda: load(file, state, folder, results, boards, before), show)
+        self.background.do(read, show)
+
+    def _stop_unless(self, generation: int) -> None:
+        """End work for a micrograph that is not wanted any more: who holds a key down waits for the last one only."""
+        if generation != self._generation:
+            raise Cancelled("Another micrograph is wanted.")
+
+    def _read_ahead(self, state: State) -> None:
+        """Read the image of the micrograph that is expected next."""
+        generation, (file, self._next) = self._generation, (self._next, None)
+        if file is None:
+            return
+
+        def read() -> Loaded:
+            self._stop_unless(generation)
+            return load(file, state, None, {}, self.boards)
+
+        def take(made: Loaded) -> None:
+            self._ahead = made
+
+        self.background.do(read, take)
 
     def relearn(self) -> None:
         """Show the current micrograph with what all results teach, where the score is learned."""
@@ -175,7 +204,7 @@ class Controller(MicrographFiles):
         def read() -> CandidateSelection | None:
             if self._chosen_by(self.state) != self._chosen_by(state):
                 return None  # something else is wanted meanwhile
-            return boards.get(file, state, folder, results)
+            return boards.ready(file, state, folder, results)
 
         def take(board: CandidateSelection | None) -> None:
             loaded = self.loaded
@@ -229,7 +258,11 @@ class Controller(MicrographFiles):
                 self.loaded = replace(self.loaded, maps=maps, map_views=views)
                 self.maps_changed.emit()
 
-        self.background.do(lambda: load_maps(loaded, folder, result, view), take)
+        def read() -> Any:
+            self._stop_unless(generation)
+            return load_maps(loaded, folder, result, view)
+
+        self.background.do(read, take)
 
     def _show(self, generation: int, loaded: Loaded | None) -> None:
         if generation != self._generation:

@@ -18,11 +18,11 @@ from napari_gempick.model.settings import LEARNED
 from napari_gempick.widgets.state.candidate_selection import CandidateSelection
 from napari_gempick.widgets.state.look import contrast_limits, extremes
 from napari_gempick.widgets.state.masks import MaskFiles
-from napari_gempick.widgets.state.state import SELECTION_SETTINGS
+from napari_gempick.widgets.state.state import SELECTION_SETTINGS, Edits
 from napari_gempick.widgets.state.teaching import Teacher
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -162,6 +162,15 @@ class CandidateCache:
             scored = kept.scored = learned, kept.board.with_candidates(candidates)
         return scored[1]
 
+    def ready(
+        self, file: MicrographFile, state: State, folder: Path, results: Mapping[str, Result]
+    ) -> CandidateSelection | None:
+        """Return a micrograph's candidates as `get` does, with what its first choice needs worked out already."""
+        board = self.get(file, state, folder, results)
+        if board is not None:
+            board.choose(state.tune_of(file.output_stem), state.edits.get(file.output_stem, Edits()))
+        return board
+
     def _get(self, file: MicrographFile, state: State, folder: Path, result: Result) -> _Kept:
         stem, settings = file.output_stem, state.settings()
         mask = state.masks.get(stem)
@@ -200,11 +209,11 @@ def load(
     folder: Path | None,
     results: Mapping[str, Result],
     boards: CandidateCache,
-    before: Loaded | None = None,
+    known: Sequence[Loaded | None] = (),
 ) -> Loaded:
     """Read a micrograph, and its candidates where there are any; an unusable file is a sentence.
 
-    The image stays the same array where `before` was read from the same file.
+    The image is the array of that one of `known` which was read from the same file.
     """
     stem = file.output_stem
     result = results.get(stem)
@@ -213,15 +222,16 @@ def load(
         micrograph = read_micrograph(file.path, state.settings().pixel_size, listed=file.pixel_size)
     except GempickError as error:
         return Loaded(stem, error=error.sentence)
-    if before is not None and before.image is not None and read is not None and read == before.file:
-        image, contrast, all_of_it = before.image, before.contrast, before.extremes
+    same = next((one for one in known if one is not None and read is not None and one.file == read), None)
+    if same is not None and same.image is not None:
+        image, contrast, all_of_it = same.image, same.contrast, same.extremes
     else:
         image = _drawn(micrograph.data)
         contrast, all_of_it = contrast_limits(image), extremes(image)
     board, error = None, "" if result is None else result.error
     if result is not None and folder is not None:
         try:
-            board = boards.get(file, state, folder, results)
+            board = boards.ready(file, state, folder, results)
         except GempickError as problem:
             error = problem.sentence
     return Loaded(
