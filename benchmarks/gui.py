@@ -70,7 +70,7 @@ def sliders(dock) -> None:
     real = controller.loaded
     controller.loaded = Loaded(
         controller.stem, image, PIXEL, "given", contrast=(-90.0, 90.0), extremes=(-100.0, 100.0),
-        board=CandidateSelection(fake_candidates(), DIAMETER), bank=BankIndex(("side", "top"), (1, 1), 4.0, 360.0),
+        selection=CandidateSelection(fake_candidates(), DIAMETER), bank=BankIndex(("side", "top"), (1, 1), 4.0, 360.0),
     )  # fmt: skip
     controller.loaded_changed.emit()
     controller.choose()
@@ -206,7 +206,7 @@ def many_micrographs(dock, files: list[Path]) -> None:
     spin(
         until=lambda: not dock.counter.busy and controller.choice is not None, limit=3600
     )  # or the rest counts as read again
-    in_memory = sum(file.output_stem in controller.boards for file in controller.state.files)
+    in_memory = sum(file.output_stem in controller.selections for file in controller.state.files)
     words = f"{MANY} micrographs read and counted"
     print(f"{words:<46} {time.perf_counter() - start:6.1f} s   {in_memory} kept in memory")
     reads, read = [], loading.read_candidates

@@ -47,13 +47,13 @@ class Session:
         self.controller = Controller()
         self.searches = SearchRunner(self.controller)
         self.counter = PickCounter(self.controller)
-        self.said = []
-        self.controller.said.connect(lambda sentence, kind: self.said.append((kind, sentence)))
+        self.notified = []
+        self.controller.notified.connect(lambda sentence, kind: self.notified.append((kind, sentence)))
 
     def wait(self, condition, seconds=60):
         end = time.monotonic() + seconds
         while not condition():
-            assert time.monotonic() < end, f"waited in vain; said: {self.said}"
+            assert time.monotonic() < end, f"waited in vain; said: {self.notified}"
             self.controller.mailbox.deliver(0.02)
 
     def idle(self):

@@ -33,8 +33,8 @@ class Hand:
         self._docked = docked(viewer)
         self.dock = self._docked.__enter__()
         self.controller = self.dock.controller
-        self.said = []
-        self.controller.said.connect(lambda sentence, kind: self.said.append((kind, sentence)))
+        self.notified = []
+        self.controller.notified.connect(lambda sentence, kind: self.notified.append((kind, sentence)))
 
     def leave(self):
         self._docked.__exit__(None, None, None)

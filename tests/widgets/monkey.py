@@ -69,7 +69,7 @@ class Monkey(Tools):
         self.dock = open_dock(self.viewer)
         self.controller = self.dock.controller
         self.controller.continues = lambda folder: self.random.random() < 0.7
-        self.controller.said.connect(self._heard)
+        self.controller.notified.connect(self._heard)
 
     def _heard(self, sentence, kind):
         self.log.append(f"said {kind}: {sentence}")

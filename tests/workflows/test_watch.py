@@ -45,12 +45,12 @@ class Run:
     def __init__(self, folder, template, **more):
         values = {"templates": (f"p={template}",), "mask": ("circle:130",), "angle_step": 0.0, "threshold": ("0.5",)}
         self.settings = make_settings({**values, **more})
-        self.folder, self.output, self.events, self.said = folder, folder.parent / "out", [], []
+        self.folder, self.output, self.events, self.notified = folder, folder.parent / "out", [], []
         self.stop = threading.Event()
 
     def __call__(self, on=lambda event, facts: None, *, output=None, overwrite=False, **how):
         """Watch; `on` hears each event while everything else waits."""
-        self.events, self.said, self.stop = [], [], threading.Event()
+        self.events, self.notified, self.stop = [], [], threading.Event()
 
         def tell(event, facts):
             json.dumps(facts)
@@ -59,7 +59,7 @@ class Run:
 
         watching = make_watch_settings({**QUICK, **how})
         output = output or self.output
-        more = {"stop": self.stop, "tell": tell, "notify": self.said.append}
+        more = {"stop": self.stop, "tell": tell, "notify": self.notified.append}
         return watch.watch_folders(self.settings, [self.folder], output, watching, overwrite=overwrite, **more)
 
     def names(self, event):

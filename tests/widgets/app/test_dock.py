@@ -188,7 +188,7 @@ def test_reject_by_cursor_keeps_the_selection(picked):
 
 def test_a_candidate_of_the_gallery_is_rejected_where_it_is_a_pick(picked, qtbot):
     controller, gallery, said = picked.controller, picked.tune.gallery, []
-    controller.said.connect(lambda sentence, kind: said.append(sentence))
+    controller.notified.connect(lambda sentence, kind: said.append(sentence))
     controller.set_threshold(None, max(picked.layers.layer(PICKS).features["score"]) - 0.001)
     qtbot.waitUntil(lambda: {tile.picked for tile in gallery.tiles} == {True, False})
     for is_pick in (False, True):

@@ -51,7 +51,9 @@ def tuned(session):
     controller.go(0)
     session.idle()
     controller.results["a"] = Result({"name": "a"}, diameter=DIAMETER)
-    controller.loaded = Loaded("a", np.zeros((SIDE, SIDE), np.int8), PIXEL, board=CandidateSelection(made(), DIAMETER))
+    controller.loaded = Loaded(
+        "a", np.zeros((SIDE, SIDE), np.int8), PIXEL, selection=CandidateSelection(made(), DIAMETER)
+    )
     controller.choose()
     session.idle()
     return session, estimates
@@ -105,10 +107,10 @@ def test_automatic_is_done_once(tuned):
 @pytest.mark.parametrize("rate", [None, 0.05])
 def test_noise_has_no_threshold(tuned, rate):
     session, estimates = tuned
-    session.controller.loaded = replace(session.controller.loaded, board=CandidateSelection(made(0), DIAMETER))
+    session.controller.loaded = replace(session.controller.loaded, selection=CandidateSelection(made(0), DIAMETER))
     session.controller.choose()
     session.idle()
     estimates.choose_thresholds() if rate is None else estimates.set_rate(rate)
     session.idle()
-    assert "above what chance gives" in str(session.said[-1])
+    assert "above what chance gives" in str(session.notified[-1])
     assert session.controller.tune().thresholds == ({} if rate is None else {"side": 1.0, "top": 1.0})

@@ -129,9 +129,9 @@ def test_local_limits_choose_at_once(picked, qtbot):
     controller, limits = picked.controller, picked.tune.limits
     limits.set_open(True)
     controller.set_threshold(None, 0.1)
-    board = controller.loaded.board
+    selection = controller.loaded.selection
     before = controller.choice.shown
-    mean = board.picks.local[: len(before)][:, 0]
+    mean = selection.picks.local[: len(before)][:, 0]
     cut = round(float(np.median(mean[before])), 2)
     type_in(qtbot, limits.ranges["local_mean"].low, f"{cut}")
     assert controller.tune().local_mean == f"{cut:g},"

@@ -35,14 +35,14 @@ def brush(hand, tool, *places):
     if not buttons[tool].isChecked():
         hand.click(buttons[tool])
         hand.until(lambda: hand.dock.excluded.tool == tool)
-    before = hand.controller.loaded.board
+    before = hand.controller.loaded.selection
     hand.stroke(*places)
-    hand.until(lambda: hand.controller.loaded.board is not before)
+    hand.until(lambda: hand.controller.loaded.selection is not before)
 
 
 def seen(controller):
     """Return the picks that are seen."""
-    return pairs(controller.loaded.board.picks.take(np.flatnonzero(controller.choice.shown)))
+    return pairs(controller.loaded.selection.picks.take(np.flatnonzero(controller.choice.shown)))
 
 
 @pytest.mark.parametrize("exclude", [None, "auto"])
@@ -95,7 +95,7 @@ def test_what_is_painted_counts_at_once_and_for_every_command(hand, searched_onc
     assert mask[round(first[1]), round(first[0])] and not mask[round(second[1]), round(second[0])]
 
     chosen, _ = chosen_picks(
-        controller.state, controller.results, folder, controller.state.files[:1], controller.boards
+        controller.state, controller.results, folder, controller.state.files[:1], controller.selections
     )
     assert pairs(chosen[0].picks) == wanted
     dock.search.copy_command()
@@ -122,7 +122,7 @@ def test_a_session_that_is_opened_again_has_the_mask(searched, make_session):
     excluded = np.zeros((220, 240), bool)
     excluded[:, :120] = True
     controller.exclude(Mask.of(excluded, 2.0))
-    searched.wait(lambda: controller.loaded.board.excluded is not None)
+    searched.wait(lambda: controller.loaded.selection.excluded is not None)
     left = seen(controller)
     searched.idle()
     searched.close()
@@ -131,7 +131,7 @@ def test_a_session_that_is_opened_again_has_the_mask(searched, make_session):
     again.wait(lambda: again.controller.choice is not None)
     again.idle()
     assert seen(again.controller) == left and 0 < len(left) < 3 and all(x >= 119.5 for x, _ in left)
-    assert np.array_equal(again.controller.loaded.board.excluded, excluded)
+    assert np.array_equal(again.controller.loaded.selection.excluded, excluded)
     again.close()
 
 
@@ -226,7 +226,7 @@ def test_masks_that_cannot_be_copied_are_named_and_the_others_come(searched, tmp
     (damaged,) = (file.output_stem for file in controller.state.files if file.output_stem != controller.stem)
     path.with_name(f"{damaged}.mrc.gz").mkdir()  # it cannot be read
     said = []
-    controller.said.connect(lambda sentence, kind: said.append((kind, sentence)))
+    controller.notified.connect(lambda sentence, kind: said.append((kind, sentence)))
     assert controller.use_folder(tmp_path / "new")
     searched.idle()
     assert [kind for kind, _ in said] == ["error"] and f"{damaged}.mrc.gz" in said[0][1]
@@ -237,7 +237,7 @@ def test_masks_that_cannot_be_copied_are_named_and_the_others_come(searched, tmp
 def test_a_micrograph_of_the_same_name_in_another_folder_is_another(searched, tmp_path):
     controller = searched.controller
     path, stem = left_half(searched), controller.stem
-    controller.reject([(float(controller.loaded.board.picks.x[0]), float(controller.loaded.board.picks.y[0]))])
+    controller.reject([(float(controller.loaded.selection.picks.x[0]), float(controller.loaded.selection.picks.y[0]))])
     controller.remove_micrographs(range(len(controller.state.files)))
     searched.idle()
     write_mrc(tmp_path / "other" / f"{stem}.mrc", np.random.default_rng(0).standard_normal((90, 80), np.float32), 2.0)
@@ -266,10 +266,10 @@ def test_work_that_began_before_a_stroke_leaves_nothing_behind(searched):
     controller = searched.controller
     before, file = controller.state, controller.file
     left_half(searched)
-    controller.boards.get(file, before, controller.folder.path, dict(controller.results))  # an export, say
+    controller.selections.get(file, before, controller.folder.path, dict(controller.results))  # an export, say
     controller.undo()
     searched.idle()
-    assert not controller.state.masks and controller.loaded.board.excluded is None
+    assert not controller.state.masks and controller.loaded.selection.excluded is None
     assert len(seen(controller)) == 3
 
 

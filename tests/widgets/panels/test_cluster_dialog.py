@@ -126,7 +126,7 @@ def test_what_is_wrong_is_said_in_the_dialog_and_a_sites_own_folder(dialog, qtbo
 
 def test_cancel_ends_an_export_that_waits_for_the_measurement(picked, part, qtbot):
     said = []
-    picked.controller.said.connect(lambda sentence, kind: said.append(sentence))
+    picked.controller.notified.connect(lambda sentence, kind: said.append(sentence))
     qtbot.mouseClick(part.new, Qt.MouseButton.LeftButton)
     folder = Path(part.dialog.folder.text())
     qtbot.mouseClick(part.dialog.only, Qt.MouseButton.LeftButton)
@@ -165,7 +165,7 @@ def test_exported_is_what_the_command_line_exports(picked, part, dialog, qtbot, 
     assert (again["nodes"], again["environment"]) == (2, ["export A='b c'"])
     assert remembered.jobs() == [mine] and remembered.last_choices()["maps"]
     said = []
-    picked.controller.said.connect(lambda sentence, kind: said.append((kind, sentence)))
+    picked.controller.notified.connect(lambda sentence, kind: said.append((kind, sentence)))
     monkeypatch.setenv("PATH", str(tmp_path))
     qtbot.mouseClick(part.again, Qt.MouseButton.LeftButton)
     qtbot.waitUntil(lambda: bool(said), timeout=WAITING)
@@ -176,7 +176,7 @@ def test_exported_is_what_the_command_line_exports(picked, part, dialog, qtbot, 
 def test_submit_watch_and_open_results_that_grow(picked, part, dialog, qtbot, tmp_path, monkeypatch):
     calls = fake_slurm(tmp_path / "bin", monkeypatch)
     said = []
-    picked.controller.said.connect(lambda sentence, kind: said.append(sentence))
+    picked.controller.notified.connect(lambda sentence, kind: said.append(sentence))
     dialog.fields["tasks_per_node"].native.setValue(2)
     dialog.maps.click()
     folder = export(qtbot, dialog, part, dialog.submit)

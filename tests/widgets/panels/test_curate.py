@@ -135,7 +135,7 @@ def test_a_micrograph_is_rejected_in_the_table_and_found_in_the_plot(hand, searc
     hand.idle()
     hand.until(lambda: window._items["two"].text(2) == "2")
     line = [window._items["one"].text(column) for column in range(2, 6)]
-    scores = controller.loaded.board.picks.score[: len(controller.choice.shown)][controller.choice.shown]
+    scores = controller.loaded.selection.picks.score[: len(controller.choice.shown)][controller.choice.shown]
     assert line[:3] == ["3", f"{scores.mean():.2f}", f"{scores.max():.2f}"]
     files = [file.path for file in controller.state.files]
     hand.dock.ctf.read_star(star_of(files, tmp_path / "ctf.star"))
@@ -150,7 +150,7 @@ def test_a_micrograph_is_rejected_in_the_table_and_found_in_the_plot(hand, searc
     hand.until(lambda: window._items["two"].text(1) == "rejected")
     assert hand.dock.micrographs._items["two"].text(1) == "rejected"
     assert "3 picks of 1 micrograph" in hand.dock.export.plan.text() and "1 rejected" in hand.dock.export.plan.text()
-    known = controller.results, controller.folder.path, controller.state.files, controller.boards
+    known = controller.results, controller.folder.path, controller.state.files, controller.selections
     assert [one.file.stem for one in picks_by_micrograph(controller.state, *known)] == ["one"]
     controller.save_now()
     saved = json.loads((tmp_path / "session" / "session.json").read_text())

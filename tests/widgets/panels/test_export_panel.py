@@ -45,7 +45,7 @@ def sampled(dock, sample_session, tmp_path, qtbot):
 
 def said_by(dock):
     said = []
-    dock.controller.said.connect(lambda sentence, kind: said.append((kind, sentence)))
+    dock.controller.notified.connect(lambda sentence, kind: said.append((kind, sentence)))
     return said
 
 

@@ -26,7 +26,7 @@ def test_the_average_is_the_particle(searched, tmp_path, inverted):
         write_mrc(tmp_path / "bright.mrc", -clean, 2.0)
         controller.change_view("particle", files=(str(tmp_path / "bright.mrc"),))
         controller.set_value("contrast", "opposite")
-    known = controller.state, controller.results, controller.folder.path, controller.boards
+    known = controller.state, controller.results, controller.folder.path, controller.selections
     shares = []
     made = improve(*known, "particle", shares.append)
     assert shares == sorted(shares) and shares[0] == 0 and shares[-1] == 1 and len(shares) > 6
@@ -115,8 +115,8 @@ def test_an_average_is_cancelled(hand, searched_once, tmp_path):
 def test_what_cannot_be_averaged_is_reported(searched, monkeypatch):
     """Micrographs of other pixel sizes, and one whose candidates are damaged."""
     controller = searched.controller
-    known = controller.state, controller.results, controller.folder.path, controller.boards
-    picks = list(improving.picks_by_micrograph(*known[:3], controller.state.files, controller.boards))
+    known = controller.state, controller.results, controller.folder.path, controller.selections
+    picks = list(improving.picks_by_micrograph(*known[:3], controller.state.files, controller.selections))
     with monkeypatch.context() as patched:
         mixed = [picks[0], replace(picks[1], pixel_size=2.5)]
         patched.setattr(improving, "picks_by_micrograph", lambda *_: mixed)

@@ -72,11 +72,11 @@ def test_messages_are_kept_and_speak_of_fields(hand):
     messages = hand.dock.messages
     assert "Start in part 1" in messages.text()
     height = messages.height()
-    hand.controller.said.emit("m.mrc has no pixel size in its header; give --pixel-size in Å.", "warning")
+    hand.controller.notified.emit("m.mrc has no pixel size in its header; give --pixel-size in Å.", "warning")
     assert messages.text() == "m.mrc has no pixel size in its header; give Pixel size in Å."
     messages._reading.timeout.emit()
     assert "Start in part 1" in messages.text(), "what to do next comes back"
-    hand.controller.said.emit("Views <b> and <i>.", "info")
+    hand.controller.notified.emit("Views <b> and <i>.", "info")
     assert messages.text() == "Views <b> and <i>." and messages.textFormat() == Qt.TextFormat.PlainText
     messages.hint("Next.")
     assert messages.text() == "Views <b> and <i>.", "a sentence stays long enough to be read"
@@ -84,7 +84,7 @@ def test_messages_are_kept_and_speak_of_fields(hand):
     messages.hint("Next.")
     messages.hint("")
     assert not messages.text(), "nothing is next"
-    hand.controller.said.emit("word " * 200, "info")
+    hand.controller.notified.emit("word " * 200, "info")
     assert messages.height() == height and messages.text().endswith("…") and len(messages.kept) == 3
     dialog = messages.show_all()
     assert "has no pixel size" in dialog.findChild(QTextBrowser).toPlainText()

@@ -13,7 +13,7 @@ def test_the_score_is_chosen_taught_and_shown(picked, qtbot):
     score.teach.native.click()
     qtbot.waitUntil(lambda: score.bars.isVisibleTo(score), timeout=20_000)
     assert controller.state.teach and choice.currentText() == controller.state.values["score"] == "learned"
-    assert controller.loaded.board.picks.ncc is not None
+    assert controller.loaded.selection.picks.ncc is not None
     assert "NCC" in score.bars.text() and "1.00" in score.bars.text()  # five particles are too few
     choice.setCurrentText("NCC")
     qtbot.waitUntil(lambda: not score.bars.isVisibleTo(score), timeout=20_000)
@@ -30,7 +30,7 @@ def test_a_score_is_learned_after_a_view_was_renamed(picked, qtbot):
     """Candidates keep the names of their search."""
     picked.controller.change_view("particle", name="blob")
     picked.tune.score.form.fields["score"].native.setCurrentText("learned")
-    qtbot.waitUntil(lambda: picked.controller.loaded.board.picks.ncc is not None, timeout=20_000)
+    qtbot.waitUntil(lambda: picked.controller.loaded.selection.picks.ncc is not None, timeout=20_000)
 
 
 def test_each_score_has_thresholds_of_its_own(picked, qtbot, tmp_path):
@@ -44,8 +44,8 @@ def test_each_score_has_thresholds_of_its_own(picked, qtbot, tmp_path):
 
     def now(score, threshold=None):
         def settled():
-            board = controller.loaded.board
-            assert (board.picks.ncc is not None) == (score == "learned") and not controller.background.busy
+            selection = controller.loaded.selection
+            assert (selection.picks.ncc is not None) == (score == "learned") and not controller.background.busy
             seen = {slider["particle"].slider.value(), controller.tune().threshold("particle")}
             assert threshold is None or {round(one, 4) for one in seen} == {threshold}
 
@@ -92,9 +92,9 @@ def test_results_without_decoys_have_the_ncc_only(picked, qtbot):
 
     controller, score = picked.controller, picked.tune.score
     assert score.isEnabled()
-    board = controller.loaded.board
-    bare = board.with_candidates(replace(board.candidates, decoys=None))
-    controller.loaded = replace(controller.loaded, board=bare)
+    selection = controller.loaded.selection
+    bare = selection.with_candidates(replace(selection.candidates, decoys=None))
+    controller.loaded = replace(controller.loaded, selection=bare)
     controller.loaded_changed.emit()
     assert not score.isEnabled()
 
@@ -127,7 +127,7 @@ def test_answers_by_key_label_candidates_of_all_micrographs(picked, qtbot):
     good, bad = asked[0], asked[1]
     assert controller.state.edits[good.stem].added == (good.pick,)
     assert controller.state.edits[bad.stem].rejected == ((bad.pick.x, bad.pick.y),)
-    qtbot.waitUntil(lambda: controller.boards.teacher.learned.labels == 2, timeout=20_000)
+    qtbot.waitUntil(lambda: controller.selections.teacher.learned.labels == 2, timeout=20_000)
     for _ in range(17):
         dialog.skip.click()
     qtbot.waitUntil(lambda: not score.findChildren(AskDialog))

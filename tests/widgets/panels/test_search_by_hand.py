@@ -78,7 +78,7 @@ def test_a_search_says_where_it_is_and_begins_at_the_automatic_threshold(hand, t
     assert True in bars and hand.dock.activity._bar is None
     found = dict(controller.state.tune.thresholds)
     assert set(found) == {"side", "top"} and 0.4 not in found.values()
-    picks = controller.loaded.board.result(controller.choice)
+    picks = controller.loaded.selection.result(controller.choice)
     with (SAMPLE / "micrograph_001_truth.csv").open(encoding="utf-8") as file:
         truth = np.array([(float(row["x"]), float(row["y"])) for row in csv.DictReader(file)])
     apart = np.hypot(picks.x[:, None] - truth[:, 0], picks.y[:, None] - truth[:, 1])
@@ -90,7 +90,7 @@ def test_a_search_says_where_it_is_and_begins_at_the_automatic_threshold(hand, t
     QApplication.processEvents()
     assert places == [widget.geometry() for widget in (tune.histogram, tune.sliders["side"].slider)]
     assert tune.nothing.isVisible() and "is below the threshold 0.97" in tune.nothing.text()
-    assert f"{controller.loaded.board.picks.score.max():.2f}" in tune.nothing.text()
+    assert f"{controller.loaded.selection.picks.score.max():.2f}" in tune.nothing.text()
     hand.click(tune.automatic)
     hand.until(lambda: controller.state.tune.thresholds == found)
     assert tune.nothing.isHidden() and len(controller.choice) == len(picks)

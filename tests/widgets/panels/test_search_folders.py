@@ -57,7 +57,7 @@ def test_results_of_others_are_never_written_to(session, data, tmp_path):
     assert session.controller.folder.path == data / "gempick_2"
     assert not session.controller.use_folder(data / "gempick")
     session.controller.open_folder(data / "gempick")
-    assert "cannot be read" in session.said[-1][1]
+    assert "cannot be read" in session.notified[-1][1]
     assert (data / "gempick" / "session.json").read_text() == "mine"
 
 
@@ -101,7 +101,7 @@ def test_the_pixel_size_of_a_list_counts_in_the_window_too(session, data, tmp_pa
     controller = session.controller
     assert (controller.loaded.pixel_size, controller.loaded.pixel_size_source) == (2.0, "the STAR file")
     note = "gives a pixel size of 1 Å, but the STAR file gives 2 Å"
-    session.wait(lambda: any(note in sentence for _, sentence in session.said))
+    session.wait(lambda: any(note in sentence for _, sentence in session.notified))
     session.searches.run_all()
     session.idle()
     row = controller.results["one"].row

@@ -35,7 +35,7 @@ def test_the_wall_follows_the_slider_and_a_click_opens_a_micrograph(hand, search
     hand.until(lambda: [len(marks) for marks in wall.marks.values()] == [0, 0])
     controller.undo()
     hand.until(lambda: len(wall.marks["one"]) == 3)
-    x, y = controller.loaded.board.picks.x[0], controller.loaded.board.picks.y[0]
+    x, y = controller.loaded.selection.picks.x[0], controller.loaded.selection.picks.y[0]
     controller.reject([(float(x), float(y))])
     hand.until(lambda: len(wall.marks["one"]) == 2)
     assert np.hypot(wall.marks["one"].x - x, wall.marks["one"].y - y).min() > 10

@@ -7,7 +7,7 @@ from napari_gempick.widgets.state.state import Added, Edits
 
 
 def all_places(controller):
-    picks = controller.loaded.board.result(controller.choice)
+    picks = controller.loaded.selection.result(controller.choice)
     return np.stack([picks.x, picks.y], axis=1)
 
 
@@ -15,7 +15,7 @@ def all_places(controller):
 def test_one_particle_counts_once(searched, planted, off):
     """A click beside a found pick takes its place; a second click nearer than the distance moves the first."""
     controller = searched.controller
-    apart = controller.loaded.board.min_distance(controller.tune()) / 2.0
+    apart = controller.loaded.selection.min_distance(controller.tune()) / 2.0
     assert apart > 20.0
     (x, y), number = planted["one"][0], len(controller.choice)
     controller.add_pick(x + off, y)

@@ -42,9 +42,9 @@ def test_same_as_the_engine(seed, side, top, distance, upper, border, most, mean
     made = candidates(seed=seed)
     tune = Tune({"side": side, "top": top}, upper, distance, border, most, mean, None, power)
     excluded = None if seed % 3 == 0 else np.random.default_rng(seed).random(SHAPE) < 0.3
-    board = CandidateSelection(made, 60.0, excluded=excluded)
-    assert board.excluded_share == (0.0 if excluded is None else excluded.mean())
-    chosen = board.result(board.choose(tune, Edits()))
+    selection = CandidateSelection(made, 60.0, excluded=excluded)
+    assert selection.excluded_share == (0.0 if excluded is None else excluded.mean())
+    chosen = selection.result(selection.choose(tune, Edits()))
     pixels = (30.0 if distance is None else distance) / made.map_pixel_size
     selection = Selection((side, top), pixels, upper, border / PIXEL, most, tune.local_limits())
     wanted = select(made.picks, selection, SHAPE, excluded)
@@ -53,42 +53,42 @@ def test_same_as_the_engine(seed, side, top, distance, upper, border, most, mean
 
 def test_one_board_follows_any_sequence_of_settings():
     made, random = candidates(), np.random.default_rng(1)
-    board = CandidateSelection(made, 60.0)
+    selection = CandidateSelection(made, 60.0)
     for _ in range(30):
         tune = Tune({"side": random.random(), "top": random.random()}, min_distance=float(random.integers(0, 150)))
         fresh = CandidateSelection(made, 60.0)
-        np.testing.assert_array_equal(board.choose(tune, Edits()).shown, fresh.choose(tune, Edits()).shown)
+        np.testing.assert_array_equal(selection.choose(tune, Edits()).shown, fresh.choose(tune, Edits()).shown)
 
 
 def test_more_candidates_than_the_pool(monkeypatch):
     monkeypatch.setattr("napari_gempick.widgets.state.candidate_selection.POOL", 16)
     made = candidates()
-    board = CandidateSelection(made, 60.0)
+    selection = CandidateSelection(made, 60.0)
     for threshold in (0.99, 0.5, 0.0, 0.9):
         tune = Tune(dict.fromkeys(NAMES, threshold))
         wanted = select(made.picks, Selection((threshold, threshold), 30 / made.map_pixel_size), SHAPE)
-        assert len(board.choose(tune, Edits())) == len(wanted)
+        assert len(selection.choose(tune, Edits())) == len(wanted)
 
 
 def test_a_rejected_pick_stays_away_and_its_neighbours_too():
-    board, tune = CandidateSelection(candidates(), 60.0), Tune(dict.fromkeys(NAMES, 0.3))
-    before = board.choose(tune, Edits())
+    selection, tune = CandidateSelection(candidates(), 60.0), Tune(dict.fromkeys(NAMES, 0.3))
+    before = selection.choose(tune, Edits())
     first = int(np.flatnonzero(before.shown)[3])
-    place = float(board.picks.x[first]), float(board.picks.y[first])
-    after = board.choose(tune, Edits(rejected=(place,)))
+    place = float(selection.picks.x[first]), float(selection.picks.y[first])
+    after = selection.choose(tune, Edits(rejected=(place,)))
     gone = before.shown & ~after.shown
     assert gone[first] and not (after.shown & ~before.shown).any()
-    apart = np.hypot(board.picks.x[:400][gone] - place[0], board.picks.y[:400][gone] - place[1])
-    assert (apart <= board.same).all()
+    apart = np.hypot(selection.picks.x[:400][gone] - place[0], selection.picks.y[:400][gone] - place[1])
+    assert (apart <= selection.same).all()
 
 
 def test_an_added_pick_is_written_once():
-    board, tune = CandidateSelection(candidates(), 60.0), Tune(dict.fromkeys(NAMES, 0.3))
-    pick = int(np.flatnonzero(board.choose(tune, Edits()).shown)[0])
-    x, y = float(board.picks.x[pick]) + 1, float(board.picks.y[pick])
+    selection, tune = CandidateSelection(candidates(), 60.0), Tune(dict.fromkeys(NAMES, 0.3))
+    pick = int(np.flatnonzero(selection.choose(tune, Edits()).shown)[0])
+    x, y = float(selection.picks.x[pick]) + 1, float(selection.picks.y[pick])
     edits = Edits(added=(Added(x, y, "top", 0.9, 12.0, 1), Added(5.0, 6.0)))
-    result = board.result(board.choose(tune, edits))
-    near = np.hypot(result.x - x, result.y - y) < board.same
+    result = selection.result(selection.choose(tune, edits))
+    near = np.hypot(result.x - x, result.y - y) < selection.same
     assert near.sum() == 1
     assert (result.view[near], result.psi[near], result.section[near]) == (1, 12.0, 1)
     assert (result.x[-1], result.y[-1]) == (5.0, 6.0)  # without a score: last
@@ -96,17 +96,17 @@ def test_an_added_pick_is_written_once():
 
 @pytest.mark.parametrize("count", [1, 6, 20])
 def test_gallery_shows_both_sides_of_the_threshold(count):
-    board, tune = CandidateSelection(candidates(), 60.0), Tune({"side": 0.5, "top": 0.7})
-    choice = board.choose(tune, Edits())
-    rows = board.around_threshold(choice, tune, count)
+    selection, tune = CandidateSelection(candidates(), 60.0), Tune({"side": 0.5, "top": 0.7})
+    choice = selection.choose(tune, Edits())
+    rows = selection.around_threshold(choice, tune, count)
     assert len(rows) <= count and len(set(rows.tolist())) == len(rows)
-    above = board.picks.score[rows] - np.array([0.5, 0.7], np.float32)[board.picks.view[rows]]
+    above = selection.picks.score[rows] - np.array([0.5, 0.7], np.float32)[selection.picks.view[rows]]
     np.testing.assert_array_equal(above >= 0, choice.shown[rows])
 
 
 def test_no_candidates():
     empty = Candidates(Picks.empty(), NAMES, SHAPE, SHAPE, PIXEL, PIXEL, 0.1)
-    board = CandidateSelection(empty, 60.0)
-    choice = board.choose(Tune(), Edits(added=(Added(1.0, 2.0),)))
+    selection = CandidateSelection(empty, 60.0)
+    choice = selection.choose(Tune(), Edits(added=(Added(1.0, 2.0),)))
     assert len(choice) == 1
-    assert len(board.around_threshold(choice, Tune(), 10)) == 0
+    assert len(selection.around_threshold(choice, Tune(), 10)) == 0

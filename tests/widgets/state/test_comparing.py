@@ -97,7 +97,7 @@ def test_sets_come_and_go(compared, planted, tmp_path, qtbot):
 @pytest.mark.errors_are_said
 def test_a_set_of_other_micrographs_is_an_error(picked, planted, tmp_path, qtbot):
     said = []
-    picked.controller.said.connect(lambda sentence, kind: said.append((kind, sentence)))
+    picked.controller.notified.connect(lambda sentence, kind: said.append((kind, sentence)))
     write_truth(tmp_path, {"three": planted["one"], "four": planted["two"]})
     picked.comparison.load(tmp_path)
     qtbot.waitUntil(lambda: bool(said))

@@ -22,8 +22,8 @@ from napari_gempick.widgets.state.exporting import chosen_picks, export_picks
 
 
 def found(session):
-    board = session.controller.loaded.board
-    picks = board.result(session.controller.choice)
+    selection = session.controller.loaded.selection
+    picks = selection.result(session.controller.choice)
     return picks
 
 
@@ -72,7 +72,7 @@ def test_corrections_survive_sliders_and_another_search(searched):
     def check():
         now = found(searched)
         apart = np.hypot(now.x - first.x[0], now.y - first.y[0])
-        assert apart.min() > controller.loaded.board.same
+        assert apart.min() > controller.loaded.selection.same
         assert (20.0, 30.0) in set(zip(now.x.tolist(), now.y.tolist(), strict=True))
 
     for threshold in (0.1, 0.9, 0.4):
@@ -111,7 +111,7 @@ def test_exported_is_what_is_seen(searched, tmp_path):
     controller.add_pick(25.0, 35.0)
     seen = found(searched)
     state, folder = controller.state, controller.folder.path
-    chosen, problems = chosen_picks(state, controller.results, folder, state.files, controller.boards)
+    chosen, problems = chosen_picks(state, controller.results, folder, state.files, controller.selections)
     files = export_picks(tmp_path / "out", chosen, ["star", "csv"]).paths
     assert not problems and {file.name for file in files} >= {"one_autopick.star", "two_autopick.star", "autopick.star"}
     for name in ("one_autopick.star", "one.csv"):
@@ -128,7 +128,7 @@ def test_a_diameter_typed_after_the_search_moves_the_border_that_is_seen(searche
     searched.wait(lambda: controller.choice is not None)
     searched.idle()
     state = controller.state
-    chosen, _ = chosen_picks(state, controller.results, controller.folder.path, state.files, controller.boards)
+    chosen, _ = chosen_picks(state, controller.results, controller.folder.path, state.files, controller.selections)
     counts = {one.file.output_stem: len(one.picks) for one in chosen}
     assert searched.counter.counts == counts == {"one": 0, "two": 1}
     assert len(controller.choice) == 0
@@ -256,8 +256,8 @@ def test_wrong_settings_are_one_sentence(session, data):
     session.load(data, data.parent / "particle.mrc", lowpass=20.0, highpass=10.0)
     session.searches.run_this()
     assert session.searches.run is None
-    assert [kind for kind, _ in session.said] == ["error"]
-    assert "highpass" in session.said[0][1]
+    assert [kind for kind, _ in session.notified] == ["error"]
+    assert "highpass" in session.notified[0][1]
 
 
 def test_an_error_of_the_engine_is_its_sentence(session, data):
@@ -265,8 +265,8 @@ def test_an_error_of_the_engine_is_its_sentence(session, data):
     session.controller.change_view("particle", mask="circle:9000")
     session.searches.run_this()
     session.wait(lambda: session.searches.run is None)
-    assert [kind for kind, _ in session.said] == ["error"]
-    assert "larger than the template" in session.said[0][1]
+    assert [kind for kind, _ in session.notified] == ["error"]
+    assert "larger than the template" in session.notified[0][1]
 
 
 def test_command_line_repeats_the_search(session, data, tmp_path):
@@ -293,9 +293,9 @@ def test_command_line_repeats_the_search(session, data, tmp_path):
     text = command_line(state.settings(), [file.path for file in state.files], tmp_path / "again")
     result = CliRunner().invoke(main, shlex.split(text)[1:])
     assert result.exit_code == 0, result.output
-    chosen, problems = chosen_picks(state, controller.results, folder, state.files, controller.boards)
+    chosen, problems = chosen_picks(state, controller.results, folder, state.files, controller.selections)
     export_picks(folder, chosen, ["star"], overwrite=True)
-    assert not problems and not [sentence for kind, sentence in session.said if kind == "error"]
+    assert not problems and not [sentence for kind, sentence in session.notified if kind == "error"]
     for stem, count in session.counter.counts.items():
         assert 0 < count <= 15
         for name in (f"candidates/{stem}.star", f"{stem}_autopick.star", f"excluded/{stem}.mrc.gz"):

@@ -51,10 +51,10 @@ def opened(run, session, tmp_path):
     return session
 
 
-def boards(session):
+def selections(session):
     controller = session.controller
     folder, results, state = controller.folder.path, controller.results, controller.state
-    return {file.output_stem: controller.boards.get(file, state, folder, results) for file in state.files}
+    return {file.output_stem: controller.selections.get(file, state, folder, results) for file in state.files}
 
 
 def assert_same(mine, theirs):
@@ -66,12 +66,12 @@ def assert_same(mine, theirs):
 def correct(session, count=8):
     """Reject the last picks of the micrograph that is shown, and add some candidates below the threshold."""
     controller = session.controller
-    board, choice = controller.loaded.board, controller.choice
+    selection, choice = controller.loaded.selection, controller.choice
     shown = np.flatnonzero(choice.shown)
     left = np.flatnonzero(~choice.shown)[: count // 2]
-    controller.reject([(float(board.picks.x[i]), float(board.picks.y[i])) for i in shown[-count:]])
+    controller.reject([(float(selection.picks.x[i]), float(selection.picks.y[i])) for i in shown[-count:]])
     for i in left:
-        controller.add_pick(float(board.picks.x[i]), float(board.picks.y[i]))
+        controller.add_pick(float(selection.picks.x[i]), float(selection.picks.y[i]))
 
 
 def test_the_window_picks_what_the_command_picks(opened, tmp_path):
@@ -82,15 +82,15 @@ def test_the_window_picks_what_the_command_picks(opened, tmp_path):
         controller.set_value("score", "learned")
         controller.set_teach(teach)
         opened.idle()
-        assert controller.loaded.board.picks.ncc is not None
+        assert controller.loaded.selection.picks.ncc is not None
         controller.save_now()
         folder = shutil.copytree(controller.folder.path, tmp_path / f"taught {teach}")
         done = retune(folder, {"score": "learned"}, teach=[folder / "session.json"] if teach else [])
-        learned = controller.boards.teacher.learned
+        learned = controller.selections.teacher.learned
         assert learned.describe() == done["learned"] and (learned.labels > 9) == teach
-        for stem, board in boards(opened).items():
+        for stem, selection in selections(opened).items():
             table = read_table(folder / f"{stem}_autopick.star")
-            found = board.result(board.choose(controller.state.tune_of(stem), Edits()))
+            found = selection.result(selection.choose(controller.state.tune_of(stem), Edits()))
             for name, column in zip(STAR[:4], (found.x, found.y, found.score, found.ncc), strict=True):
                 np.testing.assert_allclose(
                     np.array(table[name], float),
@@ -101,7 +101,7 @@ def test_the_window_picks_what_the_command_picks(opened, tmp_path):
                 )
         state = controller.state
         chosen, problems = chosen_picks(
-            state, controller.results, controller.folder.path, state.files, controller.boards
+            state, controller.results, controller.folder.path, state.files, controller.selections
         )
         assert not problems
         out = tmp_path / f"out {teach}"
@@ -118,30 +118,30 @@ def test_added_picks_carry_the_learned_score_beside_their_ncc(opened):
     controller = opened.controller
     controller.set_value("score", "learned")
     opened.idle()
-    board = controller.loaded.board
-    hidden = int(np.flatnonzero(~board.choose(controller.tune(), Edits()).shown)[0])
-    x, y = float(board.picks.x[hidden]), float(board.picks.y[hidden])
+    selection = controller.loaded.selection
+    hidden = int(np.flatnonzero(~selection.choose(controller.tune(), Edits()).shown)[0])
+    x, y = float(selection.picks.x[hidden]), float(selection.picks.y[hidden])
     controller.add_pick(x, y)
-    picks = board.result(controller.choice)
+    picks = selection.result(controller.choice)
     (mine,) = np.flatnonzero((picks.x == x) & (picks.y == y))
-    assert (picks.score[mine], picks.ncc[mine]) == (board.picks.score[hidden], board.picks.ncc[hidden])
+    assert (picks.score[mine], picks.ncc[mine]) == (selection.picks.score[hidden], selection.picks.ncc[hidden])
 
 
 def test_corrections_teach_all_micrographs_at_once_and_undo_brings_back(opened):
     controller, counter = opened.controller, opened.counter
-    before, first = dict(counter.counts), controller.loaded.board.picks
+    before, first = dict(counter.counts), controller.loaded.selection.picks
     controller.set_teach(True)
     opened.idle()
     assert controller.state.values["score"] == "learned"
-    plain = {stem: board.picks for stem, board in boards(opened).items()}
+    plain = {stem: selection.picks for stem, selection in selections(opened).items()}
     correct(opened)
     opened.idle()
-    taught = {stem: board.picks for stem, board in boards(opened).items()}
+    taught = {stem: selection.picks for stem, selection in selections(opened).items()}
     assert all(not np.array_equal(plain[stem].score, taught[stem].score) for stem in plain)
-    shown = controller.loaded.board
+    shown = controller.loaded.selection
     assert_same(shown.picks, taught[controller.stem])
-    for stem, board in boards(opened).items():
-        choice = board.choose(controller.state.tune_of(stem), controller.state.edits.get(stem, Edits()))
+    for stem, selection in selections(opened).items():
+        choice = selection.choose(controller.state.tune_of(stem), controller.state.edits.get(stem, Edits()))
         assert counter.counts[stem] == len(choice), "counted with the current score"
     total = sum(int(counts.sum()) for counts in counter.histogram().values())
     assert total == sum(len(picks) for picks in taught.values())
@@ -149,8 +149,8 @@ def test_corrections_teach_all_micrographs_at_once_and_undo_brings_back(opened):
         controller.undo()
     opened.idle()
     assert not controller.state.teach and "score" not in controller.state.values
-    assert counter.counts == before and controller.loaded.board.picks.ncc is None
-    np.testing.assert_array_equal(controller.loaded.board.picks.score, first.score)
+    assert counter.counts == before and controller.loaded.selection.picks.ncc is None
+    np.testing.assert_array_equal(controller.loaded.selection.picks.score, first.score)
 
 
 def test_the_choice_is_saved_with_the_session(opened):
@@ -158,11 +158,11 @@ def test_the_choice_is_saved_with_the_session(opened):
     controller.set_teach(True)
     correct(opened)
     opened.idle()
-    seen = controller.loaded.board.picks.score
+    seen = controller.loaded.selection.picks.score
     assert controller.open_folder(controller.folder.path)
     opened.wait(lambda: controller.choice is not None)
     assert controller.state.teach and controller.state.values["score"] == "learned"
-    np.testing.assert_array_equal(controller.loaded.board.picks.score, seen)
+    np.testing.assert_array_equal(controller.loaded.selection.picks.score, seen)
 
 
 def test_results_of_a_learned_run_open_as_they_are(run, session, tmp_path):
@@ -170,10 +170,10 @@ def test_results_of_a_learned_run_open_as_they_are(run, session, tmp_path):
     retune(folder, {"score": "learned"})
     session.controller.open_folder(folder)
     session.wait(lambda: session.controller.choice is not None)
-    picks = session.controller.loaded.board.result(session.controller.choice)
+    picks = session.controller.loaded.selection.result(session.controller.choice)
     table = read_table(folder / f"{session.controller.stem}_autopick.star")
     np.testing.assert_allclose(np.array(table["gempickNCC"], float), picks.ncc, atol=2e-6)
-    assert tuple(session.controller.boards.teacher.learned.describe()["weights"]) == FEATURES
+    assert tuple(session.controller.selections.teacher.learned.describe()["weights"]) == FEATURES
 
 
 def test_the_candidates_that_are_asked_about_are_in_doubt_spread_and_not_judged(opened):
@@ -181,7 +181,7 @@ def test_the_candidates_that_are_asked_about_are_in_doubt_spread_and_not_judged(
     controller = opened.controller
 
     def ask(count=12):
-        known = controller.state, controller.results, controller.folder.path, controller.boards
+        known = controller.state, controller.results, controller.folder.path, controller.selections
         return questions(*known, count)
 
     controller.set_teach(True)
@@ -194,7 +194,7 @@ def test_the_candidates_that_are_asked_about_are_in_doubt_spread_and_not_judged(
     for number, one in enumerate(asked):
         controller.judge(one.stem, one.pick, number % 2 == 0)
     opened.idle()
-    assert controller.boards.teacher.learned.labels == 12
+    assert controller.selections.teacher.learned.labels == 12
     places = {(one.stem, one.pick.x, one.pick.y) for one in asked}
     assert not places & {(one.stem, one.pick.x, one.pick.y) for one in ask(10_000)}
     good = {(stem, one.x, one.y) for stem, edits in controller.state.edits.items() for one in edits.added}
@@ -216,7 +216,7 @@ def test_a_score_chosen_while_a_micrograph_is_read_is_that_of_the_micrograph(ope
                 then(work())
     opened.idle()
     assert controller.loaded.stem == controller.stem == "mic1"
-    assert_same(controller.loaded.board.picks, boards(opened)["mic1"].picks)
+    assert_same(controller.loaded.selection.picks, selections(opened)["mic1"].picks)
 
 
 def test_what_other_micrographs_teach_is_shown(opened):
@@ -225,7 +225,7 @@ def test_what_other_micrographs_teach_is_shown(opened):
     opened.idle()
     controller.remove_micrographs([2])
     opened.idle()
-    assert_same(controller.loaded.board.picks, boards(opened)["mic0"].picks)
+    assert_same(controller.loaded.selection.picks, selections(opened)["mic0"].picks)
     controller.undo()
     left = controller.results.pop("mic2")
     controller.relearn()
@@ -233,22 +233,24 @@ def test_what_other_micrographs_teach_is_shown(opened):
     opened.searches._take(Run(1, controller.state.files[2:], "", False, controller.folder.path), dict(left.row))
     opened.idle()
     assert "mic2" in controller.results
-    assert_same(controller.loaded.board.picks, boards(opened)["mic0"].picks)
+    assert_same(controller.loaded.selection.picks, selections(opened)["mic0"].picks)
 
 
 def test_micrographs_searched_for_other_views_are_exported_too(opened, monkeypatch):
     """A view was added after some were searched: each is judged by those of the same views."""
-    controller, get = opened.controller, opened.controller.boards.get
+    controller, get = opened.controller, opened.controller.selections.get
     controller.set_value("score", "learned")
     opened.idle()
 
     def with_a_view_more(file, *rest):
-        board = get(file, *rest)
-        more = replace(board.candidates, view_names=(*board.candidates.view_names, "another"))
-        return board.with_candidates(more) if file.stem == "mic0" else board
+        selection = get(file, *rest)
+        more = replace(selection.candidates, view_names=(*selection.candidates.view_names, "another"))
+        return selection.with_candidates(more) if file.stem == "mic0" else selection
 
-    monkeypatch.setattr(controller.boards, "get", with_a_view_more)
+    monkeypatch.setattr(controller.selections, "get", with_a_view_more)
     state = controller.state
-    chosen, problems = chosen_picks(state, controller.results, controller.folder.path, state.files, controller.boards)
+    chosen, problems = chosen_picks(
+        state, controller.results, controller.folder.path, state.files, controller.selections
+    )
     assert len(chosen) == 3 and not problems
     assert all(len(one.picks) and np.isfinite(one.picks.false).all() for one in chosen)

@@ -96,27 +96,27 @@ def test_what_does_not_fit_is_all_that_is_read_again(many, reads, monkeypatch):
 
 def test_what_was_used_last_stays(reads, monkeypatch, tmp_path):
     files = micrographs(5)
-    made, boards = results(files), CandidateCache()
+    made, selections = results(files), CandidateCache()
 
     def get(number):
-        return boards.get(files[number], state.State(), tmp_path, made)
+        return selections.get(files[number], state.State(), tmp_path, made)
 
     size = get(0).nbytes
     monkeypatch.setattr(loading, "KEPT_BYTES", 3 * size)
     for number in (1, 2, 0, 3, 0, 4, 0):
         get(number)
     assert reads == {"m000": 1, "m001": 1, "m002": 1, "m003": 1, "m004": 1}
-    assert [f"m{i:03}" in boards for i in range(5)] == [True, False, False, True, True]
+    assert [f"m{i:03}" in selections for i in range(5)] == [True, False, False, True, True]
     get(1)
     assert reads["m001"] == 2
 
 
 def test_candidates_of_another_search_or_folder_are_read(reads, tmp_path):
     (file,) = micrographs(1)
-    boards = CandidateCache()
+    selections = CandidateCache()
     first, second = results([file])["m000"], results([file])["m000"]
     for result, folder in ((first, "a"), (first, "a"), (second, "a"), (second, "b"), (second, "b")):
-        boards.get(file, state.State(), tmp_path / folder, {"m000": result})
+        selections.get(file, state.State(), tmp_path / folder, {"m000": result})
     assert reads == {"m000": 3}
 
 
@@ -125,10 +125,10 @@ def test_a_mask_takes_an_eighth_and_reads_the_same():
     excluded[:, 35:90] = True
     excluded[63, 202] = True
     made = replace(candidates(), file_shape=(64, 203), map_shape=(64, 203))
-    board = CandidateSelection(made, 40.0, excluded=excluded)
-    np.testing.assert_array_equal(board.excluded, excluded)
-    assert board.nbytes - CandidateSelection(made, 40.0).nbytes == 64 * 26
-    shown = board.choose(state.Tune({"particle": 0.1}, min_distance=0.0), state.Edits()).shown
+    selection = CandidateSelection(made, 40.0, excluded=excluded)
+    np.testing.assert_array_equal(selection.excluded, excluded)
+    assert selection.nbytes - CandidateSelection(made, 40.0).nbytes == 64 * 26
+    shown = selection.choose(state.Tune({"particle": 0.1}, min_distance=0.0), state.Edits()).shown
     assert shown.tolist() == [True, False, False, True, True]
 
 

@@ -146,7 +146,7 @@ def test_a_folder_that_cannot_be_saved_keeps_nobody_in_it(session, searched_once
     assert controller.open_folder(tmp_path / "other")
     session.wait(lambda: controller.choice is not None)
     assert controller.folder.path == tmp_path / "other"
-    assert {sentence for kind, sentence in session.said if kind == "error"} == {
+    assert {sentence for kind, sentence in session.notified if kind == "error"} == {
         f"Cannot write {tmp_path / 'work' / 'session.json'}: the disk is full; free space."
     }
 
@@ -237,9 +237,9 @@ def test_a_wrong_field_is_a_sentence_that_names_it(session, folder, data):
     for field, apply in DAMAGE.items():
         (folder / "session.json").write_text(whole)
         damaged(folder, apply)
-        said = len(session.said)
+        said = len(session.notified)
         assert not session.controller.open_folder(folder), field
-        ((kind, sentence),) = session.said[said:]
+        ((kind, sentence),) = session.notified[said:]
         assert kind == "error", field
         assert sentence.startswith(f"{folder / 'session.json'} cannot be read: {field}"), (field, sentence)
         assert sentence.endswith("; correct or remove it.") and "\n" not in sentence
@@ -257,7 +257,7 @@ def test_a_wrong_field_is_a_sentence_that_names_it(session, folder, data):
 def test_what_is_not_a_session_is_a_sentence(session, folder, text):
     (folder / "session.json").write_bytes(text)
     assert not session.controller.open_folder(folder)
-    ((kind, sentence),) = session.said
+    ((kind, sentence),) = session.notified
     assert kind == "error" and sentence.startswith(f"{folder / 'session.json'} cannot be read: ")
 
 
@@ -278,14 +278,14 @@ def test_names_never_lead_out_of_the_folder(session, folder, data, name, tmp_pat
     for what, apply in changes.items():
         damaged(folder, apply)
         assert not session.controller.open_folder(folder), what
-        assert "leads out of the folder" in session.said[-1][1], what
+        assert "leads out of the folder" in session.notified[-1][1], what
         (folder / "session.json").write_text(session_text)
     (folder / "session.json").unlink()
     content = json.loads(run_text)
     content["micrographs"][0]["name"] = name
     (folder / "run.json").write_text(json.dumps(content))
     assert not session.controller.open_folder(folder)
-    assert "run.json" in session.said[-1][1]
+    assert "run.json" in session.notified[-1][1]
     still_usable(session, data)
     assert not [path for path in tmp_path.rglob("*") if "escaped" in path.name]
 
@@ -306,9 +306,9 @@ def test_a_damaged_run_is_a_sentence(session, folder, data):
         content = json.loads(json.dumps(whole))
         apply(content)
         (folder / "run.json").write_text(json.dumps(content))
-        said = len(session.said)
+        said = len(session.notified)
         assert not session.controller.open_folder(folder), field
-        ((kind, sentence),) = session.said[said:]
+        ((kind, sentence),) = session.notified[said:]
         assert kind == "error" and ("run.json" in sentence or "settings" in sentence), sentence
     still_usable(session, data)
 
@@ -360,8 +360,8 @@ def test_views_have_names_that_files_can_be_called_after(session, name, tmp_path
     session.controller.add_view(name, ["/data/side.mrc"])
     project(session.controller, tmp_path / "map.mrc", name, "C1", 30.0)
     assert session.controller.state.views == ()
-    assert {kind for kind, _ in session.said} == {"error"} and len(session.said) == 2
-    assert all("A view cannot be called" in sentence for _, sentence in session.said)
+    assert {kind for kind, _ in session.notified} == {"error"} and len(session.notified) == 2
+    assert all("A view cannot be called" in sentence for _, sentence in session.notified)
 
 
 def test_what_the_window_remembers_may_be_damaged(tmp_path, monkeypatch):

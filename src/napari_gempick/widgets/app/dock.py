@@ -81,7 +81,7 @@ class Dock(QWidget):
         false = FalseShares(controller, self.counter, estimates)
         self.curate = SideWindow(viewer, "Curate micrographs", lambda: CurateWindow(*parts, false))
         self.wall = SideWindow(viewer, "Threshold wall", lambda: Wall(*parts))
-        controller.said.connect(self._say)
+        controller.notified.connect(self._say)
         controller.continues = self._continues
         self.layers = Layers(viewer, controller)
         self.drawing = MaskDrawing(viewer, controller)
@@ -273,8 +273,8 @@ class Dock(QWidget):
         size, _ = self.layers.scale
         camera_of(self.viewer).center = (y * size, x * size)
         loaded = self.controller.loaded
-        if loaded is not None and loaded.board is not None:
-            wanted = 140 / (loaded.board.diameter / loaded.board.candidates.pixel_size * size)
+        if loaded is not None and loaded.selection is not None:
+            wanted = 140 / (loaded.selection.diameter / loaded.selection.candidates.pixel_size * size)
             if camera_of(self.viewer).zoom < wanted / 3:
                 camera_of(self.viewer).zoom = wanted
 

@@ -88,7 +88,7 @@ class Viewing(QWidget):
         self.setVisible(loaded is not None and bool(loaded.maps))
         if loaded is None or not loaded.maps:
             return
-        names = () if loaded.board is None else loaded.board.candidates.view_names
+        names = () if loaded.selection is None else loaded.selection.candidates.view_names
         words = [name if name in loaded.map_views else f"only {name}…" for name in names]
         self._choices = [("all views", ""), *zip(words, names, strict=True)]
         self._views.reset_choices()
@@ -104,7 +104,7 @@ class Viewing(QWidget):
         if view and view not in loaded.map_views:
             self._update()
             if self._searches.run is not None:
-                controller.said.emit("Wait for the search to end, then choose the view again.", "info")
+                controller.notified.emit("Wait for the search to end, then choose the view again.", "info")
                 return
             if not self._agreed(view):
                 return

@@ -81,7 +81,9 @@ class BackgroundTasks:
             lost, self._tasks = list(self._tasks.values()), {}
             if lost and not any(task.cancelling for task in lost):
                 reason = event["reason"]
-                self._controller.said.emit(f"The helping process ended unexpectedly ({reason}); try again.", "error")
+                self._controller.notified.emit(
+                    f"The helping process ended unexpectedly ({reason}); try again.", "error"
+                )
             if lost:
                 self.changed.emit()
             return
@@ -95,7 +97,7 @@ class BackgroundTasks:
         elif kind in ("failed", "done"):
             del self._tasks[task.number]
             if kind == "failed":
-                self._controller.said.emit(event["sentence"], "error")
+                self._controller.notified.emit(event["sentence"], "error")
         self.changed.emit()
 
     def close(self) -> None:

@@ -112,8 +112,8 @@ class FalseShares:
                 key = result, state.tune_of(stem).limits(), state.masks.get(stem), *common
                 kept = self._kept.get(stem)
                 if kept is None or kept.key != key:
-                    board = self._board(file, state, folder.path, results)
-                    kept = self._kept[stem] = _KnownShare(key, *self._curves(stem, board, state))
+                    selection = self._selection_of(file, state, folder.path, results)
+                    kept = self._kept[stem] = _KnownShare(key, *self._curves(stem, selection, state))
                 thresholds = [state.tune_of(stem).threshold(name) for name in kept.views]
                 share = share_of(kept.curves, thresholds, details[stem].by_view) if kept.curves else None
                 found[stem] = math.nan if share is None else share
@@ -135,18 +135,18 @@ class FalseShares:
 
         controller.background.do(work, take, take)
 
-    def _board(
+    def _selection_of(
         self, file: MicrographFile, state: State, folder: Path, results: dict[str, Result]
     ) -> CandidateSelection | None:
         try:
-            return self._controller.boards.get(file, state, folder, results)
+            return self._controller.selections.get(file, state, folder, results)
         except GempickError:  # reported when the micrograph is shown
             return None
 
     def _curves(
-        self, stem: str, board: CandidateSelection | None, state: State
+        self, stem: str, selection: CandidateSelection | None, state: State
     ) -> tuple[tuple[str, ...], list[_Curve]]:
-        scores = None if board is None else self._estimates.scores_of(stem, board, state)
-        if board is None or scores is None:
+        scores = None if selection is None else self._estimates.scores_of(stem, selection, state)
+        if selection is None or scores is None:
             return (), []
-        return board.candidates.view_names, [_Curve.of(rate) for rate in scores.rates()]
+        return selection.candidates.view_names, [_Curve.of(rate) for rate in scores.rates()]

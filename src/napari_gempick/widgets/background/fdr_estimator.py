@@ -51,36 +51,36 @@ class FdrEstimator:
     def _look(self) -> None:
         """Estimate anew where something but the thresholds has changed."""
         controller = self._controller
-        board = None if controller.loaded is None else controller.loaded.board
-        if board is None or board.candidates.decoys is None:
+        selection = None if controller.loaded is None else controller.loaded.selection
+        if selection is None or selection.candidates.decoys is None:
             self._key, self._rates, self._last = None, None, None
             self.changed.emit()
             return
         tune = controller.tune()
-        key = (board, tune.limits())
+        key = (selection, tune.limits())
         if key == self._key:
             self.changed.emit()
             return
         self._key, self._rates = key, None
 
         def work() -> list[FalseRate] | None:
-            scores = board.scores(tune)
+            scores = selection.scores(tune)
             return None if scores is None else scores.rates()
 
-        controller.background.do(work, lambda rates: self._take(board, key, rates))
+        controller.background.do(work, lambda rates: self._take(selection, key, rates))
         self.changed.emit()
 
-    def _take(self, board: CandidateSelection, key: object, rates: list[FalseRate] | None) -> None:
+    def _take(self, selection: CandidateSelection, key: object, rates: list[FalseRate] | None) -> None:
         if key == self._key and rates is not None:
             self._rates = rates
-            self._last = board, rates
+            self._last = selection, rates
             self.changed.emit()
             self.estimated.emit()
-            self._first_look(board)
+            self._first_look(selection)
 
-    def _first_look(self, board: CandidateSelection) -> None:
+    def _first_look(self, selection: CandidateSelection) -> None:
         """Choose the thresholds when the first results of a search, or those of another score, are seen."""
-        controller, learned = self._controller, board.picks.ncc is not None
+        controller, learned = self._controller, selection.picks.ncc is not None
         look = controller.first_look
         if look is not None and learned == (controller.state.lesson is not None):
             controller.first_look = None
@@ -90,23 +90,23 @@ class FdrEstimator:
     def false_share(self) -> float | None:
         """Return the estimated share of false picks among those found, 0 to 1; None where it is unknown."""
         controller = self._controller
-        board = None if controller.loaded is None else controller.loaded.board
-        if self._rates is None or board is None or controller.choice is None:
+        selection = None if controller.loaded is None else controller.loaded.selection
+        if self._rates is None or selection is None or controller.choice is None:
             return None
-        views = board.picks.view[: len(controller.choice.shown)][controller.choice.shown]
+        views = selection.picks.view[: len(controller.choice.shown)][controller.choice.shown]
         counts = np.bincount(views, minlength=len(self._rates))
         tune = controller.tune()
-        thresholds = [tune.threshold(name) for name in board.candidates.view_names]
+        thresholds = [tune.threshold(name) for name in selection.candidates.view_names]
         return share_of(self._rates, thresholds, counts.tolist())
 
-    def false_of(self, board: CandidateSelection, rows: NDArray[np.intp]) -> NDArray[np.float32] | None:
+    def false_of(self, selection: CandidateSelection, rows: NDArray[np.intp]) -> NDArray[np.float32] | None:
         """Return the estimated chance that each of these candidates is false, (n,) 0 to 1; None before an estimate.
 
         The estimate before stays until there is a new one.
         """
-        if self._last is None or self._last[0] is not board:
+        if self._last is None or self._last[0] is not selection:
             return None
-        return probability_false(board.picks.take(rows), self._last[1])
+        return probability_false(selection.picks.take(rows), self._last[1])
 
     def choose_thresholds(self) -> None:
         """Set the thresholds that trade false picks against missed ones best, of this micrograph or of all together."""
@@ -143,24 +143,24 @@ class FdrEstimator:
     def _choose(self, rate: float | None, *, follow: bool = False, first: bool = False) -> None:
         controller = self._controller
         loaded = controller.loaded
-        if loaded is None or loaded.board is None:
+        if loaded is None or loaded.selection is None:
             return
         self._asked += 1
         asked, basis, before = self._asked, self._basis(), controller.tune().thresholds
         state, folder, results = controller.state, controller.folder, dict(controller.results)
         alone, stem = controller.only_current and not first, controller.stem
         files = [file for file in state.kept if file.output_stem in results and not results[file.output_stem].error]
-        names, here = loaded.board.candidates.view_names, loaded.board
+        names, here = loaded.selection.candidates.view_names, loaded.selection
 
         def work() -> list[float | None] | None:
             parts: dict[str, Scores] = {}
             for file in sorted(files, key=lambda file: file.output_stem):
                 try:
-                    board = controller.boards.get(file, state, folder.path, results) if folder else here
+                    selection = controller.selections.get(file, state, folder.path, results) if folder else here
                 except GempickError:
                     continue  # reported when the micrograph is shown
-                scores = None if board is None else self.scores_of(file.output_stem, board, state)
-                if scores is not None and board is not None and board.candidates.view_names == names:
+                scores = None if selection is None else self.scores_of(file.output_stem, selection, state)
+                if scores is not None and selection is not None and selection.candidates.view_names == names:
                     parts[file.output_stem] = scores
             if not parts or (alone and stem not in parts):
                 return None
@@ -173,33 +173,37 @@ class FdrEstimator:
             if asked != self._asked or moved:
                 return  # something else was wanted meanwhile
             if chosen is None:
-                controller.said.emit("The search kept no decoys, so no threshold can be chosen; run it again.", "info")
+                controller.notified.emit(
+                    "The search kept no decoys, so no threshold can be chosen; run it again.", "info"
+                )
                 return
             nothing = [name for name, value in zip(names, chosen, strict=True) if value is None]
             found = {name: _down(value) for name, value in zip(names, chosen, strict=True) if value is not None}
             words = ", ".join(nothing)
             if rate is not None:
                 if nothing and not follow:
-                    controller.said.emit(
+                    controller.notified.emit(
                         f"No score of {words} is above what chance gives, so nothing is picked.", "info"
                     )
                 self._followed = (*basis[:-2], rate, basis[-1])
                 controller.set_thresholds({**found, **dict.fromkeys(nothing, 1.0)}, rate, follow=follow)
                 return
             if nothing and not first:
-                controller.said.emit(f"No score of {words} is above what chance gives; its threshold stays.", "info")
+                controller.notified.emit(
+                    f"No score of {words} is above what chance gives; its threshold stays.", "info"
+                )
             if found:
                 (controller.set_first_thresholds if first else controller.set_thresholds)(found)
 
         controller.background.do(work, take)
 
-    def scores_of(self, stem: str, board: CandidateSelection, state: State) -> Scores | None:
+    def scores_of(self, stem: str, selection: CandidateSelection, state: State) -> Scores | None:
         """Return the scores of a micrograph's candidates, from memory if they are there; on a thread."""
         tune = state.tune_of(stem)
-        key = (weakref.ref(board), tune.limits())  # keeps no candidates in memory
+        key = (weakref.ref(selection), tune.limits())  # keeps no candidates in memory
         known = self._kept.get(stem)
         if known is None or known[0] != key:
-            known = self._kept[stem] = key, board.scores(tune)
+            known = self._kept[stem] = key, selection.scores(tune)
         return known[1]
 
 

@@ -110,11 +110,16 @@ class PickCounter:
 
     def _choice_changed(self) -> None:
         controller = self._controller
-        board = None if controller.loaded is None else controller.loaded.board
+        selection = None if controller.loaded is None else controller.loaded.selection
         if controller.loaded is not None and controller.loaded.preview:
             return  # nothing of it is kept
-        if controller.choice is not None and controller.is_shown and controller.stem is not None and board is not None:
-            self.details[controller.stem] = _details(board, controller.choice)
+        if (
+            controller.choice is not None
+            and controller.is_shown
+            and controller.stem is not None
+            and selection is not None
+        ):
+            self.details[controller.stem] = _details(selection, controller.choice)
             self._count(controller.stem, len(controller.choice))
 
     def _count(self, stem: str, count: int | None) -> None:
@@ -175,13 +180,13 @@ class PickCounter:
                 stem = file.output_stem
                 found[stem] = None, {}, Details()
                 try:
-                    board = None if folder is None else controller.boards.get(file, state, folder.path, results)
+                    selection = None if folder is None else controller.selections.get(file, state, folder.path, results)
                 except GempickError:  # reported when the micrograph is shown
                     continue
-                if board is not None:
-                    choice = board.choose(state.tune_of(stem), state.edits.get(stem, Edits()))
-                    histogram = self._histograms.get(stem) or _histogram_of(board)
-                    found[stem] = len(choice), histogram, _details(board, choice)
+                if selection is not None:
+                    choice = selection.choose(state.tune_of(stem), state.edits.get(stem, Edits()))
+                    histogram = self._histograms.get(stem) or _histogram_of(selection)
+                    found[stem] = len(choice), histogram, _details(selection, choice)
 
         def counted(result: object = None) -> None:
             later = [file.output_stem for file in reversed(todo) if file.output_stem not in found]
@@ -199,7 +204,7 @@ class PickCounter:
         """Return micrographs to count, those first whose candidates are in memory: the others may displace them."""
         controller, todo = self._controller, []
         if not self._in_order:
-            self._waiting = dict.fromkeys(sorted(self._waiting, key=lambda stem: stem in controller.boards))
+            self._waiting = dict.fromkeys(sorted(self._waiting, key=lambda stem: stem in controller.selections))
             self._in_order = True
         current = controller.stem if controller.choice is not None else None
         while self._waiting and len(todo) < MOST:
@@ -218,14 +223,14 @@ class PickCounter:
         return {name: counts for name, counts in self._total.items() if counts.any()}
 
 
-def _details(board: CandidateSelection, choice: Choice) -> Details:
+def _details(selection: CandidateSelection, choice: Choice) -> Details:
     n = len(choice.shown)
-    scores = board.picks.score[:n][choice.shown]
-    views = np.bincount(board.picks.view[:n][choice.shown], minlength=len(board.candidates.view_names))
+    scores = selection.picks.score[:n][choice.shown]
+    views = np.bincount(selection.picks.view[:n][choice.shown], minlength=len(selection.candidates.view_names))
     mean = float(scores.mean()) if len(scores) else math.nan
-    return Details(mean, board.excluded_share, tuple(views.tolist()))
+    return Details(mean, selection.excluded_share, tuple(views.tolist()))
 
 
-def _histogram_of(board: CandidateSelection) -> _Histogram:
-    picks, names = board.picks, board.candidates.view_names
+def _histogram_of(selection: CandidateSelection) -> _Histogram:
+    picks, names = selection.picks, selection.candidates.view_names
     return {name: np.histogram(picks.score[picks.view == i], BINS)[0] for i, name in enumerate(names)}

@@ -144,7 +144,7 @@ class SearchRunner:
         """Search the current micrograph."""
         file = self._controller.file
         if file is None:
-            self._controller.said.emit("Add a micrograph first.", "info")
+            self._controller.notified.emit("Add a micrograph first.", "info")
             return
         self.start([file], maps=True, **settings)
 
@@ -154,7 +154,7 @@ class SearchRunner:
         if not todo:
             state = self._controller.state
             words = "All micrographs are searched with these settings already." if state.kept else ALL_REJECTED
-            self._controller.said.emit(words if state.files else "Add micrographs first.", "info")
+            self._controller.notified.emit(words if state.files else "Add micrographs first.", "info")
             return
         self.start(todo, maps=None)
 
@@ -175,15 +175,15 @@ class SearchRunner:
         if self.run is not None:
             return False
         if controller.folder is None:
-            controller.said.emit("Choose a folder for the results first.", "error")
+            controller.notified.emit("Choose a folder for the results first.", "error")
             return False
         try:
             if not controller.state.views:
-                controller.said.emit("Add templates first: a search needs at least one.", "info")
+                controller.notified.emit("Add templates first: a search needs at least one.", "info")
                 return False
             settings = shared_settings(controller, **more) if preview else controller.state.settings(**more)
         except GempickError as error:
-            controller.said.emit(error.sentence, "error")
+            controller.notified.emit(error.sentence, "error")
             return False
         if maps is None:
             maps = len(files) * _map_bytes(controller) <= MOST_MAPS
@@ -253,7 +253,7 @@ class SearchRunner:
         elif kind == "preview":
             self._controller.show_preview(event["name"], Path(event["file"]), float(event["diameter"]))
         elif kind == "said":
-            self._controller.said.emit(event["sentence"], "warning")
+            self._controller.notified.emit(event["sentence"], "warning")
         elif kind == "failed":
             self._end(event["sentence"])
         elif kind == "done":
@@ -282,7 +282,7 @@ class SearchRunner:
     def _end(self, sentence: str) -> None:
         self.run, self.cancelling = None, False
         if sentence:
-            self._controller.said.emit(sentence, "error")
+            self._controller.notified.emit(sentence, "error")
         self._controller.relearn()
         self.changed.emit()
 

@@ -80,7 +80,7 @@ class MaskDrawing:
         viewer.layers.selection.active = labels
         fit_view(viewer, template)
         self.changed.emit()
-        self._controller.said.emit(
+        self._controller.notified.emit(
             "Paint the mask (1), erase (2), or draw it in a new Shapes layer. Then press Use the drawing.", "info"
         )
 
@@ -102,7 +102,7 @@ class MaskDrawing:
             raise InputError("No mask drawn yet. Paint over the particle first.")
         holes = int(binary_fill_holes(mask).sum() - mask.sum())
         if holes:
-            self._controller.said.emit(
+            self._controller.notified.emit(
                 f"The mask of {self.view} has holes ({counted(holes, 'pixel')}): nothing there counts for the score. "
                 "Draw it again if they are not meant.",
                 "warning",
@@ -157,7 +157,7 @@ class MaskDrawing:
         """Give the drawing up when its layer is deleted."""
         if self._layers is not None and self._layers[1] not in self._viewer.layers:
             self.cancel()
-            self._controller.said.emit("The drawing was deleted; the mask is unchanged.", "info")
+            self._controller.notified.emit("The drawing was deleted; the mask is unchanged.", "info")
 
     def close(self) -> None:
         """Let go of the viewer."""

@@ -36,7 +36,7 @@ class ExcludedArea:
 
     def __init__(self, layers: Layers, controller: Controller) -> None:
         self._layers, self._controller = layers, controller
-        self._board: Any = None
+        self._selection: Any = None
         self._packed, self._coarse = np.zeros((0, 0), np.uint8), np.zeros((0, 0), bool)
         self._painted_last: Mask | None = None
         self._squares, self._wanted = 1, False
@@ -61,9 +61,9 @@ class ExcludedArea:
 
     def show(self, on: bool) -> None:
         """Show or hide the overlay."""
-        board, self._wanted = self._searched(), on
-        if on and board is None:
-            self._controller.said.emit(
+        selection, self._wanted = self._searched(), on
+        if on and selection is None:
+            self._controller.notified.emit(
                 "Search this micrograph first: the excluded area is where its picks may not lie.", "info"
             )
         elif on and self.layer is None:
@@ -114,7 +114,7 @@ class ExcludedArea:
     def _searched(self) -> Any:
         """Return the candidates of a search of the micrograph that is shown; None without one."""
         loaded = self._controller.loaded
-        return None if loaded is None or loaded.preview else loaded.board
+        return None if loaded is None or loaded.preview else loaded.selection
 
     def _make(self) -> None:
         if self.layer is None:
@@ -130,41 +130,41 @@ class ExcludedArea:
             layer.events.mode.connect(lambda: self.changed.emit())
             layer.events.visible.connect(self._visible_changed)
             self._layers.keep(EXCLUDED, layer, below=PICKS)
-            self._board = None
+            self._selection = None
         assert self.layer is not None
         self.layer.visible = True
         self._fill()
 
     def _fill(self) -> None:
         """Show the mask of the candidates that are shown."""
-        layer, board = self.layer, self._searched()
+        layer, selection = self.layer, self._searched()
         if layer is None or not self._wanted:
             return
-        if board is None:
+        if selection is None:
             self.put_down()
-        if layer.visible != (board is not None):  # napari takes up the last tool where it is set again
-            layer.visible = board is not None
-        if board is None:
+        if layer.visible != (selection is not None):  # napari takes up the last tool where it is set again
+            layer.visible = selection is not None
+        if selection is None:
             return
-        n = max(1, max(board.candidates.file_shape) // FINEST)
+        n = max(1, max(selection.candidates.file_shape) // FINEST)
         move_to(layer, self._layers.place(n))
         size, _ = self._layers.scale
         corner = ((n - 1) / 2 * size,) * 2
         if tuple(layer.translate) != corner:
             layer.translate = corner
-        if board is self._board:
+        if selection is self._selection:
             return
         known = self._painted_last is not None and self._mask() is self._painted_last
-        self._board, self._squares = board, n
+        self._selection, self._squares = selection, n
         if known:
             return  # it was painted here
-        self._painted_last, self._packed = None, board.packed_excluded()
-        shape = board.candidates.file_shape
+        self._painted_last, self._packed = None, selection.packed_excluded()
+        shape = selection.candidates.file_shape
         rows, columns = (np.minimum(np.arange(-(-side // n)) * n + n // 2, side - 1) for side in shape)
         self._coarse = np.unpackbits(self._packed[rows], axis=1, count=shape[1])[:, columns].view(np.bool_)
         layer.data = self._coarse.astype(np.uint8)
         layer.selected_label = 1
-        layer.brush_size = max(4, round(board.diameter / board.candidates.pixel_size / n))
+        layer.brush_size = max(4, round(selection.diameter / selection.candidates.pixel_size / n))
 
     def _visible_changed(self) -> None:
         """Take the person's word from napari's list of layers."""
@@ -183,16 +183,16 @@ class ExcludedArea:
 
     def _take(self) -> None:
         """Make what was painted the mask of the micrograph."""
-        layer, board = self.layer, self._searched()
-        if layer is None or board is not self._board or board is None or self._controller.background.closed:
+        layer, selection = self.layer, self._searched()
+        if layer is None or selection is not self._selection or selection is None or self._controller.background.closed:
             return
         painted: NDArray[np.bool_] = np.asarray(layer.data) > 0
         changed = painted != self._coarse
         if not changed.any():
             return
-        self._paint(changed, painted, board.candidates.file_shape)
+        self._paint(changed, painted, selection.candidates.file_shape)
         self._coarse = painted
-        shape, pixel_size = board.candidates.file_shape, board.candidates.pixel_size
+        shape, pixel_size = selection.candidates.file_shape, selection.candidates.pixel_size
         self._painted_last = Mask.of_packed(shape, self._packed, pixel_size)
         self._controller.exclude(self._painted_last)
 

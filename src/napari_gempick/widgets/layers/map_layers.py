@@ -29,8 +29,8 @@ class MapLayers:
 
     window_changed = Signal()
 
-    def __init__(self, shelf: LayerRegistry, controller: Controller) -> None:
-        self._shelf, self._controller = shelf, controller
+    def __init__(self, registry: LayerRegistry, controller: Controller) -> None:
+        self._registry, self._controller = registry, controller
         self._window = (-1.0, 1.0)
         self._index: Labels | None = None
         self._coloured: tuple[Any, ...] = ()
@@ -42,13 +42,13 @@ class MapLayers:
         """Take maps of another micrograph away from sight; without maps the layers go."""
         if self._controller.reads_maps:
             return
-        self._shelf.turns.drop(NCC, INDEX, _COLOURED)
+        self._registry.turns.drop(NCC, INDEX, _COLOURED)
         self._waiting = None
         made, self._index = self._index, None
-        for layer in (self._shelf.layer(NCC), self._shelf.layer(INDEX), made):
-            if layer is not None and layer in self._shelf.viewer.layers:
-                self._shelf.viewer.layers.remove(layer)
-        image, loaded = self._shelf.layer(MICROGRAPH), self._controller.loaded
+        for layer in (self._registry.layer(NCC), self._registry.layer(INDEX), made):
+            if layer is not None and layer in self._registry.viewer.layers:
+                self._registry.viewer.layers.remove(layer)
+        image, loaded = self._registry.layer(MICROGRAPH), self._controller.loaded
         if image is not None and loaded is not None and loaded.image is not None and not image.visible:
             image.visible = True
 
@@ -62,7 +62,7 @@ class MapLayers:
         if pair is None:
             return
         self._waiting = loaded, pair
-        layers = [self._shelf.layer(name) for name in (NCC, INDEX)]
+        layers = [self._registry.layer(name) for name in (NCC, INDEX)]
         if all(layer is not None and not layer.visible for layer in layers):
             self._fill_soon()
         else:
@@ -73,17 +73,17 @@ class MapLayers:
         waiting, self._waiting = self._waiting, None
         if waiting is not None:
             loaded, pair = waiting
-            self._shelf.turns.put(NCC, lambda: self._show_ncc(pair))
-            self._shelf.turns.put(INDEX, lambda: self._colour_index(loaded, pair))
+            self._registry.turns.put(NCC, lambda: self._show_ncc(pair))
+            self._registry.turns.put(INDEX, lambda: self._colour_index(loaded, pair))
 
     def _show_ncc(self, pair: MapPair) -> None:
-        layer, place = self._shelf.layer(NCC), self._shelf.place(pair.ratio)
+        layer, place = self._registry.layer(NCC), self._registry.place(pair.ratio)
         if layer is not None:
             layer.data = pair.score
             move_to(layer, place)
             return
-        with self._shelf.unselected():
-            layer = self._shelf.viewer.add_image(
+        with self._registry.unselected():
+            layer = self._registry.viewer.add_image(
                 pair.score,
                 name=NCC,
                 colormap=_colormap(*self._window),
@@ -95,14 +95,14 @@ class MapLayers:
         layer.contrast_limits_range = (-1, 1)
         layer.events.contrast_limits.connect(self._window_moved)
         layer.events.visible.connect(self._fill)
-        self._shelf.keep(NCC, layer, below=PICKS)
+        self._registry.keep(NCC, layer, below=PICKS)
 
     def _colour_index(self, loaded: Loaded, pair: MapPair) -> None:
         """Make the colours of the index map, then show it in the next turn; the same colours are left as they are."""
         bank = loaded.bank
         assert bank is not None
         views = [self._controller.colour(name) for name in bank.view_names]
-        wanted, layer = (bank, *views), self._shelf.layer(INDEX)
+        wanted, layer = (bank, *views), self._registry.layer(INDEX)
         made: tuple[Any, Any] | None = None
         if layer is None or wanted != self._coloured:
             k = np.arange(len(bank), dtype=np.int32)
@@ -117,30 +117,30 @@ class MapLayers:
             }
             made = DirectLabelColormap(color_dict=table), features
         if layer is None and self._index is None:
-            self._shelf.turns.put(INDEX, self._make_index)
-        self._shelf.turns.put(_COLOURED, lambda: self._fill_index(pair, wanted, made))
+            self._registry.turns.put(INDEX, self._make_index)
+        self._registry.turns.put(_COLOURED, lambda: self._fill_index(pair, wanted, made))
 
     def _make_index(self) -> None:
         """Make the layer of the index map, empty: to give it many colours takes as long."""
-        with self._shelf.unselected():
-            self._index = self._shelf.viewer.add_labels(
-                np.zeros((1, 1), np.uint8), name=INDEX, opacity=1.0, visible=False, **self._shelf.place()
+        with self._registry.unselected():
+            self._index = self._registry.viewer.add_labels(
+                np.zeros((1, 1), np.uint8), name=INDEX, opacity=1.0, visible=False, **self._registry.place()
             )
         self._index.editable = False
         self._index.events.visible.connect(self._fill)
 
     def _fill_index(self, pair: MapPair, wanted: tuple[Any, ...], colours: tuple[Any, Any] | None) -> None:
         made, self._index = self._index, None
-        layer = self._shelf.layer(INDEX) or made
-        if layer is None or layer not in self._shelf.viewer.layers:
+        layer = self._registry.layer(INDEX) or made
+        if layer is None or layer not in self._registry.viewer.layers:
             return
         layer.data = pair.labels
         if colours is not None:
             layer.colormap, layer.features = colours
             self._coloured = wanted
-        move_to(layer, self._shelf.place(pair.ratio))
+        move_to(layer, self._registry.place(pair.ratio))
         if layer is made:
-            self._shelf.keep(INDEX, layer, below=PICKS)
+            self._registry.keep(INDEX, layer, below=PICKS)
 
     @property
     def window(self) -> tuple[float, float]:
@@ -149,7 +149,7 @@ class MapLayers:
 
     def set_window(self, low: float, high: float) -> None:
         """Show the scores from `low` to `high`."""
-        layer = self._shelf.layer(NCC)
+        layer = self._registry.layer(NCC)
         if layer is not None:
             layer.contrast_limits = (low, high)
         else:
@@ -169,7 +169,7 @@ class MapLayers:
     def close(self) -> None:
         """Let go of the layers; they stay in the viewer."""
         self._fill_soon.cancel()
-        ncc, index = self._shelf.layer(NCC), self._shelf.layer(INDEX)
+        ncc, index = self._registry.layer(NCC), self._registry.layer(INDEX)
         if ncc is not None:
             ncc.events.contrast_limits.disconnect(self._window_moved)
         for layer in (ncc, index):

@@ -34,13 +34,13 @@ _SETTLE_MS = 100
 class PicksLayer:
     """Keeps the points as the controller has the picks."""
 
-    def __init__(self, shelf: LayerRegistry, controller: Controller) -> None:
-        self._shelf, self._controller = shelf, controller
+    def __init__(self, registry: LayerRegistry, controller: Controller) -> None:
+        self._registry, self._controller = registry, controller
         self._rows = np.zeros(0, np.intp)
         self._added: tuple[Added, ...] = ()
         self._colour_by, self._crosses = "view", False
-        self.false_of: Callable[[CandidateSelection, Any], Any] = lambda board, rows: None
-        self._board: Any = None
+        self.false_of: Callable[[CandidateSelection, Any], Any] = lambda selection, rows: None
+        self._selection: Any = None
         self._own_change = False
         self._tell_soon = qdebounced(self._tell, timeout=_SETTLE_MS)
         controller.choice_changed.connect(self._show)
@@ -48,8 +48,8 @@ class PicksLayer:
 
     def _show(self) -> None:
         """Show the picks; the first time when the micrograph has been drawn."""
-        if self._shelf.layer(PICKS) is None:
-            self._shelf.turns.put(PICKS, self._fill_points)
+        if self._registry.layer(PICKS) is None:
+            self._registry.turns.put(PICKS, self._fill_points)
         else:
             self._fill_points()
 
@@ -63,20 +63,20 @@ class PicksLayer:
         loaded, choice = controller.loaded, controller.choice
         if loaded is None or loaded.image is None:
             return
-        board = loaded.board
-        layer = self._shelf.layer(PICKS)
-        selected = self._selected(layer, board)
-        self._board = board
+        selection = loaded.selection
+        layer = self._registry.layer(PICKS)
+        selected = self._selected(layer, selection)
+        self._selection = selection
         self._rows = np.zeros(0, np.intp) if choice is None else np.flatnonzero(choice.shown)
         if choice is not None:
             self._added = choice.added  # also while the next micrograph is on its way
         else:
             self._added = controller.edits().added if controller.is_shown else ()
         data, features, colours = self._points()
-        size = self._size_unsearched() if board is None else board.diameter / board.candidates.pixel_size
-        metadata = {"gempick": self._metadata(() if board is None else board.candidates.view_names, size)}
+        size = self._size_unsearched() if selection is None else selection.diameter / selection.candidates.pixel_size
+        metadata = {"gempick": self._metadata(() if selection is None else selection.candidates.view_names, size)}
         if layer is None:
-            layer = self._shelf.viewer.add_points(
+            layer = self._registry.viewer.add_points(
                 data,
                 name=PICKS,
                 features=features,
@@ -85,10 +85,10 @@ class PicksLayer:
                 border_color=colours if len(data) else ADDED_COLOUR,
                 border_width=0.06,
                 metadata=metadata,
-                **self._shelf.place(),
+                **self._registry.place(),
             )
             layer.events.data.connect(self._edited)
-            self._shelf.keep(PICKS, layer)
+            self._registry.keep(PICKS, layer)
             return
         self._own_change = True
         try:
@@ -109,7 +109,7 @@ class PicksLayer:
         """Replace the points; sizes go first, because napari draws new ones with the size of the last slicing."""
         if layer.selected_data:
             layer.selected_data = set()
-        move_to(layer, self._shelf.place())
+        move_to(layer, self._registry.place())
         if layer.current_size != size:
             layer.current_size = size
             layer.size = size
@@ -126,7 +126,7 @@ class PicksLayer:
 
     def _tell(self) -> None:
         """Tell napari and other plugins that the points have changed, when the slider rests."""
-        layer = self._shelf.layer(PICKS)
+        layer = self._registry.layer(PICKS)
         if layer is not None:
             self._own_change = True
             try:
@@ -136,9 +136,9 @@ class PicksLayer:
             finally:
                 self._own_change = False
 
-    def _selected(self, layer: Points | None, board: Any) -> list[int]:
+    def _selected(self, layer: Points | None, selection: Any) -> list[int]:
         """Return the candidates of the points that are selected, to select them again."""
-        if layer is None or board is not self._board:
+        if layer is None or selection is not self._selection:
             return []
         return [int(self._rows[i]) for i in layer.selected_data if i < len(self._rows)]
 
@@ -146,9 +146,9 @@ class PicksLayer:
         """Return positions (y, x), features and colours: picks first, then those made by hand."""
         loaded, choice = self._controller.loaded, self._controller.choice
         added = self._added
-        board = None if loaded is None or choice is None else loaded.board
-        picks = Picks.empty() if board is None else board.picks.take(self._rows)
-        names = np.array(("",) if board is None else board.candidates.view_names, object)
+        selection = None if loaded is None or choice is None else loaded.selection
+        picks = Picks.empty() if selection is None else selection.picks.take(self._rows)
+        names = np.array(("",) if selection is None else selection.candidates.view_names, object)
         by_hand = np.array([(a.y, a.x) for a in added], float).reshape(-1, 2)
         templates = np.concatenate([picks.section, [a.section for a in added]]).astype(int) + 1
         features = {
@@ -180,24 +180,24 @@ class PicksLayer:
         controller = self._controller
         loaded, choice = controller.loaded, controller.choice
         by_hand = np.tile(rgba(ADDED_COLOUR), (len(self._added), 1))
-        if loaded is None or loaded.board is None or choice is None:
+        if loaded is None or loaded.selection is None or choice is None:
             return by_hand
-        board = loaded.board
+        selection = loaded.selection
         if self._colour_by == "score":
-            return np.concatenate([shades_of_scores(board.picks.score[self._rows]), by_hand])
-        false = self.false_of(board, self._rows) if self._colour_by == "false" else None
+            return np.concatenate([shades_of_scores(selection.picks.score[self._rows]), by_hand])
+        false = self.false_of(selection, self._rows) if self._colour_by == "false" else None
         if false is not None:
             return np.concatenate([shades_of_scores(1 - false, (0.0, 1.0)), by_hand])
-        palette = np.stack([rgba(controller.colour(name)) for name in board.candidates.view_names])
-        colours = palette[board.picks.view[self._rows]]
-        colours[board.near_threshold(choice, controller.tune(), MARGIN)[self._rows], 3] = PALE
+        palette = np.stack([rgba(controller.colour(name)) for name in selection.candidates.view_names])
+        colours = palette[selection.picks.view[self._rows]]
+        colours[selection.near_threshold(choice, controller.tune(), MARGIN)[self._rows], 3] = PALE
         return np.concatenate([colours, by_hand])
 
     def show_as(self, *, colour_by: str | None = None, crosses: bool | None = None) -> None:
         """Colour the picks by view, score, or chance of being false (`false`), and draw circles or crosses."""
         self._colour_by = colour_by or self._colour_by
         self._crosses = self._crosses if crosses is None else crosses
-        if self._shelf.layer(PICKS) is not None:
+        if self._registry.layer(PICKS) is not None:
             self._fill_points()
 
     def show_false(self) -> None:
@@ -206,15 +206,15 @@ class PicksLayer:
             self.show_as()
 
     def _state_changed(self, state: Any, before: Any) -> None:
-        if state.views != before.views and self._board is not None and self._shelf.layer(PICKS) is not None:
+        if state.views != before.views and self._selection is not None and self._registry.layer(PICKS) is not None:
             self._fill_points()
 
     def position(self, number: int) -> tuple[float, float]:
         """Return (x, y) of a point exactly as the controller knows it."""
-        board = self._board
+        selection = self._selection
         if number < len(self._rows):
             k = self._rows[number]
-            return float(board.picks.x[k]), float(board.picks.y[k])
+            return float(selection.picks.x[k]), float(selection.picks.y[k])
         added = self._added[number - len(self._rows)]
         return added.x, added.y
 
@@ -250,7 +250,7 @@ class PicksLayer:
 
     def nearest(self, x: float, y: float) -> int | None:
         """Return the shown point whose circle holds (x, y), pixels of the file; None where there is none."""
-        layer = self._shelf.layer(PICKS)
+        layer = self._registry.layer(PICKS)
         if layer is None or not len(layer.data):
             return None
         data = np.asarray(layer.data)
@@ -260,7 +260,7 @@ class PicksLayer:
 
     def reject_selected(self, cursor: tuple[float, float] | None) -> None:
         """Reject the selected picks, or the one under the cursor."""
-        layer = self._shelf.layer(PICKS)
+        layer = self._registry.layer(PICKS)
         if layer is None:
             return
         chosen = sorted(layer.selected_data)
@@ -272,7 +272,7 @@ class PicksLayer:
     def close(self) -> None:
         """Let go of the layer; it stays in the viewer."""
         self._tell_soon.cancel()
-        layer = self._shelf.layer(PICKS)
+        layer = self._registry.layer(PICKS)
         if layer is not None:
             layer.events.data.disconnect(self._edited)
 

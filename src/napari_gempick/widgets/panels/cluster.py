@@ -100,7 +100,7 @@ class ClusterPanel(Fold):
         if submit:
             self.submit()
         else:
-            self._controller.said.emit(f"The job is in {folder}.", "info")
+            self._controller.notified.emit(f"The job is in {folder}.", "info")
 
     def watch(self, folder: Path | None) -> None:
         """Watch a job, or none."""
@@ -137,7 +137,7 @@ class ClusterPanel(Fold):
     def _submitted(self, made: Any) -> None:
         self._submitting = False
         self._timer.start()
-        self._controller.said.emit(f"Submitted: job {made.job_id}.", "info")
+        self._controller.notified.emit(f"Submitted: job {made.job_id}.", "info")
         self._update()
         self._look()
 
@@ -147,7 +147,7 @@ class ClusterPanel(Fold):
         if folder is not None:
             self._controller.background.do(
                 lambda: cancel_job(folder),
-                lambda number: self._controller.said.emit(f"Cancelled job {number}.", "info"),
+                lambda number: self._controller.notified.emit(f"Cancelled job {number}.", "info"),
             )
 
     def open_results(self) -> None:
@@ -263,4 +263,4 @@ def _show(controller: Controller, results: Path, run: dict[str, Any]) -> None:
     done = len(run["micrographs"]) - failed
     rest = f", {failed} failed" if failed else ""
     more = "" if run["state"] == "complete" else "; open them again for those that come"
-    controller.said.emit(f"Results of {counted(done, 'micrograph')} of the job{rest}{more}.", "info")
+    controller.notified.emit(f"Results of {counted(done, 'micrograph')} of the job{rest}{more}.", "info")

@@ -64,7 +64,7 @@ class ClusterDialog(QDialog):
         self._working = self._closed = False
         self._changed = qdebounced(self._show, timeout=120)
         self._lay_out(remembered.last_choices())
-        controller.said.connect(self._said)
+        controller.notified.connect(self._said)
         self.resize(1000, 640)
         self._changed()  # once it is drawn: templates of scripts take a while
 
@@ -294,7 +294,7 @@ class ClusterDialog(QDialog):
 
         def written(folder: str) -> None:
             if self._closed:
-                self._controller.said.emit(f"The job is in {folder}; it was not submitted.", "info")
+                self._controller.notified.emit(f"The job is in {folder}; it was not submitted.", "info")
                 return
             choices = {"parent": str(Path(folder).parent), "maps": self.maps.isChecked()}
             choices |= {"root": self.root.text(), "cluster_root": self.cluster_root.text()}
@@ -310,7 +310,7 @@ class ClusterDialog(QDialog):
         self._changed.cancel()
         if result != QDialog.DialogCode.Accepted:
             self._tasks.cancel()
-        self._controller.said.disconnect(self._said)
+        self._controller.notified.disconnect(self._said)
         super().done(result)
 
 

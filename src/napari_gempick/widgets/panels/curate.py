@@ -263,7 +263,7 @@ class CurateWindow(QWidget):
         else:
             self._set_spread(set(spread_of(self._numbers)) or None)
             if self._spread is None:
-                self._controller.said.emit(
+                self._controller.notified.emit(
                     "Neither defocus nor picks are known yet: read a STAR file with the CTF, or search first.", "info"
                 )
         self._filter()

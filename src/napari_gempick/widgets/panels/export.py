@@ -61,7 +61,7 @@ class ExportPanel(Panel):
         self.proof = small("")
         self.proof.setVisible(False)
         self._writing = False
-        controller.said.connect(lambda sentence, kind: kind == "error" and self._failed())
+        controller.notified.connect(lambda sentence, kind: kind == "error" and self._failed())
         self.rows.addWidget(self.proof)
         self.particles = ParticlesPanel(controller, extraction, lambda: self.target)
         self.rows.addWidget(self.particles)
@@ -136,7 +136,7 @@ class ExportPanel(Panel):
         files = state.files if all_ else tuple(file for file in state.files if file.output_stem == controller.stem)
 
         def collect() -> Any:
-            chosen, problems = chosen_picks(state, results, source, files, controller.boards)
+            chosen, problems = chosen_picks(state, results, source, files, controller.selections)
             there = [path for path in planned(target, chosen, names) if path.exists()]
             return chosen, problems, there
 
@@ -164,11 +164,11 @@ class ExportPanel(Panel):
         picks, paths = sum(len(one.picks) for one in chosen), written.paths
         if paths:
             what = paths[0].name if len(paths) == 1 else f"{len(paths)} files"
-            self._controller.said.emit(f"{counted(picks, 'pick')} written: {what} in {paths[0].parent}.", "info")
+            self._controller.notified.emit(f"{counted(picks, 'pick')} written: {what} in {paths[0].parent}.", "info")
         if written.wrong:
-            self._controller.said.emit(" ".join(written.wrong.values()), "error")
+            self._controller.notified.emit(" ".join(written.wrong.values()), "error")
         for sentence in problems:
-            self._controller.said.emit(sentence, "warning")
+            self._controller.notified.emit(sentence, "warning")
         lines: dict[str, list[str]] = {}
         for name, proof in written.proofs.items():
             lines.setdefault(proof.sentence, []).append(name)

@@ -73,15 +73,15 @@ class Gallery(QWidget):
         """Choose and draw the candidates anew, on a thread."""
         controller = self._controller
         loaded, choice, seen = controller.loaded, controller.choice, self._layers.seen
-        if loaded is None or seen is None or choice is None or loaded.board is None:
+        if loaded is None or seen is None or choice is None or loaded.selection is None:
             self._set([])
             return
         self._generation += 1
         generation, tune, count = self._generation, controller.tune(), ROWS * self.columns
-        board, (image, contrast) = loaded.board, seen
-        size = max(8, round(1.4 * board.diameter / board.candidates.pixel_size))
-        numbers = board.around_threshold(choice, tune, count).tolist()
-        picks, names = board.picks, board.candidates.view_names
+        selection, (image, contrast) = loaded.selection, seen
+        size = max(8, round(1.4 * selection.diameter / selection.candidates.pixel_size))
+        numbers = selection.around_threshold(choice, tune, count).tolist()
+        picks, names = selection.picks, selection.candidates.view_names
 
         def draw() -> list[CandidatePicture]:
             made = []
@@ -176,5 +176,5 @@ class Gallery(QWidget):
         if tile is not None and tile.picked:
             self._controller.reject([(tile.x, tile.y)])
         elif tile is not None:
-            self._controller.said.emit("This candidate has a dotted frame: it is not a pick.", "info")
+            self._controller.notified.emit("This candidate has a dotted frame: it is not a pick.", "info")
         return tile is not None and tile.picked

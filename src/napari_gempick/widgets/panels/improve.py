@@ -34,7 +34,7 @@ def ask_improved(parent: QWidget, controller: Controller, searches: SearchRunner
     folder, background = controller.folder, controller.background
     if folder is None:
         return
-    state, results, boards, path = controller.state, dict(controller.results), controller.boards, folder.path
+    state, results, selections, path = controller.state, dict(controller.results), controller.selections, folder.path
     bar, stopped = QProgressDialog(f"Averaging the accepted picks of {name}...", "Cancel", 0, 100, parent), []
     bar.setWindowTitle("Improve a template")
     bar.setMinimumDuration(SHORT_MS)
@@ -59,11 +59,11 @@ def ask_improved(parent: QWidget, controller: Controller, searches: SearchRunner
         wanted = not stopped
         end()
         for problem in made.problems:
-            controller.said.emit(problem, "warning")
+            controller.notified.emit(problem, "warning")
         if wanted and controller.folder is folder and name in [view.name for view in controller.state.views]:
             ImproveDialog(parent, controller, searches, made).open()
 
-    background.do(lambda: improve(state, results, path, boards, name, progress), show, end)
+    background.do(lambda: improve(state, results, path, selections, name, progress), show, end)
 
 
 class ImproveDialog(QDialog):
@@ -148,4 +148,4 @@ class ImproveDialog(QDialog):
         self._searches.run_changed()
         if self._searches.run is not None:
             words = "Searching again with the improved template; part 3 shows how far that is, and Cancel."
-            self._controller.said.emit(words, "info")
+            self._controller.notified.emit(words, "info")

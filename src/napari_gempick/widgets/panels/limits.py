@@ -73,14 +73,14 @@ class Limits(Fold):
         """Show the values, and in the heading which are set."""
         tune = self._controller.tune()
         loaded = self._controller.loaded
-        board = None if loaded is None else loaded.board
+        selection = None if loaded is None else loaded.selection
         values = {name: getattr(tune, name) for name in self.fields}
         self.form.show_values(values)
         changed = [] if tune.fdr is None else [f"{100 * tune.fdr:g} % false picks"]
         changed += [lower(field.label) for name, field in self.ranges.items() if values[name] is not None]
         self.say(", ".join(changed))
-        decoys = board is None or board.candidates.decoys is not None
-        known = board is None or board.picks.local is not None or not len(board.picks)
+        decoys = selection is None or selection.candidates.decoys is not None
+        known = selection is None or selection.picks.local is not None or not len(selection.picks)
         self.rate.setEnabled(decoys)
         self.rate.setToolTip(_RATE if decoys else "<p>The search kept no decoys; run it again.</p>")
         for field in self.ranges.values():
@@ -93,8 +93,8 @@ class Limits(Fold):
     def _show_seen(self) -> None:
         """Show below the ranges where the picks lie."""
         controller = self._controller
-        board = None if controller.loaded is None else controller.loaded.board
-        local = None if board is None or controller.choice is None else board.picks.local
+        selection = None if controller.loaded is None else controller.loaded.selection
+        local = None if selection is None or controller.choice is None else selection.picks.local
         values = np.zeros((0, 3)) if local is None else local[: len(controller.choice.shown)][controller.choice.shown]
         texts = []
         if len(values):

@@ -89,9 +89,9 @@ class ParticlesPanel(Fold):
     def _box(self) -> int | None:
         """Return 1.5 particle diameters in px, even; None while they are not known."""
         loaded = self._controller.loaded
-        if loaded is None or loaded.board is None:
+        if loaded is None or loaded.selection is None:
             return None
-        return 2 * round(0.75 * loaded.board.diameter / loaded.board.candidates.pixel_size)
+        return 2 * round(0.75 * loaded.selection.diameter / loaded.selection.candidates.pixel_size)
 
     def _show_plan(self) -> None:
         box = self._box()
@@ -121,7 +121,7 @@ class ParticlesPanel(Fold):
         state, results, source = controller.state, dict(controller.results), controller.folder.path
 
         def collect() -> dict[str, Any]:
-            chosen, _ = chosen_picks(state, results, source, state.files, controller.boards)
+            chosen, _ = chosen_picks(state, results, source, state.files, controller.selections)
             made = self.settings(chosen[0].box_size)
             export_picks(folder / "picks", chosen, ["star"], overwrite=True)
             settings = state.settings()
@@ -162,9 +162,9 @@ class ParticlesPanel(Fold):
         words += Path(report["star"]).name
         self.result.setText(words + (f"; left out: {', '.join(left)}" if left else "") + ".")
         self.result.setToolTip(f"<p>{report['output']}</p>" + "".join(f"<p>{note}</p>" for note in report["notes"]))
-        self._controller.said.emit(f"{words} in {Path(report['star']).parent}.", "info")
+        self._controller.notified.emit(f"{words} in {Path(report['star']).parent}.", "info")
         for one in report["failed"]:
-            self._controller.said.emit(one["error"], "warning")
+            self._controller.notified.emit(one["error"], "warning")
 
     def _update(self) -> None:
         task = self._task

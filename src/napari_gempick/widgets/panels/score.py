@@ -70,11 +70,11 @@ class ScoreChoice(QWidget):
         state = controller.state
         self.form.show_values(state.values)
         self.teach.show_value(state.teach and state.lesson is not None)
-        board = None if controller.loaded is None else controller.loaded.board
-        self.setEnabled(board is None or board.candidates.decoys is not None)
-        self.ask.setEnabled(board is not None and not controller.loaded.preview)
-        learned = controller.boards.teacher.learned
-        known = state.values.get("score") == LEARNED and board is not None and board.picks.ncc is not None
+        selection = None if controller.loaded is None else controller.loaded.selection
+        self.setEnabled(selection is None or selection.candidates.decoys is not None)
+        self.ask.setEnabled(selection is not None and not controller.loaded.preview)
+        learned = controller.selections.teacher.learned
+        known = state.values.get("score") == LEARNED and selection is not None and selection.picks.ncc is not None
         self.bars.setVisible(known and learned is not None)
         if known and learned is not None:
             said = learned.describe()
@@ -99,10 +99,10 @@ def ask_me(parent: QWidget, controller: Controller) -> None:
     if folder is None:
         return
     controller.set_teach(True)
-    state, results, boards, path = controller.state, dict(controller.results), controller.boards, folder.path
+    state, results, selections, path = controller.state, dict(controller.results), controller.selections, folder.path
 
     def choose() -> Asked:
-        return with_pictures(questions(state, results, path, boards), state)
+        return with_pictures(questions(state, results, path, selections), state)
 
     def ask(asked: Asked) -> None:
         if controller.folder is not folder:
@@ -110,7 +110,9 @@ def ask_me(parent: QWidget, controller: Controller) -> None:
         if asked:
             AskDialog(parent, controller, asked).open()
         else:
-            controller.said.emit("There are no candidates left to ask about. Search more micrographs first.", "info")
+            controller.notified.emit(
+                "There are no candidates left to ask about. Search more micrographs first.", "info"
+            )
 
     controller.background.do(choose, ask)
 

@@ -44,7 +44,7 @@ class SearchPanel(Panel):
             PickSettings,
             [name for name in names_with(PickSettings, group="Search") if name != "devices"],
             controller.set_value,
-            controller.said.emit,
+            controller.notified.emit,
         )
         self.devices_form = Form(
             PickSettings,
@@ -62,7 +62,7 @@ class SearchPanel(Panel):
         self.rows.addLayout(row(self.devices_form.native, self.more, wide=0))
         self.advanced = MoreSettings()
         self.advanced.edited.connect(controller.set_value)
-        self.advanced.refused.connect(controller.said.emit)
+        self.advanced.refused.connect(controller.notified.emit)
         self.rows.addWidget(self.advanced)
         self.run_this = button("Run this", "Search the micrograph that is shown", searches.run_this)
         self.run_all = button("Run all", "Search all micrographs without results for these settings", searches.run_all)
@@ -196,12 +196,12 @@ class SearchPanel(Panel):
             files, session = controller.state.files, controller.folder
             inputs = [file.path for file in files] if session is None else inputs_of(files, session.path)
         except GempickError as error:
-            controller.said.emit(error.sentence, "error")
+            controller.notified.emit(error.sentence, "error")
             return
         folder = Path("picks") if session is None else session.path.with_name("picks")
         text = command_line(settings, inputs, folder)
         QApplication.clipboard().setText(text)
-        controller.said.emit("The command is on the clipboard.", "info")
+        controller.notified.emit("The command is on the clipboard.", "info")
 
     def _ask_save(self) -> None:
         file, _ = QFileDialog.getSaveFileName(self, "Save the settings", "settings.json", "JSON (*.json)")
@@ -214,7 +214,7 @@ class SearchPanel(Panel):
             settings = shared_settings(self._controller)
             write_text(path, json.dumps(settings.model_dump(mode="json"), indent=1, ensure_ascii=False) + "\n")
         except GempickError as error:
-            self._controller.said.emit(error.sentence, "error")
+            self._controller.notified.emit(error.sentence, "error")
 
     def _ask_load(self) -> None:
         file, _ = QFileDialog.getOpenFileName(self, "Load settings", "", "JSON (*.json)")
@@ -229,7 +229,7 @@ class SearchPanel(Panel):
         try:
             made = state_of_settings(merged(make_settings, read_settings, path, {}))
         except GempickError as error:
-            controller.said.emit(error.sentence, "error")
+            controller.notified.emit(error.sentence, "error")
             return
         state = replace(controller.state, values=made.values, tune=made.tune)
         controller.do("load settings", replace(state, views=made.views) if made.views else state)

@@ -34,7 +34,7 @@ def project(controller: Controller, path: Path, name: str, symmetry: str, angle_
     if folder is None or not controller.accepts_name(name):
         return
     output = free_path(folder, name, ".mrcs")
-    controller.said.emit(f"Projecting {path.name}; the view appears when it is done.", "info")
+    controller.notified.emit(f"Projecting {path.name}; the view appears when it is done.", "info")
 
     def work() -> dict[str, object]:
         return project_files(
@@ -48,10 +48,10 @@ def project(controller: Controller, path: Path, name: str, symmetry: str, angle_
 
     def take(made: dict[str, object]) -> None:
         for note in made["notes"]:  # type: ignore[attr-defined]
-            controller.said.emit(str(note), "warning")
+            controller.notified.emit(str(note), "warning")
         _add(controller, name, output, str(made["masks"]))
         count = counted(int(made["views"]), "projection")  # type: ignore[call-overload]
-        controller.said.emit(f"{count} of {path.name} added as the view {name}.", "info")
+        controller.notified.emit(f"{count} of {path.name} added as the view {name}.", "info")
 
     controller.background.do(work, take)
 
@@ -62,11 +62,11 @@ def average_picks(controller: Controller, name: str, diameter: float, *, only_by
     if folder is None or loaded is None or loaded.image is None or not controller.accepts_name(name):
         return
     if loaded.pixel_size is None:
-        controller.said.emit("The pixel size is unknown; type it in part 1 first.", "error")
+        controller.notified.emit("The pixel size is unknown; type it in part 1 first.", "error")
         return
     places = [(added.x, added.y) for added in controller.edits().added]
-    if not only_by_hand and loaded.board is not None and controller.choice is not None:
-        picks = loaded.board.result(controller.choice)
+    if not only_by_hand and loaded.selection is not None and controller.choice is not None:
+        picks = loaded.selection.result(controller.choice)
         places = list(zip(picks.x.tolist(), picks.y.tolist(), strict=True))
     image, pixel_size = loaded.image, loaded.pixel_size
     box = box_over_diameter(diameter, pixel_size)
@@ -80,7 +80,7 @@ def average_picks(controller: Controller, name: str, diameter: float, *, only_by
         return len(made.x)
 
     def take(count: int) -> None:
-        controller.said.emit(f"{counted(count, 'particle')} averaged as the view {name}.", "info")
+        controller.notified.emit(f"{counted(count, 'particle')} averaged as the view {name}.", "info")
         _add(controller, name, output, f"circle:{diameter:g}")
 
     controller.background.do(work, take)
@@ -88,7 +88,7 @@ def average_picks(controller: Controller, name: str, diameter: float, *, only_by
 
 def _folder(controller: Controller) -> Path | None:
     if controller.folder is None:
-        controller.said.emit("Add micrographs first: new templates are kept with the results.", "info")
+        controller.notified.emit("Add micrographs first: new templates are kept with the results.", "info")
         return None
     return controller.folder.path / "templates"
 

@@ -112,17 +112,17 @@ class TemplatesPanel(Panel):
 
     def _ask_average(self) -> None:
         controller = self._controller
-        choice, board = controller.choice, None if controller.loaded is None else controller.loaded.board
+        choice, selection = controller.choice, None if controller.loaded is None else controller.loaded.selection
         by_hand = len(controller.edits().added)
         seen = by_hand if choice is None else len(choice)
         if not seen:
-            controller.said.emit(
+            controller.notified.emit(
                 "There are no picks to average on this micrograph: click some particles with the tool Add, or search "
                 "and lower the threshold.",
                 "info",
             )
             return
-        diameter = controller.state.values.get("diameter") or (200.0 if board is None else board.diameter)
+        diameter = controller.state.values.get("diameter") or (200.0 if selection is None else selection.diameter)
         asked = ask(average_dialog(self, diameter, by_hand=by_hand, seen=seen))
         if asked is not None:
             average_picks(controller, asked["name"], asked["diameter"], only_by_hand=asked.get("only", by_hand > 0))
@@ -304,7 +304,7 @@ class _ViewRow(QFrame):
             self.picture.setText("?")
             self.picture.setToolTip(made)
             self.count.setText("")
-            self._controller.said.emit(made, "error")
+            self._controller.notified.emit(made, "error")
             return
         self.made = made
         self.show_improve()
@@ -353,7 +353,7 @@ class _ViewRow(QFrame):
                 self._drawing.start(name, made)
             else:
                 words = f"The template of {name} cannot be shown yet, so that no mask can be drawn on it."
-                self._controller.said.emit(words, "info")
+                self._controller.notified.emit(words, "info")
             self.show_view(self._spec, stale=False)
 
     def _suggested(self) -> tuple[float, float]:
@@ -382,7 +382,7 @@ class _ViewRow(QFrame):
         try:
             path = self._drawing.finish()
         except GempickError as error:
-            self._controller.said.emit(error.sentence, "error")
+            self._controller.notified.emit(error.sentence, "error")
             return
         self._controller.change_view(self._spec.name, mask=str(path))
 

@@ -164,7 +164,7 @@ class TunePanel(Panel):
         counter.histogram_changed.connect(lambda *_: self._histogram_soon())
         estimates.changed.connect(self._show_estimate)
         self._names: tuple[str, ...] = ()
-        self._board: Any = None
+        self._selection: Any = None
         self._loaded()
 
     def _loaded(self) -> None:
@@ -213,15 +213,15 @@ class TunePanel(Panel):
         controller = self._controller
         tune, names = controller.tune(), self._names
         values = {name: tune.threshold(name) for name in names}
-        board = None if controller.loaded is None else controller.loaded.board
-        floor = 0.0 if board is None else max(-1.0, board.floor)
+        selection = None if controller.loaded is None else controller.loaded.selection
+        floor = 0.0 if selection is None else max(-1.0, selection.floor)
         for view, slider in self.sliders.items():
             value = values[view] if view else min(values.values(), default=tune.threshold(""))
             slider.show(value, floor, controller.colour(view) if view else "")
         self.histogram.show_thresholds(values)
         self.form.show_values({name: getattr(tune, name) for name in self.fields})
-        if board is not None:
-            distance, border = board.min_distance(tune), board.border(tune)
+        if selection is not None:
+            distance, border = selection.min_distance(tune), selection.border(tune)
             self.fields["min_distance"].explain(f"auto: {distance:.0f} Å")
             self.fields["border"].explain(f"auto: {border:.0f} Å")
         history = controller.history
@@ -261,18 +261,18 @@ class TunePanel(Panel):
         words = "" if share is None else "under 1 % false" if share < 0.01 else f"about {100 * share:.0f} % false"
         self.false.setText(words)
         loaded = self._controller.loaded
-        board = None if loaded is None else loaded.board
-        self.automatic.setVisible(board is not None and board.candidates.decoys is not None)
+        selection = None if loaded is None else loaded.selection
+        self.automatic.setVisible(selection is not None and selection.candidates.decoys is not None)
 
     def _show_histogram(self) -> None:
         controller = self._controller
-        board = None if controller.loaded is None else controller.loaded.board
+        selection = None if controller.loaded is None else controller.loaded.selection
         counts: dict[str, Any] = {}
-        if board is not None and len(board.picks):
-            picks = board.picks
+        if selection is not None and len(selection.picks):
+            picks = selection.picks
             counts = {
                 name: np.histogram(picks.score[picks.view == i], BINS[::4])[0]
-                for i, name in enumerate(board.candidates.view_names)
+                for i, name in enumerate(selection.candidates.view_names)
             }
         totals = {name: values.reshape(-1, 4).sum(axis=1) for name, values in self._counter.histogram().items()}
         if sum(1 for result in controller.results.values() if not result.error) < 2:
@@ -283,13 +283,13 @@ class TunePanel(Panel):
 
 def _why_none(controller: Controller) -> str:
     """Return why the current micrograph has no picks although it was searched."""
-    board = None if controller.loaded is None else controller.loaded.board
-    if board is None:
+    selection = None if controller.loaded is None else controller.loaded.selection
+    if selection is None:
         return ""
-    if not len(board.picks):
-        return f"No score is above {board.candidates.floor:g}. Are these the right templates?"
-    tune, names = controller.tune(), board.candidates.view_names
-    best = {name: board.picks.score[board.picks.view == i].max(initial=-1) for i, name in enumerate(names)}
+    if not len(selection.picks):
+        return f"No score is above {selection.candidates.floor:g}. Are these the right templates?"
+    tune, names = controller.tune(), selection.candidates.view_names
+    best = {name: selection.picks.score[selection.picks.view == i].max(initial=-1) for i, name in enumerate(names)}
     name = max(names, key=lambda name: best[name] - tune.threshold(name))
     of = f" of {name}" if len(names) > 1 else ""
     if best[name] < tune.threshold(name):

@@ -167,7 +167,8 @@ class Wall(QWidget):
 
         def work() -> dict[str, Marks]:
             return {
-                file.output_stem: marks_of(file, state, folder, results, controller.boards, colour) for file in shown
+                file.output_stem: marks_of(file, state, folder, results, controller.selections, colour)
+                for file in shown
             }
 
         def done() -> None:

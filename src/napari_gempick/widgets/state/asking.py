@@ -46,25 +46,25 @@ class Question:
 
 
 def questions(
-    state: State, results: Mapping[str, Result], folder: Path, boards: CandidateCache, count: int = QUESTIONS
+    state: State, results: Mapping[str, Result], folder: Path, selections: CandidateCache, count: int = QUESTIONS
 ) -> list[Question]:
     """Return up to `count` candidates that are not judged yet, those nearest to a probability of one half.
 
     They come from as many micrographs as possible; rejected micrographs are left out.
     """
-    judge = Judge(state, results, folder, boards)
+    judge = Judge(state, results, folder, selections)
     found: list[tuple[int, float, Question]] = []
     for file in searched(state, results):
         stem = file.output_stem
         try:
-            board = boards.get(file, state, folder, results)
+            selection = selections.get(file, state, folder, results)
         except InputError:  # the list says why; the others are asked about
             continue
-        if board is None or stem in state.rejected:
+        if selection is None or stem in state.rejected:
             continue
-        names = board.candidates.view_names
-        tune = replace(state.tune_of(stem), thresholds=dict.fromkeys(names, board.floor), max_picks=None)
-        picks = board.picks.take(np.flatnonzero(board.choose(tune, state.edits.get(stem, Edits())).shown))
+        names = selection.candidates.view_names
+        tune = replace(state.tune_of(stem), thresholds=dict.fromkeys(names, selection.floor), max_picks=None)
+        picks = selection.picks.take(np.flatnonzero(selection.choose(tune, state.edits.get(stem, Edits())).shown))
         false = judge.of(stem, picks)
         ncc = picks.score if picks.ncc is None else picks.ncc
         doubt = np.abs(false - 0.5)
@@ -77,7 +77,7 @@ def questions(
                 float(picks.psi[k]),
                 int(picks.section[k]),
             )
-            asked = Question(stem, pick, float(false[k]), board.diameter / board.candidates.pixel_size)
+            asked = Question(stem, pick, float(false[k]), selection.diameter / selection.candidates.pixel_size)
             found.append((rank, float(doubt[k]), asked))
     found.sort(key=lambda one: one[:2])
     return [asked for _, _, asked in found[:count]]

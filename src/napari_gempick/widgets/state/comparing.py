@@ -69,11 +69,11 @@ class Comparison:
         try:
             there = found.by_micrograph(files, controller.stem)
         except GempickError as error:
-            controller.said.emit(error.sentence, "error")
+            controller.notified.emit(error.sentence, "error")
             return
         if not there:
             names = ", ".join(sorted(entry.name for entry in found.entries)[:3])
-            controller.said.emit(
+            controller.notified.emit(
                 f"{found.path} has picks of {names}, and no micrograph of the list is called so; rename the files or "
                 "add these micrographs.",
                 "error",
@@ -117,8 +117,8 @@ class Comparison:
     def diameter_px(self) -> float:
         """Return the particle's diameter in pixels of the file."""
         loaded, typed = self._controller.loaded, self._controller.state.values.get("diameter")
-        if loaded is not None and loaded.board is not None:
-            return loaded.board.diameter / loaded.board.candidates.pixel_size
+        if loaded is not None and loaded.selection is not None:
+            return loaded.selection.diameter / loaded.selection.candidates.pixel_size
         if loaded is not None and loaded.pixel_size and typed:
             return float(typed) / loaded.pixel_size
         return UNSEARCHED
@@ -153,7 +153,7 @@ class Comparison:
                 try:
                     self._by_micrograph[name] = found.by_micrograph(state.files, self._alone.get(name))
                 except GempickError as error:
-                    self._controller.said.emit(error.sentence, "error")
+                    self._controller.notified.emit(error.sentence, "error")
             self.compare()
 
     def compare(self) -> None:
@@ -193,8 +193,8 @@ class Comparison:
         loaded, choice = controller.loaded, controller.choice
         if loaded is None or loaded.stem != controller.stem:
             return None
-        if loaded.board is not None and choice is not None:
-            return particles_of(loaded.board.result(choice), loaded.board.candidates.view_names)
+        if loaded.selection is not None and choice is not None:
+            return particles_of(loaded.selection.result(choice), loaded.selection.candidates.view_names)
         names = controller.view_names() or ("",)
         return particles_of(picks_of(controller.edits().added, names), names)
 
@@ -211,7 +211,7 @@ class Comparison:
         def work() -> dict[str, dict[str, Any]] | None:
             found: dict[str, list[Matching]] = {name: [] for name in known}
             try:
-                for chosen in picks_by_micrograph(state, results, folder, state.files, controller.boards):
+                for chosen in picks_by_micrograph(state, results, folder, state.files, controller.selections):
                     if generation != self._generation:
                         return None
                     if isinstance(chosen, str):

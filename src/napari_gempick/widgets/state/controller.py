@@ -68,12 +68,12 @@ class Controller(MicrographFiles):
 
     def __init__(self, post: Post | None = None) -> None:
         self.mailbox = Mailbox()
-        self._ways = post or self.mailbox.post, (lambda sentence: self.said.emit(sentence, "error"))
+        self._ways = post or self.mailbox.post, (lambda sentence: self.notified.emit(sentence, "error"))
         super().__init__(Background(*self._ways))
         self.masks = MaskFiles()
         self._saver = Saver(self.own_thread(), self.masks.write)
         self.results: dict[str, Result] = {}
-        self.boards = CandidateCache(self.masks)
+        self.selections = CandidateCache(self.masks)
         self.unreadable: dict[str, str] = {}
         self.first_look: Mapping[str, float] | None = None
         self.map_view = ""
@@ -140,7 +140,7 @@ class Controller(MicrographFiles):
         if file is None:
             self._show(generation, None)
             return
-        state, results, boards = self.state, dict(self.results), self.boards
+        state, results, selections = self.state, dict(self.results), self.selections
         chosen_by = self._chosen_by(state)
         try:
             state.settings()
@@ -150,7 +150,7 @@ class Controller(MicrographFiles):
 
         def read() -> Loaded:
             self._stop_unless(generation)
-            return load(file, state, folder, results, boards, known)
+            return load(file, state, folder, results, selections, known)
 
         def show(made: Loaded) -> None:
             self._show(generation, made)
@@ -175,7 +175,7 @@ class Controller(MicrographFiles):
 
         def read() -> Loaded:
             self._stop_unless(generation)
-            return load(file, state, None, {}, self.boards)
+            return load(file, state, None, {}, self.selections)
 
         def take(made: Loaded) -> None:
             self._ahead = made
@@ -199,21 +199,21 @@ class Controller(MicrographFiles):
         if not self.is_shown:
             self.reload()
             return
-        folder, boards = self.folder.path, self.boards
+        folder, selections = self.folder.path, self.selections
 
         def read() -> CandidateSelection | None:
             if self._chosen_by(self.state) != self._chosen_by(state):
                 return None  # something else is wanted meanwhile
-            return boards.ready(file, state, folder, results)
+            return selections.ready(file, state, folder, results)
 
-        def take(board: CandidateSelection | None) -> None:
+        def take(selection: CandidateSelection | None) -> None:
             loaded = self.loaded
-            if board is None or generation != self._generation:
+            if selection is None or generation != self._generation:
                 return
             if self._chosen_by(self.state) != self._chosen_by(state):
                 return
             if loaded is not None and not loaded.preview:
-                self.loaded = replace(loaded, board=board)
+                self.loaded = replace(loaded, selection=selection)
                 self.loaded_changed.emit()
                 self.choose()
 
@@ -224,9 +224,9 @@ class Controller(MicrographFiles):
         generation = self._generation
         border = (self.state.values.get("diameter") or 0.0) / 2
 
-        def take(board: CandidateSelection) -> None:
+        def take(selection: CandidateSelection) -> None:
             if generation == self._generation and stem == self.stem and self.loaded is not None:
-                self.loaded = replace(self.loaded, board=board, bank=None, maps={}, map_views=(), preview=True)
+                self.loaded = replace(self.loaded, selection=selection, bank=None, maps={}, map_views=(), preview=True)
                 self.loaded_changed.emit()
                 self.choose()
 
@@ -236,7 +236,7 @@ class Controller(MicrographFiles):
     def reads_maps(self) -> bool:
         """Whether the maps of the current micrograph are there to be read."""
         result = self.results.get(self.stem or "")
-        return self.loaded is not None and self.loaded.board is not None and result is not None and result.maps
+        return self.loaded is not None and self.loaded.selection is not None and result is not None and result.maps
 
     def show_map_of(self, view: str) -> None:
         """Show the maps of one view, of those that were kept, or of all views together ("")."""
@@ -280,7 +280,7 @@ class Controller(MicrographFiles):
         for note in () if loaded is None else loaded.notes:
             if note not in self._noted:
                 self._noted.add(note)
-                self.said.emit(note, "info")
+                self.notified.emit(note, "info")
 
     # folder and session
 
@@ -293,19 +293,19 @@ class Controller(MicrographFiles):
         except OutputError as error:
             if quietly:
                 return self.use_folder(free_folder(Path.home() / "gempick_results"))
-            self.said.emit(error.sentence, "error")
+            self.notified.emit(error.sentence, "error")
             return False
         before = None if self.folder is None else self.folder.path
         self._leave(folder)
         if before is not None and not quietly:  # the micrographs stay the same
             for sentence in self.masks.carry(before, path, [file.output_stem for file in self.state.files]):
-                self.said.emit(sentence, "error")
+                self.notified.emit(sentence, "error")
         self._want_masks()
         left, self.results, self._beside, self.first_look = self.results, {}, None, None
         self.folder_changed.emit()
         for stem in left:
             self.results_changed.emit(stem)
-        if self.loaded is not None and self.loaded.board is not None:
+        if self.loaded is not None and self.loaded.selection is not None:
             self.reload()
         self.save()
         return True
@@ -322,7 +322,7 @@ class Controller(MicrographFiles):
         try:
             folder = self.folder if self.folder and self.folder.path == path else SessionFolder(path)
         except OutputError as error:
-            self.said.emit(error.sentence, "error")
+            self.notified.emit(error.sentence, "error")
             return False
         if folder is self.folder:
             self.save_now()  # what is read is what is seen
@@ -331,7 +331,7 @@ class Controller(MicrographFiles):
         except GempickError as error:
             if folder is not self.folder:
                 folder.close()
-            self.said.emit(error.sentence, "error")
+            self.notified.emit(error.sentence, "error")
             return False
         self._leave(folder)
         self.masks.forget()
@@ -379,7 +379,7 @@ class Controller(MicrographFiles):
         try:
             self._saver.put_now(Snapshot(self.folder, self.state, dict(self.results), self.stem))
         except OutputError as error:
-            self.said.emit(error.sentence, "error")
+            self.notified.emit(error.sentence, "error")
 
     def close(self) -> None:
         """Save, end all threads, and give the folder back."""

@@ -41,7 +41,7 @@ class Decisions:
 
     state_changed = Signal(State, State)
     choice_changed = Signal()
-    said = Signal(str, str)
+    notified = Signal(str, str)
 
     def __init__(self) -> None:
         self.history = History(State())
@@ -125,7 +125,9 @@ class Decisions:
         """Return whether a view can have a name, which files are called after; otherwise report why not."""
         accepted = is_below(name) and not any(mark in name for mark in "=/\\")
         if not accepted:
-            self.said.emit(f"A view cannot be called {name!r}; give a name without = / \\ and not only dots.", "error")
+            self.notified.emit(
+                f"A view cannot be called {name!r}; give a name without = / \\ and not only dots.", "error"
+            )
         return accepted
 
     def change_view(self, name: str, /, **changes: Any) -> None:
@@ -135,7 +137,7 @@ class Decisions:
             if not self.accepts_name(new):
                 return
             if new in [view.name for view in self.state.views]:
-                self.said.emit(f"Another view is already called {new!r}. Choose another name.", "error")
+                self.notified.emit(f"Another view is already called {new!r}. Choose another name.", "error")
                 return
         views = tuple(replace(v, **changes) if v.name == name else v for v in self.state.views)
         state = replace(self.state, views=views)
@@ -156,8 +158,8 @@ class Decisions:
 
     def view_names(self) -> tuple[str, ...]:
         """Return the views of the shown micrograph's search, or else of the templates."""
-        if self.loaded is not None and self.loaded.board is not None:
-            return self.loaded.board.candidates.view_names
+        if self.loaded is not None and self.loaded.selection is not None:
+            return self.loaded.selection.candidates.view_names
         return tuple(view.name for view in self.state.views)
 
     def colour(self, view: str) -> str:
@@ -241,8 +243,8 @@ class Decisions:
         """Choose the picks of the current micrograph again."""
         if self.loaded is not None and not self.is_shown:
             return  # chosen when it is there
-        board = None if self.loaded is None else self.loaded.board
-        self.choice = None if board is None else board.choose(self.tune(), self.edits())
+        selection = None if self.loaded is None else self.loaded.selection
+        self.choice = None if selection is None else selection.choose(self.tune(), self.edits())
         self.choice_changed.emit()
 
     @property
@@ -274,7 +276,7 @@ class Decisions:
             return
         ny, nx = self.loaded.image.shape
         if not (-0.5 <= x < nx - 0.5 and -0.5 <= y < ny - 0.5):
-            self.said.emit("A pick must lie on the micrograph.", "info")
+            self.notified.emit("A pick must lie on the micrograph.", "info")
             return
         edits, apart = self.edits(), self._apart()
         kept = tuple(added for added in edits.added if math.dist((added.x, added.y), (x, y)) >= apart)
@@ -308,8 +310,8 @@ class Decisions:
     def _apart(self) -> float:
         """Return the minimum distance in pixels of the file; 0 while the size of particles is unknown."""
         loaded, tune = self.loaded, self.tune()
-        if loaded is not None and loaded.board is not None:
-            return loaded.board.min_distance(tune) / loaded.board.candidates.pixel_size
+        if loaded is not None and loaded.selection is not None:
+            return loaded.selection.min_distance(tune) / loaded.selection.candidates.pixel_size
         size = None if loaded is None else loaded.pixel_size
         distance = tune.min_distance or (self.state.values.get("diameter") or 0.0) / 2
         return distance / size if size else 0.0
@@ -322,12 +324,12 @@ class Decisions:
         loaded = self.loaded
         names = self.view_names()
         fallback = view or (names[0] if names else "")
-        board = None if loaded is None else loaded.board
-        if loaded is not None and board is not None and not loaded.maps:
-            k = board.nearest(x, y, self._apart())
-            name = "" if k is None else board.candidates.view_names[board.picks.view[k]]
+        selection = None if loaded is None else loaded.selection
+        if loaded is not None and selection is not None and not loaded.maps:
+            k = selection.nearest(x, y, self._apart())
+            name = "" if k is None else selection.candidates.view_names[selection.picks.view[k]]
             if k is not None and view in ("", name):
-                picks = board.picks
+                picks = selection.picks
                 ncc = picks.score if picks.ncc is None else picks.ncc
                 return Added(x, y, name, float(ncc[k]), float(picks.psi[k]), int(picks.section[k]))
         if loaded is None or not loaded.maps or loaded.bank is None:

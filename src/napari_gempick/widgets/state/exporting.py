@@ -41,7 +41,11 @@ SHARED = "excluded_shared"
 
 
 def chosen_picks(
-    state: State, results: Mapping[str, Result], folder: Path, files: Sequence[MicrographFile], boards: CandidateCache
+    state: State,
+    results: Mapping[str, Result],
+    folder: Path,
+    files: Sequence[MicrographFile],
+    selections: CandidateCache,
 ) -> tuple[list[Chosen], list[str]]:
     """Return the picks of every micrograph that was searched, and a sentence for each that cannot be exported.
 
@@ -50,7 +54,7 @@ def chosen_picks(
     InputError
         There are none.
     """
-    found = list(picks_by_micrograph(state, results, folder, files, boards))
+    found = list(picks_by_micrograph(state, results, folder, files, selections))
     chosen = [one for one in found if not isinstance(one, str)]
     problems = [one for one in found if isinstance(one, str)]
     if not chosen:
@@ -59,26 +63,30 @@ def chosen_picks(
 
 
 def picks_by_micrograph(
-    state: State, results: Mapping[str, Result], folder: Path, files: Sequence[MicrographFile], boards: CandidateCache
+    state: State,
+    results: Mapping[str, Result],
+    folder: Path,
+    files: Sequence[MicrographFile],
+    selections: CandidateCache,
 ) -> Iterator[Chosen | str]:
     """Yield the picks of every micrograph that was searched, or why they cannot be had."""
-    false = Judge(state, results, folder, boards) if state.settings().score == LEARNED else None
+    false = Judge(state, results, folder, selections) if state.settings().score == LEARNED else None
     for file in files:
         stem = file.output_stem
         result = results.get(stem)
         if result is None or result.error or stem in state.rejected:
             continue
         try:
-            board = boards.get(file, state, folder, results)
+            selection = selections.get(file, state, folder, results)
         except GempickError as error:
             yield error.sentence
             continue
-        assert board is not None
-        candidates = board.candidates
-        picks = board.result(board.choose(state.tune_of(stem), state.edits.get(stem, Edits())))
+        assert selection is not None
+        candidates = selection.candidates
+        picks = selection.result(selection.choose(state.tune_of(stem), state.edits.get(stem, Edits())))
         if false is not None:
             picks = replace(picks, false=false.of(stem, picks))
-        box = box_over_diameter(board.diameter, candidates.pixel_size)
+        box = box_over_diameter(selection.diameter, candidates.pixel_size)
         yield Chosen(file, picks, candidates.view_names, candidates.file_shape, candidates.pixel_size, box)
 
 
@@ -112,16 +120,16 @@ def shared_settings(controller: Controller, **more: Any) -> PickSettings:
 class Judge:
     """Estimates how probably picks are false, with the evidence of all micrographs searched for the same views."""
 
-    def __init__(self, state: State, results: Mapping[str, Result], folder: Path, boards: CandidateCache) -> None:
+    def __init__(self, state: State, results: Mapping[str, Result], folder: Path, selections: CandidateCache) -> None:
         found: dict[tuple[str, ...], dict[str, Scores]] = {}
         for file in searched(state, results):
             try:
-                board = boards.get(file, state, folder, results)
+                selection = selections.get(file, state, folder, results)
             except InputError:  # reported for those whose picks are wanted
                 continue
-            scores = None if board is None else board.scores(state.tune_of(file.output_stem))
-            if scores is not None and board is not None:
-                found.setdefault(board.candidates.view_names, {})[file.output_stem] = scores
+            scores = None if selection is None else selection.scores(state.tune_of(file.output_stem))
+            if scores is not None and selection is not None:
+                found.setdefault(selection.candidates.view_names, {})[file.output_stem] = scores
         self._rates: dict[str, list[FalseRate]] = {}
         for parts in found.values():
             evidence = RunEvidence(list(parts.values()))

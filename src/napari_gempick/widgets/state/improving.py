@@ -64,7 +64,7 @@ def improve(
     state: State,
     results: Mapping[str, Result],
     folder: Path,
-    boards: CandidateCache,
+    selections: CandidateCache,
     name: str,
     progress: Callable[[float], None] = lambda share: None,
 ) -> Improved:
@@ -96,7 +96,7 @@ def improve(
         raise InputError(f"{name} has {len(view.templates)} templates; only a view with one template can be improved.")
     before, pixel_size = view.templates[0], view.pixel_size
     found, problems = [], []
-    for number, one in enumerate(picks_by_micrograph(state, results, folder, state.files, boards)):
+    for number, one in enumerate(picks_by_micrograph(state, results, folder, state.files, selections)):
         progress(_CHOOSING * number / len(state.files))
         if isinstance(one, str):
             problems.append(one)

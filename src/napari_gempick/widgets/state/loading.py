@@ -71,7 +71,7 @@ class Loaded:
         Å.
     contrast, extremes : (low, high)
         What is shown from black to white, and all that there is.
-    board : CandidateSelection, optional
+    selection : CandidateSelection, optional
         None before a search.
     maps : dict of str to MapPair
         "" for all views together, and the view whose own maps are shown.
@@ -91,7 +91,7 @@ class Loaded:
     pixel_size_source: str = ""
     contrast: tuple[float, float] = (0.0, 1.0)
     extremes: tuple[float, float] = (0.0, 1.0)
-    board: CandidateSelection | None = None
+    selection: CandidateSelection | None = None
     bank: BankIndex | None = None
     maps: Mapping[str, MapPair] = field(default_factory=dict)
     map_views: tuple[str, ...] = ()
@@ -107,7 +107,7 @@ class _Kept:
 
     result: Result
     key: tuple[Any, ...]
-    board: CandidateSelection
+    selection: CandidateSelection
     scored: tuple[LearnedScore, CandidateSelection] | None = None
 
 
@@ -149,27 +149,27 @@ class CandidateCache:
         settings = state.settings()
         kept = self._get(file, state, folder, result)
         if settings.score != LEARNED:
-            return kept.board
+            return kept.selection
         learned = self.teacher.teach(
             state,
             folder,
             results,
-            lambda one: self._get(one, state, folder, results[one.output_stem]).board.candidates,
+            lambda one: self._get(one, state, folder, results[one.output_stem]).selection.candidates,
         )
         scored = kept.scored
         if scored is None or scored[0] is not learned:
-            candidates = learned.apply(file, kept.board.candidates, result.diameter)
-            scored = kept.scored = learned, kept.board.with_candidates(candidates)
+            candidates = learned.apply(file, kept.selection.candidates, result.diameter)
+            scored = kept.scored = learned, kept.selection.with_candidates(candidates)
         return scored[1]
 
     def ready(
         self, file: MicrographFile, state: State, folder: Path, results: Mapping[str, Result]
     ) -> CandidateSelection | None:
         """Return a micrograph's candidates as `get` does, with what its first choice needs worked out already."""
-        board = self.get(file, state, folder, results)
-        if board is not None:
-            board.choose(state.tune_of(file.output_stem), state.edits.get(file.output_stem, Edits()))
-        return board
+        selection = self.get(file, state, folder, results)
+        if selection is not None:
+            selection.choose(state.tune_of(file.output_stem), state.edits.get(file.output_stem, Edits()))
+        return selection
 
     def _get(self, file: MicrographFile, state: State, folder: Path, result: Result) -> _Kept:
         stem, settings = file.output_stem, state.settings()
@@ -182,7 +182,7 @@ class CandidateCache:
                 self._kept.move_to_end(stem)
                 return known
         if known is not None and known.result is result and known.key[0] == key[0]:
-            candidates = known.board.candidates
+            candidates = known.selection.candidates
         else:
             candidates = read_candidates(folder / "candidates" / f"{stem}.star")
         if mask is None:
@@ -191,15 +191,15 @@ class CandidateCache:
         else:
             excluded = mask.array()
         border = (settings.diameter or 0.0) / 2
-        board = CandidateSelection(candidates, result.diameter, border=border, excluded=excluded)
+        selection = CandidateSelection(candidates, result.diameter, border=border, excluded=excluded)
         if not self._masks.is_current(stem, mask):
-            return _Kept(result, key, board)  # for work that began before the last stroke; the file is newer
+            return _Kept(result, key, selection)  # for work that began before the last stroke; the file is newer
         with self._lock:
             earlier = self._kept.pop(stem, None)
-            self._bytes += board.nbytes - (0 if earlier is None else earlier.board.nbytes)
-            made = self._kept[stem] = _Kept(result, key, board)
+            self._bytes += selection.nbytes - (0 if earlier is None else earlier.selection.nbytes)
+            made = self._kept[stem] = _Kept(result, key, selection)
             while self._bytes > KEPT_BYTES and len(self._kept) > 1:
-                self._bytes -= self._kept.popitem(last=False)[1].board.nbytes
+                self._bytes -= self._kept.popitem(last=False)[1].selection.nbytes
         return made
 
 
@@ -208,7 +208,7 @@ def load(
     state: State,
     folder: Path | None,
     results: Mapping[str, Result],
-    boards: CandidateCache,
+    selections: CandidateCache,
     known: Sequence[Loaded | None] = (),
 ) -> Loaded:
     """Read a micrograph, and its candidates where there are any; an unusable file is a sentence.
@@ -228,10 +228,10 @@ def load(
     else:
         image = _drawn(micrograph.data)
         contrast, all_of_it = contrast_limits(image), extremes(image)
-    board, error = None, "" if result is None else result.error
+    selection, error = None, "" if result is None else result.error
     if result is not None and folder is not None:
         try:
-            board = boards.ready(file, state, folder, results)
+            selection = selections.ready(file, state, folder, results)
         except GempickError as problem:
             error = problem.sentence
     return Loaded(
@@ -241,8 +241,8 @@ def load(
         micrograph.pixel_size_source,
         contrast,
         all_of_it,
-        board,
-        None if board is None or result is None else result.bank,
+        selection,
+        None if selection is None or result is None else result.bank,
         error=error,
         notes=micrograph.warnings,
         file=read,
@@ -276,23 +276,23 @@ def load_maps(
     InputError
         They are not those of its search.
     """
-    board = loaded.board
-    if result is None or folder is None or not result.maps or board is None:
+    selection = loaded.selection
+    if result is None or folder is None or not result.maps or selection is None:
         return {}, ()
 
     def paths_of(view: str) -> list[Path]:
         name = folder / "maps" / (f"{loaded.stem}_{view}" if view else loaded.stem)
         return [name.with_name(f"{name.name}_{kind}.mrc") for kind in ("ncc", "index")]
 
-    names = board.candidates.view_names
+    names = selection.candidates.view_names
     kept = {name for name in ("", *names) if all(path.exists() for path in paths_of(name))}
     found = {}
     for name in kept & {"", view}:
         paths = paths_of(name)
         score, index = (open_image(path, single=True).data[0] for path in paths)
-        if score.shape != board.candidates.map_shape or index.shape != score.shape:
+        if score.shape != selection.candidates.map_shape or index.shape != score.shape:
             raise InputError(f"{paths[0]} has another size than the search; run this micrograph again.", paths[0])
-        ratio = board.candidates.map_pixel_size / board.candidates.pixel_size
+        ratio = selection.candidates.map_pixel_size / selection.candidates.pixel_size
         n = 0 if result.bank is None else len(result.bank)
         kind = np.uint8 if n < 255 else np.uint16 if n < 65535 else np.int32
         labels = (index + 1).astype(kind)

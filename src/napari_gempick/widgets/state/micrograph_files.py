@@ -97,13 +97,13 @@ class MicrographFiles(Decisions, ABC):
         if found:
             self._add(found, by_hand)
         for note in notes:
-            self.said.emit(note, "info")
+            self.notified.emit(note, "info")
 
     def _add(self, found: list[MicrographFile], by_hand: bool) -> None:
         added = new_files(found, self.state.files, self._left)
         if not added:
             if by_hand:
-                self.said.emit("These micrographs are in the list already.", "info")
+                self.notified.emit("These micrographs are in the list already.", "info")
             return
         first, beside = len(self.state.files), added[0].path.parent
         words = added[0].path.name if len(added) == 1 else counted(len(added), "micrograph")

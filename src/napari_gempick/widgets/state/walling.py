@@ -94,25 +94,25 @@ def marks_of(
     state: State,
     folder: Path,
     results: Mapping[str, Result],
-    boards: CandidateCache,
+    selections: CandidateCache,
     colour: Callable[[str], str],
 ) -> Marks:
     """Return the picks of a micrograph as the canvas shows them: its thresholds, its score, its corrections."""
     stem = file.output_stem
     nothing = np.zeros(0)
     try:
-        board = boards.get(file, state, folder, results)
+        selection = selections.get(file, state, folder, results)
     except GempickError as error:
         return Marks(nothing, nothing, np.zeros(0, np.intp), (), 0.0, error.sentence)
-    if board is None:
+    if selection is None:
         return Marks(nothing, nothing, np.zeros(0, np.intp), (), 0.0, results[stem].error)
-    choice = board.choose(state.tune_of(stem), state.edits.get(stem, Edits()))
-    rows, names = np.flatnonzero(choice.shown), board.candidates.view_names
-    picks, added = board.picks, choice.added
+    choice = selection.choose(state.tune_of(stem), state.edits.get(stem, Edits()))
+    rows, names = np.flatnonzero(choice.shown), selection.candidates.view_names
+    picks, added = selection.picks, choice.added
     return Marks(
         np.concatenate([picks.x[rows], [one.x for one in added]]),
         np.concatenate([picks.y[rows], [one.y for one in added]]),
         np.concatenate([picks.view[rows], np.full(len(added), len(names))]).astype(np.intp),
         (*(colour(name) for name in names), ADDED_COLOUR),
-        board.diameter / board.candidates.pixel_size,
+        selection.diameter / selection.candidates.pixel_size,
     )
