@@ -122,7 +122,7 @@ def test_nothing_is_searched_or_written_while_all_are_rejected(hand, searched_on
     hand.open_searched(searched_once, tmp_path / "session")
     hand.controller.reject_micrographs(["one", "two"], True)
     hand.dock.searches.run_all()
-    assert "rejected" in hand.said[-1][1] and hand.dock.searches.run is None
+    assert "rejected" in hand.notified[-1][1] and hand.dock.searches.run is None
     assert "are rejected" in hand.dock.export.plan.text() and not hand.dock.export.all.isEnabled()
 
 

@@ -70,7 +70,7 @@ def test_replaced_with_undo_and_searched_again(hand, searched_once, tmp_path, mo
     hand.until(lambda: searches.run is not None)
     assert threading.main_thread() not in threads, "a slow disk keeps nobody waiting"
     assert controller.state.views[0].files[0].endswith("particle_improved.mrc")
-    assert "part 3 shows" in hand.said[-1][1]
+    assert "part 3 shows" in hand.notified[-1][1]
     assert controller.state.views[0].mask == before[0].mask and hand.dock.searches.run is not None
     hand.dock.searches.cancel()
     hand.idle()

@@ -65,7 +65,9 @@ def test_sorted_stepped_and_shortened(hand, searched_once, tmp_path):
     hand.qtbot.keyClick(panel.list, Qt.Key.Key_Delete)
     hand.until(lambda: hand.dock.searches.run is None)
     hand.idle()
-    assert names(panel) == ["two"] and not [text for kind, text in hand.said if kind == "error"], "the search ends too"
+    assert names(panel) == ["two"] and not [text for kind, text in hand.notified if kind == "error"], (
+        "the search ends too"
+    )
 
 
 def test_messages_are_kept_and_speak_of_fields(hand):

@@ -103,7 +103,7 @@ def test_a_mask_is_drawn_and_given_up(listed, data):
     as_before()
     path = controller.state.views[0].mask
     assert path.endswith("particle.mrc") and not read_stack(path).data[0][40:44, 40:44].any()
-    assert any("holes" in sentence for kind, sentence in hand.said if kind == "warning")
+    assert any("holes" in sentence for kind, sentence in hand.notified if kind == "warning")
     hand.idle()
 
 
@@ -122,7 +122,7 @@ def test_a_drawing_stays_when_it_cannot_be_written(listed, data):
     masks = controller.folder.path / "masks"
     masks.write_text("in the way")
     hand.click(row.use)
-    assert "masks" in hand.said[-1][1] and shapes in viewer.layers and hand.dock.drawing.view == "particle"
+    assert "masks" in hand.notified[-1][1] and shapes in viewer.layers and hand.dock.drawing.view == "particle"
     masks.unlink()
     viewer.layers.selection.active = shapes
     hand.click(row.use)
@@ -147,7 +147,7 @@ def test_nothing_explains_itself(hand, searched_once, tmp_path, monkeypatch):
     hand.idle()
     assert "no picks" in asked[0] and path.read_bytes() == before
     hand.choose(hand.dock.templates.add.menu(), "Average of picks")
-    assert "no picks to average" in hand.said[-1][1]
+    assert "no picks to average" in hand.notified[-1][1]
 
 
 def test_the_scale_bar_is_in_angstroms_at_every_zoom(hand, data):

@@ -44,7 +44,7 @@ def test_a_folder_belongs_to_one_window(searched, make_session):
     other = make_session()
     try:
         assert not other.controller.open_folder(searched.controller.folder.path)
-        assert "open in another window" in other.said[-1][1]
+        assert "open in another window" in other.notified[-1][1]
     finally:
         other.close()
 
@@ -118,7 +118,7 @@ def test_the_pixel_size_of_a_list_counts_in_the_window_too(session, data, tmp_pa
     reopened.wait(lambda: reopened.controller.loaded is not None)
     assert reopened.controller.loaded.pixel_size == 2.0
     reopened.controller.add_micrographs([tmp_path / "lists/mics"])
-    reopened.wait(lambda: any("one_noDW.mrc" in sentence for _, sentence in reopened.said))
+    reopened.wait(lambda: any("one_noDW.mrc" in sentence for _, sentence in reopened.notified))
     assert [file.output_stem for file in reopened.controller.state.files] == ["one"]
     reopened.close()
 

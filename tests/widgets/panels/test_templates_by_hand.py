@@ -48,7 +48,7 @@ def test_two_files_at_once_and_a_view_renamed(started, data, monkeypatch):
     hand.idle()
     assert list(panel.views) == ["end on", "third_3.54A"]
     assert [panel._box.indexOf(row) for row in panel.views.values()] == [0, 1]
-    assert not [sentence for kind, sentence in hand.said if kind == "error"]
+    assert not [sentence for kind, sentence in hand.notified if kind == "error"]
 
 
 @pytest.mark.errors_are_said
@@ -60,7 +60,7 @@ def test_names_that_cannot_be_and_shapes(started, data):
         started.type(line.name.native, wrong)
         assert [view.name for view in started.controller.state.views] == ["side", "top"]
         assert line.name.native.text() == "side"
-        assert [kind for kind, _ in started.said].count("error") == number
+        assert [kind for kind, _ in started.notified].count("error") == number
     started.idle()
     started.controller.set_value("diameter", 120.0)
     line.mask.native.setCurrentIndex(line.mask.native.findText("circle"))
@@ -104,7 +104,7 @@ def test_a_mask_is_not_drawn_on_a_template_that_is_not_there_yet(started, data):
     started.controller.add_view("particle", [str(data.parent / "particle.mrc")])
     mask = started.dock.templates.views["particle"].mask.native
     mask.setCurrentIndex(mask.findText("draw a mask..."))
-    assert "cannot be shown yet" in started.said[-1][1] and mask.currentText() == "automatic mask"
+    assert "cannot be shown yet" in started.notified[-1][1] and mask.currentText() == "automatic mask"
     started.idle()
 
 

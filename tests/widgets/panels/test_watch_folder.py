@@ -99,7 +99,7 @@ def test_a_file_counts_when_it_is_whole_and_a_broken_one_stops_nothing(watching,
     come(hand.folder, "b.mrc", b"not an image")
     come(hand.folder, "c.mrc", files["c"])
     hand.until(lambda: states(hand) == {"a": "done", "b": "failed", "c": "done"})
-    assert any("b.mrc" in sentence for kind, sentence in hand.said if kind == "warning")
+    assert any("b.mrc" in sentence for kind, sentence in hand.notified if kind == "warning")
     come(hand.folder, "b.mrc", files["b"])
     hand.until(lambda: states(hand)["b"] == "done")
     hand.idle()

@@ -36,7 +36,7 @@ def test_finds_the_planted_particles(searched, planted):
         )
         assert searched.counter.counts[name] == len(centres)
         searched.controller.go(searched.controller.current + 1)
-    assert not [sentence for kind, sentence in searched.said if kind == "error"]
+    assert not [sentence for kind, sentence in searched.notified if kind == "error"]
 
 
 def test_thresholds_never_search_again(searched):
@@ -426,4 +426,4 @@ def test_a_search_says_nothing_of_picks_that_nobody_sees(searched):
     searched.idle()
     folder = searched.controller.folder.path
     assert run_notes(read_run(folder)), "that most of these picks are false"
-    assert not [sentence for _, sentence in searched.said if sentence in run_notes(read_run(folder))]
+    assert not [sentence for _, sentence in searched.notified if sentence in run_notes(read_run(folder))]

@@ -233,7 +233,7 @@ def test_a_micrograph_that_cannot_be_counted_stops_no_other(many, monkeypatch):
     many.idle()
     assert {stem for stem, count in many.counter.counts.items() if count == 1} >= set(many.counter.counts) - {"m101"}
     assert "m100" not in many.counter.counts and len(many.counter.counts) >= MANY - 2
-    assert [sentence for kind, sentence in many.said if kind == "error"]
+    assert [sentence for kind, sentence in many.notified if kind == "error"]
 
 
 @pytest.fixture

@@ -326,7 +326,7 @@ def test_a_folder_that_is_open_stays_open_when_it_cannot_be_read_again(searched,
     other = make_session()
     try:
         assert not other.controller.open_folder(folder)
-        assert "open in another window" in other.said[-1][1]
+        assert "open in another window" in other.notified[-1][1]
     finally:
         other.close()
 
