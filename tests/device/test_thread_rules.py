@@ -42,7 +42,7 @@ def test_turns_are_short_while_micrographs_are_searched():
         raise InputError("m.mrc cannot be read; write it again.")
 
     before = sys.getswitchinterval()
-    outcomes = search_all([load, load], lambda grid: None, DevicePool([]))
+    outcomes = search_all([load, load], DevicePool([]))
     assert next(outcomes).error.sentence.startswith("m.mrc")
     assert sys.getswitchinterval() == pytest.approx(TURN_SECONDS)
     outcomes.close()

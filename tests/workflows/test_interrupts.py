@@ -119,12 +119,15 @@ def test_a_slow_file_keeps_nobody_waiting(plans, monkeypatch, how: str) -> None:
 
     def slow() -> Source:
         release.wait(30)
-        return Source(IMAGE, Grid(IMAGE.shape, 1.0))
+        return quick()
 
     cancel = threading.Event()
     made = bank()
-    quick = [lambda: Source(IMAGE, Grid(IMAGE.shape, 1.0))]
-    outcomes = search_all([*quick, slow, slow], lambda grid: made, DevicePool([CpuDevice(2, plans)]), cancel=cancel)
+
+    def quick() -> Source:
+        return Source(IMAGE, Grid(IMAGE.shape, 1.0), lambda: made)
+
+    outcomes = search_all([quick, slow, slow], DevicePool([CpuDevice(2, plans)]), cancel=cancel)
     assert next(outcomes).scores is not None
     started = time.monotonic()
     if how == "cancel":

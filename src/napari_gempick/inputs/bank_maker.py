@@ -327,5 +327,5 @@ def source_of(
     of_micrograph, of_templates = makers.preparation.filters(grid.pixel_size, image, ctf)
     bank = functools.partial(makers, grid, of_templates)
     filters = makers.lowpass(grid), settings.highpass, (*notes, *cleaned), of_micrograph
-    source = Source(image, grid, *filters, bank, replaced=replaced, refine=makers.refines(grid))
+    source = Source(image, grid, bank, *filters, replaced=replaced, refine=makers.refines(grid))
     return with_full_grid(source, makers, of_templates)

@@ -153,7 +153,6 @@ def pick(
     source = source_of(pixels, grid, settings, makers, ctf)
     (outcome,) = search_all(
         [lambda: source],
-        makers,
         pool,
         tile_shape=plans.tile_shape,
         decoys=settings.decoys,

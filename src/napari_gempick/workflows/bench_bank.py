@@ -92,7 +92,7 @@ def measure_bank(
     else:
         image, grid, *_ = read_image(micrograph, settings)
     source, prepared = made_ready(source_of(image, grid, settings, makers))
-    return _compared(prepared, makers(source.grid) if source.bank is None else source.bank(), source.grid, threads)
+    return _compared(prepared, source.bank(), source.grid, threads)
 
 
 def _compared(prepared: Prepared, bank: Bank, grid: Grid, threads: int) -> dict[str, Any]:

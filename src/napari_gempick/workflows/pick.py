@@ -263,7 +263,6 @@ class Picking:
         settings, names = self.settings, self.makers.index.view_names
         return search_all(
             loaders,
-            self.makers,
             self._pool,
             tile_shape=self._plans.tile_shape,
             per_view=settings.per_view_maps,

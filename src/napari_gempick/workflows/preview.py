@@ -134,7 +134,6 @@ def preview(
     coarse = BankMaker(coarse_settings, views, cancel)
     (outcome,) = search_all(
         [lambda: source_of(image, coarse_grid, coarse_settings, coarse, ctf)],
-        coarse,
         pool,
         tile_shape=tile_shape,
         decoys=settings.decoys,
@@ -146,7 +145,7 @@ def preview(
     near, thresholds = _candidates_of(outcome, settings, fine, grid, excluded)
     inside = slice(prepared.margin, -prepared.margin or None)
     searched = prepared.image[inside, inside] if settings.local_limits() else None
-    bank = fine(grid) if source.bank is None else source.bank()
+    bank = source.bank()
     poses = PoseRefiner(prepared, bank)
     refinement = _Refinement(prepared, bank, fine, coarse, outcome.scores.grid, grid)
 
@@ -302,7 +301,6 @@ def preview_file(
     if compare:
         (outcome,) = search_all(
             [lambda: source_of(image, grid, settings, fine, ctf)],
-            fine,
             pool,
             tile_shape=plans.tile_shape,
             decoys=settings.decoys,

@@ -328,7 +328,6 @@ def rotate_files(
     else:
         makers = BankMaker(settings, views)
         source = loader(MicrographFile(micrograph, PurePosixPath(micrograph.name)), settings, makers)
-        assert source.bank is not None
         grid, make_bank = source.grid, source.bank
     paths = {name: [folder / f"{name}{end}" for end in ("_templates.mrcs", "_masks.mrcs", ".star")]
              for name in makers.index.view_names}  # fmt: skip

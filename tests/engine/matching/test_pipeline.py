@@ -26,9 +26,9 @@ def bank():
     return bank_of(list(rng.standard_normal((3, 13, 13))), [circle] * 3, step=90, names=("a", "b"), per_view=(1, 2))
 
 
-def source(seed, shape=(60, 70)):
+def source(bank, seed, shape=(60, 70)):
     image = np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
-    return Source(image, Grid(shape, 1.0))
+    return Source(image, Grid(shape, 1.0), lambda: bank)
 
 
 def broken():
@@ -37,8 +37,8 @@ def broken():
 
 def test_a_broken_micrograph_is_an_outcome(bank, plans):
     before = threading.active_count()
-    loaders = [lambda: source(0), broken, lambda: source(1), lambda: source(2, (9, 9))]
-    outcomes = list(search_all(loaders, lambda grid: bank, DevicePool([CpuDevice(2, plans)])))
+    loaders = [lambda: source(bank, 0), broken, lambda: source(bank, 1), lambda: source(bank, 2, (9, 9))]
+    outcomes = list(search_all(loaders, DevicePool([CpuDevice(2, plans)])))
     assert [outcome.number for outcome in outcomes] == [0, 1, 2, 3]
     assert [outcome.error is None for outcome in outcomes] == [True, False, True, False]
     assert "larger than the micrograph" in outcomes[3].error.sentence
@@ -48,8 +48,8 @@ def test_a_broken_micrograph_is_an_outcome(bank, plans):
 class Slow:
     """Loaders of which each early one takes longer than those after it; counts how many are read at a time."""
 
-    def __init__(self, count):
-        self.count, self.reading, self.most = count, 0, 0
+    def __init__(self, bank, count):
+        self.bank, self.count, self.reading, self.most = bank, count, 0, 0
         self.lock = threading.Lock()
 
     def __iter__(self):
@@ -64,15 +64,15 @@ class Slow:
             self.reading -= 1
         if number == 2:
             raise InputError("bad.mrc is bad.")
-        return source(number)
+        return source(self.bank, number)
 
 
 def test_several_readers_keep_the_order(bank, plans):
     before, found = threading.active_count(), []
     for readers in (1, 3):
-        slow = Slow(7)
+        slow = Slow(bank, 7)
         pool = DevicePool([CpuDevice(1, plans)])
-        outcomes = list(search_all(slow, lambda grid: bank, pool, readers=readers))
+        outcomes = list(search_all(slow, pool, readers=readers))
         assert [outcome.number for outcome in outcomes] == list(range(7)) and slow.most == readers
         assert [outcome.number for outcome in outcomes if outcome.error] == [2]
         found.append([None if o.scores is None else (o.scores.score.tobytes(), o.image.tobytes()) for o in outcomes])
@@ -89,9 +89,9 @@ def test_several_readers_end(bank, plans, what):
         for number in range(9):
             if what == "list" and number == 4:
                 raise ZeroDivisionError
-            yield (lambda: 1 // 0) if what == "loader" and number == 4 else functools.partial(source, number)
+            yield (lambda: 1 // 0) if what == "loader" and number == 4 else functools.partial(source, bank, number)
 
-    outcomes = search_all(loaders(), lambda grid: bank, DevicePool([CpuDevice(1, plans)]), readers=3, cancel=cancel)
+    outcomes = search_all(loaders(), DevicePool([CpuDevice(1, plans)]), readers=3, cancel=cancel)
     done = [next(outcomes).number for _ in range(3)]
     assert done == [0, 1, 2]
     if what == "left":
@@ -114,13 +114,13 @@ def test_readers_leave_the_cores_to_the_devices(plans, monkeypatch):
 
 def test_a_programming_error_in_a_loader_is_raised(bank, plans):
     with pytest.raises(ZeroDivisionError):
-        list(search_all([lambda: 1 // 0], lambda grid: bank, DevicePool([CpuDevice(1, plans)])))
+        list(search_all([lambda: 1 // 0], DevicePool([CpuDevice(1, plans)])))
 
 
 def test_per_view_maps_add_up(bank, plans):
     pool = DevicePool([CpuDevice(2, plans)])
-    (whole,) = search_all([lambda: source(0)], lambda grid: bank, pool)
-    (parts,) = search_all([lambda: source(0)], lambda grid: bank, pool, per_view=True)
+    (whole,) = search_all([lambda: source(bank, 0)], pool)
+    (parts,) = search_all([lambda: source(bank, 0)], pool, per_view=True)
     assert not whole.per_view and len(parts.per_view) == 2
     assert np.array_equal(parts.scores.score, whole.scores.score)
     assert np.array_equal(parts.scores.index, whole.scores.index)
@@ -131,7 +131,7 @@ def test_per_view_maps_add_up(bank, plans):
 
 def test_leaving_early_ends_the_producer(bank, plans):
     before = threading.active_count()
-    outcomes = search_all([lambda: source(0)] * 5, lambda grid: bank, DevicePool([CpuDevice(1, plans)]))
+    outcomes = search_all([lambda: source(bank, 0)] * 5, DevicePool([CpuDevice(1, plans)]))
     next(outcomes)
     outcomes.close()
     assert threading.active_count() == before

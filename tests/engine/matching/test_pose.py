@@ -180,7 +180,7 @@ def test_decoys_are_searched_scores_with_and_without(scene, plans):
     makers = BankMaker(settings, [view_of("particle", [(TEMPLATE, "t", PIXEL)], "circle:130", settings)])
     grid = Grid(SHAPE, PIXEL, 7)
     (outcome,) = search_all(
-        [lambda: source_of(scene, grid, settings, makers)], makers, DevicePool([CpuDevice(1, plans)]), decoys=True
+        [lambda: source_of(scene, grid, settings, makers)], DevicePool([CpuDevice(1, plans)]), decoys=True
     )
     plain = find_peaks(outcome.scores, outcome.decoys, 0.1)
     refined = find_peaks(outcome.scores, outcome.decoys, 0.1, refine=outcome.refine)

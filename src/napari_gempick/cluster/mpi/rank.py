@@ -194,9 +194,8 @@ class Rank:
                 source = self.worker.read(micrograph)
                 prepared = prepare(source.image, source.grid, source.lowpass, source.highpass, source.transfer)
                 share = (0, 1, len(makers.index))
-                bank = makers(source.grid) if source.bank is None else source.bank()
                 wanted, decoys = self._wanted, self.job.settings.decoys
-                common = prepared, bank, self.pool, self.plans.tile_shape
+                common = prepared, source.bank(), self.pool, self.plans.tile_shape
                 for kind in (FULL, wanted):
                     run_search(make_search(kind, *common, decoys=decoys, share=share), self.pool)
                 return
@@ -322,7 +321,6 @@ class Rank:
         self._ahead = self.pool.readers(self.threads)
         outcomes = search_all(
             self.waiting(ask, self.worker.read, is_kept),
-            self.worker.makers,
             self.pool,
             readers=self._ahead,
             failure=self.failure,

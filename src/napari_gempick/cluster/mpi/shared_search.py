@@ -158,7 +158,6 @@ class SharedSearch:
         rank = self._rank
         outcomes = search_all(
             rank.waiting(self._ask, self._read),
-            rank.worker.makers,
             rank.pool,
             share=rank.share(),
             combine=self._combine,
@@ -196,7 +195,6 @@ class SharedSearch:
 
     def _in_step(self, source: Source) -> Source:
         """Return a source whose search all ranks begin together, on whichever grid it is."""
-        bank = source.bank or functools.partial(self._rank.worker.makers, source.grid)
         other = source.instead
 
         def instead(prepared: Prepared) -> Source | None:
@@ -205,7 +203,7 @@ class SharedSearch:
 
         def together() -> Bank:
             self._go()
-            return bank()
+            return source.bank()
 
         return replace(source, bank=together, instead=instead)
 
@@ -276,8 +274,9 @@ class SharedSearch:
         if source is not None:
             return source
         grid = choose_grid(settings, shape, facts["pixel"])
-        found = Source(image, grid, worker.makers.lowpass(grid), settings.highpass, tuple(facts["notes"]))
-        return with_full_grid(found, worker.makers)
+        makers, notes = worker.makers, tuple(facts["notes"])
+        found = Source(image, grid, functools.partial(makers, grid), makers.lowpass(grid), settings.highpass, notes)
+        return with_full_grid(found, makers)
 
     def _exchange(self, steps: Any) -> Any:
         """Wait for an exchange with the ranks of this node; what goes wrong in it ends the job."""

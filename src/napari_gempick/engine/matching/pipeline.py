@@ -39,7 +39,6 @@ if TYPE_CHECKING:
     from napari_gempick.engine.matching.search import Search, ShapeChooser, Share
     from napari_gempick.engine.matching.workers import DevicePool
     from napari_gempick.engine.templates.bank import Bank
-    from napari_gempick.model.geometry import Grid
 
 TURN_SECONDS = 0.002
 """How often it is asked whether the devices have begun with the last work of a micrograph."""
@@ -116,7 +115,6 @@ class Progress:
 
 def search_all(
     loaders: Iterable[Callable[[], Source]],
-    bank_of: Callable[[Grid], Bank],
     pool: DevicePool,
     *,
     tile_shape: ShapeChooser | None = None,
@@ -138,8 +136,6 @@ def search_all(
     loaders : iterable of callable
         Each returns a Source; called on a thread that reads, a few ahead of the outcome. A GempickError is recorded.
         The iterable itself is advanced on these threads too, one at a time, and may block until there is more to do.
-    bank_of : callable
-        Returns the bank for a grid; expected to keep the last ones.
     pool : DevicePool
         Its threads end with the run.
     per_view : bool
@@ -210,7 +206,7 @@ def search_all(
     def _take_off(flight: _Flight, last: Running | None) -> Running | None:
         prepared, source = flight.prepared, flight.source
         assert prepared is not None and source is not None
-        flight.bank = bank = bank_of(source.grid) if source.bank is None else source.bank()
+        flight.bank = bank = source.bank()
         for view in range(len(bank.index.view_names)) if per_view and len(bank.index.view_names) > 1 else [None]:
             how = FULL if per_view else wanted
             one = make_search(how, prepared, bank, pool, tile_shape, view=view, decoys=decoys, share=share, check=check)

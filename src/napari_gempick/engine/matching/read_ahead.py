@@ -37,14 +37,14 @@ class Source:
         Finite, not constant.
     grid : Grid
         The grid to search.
+    bank : callable
+        Returns the bank of this micrograph.
     lowpass, highpass : float, optional
         Å.
     notes : tuple of str
         Sentences for the user.
     transfer : Transfer, optional
         A further filter of the micrograph.
-    bank : callable, optional
-        Returns the bank of this micrograph; default the one of its grid.
     instead : callable, optional
         Returns what is searched instead where the prepared micrograph would have wrong scores on this grid, else None.
     replaced : (ny, nx) bool, optional
@@ -57,11 +57,11 @@ class Source:
 
     image: NDArray[np.float32]
     grid: Grid
+    bank: Callable[[], Bank]
     lowpass: float | None = None
     highpass: float | None = None
     notes: tuple[str, ...] = ()
     transfer: Transfer | None = None
-    bank: Callable[[], Bank] | None = None
     instead: Callable[[Prepared], Source | None] | None = None
     replaced: NDArray[np.bool_] | None = None
     refine: bool = False
