@@ -74,6 +74,10 @@ short_turns = _Rule(_short_turns)
 
 @functools.cache
 def products_repeat() -> bool:
-    """Return whether matrix products of NumPy can be kept to one thread, so that the number of threads is no matter."""
-    paths = [Path(one.filepath) for one in _libraries("scipy.linalg" in sys.modules).lib_controllers]
-    return any(not part.startswith("scipy") for path in paths for part in path.parts[-2:-1])
+    """Return whether matrix products of NumPy, kept to one thread, are the same bytes whenever they are made.
+
+    OpenBLAS makes them so; with MKL they may depend on where in memory an array begins.
+    """
+    loaded = _libraries("scipy.linalg" in sys.modules).lib_controllers
+    folders = [Path(one.filepath).parent.name for one in loaded if one.internal_api == "openblas"]
+    return any(not name.startswith("scipy") for name in folders)
