@@ -38,11 +38,17 @@ def type_in(qtbot, editor, text):
 VALUES = (QAbstractSpinBox, QAbstractSlider, QComboBox, QLineEdit, QCheckBox, QTextEdit, QPlainTextEdit)
 
 
+def around(widget):
+    """Yield a widget and those that it is a part of."""
+    while widget is not None:
+        yield widget
+        widget = widget.parentWidget()
+
+
 def editor_of(widget):
     """Return what magicgui made of which a Qt widget is a part, or None."""
-    while widget is not None and not isinstance(getattr(widget, "_magic_widget", None), Editor):
-        widget = widget.parentWidget()
-    return None if widget is None else widget._magic_widget
+    made = (getattr(one, "_magic_widget", None) for one in around(widget))
+    return next((one for one in made if isinstance(one, Editor)), None)
 
 
 def test_every_setting_has_an_editor_that_magicgui_made(dock, data, qtbot):
@@ -52,7 +58,7 @@ def test_every_setting_has_an_editor_that_magicgui_made(dock, data, qtbot):
     qtbot.addWidget(dialog)
     sliders = (QLabeledDoubleSlider, QLabeledDoubleRangeSlider)
     for child in (child for kind in VALUES for child in dock.findChildren(kind)):
-        by_superqt = isinstance(child, sliders) or isinstance(child.parentWidget(), sliders)
+        by_superqt = any(isinstance(one, sliders) for one in around(child))
         no_value = child is dialog.script or isinstance(child, QScrollBar)
         assert editor_of(child) is not None or by_superqt or no_value, child
     editors = {id(editor): editor for editor in map(editor_of, dock.findChildren(QWidget)) if editor is not None}
