@@ -178,9 +178,9 @@ def test_a_broken_file_is_reported_once_and_picked_when_it_has_changed(run, file
     made = run(one_by_one(run, steps))
     assert run.names("failed") == ["grid0/nowhere.mrc", "grid0/b.mrc", "grid0/c.mrc"]
     assert run.names("done") == ["grid0/a.mrc", "grid0/d.mrc", "grid0/b.mrc"]
-    (truncated,) = (text for text in run.said if "truncated" in text)
+    (truncated,) = (text for text in run.notified if "truncated" in text)
     assert "b.mrc" in truncated
-    assert sum("constant" in text for text in run.said) == 1
+    assert sum("constant" in text for text in run.notified) == 1
     assert ["error" in row for row in made["micrographs"]] == [False, False, True, False, True]
     run.picked(tmp_path / "other")
     assert run.same(tmp_path / "other")
@@ -221,7 +221,7 @@ def test_companions_and_equal_stems_that_come_later(run, files, tmp_path):
     run(one_by_one(run, steps))
     assert run.names("done")[:3] == ["grid0/a_noDW.mrc", "grid0/a.mrc", "grid0/b.mrcs"]
     assert sorted(run.names("done")[3:]) == ["grid0/b.mrc", "grid0/b.mrcs"]
-    assert any("written beside a micrograph are left out" in text for text in run.said)
+    assert any("written beside a micrograph are left out" in text for text in run.notified)
     made = pick_files(run.settings, find_micrographs([run.folder]), tmp_path / "other")
     assert [row["name"] for row in made["micrographs"]] == ["grid0/a", "grid0/b.mrc", "grid0/b.mrcs"]
     assert tree(run.output) == tree(tmp_path / "other")
@@ -304,7 +304,7 @@ def test_one_without_a_row_fails_with_one_sentence_and_is_picked_when_the_row_co
 
     run(on, ctf_wait="0.1s")
     assert run.names("failed") == ["grid0/b.mrc"] and run.names("done") == ["grid0/a.mrc", "grid0/b.mrc"]
-    assert sum("has no row for it" in text for text in run.said) == 1
+    assert sum("has no row for it" in text for text in run.notified) == 1
     run.picked(tmp_path / "other")
     assert run.same(tmp_path / "other")
 
@@ -333,7 +333,7 @@ def test_a_file_in_the_place_of_a_folder_is_refused_and_a_folder_may_come_later(
     with pytest.raises(SettingsError, match="is a file"):
         watch.watch_folders(run.settings, [files[0] / "template.mrc"], run.output, make_watch_settings(QUICK))
     run(one_by_one(run, [lambda: put(run, "a.mrc", files[1]["grid0/a.mrc"])]))
-    assert run.names("done") == ["a.mrc"] and "does not exist yet" in run.said[0]
+    assert run.names("done") == ["a.mrc"] and "does not exist yet" in run.notified[0]
 
 
 @pytest.mark.parametrize("word", ["30", "half an hour", "-5s", "1e3s", ""])
