@@ -34,7 +34,7 @@ def test_projections_of_a_ball_are_equal_discs(ball, tmp_path):
     ((written, _, _),) = template_stack(ball, angle_step=60.0, output=out)
     np.testing.assert_array_equal(written, images)
     assert read_stack(out).pixel_size == 2.0 and (tmp_path / "out_mask.mrcs").exists()
-    with pytest.raises(GempickError, match="exists"):
+    with pytest.raises(GempickError, match="already exist"):
         template_stack(ball, angle_step=60.0, output=out)
 
 
