@@ -93,6 +93,7 @@ def test_another_process_is_started_after_one_has_ended(monkeypatch):
         search.ask(run=1)
         assert ended.acquire(timeout=GUARD)
     search.close()
+    search.ask(run=2)  # a timer of a window that is gone
     assert heard == ["heard", "ended"] * 2
     for thread in set(threading.enumerate()) - before:
         thread.join(GUARD)

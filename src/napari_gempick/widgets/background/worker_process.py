@@ -39,9 +39,12 @@ class SearchProcess:
         self._threads: list[threading.Thread] = []
         self._last_words: deque[str] = deque(maxlen=20)
         self._timer: threading.Timer | None = None
+        self._closed = False
 
     def ask(self, **request: Any) -> None:
-        """Send a request; returns at once, whether or not the process reads it."""
+        """Send a request; returns at once, whether or not the process reads it. After `close` nothing is sent."""
+        if self._closed:
+            return
         if self._process is None or self._process.poll() is not None:
             self._start()
         self._requests.put(json.dumps(request) + "\n")
@@ -98,7 +101,8 @@ class SearchProcess:
             self._timer = None
 
     def close(self) -> None:
-        """End the process and its threads."""
+        """End the process and its threads, for good: a window that closes may still have timers that ask."""
+        self._closed = True
         self._stop_timer()
         process, self._process = self._process, None
         if process is None:
