@@ -10,6 +10,7 @@ import pytest
 from qtpy.QtWidgets import QApplication
 
 from napari_gempick.io.stack import AS_IN_MICROGRAPHS, read_stack, write_mrc
+from napari_gempick.widgets.background import search_runner
 from napari_gempick.widgets.state.loading import load
 
 SAMPLE = Path(__file__).parents[3] / "sample_data"
@@ -56,7 +57,8 @@ def test_warnings_come_before_the_search(ready, data):
     hand.until(lambda: "larger than the template" in panel.warnings.text())
 
 
-def test_a_search_says_where_it_is_and_begins_at_the_automatic_threshold(hand, tmp_path):
+def test_a_search_says_where_it_is_and_begins_at_the_automatic_threshold(hand, tmp_path, monkeypatch):
+    monkeypatch.setattr(search_runner, "TOLD_EVERY", 0.0)  # a search this short is told of once or twice otherwise
     controller, panel = hand.controller, hand.dock.search
     shutil.copy(SAMPLE / "micrograph_001.mrc", tmp_path)
     controller.add_micrographs([tmp_path / "micrograph_001.mrc"])
